@@ -1,0 +1,64 @@
+# LabRelay's everyday commands. `make demo` and `make test` need only python3 (3.11 or newer),
+# python3-venv, make and git; each makes what it needs in .venv, from hash-locked requirements.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?=
+TEST ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+
+.PHONY: help setup setup-dev demo test check format lock wheel clean
+.DEFAULT_GOAL := help
+
+help:  ## show these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "LabRelay needs Python 3.11 or newer as '$(PYTHON)'. On Debian or Ubuntu: apt install python3 python3-venv"; \
+	  echo "Another interpreter: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Making $(VENV) ..."
+	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.lock pyproject.toml | $(BIN)/python
+	@echo "Installing what LabRelay runs on (hash-checked, about half a minute the first time) ..."
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/run.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.run
+	@echo "Installing what the tests need ..."
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/dev.lock
+	@touch $@
+
+setup: $(VENV)/.run  ## make .venv with the labrelay command in .venv/bin/labrelay
+
+setup-dev: $(VENV)/.dev  ## the same, with what tests and checks need
+
+demo: setup  ## daemon, sandbox and simulated analyzers together; DEMO="--messages 200 --exit" ends by itself
+	@$(BIN)/labrelay demo $(DEMO)
+
+check: setup-dev  ## formatting, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests
+	@$(BIN)/python -m pytest $(TEST)
+
+format: setup-dev  ## let ruff format and mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock:  ## renew the hash locks (needs uv)
+	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
+	  --python-version 3.11 --no-header pyproject.toml requirements/run.in -o requirements/run.lock
+	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
+	  --python-version 3.11 --no-header pyproject.toml requirements/run.in requirements/dev.in \
+	  -c requirements/run.lock -o requirements/dev.lock
+
+clean:  ## remove .venv and caches; data in var/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

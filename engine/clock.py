@@ -1,0 +1,57 @@
+"""Time as an argument, so that tests never sleep.
+
+Two clocks that must not be mixed: ``now`` is wall time (aware UTC, for rows and people; it may jump), ``monotonic``
+measures durations and timers (seconds; it never jumps).
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """Wall time, aware, UTC."""
+
+    def now_us(self) -> int:
+        """Wall time in microseconds since 1970, as stored in rows."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps; comparable only within this process."""
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that stands still until a test moves it; both clocks move together."""
+
+    def __init__(self, start: datetime = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)) -> None:
+        self._now = start
+        self._monotonic = 1000.0
+
+    def now(self) -> datetime:
+        return self._now
+
+    def now_us(self) -> int:
+        return int(self._now.timestamp() * 1_000_000)
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds
+
+
+def from_us(microseconds: int) -> datetime:
+    """The aware UTC instant of a stored time."""
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)

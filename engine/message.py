@@ -1,0 +1,363 @@
+"""The values that cross rooms. Plain data, no behaviour beyond reading it; nothing here does I/O.
+
+From the wire inwards: a *link* turns bytes into link events (`Block`, `Frame`, ...), a *format* reads a payload into a
+`Parsed` tree of groups and segments, a *mapping* makes `Document`s of it, the outbox hands `Delivery`s to destinations.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from engine.reasons import Reason
+
+# -- link events: what a pure link found in the bytes ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One whole message as framed by a link that frames whole messages (MLLP).
+
+    Attributes:
+        payload: the content, without framing bytes.
+        notes: tolerated departures from the protocol (``"no CR after FS"``); counted, never patient data.
+    """
+
+    payload: bytes
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One good ASTM E1381 frame that waits to be committed before it is acknowledged.
+
+    Attributes:
+        raw: the frame as received, STX through LF (or as far as it came).
+        number: the frame number digit.
+        durable: commit before the ACK (``commit: frame``); False where the link holds back only the last ACK.
+        completes: the whole text of each message that this frame ends (usually none or one), in order.
+    """
+
+    raw: bytes
+    number: int
+    durable: bool = True
+    completes: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """An ASTM session is over.
+
+    Attributes:
+        completes: messages that only the end completes (``end: eot``, or a last text that asks for no more).
+        incomplete: text that never became a message; kept as evidence, never a result. Empty if there is none.
+        cause: ``eot``, ``enq`` (sender restarted), ``timeout``, ``closed``.
+    """
+
+    cause: str
+    completes: tuple[bytes, ...] = ()
+    incomplete: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFault:
+    """The peer departed from its protocol; counted and shown, costs no message.
+
+    Attributes:
+        kind: a short constant for the counter (``bad-checksum``, ``noise``, ``too-large``, ``frame-number`` ...).
+        detail: both checksums, both numbers, sizes; never content.
+        sample: the bytes concerned, at most 64; for the sealed line trace, never for a log.
+        fatal: the connection must be closed.
+    """
+
+    kind: str
+    detail: str = ""
+    sample: bytes = b""
+    fatal: bool = False
+
+
+LinkEvent = Block | Frame | SessionEnd | LinkFault
+
+# -- parsed messages ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Delimiters:
+    """The delimiters of one message, one character each; empty where the message declares none."""
+
+    field: str = "|"
+    component: str = "^"
+    repetition: str = "~"
+    escape: str = "\\"
+    subcomponent: str = "&"
+
+
+class Segment:
+    """One HL7 segment or ASTM record. ``fields[n]`` is field n as the standard numbers it, still escaped.
+
+    ``fields[0]`` is the name. HL7: ``fields[1]`` of MSH is the field separator, ``fields[2]`` the encoding characters.
+    ASTM (E1394 numbering): ``fields[1]`` is the type letter again, ``H-2`` the delimiter definition. Trailing fields
+    may be missing: never index without a bounds check.
+
+    Attributes:
+        position: from 1, among all segments of the message.
+        ordinal: from 1, among the segments of the same name in the message (the 3 in ``OBX[3]-5``).
+    """
+
+    __slots__ = ("fields", "name", "ordinal", "position")
+
+    def __init__(self, name: str, fields: list[str], position: int, ordinal: int) -> None:
+        self.name = name
+        self.fields = fields
+        self.position = position
+        self.ordinal = ordinal
+
+    def __repr__(self) -> str:  # never the content
+        return f"Segment({self.name}[{self.ordinal}], {len(self.fields) - 1} fields)"
+
+
+class Group:
+    """A group of segments (``PATIENT_RESULT``, ``ORDER``): what stands directly in it, and the groups inside it.
+
+    ``segments`` and ``groups`` keep the order of the message within each name.
+    """
+
+    __slots__ = ("groups", "name", "segments")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.segments: dict[str, list[Segment]] = {}
+        self.groups: dict[str, list[Group]] = {}
+
+    def __repr__(self) -> str:
+        return f"Group({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first segment says; read cheaply from the bytes, before the message is stored.
+
+    Attributes:
+        control_id: MSH-10 or H-3, empty if absent.
+        message_type: ``ORU^R01``; for ASTM ``R`` (has results), ``Q`` (host query), ``O`` (orders) or empty; only
+            characters that a type can have, so that it may be shown and logged.
+        version: MSH-12, H-13.
+        problem: why the header cannot be read (the message is then UNREADABLE), else empty.
+    """
+
+    control_id: str = ""
+    message_type: str = ""
+    version: str = ""
+    problem: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Parsed:
+    """A parsed message: delimiters, the tree of groups, and all segments in the order they came.
+
+    Attributes:
+        format: ``hl7v2`` or ``astm``.
+        structure: ``ORU_R01`` ... as the grammar names it; ``E1394`` for ASTM.
+        message_type: as in `Header`.
+        charset: the Python codec that decoded it.
+        warnings: what was tolerated while reading.
+    """
+
+    format: str
+    structure: str
+    message_type: str
+    delimiters: Delimiters
+    root: Group
+    segments: list[Segment]
+    charset: str = "utf-8"
+    control_id: str = ""
+    warnings: list["Issue"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FormatOptions:
+    """What a channel says about reading its messages.
+
+    Attributes:
+        charsets: tried in this order, strictly, where the message declares none.
+        fixes: named repairs that the channel allows (``unescaped_newlines``).
+        spm_obx: ``result`` or ``specimen``: what an OBX after SPM is where its OBR has no other OBX.
+    """
+
+    charsets: tuple[str, ...] = ("utf-8",)
+    fixes: frozenset[str] = frozenset()
+    spm_obx: str = "result"
+
+
+# -- mapping -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issue:
+    """Something the mapping or the parser wants seen. Never carries patient data.
+
+    Attributes:
+        code: a `Reason` code, or a short constant of its own for warnings.
+        place: the source place, ``OBX[3]-5``.
+        rule: ``lab.yaml:31``, where a rule is concerned.
+        severity: ``warning`` or ``dead``.
+    """
+
+    code: str
+    text: str = ""
+    place: str = ""
+    rule: str = ""
+    severity: str = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Unmapped:
+    """A code seen and not in its code table; `labrelay gaps` counts these."""
+
+    table: str
+    code: str
+    unit: str = ""
+    display: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report in the journal's short memory: who owns an order or specimen number on a day.
+
+    Attributes:
+        key: 16 bytes, keyed hash over (channel, order or specimen number, local day).
+        patient: 16 bytes, keyed hash of the patient's identifier; empty where the message names none.
+    """
+
+    key: bytes
+    patient: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """What one mapping made of one message.
+
+    Attributes:
+        body: the serialised document.
+        media_type: ``application/fhir+json`` ...
+        conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
+        reports: the reports it carries.
+    """
+
+    body: bytes
+    media_type: str = "application/fhir+json"
+    conditional: tuple[bytes, ...] = ()
+    reports: tuple[Report, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapContext:
+    """Everything a mapping may know beside the message: the same context and bytes give the same document.
+
+    Attributes:
+        channel: the channel's name (part of report keys).
+        key: the site's identity key, 32 bytes: ids are keyed hashes under it.
+        timezone: IANA zone of the analyzer.
+        received_at: the journal's receive time, for Provenance.recorded; None where it is not known.
+        payload_hash: SHA-256 of the raw payload, hexadecimal, for Provenance.
+        settings: the channel's ``settings:`` (strings, numbers, lists, maps as read from YAML text).
+        namespaces: the site's ``namespaces:``, HD.1 or assigner name -> system URI.
+        specimen_ids: ``restart`` or ``unique``.
+    """
+
+    channel: str = ""
+    key: bytes = bytes(32)
+    timezone: str = "UTC"
+    received_at: datetime | None = None
+    payload_hash: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    namespaces: dict[str, str] = field(default_factory=dict)
+    specimen_ids: str = "restart"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """The outcome of a mapping. It raises `ContentError` instead where the whole message is dead.
+
+    Attributes:
+        documents: usually one; none if everything was filtered.
+        filtered: why nothing is to be sent (FILTERED, QUALITY_CONTROL), else None.
+        counts: results in, observations out, declared drops ... (``results_in``, ``observations``, ``dropped``).
+    """
+
+    documents: tuple[Document, ...] = ()
+    filtered: Reason | None = None
+    issues: tuple[Issue, ...] = ()
+    unmapped: tuple[Unmapped, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+# -- journal and outbox ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A message on its way into the journal.
+
+    Attributes:
+        peer: where it came from (``127.0.0.1:50213``, ``/dev/ttyUSB0``).
+        notes: tolerated departures.
+    """
+
+    channel: str
+    payload: bytes
+    received_us: int
+    peer: str = ""
+    control_id: str = ""
+    message_type: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A message in the journal.
+
+    Attributes:
+        id: the global row number; what people and logs call "message 4711".
+        seq: its number within its channel, from 1 without gaps.
+        repeat_of: the id of the first message with the same bytes, where this one is a repeat.
+        same_id_other_bytes: the control id was seen before with other bytes; both are delivered, this one is flagged.
+    """
+
+    id: int
+    channel: str
+    seq: int
+    payload: bytes
+    received_us: int
+    control_id: str = ""
+    message_type: str = ""
+    repeat_of: int | None = None
+    same_id_other_bytes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One document for one destination.
+
+    Attributes:
+        id: row number in the outbox.
+        seq: number within its lane, from 1 without gaps.
+        key: stable over a sender's resend, retries, replays and restarts; the destination may spot a repeat by it.
+        attempt: how many attempts have failed so far.
+        maybe_delivered: an earlier process may have sent it; sent again with the same key.
+        manual: a person retried or replayed it: the `superseded` guard looks before it is sent.
+    """
+
+    id: int
+    message_id: int
+    channel: str
+    destination: str
+    seq: int
+    key: str
+    body: bytes
+    media_type: str
+    received_us: int
+    attempt: int = 0
+    not_before_us: int = 0
+    maybe_delivered: bool = False
+    manual: bool = False
+    conditional: tuple[bytes, ...] = ()

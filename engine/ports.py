@@ -1,0 +1,98 @@
+"""The contracts between `engine` and `adapters`, as Protocols: an adapter needs no base class.
+
+A transport makes Streams, a link is a pure machine between bytes and events, a format reads payloads, a destination
+delivers documents.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from engine.message import Delivery, FormatOptions, Header, LinkEvent, Parsed
+
+
+class Stream(Protocol):
+    """One connection or serial line. ``read`` and ``write`` raise OSError when the line breaks."""
+
+    @property
+    def peer(self) -> str:
+        """Where the other side is, for logs: an address or device, never content."""
+
+    async def read(self) -> bytes:
+        """The next bytes, as many as there are; ``b""`` at the end of the stream."""
+
+    async def write(self, data: bytes) -> None:
+        """Hand ``data`` to the operating system, waiting while the peer does not read."""
+
+    async def close(self) -> None: ...
+
+
+StreamHandler = Callable[[Stream], Awaitable[None]]
+
+
+class Link(Protocol):
+    """Framing and link acknowledgement of one connection: pure, one instance per connection.
+
+    The caller feeds bytes, stores what the events ask to be stored, says how that went, and writes what `outgoing`
+    returns, in this order. For a `Frame` the caller must call `committed` or `failed` before it feeds more bytes or
+    handles the next event; for a `Block` the answer is the format's (`Format.acknowledge`), framed by `wrap`.
+    """
+
+    def receive(self, data: bytes, now: float) -> list[LinkEvent]:
+        """What ``data`` completes, in order. ``now``: seconds, monotonic."""
+
+    def committed(self, now: float) -> None:
+        """The last Frame is durable: its ACK may go out."""
+
+    def failed(self, now: float) -> None:
+        """The last Frame could not be stored: NAK."""
+
+    def outgoing(self) -> bytes:
+        """Bytes the link itself has to say now (ENQ's ACK, a NAK); empties them."""
+
+    def deadline(self) -> float | None:
+        """When `tick` must be called at the latest (monotonic), or None."""
+
+    def tick(self, now: float) -> list[LinkEvent]:
+        """Let timers act."""
+
+    def closed(self) -> list[LinkEvent]:
+        """The stream ended: what is left becomes incomplete."""
+
+    def wrap(self, payload: bytes) -> bytes:
+        """Frame an answer for this link."""
+
+
+class Format(Protocol):
+    """Content: HL7 v2, ASTM E1394. Implemented by a codec module's functions; pure."""
+
+    def header(self, payload: bytes) -> Header:
+        """What the first segment says. Never raises: an unreadable header has ``problem`` set."""
+
+    def split(self, payload: bytes) -> list[bytes]:
+        """The messages of one block (batches, several MSH), each to be journaled on its own; usually one."""
+
+    def parse(self, payload: bytes, options: FormatOptions) -> Parsed:
+        """Read the whole message.
+
+        Raises:
+            ContentError: UNREADABLE, UNKNOWN_CHARSET.
+        """
+
+
+class Destination(Protocol):
+    """Somewhere documents go. ``deliver`` returning means delivered, in the sense of the destination's kind."""
+
+    async def start(self) -> None:
+        """Open what is needed (sessions, folders). Must not fail because the peer is down."""
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Send one document.
+
+        Raises:
+            TransientDeliveryError, DestinationDownError, RefusedDeliveryError
+        """
+
+    async def probe(self) -> None:
+        """Cheap reachability check for `check --online`; raises DeliveryError."""
+
+    async def close(self) -> None: ...

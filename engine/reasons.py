@@ -1,0 +1,146 @@
+"""Why a message or a delivery is where it is: one code, one sentence for the person who has to act.
+
+A reason is written into the journal, shown on the page, counted in metrics and matched by `labrelay dlq --reason`.
+Codes are never renamed or reused: rows of past years carry them. Adding one means adding it to
+``docs/reason-codes.md`` too (a test compares both).
+"""
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """A reason code. ``value`` is the code as stored; ``help`` says what happened and what to do."""
+
+    help: str
+
+    def __new__(cls, code: str, help_text: str) -> "Reason":
+        member = object.__new__(cls)
+        member._value_ = code
+        member.help = help_text
+        return member
+
+    # -- dead: the content -------------------------------------------------------------------------------------
+    UNREADABLE = (
+        "UNREADABLE",
+        "The bytes are neither HL7 v2 nor ASTM E1394, or their header cannot be read. Look at the raw bytes; "
+        "if another device is on this port, give it its own channel.",
+    )
+    UNKNOWN_CHARSET = (
+        "UNKNOWN_CHARSET",
+        "The declared character set is unknown, or the bytes do not decode with it. Set `charset:` of the channel, "
+        "then retry.",
+    )
+    NO_ROUTE = (
+        "NO_ROUTE",
+        "No route of the channel takes this kind of message. Add a route for it, or a route with `filter:` that "
+        "says it is not wanted.",
+    )
+    TOO_LARGE = ("TOO_LARGE", "The message is larger than `max_message` allows. Raise the limit if it is legitimate.")
+    INCOMPLETE = (
+        "INCOMPLETE",
+        "The sender stopped before the end of the message. What came is kept as evidence and is never a result; "
+        "ask the analyzer to send it again.",
+    )
+    SENDER_ABORTED = (
+        "SENDER_ABORTED",
+        "The sender marked the message as aborted or in error (ASTM L record T, R or E). Ask the analyzer to send "
+        "it again.",
+    )
+    # -- dead: the mapping -------------------------------------------------------------------------------------
+    UNMAPPED_CODE = (
+        "UNMAPPED_CODE",
+        "A code is not in the code table and the mapping says `on_missing: dead`. `labrelay gaps` prints the missing "
+        "rows; add them, then retry.",
+    )
+    UNMAPPED_UNIT = (
+        "UNMAPPED_UNIT",
+        "The code is in the table, but not with this unit; another row's factor is never applied. Add a row for the "
+        "unit, then retry.",
+    )
+    UNMAPPED_STATUS = (
+        "UNMAPPED_STATUS",
+        "A result or report status has no counterpart in FHIR. Check the sender's manual and extend the mapping.",
+    )
+    BAD_STATUS = ("BAD_STATUS", "The report's status says there is an error, or no order for it, at the sender.")
+    NO_VALUE = (
+        "NO_VALUE",
+        "A status change came without its value; sending it would erase the value that the server has.",
+    )
+    BAD_VALUE = (
+        "BAD_VALUE",
+        "A value cannot be converted and the mapping says that such a message must not pass.",
+    )
+    UNREAD_SEGMENT = (
+        "UNREAD_SEGMENT",
+        "The message has a segment that no rule reads, and the mapping is strict. Extend the mapping or relax it.",
+    )
+    REQUIRED_ABSENT = (
+        "REQUIRED_ABSENT",
+        "An element that FHIR requires has no value in this message. Give the mapping another source or a default.",
+    )
+    NO_PATIENT = ("NO_PATIENT", "The message names no patient and the channel says `no_patient: dead`.")
+    NO_IDENTITY = (
+        "NO_IDENTITY",
+        "A resource's key is absent (no order, specimen or patient number), so it cannot be told from another.",
+    )
+    NOT_PRODUCTION = (
+        "NOT_PRODUCTION",
+        "The sender marked the message as training or debugging; it must not reach a production system.",
+    )
+    COUNT_MISMATCH = (
+        "COUNT_MISMATCH",
+        "The mapping produced fewer observations than the message has results, without saying which it dropped. "
+        "This is a fault of the mapping.",
+    )
+    MAPPING_FAULT = (
+        "MAPPING_FAULT",
+        "The mapping failed inside LabRelay. The rule is named in the detail; please report it. The message is safe.",
+    )
+    IDENTITY_CONFLICT = (
+        "IDENTITY_CONFLICT",
+        "The same order or specimen number was used for another patient on the same day. Compare both messages at "
+        "the analyzer, then retry or dismiss.",
+    )
+    # -- dead: the destination ---------------------------------------------------------------------------------
+    REFUSED = (
+        "REFUSED",
+        "The destination refused this document; trying again would not help. Its answer is kept with the delivery.",
+    )
+    AMBIGUOUS_ON_SERVER = (
+        "AMBIGUOUS_ON_SERVER",
+        "Several resources on the server match one identifier (412). Merge them there, then retry.",
+    )
+    GAVE_UP = ("GAVE_UP", "The destination did not take the document within `give_up_after`.")
+    NO_DESTINATION = (
+        "NO_DESTINATION",
+        "The destination of this delivery is no longer configured. Configure it again, or dismiss.",
+    )
+    # -- waiting: why the last attempt failed ------------------------------------------------------------------
+    NO_ANSWER = ("NO_ANSWER", "The destination did not answer, or the connection failed.")
+    BUSY = ("BUSY", "The destination asked to try later (408, 425, 429, 5xx).")
+    CONFLICT = ("CONFLICT", "The destination reported a conflict with another write (409).")
+    NOT_FHIR = (
+        "NOT_FHIR",
+        "The answer was not a FHIR transaction response: a proxy or a log-in page may stand in between.",
+    )
+    NOT_AUTHORIZED = ("NOT_AUTHORIZED", "The destination refused our credentials (401, 403). Check `auth:`.")
+    WRONG_ADDRESS = ("WRONG_ADDRESS", "The destination's base address does not exist there (404, 405). Check `url:`.")
+    NEGATIVE_ACK = ("NEGATIVE_ACK", "The receiver answered with AE or CE.")
+    WRONG_ACK = (
+        "WRONG_ACK",
+        "The answer belongs to another message, or is none. It was not credited; the connection was closed.",
+    )
+    MAYBE_DELIVERED = (
+        "MAYBE_DELIVERED",
+        "LabRelay stopped between sending and noting the answer. It is sent again with the same delivery key.",
+    )
+    STORAGE = ("STORAGE", "The destination's folder cannot be written (full, read-only, missing).")
+    # -- filtered, held, closed --------------------------------------------------------------------------------
+    REPEAT = ("REPEAT", "The same bytes came before; they were acknowledged again and not delivered again.")
+    FILTERED = ("FILTERED", "A route's rule says that this message is not wanted.")
+    QUALITY_CONTROL = (
+        "QUALITY_CONTROL",
+        "A control or calibration, not a patient's result; no destination for controls is configured.",
+    )
+    SUPERSEDED = ("SUPERSEDED", "A newer result for the same report was delivered; sending this one would undo it.")
+    LANE_HELD = ("LANE_HELD", "An earlier delivery of this lane is dead and the route says `on_dead: hold`.")

@@ -1,0 +1,35 @@
+"""YAML name -> module, imported on first use. The only place where LabRelay plugs things together.
+
+A new destination is one module and one line here. ``engine`` reaches ``adapters`` through this table only, so a
+site that needs no serial port never imports one, and the daemon starts fast.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+FORMATS = {
+    "hl7v2": "adapters.codecs.hl7v2",
+    "astm": "adapters.codecs.astm_records",
+}
+LINKS = {
+    "mllp": "adapters.codecs.mllp",
+    "e1381": "adapters.codecs.astm_link",
+}
+TRANSPORTS = {
+    "tcp": "adapters.transports.tcp",
+}
+DESTINATIONS = {
+    "fhir": "adapters.destinations.fhir_rest",
+    "http": "adapters.destinations.http_out",
+    "mllp": "adapters.destinations.mllp_out",
+    "file": "adapters.destinations.file_out",
+}
+
+
+def load(table: dict[str, str], name: str) -> ModuleType:
+    """Import the module that ``table`` gives for ``name``.
+
+    Raises:
+        KeyError: no such name; configuration is checked before, so this is a fault of ours.
+    """
+    return import_module(table[name])
