@@ -1,0 +1,62 @@
+"""Words that people read, kept apart from the values in them so that a page can say them in another language.
+
+A `Phrase` is an English sentence with named gaps and what fills them. The English sentence is also the key under which
+a catalogue finds its translation, as with gettext. Codes, names, units and ids fill gaps and are never translated;
+a length of time is filled in as `Span` and gets the reader's own words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Catalogue = Mapping[str, str]
+ENGLISH: Catalogue = {}
+
+SPANS = ("{n} s", "{n} min", "{n} h", "{n} h {m} min", "{n} d", "{n} d {m} h")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A length of time in seconds, to be said with two units at most: ``47 min``, ``3 h 5 min``, ``2 d 4 h``."""
+
+    seconds: float
+
+    def say(self, catalogue: Catalogue = ENGLISH) -> str:
+        """The span in words; a negative one (a clock was set back) counts as nothing."""
+        seconds = max(0, int(self.seconds))
+        if seconds < 60:
+            return _fill(catalogue, "{n} s", n=seconds)
+        if seconds < 3600:
+            return _fill(catalogue, "{n} min", n=seconds // 60)
+        hours, minutes = seconds // 3600, seconds % 3600 // 60
+        if hours < 24:
+            return _fill(catalogue, "{n} h {m} min" if minutes else "{n} h", n=hours, m=minutes)
+        days, hours = divmod(hours, 24)
+        return _fill(catalogue, "{n} d {m} h" if hours else "{n} d", n=days, m=hours)
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A sentence with named gaps.
+
+    Attributes:
+        text: English, with ``{name}`` where a value goes; the key of its translations.
+        values: what fills the gaps; another phrase or a span is said in the same language.
+    """
+
+    text: str
+    values: Mapping[str, "str | int | Span | Phrase"] = field(default_factory=dict)
+
+    def say(self, catalogue: Catalogue = ENGLISH) -> str:
+        """The sentence in the language of ``catalogue``, in English where that has none."""
+        said = {
+            name: value.say(catalogue) if isinstance(value, (Phrase, Span)) else value
+            for name, value in self.values.items()
+        }
+        return _fill(catalogue, self.text, **said)
+
+    def __str__(self) -> str:
+        return self.say()
+
+
+def _fill(catalogue: Catalogue, text: str, **values: object) -> str:
+    return (catalogue.get(text) or text).format(**values)
