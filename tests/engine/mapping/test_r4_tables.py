@@ -4,6 +4,7 @@ R4B differs from R4, among what is written here, only in wider targets of some R
 """
 
 import re
+from typing import Any
 
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
@@ -27,7 +28,8 @@ def test_every_type_named_in_the_table_is_known() -> None:
 )
 def test_elements_and_cardinalities_agree_with_the_models(name: str) -> None:
     model = get_fhir_model_class(name)
-    theirs = {field.alias: field for field in model.model_fields.values() if not NOT_ELEMENTS.match(field.alias or "")}
+    fields: dict[str, Any] = {field.alias or "": field for field in model.model_fields.values()}
+    theirs = {alias: field for alias, field in fields.items() if not NOT_ELEMENTS.match(alias)}
     ours = ELEMENTS[name]
     assert set(ours) == set(theirs)
     for element, field in theirs.items():
