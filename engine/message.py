@@ -345,6 +345,8 @@ class Delivery:
         attempt: how many attempts have failed so far.
         maybe_delivered: an earlier process may have sent it; sent again with the same key.
         manual: a person retried or replayed it: the `superseded` guard looks before it is sent.
+        conditional: `Document.conditional`; deliveries that share an unconfirmed one are never in flight together.
+        reports: the keys of `Document.reports`; with ``order: specimen`` those that share one keep their order.
     """
 
     id: int
@@ -361,3 +363,4 @@ class Delivery:
     maybe_delivered: bool = False
     manual: bool = False
     conditional: tuple[bytes, ...] = ()
+    reports: tuple[bytes, ...] = ()

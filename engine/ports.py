@@ -17,11 +17,18 @@ class Stream(Protocol):
     def peer(self) -> str:
         """Where the other side is, for logs: an address or device, never content."""
 
-    async def read(self) -> bytes:
-        """The next bytes, as many as there are; ``b""`` at the end of the stream."""
+    async def read(self, timeout: float | None = None) -> bytes:
+        """The next bytes, as many as there are; ``b""`` at the end of the stream.
+
+        Raises:
+            TimeoutError: nothing came within ``timeout`` seconds; the stream stays usable.
+        """
 
     async def write(self, data: bytes) -> None:
         """Hand ``data`` to the operating system, waiting while the peer does not read."""
+
+    def end(self) -> None:
+        """Make the reader see the end of the stream now; called from outside its task."""
 
     async def close(self) -> None: ...
 
