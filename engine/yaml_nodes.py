@@ -169,7 +169,8 @@ class _Builder:
 
     def take(self, event: yaml.Event) -> None:
         mark, end = event.start_mark, event.end_mark
-        assert mark is not None and end is not None, "the parser marks every event"
+        assert mark is not None, "the parser marks every event"
+        assert end is not None
         line, column = mark.line + 1, mark.column + 1
         if isinstance(event, yaml.ScalarEvent):
             self._refuse_marks(event, line, column)
