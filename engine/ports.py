@@ -17,7 +17,7 @@ class Stream(Protocol):
     def peer(self) -> str:
         """Where the other side is, for logs: an address or device, never content."""
 
-    async def read(self, timeout: float | None = None) -> bytes:
+    async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - a timer of its own is cheaper
         """The next bytes, as many as there are; ``b""`` at the end of the stream.
 
         Raises:

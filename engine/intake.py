@@ -1,0 +1,365 @@
+"""One stored message: parse -> route -> map -> outbox, one transaction. Runs after the durable ACK, so no fault here
+ever blocks an analyzer.
+
+Messages are taken in journal order, which keeps every channel's order (P3). New ones come straight from the channel
+with their payload; after a start, or when more wait than memory may hold, they are read back from the store by number:
+the same path serves both, so a crash between journal and intake needs no code of its own.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engine.clock import Clock, from_us
+from engine.delivery import DestinationWorker, Lane
+from engine.errors import ContentError, StoreError
+from engine.message import (
+    Document,
+    FormatOptions,
+    Issue,
+    MapContext,
+    MapOutcome,
+    Mapped,
+    Parsed,
+    Routed,
+    Stored,
+    Unmapped,
+)
+from engine.ports import Format
+from engine.reasons import Reason
+
+logger = logging.getLogger("labrelay." + __name__)
+
+MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
+MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
+READ_AT_ONCE = 64
+YIELD_AFTER = 4  # messages processed before sockets get their turn: about half a millisecond
+STORE_RETRY_S = 1.0
+
+
+class Program(Protocol):
+    """A compiled mapping."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def content_hash(self) -> str: ...
+    def apply(self, parsed: Parsed, context: MapContext) -> Mapped: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One compiled route of a channel.
+
+    Attributes:
+        when: the compiled condition; None takes every message.
+        program: None where ``filter`` says that such messages are not wanted.
+        passthrough: the destinations take the raw message (no mapping).
+    """
+
+    when: Callable[[Parsed], bool] | None
+    program: Program | None
+    to: tuple[str, ...] = ()
+    order: str = "channel"
+    hold_on_dead: bool = False
+    filter: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRoutes:
+    """What intake needs to know of a channel; compiled from its YAML by the composition root."""
+
+    channel: str
+    message_format: Format
+    media_type: str
+    options: FormatOptions
+    routes: tuple[Route, ...]
+    context: MapContext
+
+
+@dataclass(slots=True)
+class IntakeCounts:
+    processed: int = 0
+    mapped: int = 0
+    filtered: int = 0
+    dead: int = 0
+    issues: int = 0
+    by_reason: dict[str, int] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """What intake needs of the journal."""
+
+    def map_done(
+        self,
+        stored_id: int,
+        *,
+        channel: str,
+        routes: Sequence[Routed],
+        state: str,
+        reason: Reason | None,
+        detail: str,
+        mapping: str,
+        issues: Sequence[Issue],
+        unmapped: Sequence[Unmapped],
+    ) -> "asyncio.Future[MapOutcome]": ...
+    def unprocessed(self, after: int, limit: int) -> list[Stored]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to become of one message; the result of the pure part."""
+
+    state: str
+    reason: Reason | None = None
+    detail: str = ""
+    mapping: str = ""
+    documents: tuple[tuple[Document, Route], ...] = ()
+    issues: tuple[Issue, ...] = ()
+    unmapped: tuple[Unmapped, ...] = ()
+
+
+def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
+    """Parse, route and map one message. Pure: the same message and configuration give the same verdict."""
+    if stored.repeat_of is not None:
+        return Verdict("filtered", Reason.REPEAT)
+    header = channel.message_format.header(stored.payload)
+    if header.problem:
+        return Verdict("dead", Reason.UNREADABLE, header.problem)
+    try:
+        parsed = channel.message_format.parse(stored.payload, channel.options)
+        return _route(stored, parsed, channel)
+    except ContentError as error:
+        detail = f"{error.place}: {error.detail}" if error.place else error.detail
+        return Verdict("dead", error.reason, detail)
+    except Exception as error:
+        # P2 and P7: a fault of ours is a dead letter with its place, and the next message is not affected.
+        logger.exception(
+            "processing failed inside LabRelay", extra={"channel": channel.channel, "journal_id": stored.id}
+        )
+        return Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__)
+
+
+def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
+    documents: list[tuple[Document, Route]] = []
+    issues: list[Issue] = list(parsed.warnings)
+    unmapped: list[Unmapped] = []
+    names: list[str] = []
+    taken = False
+    filtered: Reason | None = None
+    context: MapContext | None = None
+    for route in channel.routes:
+        if route.when is not None and not route.when(parsed):
+            continue
+        taken = True
+        if route.filter:
+            filtered = filtered or Reason.FILTERED
+            continue
+        if route.program is None:
+            documents.append((Document(body=stored.payload, media_type=channel.media_type), route))
+            continue
+        if context is None:
+            context = _context(stored, channel)
+        mapped = route.program.apply(parsed, context)
+        names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
+        issues += mapped.issues
+        unmapped += mapped.unmapped
+        if mapped.filtered is not None:
+            filtered = mapped.filtered
+        documents += [(document, route) for document in mapped.documents]
+    mapping = ",".join(names)
+    if not taken:
+        return Verdict("dead", Reason.NO_ROUTE, parsed.message_type, issues=tuple(issues))
+    if not documents:
+        return Verdict(
+            "filtered", filtered or Reason.FILTERED, mapping=mapping, issues=tuple(issues), unmapped=tuple(unmapped)
+        )
+    return Verdict(
+        "mapped", mapping=mapping, documents=tuple(documents), issues=tuple(issues), unmapped=tuple(unmapped)
+    )
+
+
+def _context(stored: Stored, channel: ChannelRoutes) -> MapContext:
+    base = channel.context
+    return MapContext(
+        channel=base.channel,
+        key=base.key,
+        timezone=base.timezone,
+        received_at=from_us(stored.received_us),
+        payload_hash=hashlib.sha256(stored.payload).hexdigest(),
+        settings=base.settings,
+        namespaces=base.namespaces,
+        specimen_ids=base.specimen_ids,
+    )
+
+
+class Intake:
+    """Process stored messages, all channels in one order."""
+
+    def __init__(self, store: Store, *, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._queue: deque[Stored] = deque()
+        self._bytes = 0
+        self._caught_up = False  # False: the store has messages that are not in memory
+        self._refused = 0
+        self._last_id = 0  # the last message taken out of the queue
+        self._newest = 0  # the last message put into it
+        self._wake = asyncio.Event()
+        self._channels: Mapping[str, ChannelRoutes] = {}
+        self._workers: Mapping[str, DestinationWorker] = {}
+        self.counts = IntakeCounts()
+
+    def configure(self, channels: Mapping[str, ChannelRoutes], workers: Mapping[str, DestinationWorker]) -> None:
+        """Take over channels and destinations, at start and at a reload; between two messages, never within one."""
+        self._channels = channels
+        self._workers = workers
+        self._wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """Stored messages in memory that wait for their turn."""
+        return len(self._queue)
+
+    def accept(self, stored: Stored) -> None:
+        """A message became durable. Called in journal order, on the event loop."""
+        if stored.id <= self._newest:
+            return  # already read back from the store
+        if not self._caught_up or len(self._queue) >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
+            self._caught_up = False
+            self._refused += 1
+        else:
+            self._queue.append(stored)
+            self._newest = stored.id
+            self._bytes += len(stored.payload)
+        self._wake.set()
+
+    async def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
+        """Process until cancelled. A message whose outcome cannot be stored is tried again, in order."""
+        done = 0
+        while True:
+            heartbeat()
+            if not self._queue:
+                if not self._caught_up and self._read_back():
+                    continue
+                if not self._queue:
+                    self._wake.clear()
+                    try:
+                        async with asyncio.timeout(5.0):
+                            await self._wake.wait()
+                    except TimeoutError:
+                        pass
+                    continue
+            stored = self._queue[0]
+            if stored.channel not in self._channels:
+                # Its channel was taken out of the configuration: it stays stored, and is processed when it is back.
+                self._forget_first()
+                continue
+            try:
+                self._process(stored)
+            except StoreError as error:
+                logger.error("cannot store an outcome, will try again", extra={"journal_id": stored.id})
+                if error.fatal:
+                    return
+                await asyncio.sleep(STORE_RETRY_S)
+                continue
+            self._forget_first()
+            done += 1
+            if done >= YIELD_AFTER:
+                done = 0
+                await asyncio.sleep(0)
+
+    def _forget_first(self) -> None:
+        stored = self._queue.popleft()
+        self._bytes -= len(stored.payload)
+        self._last_id = stored.id
+
+    def _read_back(self) -> bool:
+        """Refill the queue from the store; False when nothing is left there."""
+        refused = self._refused
+        batch = self._store.unprocessed(self._last_id, READ_AT_ONCE)
+        self._queue.extend(batch)
+        if batch:
+            self._newest = batch[-1].id
+        self._bytes += sum(len(stored.payload) for stored in batch)
+        if len(batch) < READ_AT_ONCE and refused == self._refused:
+            self._caught_up = True
+        return bool(batch)
+
+    def _process(self, stored: Stored) -> None:
+        channel = self._channels[stored.channel]
+        verdict = judge(stored, channel)
+        routed: list[Routed] = []
+        places: list[tuple[DestinationWorker, Lane, bool]] = []
+        for document, route in verdict.documents:
+            claimed = []
+            for name in route.to:
+                worker = self._workers[name]
+                lane = worker.lane(stored.channel)
+                claimed.append(worker.reserve(lane))
+                places.append((worker, lane, claimed[-1]))
+            routed.append(Routed(document, route.to, tuple(claimed)))
+        try:
+            future = self._store.map_done(
+                stored.id,
+                channel=stored.channel,
+                routes=routed,
+                state=verdict.state,
+                reason=verdict.reason,
+                detail=verdict.detail,
+                mapping=verdict.mapping,
+                issues=verdict.issues,
+                unmapped=verdict.unmapped,
+            )
+        except StoreError:
+            self._give_back(places)
+            raise
+        future.add_done_callback(lambda done: self._stored(stored, places, done))
+
+    def _stored(
+        self,
+        stored: Stored,
+        places: list[tuple[DestinationWorker, Lane, bool]],
+        done: "asyncio.Future[MapOutcome]",
+    ) -> None:
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled() or error is not None:
+            self._give_back(places)
+            if isinstance(error, StoreError) and not error.fatal:
+                # The row still has no state: read it again from the store, before anything newer of it is processed.
+                self._start_over(stored.id)
+            return
+        outcome = done.result()
+        self._count(outcome)
+        deliveries = iter(outcome.deliveries)
+        for worker, lane, reserved in places:
+            worker.committed(lane, next(deliveries, None), reserved=reserved)
+
+    def _start_over(self, stored_id: int) -> None:
+        self._queue.clear()
+        self._bytes = 0
+        self._caught_up = False
+        self._refused += 1
+        self._last_id = self._newest = min(self._last_id, stored_id - 1)
+        asyncio.get_running_loop().call_later(STORE_RETRY_S, self._wake.set)
+
+    def _give_back(self, places: list[tuple[DestinationWorker, Lane, bool]]) -> None:
+        for worker, lane, reserved in places:
+            worker.committed(lane, None, reserved=reserved)
+
+    def _count(self, outcome: MapOutcome) -> None:
+        counts = self.counts
+        counts.processed += 1
+        if outcome.state == "mapped":
+            counts.mapped += 1
+            return
+        if outcome.state == "dead":
+            counts.dead += 1
+        else:
+            counts.filtered += 1
+        if outcome.reason is not None:
+            counts.by_reason[outcome.reason.value] = counts.by_reason.get(outcome.reason.value, 0) + 1
