@@ -1,0 +1,90 @@
+"""Made-up messages for the load: every one differs, patients repeat, and all analyzers share one laboratory.
+
+Values, flags, numbers and times vary with the seed; the shape is a haematology panel of 20 results with units and
+reference ranges, as analyzers send it. Control ids are ``B<channel>-<number>``, so that the sink can tell channel and
+order from the document alone.
+"""
+
+import random
+
+PATIENTS = 2_000
+PANEL = (
+    # code, name, unit, low, high, decimals
+    ("6690-2", "WBC", "10*3/uL", 4.0, 10.0, 2),
+    ("789-8", "RBC", "10*6/uL", 3.8, 5.8, 2),
+    ("718-7", "HGB", "g/dL", 12.0, 17.5, 1),
+    ("4544-3", "HCT", "%", 36.0, 52.0, 1),
+    ("787-2", "MCV", "fL", 80.0, 100.0, 1),
+    ("785-6", "MCH", "pg", 27.0, 33.0, 1),
+    ("786-4", "MCHC", "g/dL", 32.0, 36.0, 1),
+    ("788-0", "RDW", "%", 11.5, 14.5, 1),
+    ("777-3", "PLT", "10*3/uL", 150.0, 400.0, 0),
+    ("32623-1", "MPV", "fL", 7.0, 11.0, 1),
+    ("770-8", "NEUT%", "%", 40.0, 75.0, 1),
+    ("736-9", "LYMPH%", "%", 20.0, 45.0, 1),
+    ("5905-5", "MONO%", "%", 2.0, 10.0, 1),
+    ("713-8", "EO%", "%", 1.0, 6.0, 1),
+    ("706-2", "BASO%", "%", 0.0, 2.0, 1),
+    ("751-8", "NEUT#", "10*3/uL", 2.0, 7.5, 2),
+    ("731-0", "LYMPH#", "10*3/uL", 1.0, 4.0, 2),
+    ("742-7", "MONO#", "10*3/uL", 0.2, 1.0, 2),
+    ("711-2", "EO#", "10*3/uL", 0.0, 0.5, 2),
+    ("704-7", "BASO#", "10*3/uL", 0.0, 0.2, 2),
+)
+FAMILY = ("Sharma", "Patel", "Reddy", "Iyer", "Khan", "Das", "Nair", "Singh", "Gupta", "Bose", "Joshi", "Menon")
+GIVEN = ("Asha", "Ravi", "Meena", "Arjun", "Fatima", "Kiran", "Leela", "Vikram", "Sunita", "Imran", "Divya", "Mohan")
+
+
+def control_id(channel: int, number: int) -> str:
+    return f"B{channel:03d}-{number:08d}"
+
+
+def _value(rng: random.Random, low: float, high: float, decimals: int) -> tuple[str, str]:
+    span = high - low
+    value = max(0.0, rng.gauss((low + high) / 2, span / 3))
+    flag = "L" if value < low else "H" if value > high else "N"
+    return f"{value:.{decimals}f}", flag
+
+
+def oru(channel: int, number: int, rng: random.Random) -> bytes:
+    """One ORU^R01 with 20 OBX, about 2.8 kB."""
+    patient = rng.randrange(PATIENTS)
+    minute = number % 1440
+    at = f"20260301{minute // 60:02d}{minute % 60:02d}{rng.randrange(60):02d}"
+    order = f"{channel:03d}{number:08d}"
+    lines = [
+        f"MSH|^~\\&|XN-1000|CITYLAB|LABRELAY|CITYLAB|{at}+0530||ORU^R01^ORU_R01|{control_id(channel, number)}|P|2.5",
+        f"PID|1||MR{patient:06d}^^^CITYLAB^MR||{FAMILY[patient % 12]}^{GIVEN[patient // 12 % 12]}||"
+        f"{1940 + patient % 70}{1 + patient % 12:02d}{1 + patient % 28:02d}|{'MF'[patient % 2]}",
+        f"ORC|RE|P{order}|F{order}|||||||||D{patient % 40:03d}^Rao^Sita",
+        f"OBR|1|P{order}|F{order}|58410-2^CBC panel^LN|||{at}+0530|||||||||D{patient % 40:03d}^Rao^Sita"
+        f"||||||{at}+0530||HM|F",
+        f"SPM|1|S{order}||119297000^Blood^SCT|||||||||||||{at}+0530",
+    ]
+    for index, (code, name, unit, low, high, decimals) in enumerate(PANEL, 1):
+        value, flag = _value(rng, low, high, decimals)
+        lines.append(
+            f"OBX|{index}|NM|{code}^{name}^LN||{value}|{unit}|{low:.{decimals}f}-{high:.{decimals}f}|{flag}|||F|||{at}+0530"
+            "||||XN-1000^20134"
+        )
+    return ("\r".join(lines) + "\r").encode()
+
+
+def astm(channel: int, number: int, rng: random.Random) -> list[bytes]:
+    """One E1394 message with 20 R, one record per element."""
+    patient = rng.randrange(PATIENTS)
+    minute = number % 1440
+    at = f"20260301{minute // 60:02d}{minute % 60:02d}{rng.randrange(60):02d}"
+    records = [
+        f"H|\\^&|{control_id(channel, number)}||XN-550^00-16^20134|||||||P|E1394-97|{at}",
+        f"P|1||MR{patient:06d}||{FAMILY[patient % 12]}^{GIVEN[patient // 12 % 12]}||"
+        f"{1940 + patient % 70}{1 + patient % 12:02d}{1 + patient % 28:02d}|{'MF'[patient % 2]}",
+        f"O|1|{channel:03d}{number:08d}||^^^CBC|R||{at}||||N||||||||||||||F",
+    ]
+    for index, (_, name, unit, low, high, decimals) in enumerate(PANEL, 1):
+        value, flag = _value(rng, low, high, decimals)
+        records.append(
+            f"R|{index}|^^^^{name}^1|{value}|{unit}|{low:.{decimals}f} to {high:.{decimals}f}|{flag}||F||||{at}"
+        )
+    records.append("L|1|N")
+    return [record.encode() + b"\r" for record in records]
