@@ -1,0 +1,45 @@
+"""A site's configuration: the models of ``config/labrelay.yaml`` and ``channels/*.yaml``, and `load_site`."""
+
+from engine.config.channel import ChannelConfig, RouteConfig
+from engine.config.destination import (
+    AuthConfig,
+    BasicAuth,
+    BearerAuth,
+    BreakerConfig,
+    DestinationConfig,
+    FhirDestination,
+    FileDestination,
+    HttpDestination,
+    MllpDestination,
+    RetryConfig,
+)
+from engine.config.load import Site, data_folder, load_site
+from engine.config.sitewide import LimitsConfig, SiteConfig, SiteInfo, WebConfig
+from engine.config.source import AstmSource, ConnectTls, MllpSource, ServerTls, SourceConfig
+
+__all__ = [
+    "AstmSource",
+    "AuthConfig",
+    "BasicAuth",
+    "BearerAuth",
+    "BreakerConfig",
+    "ChannelConfig",
+    "ConnectTls",
+    "DestinationConfig",
+    "FhirDestination",
+    "FileDestination",
+    "HttpDestination",
+    "LimitsConfig",
+    "MllpDestination",
+    "MllpSource",
+    "RetryConfig",
+    "RouteConfig",
+    "ServerTls",
+    "Site",
+    "SiteConfig",
+    "SiteInfo",
+    "SourceConfig",
+    "WebConfig",
+    "data_folder",
+    "load_site",
+]

@@ -1,0 +1,110 @@
+"""A file of ``channels/``: one analyzer or system, its source and its routes."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.config.source import SourceConfig
+from engine.config.values import Charsets, Duration, Fixes, Flag, Model, Name, Names, NotEmpty, Text, Zone
+
+DAY = 86_400.0
+
+
+class RouteConfig(Model):
+    """Which messages go where. The first route whose `when` holds takes the message."""
+
+    when: Text | None = Field(
+        default=None,
+        description="Condition in the mapping language, as `=MSH-9.1 == 'ORU'`; without it the route takes everything.",
+    )
+    mapping: Name | None = Field(
+        default=None, description="Name of the mapping that makes documents of the message: a file of `mappings/`."
+    )
+    to: Names | None = Field(default=None, description="Destination or list of destinations.")
+    on_dead: Literal["continue", "hold"] = Field(
+        default="continue",
+        description="After a dead letter its lane goes on (`continue`), or waits until a person acts (`hold`).",
+    )
+    order: Literal["channel"] = Field(
+        default="channel",
+        description="`channel`: messages of the channel reach each destination in the order they came.",
+    )
+    filter: Text | None = Field(
+        default=None,
+        description="Why such messages are not wanted. They end as *filtered* with this text; takes the place of "
+        "`mapping` and `to`.",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.when is not None and not self.when.startswith("="):
+            raise ValueError("when is an expression and starts with =, as =MSH-9.1 == 'ORU'")
+        if self.filter is not None:
+            if self.mapping is not None or self.to is not None:
+                raise ValueError("filter sends nothing; take out mapping and to, or filter")
+        elif self.mapping is None or self.to is None:
+            raise ValueError("a route needs mapping and to (or filter, where such messages are not wanted)")
+        return self
+
+
+class ChannelConfig(Model):
+    """One channel."""
+
+    channel: Name = Field(description="Name of the channel; part of report keys and lanes, so never change it lightly.")
+    description: str = Field(default="", description="For people: which analyzer, where it stands.")
+    enabled: Flag = Field(default=True, description="`false` switches the source off; deliveries go on.")
+    timezone: Zone = Field(description="IANA zone of the analyzer's clock, as `Asia/Kolkata`. Without it, the site's.")
+    source: SourceConfig = Field(description="How messages come in.")
+    charset: Charsets = Field(
+        default=("utf-8",),
+        description="Character sets to try in this order, strictly, where a message declares none.",
+    )
+    routes: Annotated[tuple[RouteConfig, ...], NotEmpty] = Field(
+        strict=False,  # a YAML list is a Python list; each route in it is still read strictly
+        description="What to do with messages; a message that no route takes is dead (`NO_ROUTE`).",
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Values that mappings read with `setting('name')`; any names, texts as written.",
+    )
+    usual_gap: Duration | None = Field(
+        default=None, gt=0, description="How far apart messages usually are; the page says so when it is much longer."
+    )
+    repeat_window: Duration = Field(
+        default=30 * DAY,
+        gt=0,
+        description="For this long the same control id with the same bytes is a repeat: answered again, not delivered "
+        "again. Without a control id: at most 24 h.",
+    )
+    key_memory: Duration = Field(
+        default=90 * DAY,
+        gt=0,
+        description="For this long the owner of a report number is remembered, so that a restarted counter cannot "
+        "overwrite another patient's result.",
+    )
+    specimen_ids: Literal["restart", "unique"] = Field(
+        default="restart",
+        description="`restart`: specimen numbers begin anew every day, so patient and day are part of every key. "
+        "`unique`: a number is never used twice.",
+    )
+    ack: Literal["on_store"] = Field(
+        default="on_store", description="`on_store`: a message is acknowledged once it is durable in the journal."
+    )
+    on_store_fault: Literal["close", "ae"] = Field(
+        default="close",
+        description="Where a message cannot be stored: `close` the connection without an answer (senders try again), "
+        "or answer `ae` (many senders then give up).",
+    )
+    ack_code: Literal["standard", "aa"] = Field(
+        default="standard",
+        description="`standard`: accept or application codes as MSH-15 and MSH-16 ask. `aa`: always AA, for "
+        "analyzers that know nothing else.",
+    )
+    spm_obx: Literal["result", "specimen"] = Field(
+        default="result",
+        description="What an OBX after SPM is, where its OBR has no other: a `result`, or about the `specimen`.",
+    )
+    fix: Fixes = Field(
+        default=(),
+        description="Repairs to allow: `unescaped_newlines` joins a line that begins no segment to the field before.",
+    )

@@ -1,0 +1,141 @@
+"""The ``destinations:`` of a site: where documents go, and how patiently.
+
+One model per ``kind``; what all kinds share is in `DestinationBase`.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.config.source import ConnectTls
+from engine.config.values import (
+    Address,
+    Duration,
+    FilePath,
+    Flag,
+    HttpUrl,
+    Model,
+    SecretName,
+    Text,
+    Whole,
+)
+
+KINDS = ("fhir", "http", "mllp", "file")
+
+
+class RetryConfig(Model):
+    """When a failed delivery is tried again: after `first`, then twice as long each time up to `max`, with jitter."""
+
+    first: Duration = Field(default=1.0, gt=0, le=86_400, description="Wait after the first failed attempt.")
+    max: Duration = Field(default=300.0, gt=0, le=86_400, description="Longest wait between two attempts.")
+    give_up_after: Duration | None = Field(
+        default=None,
+        gt=0,
+        description="Age of a message at which a delivery that still fails becomes a dead letter (`GAVE_UP`). By "
+        "default never: a destination that is down for a week loses nothing.",
+    )
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.max < self.first:
+            raise ValueError("max is shorter than first; make it at least as long")
+        return self
+
+
+class BreakerConfig(Model):
+    """When to stop trying each delivery in turn and only probe: the destination is down, not the document bad."""
+
+    failures: Whole = Field(default=5, ge=1, le=1000, description="Failed attempts in a row that open the breaker.")
+    probe_after: Duration = Field(
+        default=10.0, gt=0, le=3600, description="Wait before one delivery is let through as a probe."
+    )
+
+
+class BasicAuth(Model):
+    """HTTP Basic: a user and a password with each request."""
+
+    user: Text = Field(description="User name.")
+    password: SecretName = Field(description="The password, by name only.")
+
+
+class BearerAuth(Model):
+    """A bearer token with each request."""
+
+    token: SecretName = Field(description="The token, by name only.")
+
+
+class AuthConfig(Model):
+    """How we log in. Exactly one of the kinds."""
+
+    basic: BasicAuth | None = Field(default=None, description="User and password.")
+    bearer: BearerAuth | None = Field(default=None, description="A fixed token.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.basic is None) == (self.bearer is None):
+            raise ValueError("give exactly one way to log in: basic or bearer")
+        return self
+
+
+class DestinationBase(Model):
+    """What every destination has."""
+
+    timeout: Duration = Field(default=30.0, gt=0, le=3600, description="Time for one attempt, connecting included.")
+    retry: RetryConfig = Field(default_factory=RetryConfig, description="When to try again.")
+    breaker: BreakerConfig = Field(default_factory=BreakerConfig, description="When to stop trying and only probe.")
+
+
+class HttpBase(DestinationBase):
+    """What destinations on HTTP share."""
+
+    auth: AuthConfig | None = Field(default=None, description="How to log in.")
+    tls: ConnectTls | None = Field(default=None, description="Trust and client certificate for https.")
+    gzip: Flag = Field(default=False, description="Compress requests; only where the server is known to take it.")
+
+
+class FhirDestination(HttpBase):
+    """A FHIR R4 server that takes transaction Bundles."""
+
+    kind: Literal["fhir"] = Field(description="`fhir`: POST of transaction Bundles to a FHIR R4 server.")
+    url: HttpUrl = Field(description="Base address of the server, as `https://fhir.example.org/fhir`.")
+    concurrency: Whole = Field(
+        default=32,
+        ge=1,
+        le=256,
+        description="Requests under way at once, over all lanes; one lane never has more than one.",
+    )
+    ids: Literal["client"] = Field(
+        default="client",
+        description="`client`: our own resources are PUT under ids that we make; the server must accept client ids.",
+    )
+
+
+class HttpDestination(HttpBase):
+    """Any web service that takes one document per request."""
+
+    kind: Literal["http"] = Field(description="`http`: one request per document.")
+    url: HttpUrl = Field(description="Address of the service.")
+    method: Literal["POST", "PUT"] = Field(default="POST", description="Request method.")
+    concurrency: Whole = Field(default=8, ge=1, le=256, description="Requests under way at once, over all lanes.")
+
+
+class MllpDestination(DestinationBase):
+    """A receiver of HL7 v2 messages in MLLP blocks."""
+
+    kind: Literal["mllp"] = Field(description="`mllp`: HL7 v2 messages to a receiver, acknowledged one by one.")
+    connect: Address = Field(description="Address of the receiver, as host:port.")
+    tls: ConnectTls | None = Field(
+        default=None, description="TLS with the receiver; an empty `{}` trusts the system's."
+    )
+
+
+class FileDestination(DestinationBase):
+    """A folder that gets one file per document."""
+
+    kind: Literal["file"] = Field(description="`file`: one file per document, written whole or not at all.")
+    folder: FilePath = Field(description="The folder; relative to the site's. It is made if it is missing.")
+
+
+DestinationConfig = Annotated[
+    FhirDestination | HttpDestination | MllpDestination | FileDestination, Field(discriminator="kind")
+]

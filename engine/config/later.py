@@ -1,0 +1,68 @@
+"""Keys and values that the design has and this version does not do yet.
+
+They are known by name, so that a person who finds them in the documentation of a later version reads "not in this
+version" instead of "unknown key", and so that nothing is accepted and then silently ignored. Patterns are key paths,
+``*`` for a name or a list position.
+"""
+
+NOT_YET = "is not in this version of LabRelay"
+
+KEYS = frozenset(
+    {
+        # site
+        "retention",
+        "encryption",
+        "alerts",
+        "web.tls",
+        "destinations.*.auth.oauth2",
+        "destinations.*.rate",
+        # channels
+        "dialect",
+        "reject",
+        "source.device",
+        "source.baud",
+        "source.bytesize",
+        "source.parity",
+        "source.stopbits",
+        "source.flow",
+        "source.frame_limit",
+        "source.pack",
+        "routes.*.hold",
+        "routes.*.drain",
+    }
+)
+
+VALUES = {
+    "source.kind": ("astm-serial", "hl7-serial", "folder", "http"),
+    "source.transport": ("serial", "folder", "http"),
+    "source.link": ("lines",),
+    "destinations.*.kind": ("mqtt", "abdm", "worklist"),
+    "destinations.*.ids": ("server",),
+    "routes.*.order": ("specimen", "none"),
+    "ack": ("on_delivery",),
+    "workers": ("1",),
+}
+
+# Mappings read these from `settings:`; people look for them one level higher.
+SETTINGS = frozenset(
+    {
+        "create_service_request",
+        "encounters",
+        "lab",
+        "local_system",
+        "no_patient",
+        "obx2_default",
+        "observation_key",
+        "on_missing",
+        "specimen_system",
+    }
+)
+
+
+def pattern(path: tuple[str | int, ...], known: frozenset[str] | dict[str, tuple[str, ...]]) -> str | None:
+    """The entry of ``known`` that ``path`` matches."""
+    for entry in known:
+        parts = entry.split(".")
+        if len(parts) == len(path) and all(part in ("*", str(step)) for part, step in zip(parts, path, strict=True)):
+            return entry
+    return None

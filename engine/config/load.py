@@ -1,0 +1,281 @@
+"""Read a site: every file, every problem at once.
+
+Files become nodes (`engine.yaml_nodes`), nodes plain data with ``${NAME}`` replaced, data models; then names are
+checked across files. A problem in one file never hides one in another.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from engine.config.channel import ChannelConfig
+from engine.config.problems import Path as KeyPath
+from engine.config.problems import Reporter, closest, line, walk
+from engine.config.sitewide import SiteConfig
+from engine.errors import ConfigError
+from engine.secrets import Lookup, expand, lookup
+from engine.site import CONFIG_FILE, search_path
+from engine.units import HostPort
+from engine.yaml_nodes import Node, read_file
+
+# These stay as written: `engine.secrets.Secret` reads them when they are needed, and refuses literals.
+SECRET_KEYS = frozenset({"password", "token"})
+_M = TypeVar("_M", SiteConfig, ChannelConfig)
+EMPTY = frozenset({"", "~", "null", "Null", "NULL"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A site whose configuration has no problem.
+
+    Attributes:
+        channels: by name, in the order of their files' names.
+        folder: the site's folder, absolute.
+        hash: SHA-256, hexadecimal, over the configuration and every mapping and table that it can reach; values of
+            ``${NAME}`` are not part of it.
+        warnings: lines as in `ConfigError`, for what works and still deserves a look.
+    """
+
+    config: SiteConfig
+    channels: dict[str, ChannelConfig]
+    folder: Path
+    hash: str
+    warnings: tuple[str, ...] = ()
+    nodes: dict[str, Node] = field(default_factory=dict, repr=False)
+
+    def node(self, channel: str, *path: str | int) -> Node:
+        """Where a channel's key stands: ``node("chemistry", "routes", 0, "when").place``."""
+        return walk(self.nodes[channel], path)
+
+    def mapping_path(self) -> tuple[Path, ...]:
+        """Folders in which mappings are looked for, the site's own first."""
+        return search_path(self.folder, "mappings")
+
+
+def load_site(folder: Path, *, look: Lookup = lookup, require_secrets: bool = True) -> Site:
+    """Read and check a site.
+
+    Args:
+        look: where ``${NAME}`` is looked up.
+        require_secrets: a password or token that is not set is a problem (a warning for `check`, which rarely runs
+            with the service's credentials).
+
+    Raises:
+        ConfigError: with all problems, in the order of files and lines.
+    """
+    return _Loader(Path(folder).resolve(), look, require_secrets).load()
+
+
+def data_folder(folder: Path) -> Path:
+    """The site's data folder, read alone: works for commands that look at the journal while the rest of the
+    configuration is broken or names variables that only the service has.
+
+    Raises:
+        ConfigError: the file cannot be read as YAML, or ``data:`` is no path.
+    """
+    folder = Path(folder).resolve()
+    node = read_file(folder / CONFIG_FILE, str(CONFIG_FILE)).get("data")
+    if node is None:
+        return folder / "var"
+    try:
+        return folder / Path(expand(node.value)).expanduser()
+    except ValueError as error:
+        raise ConfigError(line(node, ("data",), str(error))) from error
+
+
+class _Loader:
+    def __init__(self, folder: Path, look: Lookup, require_secrets: bool) -> None:
+        self._folder = folder
+        self._look = look
+        self._require_secrets = require_secrets
+        self._problems: list[tuple[str, int, int, str]] = []  # file, line, column: their order
+        self._warnings: list[str] = []
+
+    def load(self) -> Site:
+        site_node = self._read(self._folder / CONFIG_FILE)
+        config = self._model(site_node, SiteConfig, {}) if site_node is not None else None
+        # From the node, not from the model: a mistake elsewhere in the site's file is no mistake of its channels.
+        zone = walk(site_node, ("site", "timezone")) if site_node is not None else None
+        inherited = {"timezone": zone.value} if zone is not None and zone.kind == "scalar" else {}
+        channels: dict[str, ChannelConfig] = {}
+        nodes: dict[str, Node] = {}
+        for path in self._channel_files():
+            node = self._read(path)
+            if node is None:
+                continue
+            channel = self._model(node, ChannelConfig, inherited)
+            if channel is None:
+                continue
+            if channel.channel in channels:
+                at = walk(node, ("channel",))
+                first = nodes[channel.channel].file
+                self._add(
+                    at, ("channel",), f"'{channel.channel}' is the name of the channel in {first} too; rename one"
+                )
+                continue
+            channels[channel.channel], nodes[channel.channel] = channel, node
+        if site_node is not None:
+            self._check_names(site_node, channels, nodes)
+            self._check_listeners(config, site_node, channels, nodes)
+            self._look_at_use(site_node, channels)
+        if self._problems or config is None:
+            raise ConfigError(*(text for *_, text in sorted(self._problems)))
+        return Site(
+            config=config,
+            channels=channels,
+            folder=self._folder,
+            hash=self._hash(),
+            warnings=tuple(self._warnings),
+            nodes=nodes,
+        )
+
+    # -- one file ----------------------------------------------------------------------------------------------
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._folder).as_posix()
+
+    def _read(self, path: Path) -> Node | None:
+        try:
+            node = read_file(path, self._name(path))
+        except ConfigError as error:
+            self._problems += [(self._name(path), *_place(text), text) for text in error.problems]
+            return None
+        if node.kind != "map":
+            self._add(node, (), "expected keys and values, as channel: chemistry")
+            return None
+        return node
+
+    def _channel_files(self) -> Iterator[Path]:
+        folder = self._folder / "channels"
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.name.startswith(".") or not path.is_file():
+                continue
+            if path.suffix == ".yaml":
+                yield path
+            elif path.suffix == ".yml":
+                name = self._name(path)
+                self._problems.append((name, 1, 1, f"{name}:1:1: is not read; rename it to {path.stem}.yaml"))
+
+    def _model(self, root: Node, model: type[_M], inherited: dict[str, Any]) -> _M | None:
+        bad: set[int] = set()
+        given = self._plain(root, (), bad)
+        for key, value in inherited.items():
+            given.setdefault(key, value)
+        try:
+            made = model.model_validate(given, context={"folder": self._folder})
+        except ValidationError as error:
+            reporter = Reporter(root, model)
+            for detail in error.errors(include_url=False, include_input=False):
+                node, text = reporter.line(detail)
+                if id(node) not in bad:
+                    self._problems.append((node.file, node.line, node.column, text))
+            return None
+        return None if bad else made
+
+    def _plain(self, node: Node, path: KeyPath, bad: set[int]) -> Any:
+        """Data of a node: dicts, lists and texts, with names replaced."""
+        if node.kind == "map":
+            return {key.value: self._plain(value, (*path, key.value), bad) for key, value in node.pairs}
+        if node.kind == "list":
+            return [self._plain(item, (*path, at), bad) for at, item in enumerate(node.items)]
+        if node.plain and node.value in EMPTY:
+            self._add(node, path, "has no value; give it one, or remove the line")
+            bad.add(id(node))
+            return None
+        if path and path[-1] in SECRET_KEYS and "settings" not in path:
+            self._secret(node, path)
+            return node.value
+        try:
+            return expand(node.value, self._look)
+        except ValueError as error:
+            self._add(node, path, str(error))
+            bad.add(id(node))
+            return node.value
+
+    def _secret(self, node: Node, path: KeyPath) -> None:
+        """A secret that is not set; one that is written out is the model's to refuse."""
+        try:
+            expand(node.value, self._look)
+        except ValueError as error:
+            if self._require_secrets:
+                self._add(node, path, str(error))
+            else:
+                self._warnings.append(line(node, path, str(error)))
+
+    # -- across files ------------------------------------------------------------------------------------------
+
+    def _check_names(self, site: Node, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
+        block = site.get("destinations")
+        destinations = list(block.keys()) if block is not None and block.kind == "map" else []
+        mappings = _mapping_names(search_path(self._folder, "mappings"))
+        for name, channel in channels.items():
+            for at, route in enumerate(channel.routes):
+                for position, destination in enumerate(route.to or ()):
+                    if destination not in destinations:
+                        path = ("routes", at, "to", position)
+                        hint = closest(destination, destinations) or (
+                            f"; known: {', '.join(destinations)}" if destinations else "; add it to the site's file"
+                        )
+                        self._add(walk(nodes[name], path), path[:3], f"unknown destination '{destination}'{hint}")
+                if route.mapping is not None and route.mapping not in mappings:
+                    where = ("routes", at, "mapping")
+                    hint = closest(route.mapping, mappings) or f"; write mappings/{route.mapping}.yaml"
+                    self._add(walk(nodes[name], where), where, f"unknown mapping '{route.mapping}'{hint}")
+
+    def _check_listeners(
+        self,
+        config: SiteConfig | None,
+        site: Node,
+        channels: dict[str, ChannelConfig],
+        nodes: dict[str, Node],
+    ) -> None:
+        taken: list[tuple[HostPort, str]] = []
+        if config is not None and config.web.enabled:
+            taken.append((config.web.listen, f"the status page ({site.file})"))
+        for name, channel in channels.items():
+            address = channel.source.listen
+            if address is None or not channel.enabled:
+                continue
+            for other, owner in taken:
+                if address.collides_with(other):
+                    path = ("source", "listen")
+                    self._add(walk(nodes[name], path), path, f"{address} is taken by {owner}; use another port")
+            taken.append((address, f"channel {name} ({nodes[name].file})"))
+
+    def _look_at_use(self, site: Node, channels: dict[str, ChannelConfig]) -> None:
+        used = {
+            destination for channel in channels.values() for route in channel.routes for destination in route.to or ()
+        }
+        block = site.get("destinations")
+        for key, _ in block.pairs if block is not None else ():
+            if key.value not in used:
+                text = "no route sends anything here; name it in to: of a route, or take it out"
+                self._warnings.append(line(key, ("destinations", key.value), text))
+
+    def _add(self, node: Node, path: KeyPath, text: str) -> None:
+        self._problems.append((node.file, node.line, node.column, line(node, path, text)))
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        files = [self._folder / CONFIG_FILE, *self._channel_files()]
+        for folder in search_path(self._folder, "mappings"):
+            files += sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".csv") and path.is_file())
+        for path in files:
+            content = path.read_bytes()
+            digest.update(f"{path.name}\0{len(content)}\0".encode())
+            digest.update(content)
+        return digest.hexdigest()
+
+
+def _mapping_names(folders: tuple[Path, ...]) -> list[str]:
+    return [path.stem for folder in folders for path in sorted(folder.glob("*.yaml"))]
+
+
+def _place(text: str) -> tuple[int, int]:
+    """Line and column of a line that already carries them."""
+    parts = text.split(":", 3)
+    return (int(parts[1]), int(parts[2])) if len(parts) == 4 and parts[1].isdigit() and parts[2].isdigit() else (1, 1)

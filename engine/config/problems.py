@@ -1,0 +1,251 @@
+"""What is wrong with a file, as a person needs it: ``file:line:column: key.path: what; what to do``.
+
+pydantic says where in the data and which rule; the YAML nodes say where in the file; the models say what was
+wanted. Values are shown as written in the file (never expanded), and those of secrets never.
+"""
+
+import difflib
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from pydantic import BaseModel, Tag
+from pydantic_core import ErrorDetails
+
+from engine.config import later
+from engine.config.values import Words
+from engine.units import duration_text, size_text
+from engine.yaml_nodes import Node
+
+Path = tuple[str | int, ...]
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean ...?``, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def line(node: Node, path: Path, text: str) -> str:
+    shown = ".".join(str(step) for step in path)
+    return node.problem(f"{shown}: {text}" if shown else text)
+
+
+def walk(root: Node, path: Path) -> Node:
+    """The node at ``path``, or the last one on the way that exists."""
+    node = root
+    for step in path:
+        if node.kind == "map" and (inner := node.get(str(step))) is not None:
+            node = inner
+        elif node.kind == "list" and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+    return node
+
+
+# -- what the models want ----------------------------------------------------------------------------------------
+
+
+def alternatives(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The models of a union by their tag; one model by the empty tag; else nothing."""
+    inner = plain_type(annotation)
+    if isinstance(inner, type) and issubclass(inner, BaseModel):
+        return {"": inner}
+    found: dict[str, type[BaseModel]] = {}
+    if typing.get_origin(inner) in (typing.Union, types.UnionType):
+        for member in typing.get_args(inner):
+            model = plain_type(member)
+            if isinstance(model, type) and issubclass(model, BaseModel):
+                found[_tag(member, model)] = model
+    return found
+
+
+def plain_type(annotation: Any) -> Any:
+    """Without `Annotated` and without ``| None``."""
+    while typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(annotation) if member is not type(None)]
+        if len(members) == 1:
+            return plain_type(members[0])
+    return annotation
+
+
+def words(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    """What the documentation calls this type."""
+    for mark in metadata:
+        if isinstance(mark, Words):
+            return mark.text
+    while True:
+        if typing.get_origin(annotation) is Annotated:
+            for mark in typing.get_args(annotation)[1:]:
+                if isinstance(mark, Words):
+                    return mark.text
+            annotation = typing.get_args(annotation)[0]
+        elif typing.get_origin(annotation) in (typing.Union, types.UnionType):
+            members = [member for member in typing.get_args(annotation) if member is not type(None)]
+            if len(members) != 1:
+                return "block"
+            annotation = members[0]
+        else:
+            break
+    origin = typing.get_origin(annotation) or annotation
+    if origin is typing.Literal:
+        return " or ".join(f"`{value}`" for value in typing.get_args(annotation))
+    if origin is str:
+        return "text"
+    return "list" if origin is tuple else "block"
+
+
+def _tag(member: Any, model: type[BaseModel]) -> str:
+    for mark in typing.get_args(member)[1:] if typing.get_origin(member) is Annotated else ():
+        if isinstance(mark, Tag):
+            return mark.tag
+    kind = model.model_fields.get("kind")
+    values = typing.get_args(kind.annotation) if kind is not None else ()
+    return str(values[0]) if values else ""
+
+
+# -- from pydantic's errors to lines -----------------------------------------------------------------------------
+
+
+class Reporter:
+    """Turn the errors of one file into lines."""
+
+    def __init__(self, root: Node, model: type[BaseModel]) -> None:
+        self._root = root
+        self._model = model
+
+    def line(self, error: ErrorDetails) -> tuple[Node, str]:
+        """The node concerned, and the line for it."""
+        path, model, kind_of = self._follow(error["loc"])
+        rule, context = error["type"], error.get("ctx", {})
+        if rule == "extra_forbidden":
+            return self._unknown_key(path, model)
+        if rule == "missing":
+            return self._missing(path, model)
+        if rule in ("union_tag_invalid", "union_tag_not_found"):
+            return self._unknown_kind(path)
+        node = walk(self._root, path)
+        if path and path[-1] == "[key]":
+            path = path[:-1]
+            parent = walk(self._root, path[:-1])
+            node = parent.key(str(path[-1])) or parent
+        if rule == "literal_error" or _is_later(path, node):
+            return node, line(node, path, self._not_one_of(node, path, kind_of))
+        text = _RULES[rule](context, kind_of) if rule in _RULES else _other(error, node, kind_of)
+        # A URL with an @ may carry a password, and a rejected secret is one.
+        is_secret = kind_of == "${NAME}" or (kind_of == "URL" and "@" in node.value)
+        if rule == "value_error" and node.kind == "scalar" and not is_secret:
+            hint = closest(node.value, available_timezones()) if kind_of == "time zone" else ""
+            text = f"'{node.value}': {text}{hint}"
+        return node, line(node, path, text)
+
+    def _follow(self, loc: Path) -> tuple[Path, type[BaseModel] | None, str]:
+        """The key path of pydantic's location (which also names union members), the innermost model, the type."""
+        path: list[str | int] = []
+        annotation: Any = self._model
+        model: type[BaseModel] | None = self._model
+        kind_of = "block"
+        for step in loc:
+            choices = alternatives(annotation)
+            if step in choices and step != "":
+                annotation = model = choices[str(step)]
+                continue
+            path.append(step)
+            inner = choices.get("")
+            if inner is not None:
+                model = inner
+                known = inner.model_fields.get(str(step))
+                annotation = known.annotation if known is not None else None
+                kind_of = words(annotation, known.metadata) if known is not None else ""
+            else:
+                arguments = typing.get_args(plain_type(annotation))
+                is_map = typing.get_origin(plain_type(annotation)) is dict and len(arguments) == 2
+                annotation = arguments[1] if is_map else arguments[0] if arguments else None
+                kind_of = words(annotation)
+        return tuple(path), model, kind_of
+
+    def _unknown_key(self, path: Path, model: type[BaseModel] | None) -> tuple[Node, str]:
+        parent, name = walk(self._root, path[:-1]), str(path[-1])
+        node = parent.key(name) or parent
+        if later.pattern(path, later.KEYS) or later.pattern(path, later.VALUES):
+            return node, line(node, path, f"{later.NOT_YET}; take it out")
+        if name in later.SETTINGS:
+            return node, line(node, path, "unknown key; mappings read it: write it under settings: of the channel")
+        known = list(model.model_fields) if model is not None else []
+        hint = closest(name, known) or f"; known keys here: {', '.join(known)}"
+        return node, line(node, path, f"unknown key{hint}")
+
+    def _missing(self, path: Path, model: type[BaseModel] | None) -> tuple[Node, str]:
+        node, name = walk(self._root, path[:-1]), str(path[-1])
+        field = model.model_fields.get(name) if model is not None else None
+        wanted = field.description if field is not None else ""
+        return node, line(node, path, f"is missing; add {name}: {wanted}")
+
+    def _unknown_kind(self, path: Path) -> tuple[Node, str]:
+        block = walk(self._root, path)
+        is_source = path[-1:] == ("source",)
+        known = _SOURCE_KINDS if is_source else _DESTINATION_KINDS
+        for key in ("kind", "link"):
+            value = block.get(key) if block.kind == "map" else None
+            if value is not None:
+                return value, line(value, (*path, key), _choice(value.value, known[key], (*path, key)))
+        if block.kind != "map":
+            return block, line(block, path, f"expected a block with kind: {_either(known['kind'])}")
+        return block, line(block, path, f"kind is missing; add kind: {_either(known['kind'])}")
+
+    def _not_one_of(self, node: Node, path: Path, kind_of: str) -> str:
+        if node.kind != "scalar":
+            return f"expected {kind_of.replace('`', '')}, found a {node.kind}"
+        return _choice(node.value, [value.strip("`") for value in kind_of.split(" or ")], path)
+
+
+_SOURCE_KINDS = {"kind": ["mllp", "astm"], "link": ["mllp", "e1381"]}
+_DESTINATION_KINDS = {"kind": ["fhir", "http", "mllp", "file"], "link": []}
+
+
+def _is_later(path: Path, node: Node) -> bool:
+    entry = later.pattern(path, later.VALUES)
+    return entry is not None and node.value in later.VALUES[entry]
+
+
+def _choice(value: str, known: list[str], path: Path) -> str:
+    entry = later.pattern(path, later.VALUES)
+    if entry is not None and value in later.VALUES[entry]:
+        return f"'{value}' {later.NOT_YET}; use {_either(known)}"
+    return f"unknown value '{value}'{closest(value, known) or f'; use {_either(known)}'}"
+
+
+def _either(known: list[str]) -> str:
+    return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} or {known[-1]}"
+
+
+def _bound(word: str, key: str) -> Callable[[dict[str, Any], str], str]:
+    def text(context: dict[str, Any], kind_of: str) -> str:
+        value = context[key]
+        shown = {"duration": duration_text, "size": size_text}.get(kind_of, str)(value)
+        return f"expected {word} {shown}"
+
+    return text
+
+
+_RULES: dict[str, Callable[[dict[str, Any], str], str]] = {
+    "greater_than": _bound("more than", "gt"),
+    "greater_than_equal": _bound("at least", "ge"),
+    "less_than": _bound("less than", "lt"),
+    "less_than_equal": _bound("at most", "le"),
+    "string_too_short": lambda _, kind_of: f"is empty; expected a {kind_of}",
+    "string_pattern_mismatch": lambda *_: (
+        "expected a name of letters, digits, '.', '_' and '-', at most 64, that begins with a letter or digit"
+    ),
+    "value_error": lambda context, _: str(context["error"]),
+}
+
+
+def _other(error: ErrorDetails, node: Node, kind_of: str) -> str:
+    if error["type"].endswith(("_type", "_instance_of")):
+        found = {"scalar": "a single value", "list": "a list", "map": "a block of keys"}[node.kind]
+        return f"expected {kind_of.replace('`', '')}, found {found}"
+    return error["msg"]

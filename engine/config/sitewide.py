@@ -1,0 +1,82 @@
+"""The file ``config/labrelay.yaml``: what holds for the whole site."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from engine.config.destination import DestinationConfig
+from engine.config.values import Address, FilePath, Flag, Model, Name, OnlyZero, Size, Text, Uri, Whole, Zone
+from engine.units import HostPort
+
+MiB = 1024 * 1024
+
+
+def _loopback(address: HostPort) -> HostPort:
+    if not address.is_loopback:
+        raise ValueError(
+            "the status page listens on this machine only (127.0.0.1 or [::1]) until it has users and passwords; "
+            "reach it from elsewhere through an SSH tunnel"
+        )
+    return address
+
+
+class SiteInfo(Model):
+    """Which laboratory this is."""
+
+    name: Text = Field(description="Name shown on pages and in alerts.")
+    timezone: Zone | None = Field(
+        default=None, description="IANA zone of the site, and of channels that give none, as `Asia/Kolkata`."
+    )
+
+
+class WebConfig(Model):
+    """The status page."""
+
+    enabled: Flag = Field(default=True, description="`false`: no page, no `/status.json`, no `/metrics`.")
+    listen: Annotated[Address, AfterValidator(_loopback)] = Field(
+        default=HostPort("127.0.0.1", 8580), description="Address of the page; this machine only."
+    )
+
+
+class LimitsConfig(Model):
+    """Bounds of the whole daemon."""
+
+    connections: Whole = Field(
+        default=512, ge=1, le=20_000, description="Connections at once, over all channels; keep it below the system's."
+    )
+    documents: Whole = Field(
+        default=256,
+        ge=1,
+        le=10_000,
+        description="Mapped documents per destination that wait in memory; the rest is read back from the journal.",
+    )
+    wal: Size = Field(
+        default=64 * MiB, ge=1 * MiB, description="Size of the journal's write-ahead log that forces a checkpoint."
+    )
+
+
+class SiteConfig(Model):
+    """The site."""
+
+    site: SiteInfo = Field(description="Which laboratory this is.")
+    data: FilePath = Field(
+        default=Path("var"),
+        validate_default=True,
+        description="Folder for the journal and everything else that LabRelay writes; relative to the site's folder.",
+    )
+    web: WebConfig = Field(default_factory=WebConfig, description="The status page.")
+    destinations: dict[Name, DestinationConfig] = Field(
+        default_factory=dict, description="Where documents go, by name."
+    )
+    namespaces: dict[Text, Uri] = Field(
+        default_factory=dict,
+        description="Assigner names as they stand in HD.1 (MSH-3, PID-3.4 ...) and the identifier system for each.",
+    )
+    workers: OnlyZero = Field(
+        default=0,
+        ge=0,
+        le=0,
+        description="Processes beside the main one that map and deliver; `0`: it does all itself.",
+    )
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="Bounds of the whole daemon.")

@@ -1,0 +1,183 @@
+"""The ``source:`` block of a channel: transport, link and format of one analyzer or system.
+
+``kind`` is a preset of all three; each can be given beside it or instead of it. The link decides which options there
+are, so there is one model per link.
+
+    kind   transport  link   format
+    mllp   tcp        mllp   hl7v2
+    astm   tcp        e1381  astm
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from engine.config.values import Address, Duration, FilePath, Model, Size, Whole
+from engine.units import HostPort
+
+PRESETS = {"mllp": ("tcp", "mllp", "hl7v2"), "astm": ("tcp", "e1381", "astm")}
+KINDS = tuple(PRESETS)
+LINKS = ("mllp", "e1381")
+
+KiB = 1024
+MiB = 1024 * KiB
+
+
+class ServerTls(Model):
+    """TLS of a listening source."""
+
+    cert: FilePath = Field(description="PEM file with our certificate and its chain.")
+    key: FilePath = Field(description="PEM file with its private key.")
+    client_ca: FilePath | None = Field(
+        default=None,
+        description="PEM file with the authorities whose client certificates are accepted; given, one is demanded.",
+    )
+
+
+class ConnectTls(Model):
+    """TLS where we open the connection."""
+
+    ca: FilePath | None = Field(
+        default=None, description="PEM file with the authorities to trust; without it, the system's."
+    )
+    cert: FilePath | None = Field(default=None, description="PEM file with our client certificate, where one is asked.")
+    key: FilePath | None = Field(default=None, description="PEM file with the private key of `cert`.")
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together; give both or neither")
+        return self
+
+
+class TcpSource(Model):
+    """What every source on TCP has.
+
+    Exactly one of ``listen`` and ``connect`` is set.
+    """
+
+    kind: Literal["mllp", "astm"] = Field(
+        default="mllp",
+        description="Preset of transport, link and format: `mllp` is HL7 v2 in MLLP blocks, `astm` is E1394 records "
+        "in E1381 frames, both on TCP.",
+    )
+    transport: Literal["tcp"] = Field(default="tcp", description="How bytes come: `tcp`.")
+    listen: Address | None = Field(
+        default=None, description="Address to listen on; port 0 takes any free one. Either this or `connect`."
+    )
+    connect: Address | None = Field(
+        default=None, description="Address of an analyzer that is itself the TCP server; we connect, for ever."
+    )
+    tls: ServerTls | None = Field(default=None, description="TLS for `listen`; with `client_ca`, mutual TLS.")
+    idle_timeout: Duration | None = Field(
+        default=None,
+        gt=0,
+        description="Close a connection after this time without a byte. By default never: analyzers keep one "
+        "connection for days, and TCP keep-alive finds a peer that is gone within 90 s.",
+    )
+    max_connections: Whole = Field(
+        default=32,
+        ge=1,
+        le=10_000,
+        description="Connections at once; one more takes the place of the one that has been quiet longest.",
+    )
+    max_message: Size = Field(
+        default=16 * MiB,
+        ge=1 * KiB,
+        le=256 * MiB,
+        description="Largest message; a report with an embedded PDF has room to spare in the default.",
+    )
+
+    @property
+    def address(self) -> HostPort:
+        """Where it listens, or what it connects to."""
+        address = self.listen or self.connect
+        assert address is not None
+        return address
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("kind") in PRESETS:
+            return dict(zip(("transport", "link", "format"), PRESETS[given["kind"]], strict=True)) | given
+        return given
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.listen is None) == (self.connect is None):
+            raise PydanticCustomError("one_address", "give either listen (the analyzer connects to us) or connect")
+        if self.connect is not None and self.connect.port == 0:
+            raise PydanticCustomError("one_address", "connect needs the analyzer's port, not 0")
+        if self.connect is not None and self.tls is not None:
+            raise PydanticCustomError("one_address", "tls is for listen; take tls out, or listen instead")
+        return self
+
+
+class MllpSource(TcpSource):
+    """HL7 v2 in MLLP blocks."""
+
+    link: Literal["mllp"] = Field(default="mllp", description="Framing and link acknowledgement: `mllp`.")
+    format: Literal["hl7v2", "astm"] = Field(default="hl7v2", description="Content: `hl7v2` (or `astm`).")
+
+
+class AstmSource(TcpSource):
+    """ASTM E1394 records in E1381 frames."""
+
+    kind: Literal["mllp", "astm"] = Field(default="astm", description=TcpSource.model_fields["kind"].description)
+    link: Literal["e1381"] = Field(default="e1381", description="Framing and link acknowledgement: `e1381`.")
+    format: Literal["astm", "hl7v2"] = Field(default="astm", description="Content: `astm` (or `hl7v2`).")
+    framing: Literal["e1381", "enq-less", "none"] = Field(
+        default="e1381",
+        description="`e1381`: ENQ, frames, EOT. `enq-less`: frames or an H record may start without ENQ. "
+        "`none`: bare records from H to L, nothing acknowledged.",
+    )
+    checksum: Literal["required", "warn", "ignore"] = Field(
+        default="required",
+        description="A frame with a wrong checksum: `required` answers NAK, `warn` takes and counts it, `ignore` "
+        "does not look.",
+    )
+    frame_numbers: Literal["strict", "warn", "ignore"] = Field(
+        default="strict",
+        description="A frame with an unexpected number: `strict` answers NAK, `warn` takes and counts it, `ignore` "
+        "does not look (some analyzers start at 0).",
+    )
+    acks: Literal["frame", "session", "none"] = Field(
+        default="frame",
+        description="What the analyzer expects: an answer to each frame, one at the end of the session, or none.",
+    )
+    commit: Literal["frame", "message"] = Field(
+        default="frame",
+        description="`frame`: each frame is durable before its ACK. `message`: only the ACK of the frame that ends "
+        "the message waits; faster, for instruments that always send an L record.",
+    )
+    end: Literal["record", "eot"] = Field(
+        default="record",
+        description="What ends a message: its L record, or EOT as well where an analyzer sends no L.",
+    )
+    max_frame: Size = Field(default=64_000, ge=64, le=1 * MiB, description="Largest frame; a longer one gets NAK.")
+    receive_timeout: Duration = Field(
+        default=30.0,
+        gt=0,
+        description="Time within a session without a whole frame or EOT, after which what came is put aside as "
+        "incomplete.",
+    )
+
+
+def _link(value: Any) -> str | None:
+    """Which model reads a ``source:`` block; an unknown kind or link is returned as it is, for the error."""
+    if isinstance(value, TcpSource):
+        return str(getattr(value, "link", ""))
+    if not isinstance(value, dict):
+        return None
+    link = value.get("link")
+    if link is None and "kind" in value:
+        kind = value["kind"]
+        return PRESETS[kind][1] if kind in PRESETS else str(kind)
+    return str(link) if link is not None else None
+
+
+SourceConfig = Annotated[
+    Annotated[MllpSource, Tag("mllp")] | Annotated[AstmSource, Tag("e1381")],
+    Discriminator(_link),
+]

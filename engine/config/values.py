@@ -1,0 +1,159 @@
+"""The types that keys of a site's YAML can have, for pydantic: text in, values out, and words for the documentation.
+
+The YAML reader hands every scalar over as its text (so that ``NO`` is no boolean and ``22:00`` no number); the place
+where it stands decides what it is. Each type takes that text, or the finished value when a model is made in Python.
+"""
+
+import codecs
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationInfo
+
+from engine.secrets import Secret, parse_secret
+from engine.units import HostPort, parse_duration, parse_host_port, parse_size
+
+
+class Model(BaseModel):
+    """One block of YAML: unknown keys refused, nothing changes after reading, values never shown in errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the reference documentation calls a type."""
+
+    text: str
+
+
+def _from_text(parse: Callable[[str], Any]) -> BeforeValidator:
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text):
+        raise ValueError("expected a number")
+    return float(text)
+
+
+def _flag(text: str) -> bool:
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    raise ValueError("expected true or false (yes, no, on and off are plain text in YAML 1.2)")
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("unknown time zone; expected an IANA name, as Asia/Kolkata") from error
+    return name
+
+
+def _charset(name: str) -> str:
+    try:
+        known = codecs.lookup(name)
+        "".encode(known.name)
+    except (LookupError, ValueError) as error:
+        raise ValueError("unknown character set; expected one such as utf-8, cp1252 or latin-1") from error
+    return known.name
+
+
+def _http_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError("expected a URL, as https://fhir.example.org/fhir") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError("expected a URL that starts with http:// or https://, as https://fhir.example.org/fhir")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a user and password do not belong into the URL; give them as auth: {basic: ...}")
+    if parts.query or parts.fragment:
+        raise ValueError("the base address takes no ?query and no #fragment")
+    return text.rstrip("/")
+
+
+def _uri(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+", text):
+        raise ValueError("expected a URI, as https://lab.example.org/id or urn:oid:1.2.3")
+    return text
+
+
+def _path(value: Any, info: ValidationInfo) -> Any:
+    """Relative paths start at the site's folder."""
+    if not isinstance(value, str | Path):
+        return value
+    if not str(value):
+        raise ValueError("expected a path")
+    folder = info.context.get("folder") if isinstance(info.context, dict) else None
+    path = Path(value).expanduser()
+    return Path(folder) / path if folder is not None else path
+
+
+def _listed(value: Any) -> Any:
+    """A single value where a list may stand is a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("is empty; expected at least one")
+    return values
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("the same name stands here twice")
+    return values
+
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+Text = Annotated[str, StringConstraints(min_length=1), Words("text")]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Words("name")]
+Fixes = Annotated[tuple[Literal["unescaped_newlines"], ...], BeforeValidator(_listed), Words("name or list of names")]
+Names = Annotated[
+    tuple[Name, ...],
+    BeforeValidator(_listed),
+    AfterValidator(_some),
+    AfterValidator(_distinct),
+    Words("name or list of names"),
+]
+NotEmpty = AfterValidator(_some)
+OnlyZero = Annotated[Literal[0], _from_text(_whole)]
+Whole = Annotated[int, _from_text(_whole), Words("whole number")]
+Number = Annotated[float, _from_text(_number), Words("number")]
+Flag = Annotated[bool, _from_text(_flag), Words("true or false")]
+Duration = Annotated[float, _from_text(parse_duration), Words("duration")]
+Size = Annotated[int, _from_text(parse_size), Words("size")]
+Address = Annotated[HostPort, _from_text(parse_host_port), Words("host:port")]
+Zone = Annotated[str, AfterValidator(_zone), Words("time zone")]
+Charset = Annotated[str, AfterValidator(_charset), Words("character set")]
+Charsets = Annotated[
+    tuple[Charset, ...],
+    BeforeValidator(_listed),
+    AfterValidator(_some),
+    AfterValidator(_distinct),
+    Words("character set or list of them"),
+]
+HttpUrl = Annotated[str, AfterValidator(_http_url), Words("URL")]
+Uri = Annotated[str, AfterValidator(_uri), Words("URI")]
+FilePath = Annotated[Path, BeforeValidator(_path), Words("path")]
+SecretName = Annotated[Secret, _from_text(parse_secret), Words("${NAME}")]

@@ -1,0 +1,429 @@
+"""Reading a site: every key has its meaning, every mistake has its place, a reason and a way out."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.config import AstmSource, FhirDestination, FileDestination, MllpSource, data_folder, load_site
+from engine.errors import ConfigError
+from engine.secrets import Secret
+from engine.units import HostPort
+from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
+
+CHECKOUT = Path(__file__).parents[3]
+
+
+def problems(folder: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_site(folder)
+    return list(caught.value.problems)
+
+
+def one_problem(folder: Path) -> str:
+    found = problems(folder)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_a_small_site_has_defaults_everywhere_else(tmp_path: Path) -> None:
+    site = load_site(make_site(tmp_path))
+
+    assert site.config.site.name == "Test Lab"
+    assert site.config.data == tmp_path.resolve() / "var"
+    assert site.config.web.listen == HostPort("127.0.0.1", 8580)
+    archive = site.config.destinations["archive"]
+    assert isinstance(archive, FileDestination)
+    assert archive.folder == tmp_path.resolve() / "var" / "archive"
+    channel = site.channels["haematology"]
+    assert isinstance(channel.source, MllpSource)
+    assert (channel.source.transport, channel.source.link, channel.source.format) == ("tcp", "mllp", "hl7v2")
+    assert channel.timezone == "Asia/Kolkata"
+    assert channel.routes[0].to == ("archive",)
+    assert channel.charset == ("utf-8",)
+    assert channel.repeat_window == 30 * 86_400
+
+
+def test_durations_sizes_and_addresses_take_units(tmp_path: Path) -> None:
+    site = SITE_YAML.replace("destinations:", "limits: {wal: 32MiB}\ndestinations:")
+    site += (
+        '  fhir: {kind: fhir, url: "https://fhir.example.org/r4/", timeout: 1m30s, retry: {first: 500ms, max: 1h}}\n'
+    )
+    channel = CHANNEL_YAML.replace('"127.0.0.1:0"', '"[::1]:2575", max_message: 2MiB, idle_timeout: 5m')
+    loaded = load_site(make_site(tmp_path, site=site, channels={"a.yaml": channel.replace("to: archive", "to: fhir")}))
+
+    fhir = loaded.config.destinations["fhir"]
+    assert isinstance(fhir, FhirDestination)
+    assert fhir.url == "https://fhir.example.org/r4"
+    assert (fhir.timeout, fhir.retry.first, fhir.retry.max, fhir.retry.give_up_after) == (90.0, 0.5, 3600.0, None)
+    assert loaded.config.limits.wal == 32 * 1024 * 1024
+    source = loaded.channels["haematology"].source
+    assert (source.listen, source.max_message, source.idle_timeout) == (HostPort("::1", 2575), 2 << 20, 300.0)
+
+
+def test_astm_has_its_link_options(tmp_path: Path) -> None:
+    source = 'source: {kind: astm, connect: "10.1.2.3:4000", checksum: warn, end: eot}'
+    text = f"channel: a\n{source}\nroutes: [{{filter: later}}]"
+    astm = load_site(make_site(tmp_path, channels={"a.yaml": text})).channels["a"].source
+
+    assert isinstance(astm, AstmSource)
+    assert (astm.link, astm.format, astm.framing, astm.checksum, astm.end) == (
+        "e1381",
+        "astm",
+        "e1381",
+        "warn",
+        "eot",
+    )
+    assert astm.address == HostPort("10.1.2.3", 4000)
+
+
+def test_transport_link_and_format_stand_for_a_kind_and_override_it(tmp_path: Path) -> None:
+    by_parts = 'channel: a\nsource: {transport: tcp, link: e1381, listen: "127.0.0.1:0"}\nroutes: [{filter: later}]'
+    mixed = 'channel: b\nsource: {kind: mllp, link: e1381, listen: "127.0.0.1:0"}\nroutes: [{filter: later}]'
+    channels = load_site(make_site(tmp_path, channels={"a.yaml": by_parts, "b.yaml": mixed})).channels
+
+    assert isinstance(channels["a"].source, AstmSource)
+    assert channels["a"].source.format == "astm"
+    assert isinstance(channels["b"].source, AstmSource)
+    assert channels["b"].source.format == "hl7v2"
+
+
+def test_plain_words_stay_words(tmp_path: Path) -> None:
+    """YAML 1.1 would read these as a boolean and a number in base 60."""
+    channel = CHANNEL_YAML + "settings: {country: NO, shift_ends: 22:00, codes: [on, 010]}\n"
+    site = load_site(make_site(tmp_path, channels={"a.yaml": channel}))
+
+    assert site.channels["haematology"].settings == {"country": "NO", "shift_ends": "22:00", "codes": ["on", "010"]}
+
+
+MISTAKES = {
+    "unknown key": (
+        CHANNEL_YAML + "charsett: utf-8\n",
+        "channels/a.yaml:7:1: charsett: unknown key; did you mean charset?",
+    ),
+    "unknown key without a near one": (
+        CHANNEL_YAML.replace("to: archive", "to: archive\n    colour: red"),
+        "channels/a.yaml:7:5: routes.0.colour: unknown key; known keys here: when, mapping, to, on_dead, order, filter",
+    ),
+    "key of a later version": (
+        CHANNEL_YAML + "dialect: xn1000\n",
+        "channels/a.yaml:7:1: dialect: is not in this version of LabRelay; take it out",
+    ),
+    "key that belongs to settings": (
+        CHANNEL_YAML + "local_system: urn:x\n",
+        "channels/a.yaml:7:1: local_system: unknown key; mappings read it: write it under settings: of the channel",
+    ),
+    "unknown kind": (
+        CHANNEL_YAML.replace("kind: mllp", "kind: mlpp"),
+        "channels/a.yaml:2:16: source.kind: unknown value 'mlpp'; did you mean mllp?",
+    ),
+    "kind of a later version": (
+        CHANNEL_YAML.replace("kind: mllp", "kind: astm-serial"),
+        "channels/a.yaml:2:16: source.kind: 'astm-serial' is not in this version of LabRelay; use mllp or astm",
+    ),
+    "no kind": (
+        CHANNEL_YAML.replace("kind: mllp, ", ""),
+        "channels/a.yaml:2:9: source: kind is missing; add kind: mllp or astm",
+    ),
+    "source is no block": (
+        CHANNEL_YAML.replace('{kind: mllp, listen: "127.0.0.1:0"}', "mllp"),
+        "channels/a.yaml:2:9: source: expected a block with kind: mllp or astm",
+    ),
+    "option of another link": (
+        CHANNEL_YAML.replace("kind: mllp", "kind: mllp, checksum: warn"),
+        "channels/a.yaml:2:22: source.checksum: unknown key; known keys here: kind, transport, listen, connect, tls, "
+        "idle_timeout, max_connections, max_message, link, format",
+    ),
+    "no port": (
+        CHANNEL_YAML.replace("127.0.0.1:0", "127.0.0.1"),
+        "channels/a.yaml:2:31: source.listen: '127.0.0.1': expected host:port, as 127.0.0.1:2575",
+    ),
+    "neither listen nor connect": (
+        CHANNEL_YAML.replace(', listen: "127.0.0.1:0"', ""),
+        "channels/a.yaml:2:9: source: give either listen (the analyzer connects to us) or connect",
+    ),
+    "no unit": (
+        CHANNEL_YAML + "usual_gap: 5\n",
+        "channels/a.yaml:7:12: usual_gap: '5': expected a duration with its unit, as 30s, 5m, 1h30m or 30d",
+    ),
+    "out of bounds": (
+        CHANNEL_YAML.replace("kind: mllp", "kind: mllp, max_message: 10B"),
+        "channels/a.yaml:2:35: source.max_message: expected at least 1KiB",
+    ),
+    "not a boolean": (
+        CHANNEL_YAML + "enabled: yes\n",
+        "channels/a.yaml:7:10: enabled: 'yes': expected true or false (yes, no, on and off are plain text in YAML 1.2)",
+    ),
+    "value of a later version": (
+        CHANNEL_YAML + "ack: on_delivery\n",
+        "channels/a.yaml:7:6: ack: 'on_delivery' is not in this version of LabRelay; use on_store",
+    ),
+    "unknown zone": (
+        CHANNEL_YAML + "timezone: Asia/Calcuta\n",
+        "channels/a.yaml:7:11: timezone: 'Asia/Calcuta': unknown time zone; expected an IANA name, as Asia/Kolkata; "
+        "did you mean Asia/Calcutta?",
+    ),
+    "unknown charset": (
+        CHANNEL_YAML + "charset: [utf-8, utf-88]\n",
+        "channels/a.yaml:7:18: charset.1: 'utf-88': unknown character set; expected one such as utf-8, "
+        "cp1252 or latin-1",
+    ),
+    "unknown destination": (
+        CHANNEL_YAML.replace("to: archive", "to: [archve]"),
+        "channels/a.yaml:6:10: routes.0.to: unknown destination 'archve'; did you mean archive?",
+    ),
+    "unknown mapping": (
+        CHANNEL_YAML.replace("mapping: results", "mapping: result"),
+        "channels/a.yaml:5:14: routes.0.mapping: unknown mapping 'result'; did you mean results?",
+    ),
+    "route without a way": (
+        CHANNEL_YAML.replace("    to: archive\n", ""),
+        "channels/a.yaml:4:5: routes.0: a route needs mapping and to (or filter, where such messages are not wanted)",
+    ),
+    "condition as a literal": (
+        CHANNEL_YAML.replace("=MSH-9.1", "MSH-9.1"),
+        "channels/a.yaml:4:5: routes.0: when is an expression and starts with =, as =MSH-9.1 == 'ORU'",
+    ),
+    "no routes": (
+        'channel: a\nsource: {kind: mllp, listen: "127.0.0.1:0"}\nroutes: []\n',
+        "channels/a.yaml:3:9: routes: is empty; expected at least one",
+    ),
+    "missing key": (
+        CHANNEL_YAML.replace("channel: haematology\n", ""),
+        "channels/a.yaml:1:1: channel: is missing; add channel: Name of the channel; part of report keys and lanes, "
+        "so never change it lightly.",
+    ),
+    "bad name": (
+        CHANNEL_YAML.replace("channel: haematology", "channel: ../etc"),
+        "channels/a.yaml:1:10: channel: expected a name of letters, digits, '.', '_' and '-', at most 64, that begins "
+        "with a letter or digit",
+    ),
+    "no value": (
+        CHANNEL_YAML + "usual_gap:\n",
+        "channels/a.yaml:7:11: usual_gap: has no value; give it one, or remove the line",
+    ),
+    "block where a value stands": (
+        CHANNEL_YAML + "enabled: {x: y}\n",
+        "channels/a.yaml:7:10: enabled: expected true or false, found a block of keys",
+    ),
+    "duplicate key": (
+        CHANNEL_YAML + "channel: other\n",
+        "channels/a.yaml:7:1: key 'channel' stands here a second time (first in line 1); remove one",
+    ),
+    "unset name": (
+        CHANNEL_YAML.replace('"127.0.0.1:0"', '"127.0.0.1:${LABRELAY_NO_SUCH_PORT}"'),
+        "channels/a.yaml:2:31: source.listen: ${LABRELAY_NO_SUCH_PORT} is not set; set the environment variable or add "
+        "LoadCredential=LABRELAY_NO_SUCH_PORT:... to the service",
+    ),
+}
+
+
+@pytest.mark.parametrize(("channel", "expected"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_in_a_channel_has_place_reason_and_remedy(tmp_path: Path, channel: str, expected: str) -> None:
+    assert one_problem(make_site(tmp_path, channels={"a.yaml": channel})) == expected
+
+
+SITE_MISTAKES = {
+    "page for everyone": (
+        SITE_YAML + 'web: {listen: "0.0.0.0:8580"}\n',
+        "config/labrelay.yaml:4:16: web.listen: '0.0.0.0:8580': the status page listens on this machine only "
+        "(127.0.0.1 or [::1]) until it has users and passwords; reach it from elsewhere through an SSH tunnel",
+    ),
+    "unknown destination kind": (
+        SITE_YAML + "  b: {kind: fihr, url: x}\n",
+        "config/labrelay.yaml:4:13: destinations.b.kind: unknown value 'fihr'; did you mean fhir?",
+    ),
+    "destination of a later version": (
+        SITE_YAML + "  b: {kind: mqtt, url: x}\n",
+        "config/labrelay.yaml:4:13: destinations.b.kind: 'mqtt' is not in this version of LabRelay; use fhir, http, "
+        "mllp or file",
+    ),
+    "later key in a destination": (
+        SITE_YAML + "  b: {kind: http, url: http://x, rate: 5}\n",
+        "config/labrelay.yaml:4:34: destinations.b.rate: is not in this version of LabRelay; take it out",
+    ),
+    "not an url": (
+        SITE_YAML + "  b: {kind: fhir, url: fhir.example.org}\n",
+        "config/labrelay.yaml:4:24: destinations.b.url: 'fhir.example.org': expected a URL that starts with http:// or "
+        "https://, as https://fhir.example.org/fhir",
+    ),
+    "bad destination name": (
+        SITE_YAML + "  'a b': {kind: file, folder: x}\n",
+        "config/labrelay.yaml:4:4: destinations.a b: expected a name of letters, digits, '.', '_' and '-', at most 64, "
+        "that begins with a letter or digit",
+    ),
+    "second process": (
+        SITE_YAML + "workers: 1\n",
+        "config/labrelay.yaml:4:10: workers: '1' is not in this version of LabRelay; use 0",
+    ),
+    "retry that shrinks": (
+        SITE_YAML + "  b: {kind: file, folder: x, retry: {first: 10m}}\n",
+        "config/labrelay.yaml:4:37: destinations.b.retry: max is shorter than first; make it at least as long",
+    ),
+    "two ways to log in": (
+        SITE_YAML + "  b: {kind: http, url: http://x, auth: {}}\n",
+        "config/labrelay.yaml:4:40: destinations.b.auth: give exactly one way to log in: basic or bearer",
+    ),
+    "duration out of bounds": (
+        SITE_YAML + "  b: {kind: file, folder: x, timeout: 0s}\n",
+        "config/labrelay.yaml:4:39: destinations.b.timeout: expected more than 0s",
+    ),
+    "a list for a site": ("- a\n", "config/labrelay.yaml:1:1: expected keys and values, as channel: chemistry"),
+}
+
+
+@pytest.mark.parametrize(("site", "expected"), SITE_MISTAKES.values(), ids=SITE_MISTAKES.keys())
+def test_a_mistake_in_the_site_has_place_reason_and_remedy(tmp_path: Path, site: str, expected: str) -> None:
+    assert expected in problems(make_site(tmp_path, site=site, channels={}))
+
+
+def test_all_problems_of_all_files_come_at_once_in_their_order(tmp_path: Path) -> None:
+    site = SITE_YAML + "colour: red\n"
+    bad = CHANNEL_YAML.replace("mapping: results", "mapping: nothing-like-it") + "enabled: maybe\nusual_gap: 3\n"
+    worse = "channel: b\nsource: {kind: mllp\n"
+
+    found = problems(make_site(tmp_path, site=site, channels={"a.yaml": bad, "b.yaml": worse}))
+
+    assert [line.split(": ")[0] for line in found] == [
+        "channels/a.yaml:7:10",
+        "channels/a.yaml:8:12",
+        "channels/b.yaml:3:1",
+        "config/labrelay.yaml:4:1",
+    ]
+
+
+def test_two_channels_cannot_share_a_name_or_an_address(tmp_path: Path) -> None:
+    first = CHANNEL_YAML.replace("127.0.0.1:0", "127.0.0.1:2575")
+    again = CHANNEL_YAML.replace("haematology", "other").replace("127.0.0.1:0", "0.0.0.0:2575")
+
+    found = problems(make_site(tmp_path, channels={"a.yaml": first, "b.yaml": first, "c.yaml": again}))
+
+    assert found == [
+        "channels/b.yaml:1:10: channel: 'haematology' is the name of the channel in channels/a.yaml too; rename one",
+        "channels/c.yaml:2:31: source.listen: 0.0.0.0:2575 is taken by channel haematology (channels/a.yaml); "
+        "use another port",
+    ]
+
+
+def test_a_channel_cannot_take_the_pages_port(tmp_path: Path) -> None:
+    channel = CHANNEL_YAML.replace("127.0.0.1:0", "127.0.0.1:8580")
+
+    assert "is taken by the status page" in one_problem(make_site(tmp_path, channels={"a.yaml": channel}))
+
+
+def test_a_file_that_would_be_overlooked_is_a_problem(tmp_path: Path) -> None:
+    assert one_problem(make_site(tmp_path, channels={"a.yml": CHANNEL_YAML})) == (
+        "channels/a.yml:1:1: is not read; rename it to a.yaml"
+    )
+
+
+def test_a_channel_needs_a_zone_from_somewhere(tmp_path: Path) -> None:
+    site = SITE_YAML.replace(", timezone: Asia/Kolkata", "")
+
+    assert "timezone: is missing; add timezone: IANA zone" in one_problem(make_site(tmp_path, site=site))
+
+
+# -- names and secrets -------------------------------------------------------------------------------------------
+
+WITH_TOKEN = SITE_YAML + (
+    "  fhir: {kind: fhir, url: 'https://${LR_TEST_HOST}/fhir', auth: {bearer: {token: '${LR_TEST_TOKEN}'}}}\n"
+)
+
+
+def test_names_are_read_from_the_environment_and_secrets_only_when_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LR_TEST_HOST", "fhir.example.org")
+    monkeypatch.setenv("LR_TEST_TOKEN", "s3cret-value")
+    fhir = load_site(make_site(tmp_path, site=WITH_TOKEN)).config.destinations["fhir"]
+
+    assert isinstance(fhir, FhirDestination)
+    assert fhir.url == "https://fhir.example.org/fhir"
+    assert fhir.auth is not None
+    assert fhir.auth.bearer is not None
+    assert fhir.auth.bearer.token == Secret("LR_TEST_TOKEN")
+    assert fhir.auth.bearer.token.reveal() == "s3cret-value"
+    assert "s3cret" not in repr(fhir)
+
+
+def test_a_credential_comes_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "LR_TEST_TOKEN").write_text("from the credential\n", encoding="utf-8")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("LR_TEST_TOKEN", "from the environment")
+
+    assert Secret("LR_TEST_TOKEN").reveal() == "from the credential"
+
+
+def test_a_secret_that_is_not_set_stops_the_daemon_and_warns_in_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LR_TEST_HOST", "fhir.example.org")
+    monkeypatch.delenv("LR_TEST_TOKEN", raising=False)
+    folder = make_site(tmp_path, site=WITH_TOKEN)
+
+    assert "destinations.fhir.auth.bearer.token: ${LR_TEST_TOKEN} is not set" in one_problem(folder)
+    warnings = load_site(folder, require_secrets=False).warnings
+    assert any("${LR_TEST_TOKEN} is not set" in line for line in warnings)
+    with pytest.raises(ConfigError, match="LR_TEST_TOKEN"):
+        Secret("LR_TEST_TOKEN").reveal()
+
+
+def test_a_literal_secret_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    site = SITE_YAML + "  b: {kind: http, url: 'http://x', auth: {basic: {user: lab, password: hunter2}}}\n"
+    text = one_problem(make_site(tmp_path, site=site))
+
+    assert text.startswith("config/labrelay.yaml:4:72: destinations.b.auth.basic.password: a secret is never written")
+    assert "hunter2" not in text
+
+
+def test_a_password_in_an_url_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    site = SITE_YAML + "  b: {kind: http, url: 'http://lab:hunter2@x/'}\n"
+    text = one_problem(make_site(tmp_path, site=site))
+
+    assert "a user and password do not belong into the URL" in text
+    assert "hunter2" not in text
+
+
+# -- the whole ---------------------------------------------------------------------------------------------------
+
+
+def test_the_hash_follows_every_file_that_can_change_a_result(tmp_path: Path) -> None:
+    folder = make_site(tmp_path)
+    before = load_site(folder).hash
+    assert load_site(folder).hash == before
+
+    table = folder / "mappings" / "tables" / "codes.csv"
+    table.parent.mkdir()
+    table.write_text("code,loinc\n", encoding="utf-8")
+    with_table = load_site(folder).hash
+    (folder / "channels" / "haematology.yaml").write_text(CHANNEL_YAML + "description: new\n", encoding="utf-8")
+
+    assert len({before, with_table, load_site(folder).hash}) == 3
+
+
+def test_a_destination_that_nothing_uses_is_a_warning(tmp_path: Path) -> None:
+    site = load_site(make_site(tmp_path, site=SITE_YAML + "  spare: {kind: file, folder: var/spare}\n"))
+
+    assert site.warnings == (
+        "config/labrelay.yaml:4:3: destinations.spare: no route sends anything here; name it in to: of a route, or "
+        "take it out",
+    )
+
+
+def test_a_place_in_a_channel_can_be_named_later(tmp_path: Path) -> None:
+    site = load_site(make_site(tmp_path))
+
+    assert site.node("haematology", "routes", 0, "when").place == "channels/haematology.yaml:4:11"
+
+
+def test_the_data_folder_can_be_found_while_the_rest_is_broken(tmp_path: Path) -> None:
+    folder = make_site(tmp_path, site=SITE_YAML + "data: journal\ncolour: red\n", channels={"a.yaml": "x: [\n"})
+
+    assert data_folder(folder) == tmp_path.resolve() / "journal"
+
+
+def test_the_repositorys_own_site_is_sound() -> None:
+    site = load_site(CHECKOUT)
+
+    assert set(site.channels) == {"haematology", "chemistry", "serology"}
+    assert set(site.config.destinations) == {"lab-fhir", "archive"}
+    assert site.warnings == ()
