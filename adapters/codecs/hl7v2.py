@@ -1,0 +1,141 @@
+"""HL7 v2 messages in the bar encoding (ER7): the `engine.ports.Format` that the registry knows as ``hl7v2``. Pure.
+
+    message  = segment { CR segment }        LF and CRLF are read as CR; empty lines and a byte order mark are skipped
+    segment  = name { | field }              split here; repetitions, components and escapes when they are read
+
+Its parts: `hl7v2_header` (MSH from the bytes), `hl7v2_batch` (several messages in one block), `hl7v2_charset`,
+`hl7v2_grammar` (who belongs to whom), `hl7v2_text` (components, escapes), `hl7v2_ack`. Source: HL7 v2.5 chapter 2.
+"""
+
+import re
+
+from adapters.codecs.hl7v2_ack import AckError, acknowledge, acknowledge_block, application_acknowledge, read_ack
+from adapters.codecs.hl7v2_batch import batch_warnings, split
+from adapters.codecs.hl7v2_charset import decode
+from adapters.codecs.hl7v2_grammar import GRAMMARS, GroupGrammar, bind, structure_for
+from adapters.codecs.hl7v2_header import BAD_DELIMITERS, NO_MSH, Msh, header, message_type, read_msh
+from adapters.codecs.hl7v2_text import components, escape, repetitions, subcomponents, unescape
+from engine.errors import ContentError
+from engine.message import FormatOptions, Issue, Parsed, Segment
+from engine.reasons import Reason
+
+__all__ = [
+    "GRAMMARS",
+    "AckError",
+    "GroupGrammar",
+    "acknowledge",
+    "acknowledge_block",
+    "application_acknowledge",
+    "batch_warnings",
+    "components",
+    "escape",
+    "header",
+    "parse",
+    "read_ack",
+    "repetitions",
+    "split",
+    "structure_for",
+    "subcomponents",
+    "unescape",
+]
+
+UNESCAPED_NEWLINES = "unescaped_newlines"  # the fix: a line that starts no segment continues the field before it
+
+_BLANK = " \t\x00\x1a"
+_NAME = re.compile(r"[A-Z][A-Z0-9]{2}").fullmatch
+_COMMON = frozenset().union(*(grammar.segments for root in GRAMMARS.values() for grammar in root.walk()))
+# Control characters that no FHIR string may hold; ESC (0x1B) is part of ISO 2022 text and is gone once decoded.
+_CONTROLS = bytes(code for code in range(0x20) if code not in b"\t\n\r")
+_REPLACEMENT = dict.fromkeys(_CONTROLS, "\ufffd")
+
+
+def parse(payload: bytes, options: FormatOptions) -> Parsed:
+    """Read the whole message: decode it, split it into segments, and bind these into groups.
+
+    Fields stay escaped and unsplit; control characters in them are replaced by U+FFFD.
+
+    Raises:
+        ContentError: UNREADABLE (no usable MSH, or a line that starts no segment), UNKNOWN_CHARSET.
+    """
+    msh = read_msh(payload)
+    if msh.problem:
+        place = "" if msh.problem == NO_MSH else "MSH-2" if msh.problem == BAD_DELIMITERS else "MSH-10"
+        raise ContentError(Reason.UNREADABLE, msh.problem, place=place)
+    delimiters = msh.delimiters
+    declared = msh.field(18)
+    if declared and delimiters.repetition:
+        declared = declared.split(delimiters.repetition, 1)[0]
+    text, charset, warnings = decode(payload, declared, options.charsets)
+    if len(payload.translate(None, _CONTROLS)) != len(payload):
+        text = _without_controls(text, warnings)
+    segments = _segments(text, msh, UNESCAPED_NEWLINES in options.fixes, warnings)
+    first = segments[0].fields + [""] * 11
+    structure = structure_for("^".join(part.strip() for part in components(first[9], delimiters)[:3]))
+    root, misplaced = bind(structure, segments, specimen_obx=options.spm_obx == "specimen")
+    return Parsed(
+        format="hl7v2",
+        structure=structure,
+        message_type=message_type(first[9][:64], delimiters.component),
+        delimiters=delimiters,
+        root=root,
+        segments=segments,
+        charset=charset,
+        control_id=first[10].strip(),
+        warnings=warnings + misplaced if misplaced else warnings,
+    )
+
+
+def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> list[Segment]:
+    separator = msh.delimiters.field
+    if not text.startswith("MSH"):
+        text = text.lstrip("\ufeff\ufffd \t\r\n")
+        if not text.startswith("MSH"):
+            raise ContentError(Reason.UNKNOWN_CHARSET, "decoded as the channel says, it does not begin with MSH")
+    if "\n" in text:
+        text = text.replace("\r\n", "\r").replace("\n", "\r")
+    segments: list[Segment] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(text.split("\r"), 1):
+        fields = line.split(separator)
+        name = fields[0]
+        if name not in _COMMON or (name == "MSH" and segments):
+            if not line.strip(_BLANK + "\ufffd"):
+                continue
+            name = _odd_line(line, number, fields, segments, join_lines, warnings)
+            if not name:
+                continue
+        ordinal = seen[name] = seen.get(name, 0) + 1
+        segments.append(Segment(name, fields, len(segments) + 1, ordinal))
+    segments[0].fields.insert(1, separator)  # MSH-1 is the separator itself
+    return segments
+
+
+def _odd_line(
+    line: str, number: int, fields: list[str], segments: list[Segment], join_lines: bool, warnings: list[Issue]
+) -> str:
+    """The segment name of a line that does not start with one we know; empty if the line was joined to the last."""
+    name = fields[0].lstrip(_BLANK)
+    if len(fields) == 1:
+        name = name.rstrip(_BLANK)
+    if name == "MSH":
+        raise ContentError(Reason.UNREADABLE, f"line {number} begins another message; a batch must be split first")
+    if _NAME(name) and not (join_lines and len(fields) == 1):
+        if name != fields[0]:
+            warnings.append(Issue(code="LEADING_BLANKS", text="blanks around a segment name", place=name))
+        fields[0] = name
+        return name
+    if not join_lines:
+        raise ContentError(Reason.UNREADABLE, f"line {number} does not start with a segment name")
+    last = segments[-1]
+    last.fields[-1] += "\n" + fields[0]
+    last.fields += fields[1:]
+    place = f"{last.name}[{last.ordinal}]"
+    warnings.append(Issue(code="UNESCAPED_NEWLINE", text="a line joined to the field before it", place=place))
+    return ""
+
+
+def _without_controls(text: str, warnings: list[Issue]) -> str:
+    cleaned = text.rstrip("\x00\x1a").translate(_REPLACEMENT)
+    if cleaned != text.rstrip("\x00\x1a"):
+        warnings.append(Issue(code="CONTROL_CHARACTER", text="control characters were replaced by U+FFFD"))
+    return cleaned

@@ -1,0 +1,315 @@
+"""MLLP: the link that frames whole HL7 messages (HL7 Transport Specification: MLLP, Release 1). Pure.
+
+    <VT> content <FS> <CR>        0x0B ... 0x1C 0x0D
+
+A strict sender needs no decision. Real ones do, and each tolerance is one of these:
+
+- Between blocks NUL, CR and LF are skipped; anything else is noise: reported, counted, and bounded.
+- FS ends a block when CR follows. When VT, LF or NUL follows, or nothing more for `MllpOptions.fs_wait` seconds or
+  before the stream ends, the CR is missing and the block ends all the same. FS before any other byte is content.
+- In UTF-16 and UTF-32, 0x1C and 0x0D are halves of ordinary letters, so FS CR ends a block only where a character
+  could begin and a segment has just ended (or nothing more comes).
+- VT inside a block is content (word processors write it into comments) unless a message header follows it: then the
+  sender has started again, and what came before is handed on as incomplete. It never vanishes and is never a result.
+- A block that outgrows `max_message`, or that is not complete after `block_timeout`, is incomplete evidence, and the
+  connection must be closed: there is no safe place to continue.
+
+Events do not depend on how the network cut the bytes, only on the bytes and on pauses longer than the timers.
+"""
+
+import re
+from dataclasses import dataclass
+
+from engine.message import Block, LinkEvent, LinkFault, SessionEnd
+
+VT = b"\x0b"
+FS = b"\x1c"
+END = FS + b"\r"
+BETWEEN = b"\x00\r\n"  # allowed between blocks without a word
+SAMPLE_BYTES = 64
+
+_CR, _LF, _NUL, _VT = 0x0D, 0x0A, 0x00, 0x0B
+# VT and a message header, in 8-bit sets (with or without a UTF-8 mark) and in UTF-16/32 of both byte orders.
+_RESTART = re.compile(
+    b"\x0b(?=[\\s\x00]*(?:\xef\xbb\xbf)?(?:MSH|FHS|BHS)"
+    b"|(?:\xff\xfe(?:\x00\x00)?|\xfe\xff|\x00\x00\xfe\xff)?\x00*[MFB]\x00+[SH]\x00+[HS])"
+)
+_UTF32_MARKS = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# Which of the first four bytes are zero where the text begins with a letter of ASCII and has no mark.
+_UTF32_ZEROS = ([False, True, True, True], [True, True, True, False])
+_UTF16_ZEROS = ([False, True, False, True], [True, False, True, False])
+_BARE_START = re.compile(b"[\x0bMFB\xef]")  # VT, or the first byte of MSH, FHS, BHS or of a UTF-8 mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MllpOptions:
+    """How one channel reads MLLP.
+
+    Attributes:
+        max_message: bytes of content; a longer block costs the connection.
+        block_timeout: seconds from VT to FS; a peer that trickles bytes may not hold a connection for ever.
+        start_without_vt: a message header outside a block starts one.
+        end_by_idle: seconds without a byte that end a block in place of FS, or None. A message cut short by the
+            sender looks complete then, so this is for devices that send no FS at all.
+        fs_wait: seconds to wait for the CR after FS.
+        max_noise: bytes of noise between two blocks that cost the connection.
+    """
+
+    max_message: int = 16 * 1024 * 1024
+    block_timeout: float = 60.0
+    start_without_vt: bool = False
+    end_by_idle: float | None = None
+    fs_wait: float = 0.25
+    max_noise: int = 64 * 1024
+
+
+class MllpLink:
+    """One connection's MLLP state. Implements `engine.ports.Link`; holds at most one unfinished block."""
+
+    def __init__(self, options: MllpOptions | None = None) -> None:
+        self._options = options or MllpOptions()
+        self._block = bytearray()  # content of the open block so far
+        self._open = False
+        self._held = b""  # FS or FS CR at the end of what came: the end of the block, unless more follows
+        self._started = 0.0
+        self._last_byte = 0.0
+        self._notes: list[str] = []
+        self._noise = 0
+        self._dead = False
+
+    # -- engine.ports.Link -------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float) -> list[LinkEvent]:
+        """Events that ``data`` completes, in order. After a fatal fault further bytes are ignored."""
+        if (
+            not self._open
+            and data.startswith(b"\x0bMSH")
+            and data.endswith(END)
+            and data.find(FS) == len(data) - 2
+            and data.find(VT, 1) == -1
+            and len(data) - 3 <= self._options.max_message
+            and not self._dead
+        ):  # one whole block in one read, which is nearly always
+            self._noise = 0
+            return [Block(data[1:-2])]
+        if self._dead or not data:
+            return []
+        self._last_byte = now
+        events: list[LinkEvent] = []
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        at = 0
+        while at < len(data) and not self._dead:
+            at = self._inside(data, at, events) if self._open else self._between(data, at, now, events)
+        if self._open and now - self._started >= self._options.block_timeout:
+            self._time_out(events)
+        return events
+
+    def committed(self, now: float) -> None:
+        """Nothing to do: MLLP has no link acknowledgement, the answer is the format's."""
+
+    def failed(self, now: float) -> None:
+        """Nothing to do: the channel closes the socket or answers itself."""
+
+    def outgoing(self) -> bytes:
+        return b""
+
+    def deadline(self) -> float | None:
+        if not self._open:
+            return None
+        due = self._started + self._options.block_timeout
+        if self._held:
+            due = min(due, self._last_byte + self._options.fs_wait)
+        if self._options.end_by_idle is not None:
+            due = min(due, self._last_byte + self._options.end_by_idle)
+        return due
+
+    def tick(self, now: float) -> list[LinkEvent]:
+        events: list[LinkEvent] = []
+        if not self._open:
+            return events
+        quiet = now - self._last_byte
+        idle = self._options.end_by_idle
+        if self._held and quiet >= self._options.fs_wait:
+            self._end_at_held(events)
+        elif idle is not None and quiet >= idle:
+            self._block += self._held
+            self._notes.append("ended by idle")
+            self._finish(bytes(self._block), events)
+        elif now - self._started >= self._options.block_timeout:
+            self._time_out(events)
+        return events
+
+    def closed(self) -> list[LinkEvent]:
+        events: list[LinkEvent] = []
+        if self._held:
+            self._end_at_held(events)
+        elif self._open:
+            self._park(bytes(self._block), "closed", events)
+        self._reset()
+        return events
+
+    def wrap(self, payload: bytes) -> bytes:
+        return VT + payload + END
+
+    # -- between blocks ----------------------------------------------------------------------------------------
+
+    def _between(self, data: bytes, at: int, now: float, events: list[LinkEvent]) -> int:
+        """Skip to the start of the next block; return where its content begins."""
+        if self._options.start_without_vt:
+            found = _BARE_START.search(data, at)
+            start = found.start() if found else -1
+        else:
+            start = data.find(VT, at)
+        noise = data[at : start if start >= 0 else len(data)].strip(BETWEEN)
+        if noise:
+            self._noise += len(noise)
+            too_much = self._noise > self._options.max_noise
+            self._dead = too_much
+            events.append(
+                LinkFault(
+                    "noise",
+                    f"{len(noise)} bytes between messages, {self._noise} since the last message",
+                    noise[:SAMPLE_BYTES],
+                    fatal=too_much,
+                )
+            )
+        if start < 0 or self._dead:
+            return len(data)
+        self._open = True
+        self._started = now
+        if data[start] == _VT:
+            return start + 1
+        self._notes.append("no VT")
+        return start
+
+    # -- inside a block ----------------------------------------------------------------------------------------
+
+    def _inside(self, data: bytes, at: int, events: list[LinkEvent]) -> int:
+        """Look for the end of the open block from ``at``; return where reading goes on."""
+        width = self._width(data, at)
+        search = at
+        while (fs := data.find(FS, search)) >= 0:
+            ends = self._ends_8bit(data, fs) if width == 1 else self._ends_wide(data, at, fs, width)
+            if ends > 0:
+                if ends == 1:
+                    self._notes.append("no CR after FS")
+                self._finish(bytes(self._block) + data[at:fs] if self._block else data[at:fs], events)
+                return fs + ends
+            if ends < 0:  # cannot be told before more comes
+                self._append(data[at:fs], events)
+                if self._open and not self._dead:
+                    self._held = data[fs:]
+                return len(data)
+            if "FS inside" not in self._notes and width == 1:
+                self._notes.append("FS inside")
+            search = fs + 1
+        self._append(data[at:], events)
+        return len(data)
+
+    def _width(self, data: bytes, at: int) -> int:
+        """Bytes per code unit of the open block."""
+        first = bytes(self._block[:4]) + data[at : at + 4] if len(self._block) < 4 else bytes(self._block[:4])
+        zeros = [byte == 0 for byte in first[:4]]
+        if first[:4] in _UTF32_MARKS or zeros in _UTF32_ZEROS:
+            return 4
+        return 2 if first[:2] in _UTF16_MARKS or zeros in _UTF16_ZEROS else 1
+
+    @staticmethod
+    def _ends_8bit(data: bytes, fs: int) -> int:
+        """How many bytes end the block at ``fs``: 2 or 1, 0 if FS is content, -1 if the next byte must come first."""
+        if fs + 1 == len(data):
+            return -1
+        following = data[fs + 1]
+        if following == _CR:
+            return 2
+        return 1 if following in (_VT, _LF, _NUL) else 0
+
+    def _ends_wide(self, data: bytes, at: int, fs: int, width: int) -> int:
+        """As `_ends_8bit`, for UTF-16 and UTF-32."""
+        if (len(self._block) + fs - at) % width:
+            return 0
+        if fs + 1 == len(data):
+            return -1
+        following = data[fs + 1]
+        if following != _CR:
+            return 1 if following == _VT else 0
+        before = bytes(self._block[-width:]) + data[max(at, fs - width) : fs]
+        if before[-width:].strip(b"\x00") in (b"\r", b"\n"):
+            return 2
+        if fs + 2 == len(data):
+            return -1
+        return 2 if data[fs + 2] == _VT else 0
+
+    def _append(self, data: bytes, events: list[LinkEvent]) -> None:
+        self._block += data
+        limit = self._options.max_message
+        if len(self._block) > limit:
+            content = self._split_restarts(bytes(self._block), events)
+            if len(content) <= limit:
+                self._block = bytearray(content)
+            else:
+                self._too_large(content, events)
+
+    # -- how a block ends --------------------------------------------------------------------------------------
+
+    def _end_at_held(self, events: list[LinkEvent]) -> None:
+        if self._held == FS:
+            self._notes.append("no CR after FS")
+        self._finish(bytes(self._block), events)
+
+    def _finish(self, content: bytes, events: list[LinkEvent]) -> None:
+        if content.find(VT) >= 0:
+            content = self._split_restarts(content, events)
+        if len(content) > self._options.max_message:
+            self._too_large(content, events)
+            return
+        if content.strip(BETWEEN):
+            events.append(Block(content, tuple(self._notes)))
+            self._noise = 0
+        else:
+            events.append(LinkFault("empty-block", f"{len(content)} bytes"))
+        self._reset()
+
+    def _split_restarts(self, content: bytes, events: list[LinkEvent]) -> bytes:
+        """Hand on as incomplete what a restarting sender left unfinished; return the content of the last start."""
+        start = 0
+        for restart in _RESTART.finditer(content):
+            unfinished = content[start : restart.start()]
+            if unfinished.strip(BETWEEN):
+                self._give_up(unfinished, "restart", events)
+            start = restart.end()
+        return content[start:] if start else content
+
+    def _too_large(self, content: bytes, events: list[LinkEvent]) -> None:
+        limit = self._options.max_message
+        self._give_up(content, "too-large", events)
+        detail = f"more than {limit} bytes without the end of the block"
+        events.append(LinkFault("too-large", detail, content[:SAMPLE_BYTES], fatal=True))
+        self._dead = True
+        self._reset()
+
+    def _time_out(self, events: list[LinkEvent]) -> None:
+        content = bytes(self._block)
+        detail = f"{len(content)} bytes in {self._options.block_timeout:g} s without the end of the block"
+        self._park(content, "timeout", events)
+        events.append(LinkFault("block-timeout", detail, content[:SAMPLE_BYTES], fatal=True))
+        self._dead = True
+        self._reset()
+
+    def _park(self, content: bytes, cause: str, events: list[LinkEvent]) -> None:
+        """Everything that came of unfinished blocks becomes evidence."""
+        content = self._split_restarts(content, events)
+        if content.strip(BETWEEN):
+            self._give_up(content, cause, events)
+
+    def _give_up(self, content: bytes, cause: str, events: list[LinkEvent]) -> None:
+        events.append(SessionEnd(cause=cause, incomplete=content[: self._options.max_message]))
+
+    def _reset(self) -> None:
+        self._block = bytearray()
+        self._open = False
+        self._held = b""
+        self._notes = []
