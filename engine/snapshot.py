@@ -279,10 +279,12 @@ class SiteSnapshot:
     """Everything at one moment.
 
     Attributes:
+        timezone: the site's IANA zone: instants are shown to people in it.
         config_hash: the first digits of the hash over the configuration in force.
         dead_total: open dead letters, messages and deliveries.
         unmapped_total: different codes seen and not in their table.
         disk_days_left: at the rate of the last days; None while that is not known.
+        task_restarts: supervised tasks that fell over since the start, and how often.
         alarms: sentences that ask for action now (`Level.PROBLEM`).
         notes: sentences worth knowing (`Level.ATTENTION`).
     """
@@ -291,6 +293,7 @@ class SiteSnapshot:
     version: str
     started_at: datetime
     now: datetime
+    timezone: str = "UTC"
     config_hash: str = ""
     channels: tuple[ChannelSnapshot, ...] = ()
     destinations: tuple[DestinationSnapshot, ...] = ()
@@ -299,6 +302,7 @@ class SiteSnapshot:
     disk_free_bytes: int | None = None
     disk_days_left: float | None = None
     journal: JournalSnapshot = field(default_factory=JournalSnapshot)
+    task_restarts: Mapping[str, int] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -1,0 +1,109 @@
+"""What every request passes and every answer carries: the page's outer wall.
+
+The page listens on loopback and has no log-in yet, so the browser is the way in that is left: a foreign site may
+point its own name at 127.0.0.1 (DNS rebinding) and read answers as its own. Therefore a request is answered only
+under names that are this machine's own (RFC 9110, 7.4: 421 otherwise).
+"""
+
+import ipaddress
+import logging
+from collections.abc import Callable, Collection
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from engine.errors import ConfigError
+
+logger = logging.getLogger("labrelay." + __name__)
+
+ErrorPage = Callable[[web.Request, int, str], web.Response]
+
+MESSAGES = {
+    400: "This request cannot be understood.",
+    404: "There is no such page.",
+    405: "This page can only be read.",
+    413: "This request is too large.",
+    421: "This page answers only under this computer's own names, such as localhost.",
+    500: "LabRelay could not make this page. Its log says why.",
+    503: "Too many readers at once. Please try again in a moment.",
+}
+_HEADERS = {
+    # No inline script or style, nothing from elsewhere, no frames: injected text stays text.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+def require_loopback(host: str) -> None:
+    """Refuse an address that other machines can reach.
+
+    Raises:
+        ConfigError: not a loopback address.
+    """
+    if not _is_loopback(host):
+        raise ConfigError(
+            f"config/labrelay.yaml: web.listen: {host} can be reached from other machines, and the status page has no "
+            "log-in; use 127.0.0.1 and, from elsewhere, an SSH tunnel (ssh -L 8580:127.0.0.1:8580 this-machine)"
+        )
+
+
+def host_allowed(header: str, names: Collection[str]) -> bool:
+    """Whether a ``Host`` header names this machine: loopback in any spelling, or one of ``names``."""
+    host = header.strip().lower()
+    if host.startswith("["):
+        host, bracket, port = host[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            return False
+        port = port[1:]
+    else:
+        host, _, port = host.partition(":")
+    if port and not port.isdecimal():
+        return False
+    return host in names or _is_loopback(host)
+
+
+def wall(names: Collection[str], error_page: ErrorPage) -> Middleware:
+    """The middleware: checks the host, turns every fault into a plain page, lets no inside out."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not host_allowed(request.headers.get(hdrs.HOST, ""), names):
+            return error_page(request, 421, MESSAGES[421])
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            page = error_page(request, error.status, MESSAGES.get(error.status, MESSAGES[400]))
+            for name in (hdrs.ALLOW, hdrs.RETRY_AFTER):
+                if name in error.headers:
+                    page.headers[name] = error.headers[name]
+            return page
+        except ConnectionResetError:
+            raise
+        except Exception:
+            resource = request.match_info.route.resource
+            logger.exception("page failed", extra={"path": resource.canonical if resource else ""})
+            return error_page(request, 500, MESSAGES[500])
+
+    return middleware
+
+
+async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """The ``on_response_prepare`` signal: headers on every answer, errors and streams included."""
+    response.headers.update(_HEADERS)
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    response.headers.popall(hdrs.SERVER, None)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

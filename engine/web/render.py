@@ -1,0 +1,143 @@
+"""HTML from snapshots: the overview as parts with ids, so that a live update can send only what changed.
+
+A row whose visible content did not change is not rendered again. Long renderings give the event loop back every
+`ROWS_PER_SLICE` rows: acknowledging analyzers comes before drawing a page.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from engine.snapshot import SiteSnapshot
+from engine.web.languages import DEFAULT, LANGUAGES, catalogue
+from engine.web.rows import Teller, worst_first
+from engine.words import Phrase
+
+ROWS_PER_SLICE = 25
+STATIC = Path(__file__).parent / "static"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The overview at one moment in one language.
+
+    Attributes:
+        parts: element id -> its HTML.
+        order: table body id -> ids of its rows, in order.
+        states: element id -> name and state in words, to be announced when one changes.
+    """
+
+    title: str
+    parts: Mapping[str, Markup] = field(default_factory=dict)
+    order: Mapping[str, list[str]] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+
+
+class Renderer:
+    """Turns the current snapshot into `Live` parts and pages, remembering what it rendered last."""
+
+    def __init__(self, snapshot: Callable[[], SiteSnapshot]) -> None:
+        self._snapshot = snapshot
+        self._rows: dict[str, dict[str, tuple[object, Markup]]] = {language: {} for language in LANGUAGES}
+        self._last: dict[str, tuple[SiteSnapshot, Live]] = {}
+        environment = _environment()
+        self._pages = {name: environment.get_template(name) for name in ("overview.html", "error.html")}
+        macros = environment.get_template("parts.html").module
+        self._macros: dict[str, Callable[..., Markup]] = {
+            name: getattr(macros, name) for name in ("strip", "caption", "channel", "destination", "footer")
+        }
+
+    async def live(self, language: str) -> Live:
+        """The parts of the current snapshot; rendered once per snapshot and language."""
+        site = self._snapshot()
+        last = self._last.get(language)
+        if last is not None and last[0] is site:
+            return last[1]
+        live = await self._render(site, language)
+        self._last[language] = (site, live)
+        return live
+
+    async def overview(self, language: str) -> str:
+        """The whole page."""
+        live = await self.live(language)
+        site = self._snapshot()
+        return self._pages["overview.html"].render(
+            language=language,
+            languages=LANGUAGES,
+            site_name=site.site_name,
+            title=live.title,
+            parts=live.parts,
+            order=live.order,
+            _=_translate(language),
+        )
+
+    def error(self, language: str, status: int, message: str) -> str:
+        """A page that says what went wrong, without details of the inside."""
+        say = _translate(language)
+        return self._pages["error.html"].render(language=language, status=status, message=say(message), _=say)
+
+    async def _render(self, site: SiteSnapshot, language: str) -> Live:
+        say = _translate(language)
+        teller = Teller(site, catalogue(language))
+        before, rows = self._rows[language], dict[str, tuple[object, Markup]]()
+        order: dict[str, list[str]] = {"channels": [], "destinations": []}
+
+        def draw(key: str, macro: str, row: object) -> None:
+            known = before.get(key)
+            rows[key] = known if known is not None and known[0] == row else (row, self._macros[macro](row, say))
+
+        for drawn, channel in enumerate(worst_first(site.channels), start=1):
+            channel_row = teller.channel(channel)
+            order["channels"].append(channel_row.id)
+            draw(channel_row.id, "channel", channel_row)
+            if drawn % ROWS_PER_SLICE == 0:
+                await asyncio.sleep(0)
+        for destination in worst_first(site.destinations):
+            destination_row = teller.destination(destination)
+            order["destinations"].append(destination_row.id)
+            draw(destination_row.id, "destination", destination_row)
+        draw("strip", "strip", teller.strip())
+        draw("footer", "footer", teller.footer())
+        self._rows[language] = rows
+        parts = {key: html for key, (_, html) in rows.items()}
+        for table, title, items in (
+            ("channels", "Analyzers", site.channels),
+            ("destinations", "Destinations", site.destinations),
+        ):
+            key = f"{table}-caption"
+            parts[key] = self._macros["caption"](key, say(title), teller.summary(items))
+        headline = site.overall().phrase.say(catalogue(language))
+        return Live(f"{headline} · {site.site_name} · LabRelay", parts, order, teller.state_words())
+
+
+@cache
+def static_url(name: str) -> str:
+    """The address of a static file with its content's hash, so that browsers may keep it for ever."""
+    digest = hashlib.blake2b((STATIC / name).read_bytes(), digest_size=6).hexdigest()
+    return f"/static/{name}?v={digest}"
+
+
+@cache
+def _translate(language: str) -> Callable[[str], str]:
+    known = catalogue(language) if language in LANGUAGES else catalogue(DEFAULT)
+    return lambda text: Phrase(text).say(known)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    functions: dict[str, Any] = {"static": static_url}
+    environment.globals.update(functions)
+    return environment

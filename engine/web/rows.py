@@ -1,0 +1,355 @@
+"""From a snapshot to what stands in each cell, in one language: every string of the overview is made here.
+
+Rows are plain values that compare equal while nothing visible changed; the page renders and sends only rows that
+differ. Nothing here knows HTML.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from engine.reasons import Reason
+from engine.snapshot import (
+    ChannelSnapshot,
+    ChannelState,
+    DestinationSnapshot,
+    DestinationState,
+    Finding,
+    LaneSnapshot,
+    Level,
+    Retrying,
+    SiteSnapshot,
+)
+from engine.words import Catalogue, Phrase, Span
+
+Row = TypeVar("Row", ChannelSnapshot, DestinationSnapshot)
+
+PEERS_SHOWN = 3
+FINDINGS_SHOWN = 5
+LANES_SHOWN = 8
+
+_LEVEL_ICONS = {Level.OK: "ok", Level.ATTENTION: "attention", Level.PROBLEM: "problem"}
+_LEVEL_WORDS = {Level.OK: "In order", Level.ATTENTION: "Attention", Level.PROBLEM: "Problem"}
+_CHANNEL_ICONS = {
+    ChannelState.RECEIVING: "ok",
+    ChannelState.QUIET: "quiet",
+    ChannelState.SILENT: "silent",
+    ChannelState.WAITING: "unplugged",
+    ChannelState.FAULTED: "problem",
+    ChannelState.DISABLED: "off",
+}
+_DESTINATION_ICONS = {
+    DestinationState.OK: "ok",
+    DestinationState.IDLE: "quiet",
+    DestinationState.RETRYING: "retry",
+    DestinationState.BREAKER_OPEN: "unplugged",
+    DestinationState.PROBING: "retry",
+}
+
+
+# Neither good nor bad: no colour. Green is for what demonstrably works.
+_CALM = {ChannelState.QUIET, ChannelState.DISABLED, DestinationState.IDLE}
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A state: icon, word and colour together, never colour alone.
+
+    Attributes:
+        level: a `Level`'s value, or ``calm``.
+    """
+
+    level: str
+    icon: str
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A labelled value of the top strip or of a cell's small print."""
+
+    label: str
+    value: str
+    level: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A reason code, its meaning in one sentence, and what happens next."""
+
+    code: str
+    meaning: str
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    words: str
+    oldest: str
+    trouble: Trouble | None
+    held: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRow:
+    id: str
+    level: str
+    name: str
+    description: str
+    where: str
+    peers: str
+    badge: Badge
+    last: str
+    last_at: str
+    usual: str
+    received: int
+    today: tuple[Fact, ...]
+    link_faults: str
+    stored: str
+    lanes: tuple[LaneRow, ...]
+    lanes_idle: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationRow:
+    id: str
+    level: str
+    name: str
+    where: str
+    badge: Badge
+    then: str
+    waiting: int
+    oldest: str
+    in_flight: str
+    delivered: int
+    rate: str
+    last: str
+    last_at: str
+    trouble: Trouble | None
+    dead: int
+    held: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The top of the page."""
+
+    badge: Badge
+    headline: str
+    more: tuple[Badge, ...]
+    rest: str
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """The line under the tables."""
+
+    as_of: str
+    as_of_at: str
+    facts: tuple[Fact, ...]
+
+
+class Teller:
+    """Makes the rows of one snapshot in one language."""
+
+    def __init__(self, site: SiteSnapshot, catalogue: Catalogue) -> None:
+        self._site = site
+        self._catalogue = catalogue
+        self._zone = ZoneInfo(site.timezone)
+
+    def strip(self) -> Strip:
+        site = self._site
+        found = site.findings()
+        worst = found[0] if found else site.overall()
+        shown, rest = found[1 : 1 + FINDINGS_SHOWN], len(found) - 1 - FINDINGS_SHOWN
+        waiting = sum(channel.waiting for channel in site.channels)
+        facts = [
+            Fact(self._say("Waiting"), str(waiting)),
+            Fact(self._say("Dead letters"), str(site.dead_total), _warn(bool(site.dead_total))),
+            Fact(self._say("Unmapped codes"), str(site.unmapped_total), _warn(bool(site.unmapped_total))),
+            Fact(self._say("Disk"), self._disk()),
+        ]
+        return Strip(
+            badge=Badge(worst.level.value, _LEVEL_ICONS[worst.level], self._say(_LEVEL_WORDS[worst.level])),
+            headline=worst.phrase.say(self._catalogue),
+            more=tuple(self._finding(finding) for finding in shown),
+            rest=self._say("and {n} more", n=rest) if rest > 0 else "",
+            facts=tuple(facts),
+        )
+
+    def footer(self) -> Footer:
+        site = self._site
+        facts = [
+            Fact(self._say("Running for"), self._span((site.now - site.started_at).total_seconds())),
+            Fact(self._say("Version"), site.version),
+            Fact(self._say("Configuration"), site.config_hash or "-"),
+            Fact(self._say("Last message number"), str(site.journal.last_id)),
+        ]
+        if site.journal.fsync_ms_p50 is not None:
+            facts.append(Fact(self._say("Commit"), f"{site.journal.fsync_ms_p50:.1f} ms"))
+        return Footer(self._clock_time(site.now), site.now.isoformat(timespec="seconds"), tuple(facts))
+
+    def summary(self, items: Sequence[ChannelSnapshot] | Sequence[DestinationSnapshot]) -> str:
+        """What a table's caption says: how many rows, and how many of them are in trouble."""
+        problems = sum(item.level is Level.PROBLEM for item in items)
+        attention = sum(item.level is Level.ATTENTION for item in items)
+        said = [str(len(items))]
+        if problems:
+            said.append(self._say("with a problem: {n}", n=problems))
+        if attention:
+            said.append(self._say("to look at: {n}", n=attention))
+        return " · ".join(said)
+
+    def channel(self, channel: ChannelSnapshot) -> ChannelRow:
+        last_at = channel.last_message_at
+        age = channel.last_message_age_s
+        busy = [lane for lane in channel.lanes if lane.waiting or lane.retrying or lane.held]
+        today = (
+            ("delivered", channel.today_delivered, "ok"),
+            ("dead", channel.today_dead, "attention"),
+            ("filtered", channel.today_filtered, "ok"),
+            ("repeated", channel.today_repeat, "ok"),
+            ("incomplete", channel.today_incomplete, "attention"),
+        )
+        return ChannelRow(
+            id=row_id("c", channel.name),
+            level=channel.level.value,
+            name=channel.name,
+            description=channel.description,
+            where=f"{channel.kind} {channel.address}",
+            peers=self._peers(channel.connections),
+            badge=Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
+            last=self._say("never") if age is None else self._say("{age} ago", age=Span(age)),
+            last_at="" if last_at is None else last_at.isoformat(timespec="seconds"),
+            usual="" if channel.usual_gap_s is None else self._say("usual {gap}", gap=Span(channel.usual_gap_s)),
+            received=channel.today_received,
+            today=tuple(Fact(self._say(label), str(count), level) for label, count, level in today if count),
+            link_faults=", ".join(f"{kind} {count}" for kind, count in sorted(channel.link_faults.items()) if count),
+            stored=self._say("not mapped yet: {n}", n=channel.stored_waiting) if channel.stored_waiting else "",
+            lanes=tuple(self._lane(lane) for lane in busy[:LANES_SHOWN]),
+            lanes_idle=len(channel.lanes) - len(busy),
+            dead=channel.dead_total,
+        )
+
+    def destination(self, destination: DestinationSnapshot) -> DestinationRow:
+        last_at, oldest = destination.last_delivered_at, destination.oldest_age_s
+        then = ""
+        if destination.state is DestinationState.BREAKER_OPEN and destination.breaker_until is not None:
+            then = self._next(destination.breaker_until)
+        return DestinationRow(
+            id=row_id("d", destination.name),
+            level=destination.level.value,
+            name=destination.name,
+            where=f"{destination.kind} {destination.address}",
+            badge=Badge(
+                _tone(destination.state),
+                _DESTINATION_ICONS[destination.state],
+                destination.words.say(self._catalogue),
+            ),
+            then=then,
+            waiting=destination.waiting,
+            oldest="" if oldest is None else self._say("oldest {age}", age=Span(oldest)),
+            in_flight=self._say("under way: {n}", n=destination.in_flight) if destination.in_flight else "",
+            delivered=destination.delivered_today,
+            rate=self._say("{n} a minute", n=f"{destination.rate_per_min:.0f}") if destination.rate_per_min else "",
+            last="" if last_at is None else self._say("last {age} ago", age=self._since(last_at)),
+            last_at="" if last_at is None else last_at.isoformat(timespec="seconds"),
+            trouble=self._destination_trouble(destination),
+            dead=destination.dead,
+            held=self._say("held back: {n}", n=destination.held) if destination.held else "",
+        )
+
+    def state_words(self) -> dict[str, str]:
+        """Name and state of every row, without ages: a screen reader is told when one of these changes."""
+        rows: list[ChannelSnapshot | DestinationSnapshot] = [*self._site.channels, *self._site.destinations]
+        return {
+            row_id("c" if isinstance(row, ChannelSnapshot) else "d", row.name): (
+                f"{row.name}: {row.words.say(self._catalogue)}"
+            )
+            for row in rows
+        }
+
+    def _finding(self, finding: Finding) -> Badge:
+        return Badge(finding.level.value, _LEVEL_ICONS[finding.level], finding.phrase.say(self._catalogue))
+
+    def _lane(self, lane: LaneSnapshot) -> LaneRow:
+        return LaneRow(
+            words=self._say("{n} for {destination}", n=lane.waiting, destination=lane.destination),
+            oldest="" if lane.oldest_age_s is None else self._say("oldest {age}", age=Span(lane.oldest_age_s)),
+            trouble=None if lane.retrying is None else self._retrying(lane.retrying),
+            held=self._say("held back: {n}", n=lane.held) if lane.held else "",
+        )
+
+    def _destination_trouble(self, destination: DestinationSnapshot) -> Trouble | None:
+        if destination.retrying is not None:
+            return self._retrying(destination.retrying)
+        if destination.last_error is None:
+            return None
+        error = destination.last_error
+        return Trouble(
+            error.reason.value, self._meaning(error.reason), self._say("{age} ago", age=self._since(error.at))
+        )
+
+    def _retrying(self, retrying: Retrying) -> Trouble:
+        said = self._say("attempts failed: {n}", n=retrying.attempt)
+        if retrying.next_at is not None:
+            said = f"{said}, {self._next(retrying.next_at)}"
+        return Trouble(retrying.reason.value, self._meaning(retrying.reason), said)
+
+    def _next(self, at: datetime) -> str:
+        seconds = (at - self._site.now).total_seconds()
+        return self._say("next try in {age}", age=Span(seconds)) if seconds >= 1 else self._say("next try now")
+
+    def _meaning(self, reason: Reason) -> str:
+        """The first sentence of the help text; the rest (what to do) is in docs/reason-codes.md."""
+        return self._say(reason.help.partition(". ")[0].rstrip(".") + ".")
+
+    def _peers(self, peers: Sequence[str]) -> str:
+        if not peers:
+            return ""
+        more = len(peers) - PEERS_SHOWN
+        shown = ", ".join(peers[:PEERS_SHOWN])
+        if more > 0:
+            shown = f"{shown}, {self._say('and {n} more', n=more)}"
+        return self._say("connected: {peers}", peers=shown)
+
+    def _disk(self) -> str:
+        free, days = self._site.disk_free_bytes, self._site.disk_days_left
+        if free is None:
+            return "-"
+        said = self._say("{gib} GiB free", gib=f"{free / (1 << 30):.1f}")
+        return said if days is None else f"{said}, {self._say('{n} days', n=int(days))}"
+
+    def _since(self, at: datetime) -> Span:
+        return Span((self._site.now - at).total_seconds())
+
+    def _span(self, seconds: float) -> str:
+        return Span(seconds).say(self._catalogue)
+
+    def _clock_time(self, at: datetime) -> str:
+        return at.astimezone(self._zone).strftime("%Y-%m-%d %H:%M:%S")
+
+    def _say(self, text: str, **values: str | int | Span | Phrase) -> str:
+        return Phrase(text, values).say(self._catalogue)
+
+
+def worst_first(rows: Sequence[Row]) -> list[Row]:
+    """Rows in the order in which a person should read them: worst level first, then by name."""
+    return sorted(rows, key=lambda row: (row.level.rank, row.name))
+
+
+def row_id(kind: str, name: str) -> str:
+    """An element id that no channel's or destination's name can break."""
+    return f"{kind}-" + "".join(char if char.isalnum() or char in "-_." else f"~{ord(char):x}" for char in name)
+
+
+def _tone(state: ChannelState | DestinationState) -> str:
+    return "calm" if state in _CALM else state.level.value
+
+
+def _warn(condition: bool) -> str:
+    return "attention" if condition else "ok"

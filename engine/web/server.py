@@ -1,0 +1,206 @@
+"""The status page's HTTP server.
+
+    GET /             the overview             GET /status.json   the same as data (docs/page.md)
+    GET /events       live updates             GET /live.json     one live update, for browsers without an event slot
+    GET /healthz      the process answers      GET /readyz        503 with reasons until messages can be taken
+    GET /metrics      Prometheus text          GET /static/...    style, script, icon
+
+Everything is read from one snapshot that the daemon makes; no handler touches the journal, so a reader can never slow
+an acknowledgment down. Connections, event readers, request lines and headers are limited.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import orjson
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from engine.snapshot import SiteSnapshot
+from engine.web.feed import Feed, everything
+from engine.web.guard import MESSAGES, add_headers, require_loopback, wall
+from engine.web.languages import LANGUAGES, choose
+from engine.web.render import STATIC, Renderer
+
+logger = logging.getLogger("labrelay." + __name__)
+
+MAX_CONNECTIONS = 64
+MAX_EVENT_READERS = 16
+MAX_REQUEST_BODY = 4096  # nothing here takes a body
+MAX_LINE = 4096
+SEND_TIMEOUT_S = 10.0  # an event reader that does not take its event in this time is dropped
+STOP_TIMEOUT_S = 2.0
+
+
+class StatusServer:
+    """Serves the status page of one daemon.
+
+    Args:
+        listen: host and port; the host must be a loopback address.
+        snapshot: the current snapshot; cheap, returns the same object until there is a new one.
+        readiness: what still stands in the way of taking messages, one sentence each; empty when ready.
+        registry: what ``/metrics`` shows.
+        names: more host names under which a proxy on this machine may ask for the page.
+        interval_s: between live updates.
+    """
+
+    def __init__(
+        self,
+        listen: tuple[str, int],
+        snapshot: Callable[[], SiteSnapshot],
+        readiness: Callable[[], Sequence[str]],
+        registry: CollectorRegistry,
+        *,
+        names: Sequence[str] = (),
+        interval_s: float = 1.0,
+        max_event_readers: int = MAX_EVENT_READERS,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        require_loopback(listen[0])
+        self._listen = listen
+        self._snapshot = snapshot
+        self._readiness = readiness
+        self._registry = registry
+        self._renderer = Renderer(snapshot)
+        self._feeds = {language: Feed(partial(self._renderer.live, language), interval_s) for language in LANGUAGES}
+        self._event_readers = 0
+        self._max_event_readers = max_event_readers
+        self._max_connections = max_connections
+        app = web.Application(
+            client_max_size=MAX_REQUEST_BODY,
+            middlewares=[wall({name.lower() for name in names}, self._error_page)],
+        )
+        app.router.add_get("/", self._overview)
+        app.router.add_get("/events", self._events)
+        app.router.add_get("/live.json", self._live)
+        app.router.add_get("/status.json", self._status)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/static/{name}", self._static)
+        app.on_response_prepare.append(add_headers)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=STOP_TIMEOUT_S,
+            keepalive_timeout=30.0,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+        )
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address is taken.
+        """
+        await self._runner.setup()
+        host, port = self._listen
+        self._server = await asyncio.get_running_loop().create_server(self._accept, host, port)
+
+    async def stop(self) -> None:
+        """Stop listening, end the live updates, let running answers finish for a moment."""
+        if self._server is not None:
+            self._server.close()
+        for feed in self._feeds.values():
+            await feed.close()
+        await self._runner.cleanup()
+
+    @property
+    def port(self) -> int:
+        """The port we listen on, also where 0 was asked for."""
+        if self._server is None:
+            raise RuntimeError("the page's server is not started")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        server = self._runner.server
+        if server is None or len(server.connections) >= self._max_connections:
+            return _Refuse()
+        return server()
+
+    # -- pages -------------------------------------------------------------------------------------------------
+
+    async def _overview(self, request: web.Request) -> web.Response:
+        html = await self._renderer.overview(_language(request))
+        return web.Response(text=html, content_type="text/html", headers={hdrs.VARY: hdrs.ACCEPT_LANGUAGE})
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        body = orjson.dumps(self._snapshot().to_json(), option=orjson.OPT_INDENT_2)
+        return web.Response(body=body, content_type="application/json")
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        missing = self._readiness()
+        if not missing:
+            return web.Response(text="ready\n")
+        return web.Response(status=503, text="".join(f"not ready: {reason}\n" for reason in missing))
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        # A site with hundreds of channels has ten thousand samples: not on the event loop.
+        body = await asyncio.to_thread(generate_latest, self._registry)
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+
+    async def _static(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        if name not in _STATIC_FILES:
+            raise web.HTTPNotFound
+        # The address carries the content's hash: a new release has a new address.
+        keep = "public, max-age=31536000, immutable" if "v" in request.query else "no-cache"
+        headers = {hdrs.CACHE_CONTROL: keep, hdrs.CONTENT_TYPE: _STATIC_FILES[name]}
+        return web.Response(body=(STATIC / name).read_bytes(), headers=headers)
+
+    def _error_page(self, request: web.Request, status: int, message: str) -> web.Response:
+        html = self._renderer.error(_language(request), status, message)
+        return web.Response(status=status, text=html, content_type="text/html")
+
+    # -- live --------------------------------------------------------------------------------------------------
+
+    async def _live(self, request: web.Request) -> web.Response:
+        live = await self._renderer.live(_language(request))
+        return web.Response(body=orjson.dumps(everything(live)), content_type="application/json")
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        if self._event_readers >= self._max_event_readers:
+            return self._error_page(request, 503, MESSAGES[503])
+        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
+        self._event_readers += 1
+        events = self._feeds[_language(request)].events(request.headers.get("Last-Event-ID", ""))
+        try:
+            await response.prepare(request)
+            if request.method == hdrs.METH_HEAD:
+                return response
+            async for event in events:
+                await asyncio.wait_for(response.write(event), SEND_TIMEOUT_S)
+        except (TimeoutError, ConnectionResetError):
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._event_readers -= 1
+            await events.aclose()
+        return response
+
+
+_STATIC_FILES = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+
+class _Refuse(asyncio.Protocol):
+    """What a connection over the limit gets: nothing."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _language(request: web.Request) -> str:
+    return choose(request.query.get("lang", ""), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
