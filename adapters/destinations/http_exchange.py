@@ -1,0 +1,334 @@
+"""One HTTP request to a destination, and what its answer means. Shared by the destinations that speak HTTP.
+
+    2xx                         the caller looks at the body
+    none, reset, timeout        NO_ANSWER, transient
+    408, 425, 429, 5xx          BUSY, transient; Retry-After honoured
+    409                         CONFLICT, transient, dead after five in a row
+    401, 403                    NOT_AUTHORIZED  the destination as a whole: its breaker opens
+    404, 405                    WRONG_ADDRESS   likewise, for every request goes to the same address
+    3xx                         likewise (a proxy's page, a moved server); redirects are never followed, since they
+                                would carry a patient's results to an address that nobody configured
+    other 4xx                   REFUSED, dead, with the answer kept
+
+Sessions keep connections alive, trust the configured authorities only, take neither proxies nor credentials from
+the environment, keep no cookies, and read no more of an answer than `MAX_ANSWER_BYTES`. Error texts name statuses and
+causes, never the content of a request or an answer.
+"""
+
+import asyncio
+import base64
+import io
+import os
+import ssl
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from engine.clock import Clock
+from engine.errors import (
+    ConfigError,
+    DeliveryError,
+    DestinationDownError,
+    RefusedDeliveryError,
+    TransientDeliveryError,
+)
+from engine.message import Delivery
+from engine.reasons import Reason
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_KEPT_ANSWER_BYTES = 64 * 1024  # of an OperationOutcome, for the person who looks at the dead letter
+MAX_CONFLICTS = 5
+# Shorter than the 5 s after which common servers close a quiet connection: a request that meets the closing would
+# count as NO_ANSWER.
+KEEP_ALIVE_S = 4.0
+LARGE_BODY_BYTES = 1024 * 1024  # above it, compressing and sending give the event loop a chance in between
+SMALLEST_GZIP_BYTES = 512
+_NONE: Mapping[int, Reason] = MappingProxyType({})
+
+
+class Secret(Protocol):
+    def reveal(self) -> str: ...
+
+
+class BasicAuth(Protocol):
+    @property
+    def user(self) -> str: ...
+    @property
+    def password(self) -> Secret: ...
+
+
+class BearerAuth(Protocol):
+    @property
+    def token(self) -> Secret: ...
+
+
+class Auth(Protocol):
+    @property
+    def basic(self) -> BasicAuth | None: ...
+    @property
+    def bearer(self) -> BearerAuth | None: ...
+
+
+class Tls(Protocol):
+    @property
+    def ca(self) -> Path | None: ...
+    @property
+    def cert(self) -> Path | None: ...
+    @property
+    def key(self) -> Path | None: ...
+
+
+class HttpConfig(Protocol):
+    """What a destination on HTTP reads from its YAML block."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def auth(self) -> Auth | None: ...
+    @property
+    def tls(self) -> Tls | None: ...
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def gzip(self) -> bool: ...
+    @property
+    def concurrency(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it came.
+
+    Attributes:
+        body: at most `MAX_ANSWER_BYTES`.
+        whole: False where the answer was longer.
+    """
+
+    status: int
+    body: bytes
+    whole: bool = True
+    retry_after: str = ""
+
+
+class HttpExchange:
+    """The HTTP side of one destination.
+
+    Args:
+        accept: the media type wanted in answers.
+        redirected: the reason to give for a 3xx.
+        refusals: 4xx that have a reason of their own instead of REFUSED.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be read or used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: HttpConfig,
+        clock: Clock,
+        *,
+        accept: str,
+        redirected: Reason,
+        refusals: Mapping[int, Reason] = _NONE,
+    ) -> None:
+        self._name = name
+        self._config = config
+        self._clock = clock
+        self._accept = accept
+        self._redirected = redirected
+        self._refusals = refusals
+        self._tls = tls_context(name, config.tls) if config.url.startswith("https:") else None
+        self._session: aiohttp.ClientSession | None = None
+        self._authorization: str | None = None
+        self.url = URL(config.url)
+
+    async def start(self) -> None:
+        """Open the session; connects to nobody."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._config.concurrency + 1,  # the deliveries, and one probe beside them
+                keepalive_timeout=KEEP_ALIVE_S,
+                ssl=self._tls if self._tls is not None else True,
+            ),
+            timeout=aiohttp.ClientTimeout(total=self._config.timeout),
+            headers={
+                "Accept": self._accept,
+                "Accept-Encoding": "gzip" if self._config.gzip else "identity",
+                "User-Agent": "LabRelay",
+            },
+            skip_auto_headers=("Content-Type",),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(self, method: str, delivery: Delivery, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send ``body`` to the destination's address, and return a 2xx answer.
+
+        Raises:
+            TransientDeliveryError, DestinationDownError, RefusedDeliveryError
+        """
+        all_headers = {
+            "Content-Type": delivery.media_type,
+            "Idempotency-Key": delivery.key,
+            "X-Request-Id": f"{delivery.key[:32]}.{delivery.attempt}",
+            **headers,
+        }
+        if self._config.gzip and len(body) >= SMALLEST_GZIP_BYTES:
+            all_headers["Content-Encoding"] = "gzip"
+            body = _gzip(body) if len(body) < LARGE_BODY_BYTES else await asyncio.to_thread(_gzip, body)
+        answer = await self.exchange(method, self.url, all_headers, body)
+        if 200 <= answer.status < 300:
+            return answer
+        raise self.failure(answer)
+
+    async def exchange(self, method: str, url: URL, headers: dict[str, str], body: bytes | None = None) -> Answer:
+        """One request and its answer, whatever its status.
+
+        Raises:
+            TransientDeliveryError, DestinationDownError: there was no whole answer.
+        """
+        assert self._session is not None, "start() comes first"
+        if self._config.auth is not None:
+            headers["Authorization"] = self._log_in(self._config.auth)
+        data = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY_BYTES else body
+        try:
+            async with self._session.request(
+                method, url, data=data, headers=headers, allow_redirects=False
+            ) as response:
+                content, whole = await _read(response)
+                return Answer(response.status, content, whole, response.headers.get("Retry-After", ""))
+        except TimeoutError as error:
+            raise TransientDeliveryError(Reason.NO_ANSWER, f"no answer within {self._config.timeout:g} s") from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            why = getattr(error.certificate_error, "verify_message", "") or "does not match the address"
+            raise DestinationDownError(Reason.NO_ANSWER, f"the server's certificate is not trusted: {why}") from error
+        except aiohttp.ClientSSLError as error:
+            raise DestinationDownError(Reason.NO_ANSWER, f"TLS failed: {_cause(error)}") from error
+        except aiohttp.ClientResponseError as error:
+            # Not HTTP at all. Its text quotes the peer's bytes, so it is not passed on.
+            raise TransientDeliveryError(Reason.NO_ANSWER, f"not an HTTP answer ({type(error).__name__})") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransientDeliveryError(Reason.NO_ANSWER, _cause(error)) from error
+
+    def failure(self, answer: Answer) -> DeliveryError:
+        """What an answer outside 2xx means for the delivery."""
+        status = answer.status
+        detail = f"HTTP {status}"
+        kept = answer.body[:MAX_KEPT_ANSWER_BYTES]
+        if status in (401, 403):
+            self._authorization = None  # a rotated secret is read anew
+            return DestinationDownError(Reason.NOT_AUTHORIZED, detail, answer=kept)
+        if status in (404, 405):
+            return DestinationDownError(Reason.WRONG_ADDRESS, detail, answer=kept)
+        if 300 <= status < 400:
+            return DestinationDownError(self._redirected, f"{detail}, a redirect; none is followed", answer=kept)
+        if status in (408, 409, 425, 429) or status >= 500:
+            conflict = status == 409
+            return TransientDeliveryError(
+                Reason.CONFLICT if conflict else Reason.BUSY,
+                detail,
+                retry_after=retry_after_seconds(answer.retry_after, self._clock.now()),
+                limit=MAX_CONFLICTS if conflict else None,
+                answer=kept,
+            )
+        return RefusedDeliveryError(self._refusals.get(status, Reason.REFUSED), detail, answer=kept)
+
+    def _log_in(self, auth: Auth) -> str:
+        if self._authorization is None:
+            try:
+                if auth.basic is not None:
+                    pair = f"{auth.basic.user}:{auth.basic.password.reveal()}".encode()
+                    self._authorization = "Basic " + base64.b64encode(pair).decode("ascii")
+                elif auth.bearer is not None:
+                    self._authorization = f"Bearer {auth.bearer.token.reveal()}"
+                else:
+                    raise ConfigError(f"destinations.{self._name}.auth: give basic or bearer")
+            except ConfigError as error:
+                raise DestinationDownError(Reason.NOT_AUTHORIZED, str(error)) from error
+        return self._authorization
+
+
+def tls_context(name: str, tls: Tls | None) -> ssl.SSLContext:
+    """Verify the server against the configured authorities, or the system's; TLS 1.2 at least.
+
+    Raises:
+        ConfigError: a file cannot be read, or is no certificate or key.
+    """
+    try:
+        context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if tls is not None and tls.cert is not None:
+            # A key with a passphrase would make OpenSSL ask on the terminal: an empty one fails instead.
+            context.load_cert_chain(tls.cert, tls.key, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        assert tls is not None
+        files = ", ".join(str(path) for path in (tls.ca, tls.cert, tls.key) if path is not None)
+        raise ConfigError(
+            f"destinations.{name}.tls: {_cause(error)}; expected PEM files that we may read: {files}"
+        ) from (error)
+    return context
+
+
+def retry_after_seconds(value: str, now: datetime) -> float | None:
+    """A Retry-After header (RFC 9110, 10.2.3): seconds, or an HTTP date. None where it is neither."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:12])
+    if not value:
+        return None
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max((at - now).total_seconds(), 0.0)
+
+
+async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """The body, up to the limit, and whether that is all of it; a compressed one counts as unpacked."""
+    length = response.content_length
+    if length is not None and length <= MAX_ANSWER_BYTES and "Content-Encoding" not in response.headers:
+        return await response.read(), True
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            response.close()
+            return bytes(content[:MAX_ANSWER_BYTES]), False
+    return bytes(content), True
+
+
+def _gzip(body: bytes) -> bytes:
+    return zlib.compress(body, 1, wbits=31)
+
+
+def _cause(error: BaseException) -> str:
+    """Why a connection failed, from the operating system's or TLS's own list of words."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the host name cannot be resolved"
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, ssl.SSLError) and at.reason:
+            return at.reason.replace("_", " ").lower()
+        if isinstance(at, OSError) and at.errno and at.errno > 0:
+            return os.strerror(at.errno).lower()
+        at = at.__cause__
+    return {
+        "ServerDisconnectedError": "the server closed the connection without an answer",
+        "ClientPayloadError": "the connection broke in the middle of the answer",
+    }.get(type(error).__name__, type(error).__name__)

@@ -1,0 +1,53 @@
+"""Any web service that takes one document a request: POST or PUT to one address, 2xx is delivered.
+
+The document is sent as it is, under its own media type, with the delivery key in ``Idempotency-Key`` (the same over
+retries, restarts and replays): a receiver that stores the key tells a repeat from a new result. What the other
+statuses mean stands in `http_exchange`.
+"""
+
+from typing import Protocol
+
+from adapters.destinations.http_exchange import HttpConfig, HttpExchange
+from engine.clock import Clock
+from engine.message import Delivery
+from engine.reasons import Reason
+
+
+class HttpOutConfig(HttpConfig, Protocol):
+    @property
+    def method(self) -> str: ...
+
+
+class HttpOut:
+    """See `engine.ports.Destination`."""
+
+    def __init__(self, name: str, config: HttpOutConfig, clock: Clock) -> None:
+        self._http = HttpExchange(name, config, clock, accept="*/*", redirected=Reason.WRONG_ADDRESS)
+        self._method = config.method
+
+    async def start(self) -> None:
+        await self._http.start()
+
+    async def deliver(self, delivery: Delivery) -> None:
+        await self._http.send(self._method, delivery, {}, delivery.body)
+
+    async def probe(self) -> None:
+        """Any answer below 500 shows that the service is there, except one about our log-in.
+
+        A service for documents need not know HEAD, and a probe must not send it a document.
+        """
+        answer = await self._http.exchange("HEAD", self._http.url, {})
+        if answer.status in (401, 403) or answer.status >= 500:
+            raise self._http.failure(answer)
+
+    async def close(self) -> None:
+        await self._http.close()
+
+
+def build(name: str, config: HttpOutConfig, clock: Clock) -> HttpOut:
+    """The destination ``name`` of a site.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be used.
+    """
+    return HttpOut(name, config, clock)

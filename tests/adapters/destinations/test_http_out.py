@@ -1,0 +1,69 @@
+"""Documents to any web service: what is sent, and what the statuses mean."""
+
+import pytest
+
+from adapters.destinations import http_out
+from adapters.destinations.http_out import HttpOut
+from engine.clock import ManualClock
+from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.reasons import Reason
+from tests.support.deliveries import Settings, delivery
+from tests.support.scripted_http import RESET, Script, http, scripted
+
+HL7 = b"MSH|^~\\&|LAB|||||20260301||ORU^R01|1|P|2.5.1\r"
+
+
+async def started(settings: Settings) -> HttpOut:
+    built = http_out.build("archive", settings, ManualClock())
+    await built.start()
+    return built
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.parametrize("answer", [http(200, b"anything"), http(201), http(204)])
+async def test_any_2xx_is_delivered(method: str, answer: bytes) -> None:
+    async with scripted(answer) as server:
+        out = await started(Settings(url=server.url, method=method))
+        await out.deliver(delivery(HL7, media_type="x-application/hl7-v2+er7"))
+        await out.close()
+    [request] = server.requests
+    assert request.line == f"{method} /fhir HTTP/1.1"
+    assert request.body == HL7
+    assert request.headers["content-type"] == "x-application/hl7-v2+er7"
+    assert request.headers["idempotency-key"] == delivery().key
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "reason"),
+    [
+        (http(302, b"", "Location: /x"), DestinationDownError, Reason.WRONG_ADDRESS),
+        (http(400), RefusedDeliveryError, Reason.REFUSED),
+        (http(401), DestinationDownError, Reason.NOT_AUTHORIZED),
+        (http(404), DestinationDownError, Reason.WRONG_ADDRESS),
+        (http(409), TransientDeliveryError, Reason.CONFLICT),
+        (http(412), RefusedDeliveryError, Reason.REFUSED),
+        (http(503), TransientDeliveryError, Reason.BUSY),
+        (RESET, TransientDeliveryError, Reason.NO_ANSWER),
+    ],
+)
+async def test_everything_else_has_its_meaning(answer: Script, kind: type[DeliveryError], reason: Reason) -> None:
+    async with scripted(answer) as server:
+        out = await started(Settings(url=server.url))
+        with pytest.raises(DeliveryError) as caught:
+            await out.deliver(delivery(HL7))
+        await out.close()
+    assert type(caught.value) is kind
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize("status", [200, 404, 405, 501])
+async def test_a_probe_sends_no_document(status: int) -> None:
+    async with scripted(http(status)) as server:
+        out = await started(Settings(url=server.url))
+        if status >= 500:
+            with pytest.raises(TransientDeliveryError):
+                await out.probe()
+        else:
+            await out.probe()
+        await out.close()
+    assert [(request.line, request.body) for request in server.requests] == [("HEAD /fhir HTTP/1.1", b"")]
