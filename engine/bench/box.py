@@ -1,0 +1,57 @@
+"""What the machine can do, measured beside every figure: without it no latency means anything."""
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SYNCS = 200
+LOOP = 200_000
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Sync time of the disk under ``folder``, a fixed CPU loop, load average; takes about a second."""
+    syncs = _sync_ms(folder)
+    return {
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "fsync_p50_ms": round(statistics.median(syncs), 3),
+        "fsync_p99_ms": round(percentile(syncs, 99), 3),
+        "cpu_loop_us": round(_cpu_loop_us(), 1),
+        "load": [round(value, 2) for value in os.getloadavg()],
+    }
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The value that ``percent`` of ``values`` do not exceed; 0.0 of none."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def _sync_ms(folder: Path) -> list[float]:
+    block = b"\0" * 4096
+    times: list[float] = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(SYNCS):
+            began = time.perf_counter()
+            os.write(file.fileno(), block)
+            os.fdatasync(file.fileno())
+            times.append((time.perf_counter() - began) * 1000)
+    return times
+
+
+def _cpu_loop_us() -> float:
+    best = float("inf")
+    for _ in range(5):
+        began = time.process_time()
+        total = 0
+        for value in range(LOOP):
+            total += value
+        best = min(best, time.process_time() - began)
+    return best * 1e6 / (LOOP / 1000)

@@ -1,0 +1,108 @@
+"""Measure this machine: the real daemon, a load and a counting sink as three processes, on loopback.
+
+CPU time per message is the figure to compare; rates and answer times move with the machine and its disk, so its sync
+time is measured and printed beside them. Ends with exit code 6 if an acknowledged message did not arrive, came twice
+under another delivery key, or out of order.
+"""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.commands.output import Column, ExitCode, Form, form_option, say, show_rows
+
+COLUMNS = (
+    Column("case", "case"),
+    Column("cpu", "CPU ms/msg", right=True),
+    Column("e2e_per_s", "delivered/s", right=True),
+    Column("ack", "ACK p50/p99 ms", right=True),
+    Column("delivered", "delivered p50/p99 ms", right=True),
+    Column("rss", "RSS idle/peak MiB", right=True),
+    Column("listening_s", "listening s", right=True),
+    Column("lost", "lost", right=True),
+    Column("reordered", "reordered", right=True),
+    Column("repeats", "repeats same/other key", right=True),
+)
+
+
+def _numbers(_ctx: click.Context, _param: click.Parameter, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise click.BadParameter("expected numbers with commas between them, as 1,8,32") from error
+
+
+@click.command(help=__doc__)
+@click.option("--scenario", type=click.Choice(["oru20", "astm20", "mixed"]), default="oru20", show_default=True)
+@click.option("--connections", default="1,32", callback=_numbers, show_default=True, help="One case for each.")
+@click.option("--rate", default="0", callback=_numbers, show_default=True, help="Offered messages/s; 0: closed loop.")
+@click.option("--dest-delay-ms", default="0", callback=_numbers, show_default=True, help="The sink's answering time.")
+@click.option("--workers", default="0", callback=_numbers, show_default=True, help="0, 1, or both for comparison.")
+@click.option("--seconds", default=5.0, show_default=True, help="Load per case and round.")
+@click.option("--rounds", default=3, show_default=True, help="Cases rotate between rounds.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder for the temporary sites (its disk is measured).")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the whole report here.")
+@form_option(Form.TABLE, Form.JSON)
+def command(
+    scenario: str,
+    connections: list[float],
+    rate: list[float],
+    dest_delay_ms: list[float],
+    workers: list[float],
+    seconds: float,
+    rounds: int,
+    data: Path | None,
+    json_file: Path | None,
+    form: Form,
+) -> None:
+    from engine.bench.cases import CHANNELS, Case, run
+
+    if max(connections) > CHANNELS or min(connections) < 1:
+        raise click.BadParameter(f"connections are 1 to {CHANNELS}: one for each channel")
+    cases = [
+        Case(scenario=scenario, connections=int(c), rate=r, delay_ms=d, workers=int(w))
+        for w in workers
+        for d in dest_delay_ms
+        for r in rate
+        for c in connections
+    ]
+    folder = Path(tempfile.mkdtemp(prefix="labrelay-bench-", dir=data))
+    try:
+        report = run(cases, folder, seconds=seconds, rounds=rounds, say=say)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=1) + "\n")
+    box = report["box"]
+    say(
+        f"{box['cpus']} CPUs, Python {box['python']}, sync p50/p99 {box['fsync_p50_ms']}/{box['fsync_p99_ms']} ms, "
+        f"load {box['load'][0]} before and {box['load_after'][0]} after"
+    )
+    if form is Form.JSON:
+        click.echo(json.dumps(report, indent=1))
+    else:
+        show_rows(form, "cases", map(_row, report["cases"]), COLUMNS, "nothing was measured")
+    if any(case["lost"] or case["repeats_other_key"] or case["reordered"] for case in report["cases"]):
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _row(case: dict[str, Any]) -> dict[str, Any]:
+    offered = f" at {case['rate_offered']:.0f}/s" if case["rate_offered"] else ""
+    delay = f" sink {case['dest_delay_ms']:.0f} ms" if case["dest_delay_ms"] else ""
+    noisy = " (noisy)" if case["noisy"] else ""
+    return {
+        "case": f"{case['scenario']} x{case['connections']}{offered}{delay} workers {case['workers']}{noisy}",
+        "cpu": f"{case['cpu_ms_per_msg']['median']:.3f}",
+        "e2e_per_s": case["e2e_per_s"],
+        "ack": f"{case['ack_ms']['p50']:.1f} / {case['ack_ms']['p99']:.1f}",
+        "delivered": f"{case['delivered_ms']['p50']:.1f} / {case['delivered_ms']['p99']:.1f}",
+        "rss": f"{case['rss_mib_idle']:.0f} / {case['rss_mib_max']:.0f}",
+        "listening_s": f"{case['listening_s']:.2f}",
+        "lost": str(case["lost"]),
+        "reordered": str(case["reordered"]),
+        "repeats": f"{case['repeats_same_key']} / {case['repeats_other_key']}",
+    }
