@@ -7,8 +7,8 @@ A strict sender needs no decision. Real ones do, and each tolerance is one of th
 - Between blocks NUL, CR and LF are skipped; anything else is noise: reported, counted, and bounded.
 - FS ends a block when CR follows. When VT, LF or NUL follows, or nothing more for `MllpOptions.fs_wait` seconds or
   before the stream ends, the CR is missing and the block ends all the same. FS before any other byte is content.
-- In UTF-16 and UTF-32, 0x1C and 0x0D are halves of ordinary letters, so FS CR ends a block only where a character
-  could begin and a segment has just ended (or nothing more comes).
+- In UTF-16 and UTF-32, 0x1C, 0x0D and 0x0B are halves of ordinary letters, so FS ends a block only where a character
+  could begin, and a segment has just ended or nothing more comes.
 - VT inside a block is content (word processors write it into comments) unless a message header follows it: then the
   sender has started again, and what came before is handed on as incomplete. It never vanishes and is never a result.
 - A block that outgrows `max_message`, or that is not complete after `block_timeout`, is incomplete evidence, and the
@@ -34,11 +34,10 @@ _RESTART = re.compile(
     b"\x0b(?=[\\s\x00]*(?:\xef\xbb\xbf)?(?:MSH|FHS|BHS)"
     b"|(?:\xff\xfe(?:\x00\x00)?|\xfe\xff|\x00\x00\xfe\xff)?\x00*[MFB]\x00+[SH]\x00+[HS])"
 )
-_UTF32_MARKS = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
+# How a header begins in UTF-32, with a byte order mark or without.
+_UTF32_STARTS = tuple(letter.encode(codec) for letter in "MFB\ufeff" for codec in ("utf-32-le", "utf-32-be"))
+_UTF16_STARTS = tuple(name[:2].encode(codec) for name in ("MSH", "FHS", "BHS") for codec in ("utf-16-le", "utf-16-be"))
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-# Which of the first four bytes are zero where the text begins with a letter of ASCII and has no mark.
-_UTF32_ZEROS = ([False, True, True, True], [True, True, True, False])
-_UTF16_ZEROS = ([False, True, False, True], [True, False, True, False])
 _BARE_START = re.compile(b"[\x0bMFB\xef]")  # VT, or the first byte of MSH, FHS, BHS or of a UTF-8 mark
 
 
@@ -189,9 +188,9 @@ class MllpLink:
 
     def _inside(self, data: bytes, at: int, events: list[LinkEvent]) -> int:
         """Look for the end of the open block from ``at``; return where reading goes on."""
-        width = self._width(data, at)
         search = at
         while (fs := data.find(FS, search)) >= 0:
+            width = self._width(data, at, fs)
             ends = self._ends_8bit(data, fs) if width == 1 else self._ends_wide(data, at, fs, width)
             if ends > 0:
                 if ends == 1:
@@ -209,13 +208,16 @@ class MllpLink:
         self._append(data[at:], events)
         return len(data)
 
-    def _width(self, data: bytes, at: int) -> int:
-        """Bytes per code unit of the open block."""
-        first = bytes(self._block[:4]) + data[at : at + 4] if len(self._block) < 4 else bytes(self._block[:4])
-        zeros = [byte == 0 for byte in first[:4]]
-        if first[:4] in _UTF32_MARKS or zeros in _UTF32_ZEROS:
+    def _width(self, data: bytes, at: int, fs: int) -> int:
+        """Bytes per code unit of the open block, as its first four bytes tell."""
+        first = bytes(self._block[:4])
+        if len(first) < 4:
+            first += data[at : min(fs, at + 4 - len(first))]
+            if len(first) < 4:
+                return 1
+        if first in _UTF32_STARTS:
             return 4
-        return 2 if first[:2] in _UTF16_MARKS or zeros in _UTF16_ZEROS else 1
+        return 2 if first in _UTF16_STARTS or first[:2] in _UTF16_MARKS else 1
 
     @staticmethod
     def _ends_8bit(data: bytes, fs: int) -> int:
@@ -231,17 +233,13 @@ class MllpLink:
         """As `_ends_8bit`, for UTF-16 and UTF-32."""
         if (len(self._block) + fs - at) % width:
             return 0
+        before = bytes(self._block[-width:]) + data[max(at, fs - width) : fs]
+        if before[-width:].strip(b"\x00") not in (b"\r", b"\n"):
+            return -1 if data[fs + 1 :] in (b"", b"\r") else 0
         if fs + 1 == len(data):
             return -1
         following = data[fs + 1]
-        if following != _CR:
-            return 1 if following == _VT else 0
-        before = bytes(self._block[-width:]) + data[max(at, fs - width) : fs]
-        if before[-width:].strip(b"\x00") in (b"\r", b"\n"):
-            return 2
-        if fs + 2 == len(data):
-            return -1
-        return 2 if data[fs + 2] == _VT else 0
+        return 2 if following == _CR else 1 if following == _VT else 0
 
     def _append(self, data: bytes, events: list[LinkEvent]) -> None:
         self._block += data
