@@ -1,1 +1,144 @@
-def main() -> None: ...
+"""The `labrelay` command: finds the verb, runs it, and turns how it ended into an exit code.
+
+A verb is a module ``engine/commands/<verb>.py`` with a click command named ``command``; the first line of its
+docstring is its help in the list of verbs. Modules are found by looking at the folder and imported when their verb
+is used, so that `labrelay version` costs no YAML, no SQLite and no HTTP.
+"""
+
+import ast
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from engine.commands.output import ExitCode, say
+from engine.commands.session import Session
+
+COMMANDS = Path(__file__).with_name("commands")
+
+
+class Verbs(click.Group):
+    """The verbs that exist as modules."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(verbs())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = cmd_name.replace("-", "_")
+        if not (COMMANDS / f"{module}.py").is_file() or not module.isidentifier():
+            return None
+        command: click.Command | None = getattr(import_module(f"engine.commands.{module}"), "command", None)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            near = get_close_matches(name, verbs(), n=1)
+            hint = f"did you mean {near[0]}?" if near else "labrelay --help lists them"
+            raise click.UsageError(f"no such verb: {name}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the docstrings, so that help imports nothing."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(sorted(verbs().items()))
+
+
+def verbs() -> dict[str, str]:
+    """Every verb with its line of help, read from the modules' text."""
+    found = {}
+    for path in COMMANDS.glob("*.py"):
+        tree = ast.parse(path.read_bytes())
+        if any(_is_command(node) for node in tree.body):
+            summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+            found[path.stem.replace("_", "-")] = summary
+    return found
+
+
+def _is_command(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Assign):
+        return any(isinstance(target, ast.Name) and target.id == "command" for target in node.targets)
+    return isinstance(node, ast.FunctionDef) and node.name == "command"
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    subcommand_metavar="VERB ...",
+)
+@click.option("--site", metavar="DIR", help="The site's folder; else LABRELAY_SITE, this folder, or /etc/labrelay.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an internal fault. It may hold patient data.")
+@click.pass_context
+def labrelay(ctx: click.Context, site: str | None, debug: bool) -> None:
+    """LabRelay: laboratory results from analyzers (HL7 v2, ASTM) to FHIR, durably."""
+    ctx.obj = Session(site=site)
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+def run(arguments: Sequence[str] | None = None) -> ExitCode:
+    """Run one command line and return its exit code; never raises for what people, files or peers do."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        ended = labrelay.main(given, prog_name="labrelay", standalone_mode=False)
+        sys.stdout.flush()
+        return ExitCode(ended or 0)
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted")
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except (BrokenPipeError, SystemExit):
+        # The reader had enough (`| head`; click raises SystemExit then): nothing failed, and nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return ExitCode.OK
+    except Exception as error:
+        return _failed(error, debug="--debug" in given)
+
+
+def _failed(error: Exception, *, debug: bool) -> ExitCode:
+    """Say what went wrong, in the way its class asks for."""
+    from engine.control import RefusedError, UnreachableError
+    from engine.errors import ConfigError, IntegrityError, LabRelayError, LockedError
+
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            say(problem)
+        return ExitCode.CONFIG
+    if isinstance(error, (LabRelayError, TimeoutError)):
+        say(f"labrelay: {error}")
+        if isinstance(error, (LockedError, UnreachableError)):
+            return ExitCode.UNREACHABLE
+        if isinstance(error, IntegrityError):
+            return ExitCode.INTEGRITY
+        if isinstance(error, RefusedError):
+            return ExitCode.REFUSED
+        return ExitCode.TIMEOUT if isinstance(error, TimeoutError) else ExitCode.FAILED
+    if debug:
+        traceback.print_exception(error)
+        return ExitCode.FAILED
+    # The exception's own words may quote a message; its class and place never do.
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown place"
+    say(f"labrelay: a fault inside LabRelay: {type(error).__name__} at {where}")
+    say(
+        "Please report this line with the output of `labrelay version`. --debug shows more; read it before you send it."
+    )
+    return ExitCode.FAILED
+
+
+def main() -> None:
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

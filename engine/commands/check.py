@@ -1,0 +1,149 @@
+"""Read the site's configuration and mappings, and say all that is wrong with them.
+
+Every problem with file, line, column, a reason and a way out; nothing is started and nothing is changed. What the
+daemon refuses at its start or on a reload is refused here, by the same code. With FILES, only problems of these files
+are shown; mapping and table files may be named too.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.commands.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.session import Session, pass_session
+from engine.config import Site
+from engine.errors import ConfigError, DeliveryError
+
+PROBE_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One line of the result."""
+
+    severity: str  # problem, warning
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        file, line, column, rest = _split(self.text)
+        return {"severity": self.severity, "file": file, "line": line, "column": column, "text": rest}
+
+
+@click.command(help=__doc__)
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--online", is_flag=True, help="Also ask each destination whether it can be reached.")
+@click.option("--strict", is_flag=True, help="Warnings count as problems (exit code 3).")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(session: Session, files: tuple[Path, ...], online: bool, strict: bool, form: Form) -> ExitCode:
+    site, remarks = read_site(session.folder)
+    if files:
+        remarks = [remark for remark in remarks if _concerns(remark.text, session.folder, files)]
+    if online and site is not None:
+        remarks += asyncio.run(_probe(site))
+    bad = sum(remark.severity == "problem" or strict for remark in remarks)
+    document = {
+        "ok": bad == 0,
+        "site": str(session.folder),
+        "config_hash": site.hash if site is not None else None,
+        "remarks": [remark.to_json() for remark in remarks],
+    }
+    show_document(form, document, (_for_people(remark) for remark in remarks))
+    if not remarks and form is Form.TABLE:
+        channels = len(site.channels) if site is not None else 0
+        say(f"{session.folder}: no problem found in {_count(channels, 'channel')}")
+    return ExitCode.CONFIG if bad else ExitCode.OK
+
+
+def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
+    """The site if it can be read at all, and everything to say about it."""
+    from engine.build import build_site
+    from engine.clock import SystemClock
+    from engine.config import load_site
+
+    problems: dict[str, None] = {}  # in order, each once: the same mapping may serve many channels
+    warnings: list[str] = []
+    site = None
+    try:
+        site = load_site(folder, require_secrets=False)
+        warnings += site.warnings
+        build_site(site, identity_key=bytes(32), clock=SystemClock())
+    except ConfigError as error:
+        problems |= dict.fromkeys(error.problems)
+    problems |= dict.fromkeys(_mappings(folder))
+    return site, [*(Remark("problem", text) for text in problems), *(Remark("warning", text) for text in warnings)]
+
+
+def _mappings(folder: Path) -> Iterable[str]:
+    """Problems of the site's own mappings, also of those that no channel uses yet."""
+    from engine.mapping import load
+    from engine.site import search_path
+
+    own = folder / "mappings"
+    for path in sorted(own.glob("*.yaml")) if own.is_dir() else ():
+        if not _is_mapping(path):
+            continue
+        try:
+            load(path.stem, search_path(folder, "mappings"))
+        except ConfigError as error:
+            yield from error.problems
+
+
+def _is_mapping(path: Path) -> bool:
+    """Libraries are read by the mappings that import them."""
+    from engine.yaml_nodes import read_file
+
+    try:
+        return read_file(path).get("mapping-library") is None
+    except ConfigError:
+        return True
+
+
+async def _probe(site: Site) -> list[Remark]:
+    from engine import registry
+    from engine.clock import SystemClock
+
+    async def one(name: str) -> Remark | None:
+        config = site.config.destinations[name]
+        destination = registry.load(registry.DESTINATIONS, config.kind).build(name, config, SystemClock())
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await destination.start()
+                await destination.probe()
+        except (DeliveryError, ConfigError) as error:
+            return Remark("problem", f"destination {name}: {error}")
+        except TimeoutError:
+            return Remark("problem", f"destination {name}: no answer within {PROBE_TIMEOUT_S:g} s")
+        finally:
+            await destination.close()
+        return None
+
+    found = await asyncio.gather(*(one(name) for name in site.config.destinations))
+    return [remark for remark in found if remark is not None]
+
+
+def _concerns(text: str, folder: Path, files: tuple[Path, ...]) -> bool:
+    name = Path(_split(text)[0] or "")
+    known = {file.resolve() for file in files}
+    return (folder / name).resolve() in known or name.resolve() in known
+
+
+def _split(text: str) -> tuple[str | None, int | None, int | None, str]:
+    """``file:line:column: text`` taken apart; remarks about no file have none of them."""
+    parts = text.split(":", 3)
+    if len(parts) == 4 and parts[1].isdigit() and parts[2].isdigit():
+        return parts[0], int(parts[1]), int(parts[2]), parts[3].strip()
+    return None, None, None, text
+
+
+def _for_people(remark: Remark) -> str:
+    mark = click.style("warning: ", fg="yellow") if remark.severity == "warning" else ""
+    return mark + remark.text
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -1,0 +1,85 @@
+"""What every verb starts from: the site that is meant, its data folder, its daemon, and the person's consent.
+
+Everything is found when it is first asked for, so that a verb pays for what it uses only.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.commands.output import on_terminal, say
+
+if TYPE_CHECKING:
+    from engine.config import Site
+
+
+@dataclass
+class Session:
+    """One command line.
+
+    Attributes:
+        site: what ``--site`` said.
+    """
+
+    site: str | None = None
+
+    @cached_property
+    def folder(self) -> Path:
+        """The site's folder. Raises ConfigError where there is none."""
+        from engine.site import find_site
+
+        return find_site(self.site)
+
+    @cached_property
+    def folder_or_none(self) -> Path | None:
+        """As `folder`, for verbs that also work on files alone."""
+        from engine.errors import ConfigError
+
+        try:
+            return self.folder
+        except ConfigError:
+            if self.site is not None:
+                raise
+            return None
+
+    @cached_property
+    def data(self) -> Path:
+        """The data folder; found even where the rest of the configuration is broken."""
+        from engine.config.load import data_folder
+
+        return data_folder(self.folder)
+
+    def load(self, *, require_secrets: bool = True) -> "Site":
+        """The site's configuration. Raises ConfigError with every problem."""
+        from engine.config import load_site
+
+        return load_site(self.folder, require_secrets=require_secrets)
+
+    def call(self, verb: str, args: dict[str, Any] | None = None, *, timeout: float = 10.0) -> dict[str, Any]:
+        """Ask the site's daemon; see `engine.control`."""
+        from engine.control import SOCKET_NAME, call
+
+        return call(self.data / SOCKET_NAME, verb, args, timeout=timeout)
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+def consent(question: str, *, yes: bool) -> None:
+    """Ask before something is sent or closed.
+
+    Raises:
+        RefusedError: the answer was no, or nobody is there to ask and ``--yes`` was not given.
+    """
+    from engine.control import RefusedError
+
+    if yes:
+        say(question.rstrip("?") + ": yes")
+        return
+    if not on_terminal():
+        raise RefusedError(f"{question} Nothing was done; add --yes to do it without being asked")
+    if not click.confirm(question, err=True):
+        raise RefusedError("nothing was done")

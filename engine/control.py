@@ -1,0 +1,275 @@
+"""The daemon's local socket: how a command asks the running daemon for something.
+
+``<data>/labrelay.sock``, mode 0600; the kernel says who is at the other end (SO_PEERCRED), and only the daemon's own
+user and root are served. One request a connection, one line of JSON each way:
+
+    {"v": 1, "verb": "retry", "args": {...}}
+    {"v": 1, "result": {...}}                        or
+    {"v": 1, "error": "config", "problems": ["channels/a.yaml:3:1: ..."]}
+
+``error`` is one of `ERRORS`; the client raises the same class that the daemon's handler raised. Requests and answers
+carry names, numbers and reason codes, never the content of messages.
+
+Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
+
+    status    {}                                           -> engine.snapshot.SiteSnapshot.to_json()
+    reload    {}                                           -> {"config_hash", "warnings": [line, ...]}
+    retry     {"selection", "dry_run"}                     -> {"count", "act"}
+    dismiss   {"selection", "because", "dry_run"}          -> {"count", "act"}
+    replay    {"selection", "destination", "rate", "dry_run"}
+                                                           -> {"count", "act"}
+
+``act`` is the number of the audit row that was stored before the act began, null for a dry run.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ConfigError, IntegrityError, LabRelayError, LockedError, StoreError
+
+logger = logging.getLogger("labrelay." + __name__)
+
+VERSION = 1
+SOCKET_NAME = "labrelay.sock"
+MAX_REQUEST_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+REQUEST_TIMEOUT_S = 5.0  # from connecting to the whole request; a client that dawdles is cut off
+HANDLER_TIMEOUT_S = 60.0
+MAX_CLIENTS = 16
+MAX_PATH_BYTES = 100  # the kernel's limit is 108 with the final NUL
+
+_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+class UnreachableError(LabRelayError):
+    """No daemon answers on this site's socket. Exit code 4."""
+
+
+class RefusedError(LabRelayError):
+    """Not allowed: missing rights, or a confirmation that was not given. Exit code 7."""
+
+
+# The name on the wire and the class on both ends; the first that fits is sent.
+ERRORS: dict[str, type[LabRelayError]] = {
+    "config": ConfigError,
+    "locked": LockedError,
+    "integrity": IntegrityError,
+    "store": StoreError,
+    "refused": RefusedError,
+    "unreachable": UnreachableError,
+    "failed": LabRelayError,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a handler gets.
+
+    Attributes:
+        actor: the user at the other end, by the kernel's word; goes into the audit row.
+    """
+
+    verb: str
+    actor: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+Handler = Callable[[Request], Awaitable[dict[str, Any]]]
+
+
+class ControlServer:
+    """Serve the handlers on one socket. The caller holds the data folder's lock, so an old socket file is stale."""
+
+    def __init__(
+        self,
+        path: Path,
+        handlers: Mapping[str, Handler],
+        *,
+        request_timeout: float = REQUEST_TIMEOUT_S,
+        handler_timeout: float = HANDLER_TIMEOUT_S,
+    ) -> None:
+        self._path = path
+        self._handlers = handlers
+        self._request_timeout = request_timeout
+        self._handler_timeout = handler_timeout
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with _short(self._path) as address:
+                self._path.unlink(missing_ok=True)
+                listener.bind(address)
+            # Nobody can connect between bind and listen, so the socket is never open to others.
+            self._path.chmod(0o600)
+            self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_REQUEST_BYTES)
+        except BaseException:
+            listener.close()
+            raise
+
+    async def stop(self) -> None:
+        """Stop listening, end what is under way and remove the socket."""
+        if self._server is None:
+            return
+        self._server.close()
+        for client in list(self._clients):
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+        self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            answer = await self._answer(reader, writer)
+            writer.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+            async with asyncio.timeout(self._request_timeout):
+                await writer.drain()
+        except (OSError, TimeoutError):
+            logger.debug("control client went away")
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, Any]:
+        # Read first, refuse then: closing on unread bytes would reset the connection and lose the answer.
+        try:
+            async with asyncio.timeout(self._request_timeout):
+                line = await reader.readline()
+        except TimeoutError:
+            return _error("failed", f"no whole request within {self._request_timeout:g} s")
+        except ValueError:
+            return _error("failed", f"the request is larger than {MAX_REQUEST_BYTES} bytes")
+        uid = _peer_uid(writer)
+        if uid not in (0, os.geteuid()):
+            logger.warning("control request refused", extra={"uid": uid})
+            return _error("refused", "only the service's own user and root may ask; use sudo")
+        if len(self._clients) > MAX_CLIENTS:
+            return _error("failed", "too many requests at once; try again")
+        try:
+            asked = json.loads(line)
+            verb, args = asked["verb"], asked.get("args", {})
+            if asked.get("v") != VERSION or not isinstance(verb, str) or not isinstance(args, dict):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return _error("failed", f"not a request of version {VERSION}; the command and the daemon may differ")
+        return await self._run(Request(verb=verb, args=args, actor=user_name(uid)))
+
+    async def _run(self, request: Request) -> dict[str, Any]:
+        handler = self._handlers.get(request.verb)
+        if handler is None:
+            return _error("failed", f"the daemon does not know '{request.verb}'; restart it after an upgrade")
+        try:
+            async with asyncio.timeout(self._handler_timeout):
+                return {"v": VERSION, "result": await handler(request)}
+        except TimeoutError:
+            return _error("failed", f"not done within {self._handler_timeout:g} s; it may still be going on")
+        except ConfigError as error:
+            return {"v": VERSION, "error": "config", "problems": list(error.problems)}
+        except LabRelayError as error:
+            name = next(name for name, known in ERRORS.items() if isinstance(error, known))
+            return _error(name, str(error))
+        except Exception as error:  # a fault of ours costs this request, never the daemon
+            logger.exception("control handler failed", extra={"verb": request.verb})
+            return _error("failed", f"the daemon failed inside ({type(error).__name__}); its log says where")
+
+
+def call(path: Path, verb: str, args: Mapping[str, Any] | None = None, *, timeout: float = 10.0) -> dict[str, Any]:
+    """Ask the daemon, and wait for its answer; blocks.
+
+    Args:
+        path: the socket, ``<data>/labrelay.sock``.
+        timeout: seconds for the whole exchange.
+
+    Raises:
+        UnreachableError: no daemon runs there, or we may not talk to it.
+        TimeoutError: it did not answer in time.
+        LabRelayError: what the handler raised, as the same class.
+    """
+    request = json.dumps({"v": VERSION, "verb": verb, "args": dict(args or {})}, separators=(",", ":")).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(timeout)
+        try:
+            with _short(path) as address:
+                line.connect(address)
+            line.sendall(request)
+            answer = _read_line(line)
+        except TimeoutError as error:
+            raise TimeoutError(f"the daemon did not answer within {timeout:g} s") from error
+        except PermissionError as error:
+            raise UnreachableError(f"{path} may be used by the service's user and root only; use sudo") from error
+        except OSError as error:
+            raise UnreachableError(
+                f"no daemon runs for this site ({path.parent}); start it with: labrelay run"
+            ) from error
+    try:
+        said = json.loads(answer)
+        if "result" in said:
+            result: dict[str, Any] = said["result"]
+            return result
+        name, message, problems = said["error"], said.get("message", ""), said.get("problems", ())
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreachableError("the daemon's answer cannot be read; the command and the daemon may differ") from error
+    if name == "config":
+        raise ConfigError(*problems)
+    raise ERRORS.get(name, LabRelayError)(message)
+
+
+def user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _error(name: str, message: str) -> dict[str, Any]:
+    return {"v": VERSION, "error": name, "message": message}
+
+
+def _read_line(line: socket.socket) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := line.recv(65536):
+        chunks.append(chunk)
+        size += len(chunk)
+        if chunk.endswith(b"\n") or size > MAX_ANSWER_BYTES:
+            break
+    return b"".join(chunks)
+
+
+def _peer_uid(writer: asyncio.StreamWriter) -> int:
+    # A duplicate: event loops differ in what their transport's socket object can do.
+    with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as peer:
+        _, uid, _ = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return int(uid)
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """An address for ``path`` that fits into the kernel's limit, by way of an open folder where it must."""
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -1,0 +1,195 @@
+"""The frame of the command line: verbs, sites, exit codes, and what is never shown."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from engine.__main__ import COMMANDS, run, verbs
+from engine.__main__ import labrelay as group
+from engine.commands.output import Column, ExitCode, printable, table
+from engine.control import RefusedError, UnreachableError
+from engine.errors import ConfigError, IntegrityError, LabRelayError, LockedError
+from tests.support.command_line import labrelay
+from tests.support.sites import make_site
+
+
+def test_help_lists_every_verb_with_its_line_and_imports_none() -> None:
+    ran = labrelay("--help")
+
+    assert ran.code == ExitCode.OK
+    for name, summary in verbs().items():
+        assert name in ran.out
+        assert summary.endswith("."), f"{name}: the first line of the docstring is its help"
+
+
+@pytest.mark.parametrize("name", sorted(verbs()))
+def test_every_verb_has_help(name: str) -> None:
+    ran = labrelay(name, "--help")
+
+    assert ran.code == ExitCode.OK
+    assert ran.out.startswith(f"Usage: labrelay {name}")
+
+
+def test_an_unknown_verb_is_wrong_use_and_gets_a_suggestion() -> None:
+    ran = labrelay("versoin")
+
+    assert ran.code == ExitCode.USAGE
+    assert "did you mean version?" in ran.err
+
+
+def test_internal_modules_are_no_verbs() -> None:
+    assert labrelay("session").code == ExitCode.USAGE
+    assert labrelay("../site").code == ExitCode.USAGE
+
+
+def test_version_says_what_a_bug_report_needs() -> None:
+    assert labrelay("version").out.startswith("labrelay")
+    facts = labrelay("version", "-o", "json").json
+    assert facts["schema_version"] == 1
+    assert {"labrelay", "python", "sqlite", "system", "origin"} <= set(facts)
+
+
+def test_version_imports_nothing_heavy() -> None:
+    script = "import sys; from engine.__main__ import run; run(['version']); print(sorted(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30).stdout
+    loaded = set(ast.literal_eval(out.splitlines()[-1]))
+
+    assert not loaded & {"asyncio", "aiohttp", "pydantic", "yaml", "jinja2", "cryptography", "engine.config"}
+
+
+def test_version_starts_fast() -> None:
+    best = min(_timed([sys.executable, "-m", "engine", "version"]) for _ in range(5))
+
+    assert best < 0.6, "a command that imports too much; 0.06 s is usual, the bound leaves room for a busy machine"
+
+
+def _timed(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    return time.perf_counter() - start
+
+
+# -- which site --------------------------------------------------------------------------------------------------
+
+
+def test_the_site_is_named_or_here_or_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.site import find_site
+
+    site, other = make_site(tmp_path / "a"), make_site(tmp_path / "b")
+    monkeypatch.delenv("LABRELAY_SITE", raising=False)
+    monkeypatch.setattr("engine.site.SYSTEM_SITE", tmp_path / "system")
+    monkeypatch.chdir(site)
+    assert find_site() == site
+    monkeypatch.setenv("LABRELAY_SITE", str(other))
+    assert find_site() == other
+    assert find_site(str(site)) == site
+    monkeypatch.delenv("LABRELAY_SITE")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="no site here"):
+        find_site()
+    assert find_site.__doc__
+    make_site(tmp_path / "system")
+    assert find_site() == tmp_path / "system"
+
+
+def test_a_folder_that_is_no_site_is_a_configuration_problem(tmp_path: Path) -> None:
+    ran = labrelay("check", site=tmp_path)
+
+    assert ran.code == ExitCode.CONFIG
+    assert "is not a site; a site is a folder with config/labrelay.yaml" in ran.err
+
+
+# -- how it ends -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("a.yaml:1:1: wrong"), ExitCode.CONFIG),
+        (LockedError("held"), ExitCode.UNREACHABLE),
+        (UnreachableError("no daemon"), ExitCode.UNREACHABLE),
+        (IntegrityError("row 5"), ExitCode.INTEGRITY),
+        (RefusedError("add --yes"), ExitCode.REFUSED),
+        (LabRelayError("failed"), ExitCode.FAILED),
+        (TimeoutError("slow"), ExitCode.TIMEOUT),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
+        (click.Abort(), ExitCode.INTERRUPTED),
+    ],
+)
+def test_each_way_to_end_has_its_code(
+    error: BaseException, code: ExitCode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(group, "main", fail)
+
+    assert run(["version"]) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough_is_no_failure() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "engine", "version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(timeout=30) == ExitCode.OK
+    assert said == b""
+
+
+def test_a_fault_of_ours_shows_its_place_and_never_its_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise KeyError("SHARMA^ANITA")
+
+    monkeypatch.setattr(group, "main", fail)
+
+    assert run(["version"]) == ExitCode.FAILED
+    said = capsys.readouterr().err
+    assert "KeyError at test_command_line.py:" in said
+    assert "SHARMA" not in said
+
+    assert run(["--debug", "version"]) == ExitCode.FAILED
+    assert "Traceback" in capsys.readouterr().err
+
+
+# -- what is shown -----------------------------------------------------------------------------------------------
+
+
+def test_what_a_peer_sent_cannot_drive_the_terminal() -> None:
+    assert printable("a\x1b[2Jb\x07") == "a\\x1b[2Jb\\x07"
+    rows = [{"id": 1, "name": "\x1b]0;x\x07", "none": None}]
+    lines = list(table(rows, [Column("id", "ID", right=True), Column("name", "NAME"), Column("none", "NONE")]))
+
+    assert "\x1b" not in lines[1]
+    assert "NONE" not in lines[0]
+
+
+def test_color_is_off_when_the_person_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    seen: list[bool | None] = []
+
+    @click.command("probe")
+    @click.pass_context
+    def probe(ctx: click.Context) -> None:
+        seen.append(ctx.color)
+
+    monkeypatch.setattr(type(group), "get_command", lambda *_: probe)
+
+    assert labrelay("probe").code == ExitCode.OK
+    assert seen == [False]
+
+
+def test_every_module_of_the_commands_room_says_what_it_is() -> None:
+    for path in COMMANDS.glob("*.py"):
+        if path.name != "__init__.py":
+            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path.name
