@@ -15,6 +15,12 @@ LINKS = {
     "mllp": "adapters.codecs.mllp",
     "e1381": "adapters.codecs.astm_link",
 }
+ACKNOWLEDGEMENTS = {
+    "hl7v2": "adapters.codecs.hl7v2_ack",
+}
+SENDERS = {
+    "e1381": "adapters.codecs.astm_sender",
+}
 TRANSPORTS = {
     "tcp": "adapters.transports.tcp",
 }

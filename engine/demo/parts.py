@@ -1,0 +1,101 @@
+"""The processes of the demo, and the two questions it asks them over HTTP."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+START_WITHIN_S = 30.0
+STOP_WITHIN_S = 12.0
+
+
+class Part:
+    """One `labrelay` command as a process of its own; its output goes to a log file."""
+
+    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._arguments = arguments
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Start it and wait until it listens.
+
+        Raises:
+            RuntimeError: it ended, or did not listen in time; the text has the end of its log.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as output:
+            # A session of its own, so that Ctrl-C reaches the demo alone, which then stops its parts in order.
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "engine", *self._arguments, stdout=output, stderr=output, start_new_session=True
+            )
+        deadline = asyncio.get_running_loop().time() + START_WITHIN_S
+        while asyncio.get_running_loop().time() < deadline:
+            if self._process.returncode is not None:
+                break
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(host, port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+        await self.stop()
+        tail = self.log.read_text(errors="replace").strip().splitlines()[-5:]
+        raise RuntimeError(f"{self.name} did not start:\n  " + "\n  ".join(tail))
+
+    @property
+    def ended(self) -> bool:
+        return self._process is not None and self._process.returncode is not None
+
+    async def stop(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def port_is_taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+async def get_json(host: str, port: int, path: str) -> dict[str, Any]:
+    """GET a small JSON document from one of our own parts.
+
+    Raises:
+        OSError, ValueError: no answer, or not JSON.
+    """
+    async with asyncio.timeout(10.0):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nAccept: application/json\r\n\r\n".encode())
+            answer = await reader.read()
+        finally:
+            writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if b" 200 " not in head.split(b"\r\n", 1)[0]:
+        raise ValueError(f"{path}: {head.split(chr(13).encode(), 1)[0].decode(errors='replace')}")
+    value: dict[str, Any] = json.loads(body)
+    return value
+
+
+def plain_environment() -> bool:
+    """Whether the counter may be redrawn in place: a terminal that is not told to be plain."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb"
