@@ -81,17 +81,20 @@ def _group(name: str, opens: str, holds: str = "", *groups: GroupGrammar, **more
     )
 
 
+def _message(name: str, holds: str, *groups: GroupGrammar) -> GroupGrammar:
+    return _group(name, "", holds, *groups, trailing="DSC")
+
+
 _PATIENT = "PD1 PRT NTE NK1 ARV ROL AL1 PV1 PV2 DB1 IN1 IN2 IN3 GT1"
-_START = "MSH SFT UAC NTE DSC"
+_START = "MSH SFT UAC NTE"
 
 
 def _specimen_observation(unless_results: str = "") -> GroupGrammar:
     return _group("SPECIMEN_OBSERVATION", "OBX", "NTE PRT", unless_results=unless_results)
 
 
-_ORU_R01 = _group(
+_ORU_R01 = _message(
     "ORU_R01",
-    "",
     _START + " MSA ERR",
     _group(
         "PATIENT_RESULT",
@@ -116,9 +119,8 @@ _OUL_ORDER = _group(
     "ORDER", "OBR ORC", "NTE PRT TQ1 TQ2", _RESULT, needs="OBR", any_order=True, trailing="CTI", content="RESULT"
 )
 
-_OUL_R22 = _group(
+_OUL_R22 = _message(
     "OUL_R22",
-    "",
     _START,
     _group(
         "PATIENT",
@@ -128,9 +130,8 @@ _OUL_R22 = _group(
     ),
 )
 
-_OUL_R23 = _group(
+_OUL_R23 = _message(
     "OUL_R23",
-    "",
     _START,
     _group(
         "PATIENT",
@@ -147,9 +148,8 @@ _OUL_R23 = _group(
     ),
 )
 
-_OUL_R24 = _group(
+_OUL_R24 = _message(
     "OUL_R24",
-    "",
     _START,
     _group(
         "PATIENT",
@@ -169,9 +169,8 @@ _OUL_R24 = _group(
     ),
 )
 
-_ORM_O01 = _group(
+_ORM_O01 = _message(
     "ORM_O01",
-    "",
     _START,
     _group(
         "PATIENT",
@@ -203,9 +202,8 @@ _PRIOR_RESULT = _group(
 )
 _OML_OBSERVATION = _group("OBSERVATION", "OBX", "NTE PRT TCD", needs="OBX")
 
-_OML_O21 = _group(
+_OML_O21 = _message(
     "OML_O21",
-    "",
     _START,
     _group(
         "PATIENT",
@@ -230,9 +228,8 @@ _OML_O21 = _group(
     ),
 )
 
-_OML_O33 = _group(
+_OML_O33 = _message(
     "OML_O33",
-    "",
     _START,
     _group(
         "PATIENT",
@@ -257,8 +254,8 @@ _OML_O33 = _group(
 )
 
 _ADT = "EVN PID " + _PATIENT + " OBX DG1 DRG PR1 ACC UB1 UB2 PDA"
-_ADT_A01 = _group("ADT_A01", "", _START + " " + _ADT)
-_ADT_A39 = _group("ADT_A39", "", _START + " EVN", _group("PATIENT", "PID", "PD1 MRG PV1 NTE", needs="PID"))
+_ADT_A01 = _message("ADT_A01", _START + " " + _ADT)
+_ADT_A39 = _message("ADT_A39", _START + " EVN", _group("PATIENT", "PID", "PD1 MRG PV1 NTE", needs="PID"))
 
 GRAMMARS: dict[str, GroupGrammar] = {
     grammar.name: grammar
@@ -299,6 +296,8 @@ def structure_for(message_type: str) -> str:
             return structure
     return parts[2] or event
 
+
+MAX_DEPTH = 8  # of groups in groups
 
 # -- binding -----------------------------------------------------------------------------------------------------
 
@@ -398,7 +397,7 @@ def bind(structure: str, segments: list[Segment], *, specimen_obx: bool) -> tupl
             top.segments.setdefault(segment.name, []).append(segment)
         return top, []
     root = node = _root(structure)
-    opened = [top] * 8  # by depth; those deeper than ``node`` are closed
+    opened = [top] * MAX_DEPTH  # by depth; those deeper than ``node`` are closed
     warnings: list[Issue] = []
     unexpected: set[str] = set()
     for segment in segments:
