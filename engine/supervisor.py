@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from engine.clock import Clock
+from engine.clock import Clock, SystemClock
 from engine.errors import StoreError
 
 logger = logging.getLogger("labrelay." + __name__)
@@ -51,14 +51,14 @@ class Supervisor:
 
     def __init__(
         self,
-        clock: Clock,
+        clock: Clock | None = None,
         *,
         first_s: float = 0.5,
         max_s: float = 30.0,
         on_restart: Callable[[str], None] = lambda name: None,
         is_fatal: Callable[[BaseException], bool] = lambda error: isinstance(error, StoreError) and error.fatal,
     ) -> None:
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._first_s = first_s
         self._max_s = max_s
         self._on_restart = on_restart

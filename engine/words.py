@@ -24,14 +24,14 @@ class Span:
         """The span in words; a negative one (a clock was set back) counts as nothing."""
         seconds = max(0, int(self.seconds))
         if seconds < 60:
-            return _fill(catalogue, "{n} s", n=seconds)
+            return _fill(catalogue, "{n} s", {"n": seconds})
         if seconds < 3600:
-            return _fill(catalogue, "{n} min", n=seconds // 60)
+            return _fill(catalogue, "{n} min", {"n": seconds // 60})
         hours, minutes = seconds // 3600, seconds % 3600 // 60
         if hours < 24:
-            return _fill(catalogue, "{n} h {m} min" if minutes else "{n} h", n=hours, m=minutes)
+            return _fill(catalogue, "{n} h {m} min" if minutes else "{n} h", {"n": hours, "m": minutes})
         days, hours = divmod(hours, 24)
-        return _fill(catalogue, "{n} d {m} h" if hours else "{n} d", n=days, m=hours)
+        return _fill(catalogue, "{n} d {m} h" if hours else "{n} d", {"n": days, "m": hours})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class Phrase:
             name: value.say(catalogue) if isinstance(value, (Phrase, Span)) else value
             for name, value in self.values.items()
         }
-        return _fill(catalogue, self.text, **said)
+        return _fill(catalogue, self.text, said)
 
     def __str__(self) -> str:
         return self.say()
 
 
-def _fill(catalogue: Catalogue, text: str, **values: object) -> str:
-    return (catalogue.get(text) or text).format(**values)
+def _fill(catalogue: Catalogue, text: str, values: Mapping[str, object]) -> str:
+    return (catalogue.get(text) or text).format_map(values)

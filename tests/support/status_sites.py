@@ -1,4 +1,4 @@
-"""Made-up sites for tests of the page, the metrics and the status: one in order, one with every trouble, a large one."""
+"""Made-up sites for tests of page, metrics and status: one in order, one with every trouble, a large one."""
 
 from datetime import UTC, datetime, timedelta
 
