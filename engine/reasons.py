@@ -110,6 +110,11 @@ class Reason(Enum):
         "AMBIGUOUS_ON_SERVER",
         "Several resources on the server match one identifier (412). Merge them there, then retry.",
     )
+    DAMAGED = (
+        "DAMAGED",
+        "The stored bytes are not those that were written (a fault of the disk). `labrelay verify` names the rows; ask "
+        "the analyzer to send the message again.",
+    )
     GAVE_UP = ("GAVE_UP", "The destination did not take the document within `give_up_after`.")
     NO_DESTINATION = (
         "NO_DESTINATION",

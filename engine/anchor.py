@@ -1,0 +1,133 @@
+"""How far the journal was, kept outside of it: the one thing that notices rows which are no longer there.
+
+A database file cannot tell that its tail is missing: a flipped bit in the write-ahead log, a lost log file or a
+restored old copy all open without complaint, only shorter. The anchor is a second, tiny file that is written after
+each commit and before anything is acknowledged::
+
+    slot 0 at byte 0, slot 1 at byte 4096, written in turn; big-endian
+    8  magic "LRANCHOR"      2  version 1            16  journal id
+    8  last row id           32 chain hash there      4  CRC-32 of the bytes before
+
+Two slots, because a write may be torn: the other slot is then one commit behind, which is harmless. An anchor *behind*
+the journal is normal after a crash; an anchor *ahead* proves loss. It is synced once a second only: unsynced it can
+never cause loss, merely fail to notice one that falls together with a power failure.
+"""
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+MAGIC = b"LRANCHOR"
+VERSION = 1
+SLOT_BYTES = 4096
+
+_RECORD = struct.Struct(">8sH16sQ32s")
+_CRC = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One readable slot.
+
+    Attributes:
+        journal_id: 16 bytes, which journal this anchor belongs to.
+        last_id: the newest row that was committed.
+        chain: the chain hash of that row (zeros before the first).
+    """
+
+    journal_id: bytes
+    last_id: int
+    chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the anchor file says.
+
+    Attributes:
+        mark: the newest readable slot, or None.
+        exists: whether there is a file at all.
+        damaged: slots that hold something which is not a mark (0, 1).
+    """
+
+    mark: Mark | None
+    exists: bool
+    damaged: tuple[int, ...] = ()
+
+
+def encode(mark: Mark) -> bytes:
+    """The bytes of one slot."""
+    record = _RECORD.pack(MAGIC, VERSION, mark.journal_id, mark.last_id, mark.chain)
+    return record + _CRC.pack(zlib.crc32(record))
+
+
+def decode(slot: bytes) -> Mark | None:
+    """The mark in ``slot``, or None where it is not one."""
+    record, crc = slot[: _RECORD.size], slot[_RECORD.size : _RECORD.size + _CRC.size]
+    if len(crc) < _CRC.size or _CRC.unpack(crc)[0] != zlib.crc32(record):
+        return None
+    magic, version, journal_id, last_id, chain = _RECORD.unpack(record)
+    return Mark(journal_id, last_id, chain) if (magic, version) == (MAGIC, VERSION) else None
+
+
+def read(path: Path) -> Reading:
+    """Read both slots; never fails because of what stands in them."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Reading(None, exists=False)
+    slots = [content[at : at + SLOT_BYTES] for at in (0, SLOT_BYTES)]
+    marks = [decode(slot) for slot in slots]
+    damaged = tuple(n for n in (0, 1) if marks[n] is None and slots[n].strip(b"\0"))
+    readable = [mark for mark in marks if mark is not None]
+    return Reading(max(readable, key=lambda mark: mark.last_id, default=None), exists=True, damaged=damaged)
+
+
+class Anchor:
+    """The anchor file, open for writing. Used by the writer thread only."""
+
+    def __init__(self, path: Path, journal_id: bytes, last_id: int, chain: bytes) -> None:
+        """Open or make the file, with the journal as it stands in both slots; durable when this returns.
+
+        The caller has compared what was there with the journal before.
+        """
+        self._journal_id = journal_id
+        fresh = not path.exists()
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._descriptor).st_size < 2 * SLOT_BYTES:
+            os.ftruncate(self._descriptor, 2 * SLOT_BYTES)
+        self._slot = 0
+        self.write(last_id, chain)
+        self.write(last_id, chain)
+        self.sync()
+        if fresh:
+            sync_folder(path.parent)
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether a mark was written since the last `sync`."""
+        return self._unsynced
+
+    def write(self, last_id: int, chain: bytes) -> None:
+        """Note how far the journal is. Costs about a microsecond: the bytes go to the page cache."""
+        os.pwrite(self._descriptor, encode(Mark(self._journal_id, last_id, chain)), self._slot * SLOT_BYTES)
+        self._slot = 1 - self._slot
+        self._unsynced = True
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+        self._unsynced = False
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable; a new file is lost in a power failure without this."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,166 @@
+"""What comes in: the transactions that make a message, a frame or a torn rest durable.
+
+Each function is one operation of a writer's batch: it runs inside the transaction, and its result is released only
+after that is committed and anchored.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from engine import memory
+from engine.batch import NOTE_KEYS, Batch
+from engine.errors import IntegrityError
+from engine.message import Received, Stored
+from engine.reasons import Reason
+from engine.records import KIND_FRAME, KIND_MESSAGE, Assembled
+
+
+def store_message(batch: Batch, received: Received, *, repeat_window_s: float, session: int = 0) -> Stored:
+    """Journal one message; a repeat gets its verdict at once and is not processed again."""
+    has_control_id = bool(received.control_id)
+    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    seen = memory.look_up(batch, token, received.received_us, has_control_id=has_control_id)
+    stored = _insert(batch, received, token, seen, session)
+    tally = batch.channel(received.channel)
+    if seen.repeat_of is not None:
+        set_verdict(batch, stored.id, "filtered", Reason.REPEAT)
+        batch.count(received.channel, "", "repeat")
+        return stored
+    window_us = round(repeat_window_s * 1_000_000) if has_control_id else memory.REPEAT_WITHOUT_ID_US
+    memory.remember(batch, token, stored.id, received.received_us + window_us)
+    tally.stored += 1
+    batch.opened.append(stored.id)
+    if seen.other_bytes:
+        batch.count(received.channel, "", "same_id_other_bytes")
+    return stored
+
+
+def store_incomplete(batch: Batch, received: Received, reason: Reason, *, session: int = 0) -> Stored:
+    """Journal text that never became a message: evidence, never a result, and no part of the repeat memory."""
+    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    stored = _insert(batch, received, token, memory.Seen(), session)
+    set_verdict(batch, stored.id, "incomplete", reason)
+    batch.channel(received.channel).incomplete += 1
+    batch.count(received.channel, "", "incomplete")
+    return stored
+
+
+def store_frame(batch: Batch, channel: str, session: int, raw: bytes, received_us: int) -> int:
+    """Journal one link frame; it belongs to no message yet."""
+    row_id = batch.record(KIND_FRAME, channel, received_us, session=session, meta=b"", body=raw)
+    batch.set_frames(session, (*batch.frames(session), row_id))
+    batch.opened.append(row_id)
+    batch.count(channel, "", "frame")
+    return row_id
+
+
+def store_completing_frame(
+    batch: Batch,
+    channel: str,
+    session: int,
+    raw: bytes,
+    received_us: int,
+    messages: Sequence[Received],
+    *,
+    repeat_window_s: float,
+) -> list[Stored]:
+    """Journal a frame together with the messages that it completes."""
+    store_frame(batch, channel, session, raw, received_us)
+    return [store_message(batch, message, repeat_window_s=repeat_window_s, session=session) for message in messages]
+
+
+def assemble(
+    batch: Batch, read: Callable[[str, Sequence[bytes], int], Assembled], *, repeat_window_s: float, before: int
+) -> list[Stored]:
+    """Make messages of the frames that earlier processes left without one; keep the rest as incomplete.
+
+    Args:
+        read: (channel, raw frames, receive time of the last) -> what the link makes of them.
+        before: sessions from this number on belong to this process, and are under way.
+    """
+    made: list[Stored] = []
+    for session in sorted(number for number in batch.tail.sessions if number < before):
+        channel, received_us, raws = _frames(batch, batch.frames(session))
+        found = read(channel, raws, received_us)
+        made += [
+            store_message(batch, message, repeat_window_s=repeat_window_s, session=session)
+            for message in found.messages
+        ]
+        rest = found.rest
+        if rest is None and not found.messages:
+            # The link makes nothing of them, yet no byte is left without a row that says what became of it.
+            rest = Received(channel=channel, payload=b"".join(raws), received_us=received_us)
+        if rest is not None:
+            made.append(store_incomplete(batch, rest, Reason.INCOMPLETE, session=session))
+    return made
+
+
+def _frames(batch: Batch, ids: Sequence[int]) -> tuple[str, int, list[bytes]]:
+    """(channel, receive time of the last, raw frames); a frame that cannot be opened any more is left out."""
+    channel, received_us, raws = "", 0, []
+    for row_id in ids:
+        channel, received_us, sealed = batch.execute(
+            "SELECT channel, received_us, body FROM journal WHERE id = ?", (row_id,)
+        ).fetchone()
+        with suppress(IntegrityError):  # the message is then not complete; `labrelay verify` names the row
+            raws.append(batch.vault.open(sealed, "body", row_id, channel))
+    return channel, received_us, raws
+
+
+def set_verdict(
+    batch: Batch, message_id: int, state: str, reason: Reason | None, *, mapping: str = "", detail: bytes = b""
+) -> None:
+    """Write the first verdict on a message."""
+    batch.execute(
+        "INSERT INTO message_state (id, state, reason, at_us, mapping, detail) VALUES (?, ?, ?, ?, ?, ?)",
+        (message_id, state, reason.value if reason else "", batch.now_us, mapping, detail),
+    )
+
+
+def seal_note(batch: Batch, column: str, row_id: int, channel: str, note: dict[str, Any]) -> bytes:
+    """A small sealed JSON object; empty where there is nothing to say."""
+    return batch.seal(NOTE_KEYS, orjson.dumps(note), column, row_id, channel) if note else b""
+
+
+def _insert(batch: Batch, received: Received, token: bytes, seen: memory.Seen, session: int) -> Stored:
+    tally = batch.channel(received.channel)
+    tally.last_seq += 1
+    tally.last_us = received.received_us
+    meta: dict[str, Any] = {"peer": received.peer, "id": received.control_id}
+    if received.notes:
+        meta["notes"] = received.notes
+    if seen.repeat_of is not None:
+        meta["repeat_of"] = seen.repeat_of
+    if seen.other_bytes:
+        meta["other_bytes"] = True
+    if session and (frames := batch.frames(session)):
+        meta["frames"] = (frames[0], frames[-1])
+        batch.set_frames(session, ())
+        batch.closed.extend(frames)
+    row_id = batch.record(
+        KIND_MESSAGE,
+        received.channel,
+        received.received_us,
+        seq=tally.last_seq,
+        session=session,
+        message_type=received.message_type,
+        token=token,
+        meta=orjson.dumps(meta),
+        body=received.payload,
+    )
+    batch.count(received.channel, "", "received")
+    return Stored(
+        id=row_id,
+        channel=received.channel,
+        seq=tally.last_seq,
+        payload=received.payload,
+        received_us=received.received_us,
+        control_id=received.control_id,
+        message_type=received.message_type,
+        repeat_of=seen.repeat_of,
+        same_id_other_bytes=seen.other_bytes,
+    )

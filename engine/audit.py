@@ -1,0 +1,40 @@
+"""Acts: what people (and the daemon on their behalf) did. Rows of the journal, so numbered, chained and sealed.
+
+An act is stored *before* it starts and once more when it has ended, so that one cut short by a crash is known: it is
+finished or given up at the next start (`Recovery.acts`).
+"""
+
+from typing import Any
+
+import orjson
+
+from engine.batch import Batch
+from engine.errors import StoreError
+from engine.records import KIND_ACT
+
+
+def begin(batch: Batch, actor: str, verb: str, what: dict[str, Any]) -> int:
+    """Store an act that is about to start; its id."""
+    row_id = _record(batch, {"actor": actor, "verb": verb, "what": what})
+    batch.execute("INSERT INTO open_act (id) VALUES (?)", (row_id,))
+    return row_id
+
+
+def end(batch: Batch, act: int, outcome: dict[str, Any]) -> int:
+    """Store how an act ended; the id of that row.
+
+    Raises:
+        StoreError: there is no such act under way.
+    """
+    if not batch.execute("DELETE FROM open_act WHERE id = ?", (act,)).rowcount:
+        raise StoreError(f"there is no act {act} under way")
+    return _record(batch, {"act": act, "what": outcome})
+
+
+def note(batch: Batch, actor: str, verb: str, what: dict[str, Any]) -> int:
+    """Store an act that is done in this very transaction."""
+    return _record(batch, {"actor": actor, "verb": verb, "what": what})
+
+
+def _record(batch: Batch, content: dict[str, Any]) -> int:
+    return batch.record(KIND_ACT, "", batch.now_us, meta=b"", body=orjson.dumps(content))

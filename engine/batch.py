@@ -1,0 +1,309 @@
+"""One transaction of the writer, and what it knows without asking the database.
+
+`Tail` is the committed end of everything that counts upwards: row ids, the chain, numbers of channels and lanes, open
+work. A `Batch` works on copies; they become the tail's only after COMMIT, so that a rollback needs no undoing: the
+batch is thrown away.
+"""
+
+import sqlite3
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from heapq import heapify, heappop, heappush
+
+from engine.chain import GENESIS, chain_hash, row_hash
+from engine.clock import from_us
+from engine.records import KIND_FRAME
+from engine.vault import Vault
+
+MESSAGE_KEYS = "message"  # classes of data keys
+DOCUMENT_KEYS = "document"
+NOTE_KEYS = "note"
+
+# The watermark is where the start-up scan for open work begins. It may lag: that costs a few more rows at the next
+# start, while writing it with every batch would cost a page each.
+_WATERMARK_STEP = 512
+
+
+@dataclass(slots=True)
+class ChannelTally:
+    """The row of table ``channel``; the names are its columns."""
+
+    name: str
+    last_seq: int = 0
+    last_us: int = 0
+    stored: int = 0
+    dead: int = 0
+    incomplete: int = 0
+
+
+@dataclass(slots=True)
+class LaneTally:
+    """The row of table ``lane``; the names are its columns."""
+
+    id: int
+    channel: str
+    destination: str
+    last_seq: int = 0
+    open: int = 0
+    dead: int = 0
+    held: int = 0
+    delivered_us: int = 0
+    paused: int = 0
+    held_by: int = 0
+
+
+_CHANNEL_COLUMNS = "name, last_seq, last_us, stored, dead, incomplete"
+_LANE_COLUMNS = "id, channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by"
+
+
+class Tail:
+    """The committed state of the numbering. Belongs to the writer thread once that runs.
+
+    Attributes:
+        last_id, chain: the newest row and its chain hash.
+        sessions: link session -> ids of its frames that belong to no message yet.
+        sweeps: where the sweeps of the short memories have come to.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
+        self.last_id: int = row[0] if row else 0
+        self.chain: bytes = row[1] if row else GENESIS
+        # Numbers that a person has given up for lost stay unused: a message number is never given twice.
+        gap = connection.execute("SELECT max(last_id) FROM gap").fetchone()[0]
+        self.last_id = max(self.last_id, gap or 0)
+        self.channels: dict[str, ChannelTally] = {}
+        self.lanes: dict[int, LaneTally] = {}
+        self.lane_ids: dict[tuple[str, str], int] = {}
+        self.sessions: dict[int, tuple[int, ...]] = {}
+        self.sweeps: dict[str, bytes] = {}
+        self.last_document: int = connection.execute("SELECT coalesce(max(id), 0) FROM document").fetchone()[0]
+        self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped").fetchone()[0]
+        stored = connection.execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
+        self.watermark: int = stored[0] if stored else 0
+        self._open: list[int] = []
+        self._closed: set[int] = set()
+        self._find_open_work(connection)
+
+    def _find_open_work(self, connection: sqlite3.Connection) -> None:
+        """Messages without a verdict and frames without a message, all above the watermark."""
+        frames: dict[int, list[int]] = {}
+        for row_id, kind, session, state in connection.execute(
+            "SELECT j.id, j.kind, j.session, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"
+            " WHERE j.id > ? AND j.kind IN (1, 2) ORDER BY j.id",
+            (self.watermark,),
+        ):
+            if kind == KIND_FRAME:
+                frames.setdefault(session, []).append(row_id)
+                continue
+            frames.pop(session, None)
+            if state is None:
+                self._open.append(row_id)
+        self.sessions = {session: tuple(ids) for session, ids in frames.items()}
+        self._open.extend(row_id for ids in frames.values() for row_id in ids)
+        heapify(self._open)
+
+    @property
+    def open_work(self) -> int:
+        """Messages without a verdict and frames without a message."""
+        return len(self._open) - len(self._closed)
+
+    @property
+    def clear_to(self) -> int:
+        """The id up to which nothing is open."""
+        return self._open[0] - 1 if self._open else self.last_id
+
+    @property
+    def watermark_due(self) -> bool:
+        return self.clear_to - self.watermark >= _WATERMARK_STEP
+
+    def account(self, opened: list[int], closed: list[int]) -> None:
+        """Take over a committed batch's open work."""
+        for row_id in opened:
+            heappush(self._open, row_id)
+        self._closed.update(closed)
+        while self._open and self._open[0] in self._closed:
+            self._closed.remove(heappop(self._open))
+
+
+class Batch:
+    """A transaction under way, handed to every operation in it. Used by one thread.
+
+    Attributes:
+        now_us: wall time, the same for the whole batch.
+        boot: lease number of this process.
+        execute, executemany: run a statement on the writer's connection.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, tail: Tail, vault: Vault, *, now_us: int, zone: tzinfo, boot: int
+    ) -> None:
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self.vault = vault
+        self.now_us = now_us
+        self.boot = boot
+        self.tail = tail
+        self.last_id = tail.last_id
+        self.chain = tail.chain
+        self.last_document = tail.last_document
+        self.opened: list[int] = []
+        self.closed: list[int] = []
+        self.unmapped_rows = tail.unmapped_rows
+        self._zone = zone
+        self._month = month_of(now_us)
+        self._channels: dict[str, ChannelTally] = {}
+        self._lanes: dict[int, LaneTally] = {}
+        self._sessions: dict[int, tuple[int, ...]] = {}
+        self._counts: dict[tuple[str, str, str], int] = {}
+
+    # -- rows of the journal -------------------------------------------------------------------------------------
+
+    def record(
+        self,
+        kind: int,
+        channel: str,
+        received_us: int,
+        *,
+        meta: bytes,
+        body: bytes,
+        seq: int = 0,
+        session: int = 0,
+        message_type: str = "",
+        token: bytes = b"",
+    ) -> int:
+        """Append one row, sealed, hashed and chained; return its id."""
+        row_id = self.last_id + 1
+        size = len(body)
+        sealer = self.vault.sealer(MESSAGE_KEYS, self._month)
+        meta = sealer.seal(meta, "meta", row_id, channel)
+        body = sealer.seal(body, "body", row_id, channel)
+        own = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, body)
+        chain = chain_hash(self.chain, own)
+        self.execute(
+            "INSERT INTO journal (id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain,"
+            " meta, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, body),
+        )
+        self.last_id, self.chain = row_id, chain
+        return row_id
+
+    def seal(self, key_class: str, content: bytes, column: str, row_id: int, channel: str) -> bytes:
+        """Seal a column's value under this month's key of ``key_class``."""
+        return self.vault.sealer(key_class, self._month).seal(content, column, row_id, channel)
+
+    # -- link sessions -------------------------------------------------------------------------------------------
+
+    def frames(self, session: int) -> tuple[int, ...]:
+        """The frames of a session that belong to no message yet."""
+        found = self._sessions.get(session)
+        return self.tail.sessions.get(session, ()) if found is None else found
+
+    def set_frames(self, session: int, frames: tuple[int, ...]) -> None:
+        self._sessions[session] = frames
+
+    # -- tallies -------------------------------------------------------------------------------------------------
+
+    def count(self, channel: str, destination: str, name: str, n: int = 1) -> None:
+        """Add to today's counter; written once, when the batch ends."""
+        key = (channel, destination, name)
+        self._counts[key] = self._counts.get(key, 0) + n
+
+    def channel(self, name: str) -> ChannelTally:
+        """The channel's tally, to be changed in place; made where there is none."""
+        tally = self._channels.get(name)
+        if tally is None:
+            known = self.tail.channels.get(name)
+            if known is not None:
+                tally = replace(known)
+            else:
+                row = self.execute(f"SELECT {_CHANNEL_COLUMNS} FROM channel WHERE name = ?", (name,)).fetchone()  # noqa: S608 - constant
+                tally = ChannelTally(*row) if row else ChannelTally(name)
+            self._channels[name] = tally
+        return tally
+
+    def lane(self, channel: str, destination: str) -> LaneTally:
+        """The lane's tally, to be changed in place; made where there is none."""
+        lane_id = self.tail.lane_ids.get((channel, destination))
+        if lane_id is None:
+            lane_id = self._find_lane(channel, destination)
+        return self.lane_of(lane_id)
+
+    def lane_of(self, lane_id: int) -> LaneTally:
+        """As `lane`, by the number of an existing lane."""
+        tally = self._lanes.get(lane_id)
+        if tally is None:
+            known = self.tail.lanes.get(lane_id)
+            if known is not None:
+                tally = replace(known)
+            else:
+                row = self.execute(f"SELECT {_LANE_COLUMNS} FROM lane WHERE id = ?", (lane_id,)).fetchone()  # noqa: S608 - constant
+                tally = LaneTally(*row)
+            self._lanes[lane_id] = tally
+        return tally
+
+    def _find_lane(self, channel: str, destination: str) -> int:
+        find = "SELECT id FROM lane WHERE channel = ? AND destination = ?"
+        row = self.execute(find, (channel, destination)).fetchone()
+        if row is None:
+            self.execute(
+                "INSERT INTO lane (channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by)"
+                " VALUES (?, ?, 0, 0, 0, 0, 0, 0, 0)",
+                (channel, destination),
+            )
+            row = self.execute(find, (channel, destination)).fetchone()
+        return int(row[0])
+
+    # -- the end of the transaction ------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what was only counted so far. Call before COMMIT."""
+        if self._channels:
+            self.executemany(
+                "INSERT INTO channel (name, last_seq, last_us, stored, dead, incomplete) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET last_seq = excluded.last_seq, last_us = excluded.last_us,"
+                " stored = excluded.stored, dead = excluded.dead, incomplete = excluded.incomplete",
+                [(c.name, c.last_seq, c.last_us, c.stored, c.dead, c.incomplete) for c in self._channels.values()],
+            )
+        if self._lanes:
+            self.executemany(
+                "UPDATE lane SET last_seq = ?, open = ?, dead = ?, held = ?, delivered_us = ?, paused = ?, held_by = ?"
+                " WHERE id = ?",
+                [
+                    (t.last_seq, t.open, t.dead, t.held, t.delivered_us, t.paused, t.held_by, t.id)
+                    for t in self._lanes.values()
+                ],
+            )
+        if self._counts:
+            day = from_us(self.now_us).astimezone(self._zone).date().isoformat()
+            self.executemany(
+                "INSERT INTO counter (day, channel, destination, name, n) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET n = n + excluded.n",
+                [(day, *key, n) for key, n in self._counts.items()],
+            )
+        if self.tail.watermark_due:
+            self.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('watermark', ?)", (self.tail.clear_to,))
+
+    def committed(self) -> None:
+        """Make this batch's state the tail's. Call after COMMIT."""
+        tail = self.tail
+        if tail.watermark_due:
+            tail.watermark = tail.clear_to
+        tail.last_id, tail.chain = self.last_id, self.chain
+        tail.last_document = self.last_document
+        tail.unmapped_rows = self.unmapped_rows
+        tail.channels.update(self._channels)
+        for lane in self._lanes.values():
+            tail.lanes[lane.id] = lane
+            tail.lane_ids[lane.channel, lane.destination] = lane.id
+        for session, frames in self._sessions.items():
+            if frames:
+                tail.sessions[session] = frames
+            else:
+                tail.sessions.pop(session, None)
+        tail.account(self.opened, self.closed)
+
+
+def month_of(instant_us: int) -> str:
+    """The UTC month of an instant, as data keys are named: ``2026-03``."""
+    return from_us(instant_us).strftime("%Y-%m")

@@ -1,0 +1,665 @@
+"""The journal of one site: every received message, what was made of it, and what became of that. One file, one writer.
+
+`Journal` is the store's whole face. Writing methods are called on the event loop and return futures that resolve once
+the change is durable and anchored (`engine.writer`); reading methods (`engine.reading`) may be called anywhere, also
+without a daemon. What the operations do stands in `arrival`, `verdict`, `outbox`, `audit`; this module opens the
+files, in an order that never mistakes a lost journal for a new one, and hands operations to the writer.
+
+Files in the data folder: ``journal.db`` with its ``-wal`` and ``-shm`` (SQLite's), ``journal.anchor``,
+``labrelay.key``, ``labrelay.lock``. Never open or copy the first three by other means while a process has them open:
+closing any descriptor of them drops SQLite's locks. Backups go through SQLite's backup interface.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from datetime import UTC, tzinfo
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engine import anchor as anchor_file
+from engine import arrival, audit, migrate, outbox, verdict
+from engine.anchor import Anchor, sync_folder
+from engine.batch import Batch, Tail
+from engine.clock import Clock
+from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.lock import SiteLock
+from engine.message import Delivery, Issue, Received, Stored, Unmapped
+from engine.reading import Reader
+from engine.reasons import Reason
+from engine.records import Assembled, MapOutcome, Recovery, Routed
+from engine.upkeep import PAGE_BYTES, StoreUpkeep
+from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, find_kek, make_kek
+from engine.writer import Operation, Writer, WriterStats
+
+__all__ = ["Assembled", "Journal", "MapOutcome", "Recovery", "Routed"]
+
+logger = logging.getLogger("labrelay." + __name__)
+
+JOURNAL_NAME = "journal.db"
+ANCHOR_NAME = "journal.anchor"
+STOP_S = 5.0
+# Session numbers: the boot number above this bit, a counter below; unique for ever without asking the file.
+_SESSION_BITS = 32
+
+T = TypeVar("T")
+
+
+class Journal(Reader):
+    """An open journal. Make one with `open`.
+
+    Attributes:
+        boot: a new number at each start; the lease that our claims stand under.
+        notes: what the owner must be told once, loudly (a key was made, a loss was accepted).
+        journal_id: 16 bytes, which journal this is.
+    """
+
+    def __init__(self, path: Path, vault: Vault | None, *, immutable: bool = False) -> None:
+        super().__init__(path, vault, immutable=immutable)
+        self.boot = 0
+        self.notes: list[str] = []
+        self.journal_id = b""
+        self._lock_held: SiteLock | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._upkeep: StoreUpkeep | None = None
+        self._tail: Tail | None = None
+        self._writer: Writer | None = None
+        self._sessions = itertools.count(1)
+
+    # -- opening and closing -------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        data: Path,
+        *,
+        clock: Clock,
+        on_fatal: Callable[[StoreError], None] = lambda error: None,
+        accept_loss: bool = False,
+        read_only: bool = False,
+        zone: tzinfo = UTC,
+        anchor_path: Path | None = None,
+    ) -> "Journal":
+        """Open the journal in folder ``data``; make it there, with its key, if there is none.
+
+        Args:
+            on_fatal: called on the event loop when the process must stop at once.
+            accept_loss: start although the anchor proves that rows are missing. The deed becomes an audit row.
+            read_only: for commands beside a daemon or without one: takes no lock, changes nothing.
+            zone: the site's, for the days of counters.
+            anchor_path: another place for the anchor, best on another disk.
+
+        Raises:
+            LockedError: another process writes here.
+            ConfigError: the key file is missing, malformed or readable by others.
+            IntegrityError: rows are missing, or the key is another one.
+            StoreError: the file cannot be opened, or is of a newer version.
+        """
+        anchor_path = anchor_path or data / ANCHOR_NAME
+        if read_only:
+            return cls._open_read_only(data)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = SiteLock.acquire(data)
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = _connect(data / JOURNAL_NAME)
+            migrate.upgrade(connection)
+            notes, vault, journal_id = _unlock(connection, data, clock)
+            journal = cls(data / JOURNAL_NAME, vault)
+            journal.notes, journal.journal_id = notes, journal_id
+            journal._begin(connection, anchor_path, clock, zone, on_fatal, accept_loss=accept_loss)
+        except sqlite3.Error as error:
+            _abandon(connection, lock)
+            raise StoreError(f"{data / JOURNAL_NAME}: cannot be opened: {error}", fatal=True) from error
+        except BaseException:
+            _abandon(connection, lock)
+            raise
+        journal._lock_held = lock
+        return journal
+
+    @classmethod
+    def _open_read_only(cls, data: Path) -> "Journal":
+        path = data / JOURNAL_NAME
+        if not path.exists():
+            raise StoreError(f"{path}: there is no journal yet")
+        kek = None if (mode_error := _unreadable_key(data)) else find_kek(data, os.environ.get("CREDENTIALS_DIRECTORY"))
+        lock: SiteLock | None = None
+        immutable = False
+        try:
+            vault = _read_vault(path, kek, immutable=False)
+        except sqlite3.OperationalError:
+            # A folder that we cannot write, and no daemon: SQLite cannot make the files it shares with writers. Under
+            # the lock nobody writes, and the file can be read as it is.
+            lock, immutable = SiteLock.acquire(data, writable=False), True
+            try:
+                vault = _read_vault(path, kek, immutable=True)
+            except sqlite3.Error as error:
+                lock.release()
+                raise StoreError(f"{path}: cannot be read: {error}") from error
+        journal = cls(path, vault, immutable=immutable)
+        journal._lock_held = lock
+        if mode_error:
+            journal.notes.append(mode_error)
+        return journal
+
+    def _begin(
+        self,
+        connection: sqlite3.Connection,
+        anchor_path: Path,
+        clock: Clock,
+        zone: tzinfo,
+        on_fatal: Callable[[StoreError], None],
+        *,
+        accept_loss: bool,
+    ) -> None:
+        self._tail = tail = Tail(connection)
+        loss = find_loss(connection, anchor_file.read(anchor_path), self.journal_id, tail)
+        if loss is not None and not accept_loss:
+            raise loss
+        self.boot = _count_boot(connection)
+        self._upkeep = StoreUpkeep(
+            connection,
+            wal=self._path.with_name(self._path.name + "-wal"),
+            tail=tail,
+            vault=self.vault,
+            anchor=Anchor(anchor_path, self.journal_id, tail.last_id, tail.chain),
+            clock=clock,
+            zone=zone,
+            boot=self.boot,
+        )
+        self._connection = connection
+        self._writer = Writer(connection, self._upkeep, on_fatal=on_fatal)
+        if loss is not None:
+            self._now(partial(_accept_loss, loss))
+            self.notes.append(f"Started although rows are missing: {loss}")
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the writer thread; from here on the writing methods may be called, on ``loop``."""
+        assert self._writer is not None, "opened read-only"
+        self._writer.start(loop)
+
+    async def stop(self) -> None:
+        """Finish what was submitted, leave the files in order, give back the lock. A second call does nothing."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            try:
+                await asyncio.wait_for(writer.stop(), STOP_S)
+            except TimeoutError:
+                logger.error("the journal writer did not stop in time; what was acknowledged is durable")
+            if not writer.started and self._upkeep is not None:
+                self._upkeep.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the readers and give back the lock."""
+        super().close()
+        if self._lock_held is not None:
+            self._lock_held.release()
+            self._lock_held = None
+
+    # -- what comes in -------------------------------------------------------------------------------------------
+
+    def append(self, received: Received, *, repeat_window_s: float, session: int = 0) -> "asyncio.Future[Stored]":
+        """Journal a message; durable once it resolves.
+
+        Args:
+            repeat_window_s: how long the same control id and bytes count as a repeat.
+            session: the link session whose frames it was made of, if any.
+
+        Raises:
+            StoreError: the queue is full, or the writer has stopped. The future may raise it, too.
+        """
+        operation = partial(arrival.store_message, received=received, repeat_window_s=repeat_window_s, session=session)
+        return self._submit(operation, size=len(received.payload))
+
+    def append_frame(self, channel: str, session: int, raw: bytes, received_us: int) -> "asyncio.Future[int]":
+        """Journal a link frame that completes nothing yet; its row number."""
+        operation = partial(arrival.store_frame, channel=channel, session=session, raw=raw, received_us=received_us)
+        return self._submit(operation, size=len(raw))
+
+    def append_frame_completing(
+        self,
+        channel: str,
+        session: int,
+        raw: bytes,
+        received_us: int,
+        messages: Sequence[Received],
+        repeat_window_s: float,
+    ) -> "asyncio.Future[list[Stored]]":
+        """Journal a frame and the messages that it completes, all or none."""
+        operation = partial(
+            arrival.store_completing_frame,
+            channel=channel,
+            session=session,
+            raw=raw,
+            received_us=received_us,
+            messages=messages,
+            repeat_window_s=repeat_window_s,
+        )
+        return self._submit(operation, size=len(raw) + sum(len(message.payload) for message in messages))
+
+    def append_incomplete(
+        self, received: Received, reason: Reason, *, session: int | None = None
+    ) -> "asyncio.Future[Stored]":
+        """Journal text that never became a message, as evidence."""
+        operation = partial(arrival.store_incomplete, received=received, reason=reason, session=session or 0)
+        return self._submit(operation, size=len(received.payload))
+
+    def new_session(self) -> int:
+        """A number for a link session, never used before."""
+        return (self.boot << _SESSION_BITS) + next(self._sessions)
+
+    # -- intake --------------------------------------------------------------------------------------------------
+
+    def map_done(
+        self,
+        stored_id: int,
+        *,
+        channel: str = "",
+        routes: Sequence[Routed] = (),
+        state: verdict.Verdict,
+        reason: Reason | None = None,
+        detail: str = "",
+        mapping: str = "",
+        issues: Sequence[Issue] = (),
+        unmapped: Sequence[Unmapped] = (),
+        again: bool = False,
+        accept_conflict: bool = False,
+    ) -> "asyncio.Future[MapOutcome]":
+        """Write what became of a message and queue what was made of it, in one transaction (`verdict.map_done`).
+
+        Args:
+            channel: for the reader of the call; the row knows it.
+            again: process a message anew that has a verdict already.
+            accept_conflict: do not look for another patient under the same number.
+        """
+        operation = partial(
+            verdict.map_done,
+            message_id=stored_id,
+            routes=routes,
+            state=state,
+            reason=reason,
+            detail=detail,
+            mapping=mapping,
+            issues=issues,
+            unmapped=unmapped,
+            again=again,
+            accept_conflict=accept_conflict,
+        )
+        return self._submit(operation, size=sum(len(routed.document.body) for routed in routes), verdict=True)
+
+    def unprocessed(self, after: int = 0, limit: int = 256) -> list[Stored]:
+        """The next messages without a verdict, oldest first. One that cannot be opened is given the verdict DAMAGED.
+
+        Args:
+            after: the id of the last one that the caller has.
+        """
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT j.id, j.channel, j.seq, j.received_us, j.message_type, j.meta, j.body FROM journal j"
+                " LEFT JOIN message_state s ON s.id = j.id"
+                " WHERE j.id > max(?, coalesce((SELECT value FROM meta WHERE name = 'watermark'), 0))"
+                " AND j.kind = 1 AND s.id IS NULL ORDER BY j.id LIMIT ?",
+                (after, limit),
+            ).fetchall()
+        found = []
+        for row in rows:
+            try:
+                found.append(self._stored(row))
+            except IntegrityError as error:
+                self.map_done(row[0], state="dead", reason=Reason.DAMAGED, detail=str(error))
+        return found
+
+    def assemble_frames(
+        self,
+        read: Callable[[str, Sequence[bytes], int], Assembled],
+        *,
+        repeat_window_s: float,
+    ) -> "asyncio.Future[list[Stored]]":
+        """Make messages of the frames that a crash left without one; what is left over becomes incomplete.
+
+        Call it at the start, before any channel opens.
+
+        Args:
+            read: (channel, raw frames in order, receive time of the last) -> what the channel's link makes of them.
+        """
+        operation = partial(
+            arrival.assemble, read=read, repeat_window_s=repeat_window_s, before=self.boot << _SESSION_BITS
+        )
+        return self._submit(operation)
+
+    # -- outbox --------------------------------------------------------------------------------------------------
+
+    def settle(self, delivery_id: int, *, delivered_us: int) -> "asyncio.Future[None]":
+        """It was delivered."""
+        return self._submit(partial(outbox.settle, delivery_id=delivery_id, delivered_us=delivered_us), verdict=True)
+
+    def postpone(
+        self,
+        delivery_id: int,
+        *,
+        attempt: int,
+        not_before_us: int,
+        cause: Reason,
+        detail: str = "",
+        answer: bytes = b"",
+    ) -> "asyncio.Future[None]":
+        """An attempt failed; the delivery waits until ``not_before_us``, in its place in the lane.
+
+        Args:
+            attempt: how many attempts have failed so far, this one included.
+        """
+        operation = partial(
+            outbox.postpone,
+            delivery_id=delivery_id,
+            attempt=attempt,
+            not_before_us=not_before_us,
+            cause=cause,
+            detail=detail,
+            answer=answer,
+        )
+        return self._submit(operation, verdict=True)
+
+    def bury(
+        self, delivery_id: int, *, reason: Reason, detail: str = "", answer: bytes = b"", hold_lane: bool = False
+    ) -> "asyncio.Future[None]":
+        """No further attempt: a dead letter. ``hold_lane``: nothing behind it goes out until it is decided about."""
+        operation = partial(
+            outbox.bury, delivery_id=delivery_id, reason=reason, detail=detail, answer=answer, hold_lane=hold_lane
+        )
+        return self._submit(operation, verdict=True)
+
+    def claim(self, channel: str, destination: str, limit: int) -> "asyncio.Future[list[Delivery]]":
+        """The next waiting deliveries of a lane in its order, with their bodies, under our lease."""
+        return self._submit(partial(outbox.claim, channel=channel, destination=destination, limit=limit), verdict=True)
+
+    def unclaim(self, delivery_ids: Iterable[int]) -> "asyncio.Future[int]":
+        """Give back claims that were not tried; how many."""
+        return self._submit(partial(outbox.unclaim, delivery_ids=tuple(delivery_ids)), verdict=True)
+
+    def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]":
+        """Whether a newer message's document for one of its reports was delivered in this lane."""
+        return self._submit(partial(outbox.is_superseded, delivery_id=delivery.id), verdict=True)
+
+    def supersede(self, delivery_ids: Iterable[int], *, detail: str = "") -> "asyncio.Future[int]":
+        """Close deliveries that a newer result has made wrong; how many."""
+        return self._submit(partial(outbox.supersede, delivery_ids=tuple(delivery_ids), detail=detail), verdict=True)
+
+    def hold(self, delivery_ids: Iterable[int], *, cause: Reason = Reason.LANE_HELD) -> "asyncio.Future[int]":
+        """Keep single deliveries back until `release`; how many."""
+        return self._submit(partial(outbox.hold, delivery_ids=tuple(delivery_ids), cause=cause), verdict=True)
+
+    def release(self, delivery_ids: Iterable[int]) -> "asyncio.Future[int]":
+        return self._submit(partial(outbox.release, delivery_ids=tuple(delivery_ids)), verdict=True)
+
+    def requeue(self, delivery_ids: Iterable[int], *, manual: bool = True) -> "asyncio.Future[int]":
+        """Dead or superseded deliveries wait again, in their old places; how many."""
+        return self._submit(partial(outbox.requeue, delivery_ids=tuple(delivery_ids), manual=manual), verdict=True)
+
+    def replay(
+        self, message_ids: Iterable[int], *, destinations: Iterable[str] | None = None
+    ) -> "asyncio.Future[list[int]]":
+        """Deliver the stored documents of messages again: new deliveries with the old keys, marked manual."""
+        operation = partial(
+            outbox.replay,
+            message_ids=tuple(message_ids),
+            destinations=None if destinations is None else frozenset(destinations),
+        )
+        return self._submit(operation)
+
+    def pause(self, channel: str, destination: str, *, paused: bool = True) -> "asyncio.Future[None]":
+        """Pause a lane (or resume it); kept over restarts. What is being sent is finished."""
+        return self._submit(
+            partial(outbox.set_paused, channel=channel, destination=destination, paused=paused), verdict=True
+        )
+
+    def release_lane(self, channel: str, destination: str) -> "asyncio.Future[None]":
+        """Let a lane go on that a dead delivery holds."""
+        return self._submit(partial(outbox.release_lane, channel=channel, destination=destination), verdict=True)
+
+    def dismiss(
+        self,
+        *,
+        messages: Iterable[int] = (),
+        deliveries: Iterable[int] = (),
+        actor: str,
+        reason: str,
+    ) -> "asyncio.Future[int]":
+        """A named person decides that these need nothing more; how many changed. Recorded in the same transaction."""
+        return self._submit(
+            partial(_dismiss, messages=tuple(messages), deliveries=tuple(deliveries), actor=actor, reason=reason),
+            verdict=True,
+        )
+
+    # -- acts ----------------------------------------------------------------------------------------------------
+
+    def act(self, actor: str, verb: str, what: dict[str, Any]) -> "asyncio.Future[int]":
+        """Store an act before it starts; its id, for `act_done`."""
+        return self._submit(partial(audit.begin, actor=actor, verb=verb, what=what), verdict=True)
+
+    def act_done(self, act: int, outcome: dict[str, Any] | None = None) -> "asyncio.Future[int]":
+        """Store how an act ended."""
+        return self._submit(partial(audit.end, act=act, outcome=outcome or {}), verdict=True)
+
+    def act_note(self, actor: str, verb: str, what: dict[str, Any]) -> "asyncio.Future[int]":
+        """Store an act that needs no second row (a payload was shown, the daemon started)."""
+        return self._submit(partial(audit.note, actor=actor, verb=verb, what=what), verdict=True)
+
+    # -- start-up ------------------------------------------------------------------------------------------------
+
+    def recover(self) -> Recovery:
+        """Void the leases of earlier processes and say what they left behind. Call it before anything else.
+
+        Works before `start` only: there is nothing to recover once work goes on.
+        """
+        assert self._tail is not None, "opened read-only"
+        maybe_delivered = self._now(outbox.void_leases)
+        with self.snapshot() as execute:
+            acts = tuple(row[0] for row in execute("SELECT id FROM open_act ORDER BY id"))
+            (unprocessed,) = execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
+        return Recovery(
+            lanes=tuple(self.open_lanes()),
+            unprocessed=unprocessed,
+            sessions=len(self._tail.sessions),
+            maybe_delivered=maybe_delivered,
+            acts=acts,
+        )
+
+    # -- state, for metrics --------------------------------------------------------------------------------------
+
+    @property
+    def stats(self) -> WriterStats:
+        return self._writer.stats if self._writer is not None else WriterStats()
+
+    @property
+    def last_id(self) -> int:
+        """The number of the newest row."""
+        return self._tail.last_id if self._tail is not None else 0
+
+    @property
+    def queued(self) -> int:
+        """Operations that wait for the writer."""
+        return self._writer.waiting if self._writer is not None else 0
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._writer.waiting_bytes if self._writer is not None else 0
+
+    @property
+    def alarms(self) -> list[str]:
+        """What is wrong with the store right now and needs a person."""
+        found = []
+        if self._upkeep is not None and self._upkeep.anchor_fault:
+            found.append(f"the anchor cannot be written ({self._upkeep.anchor_fault}): loss would go unnoticed")
+        if self._upkeep is not None and self._upkeep.over_cap:
+            found.append("a reader keeps the journal's log from being emptied")
+        return found
+
+    # -- handing over --------------------------------------------------------------------------------------------
+
+    def _submit(self, operation: Operation[T], *, size: int = 0, verdict: bool = False) -> "asyncio.Future[T]":
+        if self._writer is None:
+            raise StoreError("the journal is not open for writing")
+        return self._writer.submit(operation, size=size, verdict=verdict)
+
+    def _now(self, operation: Operation[T]) -> T:
+        """Run an operation in this thread, before the writer thread exists."""
+        assert self._writer is not None
+        return self._writer.run_alone(operation)
+
+
+def _dismiss(batch: Batch, *, messages: tuple[int, ...], deliveries: tuple[int, ...], actor: str, reason: str) -> int:
+    changed = verdict.dismiss(batch, messages, reason) + outbox.dismiss(batch, deliveries, reason)
+    what = {"messages": messages, "deliveries": deliveries, "reason": reason, "changed": changed}
+    audit.note(batch, actor, "dismiss", what)
+    return changed
+
+
+# -- opening, step by step -----------------------------------------------------------------------------------------
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """The writer's connection; the file is made (readable by its owner only) and durable where there is none."""
+    fresh = not path.exists()
+    if fresh:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreError(f"{path}: this file system does not carry SQLite's write-ahead log")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA mmap_size = 0")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA cache_size = -8192")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    if fresh:
+        sync_folder(path.parent)
+    return connection
+
+
+def _unlock(connection: sqlite3.Connection, data: Path, clock: Clock) -> tuple[list[str], Vault, bytes]:
+    """Find or make the key, and the journal's own id; (notes, vault, journal id)."""
+    notes: list[str] = []
+    kek = find_kek(data, os.environ.get("CREDENTIALS_DIRECTORY"))
+    meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    if "key_check" not in meta:
+        if kek is None:
+            kek, note = make_kek(data)
+            notes.append(note)
+        _found_journal(connection, kek, clock)
+        meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    elif kek is None:
+        raise ConfigError(
+            f"{data / KEY_NAME}: the key of this journal is missing. Put back your copy of it; without it nothing here "
+            "can be read"
+        )
+    return notes, Vault(_checked(kek, meta["key_check"]), _data_keys(connection)), meta["journal_id"]
+
+
+def _found_journal(connection: sqlite3.Connection, kek: bytes, clock: Clock) -> None:
+    """Write the first rows of a new journal, in one transaction."""
+    maker = Vault(kek, ())
+    now_us = clock.now_us()
+    connection.execute("BEGIN IMMEDIATE")
+    for key_id, key_class in enumerate((IDENTITY, TOKEN), start=1):
+        wrapped, _ = maker.make(key_id, key_class, "")
+        connection.execute(
+            "INSERT INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, '', ?, ?)",
+            (wrapped.id, wrapped.key_class, wrapped.wrapped, now_us),
+        )
+    connection.executemany(
+        "INSERT INTO meta (name, value) VALUES (?, ?)",
+        [("journal_id", os.urandom(16)), ("key_check", check_value(kek)), ("created_us", now_us), ("boot", 0)],
+    )
+    connection.execute("COMMIT")
+
+
+def _checked(kek: bytes, expected: bytes) -> bytes:
+    if check_value(kek) != expected:
+        raise IntegrityError("the key is not the one that this journal was made with; put the right one back")
+    return kek
+
+
+def _data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
+    return [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")]
+
+
+def _read_vault(path: Path, kek: bytes | None, *, immutable: bool) -> Vault | None:
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        migrate.check(connection)
+        row = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+        if kek is None or row is None:
+            return None
+        return Vault(_checked(kek, row[0]), _data_keys(connection))
+
+
+def _unreadable_key(data: Path) -> str:
+    """Why the key in the data folder cannot be read by this process, or empty."""
+    path = data / KEY_NAME
+    if path.exists() and not os.access(path, os.R_OK):
+        return f"{path}: not readable here; sealed columns stay closed"
+    return ""
+
+
+def _count_boot(connection: sqlite3.Connection) -> int:
+    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'boot'")
+    return int(connection.execute("SELECT value FROM meta WHERE name = 'boot'").fetchone()[0])
+
+
+def _abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
+    if connection is not None:
+        connection.close()
+    lock.release()
+
+
+class LossError(IntegrityError):
+    """The anchor proves that rows are missing, or that this is not the journal that it knows.
+
+    Attributes:
+        first, last: the missing row numbers; 0 and 0 where they cannot be told.
+    """
+
+    def __init__(self, message: str, first: int = 0, last: int = 0) -> None:
+        super().__init__(message)
+        self.first = first
+        self.last = last
+
+
+def find_loss(
+    connection: sqlite3.Connection, reading: anchor_file.Reading, journal_id: bytes, tail: Tail
+) -> LossError | None:
+    """Compare the journal with its anchor; None where they agree. An anchor behind the journal is normal."""
+    mark = reading.mark
+    if mark is None:
+        if tail.last_id == 0:
+            return None
+        what = "cannot be read: both of its slots are damaged" if reading.exists else "is missing"
+        return LossError(f"the journal has rows 1 to {tail.last_id}, but its anchor {what}; loss cannot be ruled out")
+    if mark.journal_id != journal_id:
+        return LossError("the anchor belongs to another journal: this one is a copy, or was made anew")
+    if mark.last_id > tail.last_id:
+        first, last = tail.last_id + 1, mark.last_id
+        return LossError(f"rows {first} to {last} were acknowledged and are not in the journal", first, last)
+    if mark.last_id:
+        row = connection.execute("SELECT chain FROM journal WHERE id = ?", (mark.last_id,)).fetchone()
+        if row is None or row[0] != mark.chain:
+            return LossError(f"row {mark.last_id} is not the one that was acknowledged under this number")
+    return None
+
+
+def _accept_loss(loss: LossError, batch: Batch) -> int:
+    """Note a loss that a person has accepted; the missing numbers stay unused."""
+    if loss.last:
+        batch.last_id = loss.last
+    act = audit.note(batch, "operator", "accept-loss", {"what": str(loss), "first": loss.first, "last": loss.last})
+    if loss.last:
+        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (loss.first, loss.last, act))
+    return act

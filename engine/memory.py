@@ -1,0 +1,132 @@
+"""Short memories under keyed hashes: repeats of a message, and who owns a report's number.
+
+Both tables are small, aged out and swept in steps of a few hundred rows. Their keys are random, which is affordable
+only because they stay small; nothing of the kind stands on the message table.
+"""
+
+from dataclasses import dataclass
+
+from engine.batch import Batch
+from engine.message import Report
+
+HOUR_US = 3_600_000_000
+REPEAT_WITHOUT_ID_US = 24 * HOUR_US
+REPORT_MEMORY_US = 90 * 24 * HOUR_US
+SWEEP_ROWS = 500
+
+_CONTROL_BYTES = 12  # the first half of a message token
+_NO_PATIENT = bytes(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Whether a message came before.
+
+    Attributes:
+        repeat_of: the first message with the same channel, control id and bytes, or None.
+        other_bytes: the control id came before, with other bytes.
+    """
+
+    repeat_of: int | None = None
+    other_bytes: bool = False
+
+
+def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: bool) -> Seen:
+    """What is remembered of a message with this token.
+
+    A message whose first copy is dead or was dismissed is not a repeat: nothing of it was delivered, and sending it
+    again from the analyzer is what a laboratory does once the cause is mended.
+    """
+    row = batch.execute(
+        "SELECT r.message_id, s.state FROM repeat r LEFT JOIN message_state s ON s.id = r.message_id"
+        " WHERE r.token = ? AND r.until_us >= ?",
+        (token, received_us),
+    ).fetchone()
+    if row is not None:
+        return Seen() if row[1] in ("dead", "dismissed") else Seen(repeat_of=row[0])
+    if not has_control_id:
+        return Seen()
+    control = token[:_CONTROL_BYTES]
+    row = batch.execute(
+        "SELECT 1 FROM repeat WHERE token BETWEEN ? AND ? AND until_us >= ? LIMIT 1",
+        (control, control + b"\xff" * _CONTROL_BYTES, received_us),
+    ).fetchone()
+    return Seen(other_bytes=row is not None)
+
+
+def remember(batch: Batch, token: bytes, message_id: int, until_us: int) -> None:
+    """Note a message as the first with its token."""
+    batch.execute(
+        "INSERT OR REPLACE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)", (token, message_id, until_us)
+    )
+
+
+def conflicting(batch: Batch, message_id: int, reports: list[Report]) -> int | None:
+    """A message that used one of these report numbers for another patient, or None.
+
+    Two reports conflict only where both name a patient; a message never conflicts with itself.
+    """
+    for report in reports:
+        if not report.patient:
+            continue
+        row = batch.execute(
+            "SELECT message_id FROM report WHERE key = ? AND patient <> ? AND patient <> x'' AND message_id <> ?"
+            " AND until_us >= ? LIMIT 1",
+            (report.key, report.patient, message_id, batch.now_us),
+        ).fetchone()
+        if row is not None:
+            return int(row[0])
+    return None
+
+
+def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
+    """Note that ``message_id`` carries these reports."""
+    batch.executemany(
+        "INSERT OR REPLACE INTO report (key, message_id, patient, until_us) VALUES (?, ?, ?, ?)",
+        [(report.key, message_id, report.patient, batch.now_us + REPORT_MEMORY_US) for report in reports],
+    )
+
+
+def forget_reports(batch: Batch, message_id: int) -> None:
+    """A dismissed message owns no report number any more."""
+    for (packed,) in batch.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall():
+        for report in unpack_reports(packed):
+            batch.execute("DELETE FROM report WHERE key = ? AND message_id = ?", (report.key, message_id))
+
+
+def pack_reports(reports: tuple[Report, ...]) -> bytes:
+    """32 bytes each, for ``document.reports``."""
+    return b"".join(report.key + (report.patient or _NO_PATIENT) for report in reports)
+
+
+def unpack_reports(packed: bytes) -> list[Report]:
+    reports = []
+    for at in range(0, len(packed), 32):
+        patient = packed[at + 16 : at + 32]
+        reports.append(Report(packed[at : at + 16], b"" if patient == _NO_PATIENT else patient))
+    return reports
+
+
+def sweep_repeats(batch: Batch) -> bool:
+    """Look at the next few hundred repeats and drop those out of time; True once the end was reached."""
+    position = batch.tail.sweeps.get("repeat", b"")
+    rows = batch.execute(
+        "SELECT token, until_us FROM repeat WHERE token > ? ORDER BY token LIMIT ?", (position, SWEEP_ROWS)
+    ).fetchall()
+    batch.executemany("DELETE FROM repeat WHERE token = ?", [(row[0],) for row in rows if row[1] < batch.now_us])
+    batch.tail.sweeps["repeat"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
+    return len(rows) < SWEEP_ROWS
+
+
+def sweep_reports(batch: Batch) -> bool:
+    """As `sweep_repeats`, for reports."""
+    position = batch.tail.sweeps.get("report", b"")
+    rows = batch.execute(
+        "SELECT key, message_id, until_us FROM report WHERE key > ? ORDER BY key LIMIT ?", (position, SWEEP_ROWS)
+    ).fetchall()
+    batch.executemany(
+        "DELETE FROM report WHERE key = ? AND message_id = ?", [row[:2] for row in rows if row[2] < batch.now_us]
+    )
+    # A key's rows are few; the last key is looked at again from its first row, unless it alone filled the step.
+    batch.tail.sweeps["report"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
+    return len(rows) < SWEEP_ROWS

@@ -1,0 +1,398 @@
+"""The outbox: deliveries and their states. Operations of a writer's batch; nothing here drops work.
+
+    (queued) -> waiting -> sending -> delivered
+    sending  -> waiting      postpone: an attempt failed, another will follow
+    sending  -> dead         bury; retry brings it back to waiting with its number, so in its old place
+    waiting, dead, held -> superseded | dismissed         a newer result was delivered | a named person decided
+    waiting <-> held         hold, release
+
+``sending`` means claimed under the lease (boot number) of a running process. After a crash the leases of earlier
+processes are void: such deliveries wait again, marked *maybe delivered*, and go out with the same key.
+
+Each transition goes through `_move`, which keeps the gauges of the lane in the same transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from engine.arrival import seal_note
+from engine.batch import DOCUMENT_KEYS, Batch, LaneTally
+from engine.chain import document_hash
+from engine.errors import IntegrityError, StoreError
+from engine.memory import pack_reports, unpack_reports
+from engine.message import Delivery, Document
+from engine.reasons import Reason
+from engine.records import MANUAL, MAYBE_DELIVERED, Routed
+
+CLAIM_BYTES = 8 * 1024 * 1024  # stored bytes of documents that one claim brings into memory
+
+# Which gauge of the lane counts a state; the other states are final and counted by day only.
+_GAUGE = {"waiting": "open", "sending": "open", "dead": "dead", "held": "held"}
+_HASH_BYTES = 16
+
+
+# -- into the outbox -----------------------------------------------------------------------------------------------
+
+
+def put(
+    batch: Batch,
+    *,
+    message_id: int,
+    channel: str,
+    received_us: int,
+    token: bytes,
+    routes: Sequence[Routed],
+    revision: int = 1,
+    manual: bool = False,
+) -> tuple[list[Delivery], int]:
+    """Store documents and queue their deliveries.
+
+    Returns:
+        The claimed deliveries in queue order, and how many others wait.
+    """
+    claimed: list[Delivery] = []
+    waiting = 0
+    for ordinal, routed in enumerate(routes, start=1):
+        document_id = _store_document(batch, message_id, channel, revision, ordinal, routed.document)
+        for position, destination in enumerate(routed.destinations):
+            ours = position < len(routed.claimed) and routed.claimed[position]
+            lane = batch.lane(channel, destination)
+            key = batch.vault.delivery_key(token, revision, ordinal, destination)
+            row_id = _insert(batch, lane, message_id, document_id, key, "sending" if ours else "waiting", manual=manual)
+            if not ours:
+                waiting += 1
+                continue
+            claimed.append(
+                Delivery(
+                    id=row_id,
+                    message_id=message_id,
+                    channel=channel,
+                    destination=destination,
+                    seq=lane.last_seq,
+                    key=key.hex(),
+                    body=routed.document.body,
+                    media_type=routed.document.media_type,
+                    received_us=received_us,
+                    manual=manual,
+                    conditional=routed.document.conditional,
+                )
+            )
+    return claimed, waiting
+
+
+def replay(batch: Batch, message_ids: Iterable[int], destinations: frozenset[str] | None) -> list[int]:
+    """Queue the newest documents of these messages again, to all or some of the destinations they went to.
+
+    The new deliveries have the keys of the old ones, stand at the end of their lanes and are marked manual.
+    """
+    made = []
+    for message_id in message_ids:
+        rows = batch.execute(
+            "SELECT DISTINCT d.document_id, d.key, d.lane FROM delivery d JOIN document o ON o.id = d.document_id"
+            " WHERE d.message_id = ? AND o.revision = (SELECT max(revision) FROM document WHERE message_id = ?)"
+            " ORDER BY d.document_id, d.lane",
+            (message_id, message_id),
+        ).fetchall()
+        for document_id, key, lane_id in rows:
+            lane = batch.lane_of(lane_id)
+            if destinations is None or lane.destination in destinations:
+                made.append(_insert(batch, lane, message_id, document_id, key, "waiting", manual=True))
+    return made
+
+
+def _store_document(
+    batch: Batch, message_id: int, channel: str, revision: int, ordinal: int, document: Document
+) -> int:
+    # The id is needed before the row, for it is part of what is sealed and hashed.
+    row_id = batch.last_document = batch.last_document + 1
+    conditional, reports = b"".join(document.conditional), pack_reports(document.reports)
+    body = batch.seal(DOCUMENT_KEYS, document.body, "document", row_id, channel)
+    own = document_hash(row_id, message_id, revision, ordinal, document.media_type, conditional, reports, body)
+    batch.execute(
+        "INSERT INTO document (id, message_id, revision, ordinal, media_type, hash, conditional, reports, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (row_id, message_id, revision, ordinal, document.media_type, own, conditional, reports, body),
+    )
+    return row_id
+
+
+def _insert(
+    batch: Batch, lane: LaneTally, message_id: int, document_id: int, key: bytes, state: str, *, manual: bool
+) -> int:
+    lane.last_seq += 1
+    lane.open += 1
+    batch.count(lane.channel, lane.destination, "queued")
+    cursor = batch.execute(
+        "INSERT INTO delivery (lane, seq, message_id, document_id, key, state, lease, attempt, not_before_us, cause,"
+        " flags, settled_us, detail) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, '', ?, 0, x'')",
+        (lane.id, lane.last_seq, message_id, document_id, key, state, batch.boot if state == "sending" else 0,
+         MANUAL if manual else 0),
+    )  # fmt: skip
+    return int(cursor.lastrowid or 0)
+
+
+# -- claims --------------------------------------------------------------------------------------------------------
+
+
+def claim(batch: Batch, channel: str, destination: str, limit: int) -> list[Delivery]:
+    """The next waiting deliveries of a lane, in its order, now under our lease.
+
+    Empty where the lane is paused or held. A document that cannot be opened any more is buried as DAMAGED and the
+    rest goes on.
+    """
+    lane = batch.lane(channel, destination)
+    if lane.paused or lane.held_by or not lane.open:
+        return []
+    rows = batch.execute(
+        "SELECT d.id, d.seq, d.message_id, d.key, d.attempt, d.not_before_us, d.flags, o.id, o.media_type,"
+        " o.conditional, length(o.body), j.received_us"
+        " FROM delivery d JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id"
+        " WHERE d.lane = ? AND d.state = 'waiting' ORDER BY d.seq LIMIT ?",
+        (lane.id, limit),
+    ).fetchall()
+    claimed: list[Delivery] = []
+    room = CLAIM_BYTES
+    for (
+        row_id, seq, message_id, key, attempt, not_before_us, flags, document_id, media_type, conditional, size,
+        received_us,
+    ) in rows:  # fmt: skip
+        if size > room and claimed:
+            break
+        room -= size
+        sealed = batch.execute("SELECT body FROM document WHERE id = ?", (document_id,)).fetchone()[0]
+        try:
+            body = batch.vault.open(sealed, "document", document_id, channel)
+        except IntegrityError as error:
+            bury(batch, row_id, Reason.DAMAGED, str(error), b"")
+            continue
+        claimed.append(
+            Delivery(
+                id=row_id,
+                message_id=message_id,
+                channel=channel,
+                destination=destination,
+                seq=seq,
+                key=key.hex(),
+                body=body,
+                media_type=media_type,
+                received_us=received_us,
+                attempt=attempt,
+                not_before_us=not_before_us,
+                maybe_delivered=bool(flags & MAYBE_DELIVERED),
+                manual=bool(flags & MANUAL),
+                conditional=split_hashes(conditional),
+            )
+        )
+    batch.executemany(
+        "UPDATE delivery SET state = 'sending', lease = ? WHERE id = ?", [(batch.boot, d.id) for d in claimed]
+    )
+    return claimed
+
+
+def unclaim(batch: Batch, delivery_ids: Iterable[int]) -> int:
+    """Give claims back untried: they wait again in their old place."""
+    return _move_all(batch, delivery_ids, ("sending",), "waiting")
+
+
+def void_leases(batch: Batch) -> int:
+    """Return the claims of earlier processes to waiting, marked as maybe delivered; how many they were."""
+    cursor = batch.execute(
+        "UPDATE delivery SET state = 'waiting', lease = 0, flags = flags | ? WHERE state = 'sending' AND lease <> ?",
+        (MAYBE_DELIVERED, batch.boot),
+    )
+    return cursor.rowcount
+
+
+# -- verdicts of one attempt ---------------------------------------------------------------------------------------
+
+
+def settle(batch: Batch, delivery_id: int, delivered_us: int) -> None:
+    """It was delivered. A fact, so it holds whatever was decided about the delivery in the meantime."""
+    lane = _move(batch, delivery_id, None, "delivered", settled_us=delivered_us)
+    if lane is not None:
+        lane.delivered_us = max(lane.delivered_us, delivered_us)
+        batch.count(lane.channel, lane.destination, "delivered")
+
+
+def postpone(
+    batch: Batch, delivery_id: int, *, attempt: int, not_before_us: int, cause: Reason, detail: str, answer: bytes
+) -> None:
+    """An attempt failed; wait for the next one."""
+    lane = _move(
+        batch, delivery_id, ("sending",), "waiting", cause=cause.value, attempt=attempt, not_before_us=not_before_us
+    )
+    if lane is not None:
+        _note_attempt(batch, delivery_id, lane.channel, cause, detail, answer)
+        batch.count(lane.channel, lane.destination, "postponed")
+
+
+def bury(
+    batch: Batch, delivery_id: int, reason: Reason, detail: str, answer: bytes, *, hold_lane: bool = False
+) -> None:
+    """No further attempt: a dead letter.
+
+    Args:
+        hold_lane: nothing behind it goes out until a person has decided about it (``on_dead: hold``).
+    """
+    lane = _move(batch, delivery_id, ("sending", "waiting"), "dead", cause=reason.value, settled_us=batch.now_us)
+    if lane is None:
+        return
+    _note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
+    sealed = seal_note(batch, "delivery", delivery_id, lane.channel, _note(detail, answer))
+    batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
+    if hold_lane and not lane.held_by:
+        lane.held_by = delivery_id
+    batch.count(lane.channel, lane.destination, "dead")
+
+
+# -- decisions -----------------------------------------------------------------------------------------------------
+
+
+def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool) -> int:
+    """Dead or superseded deliveries wait again, in their old place in the lane; how many."""
+    changed = 0
+    for delivery_id in delivery_ids:
+        lane = _move(batch, delivery_id, ("dead", "superseded"), "waiting", attempt=0, not_before_us=0, settled_us=0)
+        if lane is not None:
+            changed += 1
+            batch.count(lane.channel, lane.destination, "requeued")
+            if manual:
+                batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MANUAL, delivery_id))
+    return changed
+
+
+def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> int:
+    """A newer result was delivered; sending these would undo it."""
+    return _close_all(batch, delivery_ids, ("waiting", "sending", "dead", "held"), "superseded", detail)
+
+
+def dismiss(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
+    """A person decided that these are not to be delivered. One that is being sent is not theirs to stop."""
+    return _close_all(batch, delivery_ids, ("waiting", "dead", "held", "superseded"), "dismissed", detail)
+
+
+def hold(batch: Batch, delivery_ids: Iterable[int], cause: Reason) -> int:
+    """Keep single deliveries back until `release`."""
+    return _move_all(batch, delivery_ids, ("waiting", "sending"), "held", cause=cause.value)
+
+
+def release(batch: Batch, delivery_ids: Iterable[int]) -> int:
+    return _move_all(batch, delivery_ids, ("held",), "waiting", not_before_us=0)
+
+
+def set_paused(batch: Batch, channel: str, destination: str, paused: bool) -> None:
+    """Pause or resume a lane; kept over restarts. What is being sent is finished."""
+    batch.lane(channel, destination).paused = int(paused)
+
+
+def release_lane(batch: Batch, channel: str, destination: str) -> None:
+    """Let a lane go on although the delivery that holds it is still dead."""
+    batch.lane(channel, destination).held_by = 0
+
+
+def is_superseded(batch: Batch, delivery_id: int) -> bool:
+    """Whether a newer message's document for one of the same reports was delivered in this lane."""
+    row = batch.execute(
+        "SELECT d.lane, d.message_id, o.reports FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    lane_id, message_id, packed = row
+    for report in unpack_reports(packed):
+        newer = batch.execute(
+            "SELECT o.reports FROM report r JOIN delivery d ON d.message_id = r.message_id"
+            " JOIN document o ON o.id = d.document_id"
+            " WHERE r.key = ? AND r.message_id > ? AND d.lane = ? AND d.state = 'delivered'",
+            (report.key, message_id, lane_id),
+        ).fetchall()
+        if any(report.key == other.key for (others,) in newer for other in unpack_reports(others)):
+            return True
+    return False
+
+
+# -- moving --------------------------------------------------------------------------------------------------------
+
+
+def _move(
+    batch: Batch, delivery_id: int, allowed: tuple[str, ...] | None, state: str, **columns: Any
+) -> LaneTally | None:
+    """Change a delivery's state where it is in one of ``allowed`` (None: any other one).
+
+    Returns:
+        Its lane, or None where it was in another state, and nothing was changed.
+
+    Raises:
+        StoreError: there is no such delivery.
+    """
+    row = batch.execute("SELECT lane, state FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    lane_id, old = row
+    if old == state or (allowed is not None and old not in allowed):
+        return None
+    names = "".join(f", {name} = ?" for name in columns)
+    batch.execute(
+        f"UPDATE delivery SET state = ?, lease = 0{names} WHERE id = ?",  # noqa: S608 - names are ours, never input
+        (state, *columns.values(), delivery_id),
+    )
+    lane = batch.lane_of(lane_id)
+    if (gauge := _GAUGE.get(old)) is not None:
+        setattr(lane, gauge, getattr(lane, gauge) - 1)
+    if (gauge := _GAUGE.get(state)) is not None:
+        setattr(lane, gauge, getattr(lane, gauge) + 1)
+    if lane.held_by == delivery_id and old == "dead":
+        lane.held_by = 0  # a person has decided about the delivery that held the lane
+    return lane
+
+
+def _move_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, **columns: Any) -> int:
+    return sum(_move(batch, delivery_id, allowed, state, **columns) is not None for delivery_id in delivery_ids)
+
+
+def _close_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str) -> int:
+    changed = 0
+    for delivery_id in delivery_ids:
+        lane = _move(batch, delivery_id, allowed, state, settled_us=batch.now_us)
+        if lane is None:
+            continue
+        changed += 1
+        batch.count(lane.channel, lane.destination, state)
+        if detail:
+            sealed = seal_note(batch, "delivery", delivery_id, lane.channel, _note(detail, b""))
+            batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
+    return changed
+
+
+def _note_attempt(batch: Batch, delivery_id: int, channel: str, cause: Reason, detail: str, answer: bytes) -> None:
+    (n,) = batch.execute("SELECT coalesce(max(n), 0) + 1 FROM attempt WHERE delivery = ?", (delivery_id,)).fetchone()
+    sealed = seal_note(batch, f"attempt {n}", delivery_id, channel, _note(detail, answer))
+    batch.execute(
+        "INSERT INTO attempt (delivery, n, at_us, cause, detail) VALUES (?, ?, ?, ?, ?)",
+        (delivery_id, n, batch.now_us, cause.value, sealed),
+    )
+
+
+def _note(detail: str, answer: bytes) -> dict[str, Any]:
+    note: dict[str, Any] = {}
+    if detail:
+        note["detail"] = detail
+    if answer:
+        # One character a byte: an answer may be anything, and must come back as it was.
+        note["answer"] = answer.decode("latin-1")
+    return note
+
+
+def read_note(opened: bytes) -> tuple[str, bytes]:
+    """(detail, answer) of a note that `bury` or `postpone` stored; both empty where there is none."""
+    if not opened:
+        return "", b""
+    note = orjson.loads(opened)
+    return note.get("detail", ""), note.get("answer", "").encode("latin-1")
+
+
+def split_hashes(packed: bytes) -> tuple[bytes, ...]:
+    """The 16-byte hashes of ``document.conditional``."""
+    return tuple(packed[at : at + _HASH_BYTES] for at in range(0, len(packed), _HASH_BYTES))

@@ -1,0 +1,541 @@
+"""Reading the journal: short transactions on connections that cannot write, each with a deadline.
+
+A reader that holds an old snapshot keeps the log from being emptied, so none may last: a query that takes longer than
+two seconds is interrupted and says so. Lists are paged by key, never by offset, and never read bodies. Any thread may
+read; the daemon's pages and the command line share this class, and it works beside a running daemon or without one.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+
+from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.message import Stored
+from engine.outbox import read_note
+from engine.records import (
+    KIND_FRAME,
+    MANUAL,
+    MAYBE_DELIVERED,
+    Act,
+    AttemptView,
+    ChannelView,
+    Count,
+    DeadLetter,
+    DeliveryView,
+    DocumentView,
+    Filter,
+    Gap,
+    LaneView,
+    MessageState,
+    MessageView,
+    OpenLane,
+    Trace,
+)
+from engine.vault import Vault
+
+DEADLINE_S = 2.0
+_STEPS_BETWEEN_LOOKS = 1000
+
+_MESSAGE = (
+    "SELECT j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
+    " FROM journal j LEFT JOIN message_state s ON s.id = j.id"
+)
+_DELIVERY = (
+    "SELECT d.id, l.channel, l.destination, d.seq, d.message_id, d.document_id, d.key, d.state, d.attempt,"
+    " d.not_before_us, d.cause, d.flags, d.settled_us, d.detail FROM delivery d JOIN lane l ON l.id = d.lane"
+)
+
+
+class Reader:
+    """Read access to one journal file.
+
+    Attributes:
+        deadline_s: how long a query may take.
+    """
+
+    def __init__(self, path: Path, vault: Vault | None, *, immutable: bool = False) -> None:
+        """
+        Args:
+            vault: None where the key is not at hand: everything but sealed columns can be read.
+            immutable: the file cannot change while it is open (read-only folder, lock held).
+        """
+        self.deadline_s = DEADLINE_S
+        self._path = path
+        self._vault = vault
+        self._uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    @property
+    def vault(self) -> Vault:
+        """The unlocked keys.
+
+        Raises:
+            ConfigError: they are not at hand in this process.
+        """
+        if self._vault is None:
+            raise ConfigError("the key of this journal is not readable here; run this as the service's user")
+        return self._vault
+
+    # -- channels and lanes --------------------------------------------------------------------------------------
+
+    def channels(self) -> list[ChannelView]:
+        with self.snapshot() as execute:
+            return [
+                ChannelView(name=r[0], last_seq=r[1], last_us=r[2], stored=r[3], dead=r[4], incomplete=r[5])
+                for r in execute("SELECT name, last_seq, last_us, stored, dead, incomplete FROM channel ORDER BY name")
+            ]
+
+    def lanes(self) -> list[LaneView]:
+        with self.snapshot() as execute:
+            return [
+                LaneView(
+                    id=r[0], channel=r[1], destination=r[2], last_seq=r[3], open=r[4], dead=r[5], held=r[6],
+                    delivered_us=r[7], paused=bool(r[8]), held_by=r[9],
+                )
+                for r in execute(
+                    "SELECT id, channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by"
+                    " FROM lane ORDER BY channel, destination"
+                )
+            ]  # fmt: skip
+
+    def open_lanes(self) -> list[OpenLane]:
+        """Lanes with work, and how old the oldest is."""
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT l.channel, l.destination, l.open, ("
+                "  SELECT j.received_us FROM delivery d JOIN journal j ON j.id = d.message_id"
+                "  WHERE d.lane = l.id AND d.state = 'waiting' ORDER BY d.seq LIMIT 1), ("
+                "  SELECT j.received_us FROM delivery d JOIN journal j ON j.id = d.message_id"
+                "  WHERE d.lane = l.id AND d.state = 'sending' ORDER BY d.seq LIMIT 1)"
+                " FROM lane l WHERE l.open > 0 ORDER BY l.channel, l.destination"
+            ).fetchall()
+        return [
+            OpenLane(
+                channel=channel,
+                destination=destination,
+                open=count,
+                oldest_us=min((at for at in (waiting, sending) if at is not None), default=0),
+            )
+            for channel, destination, count, waiting, sending in rows
+        ]
+
+    def counters(self, day: str) -> list[Count]:
+        """What happened on ``day`` (``2026-03-01``, in the site's zone)."""
+        with self.snapshot() as execute:
+            return [
+                Count(channel=r[0], destination=r[1], name=r[2], n=r[3])
+                for r in execute("SELECT channel, destination, name, n FROM counter WHERE day = ?", (day,))
+            ]
+
+    def unmapped_count(self) -> int:
+        """How many different codes no code table had."""
+        with self.snapshot() as execute:
+            return int(execute("SELECT count(*) FROM unmapped").fetchone()[0])
+
+    def unmapped(self, channel: str | None = None) -> list[Gap]:
+        """Codes that no code table had, the most frequent first."""
+        with self.snapshot() as execute:
+            return [
+                Gap(channel=r[0], table=r[1], code=r[2], unit=r[3], display=r[4], n=r[5], first_us=r[6], last_us=r[7])
+                for r in execute(
+                    "SELECT channel, table_name, code, unit, display, n, first_us, last_us FROM unmapped"
+                    " WHERE ? IS NULL OR channel = ? ORDER BY n DESC, channel, table_name, code",
+                    (channel, channel),
+                )
+            ]
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def messages(
+        self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50
+    ) -> list[MessageView]:
+        """A page of messages, newest first.
+
+        Args:
+            before_id: the last id of the page before.
+        """
+        wanted = wanted or Filter()
+        with self.snapshot() as execute:
+            where, values = self._where(execute, wanted, before_id)
+            # Within a channel both orders are the same; by its own number the index of the channel serves.
+            order = "j.seq" if wanted.channel is not None and wanted.state is None else "j.id"
+            rows = execute(
+                f"{_MESSAGE} WHERE {' AND '.join(where)} ORDER BY {order} DESC LIMIT ?",
+                (*values, limit),
+            ).fetchall()
+        return [self._message(row) for row in rows]
+
+    def _where(
+        self, execute: Callable[..., sqlite3.Cursor], wanted: Filter, before_id: int | None
+    ) -> tuple[list[str], list[Any]]:
+        where: list[str] = ["j.kind = 1"]
+        values: list[Any] = []
+
+        def narrow(term: str, *value: Any) -> None:
+            where.append(term)
+            values.extend(value)
+
+        if wanted.channel is not None:
+            narrow("j.channel = ?", wanted.channel)
+        if before_id is not None:
+            narrow("j.id < ?", before_id)
+            row = execute(
+                "SELECT seq FROM journal WHERE id = ? AND channel = ?", (before_id, wanted.channel)
+            ).fetchone()
+            if row is not None and row[0]:
+                narrow("j.seq < ?", row[0])
+        if wanted.state == "stored":
+            watermark = execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
+            narrow("s.state IS NULL")
+            narrow("j.id > ?", watermark[0] if watermark else 0)
+        elif wanted.state in ("dead", "incomplete"):
+            narrow("s.state IN ('dead', 'incomplete')")
+            narrow("s.state = ?", wanted.state)
+        elif wanted.state is not None:
+            narrow("s.state = ?", wanted.state)
+        if wanted.reason is not None:
+            narrow("s.reason = ?", wanted.reason)
+        if wanted.message_type is not None:
+            narrow("j.message_type = ?", wanted.message_type)
+        if wanted.control_id is not None:
+            ids = self._with_control_id(execute, wanted)
+            narrow(f"j.id IN ({','.join('?' * len(ids))})", *ids)
+        if wanted.after_us is not None:
+            narrow("j.id >= ?", _first_at(execute, wanted.after_us))
+        if wanted.before_us is not None:
+            narrow("j.id < ?", _first_at(execute, wanted.before_us))
+        return where, values
+
+    def _with_control_id(self, execute: Callable[..., sqlite3.Cursor], wanted: Filter) -> list[int]:
+        """The messages remembered with this control id, that is, within the channel's repeat window."""
+        if wanted.channel is None:
+            raise StoreError("a search for a control id needs the channel")
+        control = self.vault.control_token(wanted.channel, wanted.control_id or "")
+        rows = execute(
+            "SELECT message_id FROM repeat WHERE token BETWEEN ? AND ? LIMIT 100", (control, control + b"\xff" * 12)
+        )
+        return [row[0] for row in rows]
+
+    def _message(self, row: Sequence[Any]) -> MessageView:
+        row_id, channel, seq, received_us, message_type, size, state, reason, sealed = row
+        meta = self._meta(sealed, row_id, channel) if self._vault is not None else {}
+        return MessageView(
+            id=row_id,
+            channel=channel,
+            seq=seq,
+            received_us=received_us,
+            message_type=message_type,
+            size=size,
+            state=cast("MessageState", state or "stored"),
+            reason=reason or "",
+            control_id=meta.get("id", ""),
+            peer=meta.get("peer", ""),
+            notes=tuple(meta.get("notes", ())),
+            repeat_of=meta.get("repeat_of"),
+            same_id_other_bytes=meta.get("other_bytes", False),
+        )
+
+    def _meta(self, sealed: bytes, row_id: int, channel: str) -> dict[str, Any]:
+        try:
+            return cast("dict[str, Any]", orjson.loads(self.vault.open(sealed, "meta", row_id, channel)))
+        except IntegrityError:
+            return {"notes": ("damaged",)}  # the list goes on; `labrelay verify` says what is wrong
+
+    def message(self, message_id: int) -> Trace | None:
+        """Everything about one message but its payload; None where there is no such message.
+
+        Raises:
+            ConfigError, IntegrityError: a sealed note cannot be opened.
+        """
+        with self.snapshot() as execute:
+            row = execute(f"{_MESSAGE} WHERE j.id = ? AND j.kind = 1", (message_id,)).fetchone()
+            if row is None:
+                return None
+            session, mapping, at_us, detail = execute(
+                "SELECT j.session, s.mapping, s.at_us, s.detail FROM journal j"
+                " LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ?",
+                (message_id,),
+            ).fetchone()
+            documents = execute(
+                "SELECT id, ordinal, media_type, length(body) FROM document WHERE message_id = ? ORDER BY id",
+                (message_id,),
+            ).fetchall()
+            deliveries = execute(f"{_DELIVERY} WHERE d.message_id = ? ORDER BY d.id", (message_id,)).fetchall()
+            attempts = {
+                delivery[0]: execute(
+                    "SELECT n, at_us, cause, detail FROM attempt WHERE delivery = ? ORDER BY n", (delivery[0],)
+                ).fetchall()
+                for delivery in deliveries
+            }
+            view = self._message(row)
+            frames = self._frames(execute, row, session)
+        note = orjson.loads(self._note(detail, "message_state", message_id, view.channel) or b"{}")
+        return Trace(
+            message=view,
+            session=session,
+            frames=frames,
+            mapping=mapping or "",
+            processed_us=at_us or 0,
+            detail=note.get("detail", ""),
+            issues=tuple(note.get("issues", ())),
+            documents=tuple(DocumentView(id=r[0], ordinal=r[1], media_type=r[2], stored_bytes=r[3]) for r in documents),
+            deliveries=tuple(self._delivery(delivery, attempts[delivery[0]]) for delivery in deliveries),
+        )
+
+    def _frames(self, execute: Callable[..., sqlite3.Cursor], row: Sequence[Any], session: int) -> tuple[int, ...]:
+        if not session or self._vault is None:
+            return ()
+        first, last = self._meta(row[8], row[0], row[1]).get("frames", (0, -1))
+        rows = execute(
+            "SELECT id FROM journal WHERE id BETWEEN ? AND ? AND kind = ? AND session = ?",
+            (first, last, KIND_FRAME, session),
+        )
+        return tuple(found[0] for found in rows)
+
+    def _delivery(self, row: Sequence[Any], attempts: Sequence[Any]) -> DeliveryView:
+        (row_id, channel, destination, seq, message_id, document_id, key, state, attempt, not_before_us, cause, flags,
+         settled_us, sealed) = row  # fmt: skip
+        detail, answer = read_note(self._note(sealed, "delivery", row_id, channel))
+        return DeliveryView(
+            id=row_id,
+            channel=channel,
+            destination=destination,
+            seq=seq,
+            message_id=message_id,
+            document_id=document_id,
+            key=key.hex(),
+            state=state,
+            attempt=attempt,
+            not_before_us=not_before_us,
+            cause=cause,
+            maybe_delivered=bool(flags & MAYBE_DELIVERED),
+            manual=bool(flags & MANUAL),
+            settled_us=settled_us,
+            detail=detail,
+            answer=answer,
+            attempts=tuple(self._attempt(tried, row_id, channel) for tried in attempts),
+        )
+
+    def _attempt(self, row: Sequence[Any], delivery_id: int, channel: str) -> AttemptView:
+        n, at_us, cause, sealed = row
+        detail, answer = read_note(self._note(sealed, f"attempt {n}", delivery_id, channel))
+        return AttemptView(n=n, at_us=at_us, cause=cause, detail=detail, answer=answer)
+
+    def _note(self, sealed: bytes | None, column: str, row_id: int, channel: str) -> bytes:
+        if not sealed or self._vault is None:
+            return b""
+        return self._vault.open(sealed, column, row_id, channel)
+
+    # -- contents ------------------------------------------------------------------------------------------------
+
+    def payload(self, row_id: int) -> bytes:
+        """The bytes of a message or frame, as received.
+
+        Raises:
+            StoreError: there is no such row.
+            IntegrityError: the stored bytes are damaged.
+        """
+        with self.snapshot() as execute:
+            row = execute("SELECT body, channel FROM journal WHERE id = ?", (row_id,)).fetchone()
+        if row is None:
+            raise StoreError(f"there is no row {row_id} in the journal")
+        return self.vault.open(row[0], "body", row_id, row[1])
+
+    def document(self, document_id: int) -> bytes:
+        """A stored document; raises as `payload`."""
+        with self.snapshot() as execute:
+            row = execute(
+                "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?",
+                (document_id,),
+            ).fetchone()
+        if row is None:
+            raise StoreError(f"there is no document {document_id}")
+        return self.vault.open(row[0], "document", document_id, row[1])
+
+    def stored(self, message_id: int) -> Stored:
+        """A message as it is handed to the mapping; raises as `payload`."""
+        with self.snapshot() as execute:
+            row = execute(
+                "SELECT id, channel, seq, received_us, message_type, meta, body FROM journal WHERE id = ? AND kind = 1",
+                (message_id,),
+            ).fetchone()
+        if row is None:
+            raise StoreError(f"there is no message {message_id}")
+        return self._stored(row)
+
+    def _stored(self, row: Sequence[Any]) -> Stored:
+        row_id, channel, seq, received_us, message_type, sealed_meta, sealed_body = row
+        meta = orjson.loads(self.vault.open(sealed_meta, "meta", row_id, channel))
+        return Stored(
+            id=row_id,
+            channel=channel,
+            seq=seq,
+            payload=self.vault.open(sealed_body, "body", row_id, channel),
+            received_us=received_us,
+            control_id=meta["id"],
+            message_type=message_type,
+            repeat_of=meta.get("repeat_of"),
+            same_id_other_bytes=meta.get("other_bytes", False),
+        )
+
+    # -- dead letters --------------------------------------------------------------------------------------------
+
+    def dead(self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50) -> list[DeadLetter]:
+        """A page of what needs a person, by message number, newest first.
+
+        Args:
+            before_id: the last *message* id of the page before. A page may be longer than ``limit`` so that it never
+                ends amid the deliveries of one message.
+        """
+        wanted = wanted or Filter()
+        where, values = ["1"], []
+        for term, value in (
+            ("j.channel = ?", wanted.channel),
+            ("{state} = ?", wanted.state),
+            ("{reason} = ?", wanted.reason),
+            ("j.message_type = ?", wanted.message_type),
+            ("j.id < ?", before_id),
+            ("j.received_us >= ?", wanted.after_us),
+            ("j.received_us < ?", wanted.before_us),
+        ):
+            if value is not None:
+                where.append(term)
+                values.append(value)
+        clause = " AND ".join(where)
+        letters: list[DeadLetter] = []
+        with self.snapshot() as execute:
+            if wanted.destination is None:
+                letters += [
+                    DeadLetter(
+                        message_id=r[0], delivery_id=0, channel=r[1], destination="", state=r[2], reason=r[3],
+                        at_us=r[4], message_type=r[5],
+                    )
+                    for r in execute(
+                        "SELECT j.id, j.channel, s.state, s.reason, s.at_us, j.message_type"  # noqa: S608 - constants
+                        " FROM message_state s JOIN journal j ON j.id = s.id"
+                        f" WHERE s.state IN ('dead', 'incomplete')"
+                        f" AND {clause.format(state='s.state', reason='s.reason')} ORDER BY s.id DESC LIMIT ?",
+                        (*values, limit),
+                    )
+                ]  # fmt: skip
+            letters += [
+                DeadLetter(
+                    message_id=r[0], delivery_id=r[1], channel=r[2], destination=r[3], state=r[4], reason=r[5],
+                    at_us=r[6], message_type=r[7],
+                )
+                for r in execute(
+                    "SELECT j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"  # noqa: S608
+                    " FROM delivery d JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane"
+                    " WHERE d.state IN ('dead', 'held') AND (? IS NULL OR l.destination = ?)"
+                    f" AND {clause.format(state='d.state', reason='d.cause')} ORDER BY d.message_id DESC, d.id LIMIT ?",
+                    (wanted.destination, wanted.destination, *values, limit),
+                )
+            ]  # fmt: skip
+        letters.sort(key=lambda letter: (-letter.message_id, letter.delivery_id))
+        if len(letters) <= limit:
+            return letters
+        last = letters[limit - 1].message_id
+        return [letter for letter in letters if letter.message_id >= last]
+
+    # -- acts ----------------------------------------------------------------------------------------------------
+
+    def acts(self, *, before_id: int | None = None, limit: int = 50) -> list[Act]:
+        """A page of the audit trail, newest first."""
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT id, received_us, body FROM journal WHERE kind = 3 AND id < ? ORDER BY id DESC LIMIT ?",
+                (before_id if before_id is not None else 2**62, limit),
+            ).fetchall()
+        return [self._act(row) for row in rows]
+
+    def open_acts(self) -> list[Act]:
+        """Acts that were begun and have not ended."""
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT j.id, j.received_us, j.body FROM open_act a JOIN journal j ON j.id = a.id ORDER BY j.id"
+            ).fetchall()
+        return [self._act(row) for row in rows]
+
+    def _act(self, row: Sequence[Any]) -> Act:
+        row_id, at_us, sealed = row
+        content = orjson.loads(self.vault.open(sealed, "body", row_id, ""))
+        return Act(
+            id=row_id,
+            at_us=at_us,
+            actor=content.get("actor", ""),
+            verb=content.get("verb", ""),
+            what=content.get("what", {}),
+            ended=content.get("act", 0),
+        )
+
+    # -- snapshots -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """One short read transaction; gives the ``execute`` of its connection.
+
+        Raises:
+            StoreError: the deadline passed, or the file cannot be read.
+        """
+        try:
+            connection = self._take()
+            deadline = time.monotonic() + self.deadline_s
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
+            connection.execute("BEGIN")
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: cannot be read: {error}") from error
+        try:
+            yield connection.execute
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise StoreError(f"the query took longer than {self.deadline_s:g} s; narrow it") from error
+            raise StoreError(f"{self._path}: cannot be read: {error}") from error
+        finally:
+            self._give_back(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        connection = sqlite3.connect(self._uri, uri=True, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA cache_size = -2048")
+        return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        connection.set_progress_handler(None, 0)
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        with self._lock:
+            if len(self._idle) < 4:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+def _first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:
+    """The first id that was received at ``at_us`` or later, by halving: ids follow time closely, and no index on
+    the time is needed for it."""
+    low, high = 1, (execute("SELECT max(id) FROM journal").fetchone()[0] or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        row = execute("SELECT id, received_us FROM journal WHERE id >= ? ORDER BY id LIMIT 1", (middle,)).fetchone()
+        if row is None or row[1] >= at_us:
+            high = middle
+        else:
+            low = row[0] + 1
+    return low

@@ -1,0 +1,265 @@
+"""What the store takes and gives, beyond the values that cross rooms (`engine.message`). Plain data."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engine.message import Delivery, Document, Received
+from engine.reasons import Reason
+
+MessageState = Literal["stored", "mapped", "filtered", "dead", "incomplete", "dismissed"]
+DeliveryState = Literal["waiting", "sending", "delivered", "dead", "held", "dismissed", "superseded"]
+
+KIND_MESSAGE = 1
+KIND_FRAME = 2
+KIND_ACT = 3
+
+MAYBE_DELIVERED = 1  # delivery.flags
+MANUAL = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """A document and where it goes.
+
+    Attributes:
+        claimed: for each destination, whether the caller delivers it at once (the row is born ``sending`` under our
+            lease) or leaves it to a later claim (``waiting``). Shorter than ``destinations``: the rest waits.
+    """
+
+    document: Document
+    destinations: tuple[str, ...]
+    claimed: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapOutcome:
+    """What became of a message.
+
+    Attributes:
+        deliveries: the claimed ones, with their bodies, in the order they were queued.
+        waiting: how many more were queued for a later claim.
+        already: the message had been processed before; nothing was changed now.
+    """
+
+    state: MessageState
+    reason: Reason | None = None
+    deliveries: tuple[Delivery, ...] = ()
+    waiting: int = 0
+    already: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """What a link makes of the frames of a session that a crash cut short.
+
+    Attributes:
+        messages: those that are complete.
+        rest: what is left over, to be kept as evidence; None if nothing is.
+    """
+
+    messages: tuple[Received, ...] = ()
+    rest: Received | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLane:
+    """A lane with work. ``oldest_us`` is the receive time of its oldest open delivery."""
+
+    channel: str
+    destination: str
+    open: int
+    oldest_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What the last run left behind.
+
+    Attributes:
+        unprocessed: messages without a verdict.
+        sessions: link sessions with frames that belong to no message yet.
+        maybe_delivered: deliveries that were under way; they are sent again with the same key.
+        acts: ids of acts that were begun and not finished.
+    """
+
+    lanes: tuple[OpenLane, ...] = ()
+    unprocessed: int = 0
+    sessions: int = 0
+    maybe_delivered: int = 0
+    acts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelView:
+    """A channel's numbers; all of them are kept, none is counted when asked."""
+
+    name: str
+    last_seq: int
+    last_us: int
+    stored: int
+    dead: int
+    incomplete: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneView:
+    """A lane's numbers. ``held_by``: the dead delivery that holds it, or 0."""
+
+    id: int
+    channel: str
+    destination: str
+    last_seq: int
+    open: int
+    dead: int
+    held: int
+    delivered_us: int
+    paused: bool
+    held_by: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How often something happened on one day; ``destination`` is empty for counts of the channel itself."""
+
+    channel: str
+    destination: str
+    name: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageView:
+    """One line of a message list. ``control_id`` and ``peer`` are empty where the keys are not at hand."""
+
+    id: int
+    channel: str
+    seq: int
+    received_us: int
+    message_type: str
+    size: int
+    state: MessageState
+    reason: str = ""
+    control_id: str = ""
+    peer: str = ""
+    notes: tuple[str, ...] = ()
+    repeat_of: int | None = None
+    same_id_other_bytes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """A failed attempt. ``answer``: the destination's own words, which may name a patient."""
+
+    n: int
+    at_us: int
+    cause: str
+    detail: str = ""
+    answer: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryView:
+    id: int
+    channel: str
+    destination: str
+    seq: int
+    message_id: int
+    document_id: int
+    key: str
+    state: DeliveryState
+    attempt: int
+    not_before_us: int
+    cause: str
+    maybe_delivered: bool
+    manual: bool
+    settled_us: int
+    detail: str = ""
+    answer: bytes = b""
+    attempts: tuple[AttemptView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentView:
+    id: int
+    ordinal: int
+    media_type: str
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Everything that is known of one message except its payload."""
+
+    message: MessageView
+    session: int
+    frames: tuple[int, ...]
+    mapping: str
+    processed_us: int
+    detail: str
+    issues: tuple[dict[str, Any], ...]
+    documents: tuple[DocumentView, ...]
+    deliveries: tuple[DeliveryView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message or a delivery that needs a person.
+
+    Attributes:
+        delivery_id: 0 where the whole message is dead.
+        state: ``dead``, ``incomplete`` or ``held``.
+    """
+
+    message_id: int
+    delivery_id: int
+    channel: str
+    destination: str
+    state: str
+    reason: str
+    at_us: int
+    message_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """An unmapped code as `labrelay gaps` prints it."""
+
+    channel: str
+    table: str
+    code: str
+    unit: str
+    display: str
+    n: int
+    first_us: int
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One audit row: who did what. ``ended`` is the id of the act whose end this row tells, else 0."""
+
+    id: int
+    at_us: int
+    actor: str
+    verb: str
+    what: dict[str, Any] = field(default_factory=dict)
+    ended: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which messages or dead letters; every field that is set must fit.
+
+    Attributes:
+        after_us, before_us: received within.
+        control_id: exact; needs ``channel``.
+    """
+
+    channel: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    destination: str | None = None
+    message_type: str | None = None
+    control_id: str | None = None
+    after_us: int | None = None
+    before_us: int | None = None

@@ -1,0 +1,209 @@
+"""What the writer thread does beside batches: keys of a new month, the anchor, checkpoints, sweeps.
+
+Checkpoints run here and nowhere else. SQLite's own automatic one is off: it would run inside somebody's commit, and a
+second connection that checkpoints is what an old fault of SQLite's needs to do harm. PASSIVE ones, between batches,
+keep the log small as long as no reader holds an old snapshot; past the cap the log is emptied by force of waiting for
+readers (who have a deadline), a little at a time.
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from datetime import tzinfo
+from pathlib import Path
+
+from engine import memory
+from engine.anchor import Anchor
+from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Batch, Tail, month_of
+from engine.clock import Clock
+from engine.vault import Vault
+from engine.writer import describe, is_fatal
+
+logger = logging.getLogger("labrelay." + __name__)
+
+PAGE_BYTES = 8192
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+WAL_CAP_BYTES = 64 * 1024 * 1024
+ANCHOR_SYNC_S = 1.0
+SWEEP_S = 1.0
+SWEEP_ROUND_S = 3600.0
+BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
+
+# Pages that a batch dirties beside its payloads: leaves of the tables and indexes it touches. An estimate; it only
+# sets how often a checkpoint is tried, which then says exactly how long the log is.
+_PAGES_PER_BATCH = 12
+
+
+class StoreUpkeep:
+    """Owns the writer's connection between batches. Used by the writer thread, and by its opener before that runs."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        wal: Path,
+        tail: Tail,
+        vault: Vault,
+        anchor: Anchor,
+        clock: Clock,
+        zone: tzinfo,
+        boot: int,
+    ) -> None:
+        self.wal_bytes = 0
+        self.anchor_fault = ""
+        self.over_cap = False
+        self._connection = connection
+        self._wal = wal
+        self._tail = tail
+        self._vault = vault
+        self._anchor = anchor
+        self._clock = clock
+        self._zone = zone
+        self._boot = boot
+        self._since_checkpoint = 0
+        self._next_anchor_sync = 0.0
+        self._next_sweep = 0.0
+        self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
+            (memory.sweep_repeats, 0.0),
+            (memory.sweep_reports, 0.0),
+        ]
+
+    # -- around a batch ------------------------------------------------------------------------------------------
+
+    def begin(self) -> Batch:
+        now_us = self._clock.now_us()
+        self._make_keys(month_of(now_us))
+        return Batch(self._connection, self._tail, self._vault, now_us=now_us, zone=self._zone, boot=self._boot)
+
+    def committed(self, batch: Batch) -> None:
+        self._write_anchor()
+
+    def after_batch(self, stored_bytes: int) -> None:
+        self._since_checkpoint += stored_bytes + _PAGES_PER_BATCH * PAGE_BYTES
+        if self._since_checkpoint >= CHECKPOINT_BYTES:
+            self._checkpoint()
+        self._sync_anchor()
+        if self._clock.monotonic() >= self._next_sweep + 10 * SWEEP_S:  # never idle: sweep all the same
+            self._sweep()
+
+    def idle(self) -> None:
+        if self._since_checkpoint >= CHECKPOINT_BYTES // 4:
+            self._checkpoint()
+        self._sync_anchor()
+        self._sweep()
+
+    def make_room(self) -> None:
+        """Fold the log into the database and cut it, so that its space can be used again."""
+        self._run_checkpoint("TRUNCATE")
+
+    def close(self) -> None:
+        self._run_checkpoint("TRUNCATE")
+        self._write_anchor()
+        self._anchor_step(self._anchor.sync)
+        self._anchor.close()
+        self._connection.close()
+
+    # -- keys ----------------------------------------------------------------------------------------------------
+
+    def _make_keys(self, month: str) -> None:
+        """The data keys of ``month``, durable before the first value is sealed with them."""
+        classes = [name for name in (MESSAGE_KEYS, DOCUMENT_KEYS, NOTE_KEYS) if not self._vault.has(name, month)]
+        if not classes:
+            return
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            first_id = execute("SELECT coalesce(max(id), 0) + 1 FROM data_key").fetchone()[0]
+            made = [self._vault.make(first_id + n, name, month) for n, name in enumerate(classes)]
+            self._connection.executemany(
+                "INSERT INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)",
+                [(k.id, k.key_class, k.month, k.wrapped, self._clock.now_us()) for k, _ in made],
+            )
+            execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        for wrapped, key in made:
+            self._vault.add(wrapped, key)
+
+    # -- anchor --------------------------------------------------------------------------------------------------
+
+    def _write_anchor(self) -> None:
+        self._anchor_step(lambda: self._anchor.write(self._tail.last_id, self._tail.chain))
+
+    def _sync_anchor(self) -> None:
+        if self._anchor.unsynced and (now := self._clock.monotonic()) >= self._next_anchor_sync:
+            self._next_anchor_sync = now + ANCHOR_SYNC_S
+            self._anchor_step(self._anchor.sync)
+
+    def _anchor_step(self, step: Callable[[], None]) -> None:
+        # The rows are durable without it, and an anchor behind the journal is harmless: its disk may be pulled. It
+        # is reported once and tried again with each batch.
+        try:
+            step()
+        except OSError as error:
+            if not self.anchor_fault:
+                logger.error("the anchor cannot be written: loss would go unnoticed", extra={"cause": error.strerror})
+            self.anchor_fault = error.strerror or "unknown"
+        else:
+            self.anchor_fault = ""
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _checkpoint(self) -> None:
+        log, done = self._run_checkpoint("PASSIVE")
+        pinned = done < log
+        self._since_checkpoint = 0
+        try:
+            self.wal_bytes = os.stat(self._wal).st_size
+        except FileNotFoundError:
+            self.wal_bytes = 0
+        self.over_cap = False
+        if self.wal_bytes >= WAL_CAP_BYTES and pinned:
+            log, _ = self._run_checkpoint("TRUNCATE")
+            self.over_cap = log != 0
+
+    def _run_checkpoint(self, kind: str) -> tuple[int, int]:
+        """(pages in the log, pages of them that are in the database now); -1 where it could not be done."""
+        try:
+            if kind == "TRUNCATE":
+                self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            _, log, done = self._connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
+        except sqlite3.Error as error:
+            if is_fatal(error, committing=False):
+                raise
+            logger.warning("checkpoint failed, tried again later", extra={"cause": describe(error)})
+            return -1, -1
+        return log, done
+
+    # -- short memories ------------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        now = self._clock.monotonic()
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_S
+        for n, (sweep, not_before) in enumerate(self._sweeps):
+            if now >= not_before:
+                finished = self._in_transaction(sweep)
+                self._sweeps[n] = (sweep, now + SWEEP_ROUND_S if finished else now)
+
+    def _in_transaction(self, operation: Callable[[Batch], bool]) -> bool:
+        """Run upkeep's own operation; a failure that the store survives only puts it off."""
+        try:
+            batch = self.begin()
+            self._connection.execute("BEGIN IMMEDIATE")
+            result = operation(batch)
+            batch.flush()
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if is_fatal(error, committing=True):
+                raise
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            logger.warning("sweep failed, tried again later", extra={"cause": describe(error)})
+            return True
+        batch.committed()
+        return result

@@ -1,0 +1,252 @@
+"""Keys and sealed columns: patient data is never in clear on the disk.
+
+Key tree: the site's *key-encryption key* (KEK) wraps *data keys*; a data key seals the columns of one class of rows
+for one month. Rotation re-wraps the data keys (`rewrap`) and rewrites no row; destroying a month's data key destroys
+that month. Two more keys are wrapped alike and never rotate, because what they made lives elsewhere or must be found
+again: ``identity`` (FHIR ids) and ``token`` (repeats, delivery keys, exact search).
+
+A sealed value, and what is inside it::
+
+    1 version 1 | 4 key id | 12 random nonce | AES-256-GCM(1 codec | content) with its 16-byte tag
+    codec: 0 as it is, 1 zstd
+    additional data: column NUL row id NUL channel NUL key id     so that values cannot be moved between rows
+
+A wrapped key is ``12 nonce | AES-256-GCM(32-byte key)`` with ``class NUL month`` as additional data.
+"""
+
+import os
+import stat
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import zstandard
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from engine.anchor import sync_folder
+from engine.errors import ConfigError, IntegrityError
+
+KEY_NAME = "labrelay.key"
+CREDENTIAL_NAME = "labrelay-kek"
+KEY_BYTES = 32
+IDENTITY = "identity"
+TOKEN = "token"  # noqa: S105 - the name of a class of keys
+
+_VERSION = 1
+_HEAD = struct.Struct(">BI")
+_NONCE_BYTES = 12
+_BODY_AT = _HEAD.size + _NONCE_BYTES
+_PLAIN = b"\x00"
+_ZSTD = b"\x01"
+_COMPRESS_FROM_BYTES = 128  # shorter texts do not shrink
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """One row of ``data_key``. ``month`` is ``2026-03``, or empty for the keys that never rotate."""
+
+    id: int
+    key_class: str
+    month: str
+    wrapped: bytes
+
+
+class Sealer:
+    """Seals values with one data key. Not for two threads at once: the compressor is not."""
+
+    __slots__ = ("_aead", "_compress", "_head", "key_id")
+
+    def __init__(self, key_id: int, key: bytes) -> None:
+        self.key_id = key_id
+        self._aead = AESGCM(key)
+        self._head = _HEAD.pack(_VERSION, key_id)
+        self._compress = zstandard.ZstdCompressor(level=1).compress
+
+    def seal(self, content: bytes, column: str, row_id: int, channel: str) -> bytes:
+        """The sealed form of ``content`` for exactly this place."""
+        inner = _PLAIN + content
+        if len(content) >= _COMPRESS_FROM_BYTES:
+            smaller = self._compress(content)
+            if len(smaller) < len(content):
+                inner = _ZSTD + smaller
+        nonce = os.urandom(_NONCE_BYTES)
+        return self._head + nonce + self._aead.encrypt(nonce, inner, _place(column, row_id, channel, self.key_id))
+
+
+class Vault:
+    """The unlocked keys of one journal.
+
+    Attributes:
+        identity_key: 32 bytes; FHIR ids are keyed hashes under it. Never rotates.
+    """
+
+    def __init__(self, kek: bytes, keys: Iterable[WrappedKey]) -> None:
+        """Unwrap ``keys``.
+
+        Raises:
+            IntegrityError: a key does not unwrap: another KEK, or a damaged row.
+        """
+        self._kek = AESGCM(kek)
+        self._opening: dict[int, AESGCM] = {}
+        self._sealing: dict[tuple[str, str], Sealer] = {}
+        self._fixed: dict[str, bytes] = {}
+        for wrapped in keys:
+            self.add(wrapped, self._unwrap(wrapped))
+
+    @property
+    def identity_key(self) -> bytes:
+        return self._fixed[IDENTITY]
+
+    # -- data keys -----------------------------------------------------------------------------------------------
+
+    def add(self, wrapped: WrappedKey, key: bytes) -> None:
+        """Take a key into use; the caller has committed (or just read) its row."""
+        if wrapped.month:
+            self._opening[wrapped.id] = AESGCM(key)
+            self._sealing[wrapped.key_class, wrapped.month] = Sealer(wrapped.id, key)
+        else:
+            self._fixed[wrapped.key_class] = key
+
+    def make(self, key_id: int, key_class: str, month: str) -> tuple[WrappedKey, bytes]:
+        """A new random key and its row; `add` it once the row is committed."""
+        key, nonce = os.urandom(KEY_BYTES), os.urandom(_NONCE_BYTES)
+        sealed = nonce + self._kek.encrypt(nonce, key, _key_place(key_class, month))
+        return WrappedKey(key_id, key_class, month, sealed), key
+
+    def has(self, key_class: str, month: str) -> bool:
+        return (key_class, month) in self._sealing if month else key_class in self._fixed
+
+    def sealer(self, key_class: str, month: str) -> Sealer:
+        """The sealer of that class and month; the store makes the keys of a month before its first batch."""
+        return self._sealing[key_class, month]
+
+    def _unwrap(self, wrapped: WrappedKey) -> bytes:
+        try:
+            return self._kek.decrypt(
+                wrapped.wrapped[:_NONCE_BYTES],
+                wrapped.wrapped[_NONCE_BYTES:],
+                _key_place(wrapped.key_class, wrapped.month),
+            )
+        except InvalidTag as error:
+            raise IntegrityError(
+                f"data_key {wrapped.id}: cannot be opened: the row is damaged, or wrapped by another key"
+            ) from error
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def open(self, sealed: bytes, column: str, row_id: int, channel: str) -> bytes:
+        """What was sealed for exactly this place. Any thread may call it.
+
+        Raises:
+            IntegrityError: damaged, moved from another place, or sealed by a key that is gone.
+        """
+        if len(sealed) <= _BODY_AT:
+            raise IntegrityError(f"{column} of row {row_id}: cut short")
+        version, key_id = _HEAD.unpack_from(sealed)
+        aead = self._opening.get(key_id)
+        if version != _VERSION or aead is None:
+            raise IntegrityError(
+                f"{column} of row {row_id}: sealed by an unknown key ({key_id}) or version ({version})"
+            )
+        try:
+            inner = aead.decrypt(
+                sealed[_HEAD.size : _BODY_AT], sealed[_BODY_AT:], _place(column, row_id, channel, key_id)
+            )
+        except InvalidTag as error:
+            raise IntegrityError(f"{column} of row {row_id}: not the bytes that were stored") from error
+        return zstandard.decompress(inner[1:]) if inner[:1] == _ZSTD else inner[1:]
+
+    # -- keyed hashes --------------------------------------------------------------------------------------------
+
+    def message_token(self, channel: str, control_id: str, payload_hash: bytes) -> bytes:
+        """24 bytes: 12 of (channel, control id), then 12 of (channel, payload). Equal tokens are repeats."""
+        return self.control_token(channel, control_id) + self._hash(b"payload", 12, channel.encode(), payload_hash)
+
+    def control_token(self, channel: str, control_id: str) -> bytes:
+        """The first 12 bytes of `message_token`: finds a message by its control id."""
+        return self._hash(b"control-id", 12, channel.encode(), control_id.encode())
+
+    def delivery_key(self, token: bytes, revision: int, ordinal: int, destination: str) -> bytes:
+        """16 bytes, the same whenever the same document of a message goes to the same destination."""
+        return self._hash(b"delivery", 16, token, b"%d.%d" % (revision, ordinal), destination.encode())
+
+    def _hash(self, person: bytes, size: int, *parts: bytes) -> bytes:
+        return blake2b(b"\0".join(parts), key=self._fixed[TOKEN], digest_size=size, person=person).digest()
+
+
+def rewrap(old_kek: bytes, new_kek: bytes, keys: Iterable[WrappedKey]) -> list[WrappedKey]:
+    """The same data keys wrapped by ``new_kek``: all that a rotation has to write, with the new `check_value`."""
+    vault, wrapper = Vault(old_kek, ()), AESGCM(new_kek)
+    renewed = []
+    for wrapped in keys:
+        nonce, place = os.urandom(_NONCE_BYTES), _key_place(wrapped.key_class, wrapped.month)
+        sealed = nonce + wrapper.encrypt(nonce, vault._unwrap(wrapped), place)
+        renewed.append(WrappedKey(wrapped.id, wrapped.key_class, wrapped.month, sealed))
+    return renewed
+
+
+# -- the key-encryption key ----------------------------------------------------------------------------------------
+
+
+def check_value(kek: bytes) -> bytes:
+    """Tells one KEK from another without giving anything away; stored in the journal."""
+    return blake2b(b"labrelay key check", key=kek, digest_size=16).digest()
+
+
+def find_kek(data: Path, credentials: str | None) -> bytes | None:
+    """The KEK from the service manager's credential if there is one, else from the data folder; None if neither.
+
+    Args:
+        credentials: the value of ``CREDENTIALS_DIRECTORY``, if set.
+
+    Raises:
+        ConfigError: the file can be read by others, or does not hold a key.
+    """
+    if credentials and (path := Path(credentials) / CREDENTIAL_NAME).exists():
+        return _parse_kek(path)
+    path = data / KEY_NAME
+    if not path.exists():
+        return None
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigError(f"{path}: others may read this key (mode {mode:04o}); run: chmod 600 {path}")
+    return _parse_kek(path)
+
+
+def make_kek(data: Path) -> tuple[bytes, str]:
+    """Make a KEK in the data folder, durable when this returns; with the note that its owner must be shown."""
+    path, kek = data / KEY_NAME, os.urandom(KEY_BYTES)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(kek.hex().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(data)
+    return kek, (
+        f"A new key was made: {path}. It opens everything LabRelay stores here; if it is lost, so is the data. "
+        "Copy it to a safe place away from this machine now."
+    )
+
+
+def _parse_kek(path: Path) -> bytes:
+    content = path.read_bytes()
+    if len(content) == KEY_BYTES:
+        return content
+    try:
+        kek = bytes.fromhex(content.decode("ascii"))
+    except ValueError:
+        kek = b""
+    if len(kek) != KEY_BYTES:
+        raise ConfigError(f"{path}: not a key: 64 hexadecimal digits (or 32 raw bytes) are expected")
+    return kek
+
+
+def _place(column: str, row_id: int, channel: str, key_id: int) -> bytes:
+    return f"{column}\0{row_id}\0{channel}\0{key_id}".encode()
+
+
+def _key_place(key_class: str, month: str) -> bytes:
+    return f"{key_class}\0{month}".encode()

@@ -1,0 +1,175 @@
+"""What becomes of a journaled message: its documents, deliveries and state, in one transaction.
+
+stored -> mapped | filtered | dead        by the mapping
+dead, incomplete -> dismissed             by a named person
+any -> mapped | filtered | dead           when it is processed again with today's mapping
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from engine import memory, outbox
+from engine.arrival import seal_note, set_verdict
+from engine.batch import Batch
+from engine.errors import StoreError
+from engine.message import Issue, Unmapped
+from engine.reasons import Reason
+from engine.records import MapOutcome, Routed
+
+Verdict = Literal["mapped", "filtered", "dead"]
+
+UNMAPPED_ROWS = 10_000  # distinct codes kept; a device that sends noise as codes must not fill the disk
+_UNMAPPED_TEXT = 200
+
+_GAUGE = {"dead": "dead", "incomplete": "incomplete"}
+
+
+def map_done(
+    batch: Batch,
+    message_id: int,
+    *,
+    routes: Sequence[Routed],
+    state: Verdict,
+    reason: Reason | None,
+    detail: str,
+    mapping: str,
+    issues: Sequence[Issue],
+    unmapped: Sequence[Unmapped],
+    again: bool = False,
+    accept_conflict: bool = False,
+) -> MapOutcome:
+    """Write the outcome of a mapping and queue what it made.
+
+    Args:
+        again: the message is processed anew on a person's order: its open and dead deliveries are superseded by the
+            new ones. Without it, a message that has a verdict keeps it.
+        accept_conflict: a person has compared both messages; do not look for IDENTITY_CONFLICT.
+    """
+    row = batch.execute(
+        "SELECT j.channel, j.received_us, j.token, s.state, s.reason FROM journal j"
+        " LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",
+        (message_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no message {message_id}")
+    channel, received_us, token, old_state, old_reason = row
+    if old_state is not None and not again:
+        return MapOutcome(state=old_state, reason=Reason[old_reason] if old_reason else None, already=True)
+
+    if state == "mapped":
+        reports = [report for routed in routes for report in routed.document.reports]
+        other = None if accept_conflict else memory.conflicting(batch, message_id, reports)
+        if other is not None:
+            routes, state, reason = (), "dead", Reason.IDENTITY_CONFLICT
+            detail = f"message {other} used the same order or specimen number for another patient"
+        else:
+            memory.claim_reports(batch, message_id, reports)
+
+    note = _note(detail, issues)
+    sealed = seal_note(batch, "message_state", message_id, channel, note)
+    revision = 1
+    if old_state is None:
+        set_verdict(batch, message_id, state, reason, mapping=mapping, detail=sealed)
+        batch.closed.append(message_id)
+        batch.channel(channel).stored -= 1
+    else:
+        revision = _supersede_earlier(batch, message_id)
+        _change(batch, message_id, channel, old_state, state, reason, mapping=mapping, detail=sealed)
+    if state == "dead":
+        batch.channel(channel).dead += 1
+    batch.count(channel, "", state)
+    if unmapped:
+        _note_unmapped(batch, channel, unmapped)
+    claimed, waiting = outbox.put(
+        batch,
+        message_id=message_id,
+        channel=channel,
+        received_us=received_us,
+        token=token,
+        routes=routes if state == "mapped" else (),
+        revision=revision,
+        manual=again,
+    )
+    return MapOutcome(state=state, reason=reason, deliveries=tuple(claimed), waiting=waiting)
+
+
+def dismiss(batch: Batch, message_ids: Iterable[int], detail: str) -> int:
+    """A person decided that these dead or incomplete messages need nothing more; how many were changed."""
+    changed = 0
+    for message_id in message_ids:
+        row = batch.execute(
+            "SELECT s.state, s.reason, s.mapping, j.channel FROM message_state s JOIN journal j ON j.id = s.id"
+            " WHERE s.id = ?",
+            (message_id,),
+        ).fetchone()
+        if row is None or row[0] not in ("dead", "incomplete"):
+            continue
+        state, reason, mapping, channel = row
+        sealed = seal_note(batch, "message_state", message_id, channel, {"detail": detail})
+        _change(batch, message_id, channel, state, "dismissed", Reason[reason], mapping=mapping, detail=sealed)
+        memory.forget_reports(batch, message_id)
+        batch.count(channel, "", "dismissed")
+        changed += 1
+    return changed
+
+
+def _change(
+    batch: Batch,
+    message_id: int,
+    channel: str,
+    old: str,
+    state: str,
+    reason: Reason | None,
+    *,
+    mapping: str,
+    detail: bytes,
+) -> None:
+    batch.execute(
+        "UPDATE message_state SET state = ?, reason = ?, at_us = ?, mapping = ?, detail = ? WHERE id = ?",
+        (state, reason.value if reason else "", batch.now_us, mapping, detail, message_id),
+    )
+    if (gauge := _GAUGE.get(old)) is not None:
+        tally = batch.channel(channel)
+        setattr(tally, gauge, getattr(tally, gauge) - 1)
+
+
+def _supersede_earlier(batch: Batch, message_id: int) -> int:
+    """Close what an earlier mapping of the message left open; the revision that the new documents have."""
+    rows = batch.execute(
+        "SELECT id FROM delivery WHERE message_id = ? AND state IN ('waiting', 'dead', 'held')", (message_id,)
+    ).fetchall()
+    outbox.supersede(batch, [row[0] for row in rows], "the message was processed again")
+    (last,) = batch.execute(
+        "SELECT coalesce(max(revision), 0) FROM document WHERE message_id = ?", (message_id,)
+    ).fetchone()
+    return int(last) + 1
+
+
+def _note(detail: str, issues: Sequence[Issue]) -> dict[str, Any]:
+    note: dict[str, Any] = {}
+    if detail:
+        note["detail"] = detail
+    if issues:
+        note["issues"] = [asdict(issue) for issue in issues]
+    return note
+
+
+def _note_unmapped(batch: Batch, channel: str, unmapped: Sequence[Unmapped]) -> None:
+    for seen in unmapped:
+        key = (channel, seen.table, seen.code[:_UNMAPPED_TEXT], seen.unit[:_UNMAPPED_TEXT])
+        changed = batch.execute(
+            "UPDATE unmapped SET n = n + 1, last_us = ? WHERE channel = ? AND table_name = ? AND code = ? AND unit = ?",
+            (batch.now_us, *key),
+        ).rowcount
+        if changed:
+            continue
+        if batch.unmapped_rows >= UNMAPPED_ROWS:
+            batch.count(channel, "", "unmapped_not_kept")
+            continue
+        batch.unmapped_rows += 1
+        batch.execute(
+            "INSERT INTO unmapped (channel, table_name, code, unit, display, n, first_us, last_us)"
+            " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
+            (*key, seen.display[:_UNMAPPED_TEXT], batch.now_us, batch.now_us),
+        )

@@ -1,0 +1,320 @@
+"""The journal's promises in one process: numbering, repeats, verdicts, lanes, recovery."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from engine.clock import ManualClock
+from engine.errors import LockedError, StoreError
+from engine.journal import Assembled, Journal, Routed
+from engine.message import Document, Issue, Received, Report, Unmapped
+from engine.reasons import Reason
+from engine.records import Filter
+
+DAY_S = 86_400.0
+WINDOW_S = 30 * DAY_S
+NOW_US = ManualClock().now_us()
+
+
+def received(
+    payload: bytes = b"MSH|1", *, channel: str = "chem", control_id: str = "", at_us: int = NOW_US
+) -> Received:
+    return Received(
+        channel=channel,
+        payload=payload,
+        received_us=at_us,
+        peer="127.0.0.1:5000",
+        control_id=control_id,
+        message_type="ORU^R01",
+        notes=("no CR after FS",),
+    )
+
+
+def routed(body: bytes = b"{}", *to: str, claimed: bool = False, reports: tuple[Report, ...] = ()) -> Routed:
+    destinations = to or ("fhir",)
+    return Routed(
+        document=Document(body=body, reports=reports, conditional=(b"c" * 16, b"d" * 16)),
+        destinations=destinations,
+        claimed=(claimed,) * len(destinations),
+    )
+
+
+def opened(data: Path, **options: object) -> Journal:
+    fatal: list[StoreError] = []
+    return Journal.open(data, clock=ManualClock(), on_fatal=fatal.append, **options)  # type: ignore[arg-type]  # options of the test
+
+
+async def started(data: Path, **options: object) -> Journal:
+    journal = opened(data, **options)
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    return journal
+
+
+@pytest_asyncio.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    journal = await started(tmp_path)
+    yield journal
+    await journal.stop()
+
+
+async def test_rows_are_numbered_without_gaps_over_all_and_within_each_channel(journal: Journal) -> None:
+    stored = await asyncio.gather(
+        *(journal.append(received(b"%d" % n, channel="ab"[n % 2]), repeat_window_s=WINDOW_S) for n in range(10))
+    )
+    assert [one.id for one in stored] == list(range(1, 11))
+    assert [one.seq for one in stored if one.channel == "a"] == [1, 2, 3, 4, 5]
+    assert [one.seq for one in stored if one.channel == "b"] == [1, 2, 3, 4, 5]
+    assert [one.payload for one in journal.unprocessed()] == [b"%d" % n for n in range(10)]
+
+
+async def test_what_was_stored_is_read_back_after_a_restart(journal: Journal, tmp_path: Path) -> None:
+    first = await journal.append(received(b"\x00\xff" * 500, control_id="C1"), repeat_window_s=WINDOW_S)
+    await journal.stop()
+    again = await started(tmp_path)
+    assert again.unprocessed() == [first]
+    assert again.payload(first.id) == b"\x00\xff" * 500
+    second = await again.append(received(b"x"), repeat_window_s=WINDOW_S)
+    assert (second.id, second.seq) == (2, 2)
+    await again.stop()
+
+
+async def test_a_repeat_is_stored_and_not_processed_again(journal: Journal) -> None:
+    first = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
+    again = await journal.append(received(control_id="C1", at_us=NOW_US + 20), repeat_window_s=WINDOW_S)
+    assert again.repeat_of == first.id
+    assert journal.unprocessed() == [first]
+    trace = journal.message(again.id)
+    assert trace is not None
+    assert (trace.message.state, trace.message.reason, trace.message.repeat_of) == ("filtered", "REPEAT", first.id)
+
+
+@pytest.mark.parametrize(("control_id", "window_s"), [("C1", WINDOW_S), ("", DAY_S)])
+async def test_after_the_window_the_same_bytes_are_a_new_message(
+    journal: Journal, control_id: str, window_s: float
+) -> None:
+    window_us = int(window_s * 1e6)
+    for at_us, expected in ((0, None), (window_us, 1), (window_us + 1, None), (window_us + 2, 3)):
+        stored = await journal.append(received(control_id=control_id, at_us=NOW_US + at_us), repeat_window_s=WINDOW_S)
+        assert stored.repeat_of == expected
+
+
+async def test_the_same_id_with_other_bytes_is_flagged_and_processed(journal: Journal) -> None:
+    await journal.append(received(b"a", control_id="C1"), repeat_window_s=WINDOW_S)
+    other = await journal.append(received(b"b", control_id="C1"), repeat_window_s=WINDOW_S)
+    assert other.same_id_other_bytes
+    assert other.repeat_of is None
+    elsewhere = await journal.append(received(b"b", control_id="C1", channel="other"), repeat_window_s=WINDOW_S)
+    nameless = await journal.append(received(b"c"), repeat_window_s=WINDOW_S)
+    another = await journal.append(received(b"d"), repeat_window_s=WINDOW_S)
+    assert not (elsewhere.same_id_other_bytes or nameless.same_id_other_bytes or another.same_id_other_bytes)
+
+
+async def test_a_message_whose_first_copy_is_dead_is_processed_when_it_comes_again(journal: Journal) -> None:
+    first = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
+    await journal.map_done(first.id, state="dead", reason=Reason.NO_ROUTE)
+    second = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
+    third = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
+    assert (second.repeat_of, third.repeat_of) == (None, second.id)
+
+
+async def test_a_mapped_message_is_delivered_through_its_lanes(journal: Journal) -> None:
+    stored = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
+    outcome = await journal.map_done(
+        stored.id,
+        routes=[
+            Routed(
+                document=Document(body=b'{"n":1}', conditional=(b"c" * 16,)),
+                destinations=("fhir", "archive"),
+                claimed=(True, False),
+            )
+        ],
+        state="mapped",
+        mapping="lab",
+        issues=[Issue(code="TEXT", text="kept", place="OBX[1]-5")],
+        unmapped=[Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")],
+    )
+    assert (outcome.state, outcome.waiting) == ("mapped", 1)
+    (claimed,) = outcome.deliveries
+    assert (claimed.destination, claimed.body, claimed.conditional) == ("fhir", b'{"n":1}', (b"c" * 16,))
+    (other,) = await journal.claim("chem", "archive", 10)
+    assert (other.body, other.conditional, other.received_us) == (b'{"n":1}', (b"c" * 16,), NOW_US)
+    assert len({claimed.key, other.key}) == 2
+    await journal.settle(claimed.id, delivered_us=77)
+    await journal.settle(other.id, delivered_us=78)
+    assert [(lane.destination, lane.open, lane.delivered_us) for lane in journal.lanes()] == [
+        ("archive", 0, 78),
+        ("fhir", 0, 77),
+    ]
+    trace = journal.message(stored.id)
+    assert trace is not None
+    assert trace.issues[0]["place"] == "OBX[1]-5"
+    assert [delivery.state for delivery in trace.deliveries] == ["delivered", "delivered"]
+    assert journal.document(trace.documents[0].id) == b'{"n":1}'
+    assert [(gap.code, gap.unit, gap.n) for gap in journal.unmapped()] == [("GLU", "mg/dL", 1)]
+
+
+async def test_a_second_verdict_changes_nothing(journal: Journal) -> None:
+    stored = await journal.append(received(), repeat_window_s=WINDOW_S)
+    await journal.map_done(stored.id, routes=[routed()], state="mapped")
+    outcome = await journal.map_done(stored.id, routes=[routed()], state="mapped")
+    assert (outcome.already, outcome.waiting) == (True, 0)
+    assert [lane.open for lane in journal.lanes()] == [1]
+
+
+async def test_claims_come_in_lane_order_and_a_retried_delivery_in_its_old_place(journal: Journal) -> None:
+    for n in range(4):
+        stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
+        await journal.map_done(stored.id, routes=[routed(b"%d" % n)], state="mapped")
+    first, second = await journal.claim("chem", "fhir", 2)
+    assert [first.seq, second.seq] == [1, 2]
+    await journal.bury(first.id, reason=Reason.REFUSED, detail="422", answer=b"\xffno")
+    await journal.postpone(second.id, attempt=1, not_before_us=5, cause=Reason.BUSY, detail="503")
+    (dead,) = journal.dead()
+    assert (dead.delivery_id, dead.reason) == (first.id, "REFUSED")
+    await journal.requeue([dead.delivery_id])
+    claimed = await journal.claim("chem", "fhir", 10)
+    assert [(one.seq, one.attempt, one.manual) for one in claimed] == [
+        (1, 0, True),
+        (2, 1, False),
+        (3, 0, False),
+        (4, 0, False),
+    ]
+    trace = journal.message(first.message_id)
+    assert trace is not None
+    (attempt,) = trace.deliveries[0].attempts
+    assert (attempt.cause, attempt.detail, attempt.answer) == ("REFUSED", "422", b"\xffno")
+
+
+async def test_a_dead_delivery_may_hold_its_lane_until_it_is_decided_about(journal: Journal) -> None:
+    for n in range(2):
+        stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
+        await journal.map_done(stored.id, routes=[routed()], state="mapped")
+    (first,) = await journal.claim("chem", "fhir", 1)
+    await journal.bury(first.id, reason=Reason.REFUSED, hold_lane=True)
+    assert await journal.claim("chem", "fhir", 1) == []
+    assert await journal.dismiss(deliveries=[first.id], actor="ann", reason="entered by hand") == 1
+    assert [one.seq for one in await journal.claim("chem", "fhir", 1)] == [2]
+    (act,) = journal.acts()
+    assert (act.actor, act.verb, act.what["reason"]) == ("ann", "dismiss", "entered by hand")
+
+
+async def test_one_number_for_two_patients_is_a_conflict_and_queues_nothing(journal: Journal) -> None:
+    async def deliver(payload: bytes, patient: bytes) -> str:
+        stored = await journal.append(received(payload), repeat_window_s=WINDOW_S)
+        outcome = await journal.map_done(
+            stored.id, routes=[routed(payload, reports=(Report(b"k" * 16, patient),))], state="mapped"
+        )
+        return outcome.state if outcome.reason is None else outcome.reason.value
+
+    assert await deliver(b"1", b"p" * 16) == "mapped"
+    assert await deliver(b"2", b"p" * 16) == "mapped"
+    assert await deliver(b"3", b"") == "mapped"
+    assert await deliver(b"4", b"q" * 16) == "IDENTITY_CONFLICT"
+    assert [lane.open for lane in journal.lanes()] == [3]
+
+
+async def test_an_older_result_is_superseded_once_a_newer_one_was_delivered(journal: Journal) -> None:
+    for n in range(3):
+        stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
+        report = Report(b"k" * 16 if n < 2 else b"other".ljust(16), b"p" * 16)
+        await journal.map_done(stored.id, routes=[routed(b"%d" % n, reports=(report,))], state="mapped")
+    old, correction, unrelated = await journal.claim("chem", "fhir", 10)
+    assert not await journal.is_superseded(old)
+    await journal.settle(unrelated.id, delivered_us=1)
+    assert not await journal.is_superseded(old)
+    await journal.settle(correction.id, delivered_us=1)
+    assert await journal.is_superseded(old)
+    assert not await journal.is_superseded(correction)
+    assert await journal.supersede([old.id]) == 1
+    assert [lane.open for lane in journal.lanes()] == [0]
+
+
+async def test_after_a_crash_claims_wait_again_and_are_marked(journal: Journal, tmp_path: Path) -> None:
+    for n in range(3):
+        stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
+        if n:
+            await journal.map_done(stored.id, routes=[routed(claimed=n == 1)], state="mapped")
+    await journal.act("ann", "replay", {"messages": [1]})
+    await journal.stop()
+    again = opened(tmp_path)
+    recovery = again.recover()
+    assert (recovery.unprocessed, recovery.maybe_delivered, recovery.acts) == (1, 1, (4,))
+    assert [(lane.channel, lane.destination, lane.open) for lane in recovery.lanes] == [("chem", "fhir", 2)]
+    again.start(asyncio.get_running_loop())
+    assert [one.maybe_delivered for one in await again.claim("chem", "fhir", 10)] == [True, False]
+    await again.act_done(4, {"given up": True})
+    assert again.open_acts() == []
+    await again.stop()
+
+
+async def test_frames_become_messages_and_the_rest_stays_as_evidence(journal: Journal, tmp_path: Path) -> None:
+    session, torn = journal.new_session(), journal.new_session()
+    assert await journal.append_frame("chem", session, b"1H", 1) == 1
+    stored = await journal.append_frame_completing("chem", session, b"2L", 2, [received(b"HL")], WINDOW_S)
+    assert [one.id for one in stored] == [3]
+    trace = journal.message(3)
+    assert trace is not None
+    assert trace.frames == (1, 2)
+    await journal.append_frame("chem", torn, b"1H", 3)
+    await journal.append_frame("chem", session, b"1H", 3)
+    await journal.append_frame("chem", session, b"2L", 4)
+    await journal.stop()
+
+    again = await started(tmp_path)
+
+    def read(channel: str, raws: object, received_us: int) -> Assembled:
+        if raws == [b"1H", b"2L"]:
+            return Assembled(messages=(received(b"HL2", at_us=received_us),))
+        return Assembled()
+
+    made = await again.assemble_frames(read, repeat_window_s=WINDOW_S)
+    assert [(one.payload, one.received_us) for one in made] == [(b"HL2", 4), (b"1H", 3)]
+    assert [one.payload for one in again.unprocessed()] == [b"HL", b"HL2"]
+    assert [(letter.state, letter.reason) for letter in again.dead()] == [("incomplete", "INCOMPLETE")]
+    assert await again.assemble_frames(read, repeat_window_s=WINDOW_S) == []
+    await again.stop()
+
+
+async def test_counters_and_gauges_follow_what_happens(journal: Journal) -> None:
+    stored = await journal.append(received(b"1"), repeat_window_s=WINDOW_S)
+    await journal.append(received(b"1"), repeat_window_s=WINDOW_S)
+    await journal.append_incomplete(received(b"2"), Reason.INCOMPLETE)
+    dead = await journal.append(received(b"3"), repeat_window_s=WINDOW_S)
+    await journal.append(received(b"4"), repeat_window_s=WINDOW_S)
+    await journal.map_done(stored.id, routes=[routed(claimed=True)], state="mapped")
+    await journal.map_done(dead.id, state="dead", reason=Reason.UNREADABLE)
+    counts = {(one.destination, one.name): one.n for one in journal.counters("2026-03-01")}
+    assert counts == {
+        ("", "received"): 5,
+        ("", "repeat"): 1,
+        ("", "incomplete"): 1,
+        ("", "mapped"): 1,
+        ("", "dead"): 1,
+        ("fhir", "queued"): 1,
+    }
+    (channel,) = journal.channels()
+    assert (channel.last_seq, channel.stored, channel.dead, channel.incomplete) == (5, 1, 1, 1)
+    assert await journal.dismiss(messages=[3, dead.id], actor="ann", reason="seen") == 2
+    (channel,) = journal.channels()
+    assert (channel.dead, channel.incomplete) == (0, 0)
+    assert [one.id for one in journal.messages(Filter(channel="chem", state="dismissed"))] == [4, 3]
+
+
+async def test_only_one_process_may_write(journal: Journal, tmp_path: Path) -> None:
+    with pytest.raises(LockedError, match=r"process \d+"):
+        opened(tmp_path)
+
+
+async def test_a_read_only_journal_works_beside_the_daemon_and_without_it(journal: Journal, tmp_path: Path) -> None:
+    await journal.append(received(b"1"), repeat_window_s=WINDOW_S)
+    beside = opened(tmp_path, read_only=True)
+    assert [one.control_id for one in beside.messages()] == [""]
+    beside.close()
+    await journal.stop()
+    without = opened(tmp_path, read_only=True)
+    assert without.payload(1) == b"1"
+    without.close()
