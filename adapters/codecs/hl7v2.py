@@ -31,6 +31,7 @@ __all__ = [
     "escape",
     "header",
     "parse",
+    "path_problem",
     "read_ack",
     "repetitions",
     "split",
@@ -83,6 +84,13 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
         control_id=first[10].strip(),
         warnings=warnings + misplaced if misplaced else warnings,
     )
+
+
+def path_problem(segment: str, field: int = 0, component: int = 0, subcomponent: int = 0) -> str:
+    """For the linter: why a path cannot be right, or empty. See `hl7v2_paths`."""
+    from adapters.codecs import hl7v2_paths  # the table is of no use to a daemon that only reads messages
+
+    return hl7v2_paths.path_problem(segment, field, component, subcomponent)
 
 
 def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> list[Segment]:
