@@ -17,7 +17,7 @@ from typing import Protocol
 
 from engine.clock import Clock
 from engine.errors import StoreError
-from engine.message import Block, Frame, Header, LinkEvent, LinkFault, Received, SessionEnd, Stored
+from engine.message import Block, Frame, LinkEvent, LinkFault, Received, SessionEnd, Stored
 from engine.ports import Format, Link, Stream
 from engine.reasons import Reason
 
@@ -48,9 +48,9 @@ class Store(Protocol):
 
 
 class Answer(Protocol):
-    """Build the application's answer to one stored (or not stored) message; None where none is due."""
+    """Build the application's answer to one block, of which all messages were stored, or not all; None: none is due."""
 
-    def __call__(self, payload: bytes, header: Header, *, stored: bool) -> bytes | None: ...
+    def __call__(self, block: bytes, messages: Sequence[bytes], *, stored: bool) -> bytes | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,7 @@ class ChannelCounts:
     """What happened on the link since start; the journal's own counters survive a restart, these do not need to."""
 
     connections: int = 0
+    messages: int = 0
     refused: int = 0
     evicted: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -198,39 +199,36 @@ class Channel:
     async def _take_block(self, connection: Connection, block: Block) -> bool:
         if block.notes:
             self.counts.notes.update(block.notes)
-        payloads = self._format.split(block.payload)
-        answers: list[bytes] = []
-        for start in range(0, len(payloads), MESSAGES_AT_ONCE):
-            part = [(payload, self._format.header(payload)) for payload in payloads[start : start + MESSAGES_AT_ONCE]]
+        messages = self._format.split(block.payload)
+        stored = True
+        for start in range(0, len(messages), MESSAGES_AT_ONCE):
             try:
                 # All are on their way before the first wait: one sync keeps them all.
-                waiting = [self._append(connection, payload, header, block.notes) for payload, header in part]
-                for future in waiting:
+                part = messages[start : start + MESSAGES_AT_ONCE]
+                for future in [self._append(connection, payload, block.notes) for payload in part]:
                     await future
             except StoreError as error:
-                return await self._not_stored(connection, part[0], error)
-            if self._answer is not None:
-                for payload, header in part:
-                    answer = self._answer(payload, header, stored=True)
-                    if answer is not None:
-                        answers.append(answer)
+                # P1: what could not be stored is not answered, and the socket closed, so that the sender sends again.
+                self._store_fault(connection, error)
+                if not self.settings.answer_store_fault or error.fatal:
+                    return False
+                stored = False
+                break
         connection.last_message = connection.last_byte
-        if answers:
-            await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
+        if self._answer is not None:
+            answer = self._answer(block.payload, messages, stored=stored)
+            if answer is not None:
+                await connection.stream.write(connection.link.wrap(answer))
         return True
 
-    def _append(
-        self, connection: Connection, payload: bytes, header: Header, notes: tuple[str, ...]
-    ) -> "asyncio.Future[Stored]":
-        future = self._store.append(
-            self._received(connection, payload, header, notes), repeat_window_s=self.settings.repeat_window_s
-        )
+    def _append(self, connection: Connection, payload: bytes, notes: tuple[str, ...]) -> "asyncio.Future[Stored]":
+        received = self._received(connection, payload, notes)
+        future = self._store.append(received, repeat_window_s=self.settings.repeat_window_s)
         future.add_done_callback(self._hand_on)
         return future
 
-    def _received(
-        self, connection: Connection, payload: bytes, header: Header, notes: tuple[str, ...] = ()
-    ) -> Received:
+    def _received(self, connection: Connection, payload: bytes, notes: tuple[str, ...] = ()) -> Received:
+        header = self._format.header(payload)
         return Received(
             channel=self.settings.name,
             payload=payload,
@@ -244,19 +242,7 @@ class Channel:
     def _hand_on(self, future: "asyncio.Future[Stored]") -> None:
         # A callback of the future, not the code after the await: a message whose connection is gone is processed too.
         if not future.cancelled() and future.exception() is None:
-            stored = future.result()
-            self.counts.last_message_us = stored.received_us
-            self._stored(stored)
-
-    async def _not_stored(self, connection: Connection, first: tuple[bytes, Header], error: StoreError) -> bool:
-        """P1: what could not be stored is not answered, and the socket closed, so that the sender sends again."""
-        self._store_fault(connection, error)
-        if self.settings.answer_store_fault and self._answer is not None and not error.fatal:
-            answer = self._answer(first[0], first[1], stored=False)
-            if answer is not None:
-                await connection.stream.write(connection.link.wrap(answer))
-            return True
-        return False
+            self._note(future.result())
 
     # -- frames (ASTM) -----------------------------------------------------------------------------------------
 
@@ -267,7 +253,7 @@ class Channel:
         name = self.settings.name
         try:
             if frame.completes:
-                messages = [self._received(connection, text, self._format.header(text)) for text in frame.completes]
+                messages = [self._received(connection, text) for text in frame.completes]
                 future = self._store.append_frame_completing(
                     name, connection.session, frame.raw, now_us, messages, self.settings.repeat_window_s
                 )
@@ -286,21 +272,19 @@ class Channel:
     def _hand_on_all(self, future: "asyncio.Future[list[Stored]]") -> None:
         if not future.cancelled() and future.exception() is None:
             for stored in future.result():
-                self.counts.last_message_us = stored.received_us
-                self._stored(stored)
+                self._note(stored)
 
     async def _take_session_end(self, connection: Connection, end: SessionEnd) -> None:
         """EOT is not acknowledged: nobody will send this again, so it is tried until it is stored or we stop."""
         session, connection.session = connection.session, None
         for text in end.completes:
-            received = self._received(connection, text, self._format.header(text))
+            received = self._received(connection, text)
             append = partial(self._store.append, received, repeat_window_s=self.settings.repeat_window_s)
             stored = await self._insist(connection, append)
             if stored is not None:
-                self.counts.last_message_us = stored.received_us
-                self._stored(stored)
+                self._note(stored)
         if end.incomplete:
-            received = self._received(connection, end.incomplete, self._format.header(end.incomplete))
+            received = self._received(connection, end.incomplete)
             await self._insist(
                 connection, partial(self._store.append_incomplete, received, Reason.INCOMPLETE, session=session)
             )
@@ -314,6 +298,11 @@ class Channel:
                 if error.fatal or self._stopping:
                     return None
                 await asyncio.sleep(STORE_RETRY_S)
+
+    def _note(self, stored: Stored) -> None:
+        self.counts.messages += 1
+        self.counts.last_message_us = stored.received_us
+        self._stored(stored)
 
     # -- limits and faults -------------------------------------------------------------------------------------
 

@@ -17,14 +17,15 @@ back short, so memory always holds the oldest of a lane's open deliveries, in or
 """
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
-from engine.breaker import Breaker
+from engine.breaker import Breaker, BreakerState
 from engine.clock import Clock
 from engine.conditional import ConditionalGuard
 from engine.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
@@ -49,8 +50,11 @@ class Outbox(Protocol):
     def postpone(
         self, delivery_id: int, *, attempt: int, not_before_us: int, cause: Reason, detail: str, answer: bytes = b""
     ) -> "asyncio.Future[None]": ...
-    def bury(self, delivery_id: int, *, reason: Reason, detail: str, answer: bytes = b"") -> "asyncio.Future[None]": ...
-    def supersede(self, delivery_id: int) -> "asyncio.Future[None]": ...
+    def bury(
+        self, delivery_id: int, *, reason: Reason, detail: str, answer: bytes = b"", hold_lane: bool = False
+    ) -> "asyncio.Future[None]": ...
+    def supersede(self, delivery_ids: Iterable[int]) -> "asyncio.Future[int]": ...
+    def unclaim(self, delivery_ids: Iterable[int]) -> "asyncio.Future[int]": ...
     def claim(self, channel: str, destination: str, limit: int) -> "asyncio.Future[list[Delivery]]": ...
     def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]": ...
 
@@ -97,7 +101,8 @@ class DestinationCounts:
     """Since start, for rates and metrics; the journal keeps the day's counts."""
 
     delivered: int = 0
-    attempts_failed: int = 0
+    failed: Counter[Reason] = field(default_factory=Counter)
+    breaker_opened: int = 0
     dead: int = 0
     superseded: int = 0
     last_delivered_us: int | None = None
@@ -164,6 +169,10 @@ class DestinationWorker:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=1.0)
+        waiting = [d.id for lane in self.lanes.values() for d in (*lane.queue, *(d for _, d in lane.delayed))]
+        if waiting:
+            with contextlib.suppress(StoreError):  # the next start voids our leases as well
+                await self._outbox.unclaim(waiting)
         await self.destination.close()
 
     def pause(self, paused: bool) -> None:
@@ -189,16 +198,24 @@ class DestinationWorker:
         self.in_memory += 1
         return True
 
-    def committed(self, lane: Lane, delivery: Delivery | None, *, reserved: bool) -> None:
-        """The delivery's row is durable (None: it came to nothing). Called in journal order."""
-        if reserved:
-            lane.reserved -= 1
-            if delivery is None:
-                self.in_memory -= 1
-            else:
-                lane.queue.append(delivery)
-        if delivery is not None:
-            lane.open += 1
+    def committed(self, lane: Lane, delivery: Delivery) -> None:
+        """A delivery with a place in memory is durable. Called in journal order."""
+        lane.reserved -= 1
+        lane.open += 1
+        lane.queue.append(delivery)
+        self._make_ready(lane)
+        self._pump()
+
+    def left_in_store(self, lane: Lane) -> None:
+        """A delivery without a place in memory is durable: a claim will find it."""
+        lane.open += 1
+        self._make_ready(lane)
+        self._pump()
+
+    def give_back(self, lane: Lane) -> None:
+        """The reserved place is not needed: the message came to nothing, or could not be stored."""
+        lane.reserved -= 1
+        self.in_memory -= 1
         self._make_ready(lane)
         self._pump()
 
@@ -347,7 +364,7 @@ class DestinationWorker:
         try:
             if delivery.manual and await self._outbox.is_superseded(delivery):
                 self.counts.superseded += 1
-                self._note(lambda: self._outbox.supersede(delivery.id))
+                self._note(lambda: self._outbox.supersede((delivery.id,)))
                 self._ended(lane, delivery, Reason.SUPERSEDED)
                 return
             await self.destination.deliver(delivery)
@@ -390,8 +407,14 @@ class DestinationWorker:
     def _postpone(self, lane: Lane, delivery: Delivery, error: TransientDeliveryError) -> bool:
         """Note a failed attempt. True: it stays in memory for the next one; False: it is dead."""
         now, now_us = self._clock.monotonic(), self._clock.now_us()
+        before = self.breaker.state
         self.breaker.heard(now, error, delivery=delivery.id)
-        self.counts.attempts_failed += 1
+        self.counts.failed[error.reason] += 1
+        if self.breaker.state is BreakerState.OPEN and before is not BreakerState.OPEN:
+            self.counts.breaker_opened += 1
+            logger.warning(
+                "destination is not reachable", extra={"destination": self.name, "reason": error.reason.value}
+            )
         self.counts.last_error = (error.reason, now_us)
         attempt = delivery.attempt + 1
         verdict = decide(
@@ -429,7 +452,11 @@ class DestinationWorker:
         if lane.hold_on_dead:
             lane.held = True
         logger.warning("delivery is dead", extra=self._names(lane, delivery, reason=reason.value))
-        self._note(lambda: self._outbox.bury(delivery.id, reason=reason, detail=detail, answer=answer))
+        self._note(
+            lambda: self._outbox.bury(
+                delivery.id, reason=reason, detail=detail, answer=answer, hold_lane=lane.hold_on_dead
+            )
+        )
         self._ended(lane, delivery, reason)
 
     def _ended(self, lane: Lane, delivery: Delivery, reason: Reason | None) -> None:
@@ -437,7 +464,7 @@ class DestinationWorker:
         if self._settled is not None:
             self._settled(delivery, reason)
 
-    def _note(self, write: "Callable[[], asyncio.Future[None]]") -> None:
+    def _note(self, write: "Callable[[], asyncio.Future[Any]]") -> None:
         """Write an outcome without waiting for it; where the store cannot take it now, try until it can."""
         try:
             future = write()
@@ -446,7 +473,7 @@ class DestinationWorker:
             return
         future.add_done_callback(lambda done: self._noted(write, done))
 
-    def _noted(self, write: "Callable[[], asyncio.Future[None]]", done: "asyncio.Future[None]") -> None:
+    def _noted(self, write: "Callable[[], asyncio.Future[Any]]", done: "asyncio.Future[Any]") -> None:
         if done.cancelled():
             return
         error = done.exception()
@@ -455,7 +482,7 @@ class DestinationWorker:
         elif error is not None:
             raise error
 
-    def _note_later(self, write: "Callable[[], asyncio.Future[None]]", error: StoreError) -> None:
+    def _note_later(self, write: "Callable[[], asyncio.Future[Any]]", error: StoreError) -> None:
         if not error.fatal:
             logger.error("cannot note an outcome, will try again", extra={"destination": self.name})
             self._loop.call_later(WRITE_RETRY_S, self._note, write)

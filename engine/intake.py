@@ -9,10 +9,10 @@ the same path serves both, so a crash between journal and intake needs no code o
 import asyncio
 import hashlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from engine.clock import Clock, from_us
 from engine.delivery import DestinationWorker, Lane
@@ -22,15 +22,14 @@ from engine.message import (
     FormatOptions,
     Issue,
     MapContext,
-    MapOutcome,
     Mapped,
     Parsed,
-    Routed,
     Stored,
     Unmapped,
 )
 from engine.ports import Format
 from engine.reasons import Reason
+from engine.records import MapOutcome, Routed
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -39,6 +38,8 @@ MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are 
 READ_AT_ONCE = 64
 YIELD_AFTER = 4  # messages processed before sockets get their turn: about half a millisecond
 STORE_RETRY_S = 1.0
+
+Outcome = Literal["mapped", "filtered", "dead"]
 
 
 class Program(Protocol):
@@ -57,8 +58,8 @@ class Route:
 
     Attributes:
         when: the compiled condition; None takes every message.
-        program: None where ``filter`` says that such messages are not wanted.
-        passthrough: the destinations take the raw message (no mapping).
+        program: None where the destinations take the raw message, or where ``filter`` says it is not wanted.
+        filter: such messages are not wanted, and no later route is looked at.
     """
 
     when: Callable[[Parsed], bool] | None
@@ -83,12 +84,11 @@ class ChannelRoutes:
 
 @dataclass(slots=True)
 class IntakeCounts:
-    processed: int = 0
-    mapped: int = 0
-    filtered: int = 0
-    dead: int = 0
-    issues: int = 0
-    by_reason: dict[str, int] = field(default_factory=dict)
+    """Since start, by channel: outcomes, dead letters by reason, results without a row in their code table."""
+
+    ended: Counter[tuple[str, str]] = field(default_factory=Counter)
+    dead: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unmapped: Counter[str] = field(default_factory=Counter)
 
 
 class Store(Protocol):
@@ -100,7 +100,7 @@ class Store(Protocol):
         *,
         channel: str,
         routes: Sequence[Routed],
-        state: str,
+        state: Outcome,
         reason: Reason | None,
         detail: str,
         mapping: str,
@@ -114,7 +114,7 @@ class Store(Protocol):
 class Verdict:
     """What is to become of one message; the result of the pure part."""
 
-    state: str
+    state: Outcome
     reason: Reason | None = None
     detail: str = ""
     mapping: str = ""
@@ -157,8 +157,8 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
             continue
         taken = True
         if route.filter:
-            filtered = filtered or Reason.FILTERED
-            continue
+            filtered = Reason.FILTERED
+            break
         if route.program is None:
             documents.append((Document(body=stored.payload, media_type=channel.media_type), route))
             continue
@@ -302,7 +302,7 @@ class Intake:
                 lane = worker.lane(stored.channel)
                 claimed.append(worker.reserve(lane))
                 places.append((worker, lane, claimed[-1]))
-            routed.append(Routed(document, route.to, tuple(claimed)))
+            routed.append(Routed(document=document, destinations=route.to, claimed=tuple(claimed)))
         try:
             future = self._store.map_done(
                 stored.id,
@@ -318,12 +318,13 @@ class Intake:
         except StoreError:
             self._give_back(places)
             raise
-        future.add_done_callback(lambda done: self._stored(stored, places, done))
+        future.add_done_callback(lambda done: self._stored(stored, places, len(verdict.unmapped), done))
 
     def _stored(
         self,
         stored: Stored,
         places: list[tuple[DestinationWorker, Lane, bool]],
+        unmapped: int,
         done: "asyncio.Future[MapOutcome]",
     ) -> None:
         error = None if done.cancelled() else done.exception()
@@ -334,10 +335,17 @@ class Intake:
                 self._start_over(stored.id)
             return
         outcome = done.result()
-        self._count(outcome)
-        deliveries = iter(outcome.deliveries)
+        if not outcome.already:
+            self._count(stored.channel, outcome, unmapped)
+        if outcome.already or outcome.state != "mapped":
+            self._give_back(places)
+            return
+        claimed = iter(outcome.deliveries)
         for worker, lane, reserved in places:
-            worker.committed(lane, next(deliveries, None), reserved=reserved)
+            if reserved:
+                worker.committed(lane, next(claimed))
+            else:
+                worker.left_in_store(lane)
 
     def _start_over(self, stored_id: int) -> None:
         self._queue.clear()
@@ -349,17 +357,14 @@ class Intake:
 
     def _give_back(self, places: list[tuple[DestinationWorker, Lane, bool]]) -> None:
         for worker, lane, reserved in places:
-            worker.committed(lane, None, reserved=reserved)
+            if reserved:
+                worker.give_back(lane)
 
-    def _count(self, outcome: MapOutcome) -> None:
+    def _count(self, channel: str, outcome: MapOutcome, unmapped: int) -> None:
         counts = self.counts
-        counts.processed += 1
-        if outcome.state == "mapped":
-            counts.mapped += 1
-            return
-        if outcome.state == "dead":
-            counts.dead += 1
-        else:
-            counts.filtered += 1
-        if outcome.reason is not None:
-            counts.by_reason[outcome.reason.value] = counts.by_reason.get(outcome.reason.value, 0) + 1
+        repeat = outcome.reason is Reason.REPEAT
+        counts.ended[channel, "repeat" if repeat else outcome.state] += 1
+        if outcome.state == "dead" and outcome.reason is not None:
+            counts.dead[channel, outcome.reason.value] += 1
+        if unmapped:
+            counts.unmapped[channel] += unmapped

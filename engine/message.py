@@ -364,31 +364,3 @@ class Delivery:
     manual: bool = False
     conditional: tuple[bytes, ...] = ()
     reports: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """A document and where it goes.
-
-    Attributes:
-        claimed: for each destination, whether a place in memory was reserved for the delivery.
-    """
-
-    document: Document
-    destinations: tuple[str, ...]
-    claimed: tuple[bool, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MapOutcome:
-    """What the store made of a processed message.
-
-    Attributes:
-        state: ``mapped``, ``filtered`` or ``dead`` (a conflict of identity found in the store makes it dead), or
-            ``done`` where the message had been processed before: nothing was added.
-        deliveries: one per document and destination, in the order they were routed; empty unless mapped.
-    """
-
-    state: str
-    reason: Reason | None
-    deliveries: tuple[Delivery, ...] = ()

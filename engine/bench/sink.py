@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import time
+from typing import cast
 
 CONTROL_ID = re.compile(rb"B(\d{3})-(\d{8})")
 KEY_HEADER = re.compile(rb"\r\n(?:Idempotency-Key|X-Request-Id): ([^\r\n]+)", re.IGNORECASE)
@@ -45,8 +46,7 @@ class SinkConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer

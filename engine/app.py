@@ -1,0 +1,299 @@
+"""The running site: build its parts, start them in order, keep them alive, swap them at a reload, stop them in order.
+
+    lock -> journal (anchor, last rows checked) -> recovery -> destinations -> intake -> sources -> page, control
+
+Sources open last: nothing is accepted before recovery is done. At the stop it is the other way round: no new bytes,
+then what is under way, then the journal. Nothing volatile needs flushing, so a kill at any moment loses nothing.
+"""
+
+import asyncio
+import contextlib
+import logging
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
+from engine.channel import Channel
+from engine.clock import Clock, SystemClock
+from engine.config import Site, load_site
+from engine.control import SOCKET_NAME, ControlServer
+from engine.delivery import DestinationWorker
+from engine.errors import ConfigError, StoreError
+from engine.handlers import handlers
+from engine.intake import Intake
+from engine.journal import Journal
+from engine.message import Delivery
+from engine.metrics import Counters, new_registry
+from engine.observe import Observer
+from engine.reasons import Reason
+from engine.records import Recovery
+from engine.sources import ChannelSource
+from engine.supervisor import Supervisor
+from engine.watchdog import Notifier, watch
+
+if TYPE_CHECKING:
+    from engine.web.server import StatusServer
+
+logger = logging.getLogger("labrelay." + __name__)
+
+STOP_SOURCES_S = 3.0
+STOP_WORKERS_S = 3.0
+PAGE_RETRY_S = 5.0
+STALE_AFTER_S = 30.0  # intake and the loop beat at least every 5 s
+
+
+class App:
+    """One running site. Made and run within one event loop."""
+
+    def __init__(self, folder: Path, *, counters: Counters | None = None, clock: Clock | None = None) -> None:
+        self.folder = folder
+        self.clock: Clock = clock or SystemClock()
+        self.counters = counters or Counters()
+        self.sources: dict[str, ChannelSource] = {}
+        self.workers: dict[str, DestinationWorker] = {}
+        self.ready = False
+        self.fatal: StoreError | None = None
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._notifier = Notifier()
+
+    def stop(self) -> None:
+        """Ask the running site to stop; safe from a signal handler."""
+        self._stop.set()
+
+    async def run(self, started: Callable[["App"], None] = lambda app: None) -> None:
+        """Run until `stop`.
+
+        Args:
+            started: called once everything is up.
+
+        Raises:
+            ConfigError, LockedError, IntegrityError: before anything is accepted.
+            StoreError: the journal failed for good; the process must end now.
+        """
+        site = load_site(self.folder)
+        _raise_file_limit()
+        self._loop = asyncio.get_running_loop()
+        self.journal = Journal.open(
+            site.config.data,
+            clock=self.clock,
+            on_fatal=self._store_failed,
+            zone=ZoneInfo(site.config.site.timezone or "UTC"),
+        )
+        for note in self.journal.notes:
+            logger.warning("%s", note)
+        recovery = self.journal.recover()
+        self.journal.start(self._loop)
+        try:
+            await self._run(site, recovery, started)
+        finally:
+            # After a failed sync what the kernel holds is unknown: stop without another write.
+            await self.journal.stop()
+        if self.fatal is not None:
+            raise self.fatal
+
+    async def _run(self, site: Site, recovery: Recovery, started: Callable[["App"], None]) -> None:
+        built = build_site(site, identity_key=self.journal.vault.identity_key, clock=self.clock)
+        if recovery.maybe_delivered or recovery.unprocessed:
+            logger.info(
+                "going on where the last run ended",
+                extra={"count": recovery.unprocessed, "waiting": recovery.maybe_delivered},
+            )
+        self.built = built
+        self.intake = Intake(self.journal, clock=self.clock)
+        self.observer = Observer(self)
+        async with Supervisor(self.clock) as supervisor:
+            self.supervisor = supervisor
+            for name, config in site.config.destinations.items():
+                self.workers[name] = build_worker(name, config, self.journal, self.clock, self._settled)
+            self._take_over(built)
+            if recovery.sessions:
+                await self._assemble(built)
+            self._find_open(set(self.workers))
+            for worker in self.workers.values():
+                await worker.start()
+            supervisor.supervise(
+                "intake",
+                lambda: self.intake.run(lambda: supervisor.heartbeat("intake")),
+                stale_after_s=STALE_AFTER_S,
+            )
+            for source in self.sources.values():
+                await source.start()
+            control = ControlServer(site.config.data / SOCKET_NAME, handlers(self))
+            await control.start()
+            page = await self._start_page(site)
+            supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
+            self.ready = True
+            self._notifier.ready("receiving")
+            started(self)
+            failed = self._loop.create_task(supervisor.wait())
+            stopping = self._loop.create_task(self._stop.wait())
+            await asyncio.wait({failed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self._notifier.stopping()
+            self.ready = False
+            for task in (failed, stopping):
+                task.cancel()
+            await control.stop()
+            await self._stop_sources(list(self.sources.values()))
+            if page is not None:
+                await page.stop()
+        await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in self.workers.values()))
+
+    # -- configuration -----------------------------------------------------------------------------------------
+
+    async def reload(self) -> Site:
+        """Read the site again and swap to it, or keep everything as it is.
+
+        First everything is read, compiled and checked; only then channels and destinations that differ are stopped,
+        replaced and started. What does not differ goes on untouched, connections included.
+
+        Raises:
+            ConfigError: with every problem; nothing was changed.
+        """
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                site = load_site(self.folder)
+                if site.config.data != self.built.site.config.data:
+                    raise ConfigError("config/labrelay.yaml: data: cannot be changed while running; restart instead")
+                built = build_site(site, identity_key=self.journal.vault.identity_key, clock=self.clock)
+                await self._swap(built)
+            finally:
+                self._notifier.ready("receiving")
+            return site
+
+    async def _swap(self, built: BuiltSite) -> None:
+        old, new = self.built.site.config, built.site.config
+        changed = {
+            name
+            for name in {*old.destinations, *new.destinations}
+            if old.destinations.get(name) != new.destinations.get(name)
+        }
+        leaving = [
+            source for name, source in self.sources.items() if not _same_source(source.built, built.channels.get(name))
+        ]
+        await self._stop_sources(leaving)
+        for source in leaving:
+            del self.sources[source.built.config.channel]
+        for name in changed:
+            worker = self.workers.pop(name, None)
+            if worker is not None:
+                await worker.stop(STOP_WORKERS_S)
+        for name in changed & new.destinations.keys():
+            worker = build_worker(name, new.destinations[name], self.journal, self.clock, self._settled)
+            self.workers[name] = worker
+        self.built = built
+        self._take_over(built)
+        self._find_open(changed)
+        for name in changed & new.destinations.keys():
+            await self.workers[name].start()
+        for source in self.sources.values():
+            if source.idle:
+                await source.start()
+        logger.info("configuration reloaded", extra={"config_hash": built.site.hash[:12]})
+
+    def _find_open(self, names: set[str]) -> None:
+        """Tell the workers in ``names`` what the store has for them."""
+        for view in self.journal.lanes():
+            if view.destination in names and view.destination in self.workers:
+                worker = self.workers[view.destination]
+                if view.open:
+                    worker.look_again(view.channel, added=view.open)
+                worker.lane(view.channel).held = bool(view.held_by) or view.paused
+
+    async def _assemble(self, built: BuiltSite) -> None:
+        """Make messages of committed frames that the last run had no time to put together."""
+        made = await self.journal.assemble_frames(
+            lambda channel, frames, at_us: reassemble(built.channels.get(channel), channel, frames, at_us),
+            repeat_window_s=min((c.settings.repeat_window_s for c in built.channels.values()), default=86_400.0),
+        )
+        logger.info("frames of the last run assembled", extra={"count": len(made)})
+
+    def _take_over(self, built: BuiltSite) -> None:
+        """Give intake and lanes the new configuration, and make sources for channels that have none."""
+        for name, channel in built.channels.items():
+            for route in channel.routes.routes:
+                for destination in route.to:
+                    lane = self.workers[destination].lane(name)
+                    lane.order = route.order
+                    lane.hold_on_dead = route.hold_on_dead
+            if name in self.sources:
+                self.sources[name].built = channel
+            else:
+                self.sources[name] = self._source(channel)
+        self.intake.configure({name: channel.routes for name, channel in built.channels.items()}, self.workers)
+
+    def _source(self, built: BuiltChannel) -> ChannelSource:
+        channel = Channel(
+            built.settings,
+            new_link=built.new_link,
+            message_format=built.message_format,
+            answer=built.answer,
+            store=self.journal,
+            stored=self.intake.accept,
+            clock=self.clock,
+        )
+        return ChannelSource(built, channel)
+
+    async def _stop_sources(self, sources: list[ChannelSource]) -> None:
+        if sources:
+            await asyncio.gather(*(source.stop(STOP_SOURCES_S) for source in sources))
+
+    # -- the page ----------------------------------------------------------------------------------------------
+
+    async def _start_page(self, site: Site) -> "StatusServer | None":
+        if not site.config.web.enabled:
+            return None
+        from engine.web.server import StatusServer
+
+        listen = site.config.web.listen
+        page = StatusServer(
+            (listen.host, listen.port),
+            self.observer.snapshot,
+            self.observer.obstacles,
+            new_registry(self.counters, self.observer.snapshot),
+        )
+        try:
+            await page.start()
+        except OSError as error:
+            # Results matter more than the page: say so, and try again.
+            logger.error("the status page cannot be opened", extra={"listen": str(listen), "detail": error.strerror})
+            self.observer.page_fault = f"the status page cannot listen on {listen}: {error.strerror}"
+            self.supervisor.supervise("page", lambda: self._keep_opening(page))
+        return page
+
+    async def _keep_opening(self, page: "StatusServer") -> None:
+        while self.observer.page_fault:
+            await asyncio.sleep(PAGE_RETRY_S)
+            with contextlib.suppress(OSError):
+                await page.start()
+                self.observer.page_fault = ""
+        await asyncio.Event().wait()
+
+    # -- what the parts tell -----------------------------------------------------------------------------------
+
+    def _settled(self, delivery: Delivery, reason: Reason | None) -> None:
+        self.observer.settled(delivery, reason)
+
+    def _store_failed(self, error: StoreError) -> None:
+        """A commit or sync failed for good. Called from the writer thread."""
+        self.fatal = error
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+
+def _same_source(old: BuiltChannel, new: BuiltChannel | None) -> bool:
+    """Whether a channel's connections may stay open: everything that concerns its link is as it was."""
+    if new is None:
+        return False
+    keys = ("source", "enabled", "repeat_window", "on_store_fault", "ack_code", "timezone")
+    return all(getattr(old.config, key) == getattr(new.config, key) for key in keys)
+
+
+def _raise_file_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))

@@ -1,0 +1,232 @@
+"""From configuration to running parts: compile every channel and destination of a site, or say all that is wrong.
+
+Building touches no socket and no row, so a reload can build everything beside the running site and only then swap.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from engine import registry
+from engine.breaker import Breaker
+from engine.channel import Answer, ChannelSettings
+from engine.clock import Clock
+from engine.conditional import ConditionalGuard
+from engine.config import ChannelConfig, DestinationConfig, Site
+from engine.delivery import DestinationWorker, Outbox
+from engine.errors import ConfigError
+from engine.intake import ChannelRoutes, Route
+from engine.mapping import load as load_mapping
+from engine.mapping.conditions import compile_condition
+from engine.message import Delivery, FormatOptions, Frame, MapContext, Received, SessionEnd
+from engine.ports import Format, Link
+from engine.reasons import Reason
+from engine.records import Assembled
+from engine.retry import RetryPolicy
+
+ENQ = b"\x05"
+MEDIA_TYPES = {"hl7v2": "x-application/hl7-v2+er7", "astm": "text/x-astm-e1394"}
+CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltChannel:
+    """One channel, ready to be connected to a transport."""
+
+    config: ChannelConfig
+    settings: ChannelSettings
+    new_link: Callable[[], Link]
+    message_format: Format
+    answer: Answer | None
+    routes: ChannelRoutes
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSite:
+    """A whole site, compiled."""
+
+    site: Site
+    channels: Mapping[str, BuiltChannel]
+
+
+def build_site(site: Site, *, identity_key: bytes, clock: Clock) -> BuiltSite:
+    """Compile all channels.
+
+    Raises:
+        ConfigError: every problem of every channel, not only the first.
+    """
+    problems: list[str] = []
+    channels: dict[str, BuiltChannel] = {}
+    for name, config in site.channels.items():
+        try:
+            channels[name] = build_channel(site, config, identity_key=identity_key, clock=clock)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+    return BuiltSite(site, channels)
+
+
+def build_channel(site: Site, config: ChannelConfig, *, identity_key: bytes, clock: Clock) -> BuiltChannel:
+    source = config.source
+    message_format: Format = registry.load(registry.FORMATS, source.format)  # type: ignore[assignment]  # a module
+    context = MapContext(
+        channel=config.channel,
+        key=identity_key,
+        timezone=config.timezone,
+        settings=config.settings,
+        namespaces=site.config.namespaces,
+        specimen_ids=config.specimen_ids,
+    )
+    return BuiltChannel(
+        config=config,
+        settings=ChannelSettings(
+            name=config.channel,
+            repeat_window_s=config.repeat_window,
+            idle_timeout_s=source.idle_timeout,
+            max_connections=source.max_connections,
+            answer_store_fault=config.on_store_fault == "ae",
+        ),
+        new_link=_link_factory(config),
+        message_format=message_format,
+        answer=_answer(config, clock) if source.format == "hl7v2" else None,
+        routes=ChannelRoutes(
+            channel=config.channel,
+            message_format=message_format,
+            media_type=MEDIA_TYPES[source.format],
+            options=FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx),
+            routes=_routes(site, config),
+            context=context,
+        ),
+    )
+
+
+def build_worker(
+    name: str,
+    config: DestinationConfig,
+    outbox: Outbox,
+    clock: Clock,
+    settled: Callable[[Delivery, Reason | None], None],
+) -> DestinationWorker:
+    """A worker for one destination; `start` opens it."""
+    destination = registry.load(registry.DESTINATIONS, config.kind).build(name, config, clock)
+    return DestinationWorker(
+        name,
+        destination,
+        outbox,
+        clock=clock,
+        retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
+        breaker=Breaker(threshold=config.breaker.failures, first_open=config.breaker.probe_after),
+        guard=ConditionalGuard(CONFIRMED_KEYS),
+        concurrency=getattr(config, "concurrency", 1),
+        settled=settled,
+    )
+
+
+def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes], received_us: int) -> Assembled:
+    """What a channel's link makes of the committed frames of a session that a crash cut short.
+
+    The frames go through a fresh link, as if they came again; text without its end is left over as evidence.
+    """
+    if built is None:  # the channel is gone from the configuration: nothing says how to read them
+        return Assembled()
+    link = built.new_link()
+    link.receive(ENQ, 0.0)
+    texts: list[bytes] = []
+    rest = b""
+    for frame in frames:
+        events = link.receive(frame, 0.0)
+        while events:
+            for event in events:
+                if isinstance(event, Frame):
+                    texts += event.completes
+                    link.committed(0.0)
+            events = link.receive(b"", 0.0)
+    for event in link.closed():
+        if isinstance(event, SessionEnd):
+            texts += event.completes
+            rest = event.incomplete
+
+    def received(text: bytes) -> Received:
+        header = built.message_format.header(text)
+        return Received(
+            channel=channel,
+            payload=text,
+            received_us=received_us,
+            control_id=header.control_id,
+            message_type=header.message_type,
+            notes=("assembled after a restart",),
+        )
+
+    return Assembled(tuple(map(received, texts)), received(rest) if rest else None)
+
+
+def _routes(site: Site, config: ChannelConfig) -> tuple[Route, ...]:
+    problems: list[str] = []
+    routes: list[Route] = []
+    search: tuple[Path, ...] = site.mapping_path()
+    for index, route in enumerate(config.routes):
+        place = f"channels/{config.channel}: routes[{index}]"
+        try:
+            routes.append(
+                Route(
+                    when=compile_condition(route.when, config.source.format, place=f"{place}.when")
+                    if route.when is not None
+                    else None,
+                    program=load_mapping(route.mapping, search) if route.mapping is not None else None,
+                    to=tuple(route.to or ()),
+                    order=route.order,
+                    hold_on_dead=route.on_dead == "hold",
+                    filter=route.filter is not None,
+                )
+            )
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    return tuple(routes)
+
+
+def _link_factory(config: ChannelConfig) -> Callable[[], Link]:
+    source = config.source
+    module = registry.load(registry.LINKS, source.link)
+    if source.link == "mllp":
+        mllp = module.MllpOptions(max_message=source.max_message)
+        return lambda: module.MllpLink(mllp)  # type: ignore[no-any-return]
+    options = module.AstmOptions(
+        framing=source.framing,
+        checksum=source.checksum,
+        frame_numbers=source.frame_numbers,
+        acks=source.acks,
+        commit=source.commit,
+        end=source.end,
+        max_frame=source.max_frame,
+        max_message=source.max_message,
+        receive_timeout=source.receive_timeout,
+    )
+    return lambda: module.AstmReceiver(options)  # type: ignore[no-any-return]
+
+
+def _answer(config: ChannelConfig, clock: Clock) -> Answer:
+    """HL7's acknowledgement; ASTM needs none, its link has acknowledged every frame."""
+    module = registry.load(registry.ACKNOWLEDGEMENTS, "hl7v2")
+    ack_code = "aa" if config.ack_code == "aa" else ""
+    zone = ZoneInfo(config.timezone)
+    prefix = f"LR{clock.now_us():x}-"  # differs for each start, so that no two answers share a control id
+    number = 0
+
+    def answer(block: bytes, messages: Sequence[bytes], *, stored: bool) -> bytes | None:
+        nonlocal number
+        number += 1
+        result: bytes | None = module.acknowledge_block(
+            block,
+            messages,
+            now_text=clock.now().astimezone(zone).strftime("%Y%m%d%H%M%S%z"),
+            control_id=f"{prefix}{number}",
+            ack_code=ack_code,
+            errors=() if stored else [module.NOT_STORED] * len(messages),
+        )
+        return result
+
+    return answer

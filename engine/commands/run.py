@@ -1,0 +1,99 @@
+"""Run LabRelay in the foreground: receive, journal, map and deliver until told to stop (SIGTERM or Ctrl-C).
+
+SIGHUP, or `labrelay reload`, reads the configuration again without dropping a connection that did not change. Under
+systemd the start, reload and health are reported to it.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+
+from engine.commands.output import ExitCode, say
+from engine.commands.session import Session, pass_session
+
+FATAL_STORE = (
+    "the journal could not be written or synced; what it holds is uncertain, so this process ends at once. "
+    "Nothing unacknowledged was lost. Check the disk, then start again"
+)
+
+
+@click.command(help=__doc__)
+@click.option(
+    "--log", "style", type=click.Choice(["auto", "json", "human"]), default="auto", help="Form of log lines (stderr)."
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True, help="How much."
+)
+@pass_session
+def command(session: Session, style: str, log_level: str) -> None:
+    from engine.app import App
+    from engine.errors import ConfigError, IntegrityError, StoreError
+    from engine.logs import loop_exception_handler, setup_logging
+    from engine.metrics import Counters
+
+    counters = Counters()
+    setup_logging(counters, level=log_level, style=style)
+    os.umask(0o077)  # whatever is written is for our user only
+    logger = logging.getLogger("labrelay.run")
+
+    async def serve() -> None:
+        app = App(session.folder, counters=counters)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(loop_exception_handler)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, app.stop)
+        reloads: set[asyncio.Task[None]] = set()
+
+        async def reload() -> None:
+            try:
+                await app.reload()
+            except ConfigError as error:
+                logger.error("reload refused, the old configuration stays")
+                for problem in error.problems:
+                    say(problem)
+
+        def hang_up() -> None:
+            task = loop.create_task(reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+        await app.run(started)
+
+    def started(app: App) -> None:
+        web = app.built.site.config.web
+        logger.info("ready", extra={"pid": os.getpid(), "config_hash": app.built.site.hash[:12]})
+        if sys.stderr.isatty():
+            channels = ", ".join(
+                f"{name} on {source.built.config.source.address}" for name, source in app.sources.items()
+            )
+            say(f"Receiving: {channels}")
+            if web.enabled:
+                say(f"Status page: http://{web.listen}/")
+
+    try:
+        _run(serve())
+    except IntegrityError:
+        raise
+    except StoreError as error:
+        if error.fatal:
+            logger.critical(FATAL_STORE)
+            # No clean-up: a sync failed, and every further write could make things worse.
+            sys.stderr.flush()
+            os._exit(ExitCode.INTEGRITY)
+        raise
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)

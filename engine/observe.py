@@ -1,0 +1,331 @@
+"""What the running site looks like now: one `SiteSnapshot`, at most one a second, for page, metrics and status.
+
+The numbers of the day come from the journal's counters, so that they survive a restart; states, ages and queues come
+from the running parts. Nothing here looks into a message.
+"""
+
+import shutil
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from engine import metrics
+from engine.breaker import BreakerState
+from engine.clock import from_us
+from engine.config import DestinationConfig
+from engine.delivery import DestinationWorker, Lane
+from engine.errors import StoreError
+from engine.message import Delivery
+from engine.reasons import Reason
+from engine.records import ChannelView, Count, LaneView
+from engine.snapshot import (
+    ChannelSnapshot,
+    DestinationSnapshot,
+    DestinationState,
+    JournalSnapshot,
+    LaneSnapshot,
+    LastError,
+    Retrying,
+    SiteSnapshot,
+    channel_state,
+)
+from engine.sources import ChannelSource
+
+if TYPE_CHECKING:
+    from engine.app import App
+
+REFRESH_S = 1.0
+RATE_WINDOW_S = 60.0
+
+
+class Observer:
+    """Looks at the parts of one `App`."""
+
+    def __init__(self, app: "App") -> None:
+        self._app = app
+        self._started_at = app.clock.now()
+        self._started = app.clock.monotonic()
+        self._snapshot: SiteSnapshot | None = None
+        self._taken = 0.0
+        self._rates: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
+        self.page_fault = ""
+        try:
+            self._version = version("labrelay")
+        except PackageNotFoundError:
+            self._version = "unknown"
+
+    def settled(self, delivery: Delivery, reason: Reason | None) -> None:
+        """A delivery ended (None: delivered); counted by its worker, remembered here by reason only."""
+        if reason is not None:
+            self._app.counters.add(metrics.DEAD, delivery.channel, reason.value)
+
+    def status_line(self) -> str:
+        return str(self.snapshot().overall().phrase)
+
+    def obstacles(self) -> list[str]:
+        """What stands in the way of taking messages."""
+        app = self._app
+        found = [] if app.ready else ["starting or stopping"]
+        if app.fatal is not None:
+            found.append("the journal cannot be written")
+        found += [f"{name}: {source.fault}" for name, source in app.sources.items() if source.fault]
+        found += [f"task {name} hangs" for name in app.supervisor.stale()]
+        return found
+
+    def snapshot(self) -> SiteSnapshot:
+        now = self._app.clock.monotonic()
+        if self._snapshot is None or now - self._taken >= REFRESH_S:
+            self._snapshot = self._look(now)
+            self._taken = now
+            self._count()
+        return self._snapshot
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    def _look(self, now_s: float) -> SiteSnapshot:
+        app = self._app
+        site = app.built.site.config
+        now = app.clock.now()
+        alarms, notes = list(app.journal.alarms), []
+        if self.page_fault:
+            notes.append(self.page_fault)
+        try:
+            today = _by_lane(app.journal.counters(self._day(now)))
+            channels = {view.name: view for view in app.journal.channels()}
+            lanes = {(view.channel, view.destination): view for view in app.journal.lanes()}
+            journal = self._journal()
+            unmapped = app.journal.unmapped_count()
+        except StoreError as error:
+            # The page stays up with what is in memory, and says what it cannot see.
+            today, channels, lanes, journal, unmapped = {}, {}, {}, JournalSnapshot(), 0
+            alarms.append(f"the journal cannot be read: {error}")
+        channel_rows = tuple(
+            self._channel(name, source, channels.get(name), today, lanes, now, now_s)
+            for name, source in app.sources.items()
+        )
+        destinations = tuple(
+            self._destination(worker, site.destinations[name], today, lanes, now, now_s)
+            for name, worker in app.workers.items()
+        )
+        free = shutil.disk_usage(site.data).free
+        return SiteSnapshot(
+            site_name=site.site.name,
+            version=self._version,
+            started_at=self._started_at,
+            now=now,
+            timezone=site.site.timezone or "UTC",
+            config_hash=app.built.site.hash[:12],
+            channels=channel_rows,
+            destinations=destinations,
+            dead_total=sum(view.dead for view in channels.values()) + sum(view.dead for view in lanes.values()),
+            unmapped_total=unmapped,
+            disk_free_bytes=free,
+            disk_days_left=None,
+            journal=journal,
+            task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
+            alarms=tuple(alarms),
+            notes=tuple(notes),
+        )
+
+    def _day(self, now: datetime) -> str:
+        return now.astimezone(ZoneInfo(self._app.built.site.config.site.timezone or "UTC")).strftime("%Y-%m-%d")
+
+    def _journal(self) -> JournalSnapshot:
+        data = self._app.built.site.config.data
+        stats = self._app.journal.stats
+        return JournalSnapshot(
+            last_id=self._app.journal.last_id,
+            size_bytes=_size(data / "journal.db"),
+            wal_bytes=_size(data / "journal.db-wal"),
+            fsync_ms_p50=stats.commit_ms(0.5),
+            fsync_ms_p99=stats.commit_ms(0.99),
+        )
+
+    def _channel(
+        self,
+        name: str,
+        source: ChannelSource,
+        view: ChannelView | None,
+        today: dict[tuple[str, str], dict[str, int]],
+        lanes: dict[tuple[str, str], LaneView],
+        now: datetime,
+        now_s: float,
+    ) -> ChannelSnapshot:
+        config = source.built.config
+        counts = today.get((name, ""), {})
+        last_us = source.channel.counts.last_message_us or (view.last_us if view else 0)
+        last_at = from_us(last_us) if last_us else None
+        age = max(0.0, (now - last_at).total_seconds()) if last_at else None
+        mine = tuple(
+            self._lane(worker, worker.lanes[name], today, lanes, now)
+            for worker in self._app.workers.values()
+            if name in worker.lanes
+        )
+        connections = tuple(connection.peer for connection in source.channel.connections.values())
+        return ChannelSnapshot(
+            name=name,
+            kind=config.source.kind,
+            address=str(config.source.address),
+            description=config.description,
+            state=channel_state(
+                enabled=config.enabled,
+                fault=source.fault,
+                connected=bool(connections),
+                connects=not source.listens,
+                last_message_age_s=age,
+                usual_gap_s=config.usual_gap,
+                up_s=now_s - self._started,
+            ),
+            fault=source.fault,
+            connections=connections,
+            last_message_at=last_at,
+            last_message_age_s=age,
+            usual_gap_s=config.usual_gap,
+            today_received=counts.get("received", 0),
+            today_delivered=sum(lane.delivered_today for lane in mine),
+            today_dead=counts.get("dead", 0),
+            today_filtered=counts.get("filtered", 0),
+            today_repeat=counts.get("repeat", 0),
+            today_incomplete=counts.get("incomplete", 0),
+            stored_waiting=view.stored if view else 0,
+            dead=view.dead if view else 0,
+            link_faults=dict(source.channel.counts.faults),
+            lanes=mine,
+        )
+
+    def _lane(
+        self,
+        worker: DestinationWorker,
+        lane: Lane,
+        today: dict[tuple[str, str], dict[str, int]],
+        lanes: dict[tuple[str, str], LaneView],
+        now: datetime,
+    ) -> LaneSnapshot:
+        view = lanes.get((lane.channel, worker.name))
+        oldest = lane.oldest()
+        return LaneSnapshot(
+            destination=worker.name,
+            waiting=lane.open,
+            oldest_age_s=max(0.0, (now - from_us(oldest.received_us)).total_seconds()) if oldest else None,
+            retrying=self._retrying([lane], now),
+            dead=view.dead if view else 0,
+            held=view.held if view else 0,
+            delivered_today=today.get((lane.channel, worker.name), {}).get("delivered", 0),
+        )
+
+    def _destination(
+        self,
+        worker: DestinationWorker,
+        config: DestinationConfig,
+        today: dict[tuple[str, str], dict[str, int]],
+        lanes: dict[tuple[str, str], LaneView],
+        now: datetime,
+        now_s: float,
+    ) -> DestinationSnapshot:
+        own = [view for (_, destination), view in lanes.items() if destination == worker.name]
+        oldest = min((d.received_us for lane in worker.lanes.values() if (d := lane.oldest())), default=None)
+        counts = worker.counts
+        error = counts.last_error
+        retrying = self._retrying(worker.lanes.values(), now)
+        probe = worker.breaker.next_probe
+        return DestinationSnapshot(
+            name=worker.name,
+            kind=config.kind,
+            address=_address(config),
+            state=_state(worker, retrying),
+            breaker_until=now + timedelta(seconds=max(0.0, probe - now_s)) if probe is not None else None,
+            waiting=sum(lane.open for lane in worker.lanes.values()),
+            oldest_age_s=max(0.0, (now - from_us(oldest)).total_seconds()) if oldest is not None else None,
+            in_flight=worker.in_flight,
+            dead=sum(view.dead for view in own),
+            held=sum(view.held for view in own),
+            delivered_today=sum(
+                counts.get("delivered", 0) for (_, destination), counts in today.items() if destination == worker.name
+            ),
+            last_delivered_at=from_us(counts.last_delivered_us) if counts.last_delivered_us else None,
+            last_error=LastError(reason=error[0], at=from_us(error[1])) if error else None,
+            retrying=retrying,
+            rate_per_min=self._rate(worker, now_s),
+        )
+
+    def _retrying(self, lanes: Iterable[Lane], now: datetime) -> Retrying | None:
+        failures = [lane.failure for lane in lanes if lane.failure is not None]
+        if not failures:
+            return None
+        worst = max(failures, key=lambda failure: failure.attempt)
+        wait_s = worst.due - self._app.clock.monotonic()
+        return Retrying(
+            attempt=worst.attempt,
+            reason=worst.reason,
+            next_at=now + timedelta(seconds=wait_s) if wait_s > 0 else None,
+        )
+
+    def _rate(self, worker: DestinationWorker, now_s: float) -> float:
+        samples = self._rates[worker.name]
+        samples.append((now_s, worker.counts.delivered))
+        while len(samples) > 2 and now_s - samples[0][0] > RATE_WINDOW_S:
+            samples.popleft()
+        (began, before), (ended, after) = samples[0], samples[-1]
+        return (after - before) * 60.0 / max(ended - began, 1.0) if ended > began else 0.0
+
+    # -- metrics -----------------------------------------------------------------------------------------------
+
+    def _count(self) -> None:
+        """Bring the counters of `/metrics` up to what the parts have counted; the hot path touches none of them."""
+        app, cell = self._app, self._app.counters.cell
+        for name, source in app.sources.items():
+            counts = source.channel.counts
+            cell(metrics.CONNECTIONS_OPENED, name).n = counts.connections
+            cell(metrics.RECEIVED, name).n = counts.messages
+            for kind, n in counts.faults.items():
+                cell(metrics.LINK_FAULTS, name, kind).n = n
+        for (name, outcome), n in app.intake.counts.ended.items():
+            cell(metrics.ENDED, name, outcome).n = n
+        for (name, reason), n in app.intake.counts.dead.items():
+            cell(metrics.DEAD, name, reason).n = n
+        for name, n in app.intake.counts.unmapped.items():
+            cell(metrics.UNMAPPED, name).n = n
+        for name, worker in app.workers.items():
+            cell(metrics.DELIVERED, name).n = worker.counts.delivered
+            cell(metrics.BREAKER_OPENED, name).n = worker.counts.breaker_opened
+            for failed, n in worker.counts.failed.items():
+                cell(metrics.ATTEMPTS_FAILED, name, failed.value).n = n
+        for task in app.supervisor.report():
+            cell(metrics.TASK_RESTARTS, task.name).n = task.restarts
+
+
+def _by_lane(counts: Iterable[Count]) -> dict[tuple[str, str], dict[str, int]]:
+    found: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for count in counts:
+        found[count.channel, count.destination][count.name] = count.n
+    return found
+
+
+def _state(worker: DestinationWorker, retrying: Retrying | None) -> DestinationState:
+    if worker.breaker.state is BreakerState.OPEN:
+        return DestinationState.BREAKER_OPEN
+    if worker.breaker.state is BreakerState.HALF_OPEN:
+        return DestinationState.PROBING
+    if retrying is not None:
+        return DestinationState.RETRYING
+    return DestinationState.OK if worker.counts.delivered else DestinationState.IDLE
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _address(config: DestinationConfig) -> str:
+    """Where a destination is, without anything secret; user, password and query are refused in URLs."""
+    if config.kind in ("fhir", "http"):
+        return str(config.url)
+    if config.kind == "mllp":
+        return str(config.connect)
+    return str(config.folder if config.kind == "file" else "")
