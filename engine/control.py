@@ -12,14 +12,16 @@ carry names, numbers and reason codes, never the content of messages.
 
 Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
 
-    status    {}                                           -> engine.snapshot.SiteSnapshot.to_json()
-    reload    {}                                           -> {"config_hash", "warnings": [line, ...]}
-    retry     {"selection", "dry_run"}                     -> {"count", "act"}
-    dismiss   {"selection", "because", "dry_run"}          -> {"count", "act"}
-    replay    {"selection", "destination", "rate", "dry_run"}
-                                                           -> {"count", "act"}
+    status    {}                                                   -> engine.snapshot.SiteSnapshot.to_json()
+    reload    {}                                                   -> {"config_hash", "changed", "warnings": [...]}
+    retry     {"selection", "dry_run"}                             -> outcome
+    dismiss   {"selection", "because", "dry_run"}                  -> outcome
+    replay    {"selection", "destination", "rate", "dry_run"}      -> outcome
+    shown     {"message"}                                          -> {}   contents are about to be shown to a person
 
-``act`` is the number of the audit row that was stored before the act began, null for a dry run.
+An outcome is ``{"count", "act", "done", "going_on"}``: how many were selected, the number of the row that was stored
+before the act began (null for a dry run, or where the act is one row), what became of them by name, and whether it
+takes longer than a command waits and goes on in the daemon.
 """
 
 import asyncio

@@ -11,23 +11,27 @@ DAY = 86_400.0
 
 
 class RouteConfig(Model):
-    """Which messages go where. The first route whose `when` holds takes the message."""
+    """Which messages go where. Every route whose `when` holds takes the message, in the order of the file; a `filter`
+    route that holds ends the look."""
 
     when: Text | None = Field(
         default=None,
         description="Condition in the mapping language, as `=MSH-9.1 == 'ORU'`; without it the route takes everything.",
     )
     mapping: Name | None = Field(
-        default=None, description="Name of the mapping that makes documents of the message: a file of `mappings/`."
+        default=None,
+        description="Name of the mapping that makes documents of the message: a file of `mappings/`. Without it the "
+        "message passes on as it came (to `mllp`, `http` and `file`).",
     )
     to: Names | None = Field(default=None, description="Destination or list of destinations.")
     on_dead: Literal["continue", "hold"] = Field(
         default="continue",
         description="After a dead letter its lane goes on (`continue`), or waits until a person acts (`hold`).",
     )
-    order: Literal["channel"] = Field(
+    order: Literal["channel", "specimen", "none"] = Field(
         default="channel",
-        description="`channel`: messages of the channel reach each destination in the order they came.",
+        description="What reaches a destination in the order it came: everything of the `channel`, what concerns one "
+        "`specimen` or report, or nothing (`none`).",
     )
     filter: Text | None = Field(
         default=None,
@@ -42,8 +46,10 @@ class RouteConfig(Model):
         if self.filter is not None:
             if self.mapping is not None or self.to is not None:
                 raise ValueError("filter sends nothing; take out mapping and to, or filter")
-        elif self.mapping is None or self.to is None:
-            raise ValueError("a route needs mapping and to (or filter, where such messages are not wanted)")
+        elif self.to is None:
+            raise ValueError(
+                "a route needs to: a destination or several (or filter, where such messages are not wanted)"
+            )
         return self
 
 

@@ -38,7 +38,6 @@ VALUES = {
     "source.link": ("lines",),
     "destinations.*.kind": ("mqtt", "abdm", "worklist"),
     "destinations.*.ids": ("server",),
-    "routes.*.order": ("specimen", "none"),
     "ack": ("on_delivery",),
     "workers": ("1",),
 }

@@ -221,6 +221,10 @@ class _Loader:
                             f"; known: {', '.join(destinations)}" if destinations else "; add it to the site's file"
                         )
                         self._add(walk(nodes[name], path), path[:3], f"unknown destination '{destination}'{hint}")
+                    elif route.mapping is None and _value(block, destination, "kind") == "fhir":
+                        path = ("routes", at, "to", position)
+                        text = f"'{destination}' takes FHIR, and this route has no mapping; give it one"
+                        self._add(walk(nodes[name], path), path[:3], text)
                 if route.mapping is not None and route.mapping not in mappings:
                     where = ("routes", at, "mapping")
                     hint = closest(route.mapping, mappings) or f"; write mappings/{route.mapping}.yaml"
@@ -273,6 +277,13 @@ class _Loader:
 
 def _mapping_names(folders: tuple[Path, ...]) -> list[str]:
     return [path.stem for folder in folders for path in sorted(folder.glob("*.yaml"))]
+
+
+def _value(block: Node | None, *path: str) -> str:
+    """The text at ``path`` below ``block``, empty where there is none."""
+    for step in path:
+        block = block.get(step) if block is not None and block.kind == "map" else None
+    return block.value if block is not None else ""
 
 
 def _place(text: str) -> tuple[int, int]:

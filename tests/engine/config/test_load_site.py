@@ -177,7 +177,8 @@ MISTAKES = {
     ),
     "route without a way": (
         CHANNEL_YAML.replace("    to: archive\n", ""),
-        "channels/a.yaml:4:5: routes.0: a route needs mapping and to (or filter, where such messages are not wanted)",
+        "channels/a.yaml:4:5: routes.0: a route needs to: a destination or several (or filter, where such messages are "
+        "not wanted)",
     ),
     "condition as a literal": (
         CHANNEL_YAML.replace("=MSH-9.1", "MSH-9.1"),

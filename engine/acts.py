@@ -1,0 +1,389 @@
+"""What people do about messages: retry, dismiss, replay. The same code in the daemon and, without one, in a command.
+
+A *selection* says which; it is resolved when the act runs, and again when it is repeated, so nothing is closed or sent
+that has changed meanwhile. Each act is a row of the journal before it starts and another when it has ended (P2, P5),
+so that a crash amid a replay of thousands is known.
+
+    retry     dead deliveries wait again in their old places; held ones are released; dead messages are processed
+              again with today's mapping, oldest first. Incomplete messages stay: a prefix is never a result.
+    dismiss   a named person says, with a reason, that these need nothing more
+    replay    stored documents go out again at the end of their lanes, at a bounded rate
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from engine.control import Handler, RefusedError, Request
+from engine.errors import IntegrityError, LabRelayError
+from engine.intake import ChannelRoutes, judge
+from engine.journal import Journal, Routed
+from engine.reading import Reader
+from engine.reasons import Reason
+from engine.records import DeadLetter, Filter
+
+if TYPE_CHECKING:
+    from engine.app import App
+
+logger = logging.getLogger("labrelay." + __name__)
+
+PAGE = 500
+MAX_SELECTED = 200_000  # more are narrowed by time or channel; bounds memory and the length of an act
+DISMISS_AT_ONCE = 1000
+DEFAULT_RATE = 50.0  # messages per second of a replay, well below what a lane carries, so that live results go first
+ANSWER_WITHIN_S = 20.0  # an act that takes longer goes on in the daemon, and the command is told so
+
+LookAgain = Callable[[str, str, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which messages or dead letters: numbers, or a filter, or everything (``all``).
+
+    Attributes:
+        ids: message numbers; with them, the rest narrows further.
+        after_us, before_us: received within.
+    """
+
+    ids: tuple[int, ...] = ()
+    channel: str | None = None
+    destination: str | None = None
+    reason: str | None = None
+    state: str | None = None
+    after_us: int | None = None
+    before_us: int | None = None
+    all: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was said: never taken to mean everything."""
+        return self == Selection()
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value not in (None, (), False)}
+
+    @classmethod
+    def from_json(cls, given: Any) -> "Selection":
+        """Read what came over the socket.
+
+        Raises:
+            LabRelayError: not a selection; the command and the daemon may differ in version.
+        """
+        kinds = {"ids": (list, tuple), "all": (bool,), "after_us": (int,), "before_us": (int,)}
+        known = {field.name for field in fields(cls)}
+        if not isinstance(given, dict) or not given.keys() <= known:
+            raise LabRelayError("not a selection that this version knows")
+        for name, value in given.items():
+            if not isinstance(value, kinds.get(name, (str,))):
+                raise LabRelayError(f"not a selection: {name} has the wrong kind of value")
+        ids = given.get("ids", ())
+        if not all(isinstance(number, int) for number in ids):
+            raise LabRelayError("not a selection: ids must be numbers")
+        return cls(**{**given, "ids": tuple(ids)})
+
+    def filter(self) -> Filter:
+        return Filter(
+            channel=self.channel,
+            destination=self.destination,
+            reason=self.reason,
+            state=self.state,
+            after_us=self.after_us,
+            before_us=self.before_us,
+        )
+
+
+def letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
+    """The dead letters that a selection means now, oldest message first."""
+    found: list[DeadLetter] = []
+    if selection.ids:
+        for number in sorted(set(selection.ids)):
+            page = reader.dead(selection.filter(), before_id=number + 1, limit=1)
+            found += [letter for letter in page if letter.message_id == number]
+        return found
+    before: int | None = None
+    while page := reader.dead(selection.filter(), before_id=before, limit=PAGE):
+        found += page
+        before = page[-1].message_id
+        _bounded(len(found))
+    found.sort(key=lambda letter: (letter.message_id, letter.delivery_id))
+    return found
+
+
+def messages(reader: Reader, selection: Selection) -> list[int]:
+    """The numbers of the messages that a selection means now, oldest first."""
+    wanted = Filter(
+        channel=selection.channel,
+        state=selection.state or "mapped",
+        reason=selection.reason,
+        after_us=selection.after_us,
+        before_us=selection.before_us,
+    )
+    if selection.ids:
+        return [number for number in sorted(set(selection.ids)) if _has(reader, wanted, number)]
+    found: list[int] = []
+    before: int | None = None
+    while page := reader.messages(wanted, before_id=before, limit=PAGE):
+        found += [view.id for view in page]
+        before = page[-1].id
+        _bounded(len(found))
+    return found[::-1]
+
+
+class Acts:
+    """Carries acts out.
+
+    Args:
+        channels: the compiled routes in force, by channel; asked for at each use, since a reload replaces them.
+        look_again: (channel, destination, added): rows of a lane became waiting; a daemon's worker must read them.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        channels: Callable[[], Mapping[str, ChannelRoutes]],
+        look_again: LookAgain = lambda channel, destination, added: None,
+    ) -> None:
+        self._journal = journal
+        self._channels = channels
+        self._look_again = look_again
+        self._running: set[asyncio.Task[dict[str, int]]] = set()
+
+    async def retry(self, selection: Selection, *, actor: str, dry_run: bool = False) -> dict[str, Any]:
+        """Try dead letters again; ``count`` is how many were selected, ``done`` what became of them."""
+        chosen = await asyncio.to_thread(letters, self._journal, selection)
+        # Accepting that one number belongs to two patients takes a person who named these very letters.
+        accept_conflict = bool(selection.ids) or selection.reason == Reason.IDENTITY_CONFLICT.value
+        return await self._act(
+            actor, "retry", selection, len(chosen), dry_run, lambda: self._retry(chosen, accept_conflict)
+        )
+
+    async def dismiss(self, selection: Selection, *, actor: str, because: str, dry_run: bool = False) -> dict[str, Any]:
+        """Close dead letters; the journal keeps who, when and ``because``."""
+        if not because.strip():
+            raise RefusedError("a dismissal needs a reason")
+        chosen = await asyncio.to_thread(letters, self._journal, selection)
+        if dry_run:
+            return _answer(len(chosen), None, {})
+        changed = 0
+        for part in _chunks(chosen, DISMISS_AT_ONCE):
+            changed += await self._journal.dismiss(
+                messages=[letter.message_id for letter in part if not letter.delivery_id],
+                deliveries=[letter.delivery_id for letter in part if letter.delivery_id],
+                actor=actor,
+                reason=because,
+            )
+        return _answer(len(chosen), None, {"dismissed": changed})
+
+    async def replay(
+        self,
+        selection: Selection,
+        *,
+        actor: str,
+        destination: str | None = None,
+        rate: float = DEFAULT_RATE,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Send stored documents of messages again; ``count`` is the number of messages."""
+        chosen = await asyncio.to_thread(messages, self._journal, selection)
+        return await self._act(
+            actor,
+            "replay",
+            selection,
+            len(chosen),
+            dry_run,
+            lambda: self._replay(chosen, destination, rate),
+            destination=destination,
+            rate=rate,
+        )
+
+    async def give_up(self, acts: Iterable[int]) -> None:
+        """Note the end of acts that a crash cut short. Nobody knows how far they came: a person must repeat them."""
+        for act in acts:
+            await self._journal.act_done(act, {"interrupted": True})
+            logger.warning("an act was cut short by the last stop; give its command again", extra={"act": act})
+
+    async def stop(self) -> None:
+        """End what is still going on; the next start notes it as cut short."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    # -- how ---------------------------------------------------------------------------------------------------
+
+    async def _act(
+        self,
+        actor: str,
+        verb: str,
+        selection: Selection,
+        count: int,
+        dry_run: bool,
+        work: Callable[[], Any],
+        **more: Any,
+    ) -> dict[str, Any]:
+        if dry_run or not count:
+            return _answer(count, None, {})
+        act = await self._journal.act(actor, verb, {"selection": selection.to_json(), "count": count, **more})
+        task = asyncio.create_task(self._finish(act, work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN_S)
+        return _answer(count, act, task.result() if done else {}, going_on=not done)
+
+    async def _finish(self, act: int, work: Callable[[], Any]) -> dict[str, int]:
+        outcome: dict[str, int] = await work()
+        await self._journal.act_done(act, outcome)
+        return outcome
+
+    async def _retry(self, chosen: Sequence[DeadLetter], accept_conflict: bool) -> dict[str, int]:
+        outcome = {"requeued": 0, "released": 0, "processed": 0, "still_dead": 0, "skipped": 0}
+        lanes: dict[tuple[str, str, str], list[int]] = {}
+        for letter in chosen:
+            if letter.delivery_id:
+                lanes.setdefault((letter.channel, letter.destination, letter.state), []).append(letter.delivery_id)
+            elif letter.state == "dead":
+                outcome[await self._process(letter, accept_conflict)] += 1
+            else:
+                outcome["skipped"] += 1
+        for (channel, destination, state), ids in lanes.items():
+            if state == "held":
+                changed = await self._journal.release(ids)
+                outcome["released"] += changed
+            else:
+                changed = await self._journal.requeue(ids)
+                outcome["requeued"] += changed
+            outcome["skipped"] += len(ids) - changed
+            if changed:
+                self._look_again(channel, destination, changed)
+        return outcome
+
+    async def _process(self, letter: DeadLetter, accept_conflict: bool) -> str:
+        """Map a dead message again; the counter that it belongs to."""
+        channel = self._channels().get(letter.channel)
+        if channel is None:
+            return "skipped"  # its channel is not configured any more
+        try:
+            stored = await asyncio.to_thread(self._journal.stored, letter.message_id)
+        except IntegrityError:
+            return "skipped"  # damaged; `labrelay verify` says what is wrong
+        verdict = judge(stored, channel)
+        routed = [Routed(document=document, destinations=route.to) for document, route in verdict.documents]
+        outcome = await self._journal.map_done(
+            stored.id,
+            channel=stored.channel,
+            routes=routed,
+            state=verdict.state,
+            reason=verdict.reason,
+            detail=verdict.detail,
+            mapping=verdict.mapping,
+            issues=verdict.issues,
+            unmapped=verdict.unmapped,
+            again=True,
+            accept_conflict=accept_conflict,
+        )
+        if outcome.state == "mapped":
+            for document in routed:
+                for destination in document.destinations:
+                    self._look_again(stored.channel, destination, 1)
+        return "still_dead" if outcome.state == "dead" else "processed"
+
+    async def _replay(self, chosen: Sequence[int], destination: str | None, rate: float) -> dict[str, int]:
+        outcome = {"messages": 0, "deliveries": 0}
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        for number, message_id in enumerate(chosen):
+            await asyncio.sleep(max(0.0, begin + number / rate - loop.time()))
+            trace = await asyncio.to_thread(self._journal.message, message_id)
+            lanes = {(d.channel, d.destination) for d in trace.deliveries} if trace is not None else set()
+            for channel, name in sorted(lanes):
+                if destination is not None and name != destination:
+                    continue
+                made = await self._journal.replay([message_id], destinations=[name])
+                outcome["deliveries"] += len(made)
+                self._look_again(channel, name, len(made))
+            outcome["messages"] += 1
+        return outcome
+
+
+def handlers(app: "App") -> dict[str, Handler]:
+    """What the running site answers on its control socket."""
+    acts = Acts(
+        app.journal,
+        channels=lambda: {name: channel.routes for name, channel in app.built.channels.items()},
+        look_again=lambda channel, destination, added: _wake(app, channel, destination, added),
+    )
+
+    async def status(_: Request) -> dict[str, Any]:
+        return app.observer.snapshot().to_json()
+
+    async def reload(request: Request) -> dict[str, Any]:
+        before = app.built.site.hash
+        site = await app.reload()
+        await app.journal.act_note(request.actor, "reload", {"from": before, "to": site.hash})
+        return {"config_hash": site.hash, "changed": site.hash != before, "warnings": list(site.warnings)}
+
+    async def retry(request: Request) -> dict[str, Any]:
+        return await acts.retry(_selection(request), actor=request.actor, dry_run=_dry_run(request))
+
+    async def dismiss(request: Request) -> dict[str, Any]:
+        because = str(request.args.get("because", ""))
+        return await acts.dismiss(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
+
+    async def replay(request: Request) -> dict[str, Any]:
+        destination, rate = request.args.get("destination"), request.args.get("rate", DEFAULT_RATE)
+        if destination is not None and destination not in app.workers:
+            raise LabRelayError(f"there is no destination {destination}; known: {', '.join(app.workers)}")
+        if not isinstance(rate, int | float) or not 0 < rate <= 100_000:
+            raise LabRelayError("rate must be a number of messages per second above 0")
+        return await acts.replay(
+            _selection(request),
+            actor=request.actor,
+            destination=destination,
+            rate=float(rate),
+            dry_run=_dry_run(request),
+        )
+
+    async def shown(request: Request) -> dict[str, Any]:
+        """Note that a person saw contents; the command shows them only after this row is durable."""
+        await app.journal.act_note(request.actor, "unmask", {"message": int(request.args.get("message", 0))})
+        return {}
+
+    return {"status": status, "reload": reload, "retry": retry, "dismiss": dismiss, "replay": replay, "shown": shown}
+
+
+def _selection(request: Request) -> Selection:
+    selection = Selection.from_json(request.args.get("selection"))
+    if selection.is_empty:
+        raise RefusedError("nothing was selected; name messages or a filter, or say all")
+    return selection
+
+
+def _dry_run(request: Request) -> bool:
+    return request.args.get("dry_run") is True
+
+
+def _wake(app: "App", channel: str, destination: str, added: int) -> None:
+    worker = app.workers.get(destination)
+    if worker is not None:  # else it waits in the store until its destination is configured again
+        worker.look_again(channel, added=added)
+
+
+def _answer(count: int, act: int | None, done: Mapping[str, int], *, going_on: bool = False) -> dict[str, Any]:
+    return {"count": count, "act": act, "done": dict(done), "going_on": going_on}
+
+
+def _bounded(count: int) -> None:
+    if count > MAX_SELECTED:
+        raise RefusedError(f"more than {MAX_SELECTED} selected; narrow it by time or channel")
+
+
+def _has(reader: Reader, wanted: Filter, number: int) -> bool:
+    page = reader.messages(wanted, before_id=number + 1, limit=1)
+    return bool(page) and page[0].id == number
+
+
+def _chunks(chosen: Sequence[DeadLetter], size: int) -> Iterator[Sequence[DeadLetter]]:
+    for at in range(0, len(chosen), size):
+        yield chosen[at : at + size]

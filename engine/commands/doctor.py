@@ -1,0 +1,115 @@
+"""Examine this machine and site: disk, clock, ports, certificates, keys; each line ok, or what to do.
+
+Run it as the user of the service: rights are what it looks at. It writes one small file into the data folder to
+measure how fast the disk syncs, and takes it away again. Exit code 1 if anything fails.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engine import examine
+from engine.commands.output import ExitCode, Form, form_option, show_document
+from engine.commands.session import Session, pass_session
+from engine.errors import ConfigError
+from engine.examine import Health, Line
+from engine.lock import LOCK_NAME
+
+if TYPE_CHECKING:
+    from engine.config import Site
+
+COLORS = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "red"}
+
+
+@click.command(help=__doc__)
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(session: Session, form: Form) -> ExitCode:
+    lines = list(_examine(session))
+    document = {
+        "health": examine.worst(lines),
+        "lines": [
+            {"health": line.health, "subject": line.subject, "text": line.text, "advice": line.advice} for line in lines
+        ],
+    }
+    show_document(form, document, (_for_people(line) for line in lines))
+    return ExitCode.FAILED if examine.worst(lines) is Health.FAIL else ExitCode.OK
+
+
+def _examine(session: Session) -> Iterator[Line]:
+    yield examine.origin()
+    yield examine.python_version()
+    yield examine.sqlite_version()
+    yield examine.clock_is_synchronised()
+    folder = session.folder_or_none
+    if folder is None:
+        yield Line(Health.WARN, "site", "there is no site here", "go to its folder, or name it with --site DIR")
+        return
+    runs = examine.is_locked(session.data / LOCK_NAME)
+    yield from _data(session.data, runs)
+    try:
+        site = session.load(require_secrets=False)
+    except ConfigError as error:
+        yield Line(Health.FAIL, "site", f"{folder}: {len(error.problems)} problem(s)", "labrelay check")
+        return
+    yield Line(Health.OK, "site", f"{folder}: {len(site.channels)} channel(s), configuration {site.hash[:12]}")
+    yield examine.open_files(site.config.limits.connections)
+    yield from _network(site, runs)
+    yield from _secrets(site)
+
+
+def _data(data: Path, runs: bool) -> Iterator[Line]:
+    from engine.vault import KEY_NAME
+
+    yield from examine.data_folder(data)
+    if not data.is_dir():
+        return
+    yield examine.sync_speed(data)
+    yield Line(Health.OK, "daemon", "runs, and holds the data folder" if runs else "does not run")
+    key = examine.private_file(data / KEY_NAME, "key")
+    if key is not None:
+        yield key
+
+
+def _network(site: "Site", runs: bool) -> Iterator[Line]:
+    if site.config.web.enabled:
+        yield examine.address(site.config.web.listen, "status page", daemon_runs=runs)
+    for name, channel in site.channels.items():
+        source = channel.source
+        if source.listen is not None and channel.enabled:
+            yield examine.address(source.listen, f"channel {name}", daemon_runs=runs)
+        if source.tls is not None:
+            yield from _tls(source.tls.cert, source.tls.key, f"channel {name}")
+    for name, destination in site.config.destinations.items():
+        tls = getattr(destination, "tls", None)
+        if tls is not None and tls.cert is not None:
+            yield from _tls(tls.cert, tls.key, f"destination {name}")
+
+
+def _tls(cert: Path, key: Path | None, owner: str) -> Iterator[Line]:
+    yield examine.certificate(cert, owner)
+    if key is not None:
+        yield examine.private_file(key, "private key") or Line(
+            Health.FAIL, "private key", f"{key} ({owner}) does not exist", "correct the path"
+        )
+
+
+def _secrets(site: "Site") -> Iterator[Line]:
+    for name, destination in site.config.destinations.items():
+        auth = getattr(destination, "auth", None)
+        if auth is None:
+            continue
+        secret = auth.basic.password if auth.basic is not None else auth.bearer.token
+        if secret.is_set:
+            yield Line(Health.OK, "secret", f"{secret} ({name}) is set")
+        else:
+            advice = "set here or not, the service must have it: LoadCredential= or its environment"
+            yield Line(Health.WARN, "secret", f"{secret} ({name}) is not set in this shell", advice)
+
+
+def _for_people(line: Line) -> str:
+    mark = click.style(f"{line.health.value:<5}", fg=COLORS[line.health])
+    advice = f"\n      -> {line.advice}" if line.advice else ""
+    return f"{mark} {line.subject}: {line.text}{advice}"
