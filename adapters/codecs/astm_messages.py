@@ -6,13 +6,20 @@ EOT says that a message is over: a sender that gives up sends EOT too.
     ... L|1|N CR     the end, in whichever frame the CR comes
     ... L|1|N ETX    the end too: some analyzers leave out the last CR
     ... L|1| ETB     not yet: the code may be cut off, and T there means that the message must not be used
+
+Several H records before one L are one message. Text that belongs to no message (before H, after L, never ended) is set
+aside as evidence and never becomes a result.
 """
 
 import re
+from dataclasses import dataclass
 
-_PUNCTUATION = rb"[!-/:-@\[-`{-~]"
+_PUNCTUATION = rb"[!-/:-@\\[-`{-~]"
 _HEADER = re.compile(rb"[Hh](" + _PUNCTUATION + rb")" + _PUNCTUATION)
+_HEADER_RECORD = re.compile(rb"(?:\A|[\r\n])[\0\t ]*(?=[Hh]" + _PUNCTUATION + _PUNCTUATION + rb")")
+_RECORD_END = re.compile(rb"[\r\n]")
 _BLANKS = b"\0\n\r\t "
+_HEAD_BYTES = 64  # of a record: enough to tell H and L from others
 
 
 def field_delimiter(record: bytes) -> bytes:
@@ -21,10 +28,156 @@ def field_delimiter(record: bytes) -> bytes:
     return match[1] if match else b""
 
 
+def begins_with_header(text: bytes) -> bool:
+    return bool(field_delimiter(text.lstrip(_BLANKS)))
+
+
 def is_terminator(record: bytes, delimiter: bytes) -> bool:
-    """Whether a record is an L record: L, a sequence number if any, and what may follow it."""
+    """Whether a record is an L record: L, then a sequence number if anything."""
     name, _, rest = record.partition(delimiter)
-    return (
-        name.strip(_BLANKS) in (b"L", b"l")
-        and re.fullmatch(rb"\d*", rest.split(delimiter, 1)[0].strip(_BLANKS)) is not None
-    )
+    number = rest.split(delimiter, 1)[0].strip(_BLANKS)
+    return name.strip(_BLANKS) in (b"L", b"l") and (not number or number.isdigit())
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """What one more piece of text makes of a session. Nothing is changed by it until `MessageAssembler.keep`.
+
+    Attributes:
+        completes: the messages that the piece ends, in order.
+        opens: the text of the message that is open behind the last of them; None if the piece just goes on.
+        piece: the text that goes on, if ``opens`` is None.
+        record_at: where in the open message its unfinished record begins.
+        delimiter: the field delimiter in force.
+        aside: text that belongs to no message.
+        torn: the text has a hole, and no H record has come since.
+    """
+
+    completes: tuple[bytes, ...]
+    opens: bytes | None
+    piece: bytes
+    record_at: int
+    delimiter: bytes
+    aside: bytes
+    torn: bool = False
+
+
+class MessageAssembler:
+    """The text of one session so far, and the message in it that is still open.
+
+    Attributes:
+        header_restarts: an H record before the L sets aside what came before it. That is for peers without frames:
+            there, nothing else tells that the sender began anew.
+    """
+
+    def __init__(self, *, max_message: int) -> None:
+        self.header_restarts = False
+        self._max_message = max_message
+        self._open = bytearray()
+        self._record_at = 0
+        self._delimiter = b"|"
+        self._aside = bytearray()
+        self._torn = False
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing is open and nothing set aside."""
+        return not self._aside and not self._open.strip(_BLANKS)
+
+    @property
+    def terminator_pending(self) -> bool:
+        """Whether the open record is an L record with its code, so that only the CR is missing."""
+        parts = bytes(self._open[self._record_at :][:_HEAD_BYTES]).split(self._delimiter)
+        return len(parts) > 2 and bool(parts[2].strip(_BLANKS)) and is_terminator(parts[0], self._delimiter)
+
+    def room_for(self, text: bytes) -> bool:
+        return len(self._open) + len(text) <= self._max_message
+
+    def take(self, text: bytes, *, last: bool) -> Assembled:
+        """What ``text``, the content of one frame, makes of the session.
+
+        ``last``: the frame ended in ETX, so that an L record needs no CR any more.
+        """
+        if self._torn and not begins_with_header(text):
+            return Assembled((), None, b"", self._record_at, self._delimiter, text, torn=True)
+        completes: list[bytes] = []
+        aside: list[bytes] = []
+        delimiter = self._delimiter
+        prefix: bytes | bytearray = self._open  # of the open message, before ``text``
+        head = bytes(self._open[self._record_at :][:_HEAD_BYTES])  # of the record that ``text`` goes on
+        unfinished = len(self._open) - self._record_at
+        start = record_at = 0  # in ``text``: where the open message goes on, where the current record does
+
+        def complete(end: int) -> None:
+            nonlocal prefix, start
+            before, message = self._from_header(bytes(prefix) + text[start:end])
+            aside.append(before)
+            completes.append(message)
+            prefix, start = b"", end
+
+        for match in _RECORD_END.finditer(text):
+            record = (head + text[record_at : min(match.start(), record_at + _HEAD_BYTES)]).lstrip(_BLANKS)
+            if found := field_delimiter(record):
+                delimiter = found
+            elif is_terminator(record, delimiter):
+                complete(match.end())
+            head, unfinished, record_at = b"", 0, match.end()
+        unfinished += len(text) - record_at
+        if last and unfinished <= _HEAD_BYTES:
+            record = head + text[record_at:]
+            if delimiter in record and is_terminator(record, delimiter):
+                complete(len(text))
+                unfinished = 0
+        opens = text[start:] if completes else None
+        length = len(opens) if opens is not None else len(self._open) + len(text)
+        return Assembled(tuple(completes), opens, text, length - unfinished, delimiter, b"".join(aside))
+
+    def keep(self, assembled: Assembled) -> None:
+        """Make it so: the piece is durable."""
+        if assembled.opens is None:
+            self._open += assembled.piece
+        else:
+            self._open[:] = assembled.opens
+        self._record_at = assembled.record_at
+        self._delimiter = assembled.delimiter
+        self._torn = assembled.torn
+        self._set_aside(assembled.aside)
+
+    def tear(self, lost: bytes = b"") -> None:
+        """A piece was lost and will not be sent again: the open message can never be whole."""
+        self._set_aside(bytes(self._open) + lost)
+        self._open.clear()
+        self._record_at = 0
+        self._torn = True
+
+    def end(self, *, complete: bool) -> tuple[tuple[bytes, ...], bytes]:
+        """End the session: the messages that its end completes, and what never became one (empty if nothing did).
+
+        ``complete``: the end of the session is as good as an L record.
+        """
+        rest = bytes(self._open)
+        completes: tuple[bytes, ...] = ()
+        if complete and not self._torn:
+            before, message = self._from_header(rest)
+            if field_delimiter(message):
+                rest, completes = before, (message,)
+        self._set_aside(rest)
+        incomplete = bytes(self._aside)
+        self._open.clear()
+        self._aside.clear()
+        self._record_at = 0
+        self._delimiter = b"|"
+        self._torn = False
+        return completes, incomplete if incomplete.strip(_BLANKS) else b""
+
+    def _from_header(self, text: bytes) -> tuple[bytes, bytes]:
+        """What stands before the message, and the message. Without any H record all of it is the message."""
+        headers = list(_HEADER_RECORD.finditer(text)) if self.header_restarts else [_HEADER_RECORD.search(text)]
+        header = headers[-1] if headers else None
+        if header is None:
+            return b"", text.lstrip(_BLANKS)
+        before = text[: header.end()]
+        return before if before.strip(_BLANKS) else b"", text[header.end() :]
+
+    def _set_aside(self, text: bytes) -> None:
+        self._aside += text[: self._max_message - len(self._aside)]
