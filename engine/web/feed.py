@@ -19,6 +19,7 @@ from engine.web.render import Live
 
 logger = logging.getLogger("labrelay." + __name__)
 
+KEEP_ALIVE_INTERVALS = 15  # without news for this many intervals a comment is sent: a reader that left is noticed
 SAID_AT_ONCE = 3  # state changes read aloud per second; a flood of them would bury the first
 
 
@@ -38,12 +39,17 @@ class Feed:
         self._ticker: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def active(self) -> bool:
+        """Whether events are being made."""
+        return self._ticker is not None and not self._ticker.done()
+
     async def events(self, last_id: str = "") -> AsyncGenerator[bytes, None]:
         """Events from now on; ends when the feed is closed. ``last_id``: the reader's ``Last-Event-ID``."""
         boot, _, number = last_id.partition("-")
         seen = int(number) if boot == self._boot and number.isdecimal() and len(number) < 16 else -1
         self._readers += 1
-        if self._ticker is None or self._ticker.done():
+        if not self.active:
             # Nobody listened for a while: what was published last is old. Wait for a fresh, whole event.
             self._live, seen = None, self._version
             self._ticker = asyncio.create_task(self._tick(), name="web feed")
@@ -51,7 +57,10 @@ class Feed:
             yield b"retry: 2000\n\n"
             while not self._closed:
                 if seen == self._version or self._version == 0:
-                    await self._news.wait()
+                    try:
+                        await asyncio.wait_for(self._news.wait(), KEEP_ALIVE_INTERVALS * self._interval_s)
+                    except TimeoutError:
+                        yield b": nothing new\n\n"
                     continue
                 changes_suffice = seen == self._version - 1
                 seen = self._version

@@ -30,6 +30,14 @@ PEERS_SHOWN = 3
 FINDINGS_SHOWN = 5
 LANES_SHOWN = 8
 
+# What became of today's messages, and how much that concerns a person.
+TODAY_WORDS = {
+    "delivered": "ok",
+    "dead": "attention",
+    "filtered": "ok",
+    "repeated": "ok",
+    "incomplete": "attention",
+}
 _LEVEL_ICONS = {Level.OK: "ok", Level.ATTENTION: "attention", Level.PROBLEM: "problem"}
 _LEVEL_WORDS = {Level.OK: "In order", Level.ATTENTION: "Attention", Level.PROBLEM: "Problem"}
 _CHANNEL_ICONS = {
@@ -208,12 +216,12 @@ class Teller:
         last_at = channel.last_message_at
         age = channel.last_message_age_s
         busy = [lane for lane in channel.lanes if lane.waiting or lane.retrying or lane.held]
-        today = (
-            ("delivered", channel.today_delivered, "ok"),
-            ("dead", channel.today_dead, "attention"),
-            ("filtered", channel.today_filtered, "ok"),
-            ("repeated", channel.today_repeat, "ok"),
-            ("incomplete", channel.today_incomplete, "attention"),
+        counts = (
+            channel.today_delivered,
+            channel.today_dead,
+            channel.today_filtered,
+            channel.today_repeat,
+            channel.today_incomplete,
         )
         return ChannelRow(
             id=row_id("c", channel.name),
@@ -227,7 +235,11 @@ class Teller:
             last_at="" if last_at is None else last_at.isoformat(timespec="seconds"),
             usual="" if channel.usual_gap_s is None else self._say("usual {gap}", gap=Span(channel.usual_gap_s)),
             received=channel.today_received,
-            today=tuple(Fact(self._say(label), str(count), level) for label, count, level in today if count),
+            today=tuple(
+                Fact(self._say(word), str(count), level)
+                for (word, level), count in zip(TODAY_WORDS.items(), counts, strict=True)
+                if count
+            ),
             link_faults=", ".join(f"{kind} {count}" for kind, count in sorted(channel.link_faults.items()) if count),
             stored=self._say("not mapped yet: {n}", n=channel.stored_waiting) if channel.stored_waiting else "",
             lanes=tuple(self._lane(lane) for lane in busy[:LANES_SHOWN]),
@@ -305,8 +317,7 @@ class Teller:
         return self._say("next try in {age}", age=Span(seconds)) if seconds >= 1 else self._say("next try now")
 
     def _meaning(self, reason: Reason) -> str:
-        """The first sentence of the help text; the rest (what to do) is in docs/reason-codes.md."""
-        return self._say(reason.help.partition(". ")[0].rstrip(".") + ".")
+        return self._say(meaning(reason))
 
     def _peers(self, peers: Sequence[str]) -> str:
         if not peers:
@@ -335,6 +346,11 @@ class Teller:
 
     def _say(self, text: str, **values: str | int | Span | Phrase) -> str:
         return Phrase(text, values).say(self._catalogue)
+
+
+def meaning(reason: Reason) -> str:
+    """The first sentence of the help text; the rest (what to do) is in docs/reason-codes.md."""
+    return reason.help.partition(". ")[0].rstrip(".") + "."
 
 
 def worst_first(rows: Sequence[Row]) -> list[Row]:

@@ -58,6 +58,7 @@ class StatusServer:
         interval_s: float = 1.0,
         max_event_readers: int = MAX_EVENT_READERS,
         max_connections: int = MAX_CONNECTIONS,
+        send_timeout_s: float = SEND_TIMEOUT_S,
     ) -> None:
         require_loopback(listen[0])
         self._listen = listen
@@ -69,6 +70,7 @@ class StatusServer:
         self._event_readers = 0
         self._max_event_readers = max_event_readers
         self._max_connections = max_connections
+        self._send_timeout_s = send_timeout_s
         app = web.Application(
             client_max_size=MAX_REQUEST_BODY,
             middlewares=[wall({name.lower() for name in names}, self._error_page)],
@@ -117,6 +119,16 @@ class StatusServer:
         if self._server is None:
             raise RuntimeError("the page's server is not started")
         return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def event_readers(self) -> int:
+        """How many browsers follow the live updates."""
+        return self._event_readers
+
+    @property
+    def updating(self) -> bool:
+        """Whether anything is rendered for live updates; it ends soon after the last reader left."""
+        return any(feed.active for feed in self._feeds.values())
 
     def _accept(self) -> asyncio.BaseProtocol:
         server = self._runner.server
@@ -169,7 +181,9 @@ class StatusServer:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if self._event_readers >= self._max_event_readers:
-            return self._error_page(request, 503, MESSAGES[503])
+            page = self._error_page(request, 503, MESSAGES[503])
+            page.headers[hdrs.RETRY_AFTER] = "10"
+            return page
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
         self._event_readers += 1
         events = self._feeds[_language(request)].events(request.headers.get("Last-Event-ID", ""))
@@ -178,7 +192,7 @@ class StatusServer:
             if request.method == hdrs.METH_HEAD:
                 return response
             async for event in events:
-                await asyncio.wait_for(response.write(event), SEND_TIMEOUT_S)
+                await asyncio.wait_for(response.write(event), self._send_timeout_s)
         except (TimeoutError, ConnectionResetError):
             if request.transport is not None:
                 request.transport.abort()

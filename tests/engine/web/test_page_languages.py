@@ -1,0 +1,122 @@
+"""Catalogues: complete, with the same gaps as the English sentence, and no longer than a cell can take."""
+
+import ast
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from engine.reasons import Reason
+from engine.snapshot import _CHANNEL_WORDS, _DESTINATION_WORDS
+from engine.web import languages, rows
+from engine.web.guard import MESSAGES
+from engine.words import SPANS, Phrase
+
+ENGINE = Path(languages.__file__).parents[1]
+TRANSLATED = sorted(set(languages.LANGUAGES) - {languages.DEFAULT})
+
+
+def said_in_code() -> set[str]:
+    """Every English sentence that the page can say: in templates, in phrases, in the tables of words."""
+    found = set()
+    for template in (ENGINE / "web" / "templates").glob("*.html"):
+        found |= {text for _, text in re.findall(r"""_\((["'])(.*?)\1\)""", template.read_text(encoding="utf-8"))}
+    for path in (ENGINE / "snapshot.py", ENGINE / "web" / "rows.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
+                name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+                if name in {"Phrase", "_say"}:
+                    found.add(call.args[0].value)
+    found |= {*SPANS, *MESSAGES.values(), *_CHANNEL_WORDS.values(), *_DESTINATION_WORDS.values()}
+    found |= {*rows._LEVEL_WORDS.values(), *rows.TODAY_WORDS, "Analyzers", "Destinations"}
+    return found - {"{text}"}
+
+
+def gaps(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_nothing_that_the_page_says_is_missing(language: str) -> None:
+    assert said_in_code() - set(languages.catalogue(language)) == set()
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_nothing_is_translated_that_is_never_said(language: str) -> None:
+    meanings = {rows.meaning(reason) for reason in Reason}
+    assert set(languages.catalogue(language)) - said_in_code() - meanings == set()
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_reasons_to_wait_are_explained_in_the_language(language: str) -> None:
+    waiting = [
+        *(Reason.NO_ANSWER, Reason.BUSY, Reason.CONFLICT, Reason.NOT_FHIR, Reason.NOT_AUTHORIZED, Reason.WRONG_ADDRESS),
+        *(Reason.NEGATIVE_ACK, Reason.WRONG_ACK, Reason.MAYBE_DELIVERED, Reason.STORAGE, Reason.REFUSED),
+    ]
+    assert [reason for reason in waiting if rows.meaning(reason) not in languages.catalogue(language)] == []
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_translations_keep_the_gaps_and_the_western_digits(language: str) -> None:
+    for english, translated in languages.catalogue(language).items():
+        assert gaps(english) == gaps(translated), english
+        assert not re.search(r"[\u0966-\u096f\u09e6-\u09ef\u0be6-\u0bef\u0c66-\u0c6f\u0ce6-\u0cef]", translated)
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_short_labels_stay_short(language: str) -> None:
+    """Labels stand in narrow columns: at most 1.6 times the English, where that is more than a few letters."""
+    for english, translated in languages.catalogue(language).items():
+        if len(english) < 40:
+            assert len(translated) <= max(1.6 * len(english), len(english) + 8), english
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_first_sentence_that_can_be_said(reason: Reason) -> None:
+    sentence = rows.meaning(reason)
+    assert Phrase(sentence).say() == sentence
+    assert sentence.endswith(".")
+    assert len(sentence) > 20
+
+
+@pytest.mark.parametrize(
+    ("asked", "accepts", "chosen"),
+    [
+        ("", "", "en"),
+        ("hi", "en", "hi"),
+        ("xx", "hi", "hi"),
+        ("", "hi-IN,hi;q=0.9,en-GB;q=0.8", "hi"),
+        ("", "en-GB,en;q=0.9,hi;q=0.8", "en"),
+        ("", "de, hi;q=0.2", "hi"),
+        ("", "hi;q=0, en;q=0.5", "en"),
+        ("", "hi;q=nonsense", "en"),
+        ("", "HI", "hi"),
+        ("", ";;,,q=", "en"),
+    ],
+)
+def test_the_readers_wish_decides(asked: str, accepts: str, chosen: str) -> None:
+    assert languages.choose(asked, accepts) == chosen
+
+
+def test_po_files_are_read_as_gettext_reads_them() -> None:
+    text = """
+# a comment with "quotes"
+msgid ""
+msgstr "Language: xx\\n"
+
+#: somewhere.py:3
+msgid "one"
+msgstr "eins"
+
+msgid ""
+"two "
+"lines"
+msgstr ""
+"zwei "
+"\\"Zeilen\\""
+
+msgid "not yet"
+msgstr ""
+"""
+    assert languages.read_po(text) == {"one": "eins", "two lines": 'zwei "Zeilen"'}

@@ -1,0 +1,71 @@
+"""The style sheet keeps its promises: contrast in both themes, and nothing from elsewhere."""
+
+import re
+
+import pytest
+
+from engine.web.render import STATIC
+
+CSS = (STATIC / "page.css").read_text(encoding="utf-8")
+LEVELS = ("ok", "attention", "problem")
+
+
+def themes() -> dict[str, dict[str, str]]:
+    light, dark = (
+        dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{(.*?)\}", CSS, re.S)
+    )
+    assert set(light) == set(dark)
+    return {"light": light, "dark": dark}
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.1, relative luminance."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    brighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+# Text on ground as the page combines them.
+PAIRS = [
+    *(("text", ground) for ground in ("ground", "surface", "ok-ground", "attention-ground", "problem-ground")),
+    *(("soft", ground) for ground in ("ground", "surface", "ok-ground", "attention-ground", "problem-ground")),
+    *((level, f"{level}-ground") for level in LEVELS),
+    *((level, "surface") for level in LEVELS),
+    ("attention", "problem-ground"),
+    ("link", "ground"),
+    ("link", "surface"),
+]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("text", "ground"), PAIRS)
+def test_text_can_be_read(theme: str, text: str, ground: str) -> None:
+    colours = themes()[theme]
+    assert contrast(colours[text], colours[ground]) >= 4.5
+
+
+def test_colours_are_named_once() -> None:
+    """Outside the two themes and the print style there is no colour that a theme could miss."""
+    rest = re.sub(r":root \{.*?\}|@media print \{.*", "", CSS, flags=re.S)
+    assert re.findall(r"#[0-9a-fA-F]{3,8}\b", rest) == []
+
+
+def test_nothing_is_fetched_from_elsewhere_and_nothing_moves() -> None:
+    for path in STATIC.iterdir():
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "//" not in re.sub(r"^\s*//.*$", "", text, flags=re.M), path.name
+        assert "@import" not in text
+    assert not re.search(r"\b(animation|transition)\b", CSS)
+
+
+def test_the_script_stays_small_enough_to_read() -> None:
+    script = (STATIC / "page.js").read_text(encoding="utf-8")
+    assert len([line for line in script.splitlines() if line.strip()]) <= 80
+    assert "eval" not in script
+    assert "innerHTML" in script  # of a template element only: what the server escaped
+    assert script.count("innerHTML") == 1

@@ -1,0 +1,153 @@
+"""The overview as a browser gets it: what it says, how it is built, and what it never contains."""
+
+import json
+from dataclasses import replace
+
+from engine.snapshot import ChannelSnapshot, SiteSnapshot
+from tests.support.status_server import Element, read_html, running
+from tests.support.status_sites import NOW, quiet_site, troubled_site
+
+
+async def overview(site: SiteSnapshot, path: str = "/") -> Element:
+    async with running(site) as page:
+        answer, text = await page.get(path)
+        assert answer.status == 200
+        assert answer.content_type == "text/html"
+    return read_html(text)
+
+
+async def test_the_worst_is_said_first_in_words() -> None:
+    root = await overview(troubled_site())
+    strip = root.one("section", id="strip")
+    assert strip.one("p", class_="headline").text == "Problem: haematology-1 silent 47 min"
+    said = [item.text for item in strip.all("li")]
+    assert said[:2] == ["coagulation down: device not found", "lab-fhir not reachable, 40 waiting"]
+    assert len(said) == 6
+    assert said[-1] == "and 3 more"
+    assert [fact.text for fact in strip.all("div", class_="attention")] == ["Dead letters 3", "Unmapped codes 5"]
+    assert root.one("title").text == "haematology-1 silent 47 min · City Lab · LabRelay"
+
+
+async def test_a_site_in_order_is_calm() -> None:
+    root = await overview(quiet_site())
+    assert root.one("p", class_="headline").text == "In order: Everything works"
+    assert root.all(class_="problem") == []
+    assert root.all(class_="attention") == []
+
+
+async def test_channels_stand_worst_first_and_say_what_a_technician_needs() -> None:
+    root = await overview(troubled_site())
+    rows = root.one("tbody", id="channels").all("tr")
+    assert [row.one("strong").text for row in rows][:2] == ["coagulation", "haematology-1"]
+    assert rows[-1].one("strong").text == "urinalysis"
+    silent = root.one("tr", id="c-haematology-1")
+    assert silent.one("td", class_="state").text == "silent"
+    assert silent.one("td", class_="age").text == "47 min ago usual 2 min"
+    assert silent.one("td", class_="dead").text == "1"
+    assert "bad-checksum 3, timeout 1" in silent.text
+    waits = root.one("tr", id="c-chemistry").one("td", class_="lanes").text
+    assert waits == "not mapped yet: 3 38 for lab-fhir, oldest 20 min NO_ANSWER attempts failed: 7, next try in 28 s"
+    assert "10.20.4.17:50213" in root.one("tr", id="c-chemistry").text
+
+
+async def test_a_retrying_destination_says_attempt_cause_and_next_try() -> None:
+    row = (await overview(troubled_site())).one("tr", id="d-lab-fhir")
+    assert row.one("td", class_="state").text == "not reachable next try in 28 s"
+    assert "NO_ANSWER attempts failed: 7, next try in 28 s" in row.text
+    assert "The destination did not answer, or the connection failed." in row.text
+    assert "oldest 20 min" in row.text
+
+
+async def test_every_state_has_an_icon_a_word_and_a_colour() -> None:
+    root = await overview(troubled_site())
+    states = root.all("td", class_="state")
+    assert len(states) == 8
+    known = {symbol.attributes["id"] for symbol in root.all("symbol")}
+    for state in states:
+        badge = state.one("span", class_="badge")
+        assert badge.text
+        assert badge.attributes["class"].split()[1] in {"ok", "calm", "attention", "problem"}
+        assert badge.one("use").attributes["href"].removeprefix("#") in known
+        assert badge.one("svg").attributes["aria-hidden"] == "true"
+
+
+async def test_tables_have_captions_and_headers_for_screen_readers() -> None:
+    root = await overview(troubled_site())
+    for table in root.all("table"):
+        assert table.one("caption").one("h2").text in {"Analyzers", "Destinations"}
+        columns = [header.attributes["scope"] for header in table.one("thead").all("th")]
+        assert columns == ["col"] * 6
+        for row in table.one("tbody").all("tr"):
+            assert row.one("th").attributes["scope"] == "row"
+            labels = [cell.attributes["data-label"] for cell in row.all("td")]
+            headers = [header.text for header in table.one("thead").all("th")]
+            assert labels == [header for header in headers if header not in {"Analyzer", "Destination"}]
+    assert root.one("html").attributes["lang"] == "en"
+    live = root.one("p", id="announce")
+    assert (live.attributes["aria-live"], live.text) == ("polite", "")
+    assert [h.tag for h in root.all() if h.tag in {"h1", "h2"}] == ["h1", "h2", "h2"]
+
+
+async def test_ids_are_unique_and_the_skip_link_leads_somewhere() -> None:
+    root = await overview(troubled_site())
+    ids = [element.attributes["id"] for element in root.all() if "id" in element.attributes]
+    assert len(ids) == len(set(ids))
+    assert root.one("a", class_="skip").attributes["href"].removeprefix("#") in ids
+
+
+async def test_nothing_comes_from_elsewhere_and_nothing_is_inline() -> None:
+    root = await overview(troubled_site())
+    for element in root.all():
+        assert element.tag != "style"
+        assert not [name for name in element.attributes if name == "style" or name.startswith("on")]
+        for name in ("src", "href", "action"):
+            target = element.attributes.get(name, "")
+            assert target.startswith(("/", "#", "?")) or not target
+    for script in root.all("script"):
+        assert script.text == ""
+    assert root.one("noscript").one("meta").attributes == {"http-equiv": "refresh", "content": "10"}
+
+
+async def test_names_and_descriptions_are_text_whatever_is_in_them() -> None:
+    hostile = '<script>alert("x")</script>'
+    channel = ChannelSnapshot(name=hostile, description=hostile, kind="mllp", address='"><b>', connections=(hostile,))
+    site = replace(quiet_site(), site_name=hostile, channels=(channel,), alarms=(hostile,))
+    root = await overview(site)
+    assert len(root.all("script")) == 1
+    assert root.all("b") == []
+    row = root.one("tbody", id="channels").one("tr")
+    assert row.one("strong").text == hostile
+    assert " " not in row.attributes["id"]
+    assert root.one("p", class_="headline").text == f"Problem: {hostile}"
+
+
+async def test_without_channels_it_says_how_to_begin() -> None:
+    root = await overview(SiteSnapshot(site_name="New", version="0", started_at=NOW, now=NOW))
+    assert "docs/getting-started.md" in root.one("p", class_="empty").text
+
+
+async def test_times_are_the_sites_own() -> None:
+    stamp = (await overview(quiet_site())).one("time", id="as-of")
+    assert stamp.text == "2026-03-02 10:12:07"  # Asia/Kolkata
+    assert stamp.attributes["datetime"] == "2026-03-02T04:42:07+00:00"
+
+
+async def test_hindi_by_the_browsers_wish_and_by_link() -> None:
+    async with running(troubled_site()) as page:
+        answer, wished = await page.get("/", headers={"Accept-Language": "ta, hi-IN;q=0.9, en;q=0.1"})
+        assert answer.headers["Vary"] == "Accept-Language"
+        _, linked = await page.get("/?lang=hi")
+        _, back = await page.get("/?lang=en", headers={"Accept-Language": "hi"})
+    assert wished == linked
+    root = read_html(wished)
+    assert root.one("html").attributes["lang"] == "hi"
+    assert root.one("p", class_="headline").text == "समस्या: haematology-1 47 मिनट से मौन"
+    assert "NO_ANSWER" in root.text
+    assert read_html(back).one("html").attributes["lang"] == "en"
+
+
+async def test_status_json_is_the_same_snapshot() -> None:
+    async with running(troubled_site()) as page:
+        answer, text = await page.get("/status.json")
+        assert answer.content_type == "application/json"
+        assert json.loads(text) == json.loads(json.dumps(page.site.to_json()))

@@ -1,0 +1,124 @@
+"""A running status page on a free port, and a reader of its HTML."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from html.parser import HTMLParser
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+
+from engine.snapshot import SiteSnapshot
+from engine.web.server import StatusServer
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page:
+    """A running page and a client for it. Tests change ``site`` and ``missing`` while it runs."""
+
+    def __init__(self, site: SiteSnapshot) -> None:
+        self.site = site
+        self.missing: Sequence[str] = ()
+        self.registry = CollectorRegistry()
+        self.server: StatusServer
+        self.http: aiohttp.ClientSession
+
+    async def get(self, path: str, **more: object) -> tuple[aiohttp.ClientResponse, str]:
+        async with self.http.get(path, **more) as answer:  # type: ignore[arg-type]  # aiohttp's own keywords
+            return answer, await answer.text()
+
+
+@asynccontextmanager
+async def running(site: SiteSnapshot, **options: object) -> AsyncIterator[Page]:
+    page = Page(site)
+    page.server = StatusServer(
+        ("127.0.0.1", 0),
+        lambda: page.site,
+        lambda: page.missing,
+        page.registry,
+        **({"interval_s": 0.01} | options),  # type: ignore[arg-type]  # its own keywords
+    )
+    await page.server.start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{page.server.port}") as page.http:
+            yield page
+    finally:
+        await page.server.stop()
+
+
+class Element:
+    """An HTML element with its attributes, children and text."""
+
+    def __init__(self, tag: str, attributes: dict[str, str], parent: "Element | None") -> None:
+        self.tag = tag
+        self.attributes = attributes
+        self.parent = parent
+        self.children: list[Element] = []
+        self.pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """All text inside, in order, as one line."""
+        return " ".join("".join(self.pieces).split())
+
+    def all(self, tag: str = "", **attributes: str) -> "list[Element]":
+        """Elements inside with this tag and these attributes (``class_`` for class: contains the word)."""
+        found = []
+        for child in self.children:
+            if child.matches(tag, attributes):
+                found.append(child)
+            found.extend(child.all(tag, **attributes))
+        return found
+
+    def one(self, tag: str = "", **attributes: str) -> "Element":
+        found = self.all(tag, **attributes)
+        assert len(found) == 1, f"{len(found)} elements {tag} {attributes}"
+        return found[0]
+
+    def matches(self, tag: str, attributes: dict[str, str]) -> bool:
+        if tag and self.tag != tag:
+            return False
+        for name, value in attributes.items():
+            if name == "class_":
+                if value not in self.attributes.get("class", "").split():
+                    return False
+            elif self.attributes.get(name) != value:
+                return False
+        return True
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.root = Element("", {}, None)
+        self.at = self.root
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs}, self.at)
+        self.at.children.append(element)
+        if tag not in VOID:
+            self.at = element
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs}, self.at)
+        self.at.children.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.at.tag == tag, f"</{tag}> closes <{self.at.tag}>"
+        assert self.at.parent is not None
+        self.at = self.at.parent
+
+    def handle_data(self, data: str) -> None:
+        element: Element | None = self.at
+        while element is not None:
+            element.pieces.append(data)
+            element = element.parent
+
+
+def read_html(text: str) -> Element:
+    """The tree of an HTML text; fails on an element that is closed in the wrong place or not at all."""
+    reader = _Reader()
+    reader.feed(text)
+    reader.close()
+    assert reader.at is reader.root, f"<{reader.at.tag}> is never closed"
+    return reader.root
