@@ -175,6 +175,8 @@ class Acts:
                 actor=actor,
                 reason=because,
             )
+        for lane in {(letter.channel, letter.destination) for letter in chosen if letter.delivery_id}:
+            self._look_again(*lane, 0)  # a dead letter may have held its lane
         return _answer(len(chosen), None, {"dismissed": changed})
 
     async def replay(
@@ -307,13 +309,8 @@ class Acts:
         return outcome
 
 
-def handlers(app: "App") -> dict[str, Handler]:
+def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
     """What the running site answers on its control socket."""
-    acts = Acts(
-        app.journal,
-        channels=lambda: {name: channel.routes for name, channel in app.built.channels.items()},
-        look_again=lambda channel, destination, added: _wake(app, channel, destination, added),
-    )
 
     async def status(_: Request) -> dict[str, Any]:
         return app.observer.snapshot().to_json()
@@ -362,12 +359,6 @@ def _selection(request: Request) -> Selection:
 
 def _dry_run(request: Request) -> bool:
     return request.args.get("dry_run") is True
-
-
-def _wake(app: "App", channel: str, destination: str, added: int) -> None:
-    worker = app.workers.get(destination)
-    if worker is not None:  # else it waits in the store until its destination is configured again
-        worker.look_again(channel, added=added)
 
 
 def _answer(count: int, act: int | None, done: Mapping[str, int], *, going_on: bool = False) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from engine.acts import Acts, handlers
 from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
 from engine.channel import Channel
 from engine.clock import Clock, SystemClock
@@ -22,7 +23,6 @@ from engine.config import Site, load_site
 from engine.control import SOCKET_NAME, ControlServer
 from engine.delivery import DestinationWorker
 from engine.errors import ConfigError, StoreError
-from engine.handlers import handlers
 from engine.intake import Intake
 from engine.journal import Journal
 from engine.message import Delivery
@@ -122,7 +122,13 @@ class App:
             )
             for source in self.sources.values():
                 await source.start()
-            control = ControlServer(site.config.data / SOCKET_NAME, handlers(self))
+            acts = Acts(
+                self.journal,
+                channels=lambda: {name: channel.routes for name, channel in self.built.channels.items()},
+                look_again=self._look_again,
+            )
+            await acts.give_up(recovery.acts)
+            control = ControlServer(site.config.data / SOCKET_NAME, handlers(self, acts))
             await control.start()
             page = await self._start_page(site)
             supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
@@ -137,6 +143,7 @@ class App:
             for task in (failed, stopping):
                 task.cancel()
             await control.stop()
+            await acts.stop()
             await self._stop_sources(list(self.sources.values()))
             if page is not None:
                 await page.stop()
@@ -203,6 +210,16 @@ class App:
                 if view.open:
                     worker.look_again(view.channel, added=view.open)
                 worker.lane(view.channel).held = bool(view.held_by) or view.paused
+
+    def _look_again(self, channel: str, destination: str, added: int) -> None:
+        """A person's act changed rows of a lane; a lane without its destination waits in the store."""
+        worker = self.workers.get(destination)
+        if worker is None:
+            return
+        for view in self.journal.lanes():
+            if (view.channel, view.destination) == (channel, destination):
+                worker.lane(channel).held = bool(view.held_by) or view.paused
+        worker.look_again(channel, added=added)
 
     async def _assemble(self, built: BuiltSite) -> None:
         """Make messages of committed frames that the last run had no time to put together."""

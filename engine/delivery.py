@@ -225,7 +225,6 @@ class DestinationWorker:
         lane.spilled = True
         lane.refused += 1
         lane.open += added
-        lane.held = False
         self._make_ready(lane)
         self._pump()
 
