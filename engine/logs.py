@@ -41,11 +41,11 @@ FRAMES_MAX = 20
 # What may be said about an event. Names and numbers of ours, addresses of peers, codes: never content.
 FIELDS = frozenset(
     {
-        "action", "actor", "address", "age_s", "attempt", "attempts", "bytes", "cause", "channel", "config_hash",
-        "count", "delay_s", "delivery_id", "destination", "detail", "duration_s", "fault", "file", "first_id",
-        "from_state", "journal_id", "kind", "lane", "last_id", "limit", "line", "listen", "next_s", "outcome", "path",
-        "peer", "pid", "place", "reason", "repeat_of", "restarts", "rule", "seq", "signal", "size_bytes", "stale",
-        "state", "status", "table", "task", "to_state", "uid", "verb", "version", "waiting",
+        "act", "action", "actor", "address", "age_s", "attempt", "attempts", "bytes", "cause", "channel",
+        "config_hash", "count", "delay_s", "delivery_id", "destination", "detail", "duration_s", "fault", "file",
+        "first_id", "from_state", "journal_id", "kind", "lane", "last_id", "limit", "line", "listen", "next_s",
+        "outcome", "path", "peer", "pid", "place", "reason", "repeat_of", "restarts", "rule", "seq", "signal",
+        "size_bytes", "stale", "state", "status", "table", "task", "to_state", "uid", "verb", "version", "waiting",
     }
 )  # fmt: skip
 # What makes two records the same event for `RepeatFilter`.

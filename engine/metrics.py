@@ -68,6 +68,7 @@ ATTEMPTS_FAILED = Spec(
     Kind.COUNTER, "labrelay_delivery_failures", ("destination", "reason"), "Attempts that failed, by reason."
 )
 BREAKER_OPENED = Spec(Kind.COUNTER, "labrelay_breaker_opened", ("destination",), "Times a breaker opened.")
+# Read from the snapshot, like the gauges below: the supervisor counts.
 TASK_RESTARTS = Spec(Kind.COUNTER, "labrelay_task_restarts", ("task",), "Supervised tasks that fell over.")
 LOG_LINES = Spec(Kind.COUNTER, "labrelay_log_lines", ("level",), "Log lines written.")
 LOG_REPEATS = Spec(Kind.COUNTER, "labrelay_log_repeats", (), "Log lines counted instead of written, as repeats.")
