@@ -60,6 +60,10 @@ class Authority:
         )
         return pair
 
+    def trust(self) -> ssl.SSLContext:
+        """For a TLS client that trusts this authority alone."""
+        return ssl.create_default_context(cafile=self.ca)
+
     def server_context(self, *, demand_client: bool = False) -> ssl.SSLContext:
         """For a TLS server on loopback; with ``demand_client``, mutual TLS with clients of this authority."""
         pair = self.sign("server")

@@ -446,7 +446,7 @@ async def test_an_authority_that_we_do_not_trust_gets_nothing(tmp_path: Path, tr
 
 
 async def test_a_server_that_speaks_no_tls(tmp_path: Path) -> None:
-    async with scripted(GOOD) as server, destination(server.url.replace("http:", "https:")) as lab:
+    async with scripted(GOOD) as server, destination(server.url.replace("http:", "https:"), timeout=0.3) as lab:
         with pytest.raises(TransientDeliveryError) as caught:
             await lab.deliver(delivery(BODY))
     assert caught.value.reason is Reason.NO_ANSWER

@@ -16,6 +16,7 @@ from adapters.destinations import file_out
 from adapters.destinations.file_out import FileOut, file_name, write_batch
 from engine.clock import ManualClock
 from engine.errors import DestinationDownError, TransientDeliveryError
+from engine.message import Delivery
 from engine.reasons import Reason
 from tests.support.deliveries import Settings, delivery
 
@@ -71,7 +72,7 @@ async def test_many_at_once_share_the_sync_of_the_folder(tmp_path: Path, monkeyp
     original = write_batch
     gate = threading.Event()
 
-    def counted(folder: Path, batch: list[file_out.Delivery]) -> list[OSError | None]:
+    def counted(folder: Path, batch: list[Delivery]) -> list[OSError | None]:
         gate.wait(5)
         batches.append(len(batch))
         return original(folder, batch)
@@ -222,7 +223,7 @@ async def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_pat
 async def test_a_hanging_drive_costs_the_time_of_one_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
 
-    def hanging(folder: Path, batch: list[file_out.Delivery]) -> list[OSError | None]:
+    def hanging(folder: Path, batch: list[Delivery]) -> list[OSError | None]:
         gate.wait(10)
         return [None] * len(batch)
 
