@@ -1,0 +1,66 @@
+"""The daemon is killed again and again under load: nothing acknowledged is lost, order is kept, repeats are known.
+
+`LABRELAY_KILLS=100 pytest tests/faults/test_kill.py` for a longer run.
+"""
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import pytest
+from engine.verify import run as verify
+
+from tests.support.live import Analyzer, Daemon, Mood, Server
+from tests.support.waiting import until
+
+KILLS = int(os.environ.get("LABRELAY_KILLS", "20"))
+PROTOCOLS = ["mllp", "astm", "mllp"]
+TROUBLE = [Mood.WELL, Mood.BUSY, Mood.WELL, Mood.RESET, Mood.LOST, Mood.PROXY]
+
+
+def check(server: Server, analyzers: list[Analyzer]) -> None:
+    for analyzer in analyzers:
+        arrived = server.arrived[analyzer.channel]
+        lost = set(analyzer.acked) - set(arrived)
+        assert not lost, f"acknowledged and not delivered: {sorted(lost)[:10]}"
+        assert arrived == sorted(arrived), "out of order within a lane"
+    for ident, keys in server.keys.items():
+        assert len(set(keys)) == 1, f"{ident} was delivered under different keys"
+        assert keys[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 15 * KILLS)
+@pytest.mark.parametrize("moods", [[Mood.WELL], TROUBLE], ids=["healthy server", "troubled server"])
+async def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path, moods: list[Mood]) -> None:
+    rng = random.Random(4711)
+    server = Server()
+    await server.start()
+    retry = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
+    daemon = Daemon(
+        tmp_path / "site", PROTOCOLS, f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {retry}}}'
+    )
+    await daemon.start()
+    analyzers = [
+        Analyzer(number, daemon.port_of[number], protocol, pause_s=0.002) for number, protocol in enumerate(PROTOCOLS)
+    ]
+    playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
+    kills = KILLS if moods == [Mood.WELL] else max(KILLS // 2, len(moods))
+    for kill in range(kills):
+        server.mood = moods[kill % len(moods)]
+        before = sum(len(analyzer.acked) for analyzer in analyzers)
+        await until(lambda before=before: sum(len(a.acked) for a in analyzers) > before + 3, 30.0)
+        await asyncio.sleep(rng.uniform(0.0, 0.25))  # the moment of the kill is meant to be any moment
+        await daemon.kill()
+        await daemon.start()
+    server.mood = Mood.WELL
+    for analyzer in analyzers:
+        analyzer.stop()
+    await asyncio.gather(*playing)
+    await until(lambda: all(set(a.acked) <= set(server.arrived[a.channel]) for a in analyzers), 60.0)
+    assert await daemon.terminate() == 0
+    await server.stop()
+    check(server, analyzers)
+    assert all(len(analyzer.acked) > kills for analyzer in analyzers)
+    assert verify(tmp_path / "site" / "var", deep=True) == []

@@ -1,0 +1,238 @@
+"""The real daemon on a site of its own, analyzers that never give up, and a server that writes down what arrives.
+
+For tests that end processes without warning and then count (docs/architecture.md, promises P1 to P4).
+"""
+
+import asyncio
+import contextlib
+import random
+import signal
+import socket
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from aiohttp import web
+
+from engine.bench.messages import astm, control_id, oru
+from engine.bench.processes import free_ports
+from tests.support.waiting import until
+
+START_WITHIN_S = 30.0
+ENQ, ACK, STX, ETX, EOT = b"\x05", b"\x06", b"\x02", b"\x03", b"\x04"
+
+
+class Mood(Enum):
+    """How the server answers."""
+
+    WELL = "every document is taken"
+    BUSY = "503"
+    PROXY = "200 with a page of HTML"
+    RESET = "the connection is reset before it is looked at"
+    LOST = "taken, but the answer is lost"
+
+
+@dataclass
+class Server:
+    """A destination in the test's own process.
+
+    Attributes:
+        arrived: per channel, the numbers of the messages in the order in which they were first taken.
+        keys: delivery keys under which each (channel, number) came.
+        refuse: messages that are answered 422 for ever.
+    """
+
+    mood: Mood = Mood.WELL
+    refuse: set[tuple[int, int]] = field(default_factory=set)
+    arrived: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    keys: dict[tuple[int, int], list[str]] = field(default_factory=lambda: defaultdict(list))
+    port: int = 0
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=1 << 24)
+        app.router.add_post("/{path:.*}", self._take)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _take(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        if self.mood is Mood.BUSY:
+            return web.Response(status=503, headers={"Retry-After": "0"})
+        if self.mood is Mood.PROXY:
+            return web.Response(text="<html>Please log in</html>", content_type="text/html")
+        if self.mood is Mood.RESET:
+            return self._cut(request)
+        at = body.index(b"B0")
+        channel, number = int(body[at + 1 : at + 4]), int(body[at + 5 : at + 13])
+        if (channel, number) in self.refuse:
+            return web.json_response({"resourceType": "OperationOutcome"}, status=422)
+        keys = self.keys[channel, number]
+        if not keys:
+            self.arrived[channel].append(number)
+        keys.append(request.headers.get("Idempotency-Key", ""))
+        if self.mood is Mood.LOST:
+            return self._cut(request)
+        entries = [{"response": {"status": "201 Created"}}] * body.count(b'"fullUrl":')
+        return web.json_response({"resourceType": "Bundle", "type": "transaction-response", "entry": entries})
+
+    @staticmethod
+    def _cut(request: web.Request) -> web.StreamResponse:
+        transport = request.transport
+        assert transport is not None
+        transport.abort()
+        return web.Response()
+
+
+@dataclass
+class Analyzer:
+    """Sends numbered messages over MLLP or ASTM; each again and again until it is acknowledged.
+
+    Attributes:
+        acked: numbers that were acknowledged, in order.
+    """
+
+    channel: int
+    port: int
+    protocol: str
+    acked: list[int] = field(default_factory=list)
+    pause_s: float = 0.0
+    gate: Callable[[], bool] = lambda: True  # the next message goes out once this holds
+    _stopping: bool = False
+
+    async def run(self) -> None:
+        number = 0
+        while not self._stopping:
+            number += 1
+            await until(lambda: self._stopping or self.gate(), 30.0)
+            while not self._stopping and not await self._try(number):  # noqa: ASYNC110  # no event: it is down
+                await asyncio.sleep(0.02)
+        await self._close()
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    _writer: asyncio.StreamWriter | None = None
+    _reader: asyncio.StreamReader | None = None
+
+    async def _try(self, number: int) -> bool:
+        rng = random.Random(self.channel * 1_000_003 + number)
+        try:
+            async with asyncio.timeout(20.0):
+                if self._writer is None:
+                    self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+                send = self._mllp if self.protocol == "mllp" else self._astm
+                if await send(number, rng):
+                    self.acked.append(number)
+                    await asyncio.sleep(self.pause_s)
+                    return True
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass
+        await self._close()
+        return False
+
+    async def _mllp(self, number: int, rng: random.Random) -> bool:
+        assert self._writer is not None
+        assert self._reader is not None
+        self._writer.write(b"\x0b" + oru(self.channel, number, rng) + b"\x1c\r")
+        answer = await self._reader.readuntil(b"\x1c\r")
+        return f"MSA|AA|{control_id(self.channel, number)}\r".encode() in answer
+
+    async def _astm(self, number: int, rng: random.Random) -> bool:
+        assert self._writer is not None
+        assert self._reader is not None
+        self._writer.write(ENQ)
+        if await self._reader.readexactly(1) != ACK:
+            return False
+        for index, record in enumerate(astm(self.channel, number, rng), 1):
+            body = b"%d" % (index % 8) + record + ETX
+            self._writer.write(STX + body + b"%02X\r\n" % (sum(body) % 256))
+            if await self._reader.readexactly(1) != ACK:
+                return False
+        self._writer.write(EOT)
+        return True
+
+    async def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+            self._writer = None
+
+
+@dataclass
+class Daemon:
+    """`labrelay run` on a made-up site."""
+
+    folder: Path
+    protocols: list[str]
+    destination: str
+    mapped: bool = True
+    port_of: dict[int, int] = field(default_factory=dict)
+    web_port: int = 0
+    _process: asyncio.subprocess.Process | None = None
+
+    def __post_init__(self) -> None:
+        self.web_port, *ports = free_ports(len(self.protocols) + 1)
+        (self.folder / "config").mkdir(parents=True)
+        (self.folder / "channels").mkdir()
+        (self.folder / "config" / "labrelay.yaml").write_text(
+            "site: {name: Test Lab, timezone: Asia/Kolkata}\n"
+            f'web: {{listen: "127.0.0.1:{self.web_port}"}}\n'
+            f"destinations:\n  server: {self.destination}\n"
+        )
+        for number, (protocol, port) in enumerate(zip(self.protocols, ports, strict=True)):
+            self.port_of[number] = port
+            mapping = {"mllp": "hl7-results", "astm": "astm-results"}[protocol]
+            (self.folder / "channels" / f"c{number}.yaml").write_text(
+                f"channel: c{number}\n"
+                f'source: {{kind: {protocol}, listen: "127.0.0.1:{port}"}}\n'
+                "routes:\n" + (f"  - mapping: {mapping}\n    to: server\n" if self.mapped else "  - to: server\n")
+            )
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "daemon.log"
+
+    async def start(self) -> None:
+        with self.log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "engine", "--site", str(self.folder), "run", "--log", "json",
+                stdout=output, stderr=output,
+            )  # fmt: skip
+        deadline = asyncio.get_running_loop().time() + START_WITHIN_S
+        last = self.port_of[len(self.protocols) - 1]
+        while asyncio.get_running_loop().time() < deadline:
+            assert self._process.returncode is None, self.log.read_text()
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", last), timeout=1.0):
+                return
+            await asyncio.sleep(0.01)
+        raise TimeoutError("the daemon does not listen")
+
+    async def kill(self) -> None:
+        """As a power cut: no signal that could be handled."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def terminate(self) -> int:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return await self._process.wait()
+
+    def hang_up(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
