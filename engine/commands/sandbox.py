@@ -1,0 +1,135 @@
+"""Run a FHIR R4 server for development, with faults to switch on.
+
+Documented in docs/sandbox.md. Faults given here are in force from the start; ``POST /$faults`` changes them later.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.commands.output import ExitCode, say
+from engine.units import HostPort, parse_duration, parse_host_port
+
+if TYPE_CHECKING:
+    from engine.sandbox import Faults
+
+LISTEN = "127.0.0.1:8581"
+
+
+def parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str], Any]:
+    """A callback for an option whose text ``parse`` reads; its ValueError is the explanation."""
+
+    def read(ctx: click.Context, param: click.Parameter, value: str) -> Any:
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    return read
+
+
+def percent(text: str) -> float:
+    """A share from 0 to 1, written as ``30%``.
+
+    Raises:
+        ValueError: not a percentage from 0 to 100.
+    """
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise ValueError("expected a percentage from 0% to 100%, as 30%")
+    return value / 100
+
+
+@click.command()
+@click.option("--listen", callback=parsed(parse_host_port), default=LISTEN, show_default=True, metavar="HOST:PORT")
+@click.option("--base", default="/fhir", show_default=True, metavar="PATH", help="Path of the FHIR base address.")
+@click.option("--data", default="memory", show_default=True, metavar="DIR|memory", help="Where to keep what arrives.")
+@click.option("--fail", callback=parsed(percent), default="0%", metavar="PERCENT", help="Share of writes that fail.")
+@click.option(
+    "--fault",
+    "kinds",
+    multiple=True,
+    metavar="KIND",
+    help="How they fail: a status (503), reset, lost, cut, html or hang. Repeatable; default 503, reset, lost.",
+)
+@click.option("--latency", callback=parsed(parse_duration), default="0s", metavar="TIME", help="Before each answer.")
+@click.option("--retry-after", type=int, metavar="SECONDS", help="Sent with 429 and 503.")
+@click.option(
+    "--refuse", multiple=True, metavar="VALUE", help="Answer 422 to documents with this identifier. Repeatable."
+)
+@click.option("--down", is_flag=True, help="Reset every request.")
+@click.option("--answer-html", is_flag=True, help="Answer each write with a log-in page, as a captive portal does.")
+@click.option("--seed", type=int, metavar="N", help="Make the same random faults each time.")
+def command(
+    listen: HostPort,
+    base: str,
+    data: str,
+    fail: float,
+    kinds: tuple[str, ...],
+    latency: float,
+    retry_after: int | None,
+    refuse: tuple[str, ...],
+    down: bool,
+    answer_html: bool,
+    seed: int | None,
+) -> ExitCode:
+    """Run a FHIR R4 server for development, with faults to switch on.
+
+    It takes transactions as a real server does, keeps every version, answers simple searches, and shows what came on
+    a page of its own. Stop it with Ctrl-C. It has no log-in and keeps nothing safe: never send it a real patient.
+    """
+    from pydantic import ValidationError
+
+    from engine.sandbox import Faults
+
+    given: dict[str, Any] = {"fail": fail, "latency": latency, "down": down, "html": answer_html, "refuse": refuse}
+    if kinds:
+        given["kinds"] = kinds
+    try:
+        faults = Faults(**given, retry_after=retry_after)
+    except ValidationError as error:
+        names = {"kinds": "--fault", "retry_after": "--retry-after", "latency": "--latency"}
+        option = names.get(str(error.errors()[0]["loc"][0]), "a fault")
+        raise click.UsageError(f"{option}: {error.errors()[0]['msg']}") from None
+    if not listen.is_loopback:
+        say(f"{listen} is open to the network, and the sandbox has no log-in: it is for made-up data only")
+    folder = None if data == "memory" else Path(data)
+    return _run(_serve(listen, base, folder, faults, seed))
+
+
+async def _serve(listen: HostPort, base: str, folder: Path | None, faults: "Faults", seed: int | None) -> ExitCode:
+    """Serve until SIGINT or SIGTERM."""
+    from engine.sandbox import Sandbox
+
+    sandbox = Sandbox(host=listen.host, port=listen.port, base=base, folder=folder, faults=faults, seed=seed)
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    try:
+        port = await sandbox.start()
+    except OSError as error:
+        await sandbox.stop()
+        say(f"cannot listen on {listen}: {error.strerror or type(error).__name__}; give another address with --listen")
+        return ExitCode.FAILED
+    page = HostPort(listen.host, port)
+    say(f"FHIR R4 server on {sandbox.url}; its page is http://{page}/")
+    await stopped.wait()
+    totals = sandbox.stats()["resources"]
+    await sandbox.stop()
+    say("stopped; kept " + (", ".join(f"{count} {kind}" for kind, count in totals.items()) or "nothing"))
+    return ExitCode.OK
+
+
+def _run(main: Coroutine[Any, Any, ExitCode]) -> ExitCode:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
