@@ -95,7 +95,7 @@ class Seen(Enum):
     EOT = auto()
     FRAME = auto()
     BROKEN = auto()  # a frame whose layout is off; the sender waits for an answer
-    TEXT = auto()  # a piece of text without frames, up to a record's end or as far as it came
+    TEXT = auto()  # a record without a frame, or a piece of one; an empty one: the line fell silent after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class FrameReader:
             self._trailer = CR
             return [self._finish()]
         if part is _Part.UNFRAMED:
-            return [Token(Seen.TEXT)]
+            return [*([self._take_line()] if self._frame else []), Token(Seen.TEXT)]
         if part is _Part.TRAILER and (self._sum_will_do() or not self._checksum_needed):
             self._trailer = b""
             return [self._finish()]
@@ -220,10 +220,12 @@ class FrameReader:
             return [self._give_up(Seen.BROKEN)]
         return []
 
-    def restart(self) -> None:
-        """Forget what is unfinished; the next byte belongs to nothing yet."""
+    def restart(self) -> bytes:
+        """The next byte belongs to nothing yet. Returns the text without frames that had no end so far."""
+        rest = bytes(self._frame) if self.in_text else b""
         self._part = _Part.BETWEEN
         self._frame.clear()
+        return rest
 
     # -- one step a part: take one byte or a run of them, perhaps return a token ------------------------------------
 
@@ -236,6 +238,7 @@ class FrameReader:
             return None
         byte = match[0]
         if byte in b"Hh":
+            self._frame.clear()
             self._part = _Part.UNFRAMED
             return None
         self._at += 1
@@ -328,16 +331,19 @@ class FrameReader:
         return self._give_up(Seen.BROKEN) if _TRAILER.search(self._tail) else None
 
     def _unframed_text(self) -> Token | None:
-        match = _TEXT_ENDS.search(self._input, self._at)
-        if match is not None and match.start() == self._at and match[0] in (ENQ, EOT):
+        room = self._max_frame - len(self._frame)
+        match = _TEXT_ENDS.search(self._input, self._at, self._at + room)
+        end = match.start() if match else min(len(self._input), self._at + room)
+        self._frame += self._input[self._at : end]
+        self._at = end
+        if match is None:
+            return self._take_line() if len(self._frame) >= self._max_frame else None
+        if match[0] in (CR, LF):
+            self._take_byte()
+        elif not self._frame:
             self._at += 1
             return Token(Seen.ENQ if match[0] == ENQ else Seen.EOT)
-        end = len(self._input)
-        if match is not None:
-            end = match.end() if match[0] in (CR, LF) else match.start()
-        text = bytes(self._input[self._at : end])
-        self._at = end
-        return Token(Seen.TEXT, text=text)
+        return self._take_line()
 
     # -- and what they share -----------------------------------------------------------------------------------------
 
@@ -369,6 +375,11 @@ class FrameReader:
 
     def _sum_will_do(self) -> bool:
         return self._frame[-2:].upper() == b"%02X" % checksum(self._frame[1:-2])
+
+    def _take_line(self) -> Token:
+        text = bytes(self._frame)
+        self._frame.clear()
+        return Token(Seen.TEXT, text=text)
 
     def _take_byte(self) -> None:
         self._frame += self._input[self._at : self._at + 1]

@@ -497,6 +497,8 @@ class AstmReceiver:
         whole = (
             cause == "eot" and self._options.end == "eot" and self._session.ended_in_etx and not self._session.nak_open
         )
+        if rest := self._reader.restart():
+            self._messages.keep(self._messages.take(rest, last=False))
         completes, incomplete = self._messages.end(complete=whole)
         if self._session.carried:
             events.append(SessionEnd(cause, completes, incomplete))
