@@ -16,21 +16,22 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from engine import anchor as anchor_file
-from engine import arrival, audit, migrate, outbox, verdict
+from engine import arrival, audit, migrate, outbox, verdict, verify
 from engine.anchor import Anchor, sync_folder
 from engine.batch import Batch, Tail
 from engine.clock import Clock
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.lock import SiteLock
+from engine.loss import LossError, find_loss
 from engine.message import Delivery, Issue, Received, Stored, Unmapped
-from engine.reading import Reader
+from engine.reading import Reader, access, connect
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed
 from engine.upkeep import PAGE_BYTES, StoreUpkeep
@@ -44,6 +45,7 @@ logger = logging.getLogger("labrelay." + __name__)
 JOURNAL_NAME = "journal.db"
 ANCHOR_NAME = "journal.anchor"
 STOP_S = 5.0
+START_CHECK_ROWS = 1000
 # Session numbers: the boot number above this bit, a counter below; unique for ever without asking the file.
 _SESSION_BITS = 32
 
@@ -64,7 +66,8 @@ class Journal(Reader):
         self.boot = 0
         self.notes: list[str] = []
         self.journal_id = b""
-        self._lock_held: SiteLock | None = None
+        self._held = ExitStack()
+        self._damaged: list[str] = []
         self._connection: sqlite3.Connection | None = None
         self._upkeep: StoreUpkeep | None = None
         self._tail: Tail | None = None
@@ -88,7 +91,9 @@ class Journal(Reader):
         """Open the journal in folder ``data``; make it there, with its key, if there is none.
 
         Args:
-            on_fatal: called on the event loop when the process must stop at once.
+            on_fatal: called on the event loop when the process must stop at once: a sync failed. It must end by
+                ``os._exit`` or a signal: an orderly end of the interpreter would close the database, and so try to sync
+                again what the kernel may already have dropped.
             accept_loss: start although the anchor proves that rows are missing. The deed becomes an audit row.
             read_only: for commands beside a daemon or without one: takes no lock, changes nothing.
             zone: the site's, for the days of counters.
@@ -119,7 +124,7 @@ class Journal(Reader):
         except BaseException:
             _abandon(connection, lock)
             raise
-        journal._lock_held = lock
+        journal._held.callback(lock.release)
         return journal
 
     @classmethod
@@ -127,24 +132,12 @@ class Journal(Reader):
         path = data / JOURNAL_NAME
         if not path.exists():
             raise StoreError(f"{path}: there is no journal yet")
-        kek = None if (mode_error := _unreadable_key(data)) else find_kek(data, os.environ.get("CREDENTIALS_DIRECTORY"))
-        lock: SiteLock | None = None
-        immutable = False
-        try:
-            vault = _read_vault(path, kek, immutable=False)
-        except sqlite3.OperationalError:
-            # A folder that we cannot write, and no daemon: SQLite cannot make the files it shares with writers. Under
-            # the lock nobody writes, and the file can be read as it is.
-            lock, immutable = SiteLock.acquire(data, writable=False), True
-            try:
-                vault = _read_vault(path, kek, immutable=True)
-            except sqlite3.Error as error:
-                lock.release()
-                raise StoreError(f"{path}: cannot be read: {error}") from error
-        journal = cls(path, vault, immutable=immutable)
-        journal._lock_held = lock
-        if mode_error:
-            journal.notes.append(mode_error)
+        with ExitStack() as held:
+            immutable = held.enter_context(access(path))
+            vault, note = _read_vault(path, data, immutable=immutable)
+            journal = cls(path, vault, immutable=immutable)
+            journal.notes += note
+            journal._held = held.pop_all()
         return journal
 
     def _begin(
@@ -158,7 +151,7 @@ class Journal(Reader):
         accept_loss: bool,
     ) -> None:
         self._tail = tail = Tail(connection)
-        loss = find_loss(connection, anchor_file.read(anchor_path), self.journal_id, tail)
+        loss = find_loss(connection, anchor_file.read(anchor_path), self.journal_id, tail.last_id)
         if loss is not None and not accept_loss:
             raise loss
         self.boot = _count_boot(connection)
@@ -174,6 +167,7 @@ class Journal(Reader):
         )
         self._connection = connection
         self._writer = Writer(connection, self._upkeep, on_fatal=on_fatal)
+        self._damaged = [finding.text for finding in verify.recent(connection, tail.last_id, START_CHECK_ROWS)]
         if loss is not None:
             self._now(partial(_accept_loss, loss))
             self.notes.append(f"Started although rows are missing: {loss}")
@@ -187,10 +181,13 @@ class Journal(Reader):
         """Finish what was submitted, leave the files in order, give back the lock. A second call does nothing."""
         writer, self._writer = self._writer, None
         if writer is not None:
+            Reader.close(self)  # so that the writer is the last one, and the log is folded in and removed
             try:
                 await asyncio.wait_for(writer.stop(), STOP_S)
             except TimeoutError:
+                # The thread may still be writing: the lock stays ours until the process ends.
                 logger.error("the journal writer did not stop in time; what was acknowledged is durable")
+                return
             if not writer.started and self._upkeep is not None:
                 self._upkeep.close()
         self.close()
@@ -198,9 +195,7 @@ class Journal(Reader):
     def close(self) -> None:
         """Close the readers and give back the lock."""
         super().close()
-        if self._lock_held is not None:
-            self._lock_held.release()
-            self._lock_held = None
+        self._held.close()
 
     # -- what comes in -------------------------------------------------------------------------------------------
 
@@ -493,7 +488,7 @@ class Journal(Reader):
     @property
     def alarms(self) -> list[str]:
         """What is wrong with the store right now and needs a person."""
-        found = []
+        found = list(self._damaged)
         if self._upkeep is not None and self._upkeep.anchor_fault:
             found.append(f"the anchor cannot be written ({self._upkeep.anchor_fault}): loss would go unnoticed")
         if self._upkeep is not None and self._upkeep.over_cap:
@@ -591,22 +586,17 @@ def _data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
     return [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")]
 
 
-def _read_vault(path: Path, kek: bytes | None, *, immutable: bool) -> Vault | None:
-    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
-        migrate.check(connection)
-        row = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
-        if kek is None or row is None:
-            return None
-        return Vault(_checked(kek, row[0]), _data_keys(connection))
-
-
-def _unreadable_key(data: Path) -> str:
-    """Why the key in the data folder cannot be read by this process, or empty."""
-    path = data / KEY_NAME
-    if path.exists() and not os.access(path, os.R_OK):
-        return f"{path}: not readable here; sealed columns stay closed"
-    return ""
+def _read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None, list[str]]:
+    """The unlocked keys where this process may read the key, else None and a note that says why."""
+    key = data / KEY_NAME
+    if key.exists() and not os.access(key, os.R_OK):
+        return None, [f"{key}: not readable here; sealed columns stay closed"]
+    kek = find_kek(data, os.environ.get("CREDENTIALS_DIRECTORY"))
+    if kek is None:
+        return None, [f"{key}: not here; sealed columns stay closed"]
+    with closing(connect(path, immutable=immutable)) as connection:
+        (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+        return Vault(_checked(kek, expected), _data_keys(connection)), []
 
 
 def _count_boot(connection: sqlite3.Connection) -> int:
@@ -618,41 +608,6 @@ def _abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
     if connection is not None:
         connection.close()
     lock.release()
-
-
-class LossError(IntegrityError):
-    """The anchor proves that rows are missing, or that this is not the journal that it knows.
-
-    Attributes:
-        first, last: the missing row numbers; 0 and 0 where they cannot be told.
-    """
-
-    def __init__(self, message: str, first: int = 0, last: int = 0) -> None:
-        super().__init__(message)
-        self.first = first
-        self.last = last
-
-
-def find_loss(
-    connection: sqlite3.Connection, reading: anchor_file.Reading, journal_id: bytes, tail: Tail
-) -> LossError | None:
-    """Compare the journal with its anchor; None where they agree. An anchor behind the journal is normal."""
-    mark = reading.mark
-    if mark is None:
-        if tail.last_id == 0:
-            return None
-        what = "cannot be read: both of its slots are damaged" if reading.exists else "is missing"
-        return LossError(f"the journal has rows 1 to {tail.last_id}, but its anchor {what}; loss cannot be ruled out")
-    if mark.journal_id != journal_id:
-        return LossError("the anchor belongs to another journal: this one is a copy, or was made anew")
-    if mark.last_id > tail.last_id:
-        first, last = tail.last_id + 1, mark.last_id
-        return LossError(f"rows {first} to {last} were acknowledged and are not in the journal", first, last)
-    if mark.last_id:
-        row = connection.execute("SELECT chain FROM journal WHERE id = ?", (mark.last_id,)).fetchone()
-        if row is None or row[0] != mark.chain:
-            return LossError(f"row {mark.last_id} is not the one that was acknowledged under this number")
-    return None
 
 
 def _accept_loss(loss: LossError, batch: Batch) -> int:

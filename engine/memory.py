@@ -15,6 +15,7 @@ REPORT_MEMORY_US = 90 * 24 * HOUR_US
 SWEEP_ROWS = 500
 
 _CONTROL_BYTES = 12  # the first half of a message token
+_LAST = b"\xff" * 12
 _NO_PATIENT = bytes(16)
 
 
@@ -37,21 +38,22 @@ def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: boo
     A message whose first copy is dead or was dismissed is not a repeat: nothing of it was delivered, and sending it
     again from the analyzer is what a laboratory does once the cause is mended.
     """
-    row = batch.execute(
-        "SELECT r.message_id, s.state FROM repeat r LEFT JOIN message_state s ON s.id = r.message_id"
-        " WHERE r.token = ? AND r.until_us >= ?",
-        (token, received_us),
-    ).fetchone()
-    if row is not None:
-        return Seen() if row[1] in ("dead", "dismissed") else Seen(repeat_of=row[0])
-    if not has_control_id:
-        return Seen()
     control = token[:_CONTROL_BYTES]
+    last = control + _LAST if has_control_id else b""  # without a control id the range is empty
+    # The exact token if it is known, else any other one under the same control id. There may be thousands of those:
+    # some analyzers send one control id for ever.
     row = batch.execute(
-        "SELECT 1 FROM repeat WHERE token BETWEEN ? AND ? AND until_us >= ? LIMIT 1",
-        (control, control + b"\xff" * _CONTROL_BYTES, received_us),
+        "SELECT token, message_id FROM repeat WHERE token = ? AND until_us >= ?"
+        " UNION ALL SELECT token, message_id FROM repeat WHERE token BETWEEN ? AND ? AND until_us >= ? LIMIT 1",
+        (token, received_us, control, last, received_us),
     ).fetchone()
-    return Seen(other_bytes=row is not None)
+    if row is None:
+        return Seen()
+    known, first = row
+    if known != token:
+        return Seen(other_bytes=True)
+    row = batch.execute("SELECT state FROM message_state WHERE id = ?", (first,)).fetchone()
+    return Seen() if row is not None and row[0] in ("dead", "dismissed") else Seen(repeat_of=first)
 
 
 def remember(batch: Batch, token: bytes, message_id: int, until_us: int) -> None:

@@ -9,13 +9,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 
+from engine import migrate
 from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.lock import SiteLock
 from engine.message import Stored
 from engine.outbox import read_note
 from engine.records import (
@@ -68,7 +70,7 @@ class Reader:
         self.deadline_s = DEADLINE_S
         self._path = path
         self._vault = vault
-        self._uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+        self._immutable = immutable
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
 
@@ -431,24 +433,37 @@ class Reader:
                         (*values, limit),
                     )
                 ]  # fmt: skip
-            letters += [
-                DeadLetter(
-                    message_id=r[0], delivery_id=r[1], channel=r[2], destination=r[3], state=r[4], reason=r[5],
-                    at_us=r[6], message_type=r[7],
-                )
-                for r in execute(
-                    "SELECT j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"  # noqa: S608
-                    " FROM delivery d JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane"
-                    " WHERE d.state IN ('dead', 'held') AND (? IS NULL OR l.destination = ?)"
-                    f" AND {clause.format(state='d.state', reason='d.cause')} ORDER BY d.message_id DESC, d.id LIMIT ?",
-                    (wanted.destination, wanted.destination, *values, limit),
-                )
-            ]  # fmt: skip
+            letters += self._stuck(execute, wanted.destination, clause, values, limit)
         letters.sort(key=lambda letter: (-letter.message_id, letter.delivery_id))
         if len(letters) <= limit:
             return letters
         last = letters[limit - 1].message_id
         return [letter for letter in letters if letter.message_id >= last]
+
+    @staticmethod
+    def _stuck(
+        execute: Callable[..., sqlite3.Cursor], destination: str | None, clause: str, values: Sequence[Any], limit: int
+    ) -> list[DeadLetter]:
+        """The newest dead or held deliveries, and all those of the last message among them."""
+        select = (
+            "SELECT j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"  # noqa: S608
+            " FROM delivery d JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane"
+            " WHERE d.state IN ('dead', 'held') AND (? IS NULL OR l.destination = ?)"
+            f" AND {clause.format(state='d.state', reason='d.cause')}"
+        )
+        values = (destination, destination, *values)
+        rows = execute(f"{select} ORDER BY d.message_id DESC, d.id LIMIT ?", (*values, limit)).fetchall()
+        if len(rows) == limit:
+            last = rows[-1][0]
+            rows = [row for row in rows if row[0] != last]
+            rows += execute(f"{select} AND d.message_id = ? ORDER BY d.id", (*values, last)).fetchall()
+        return [
+            DeadLetter(
+                message_id=r[0], delivery_id=r[1], channel=r[2], destination=r[3], state=r[4], reason=r[5], at_us=r[6],
+                message_type=r[7],
+            )
+            for r in rows
+        ]  # fmt: skip
 
     # -- acts ----------------------------------------------------------------------------------------------------
 
@@ -499,7 +514,7 @@ class Reader:
             raise StoreError(f"{self._path}: cannot be read: {error}") from error
         try:
             yield connection.execute
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
                 raise StoreError(f"the query took longer than {self.deadline_s:g} s; narrow it") from error
             raise StoreError(f"{self._path}: cannot be read: {error}") from error
@@ -510,11 +525,7 @@ class Reader:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        connection = sqlite3.connect(self._uri, uri=True, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA query_only = 1")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA cache_size = -2048")
-        return connection
+        return connect(self._path, immutable=self._immutable)
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         connection.set_progress_handler(None, 0)
@@ -525,6 +536,44 @@ class Reader:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+def connect(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    """A connection that can only read. Each statement outside a transaction is a short one of its own."""
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA query_only = 1")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA cache_size = -2048")
+    return connection
+
+
+@contextmanager
+def access(path: Path) -> Iterator[bool]:
+    """How a journal file can be read: gives whether as an immutable file, and keeps the lock meanwhile if so.
+
+    A reader needs the files that SQLite shows its readers and writers the log by. In a folder that we cannot write,
+    with no daemon that has made them, the file is read as it is, under the lock, so that no daemon starts meanwhile.
+
+    Raises:
+        StoreError: it cannot be read, or is of another version.
+        LockedError: it can only be read alone, and a daemon has it.
+    """
+    lock: SiteLock | None = None
+    try:
+        try:
+            with closing(connect(path)) as connection:
+                migrate.check(connection)
+        except sqlite3.OperationalError:
+            lock = SiteLock.acquire(path.parent, writable=False)
+            with closing(connect(path, immutable=True)) as connection:
+                migrate.check(connection)
+        yield lock is not None
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:

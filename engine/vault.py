@@ -169,6 +169,10 @@ class Vault:
         """The first 12 bytes of `message_token`: finds a message by its control id."""
         return self._hash(b"control-id", 12, channel.encode(), control_id.encode())
 
+    def fits(self, token: bytes, channel: str, payload_hash: bytes) -> bool:
+        """Whether the payload half of a message token is that of this payload."""
+        return token == token[:12] + self._hash(b"payload", 12, channel.encode(), payload_hash)
+
     def delivery_key(self, token: bytes, revision: int, ordinal: int, destination: str) -> bytes:
         """16 bytes, the same whenever the same document of a message goes to the same destination."""
         return self._hash(b"delivery", 16, token, b"%d.%d" % (revision, ordinal), destination.encode())

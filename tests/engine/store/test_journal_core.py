@@ -7,51 +7,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from engine.clock import ManualClock
-from engine.errors import LockedError, StoreError
+from engine.errors import LockedError
 from engine.journal import Assembled, Journal, Routed
-from engine.message import Document, Issue, Received, Report, Unmapped
+from engine.message import Document, Issue, Report, Unmapped
 from engine.reasons import Reason
 from engine.records import Filter
-
-DAY_S = 86_400.0
-WINDOW_S = 30 * DAY_S
-NOW_US = ManualClock().now_us()
-
-
-def received(
-    payload: bytes = b"MSH|1", *, channel: str = "chem", control_id: str = "", at_us: int = NOW_US
-) -> Received:
-    return Received(
-        channel=channel,
-        payload=payload,
-        received_us=at_us,
-        peer="127.0.0.1:5000",
-        control_id=control_id,
-        message_type="ORU^R01",
-        notes=("no CR after FS",),
-    )
-
-
-def routed(body: bytes = b"{}", *to: str, claimed: bool = False, reports: tuple[Report, ...] = ()) -> Routed:
-    destinations = to or ("fhir",)
-    return Routed(
-        document=Document(body=body, reports=reports, conditional=(b"c" * 16, b"d" * 16)),
-        destinations=destinations,
-        claimed=(claimed,) * len(destinations),
-    )
-
-
-def opened(data: Path, **options: object) -> Journal:
-    fatal: list[StoreError] = []
-    return Journal.open(data, clock=ManualClock(), on_fatal=fatal.append, **options)  # type: ignore[arg-type]  # options of the test
-
-
-async def started(data: Path, **options: object) -> Journal:
-    journal = opened(data, **options)
-    journal.recover()
-    journal.start(asyncio.get_running_loop())
-    return journal
+from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened, received, routed, started
 
 
 @pytest_asyncio.fixture
@@ -110,7 +71,7 @@ async def test_the_same_id_with_other_bytes_is_flagged_and_processed(journal: Jo
     elsewhere = await journal.append(received(b"b", control_id="C1", channel="other"), repeat_window_s=WINDOW_S)
     nameless = await journal.append(received(b"c"), repeat_window_s=WINDOW_S)
     another = await journal.append(received(b"d"), repeat_window_s=WINDOW_S)
-    assert not (elsewhere.same_id_other_bytes or nameless.same_id_other_bytes or another.same_id_other_bytes)
+    assert not any(one.same_id_other_bytes for one in (elsewhere, nameless, another))
 
 
 async def test_a_message_whose_first_copy_is_dead_is_processed_when_it_comes_again(journal: Journal) -> None:

@@ -1,0 +1,364 @@
+"""Is the journal still what it was? Names every row that is not.
+
+The short form needs no key: hashes and chain run over stored bytes. It checks that every number from 1 on is there,
+every row's hash and the chain, the numbering of channels and lanes, documents, the kept tallies, the anchor, and
+SQLite's own structures. The deep form also opens every sealed column.
+
+It may run beside the daemon: rows never change, so they are read in short transactions that do not keep the log from
+being emptied, and the anchor is read before the newest row number.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from engine import anchor
+from engine.chain import GENESIS, chain_hash, document_hash, row_hash
+from engine.errors import IntegrityError, StoreError
+from engine.loss import find_loss
+from engine.reading import access, connect
+from engine.records import KIND_MESSAGE
+from engine.vault import Vault, WrappedKey, check_value, find_kek
+
+CHUNK_ROWS = 500
+
+_ROW_COLUMNS = "id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain, meta, body"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: ``missing``, ``changed``, ``chain``, ``numbering``, ``reference``, ``tally``, ``anchor``, ``sealed``,
+            ``unreadable`` or ``structure``.
+        table: where; ``journal`` for rows of the journal.
+        first, last: the row numbers concerned (of that table), equal for a single one; 0 where none can be named.
+        text: for a person, without patient data.
+    """
+
+    kind: str
+    table: str
+    first: int
+    last: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def run(
+    data: Path,
+    *,
+    deep: bool = False,
+    anchor_path: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Finding]:
+    """Check the journal in folder ``data``; an empty list means that nothing is wrong.
+
+    Args:
+        deep: also open every sealed column; needs the key.
+        progress: called with (rows checked, rows in all).
+
+    Raises:
+        StoreError: there is no journal, or it cannot be read at all.
+        ConfigError, IntegrityError: ``deep``, and the key is missing or another one.
+    """
+    path = data / "journal.db"
+    if not path.exists():
+        raise StoreError(f"{path}: there is no journal")
+    reading = anchor.read(anchor_path or data / "journal.anchor")
+    try:
+        with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
+            vault = _vault(connection, data) if deep else None
+            return list(_findings(connection, reading, vault, progress or (lambda done, total: None)))
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
+
+
+def recent(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Finding]:
+    """The quick look at the start of the daemon: the newest ``rows`` rows."""
+    first = max(1, last_id - rows + 1)
+    before = connection.execute("SELECT chain FROM journal WHERE id = ?", (first - 1,)).fetchone()
+    check = RowCheck(first, _gaps(connection), before[0] if before else GENESIS if first == 1 else None)
+    findings = [finding for row in _rows(connection, first, last_id) for finding in check.feed(row)]
+    return findings + list(check.end(last_id))
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+
+class RowCheck:
+    """Checks rows as they come, in order of their numbers; knows one row's past."""
+
+    def __init__(self, first: int, gaps: Iterable[tuple[int, int]], chain: bytes | None) -> None:
+        """
+        Args:
+            first: the number of the first row to come.
+            gaps: (first, last) of numbers that a person has given up for lost.
+            chain: the chain value before the first row, None if it is not known.
+        """
+        self._expected = first
+        self._gaps = dict(gaps)
+        # What the chain value before the next row may be: as stored, and as computed where the stored one may be
+        # damaged. Only so can it be told which of two neighbours is the bad one. Empty: not known.
+        self._before = [chain] if chain is not None else []
+        self._seqs: dict[str, int] | None = {} if first == 1 else None
+
+    def feed(self, row: "tuple[Any, ...] | Unreadable") -> Iterator[Finding]:
+        if isinstance(row, Unreadable):
+            yield from self._skip_to(row.id)
+            self._expected, self._before = row.id + 1, []
+            yield Finding("unreadable", "journal", row.id, row.id, f"row {row.id}: on a damaged page, cannot be read")
+            return
+        row_id, kind, channel, seq, *_ = row
+        yield from self._skip_to(row_id)
+        self._expected = row_id + 1
+        yield from self._hashes(row)
+        if kind == KIND_MESSAGE and self._seqs is not None:
+            expected = self._seqs.get(channel, 0) + 1
+            if seq != expected:
+                what = f"message {seq} of channel {channel} comes after {expected - 1}"
+                yield Finding("numbering", "journal", row_id, row_id, f"row {row_id}: {what}")
+            self._seqs[channel] = seq
+
+    def end(self, last_id: int) -> Iterator[Finding]:
+        """No row comes any more; ``last_id`` was the number of the last one that there should be."""
+        yield from self._skip_to(last_id + 1)
+
+    def _skip_to(self, row_id: int) -> Iterator[Finding]:
+        first = self._expected
+        while first < row_id and first in self._gaps:  # given up for lost, and the chain goes on over it
+            first = self._gaps[first] + 1
+        if first < row_id:
+            last = row_id - 1
+            rows = f"row {first} is" if first == last else f"rows {first} to {last} are"
+            yield Finding("missing", "journal", first, last, f"{rows} missing")
+            self._before = []
+
+    def _hashes(self, row: tuple[Any, ...]) -> Iterator[Finding]:
+        row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, body = row
+        computed = b""
+        with suppress(Exception):  # a damaged row may hold values of any type and size
+            computed = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, body)
+        from_computed = [chain_hash(before, computed) for before in self._before]
+        from_stored = [chain_hash(before, own) for before in self._before]
+        if computed != own:
+            intact = chain in from_computed
+            what = "its hash value is damaged, its content is intact" if intact else "not what was stored"
+            yield Finding("changed", "journal", row_id, row_id, f"row {row_id}: {what}")
+        elif self._before and chain not in from_computed:
+            what = f"its chain value does not follow from row {row_id - 1}"
+            yield Finding("chain", "journal", row_id, row_id, f"row {row_id}: {what}")
+        confirmed = chain in from_computed or chain in from_stored
+        self._before = [chain] if confirmed else [chain, *from_computed, *from_stored]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row that is there (an index or a neighbour says so) but lies on a damaged page."""
+
+    id: int
+
+
+def _rows(
+    connection: sqlite3.Connection, first: int, last: int, columns: str = _ROW_COLUMNS, table: str = "journal"
+) -> Iterator["tuple[Any, ...] | Unreadable"]:
+    """The rows of a table by number, in short transactions; on a damaged page row by row."""
+    select = f"SELECT {columns} FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id"  # noqa: S608 - constants
+    for begin in range(first, last + 1, CHUNK_ROWS):
+        end = min(begin + CHUNK_ROWS - 1, last)
+        try:
+            yield from connection.execute(select, (begin, end)).fetchall()
+        except sqlite3.DatabaseError:
+            for row_id in range(begin, end + 1):
+                try:
+                    yield from connection.execute(select, (row_id, row_id)).fetchall()
+                except sqlite3.DatabaseError:
+                    yield Unreadable(row_id)
+
+
+# -- everything ----------------------------------------------------------------------------------------------------
+
+
+def _findings(
+    connection: sqlite3.Connection, reading: anchor.Reading, vault: Vault | None, progress: Progress
+) -> Iterator[Finding]:
+    last_id = max(
+        _number(connection, "SELECT max(id) FROM journal"), _number(connection, "SELECT max(last_id) FROM gap")
+    )
+    yield from _anchor(connection, reading, last_id)
+    check = RowCheck(1, _gaps(connection), GENESIS)
+    for row in _rows(connection, 1, last_id):
+        yield from check.feed(row)
+        if isinstance(row, tuple):
+            if vault is not None:
+                yield from _open_row(vault, row)
+            if row[0] % CHUNK_ROWS == 0:
+                progress(row[0], last_id)
+    yield from check.end(last_id)
+    for step in (_documents, _lanes, _tallies, _notes, _structure):
+        try:
+            yield from step(connection, vault)
+        except sqlite3.DatabaseError as error:
+            yield Finding("unreadable", step.__name__.strip("_"), 0, 0, f"{step.__name__.strip('_')}: {error}")
+    progress(last_id, last_id)
+
+
+def _anchor(connection: sqlite3.Connection, reading: anchor.Reading, last_id: int) -> Iterator[Finding]:
+    (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+    try:
+        loss = find_loss(connection, reading, journal_id, last_id)
+    except sqlite3.DatabaseError:
+        return  # the row that the anchor names is on a damaged page: the scan names it
+    if loss is not None:
+        yield Finding("anchor", "journal", loss.first, loss.last, str(loss))
+    for slot in reading.damaged:
+        yield Finding(
+            "anchor", "anchor", slot, slot, f"slot {slot} of the anchor is damaged; the next commit renews it"
+        )
+
+
+def _open_row(vault: Vault, row: tuple[Any, ...]) -> Iterator[Finding]:
+    row_id, kind, channel, _, _, _, _, size, token, _, _, meta, body = row
+    try:
+        vault.open(meta, "meta", row_id, channel)
+        payload = vault.open(body, "body", row_id, channel)
+    except (IntegrityError, TypeError) as error:
+        yield Finding("sealed", "journal", row_id, row_id, str(error))
+        return
+    if len(payload) != size:
+        yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: {len(payload)} bytes, {size} were stored")
+    if kind == KIND_MESSAGE and not vault.fits(token, channel, sha256(payload).digest()):
+        yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: its token is not that of its content")
+
+
+def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+    expected = 1
+    columns = "id, message_id, revision, ordinal, media_type, conditional, reports, body, hash"
+    last = _number(connection, "SELECT max(id) FROM document")
+    for row in _rows(connection, 1, last, columns, "document"):
+        if isinstance(row, Unreadable):
+            expected = row.id + 1
+            yield Finding("unreadable", "document", row.id, row.id, f"document {row.id}: on a damaged page")
+            continue
+        document_id, message_id, *fields, stored = row
+        if document_id != expected:
+            text = f"documents {expected} to {document_id - 1} are missing"
+            yield Finding("missing", "document", expected, document_id - 1, text)
+        expected = document_id + 1
+        computed = b""
+        with suppress(Exception):
+            computed = document_hash(document_id, message_id, *fields)
+        if computed != stored:
+            yield Finding(
+                "changed", "document", document_id, document_id, f"document {document_id}: not what was stored"
+            )
+        elif vault is not None:
+            channel = connection.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
+            yield from _open(vault, fields[-1], "document", "document", document_id, channel[0] if channel else "")
+
+
+def _lanes(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+    for lane_id, channel, destination, last_seq in connection.execute(
+        "SELECT id, channel, destination, last_seq FROM lane ORDER BY id"
+    ).fetchall():
+        name, expected = f"lane {channel} to {destination}", 1
+        for (seq,) in connection.execute(
+            "SELECT seq FROM delivery WHERE lane = ? AND seq <= ? ORDER BY seq", (lane_id, last_seq)
+        ).fetchall():
+            if seq != expected:
+                yield Finding(
+                    "missing", "delivery", expected, seq - 1, f"{name}: deliveries {expected} to {seq - 1} are missing"
+                )
+            expected = seq + 1
+        if expected <= last_seq:
+            yield Finding(
+                "missing", "delivery", expected, last_seq, f"{name}: deliveries {expected} to {last_seq} are missing"
+            )
+    for delivery_id, message_id, document_id in connection.execute(
+        "SELECT d.id, d.message_id, d.document_id FROM delivery d LEFT JOIN document o ON o.id = d.document_id"
+        " LEFT JOIN journal j ON j.id = d.message_id WHERE o.id IS NULL OR j.id IS NULL"
+    ).fetchall():
+        text = f"delivery {delivery_id}: its document {document_id} or message {message_id} is missing"
+        yield Finding("reference", "delivery", delivery_id, delivery_id, text)
+
+
+def _tallies(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+    """The kept numbers against a recount, each pair in one snapshot."""
+    for channel, kept, counted in connection.execute(
+        "SELECT c.name, c.last_seq || ' ' || c.stored || ' ' || c.dead || ' ' || c.incomplete, ("
+        " SELECT coalesce(max(j.seq), 0) || ' ' || coalesce(sum(s.id IS NULL), 0) || ' '"
+        " || coalesce(sum(s.state = 'dead'), 0) || ' ' || coalesce(sum(s.state = 'incomplete'), 0)"
+        " FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND j.channel = c.name)"
+        " FROM channel c"
+    ).fetchall():
+        if kept != counted:
+            text = f"channel {channel}: last, stored, dead, incomplete are kept as {kept} and count as {counted}"
+            yield Finding("tally", "channel", 0, 0, text)
+    for lane_id, channel, destination, kept, counted in connection.execute(
+        "SELECT l.id, l.channel, l.destination, l.open || ' ' || l.dead || ' ' || l.held, ("
+        " SELECT coalesce(sum(state IN ('waiting', 'sending')), 0) || ' ' || coalesce(sum(state = 'dead'), 0) || ' '"
+        " || coalesce(sum(state = 'held'), 0) FROM delivery WHERE lane = l.id) FROM lane l"
+    ).fetchall():
+        if kept != counted:
+            text = f"lane {channel} to {destination}: open, dead, held are kept as {kept} and count as {counted}"
+            yield Finding("tally", "lane", lane_id, lane_id, text)
+
+
+def _notes(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+    """Sealed notes beside the journal; they have no hash of their own, opening them is their check."""
+    if vault is None:
+        return
+    for row_id, channel, sealed in connection.execute(
+        "SELECT s.id, j.channel, s.detail FROM message_state s JOIN journal j ON j.id = s.id WHERE s.detail <> x''"
+    ):
+        yield from _open(vault, sealed, "message_state", "message_state", row_id, channel)
+    for row_id, channel, sealed in connection.execute(
+        "SELECT d.id, l.channel, d.detail FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.detail <> x''"
+    ):
+        yield from _open(vault, sealed, "delivery", "delivery", row_id, channel)
+    for row_id, n, channel, sealed in connection.execute(
+        "SELECT a.delivery, a.n, l.channel, a.detail FROM attempt a JOIN delivery d ON d.id = a.delivery"
+        " JOIN lane l ON l.id = d.lane WHERE a.detail <> x''"
+    ):
+        yield from _open(vault, sealed, f"attempt {n}", "attempt", row_id, channel)
+
+
+def _structure(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    for (table,) in tables:
+        for (text,) in connection.execute(f"PRAGMA integrity_check('{table}')").fetchall():
+            if text != "ok":
+                yield Finding("structure", table, 0, 0, f"table {table}: {text}")
+
+
+def _open(vault: Vault, sealed: bytes, column: str, table: str, row_id: int, channel: str) -> Iterator[Finding]:
+    try:
+        vault.open(sealed, column, row_id, channel)
+    except IntegrityError as error:
+        yield Finding("sealed", table, row_id, row_id, str(error))
+
+
+def _gaps(connection: sqlite3.Connection) -> list[tuple[int, int]]:
+    return connection.execute("SELECT first_id, last_id FROM gap").fetchall()
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    return int(connection.execute(query).fetchone()[0] or 0)
+
+
+def _vault(connection: sqlite3.Connection, data: Path) -> Vault:
+    kek = find_kek(data, os.environ.get("CREDENTIALS_DIRECTORY"))
+    (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+    if kek is None or check_value(kek) != expected:
+        raise IntegrityError("the key of this journal is not at hand: a deep check needs it")
+    rows = connection.execute("SELECT id, class, month, wrapped FROM data_key")
+    return Vault(kek, [WrappedKey(*row) for row in rows])

@@ -1,0 +1,95 @@
+"""Journals to try things on: on real files, with a clock that stands still."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import tzinfo
+from pathlib import Path
+
+from engine.clock import Clock, ManualClock
+from engine.errors import StoreError
+from engine.journal import Journal, Routed
+from engine.message import Document, Received, Report, Stored
+
+DAY_S = 86_400.0
+WINDOW_S = 30 * DAY_S
+NOW_US = ManualClock().now_us()
+
+
+def received(
+    payload: bytes = b"MSH|1", *, channel: str = "chem", control_id: str = "", at_us: int = NOW_US
+) -> Received:
+    return Received(
+        channel=channel,
+        payload=payload,
+        received_us=at_us,
+        peer="127.0.0.1:5000",
+        control_id=control_id,
+        message_type="ORU^R01",
+        notes=("no CR after FS",),
+    )
+
+
+def routed(body: bytes = b"{}", *to: str, claimed: bool = False, reports: tuple[Report, ...] = ()) -> Routed:
+    destinations = to or ("fhir",)
+    return Routed(
+        document=Document(body=body, reports=reports, conditional=(b"c" * 16, b"d" * 16)),
+        destinations=destinations,
+        claimed=(claimed,) * len(destinations),
+    )
+
+
+def unexpected(error: StoreError) -> None:
+    raise AssertionError(f"fatal: {error}")
+
+
+def opened(
+    data: Path,
+    *,
+    clock: Clock | None = None,
+    accept_loss: bool = False,
+    read_only: bool = False,
+    anchor_path: Path | None = None,
+    zone: tzinfo | None = None,
+) -> Journal:
+    return Journal.open(
+        data,
+        clock=clock or ManualClock(),
+        on_fatal=unexpected,
+        accept_loss=accept_loss,
+        read_only=read_only,
+        anchor_path=anchor_path,
+        **({"zone": zone} if zone else {}),
+    )
+
+
+async def started(data: Path, *, clock: Clock | None = None, accept_loss: bool = False) -> Journal:
+    journal = opened(data, clock=clock, accept_loss=accept_loss)
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    return journal
+
+
+@asynccontextmanager
+async def running(data: Path, *, clock: Clock | None = None, accept_loss: bool = False) -> AsyncIterator[Journal]:
+    journal = await started(data, clock=clock, accept_loss=accept_loss)
+    try:
+        yield journal
+    finally:
+        await journal.stop()
+
+
+async def store(journal: Journal, *payloads: bytes, channel: str = "chem", control_id: str = "") -> list[Stored]:
+    """Append messages, one after the other."""
+    return [
+        await journal.append(received(payload, channel=channel, control_id=control_id), repeat_window_s=WINDOW_S)
+        for payload in payloads
+    ]
+
+
+async def queue(journal: Journal, *bodies: bytes, to: tuple[str, ...] = ("fhir",), claimed: bool = False) -> list[int]:
+    """Append and map messages whose documents are their bodies; the message ids."""
+    stored = await store(journal, *bodies)
+    for one in stored:
+        await journal.map_done(one.id, routes=[routed(one.payload, *to, claimed=claimed)], state="mapped")
+    return [one.id for one in stored]
