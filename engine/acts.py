@@ -201,6 +201,10 @@ class Acts:
             rate=rate,
         )
 
+    async def note_shown(self, actor: str, message: int) -> None:
+        """A person is about to see contents: durable before they do."""
+        await self._journal.act_note(actor, "unmask", {"message": message})
+
     async def give_up(self, acts: Iterable[int]) -> None:
         """Note the end of acts that a crash cut short. Nobody knows how far they came: a person must repeat them."""
         for act in acts:
@@ -230,9 +234,15 @@ class Acts:
         act = await self._journal.act(actor, verb, {"selection": selection.to_json(), "count": count, **more})
         task = asyncio.create_task(self._finish(act, work))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda ended: self._ended(act, ended))
         done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN_S)
         return _answer(count, act, task.result() if done else {}, going_on=not done)
+
+    def _ended(self, act: int, task: asyncio.Task[dict[str, int]]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Whoever waits hears it too; an act that went on in the background has only this line.
+            logger.error("an act failed", extra={"act": act, "detail": type(error).__name__})
 
     async def _finish(self, act: int, work: Callable[[], Any]) -> dict[str, int]:
         outcome: dict[str, int] = await work()
@@ -343,8 +353,10 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
         )
 
     async def shown(request: Request) -> dict[str, Any]:
-        """Note that a person saw contents; the command shows them only after this row is durable."""
-        await app.journal.act_note(request.actor, "unmask", {"message": int(request.args.get("message", 0))})
+        message = request.args.get("message")
+        if not isinstance(message, int):
+            raise LabRelayError("which message is shown?")
+        await acts.note_shown(request.actor, message)
         return {}
 
     return {"status": status, "reload": reload, "retry": retry, "dismiss": dismiss, "replay": replay, "shown": shown}

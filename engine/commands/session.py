@@ -3,7 +3,10 @@
 Everything is found when it is first asked for, so that a verb pays for what it uses only.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +17,7 @@ from engine.commands.output import on_terminal, say
 
 if TYPE_CHECKING:
     from engine.config import Site
+    from engine.journal import Journal
 
 
 @dataclass
@@ -57,6 +61,31 @@ class Session:
         from engine.config import load_site
 
         return load_site(self.folder, require_secrets=require_secrets)
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """The site's zone for times that people read and write; this machine's where the site's cannot be read."""
+        from engine.config.load import site_zone
+
+        return site_zone(self.folder) or datetime.now().astimezone().tzinfo or UTC
+
+    @contextmanager
+    def reader(self) -> "Iterator[Journal]":
+        """The journal, to read only; beside a running daemon or without one.
+
+        Raises:
+            StoreError: there is none yet, or it cannot be read.
+        """
+        from engine.clock import SystemClock
+        from engine.journal import Journal
+
+        journal = Journal.open(self.data, clock=SystemClock(), read_only=True)
+        try:
+            for note in journal.notes:
+                say(note)
+            yield journal
+        finally:
+            journal.close()
 
     def call(self, verb: str, args: dict[str, Any] | None = None, *, timeout: float = 10.0) -> dict[str, Any]:
         """Ask the site's daemon; see `engine.control`."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
@@ -85,6 +86,15 @@ def data_folder(folder: Path) -> Path:
         return folder / Path(expand(node.value)).expanduser()
     except ValueError as error:
         raise ConfigError(line(node, ("data",), str(error))) from error
+
+
+def site_zone(folder: Path) -> ZoneInfo | None:
+    """The site's zone, read alone as `data_folder` is; None where it names none that is known."""
+    try:
+        node = walk(read_file(folder / CONFIG_FILE, str(CONFIG_FILE)), ("site", "timezone"))
+        return ZoneInfo(expand(node.value)) if node.kind == "scalar" else None
+    except (ConfigError, KeyError, ValueError, OSError):
+        return None
 
 
 class _Loader:

@@ -1,0 +1,152 @@
+"""Dead letters: what could not be mapped or delivered, and waits for a person.
+
+Select by message number or by filter; `retry` and `dismiss` count and ask first. A dead delivery is tried again in its
+old place; a dead message is processed again with today's configuration and mapping.
+"""
+
+from typing import Any
+
+import click
+
+from engine.acts import letters
+from engine.clock import from_us
+from engine.commands.output import Column, ExitCode, Form, form_option, say, show_document, show_rows
+from engine.commands.selecting import act_options, carry_out, filter_options, instant_us, selection
+from engine.commands.session import Session, pass_session
+from engine.reasons import Reason
+from engine.records import DeadLetter, Filter
+
+COLUMNS = (
+    Column("message", "MESSAGE", right=True),
+    Column("channel", "CHANNEL"),
+    Column("destination", "DESTINATION"),
+    Column("state", "STATE"),
+    Column("reason", "REASON"),
+    Column("since", "SINCE"),
+    Column("type", "TYPE"),
+)
+
+
+@click.group(help=__doc__)
+def command() -> None:
+    pass
+
+
+@command.command("list", help="List dead letters, newest first.")
+@filter_options("channel", "destination", "reason", "state", "since", "until")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("--before", type=int, metavar="ID", help="Go on below this message number (from the last page).")
+@form_option()
+@pass_session
+def list_letters(session: Session, /, limit: int, before: int | None, form: Form, **given: Any) -> None:
+    wanted = Filter(
+        channel=given["channel"],
+        destination=given["destination"],
+        reason=given["reason"],
+        state=given["state"],
+        after_us=instant_us(session, given["since"]),
+        before_us=instant_us(session, given["until"]),
+    )
+    with session.reader() as reader:
+        found = reader.dead(wanted, before_id=before, limit=limit)
+    show_rows(form, "dead_letters", [_row(session, letter) for letter in found], COLUMNS, "no dead letters")
+    if len(found) >= limit and form is Form.TABLE:
+        say(f"more may follow: --before {found[-1].message_id}")
+
+
+@command.command("show", help="Explain the dead letters of one message: what happened, and what to do.")
+@click.argument("message", type=int)
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def show(session: Session, message: int, form: Form) -> ExitCode:
+    from engine.acts import Selection
+
+    with session.reader() as reader:
+        found = letters(reader, Selection(ids=(message,)))
+        trace = reader.message(message)
+    details = {delivery.id: delivery.detail for delivery in trace.deliveries} if trace is not None else {}
+    rows = [
+        {
+            **_row(session, letter),
+            "detail": details.get(letter.delivery_id, trace.detail if trace is not None else ""),
+            "help": help_of(letter.reason),
+        }
+        for letter in found
+    ]
+    show_document(form, {"message": message, "dead_letters": rows}, (line for row in rows for line in _explained(row)))
+    if not rows:
+        say(f"message {message} has no dead letter")
+    return ExitCode.OK if rows else ExitCode.FAILED
+
+
+@command.command("retry", help="Try dead letters again, oldest first.")
+@click.argument("ids", nargs=-1, type=int, metavar="[MESSAGE]...")
+@filter_options("channel", "destination", "reason", "state", "since", "until")
+@act_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def retry(
+    session: Session, /, ids: tuple[int, ...], everything: bool, dry_run: bool, yes: bool, form: Form, **given: Any
+) -> ExitCode:
+    chosen = selection(session, ids, everything=everything, **given)
+    return carry_out(session, "retry", chosen, what="Retry {n} dead letters?", form=form, dry_run=dry_run, yes=yes)
+
+
+@command.command("dismiss", help="Close dead letters: nothing more will be done about them. Your name and reason stay.")
+@click.argument("ids", nargs=-1, type=int, metavar="[MESSAGE]...")
+@click.option(
+    "--because", "--reason-text", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
+)
+@filter_options("channel", "destination", "reason", "state", "since", "until")
+@act_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def dismiss(
+    session: Session,
+    /,
+    ids: tuple[int, ...],
+    because: str,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    form: Form,
+    **given: Any,
+) -> ExitCode:
+    chosen = selection(session, ids, everything=everything, **given)
+    return carry_out(
+        session,
+        "dismiss",
+        chosen,
+        what="Dismiss {n} dead letters for good?",
+        form=form,
+        dry_run=dry_run,
+        yes=yes,
+        because=because,
+    )
+
+
+def help_of(code: str) -> str:
+    """The sentence for a person, empty for a code that this version does not know."""
+    return next((reason.help for reason in Reason if reason.value == code), "")
+
+
+def _row(session: Session, letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "message": letter.message_id,
+        "delivery": letter.delivery_id or None,
+        "channel": letter.channel,
+        "destination": letter.destination,
+        "state": letter.state,
+        "reason": letter.reason,
+        "since": from_us(letter.at_us).astimezone(session.zone) if letter.at_us else None,
+        "type": letter.message_type,
+    }
+
+
+def _explained(row: dict[str, Any]) -> list[str]:
+    where = f" for {row['destination']}" if row["destination"] else ""
+    lines = [click.style(f"message {row['message']} of {row['channel']}{where}: {row['state']}", bold=True)]
+    lines.append(f"  {row['reason']}{': ' + row['detail'] if row['detail'] else ''}")
+    if row["help"]:
+        lines.append(f"  {row['help']}")
+    return lines

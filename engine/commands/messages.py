@@ -1,0 +1,238 @@
+"""Search messages, and show one with all that became of it.
+
+Lists and traces show no content: types, times, states, reasons, sizes. `show --unmask` shows the bytes and documents
+too, and leaves a row in the audit trail first.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.clock import from_us
+from engine.commands.output import Column, ExitCode, Form, cell, form_option, printable, say, show_document, show_rows
+from engine.commands.selecting import filter_options, instant_us, without_daemon
+from engine.commands.session import Session, pass_session
+from engine.control import UnreachableError
+from engine.records import Filter, MessageView, Trace
+
+if TYPE_CHECKING:
+    from engine.journal import Journal
+
+COLUMNS = (
+    Column("id", "ID", right=True),
+    Column("received", "RECEIVED"),
+    Column("channel", "CHANNEL"),
+    Column("type", "TYPE"),
+    Column("state", "STATE"),
+    Column("reason", "REASON"),
+    Column("bytes", "BYTES", right=True),
+    Column("flags", "FLAGS"),
+)
+
+
+@click.group(help=__doc__)
+def command() -> None:
+    pass
+
+
+@command.command("list", help="List messages, newest first.")
+@filter_options("channel", "state", "reason", "since", "until")
+@click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
+@click.option("--control-id", metavar="TEXT", help="With exactly this control id; needs --channel.")
+@click.option("--id", "ids", type=int, multiple=True, metavar="ID", help="With this number; may be given again.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("--before", type=int, metavar="ID", help="Go on below this number (from the last page).")
+@form_option()
+@pass_session
+def list_messages(
+    session: Session,
+    /,
+    message_type: str | None,
+    control_id: str | None,
+    ids: tuple[int, ...],
+    limit: int,
+    before: int | None,
+    form: Form,
+    **given: Any,
+) -> None:
+    if control_id is not None and given["channel"] is None:
+        raise click.UsageError("--control-id needs --channel: the same number means another message elsewhere")
+    wanted = Filter(
+        channel=given["channel"],
+        state=given["state"],
+        reason=given["reason"],
+        message_type=message_type,
+        control_id=control_id,
+        after_us=instant_us(session, given["since"]),
+        before_us=instant_us(session, given["until"]),
+    )
+    with session.reader() as reader:
+        found = _by_number(reader, wanted, ids) if ids else reader.messages(wanted, before_id=before, limit=limit)
+    show_rows(form, "messages", [_row(session, view) for view in found], COLUMNS, "no messages")
+    if not ids and len(found) >= limit and form is Form.TABLE:
+        say(f"more may follow: --before {found[-1].id}")
+
+
+@command.command("show", help="Show what became of one message: states, documents, deliveries, attempts.")
+@click.argument("message", type=int)
+@click.option("--unmask", is_flag=True, help="Show the bytes and documents too. This is noted in the audit trail.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
+    with session.reader() as reader:
+        trace = reader.message(message)
+        if trace is None:
+            say(f"there is no message {message}")
+            return ExitCode.FAILED
+        contents: dict[str, Any] = {}
+        if unmask:
+            _note_shown(session, message)
+            contents = _contents(reader, trace)
+    document = {**_document(session, trace, answers=unmask), **contents}
+    show_document(form, document, _lines(document))
+    return ExitCode.OK
+
+
+def _by_number(reader: "Journal", wanted: Filter, ids: tuple[int, ...]) -> list[MessageView]:
+    found: list[MessageView] = []
+    for number in sorted(set(ids), reverse=True):
+        page = reader.messages(wanted, before_id=number + 1, limit=1)
+        found += [view for view in page if view.id == number]
+    return found
+
+
+def _note_shown(session: Session, message: int) -> None:
+    """The audit row comes first: contents that cannot be accounted for are not shown."""
+    try:
+        session.call("shown", {"message": message})
+    except UnreachableError:
+
+        async def note(acts: Any, actor: str) -> dict[str, Any]:
+            await acts.note_shown(actor, message)
+            return {}
+
+        without_daemon(session, note)
+
+
+def _contents(reader: "Journal", trace: Trace) -> dict[str, Any]:
+    return {
+        "payload": _text(reader.payload(trace.message.id)),
+        "bodies": {str(document.id): _text(reader.document(document.id)) for document in trace.documents},
+    }
+
+
+def _text(content: bytes) -> str:
+    """Bytes as text that can be read back: what is no UTF-8 stays as \\x.. escapes."""
+    return content.decode("utf-8", "backslashreplace")
+
+
+def _row(session: Session, view: MessageView) -> dict[str, Any]:
+    flags = [*(["repeat"] if view.repeat_of else []), *(["same id, other bytes"] if view.same_id_other_bytes else [])]
+    return {
+        "id": view.id,
+        "received": from_us(view.received_us).astimezone(session.zone),
+        "channel": view.channel,
+        "seq": view.seq,
+        "type": view.message_type,
+        "state": view.state,
+        "reason": view.reason,
+        "bytes": view.size,
+        "peer": view.peer,
+        "notes": list(view.notes),
+        "repeat_of": view.repeat_of,
+        "flags": flags,
+    }
+
+
+def _document(session: Session, trace: Trace, *, answers: bool) -> dict[str, Any]:
+    def at(instant_us: int) -> Any:
+        return from_us(instant_us).astimezone(session.zone) if instant_us else None
+
+    deliveries = []
+    for delivery in trace.deliveries:
+        shown: dict[str, Any] = {
+            "id": delivery.id,
+            "destination": delivery.destination,
+            "seq": delivery.seq,
+            "document": delivery.document_id,
+            "key": delivery.key,
+            "state": delivery.state,
+            "cause": delivery.cause,
+            "detail": delivery.detail,
+            "failed_attempts": delivery.attempt,
+            "next_attempt": at(delivery.not_before_us) if delivery.state == "waiting" else None,
+            "settled": at(delivery.settled_us),
+            "maybe_delivered": delivery.maybe_delivered,
+            "manual": delivery.manual,
+            "attempts": [
+                {"n": tried.n, "at": at(tried.at_us), "cause": tried.cause, "detail": tried.detail}
+                | ({"answer": _text(tried.answer)} if answers and tried.answer else {})
+                for tried in delivery.attempts
+            ],
+        }
+        if answers and delivery.answer:
+            shown["answer"] = _text(delivery.answer)
+        deliveries.append(shown)
+    return {
+        "message": _row(session, trace.message),
+        "mapping": trace.mapping,
+        "processed": at(trace.processed_us),
+        "detail": trace.detail,
+        "issues": list(trace.issues),
+        "session": trace.session or None,
+        "frames": list(trace.frames),
+        "documents": [
+            {"id": made.id, "ordinal": made.ordinal, "media_type": made.media_type, "stored_bytes": made.stored_bytes}
+            for made in trace.documents
+        ],
+        "deliveries": deliveries,
+    }
+
+
+def _lines(document: dict[str, Any]) -> Iterator[str]:
+    message = document["message"]
+    yield click.style(f"message {message['id']} ({message['channel']} {message['seq']})", bold=True)
+    for name in ("received", "peer", "type", "bytes", "notes", "flags", "repeat_of"):
+        if message[name]:
+            yield f"  {name.replace('_', ' '):<10} {cell(message[name])}"
+    yield f"  {'state':<10} {message['state']}{' ' + message['reason'] if message['reason'] else ''}"
+    for name in ("processed", "mapping", "detail", "frames"):
+        if document[name]:
+            yield f"  {name:<10} {cell(document[name])}"
+    for issue in document["issues"]:
+        place, rule = issue.get("place", ""), issue.get("rule", "")
+        text = printable(f"{issue.get('code', '')} {issue.get('text', '')}".strip())
+        yield (
+            f"  {issue.get('severity', 'issue'):<10} {text}"
+            + (f" at {place}" if place else "")
+            + (f" (rule {rule})" if rule else "")
+        )
+    for made in document["documents"]:
+        yield f"  {'document':<10} {made['id']} {made['media_type']}, {made['stored_bytes']} bytes stored"
+    for delivery in document["deliveries"]:
+        yield from _delivery_lines(delivery)
+    if "payload" in document:
+        yield click.style("received", bold=True)
+        yield from (printable(line) for line in document["payload"].replace("\r", os.linesep).splitlines())
+        for number, body in document["bodies"].items():
+            yield click.style(f"document {number}", bold=True)
+            yield from (printable(line) for line in body.replace("\r", os.linesep).splitlines())
+
+
+def _delivery_lines(delivery: dict[str, Any]) -> Iterator[str]:
+    when = delivery["settled"] or delivery["next_attempt"]
+    cause = f" {delivery['cause']}" if delivery["cause"] else ""
+    flags = [name.replace("_", " ") for name in ("manual", "maybe_delivered") if delivery[name]]
+    where = f"{delivery['id']} to {delivery['destination']} ({delivery['seq']})"
+    yield (
+        f"  {'delivery':<10} {where}: {delivery['state']}{cause}"
+        + (f" {cell(when)}" if when else "")
+        + (f" [{', '.join(flags)}]" if flags else "")
+    )
+    for tried in delivery["attempts"]:
+        detail = f": {printable(tried['detail'])}" if tried["detail"] else ""
+        yield f"  {'':<10}   attempt {tried['n']} {cell(tried['at'])} {tried['cause']}{detail}"
+        if "answer" in tried:
+            yield f"  {'':<10}   answer: {printable(tried['answer'])}"

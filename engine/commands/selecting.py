@@ -1,0 +1,203 @@
+"""Options that say which messages are meant, and how a verb carries an act out: by the daemon, else itself.
+
+Instants are given as an age (``2h``), a day (``2026-03-01``) or a day and time (``2026-03-01T10:30``); days and times
+without an offset are in the site's zone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from engine.acts import Acts, Selection
+from engine.commands.output import ExitCode, Form, say, show_document
+from engine.commands.session import Session, consent
+from engine.control import UnreachableError, user_name
+from engine.reasons import Reason
+from engine.units import parse_duration
+
+if TYPE_CHECKING:
+    from engine.intake import ChannelRoutes
+
+F = TypeVar("F", bound=Callable[..., Any])
+ACT_TIMEOUT_S = 70.0
+
+
+def filter_options(*names: str) -> Callable[[F], F]:
+    """Some of the options ``channel destination reason state since until``."""
+    known = {
+        "channel": click.option("--channel", metavar="NAME", help="Of this channel."),
+        "destination": click.option("--destination", metavar="NAME", help="For this destination."),
+        "reason": click.option(
+            "--reason",
+            type=click.Choice([reason.value for reason in Reason], case_sensitive=False),
+            metavar="CODE",
+            help="With this reason code (docs/reason-codes.md).",
+        ),
+        "state": click.option("--state", metavar="STATE", help="In this state."),
+        "since": click.option("--since", metavar="TIME", help="Received since: an age (2h), a day, or a day and time."),
+        "until": click.option("--until", metavar="TIME", help="Received before that."),
+    }
+
+    def decorate(command: F) -> F:
+        for name in reversed(names):
+            command = known[name](command)
+        return command
+
+    return decorate
+
+
+def act_options(command: F) -> F:
+    """``--all --dry-run --yes``, for what sends or closes."""
+    for option in (
+        click.option("--yes", is_flag=True, help="Do it without being asked."),
+        click.option("--dry-run", is_flag=True, help="Only say how many are meant."),
+        click.option("--all", "everything", is_flag=True, help="Everything there is."),
+    ):
+        command = option(command)
+    return command
+
+
+def instant_us(session: Session, text: str | None, *, now: datetime | None = None) -> int | None:
+    """Microseconds since 1970 of ``--since`` or ``--until``.
+
+    Raises:
+        click.BadParameter: neither an age nor a time.
+    """
+    if text is None:
+        return None
+    zone = session.zone
+    now = now or datetime.now(zone)
+    try:
+        return _us(now - timedelta(seconds=parse_duration(text)))
+    except ValueError:
+        pass
+    try:
+        return _us(_in_zone(datetime.fromisoformat(text), zone))
+    except ValueError as error:
+        raise click.BadParameter(
+            f"'{text}' is neither an age (2h, 3d) nor a time (2026-03-01, 2026-03-01T10:30)"
+        ) from error
+
+
+def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool = False, **given: Any) -> Selection:
+    """What the options mean. Nothing given is wrong use: it never means everything.
+
+    Raises:
+        click.UsageError: nothing was selected.
+    """
+    chosen = Selection(
+        ids=ids,
+        channel=given.get("channel"),
+        destination=given.get("destination"),
+        reason=given.get("reason"),
+        state=given.get("state"),
+        after_us=instant_us(session, given.get("since")),
+        before_us=instant_us(session, given.get("until")),
+        all=everything,
+    )
+    if chosen.is_empty:
+        raise click.UsageError("which? Give message numbers, a filter, or --all")
+    return chosen
+
+
+def carry_out(
+    session: Session,
+    verb: str,
+    chosen: Selection,
+    *,
+    what: str,
+    form: Form,
+    dry_run: bool,
+    yes: bool,
+    **more: Any,
+) -> ExitCode:
+    """Count, ask, act, and say what became of it.
+
+    Args:
+        what: the act in words for the question, ``Retry {n} dead letters?``.
+        more: further arguments of the verb.
+    """
+    counted = _ask(session, verb, chosen, dry_run=True, **more)
+    count = counted["count"]
+    if dry_run or not count:
+        show_document(form, {"verb": verb, "dry_run": dry_run, **counted}, [f"{count} selected"])
+        return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
+    consent(what.format(n=count), yes=yes)
+    result = _ask(session, verb, chosen, dry_run=False, **more)
+    show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
+    left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead"))
+    return ExitCode.PARTLY if left else ExitCode.OK
+
+
+def _ask(session: Session, verb: str, chosen: Selection, *, dry_run: bool, **more: Any) -> dict[str, Any]:
+    args = {"selection": chosen.to_json(), "dry_run": dry_run, **more}
+    try:
+        return session.call(verb, args, timeout=ACT_TIMEOUT_S)
+    except UnreachableError:
+        return without_daemon(session, lambda acts, actor: _do(acts, verb, chosen, actor, dry_run, more))
+
+
+def _do(
+    acts: Acts, verb: str, chosen: Selection, actor: str, dry_run: bool, more: Mapping[str, Any]
+) -> Awaitable[dict[str, Any]]:
+    if verb == "retry":
+        return acts.retry(chosen, actor=actor, dry_run=dry_run)
+    if verb == "dismiss":
+        return acts.dismiss(chosen, actor=actor, because=more["because"], dry_run=dry_run)
+    # Nothing is sent from here, so nothing needs pacing; the daemon sends when it starts.
+    return acts.replay(chosen, actor=actor, destination=more["destination"], rate=100_000.0, dry_run=dry_run)
+
+
+def without_daemon(session: Session, work: Callable[[Acts, str], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    """Take the data folder's lock and do it here.
+
+    Raises:
+        LockedError: a daemon has it that we cannot talk to.
+        ConfigError: the channels are needed and cannot be read.
+    """
+    import os
+
+    from engine.clock import SystemClock
+    from engine.journal import JOURNAL_NAME, Journal
+
+    if not (session.data / JOURNAL_NAME).exists():
+        raise UnreachableError(f"there is no journal in {session.data} yet, and no daemon runs")
+
+    async def run() -> dict[str, Any]:
+        clock = SystemClock()
+        journal = Journal.open(session.data, clock=clock)
+        try:
+            journal.start(asyncio.get_running_loop())
+            acts = Acts(journal, channels=lambda: _channels(session, journal.vault.identity_key))
+            return await work(acts, user_name(os.geteuid()))
+        finally:
+            await journal.stop()
+
+    return asyncio.run(run())
+
+
+def _channels(session: Session, identity_key: bytes) -> "dict[str, ChannelRoutes]":
+    from engine.build import build_site
+    from engine.clock import SystemClock
+
+    built = build_site(session.load(require_secrets=False), identity_key=identity_key, clock=SystemClock())
+    return {name: channel.routes for name, channel in built.channels.items()}
+
+
+def _in_words(result: Mapping[str, Any]) -> str:
+    done = [f"{count} {name.replace('_', ' ')}" for name, count in result["done"].items() if count]
+    text = f"{result['count']} selected" + (f": {', '.join(done)}" if done else "")
+    if result["going_on"]:
+        say("it takes longer and goes on in the daemon; `labrelay status` shows the queues")
+    return text
+
+
+def _in_zone(instant: datetime, zone: tzinfo) -> datetime:
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=zone)
+
+
+def _us(instant: datetime) -> int:
+    return int(instant.timestamp() * 1_000_000)

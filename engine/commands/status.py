@@ -1,0 +1,149 @@
+"""Show what the site does now: channels, destinations, what waits and what is wrong.
+
+The running daemon answers; where none runs, the journal says what it holds (exit code 4, unless `--offline` asked for
+it).
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, table
+from engine.commands.session import Session, pass_session
+from engine.control import UnreachableError
+from engine.words import Span
+
+COLORS = {"ok": "green", "attention": "yellow", "problem": "red"}
+CHANNELS = (
+    Column("name", "CHANNEL"),
+    Column("words", "STATE"),
+    Column("address", "ADDRESS"),
+    Column("age", "LAST MESSAGE", right=True),
+    Column("today_received", "TODAY", right=True),
+    Column("today_delivered", "DELIVERED", right=True),
+    Column("waiting", "WAITING", right=True),
+    Column("dead", "DEAD", right=True),
+)
+DESTINATIONS = (
+    Column("name", "DESTINATION"),
+    Column("words", "STATE"),
+    Column("address", "ADDRESS"),
+    Column("waiting", "WAITING", right=True),
+    Column("oldest", "OLDEST", right=True),
+    Column("delivered_today", "TODAY", right=True),
+    Column("dead", "DEAD", right=True),
+    Column("problem", "LAST ERROR"),
+)
+LANES = (
+    Column("channel", "CHANNEL"),
+    Column("destination", "DESTINATION"),
+    Column("waiting", "WAITING", right=True),
+    Column("dead", "DEAD", right=True),
+    Column("held", "HELD", right=True),
+)
+
+
+@click.command(help=__doc__)
+@click.option("--offline", is_flag=True, help="Do not ask the daemon; read the journal.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(session: Session, offline: bool, form: Form) -> ExitCode:
+    down: UnreachableError | None = None
+    if not offline:
+        try:
+            said = session.call("status")
+            show_document(form, {"daemon": True, **said}, _lines(said))
+            return ExitCode.OK
+        except UnreachableError as error:
+            down = error
+    if down is not None:
+        say(f"labrelay: {down}")
+    found = _from_journal(session)
+    show_document(form, {"daemon": False, **found}, _offline_lines(found))
+    return ExitCode.UNREACHABLE if down is not None else ExitCode.OK
+
+
+def _lines(said: dict[str, Any]) -> Iterator[str]:
+    overall = said["overall"]
+    yield click.style(overall["words"], fg=COLORS.get(overall["level"]), bold=True)
+    for finding in said["findings"][1:]:
+        yield click.style(f"  {finding['words']}", fg=COLORS.get(finding["level"]))
+    yield f"{said['site_name']}, LabRelay {said['version']}, configuration {said['config_hash']}"
+    if said["channels"]:
+        yield ""
+        yield from table([_channel(channel) for channel in said["channels"]], CHANNELS)
+    if said["destinations"]:
+        yield ""
+        yield from table([_destination(destination) for destination in said["destinations"]], DESTINATIONS)
+
+
+def _channel(channel: dict[str, Any]) -> dict[str, Any]:
+    lanes = channel["lanes"]
+    return {
+        **channel,
+        "age": _age(channel["last_message_age_s"]),
+        "waiting": channel["stored_waiting"] + sum(lane["waiting"] for lane in lanes),
+        "dead": channel["dead"] + sum(lane["dead"] for lane in lanes),
+    }
+
+
+def _destination(destination: dict[str, Any]) -> dict[str, Any]:
+    error = destination["last_error"]
+    return {
+        **destination,
+        "oldest": _age(destination["oldest_age_s"]),
+        "problem": error["reason"] if error and destination["level"] != "ok" else "",
+    }
+
+
+def _age(seconds: float | None) -> str:
+    return "" if seconds is None else Span(seconds).say()
+
+
+def _from_journal(session: Session) -> dict[str, Any]:
+    with session.reader() as reader:
+        channels = [
+            {
+                "name": view.name,
+                "last_seq": view.last_seq,
+                "last_message_at": datetime.fromtimestamp(view.last_us / 1e6, UTC) if view.last_us else None,
+                "stored_waiting": view.stored,
+                "dead": view.dead,
+                "incomplete": view.incomplete,
+            }
+            for view in reader.channels()
+        ]
+        lanes = [
+            {
+                "channel": view.channel,
+                "destination": view.destination,
+                "waiting": view.open,
+                "dead": view.dead,
+                "held": view.held,
+                "paused": view.paused,
+            }
+            for view in reader.lanes()
+        ]
+    return {"channels": channels, "lanes": lanes}
+
+
+def _offline_lines(found: dict[str, Any]) -> Iterator[str]:
+    yield click.style("The daemon does not run; this is what the journal holds.", bold=True)
+    rows = [{**channel, "last": channel["last_message_at"]} for channel in found["channels"]]
+    columns = (
+        Column("name", "CHANNEL"),
+        Column("last", "LAST MESSAGE"),
+        Column("last_seq", "MESSAGES", right=True),
+        Column("stored_waiting", "NOT MAPPED", right=True),
+        Column("dead", "DEAD", right=True),
+        Column("incomplete", "INCOMPLETE", right=True),
+    )
+    if rows:
+        yield from table(rows, columns)
+    if found["lanes"]:
+        yield ""
+        yield from table(found["lanes"], LANES)
+    if not rows:
+        yield printable("no message was ever received")

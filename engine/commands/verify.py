@@ -1,0 +1,67 @@
+"""Check that the journal is what it was: every number there, every hash and the chain right, the anchor not ahead.
+
+Works beside the running daemon and without one, and needs no key; `--deep` also opens every sealed column, which
+needs it. Exit code 6 and one line for each thing that is wrong.
+"""
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from engine.commands.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.session import Session, pass_session
+
+LINE_EVERY_S = 10.0
+
+
+@click.command(help=__doc__)
+@click.option("--deep", is_flag=True, help="Also open every sealed column; needs the key.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(session: Session, deep: bool, form: Form) -> ExitCode:
+    from engine import verify
+
+    progress = Progress()
+    findings = verify.run(session.data, deep=deep, progress=progress)
+    progress.close()
+    document: dict[str, Any] = {
+        "ok": not findings,
+        "deep": deep,
+        "rows": progress.total,
+        "findings": [
+            {"kind": found.kind, "table": found.table, "first": found.first, "last": found.last, "text": found.text}
+            for found in findings
+        ],
+    }
+    good = f"{progress.total} rows, nothing is wrong{' (deep)' if deep else ''}"
+    show_document(form, document, [str(found) for found in findings] or [good])
+    return ExitCode.INTEGRITY if findings else ExitCode.OK
+
+
+class Progress:
+    """A line that is rewritten on a terminal, else one line in ten seconds."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._begin = self._said = time.monotonic()
+        self._on_terminal = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int) -> None:
+        self.total = total
+        now = time.monotonic()
+        if not self._on_terminal and now - self._said < LINE_EVERY_S:
+            return
+        self._said = now
+        rate = done / max(now - self._begin, 0.001)
+        left = (total - done) / max(rate, 0.001)
+        text = f"{done}/{total} rows, {rate:.0f}/s, {left:.0f} s left"
+        if self._on_terminal:
+            click.echo(f"\r{text:<60}", err=True, nl=False)
+        elif done < total:
+            say(text)
+
+    def close(self) -> None:
+        if self._on_terminal and self.total:
+            click.echo(f"\r{'':<60}\r", err=True, nl=False)

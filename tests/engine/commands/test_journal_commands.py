@@ -1,0 +1,249 @@
+"""Verbs that read the journal or act on it, without a daemon: output, exit codes, masks and the audit trail."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine.clock import SystemClock
+from engine.commands.output import ExitCode
+from engine.journal import Journal
+from engine.lock import SiteLock
+from tests.support.command_line import labrelay
+from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, UNMAPPED, fill_journal
+from tests.support.sites import SITE_YAML, make_site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = make_site(tmp_path)
+    fill_journal(folder / "var")
+    return folder
+
+
+def acts(site: Path) -> list[str]:
+    journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    try:
+        return [act.verb for act in journal.acts() if act.verb]
+    finally:
+        journal.close()
+
+
+# -- messages ----------------------------------------------------------------------------------------------------
+
+
+def test_messages_are_listed_newest_first_and_filtered(site: Path) -> None:
+    ran = labrelay("messages", "list", "-o", "json", site=site)
+
+    assert ran.code == ExitCode.OK
+    listed = ran.json
+    assert listed["schema_version"] == 1
+    assert [row["id"] for row in listed["messages"]] == [5, 4, 3, 2, 1]
+    assert listed["messages"][2]["reason"] == "UNMAPPED_CODE"
+    assert listed["messages"][0]["received"].endswith("+05:30"), "times are in the site's zone"
+
+    def ids(*options: str) -> list[int]:
+        return [row["id"] for row in labrelay("messages", "list", "-o", "ndjson", *options, site=site).lines]
+
+    assert ids("--state", "dead") == [UNMAPPED]
+    assert ids("--reason", "unmapped_code") == [UNMAPPED]
+    assert ids("--channel", "nobody") == []
+    assert ids("--since", "1h") == [5, 4, 3, 2, 1]
+    assert ids("--until", "2026-01-01") == []
+    assert ids("--limit", "2") == [5, 4]
+    assert ids("--limit", "2", "--before", "4") == [3, 2]
+    assert ids("--id", "2", "--id", "4", "--id", "99") == [4, 2]
+    assert ids("--channel", "haematology", "--control-id", "C3") == [3]
+
+
+def test_a_page_says_how_to_go_on(site: Path) -> None:
+    ran = labrelay("messages", "list", "--limit", "2", site=site)
+
+    assert ran.out.splitlines()[0].split() == ["ID", "RECEIVED", "CHANNEL", "TYPE", "STATE", "REASON", "BYTES"]
+    assert "--before 4" in ran.err
+    assert "no messages" in labrelay("messages", "list", "--channel", "x", site=site).err
+
+
+def test_wrong_times_and_missing_options_are_wrong_use(site: Path) -> None:
+    assert labrelay("messages", "list", "--since", "yesterday", site=site).code == ExitCode.USAGE
+    assert labrelay("messages", "list", "--control-id", "C1", site=site).code == ExitCode.USAGE
+    assert labrelay("dlq", "retry", site=site).code == ExitCode.USAGE
+    assert labrelay("replay", site=site).code == ExitCode.USAGE
+    assert labrelay("dlq", "dismiss", "--all", site=site).code == ExitCode.USAGE
+
+
+def test_a_trace_tells_everything_but_the_content(site: Path) -> None:
+    people = labrelay("messages", "show", str(REFUSED), site=site)
+    scripts = labrelay("messages", "show", str(REFUSED), "-o", "json", site=site)
+
+    for ran in (people, scripts):
+        assert ran.code == ExitCode.OK
+        assert "REFUSED" in ran.out
+        assert "HTTP 422" in ran.out
+        assert CANARY not in ran.out + ran.err
+    assert scripts.json["deliveries"][0]["state"] == "dead"
+    assert scripts.json["mapping"] == "results@0123456789ab"
+    issue = labrelay("messages", "show", str(UNMAPPED), site=site)
+    assert "UNMAPPED_CODE no row at OBX[1]-3 (rule lab.yaml:31)" in issue.out
+    assert labrelay("messages", "show", "99", site=site).code == ExitCode.FAILED
+
+
+def test_content_is_shown_to_who_asks_for_it_and_that_is_noted_first(site: Path) -> None:
+    ran = labrelay("messages", "show", str(REFUSED), "--unmask", "-o", "json", site=site)
+
+    assert CANARY in ran.json["payload"]
+    assert CANARY in next(iter(ran.json["bodies"].values()))
+    assert ran.json["deliveries"][0]["attempts"][0]["answer"] == f"{CANARY} unknown"
+    assert acts(site)[0] == "unmask"
+    assert f"{CANARY}^ANITA" in labrelay("messages", "show", str(REFUSED), "--unmask", site=site).out
+
+
+def test_what_cannot_be_noted_is_not_shown(site: Path) -> None:
+    held = SiteLock.acquire(site / "var")
+    try:
+        ran = labrelay("messages", "show", str(REFUSED), "--unmask", site=site)
+    finally:
+        held.release()
+
+    assert ran.code == ExitCode.UNREACHABLE
+    assert CANARY not in ran.out
+
+
+# -- dead letters ------------------------------------------------------------------------------------------------
+
+
+def test_dead_letters_are_listed_and_explained(site: Path) -> None:
+    listed = labrelay("dlq", "list", "-o", "json", site=site).json["dead_letters"]
+    assert [(row["message"], row["state"], row["reason"]) for row in listed] == [
+        (4, "incomplete", "INCOMPLETE"),
+        (3, "dead", "UNMAPPED_CODE"),
+        (2, "dead", "REFUSED"),
+    ]
+    assert [
+        row["message"] for row in labrelay("dlq", "list", "--reason", "REFUSED", "-o", "ndjson", site=site).lines
+    ] == [2]
+
+    shown = labrelay("dlq", "show", str(REFUSED), site=site)
+    assert "REFUSED: HTTP 422" in shown.out
+    assert "The destination refused this document" in shown.out
+    assert CANARY not in shown.out
+    assert labrelay("dlq", "show", str(DELIVERED), site=site).code == ExitCode.FAILED
+
+
+def test_nothing_is_sent_or_closed_without_consent(site: Path) -> None:
+    for verb in (["dlq", "retry"], ["dlq", "dismiss", "--because", "x"]):
+        ran = labrelay(*verb, "--all", site=site)
+        assert ran.code == ExitCode.REFUSED
+        assert "3 dead letters" in ran.err
+        assert "--yes" in ran.err
+        dry = labrelay(*verb, "--all", "--dry-run", site=site)
+        assert (dry.code, dry.out) == (ExitCode.OK, "3 selected\n")
+    assert labrelay("replay", "--all", site=site).code == ExitCode.REFUSED
+    assert len(labrelay("dlq", "list", "-o", "ndjson", site=site).lines) == 3
+
+
+def test_a_delivery_is_retried_without_a_daemon(site: Path) -> None:
+    ran = labrelay("dlq", "retry", str(REFUSED), "--yes", "-o", "json", site=site)
+
+    assert ran.code == ExitCode.OK
+    assert (ran.json["count"], ran.json["done"]["requeued"]) == (1, 1)
+    trace = labrelay("messages", "show", str(REFUSED), "-o", "json", site=site).json
+    assert (trace["deliveries"][0]["state"], trace["deliveries"][0]["manual"]) == ("waiting", True)
+
+
+def test_what_could_not_be_done_is_partly_done(site: Path) -> None:
+    ran = labrelay("dlq", "retry", "--all", "--reason", "INCOMPLETE", "--yes", site=site)
+
+    assert ran.code == ExitCode.PARTLY
+    assert "1 skipped" in ran.out
+
+
+def test_a_dismissal_is_kept_with_its_reason(site: Path) -> None:
+    ran = labrelay("dlq", "dismiss", "--reason", "REFUSED", "--because", "wrong patient", "--yes", site=site)
+
+    assert (ran.code, ran.out) == (ExitCode.OK, "1 selected: 1 dismissed\n")
+    assert acts(site)[0] == "dismiss"
+    assert labrelay("dlq", "dismiss", "--all", "--reason-text", "x", "--yes", site=site).code == ExitCode.OK
+    assert labrelay("dlq", "list", site=site).err == "no dead letters\n"
+
+
+def test_a_number_that_is_no_dead_letter_is_a_failure(site: Path) -> None:
+    assert labrelay("dlq", "retry", str(DELIVERED), "--yes", site=site).code == ExitCode.FAILED
+
+
+def test_a_replay_without_a_daemon_waits_for_it(site: Path) -> None:
+    ran = labrelay("replay", str(DELIVERED), "--to", "archive", "--yes", "-o", "json", site=site)
+
+    assert ran.json["done"] == {"messages": 1, "deliveries": 1}
+    states = [d["state"] for d in labrelay("messages", "show", "1", "-o", "json", site=site).json["deliveries"]]
+    assert states == ["delivered", "waiting"]
+    assert labrelay("replay", "--channel", "haematology", "--dry-run", site=site).out == "3 selected\n"
+
+
+def test_acts_need_the_daemon_or_the_lock(site: Path) -> None:
+    held = SiteLock.acquire(site / "var")
+    try:
+        ran = labrelay("dlq", "retry", "--all", "--yes", site=site)
+    finally:
+        held.release()
+
+    assert ran.code == ExitCode.UNREACHABLE
+
+
+# -- status, reload, verify --------------------------------------------------------------------------------------
+
+
+def test_status_without_a_daemon_says_what_the_journal_holds(site: Path) -> None:
+    ran = labrelay("status", "-o", "json", site=site)
+
+    assert ran.code == ExitCode.UNREACHABLE
+    assert "no daemon runs" in ran.err
+    assert (ran.json["daemon"], ran.json["channels"][0]["dead"], ran.json["lanes"][0]["waiting"]) == (False, 1, 1)
+    people = labrelay("status", "--offline", site=site)
+    assert people.code == ExitCode.OK
+    assert "haematology" in people.out
+
+
+def test_reload_needs_a_daemon(site: Path) -> None:
+    ran = labrelay("reload", site=site)
+
+    assert ran.code == ExitCode.UNREACHABLE
+    assert "labrelay run" in ran.err
+
+
+def test_status_works_while_the_configuration_is_broken(site: Path) -> None:
+    (site / "config" / "labrelay.yaml").write_text(SITE_YAML + "colour: red\n", encoding="utf-8")
+
+    assert labrelay("status", "--offline", site=site).code == ExitCode.OK
+
+
+def test_a_sound_journal_verifies(site: Path) -> None:
+    for options in ((), ("--deep",)):
+        ran = labrelay("verify", *options, "-o", "json", site=site)
+        assert (ran.code, ran.json["ok"], ran.json["findings"]) == (ExitCode.OK, True, [])
+
+
+def test_a_changed_row_is_named(site: Path) -> None:
+    with closing(sqlite3.connect(site / "var" / "journal.db")) as connection:
+        connection.execute("UPDATE journal SET body = x'00' WHERE id = 3")
+        connection.commit()
+    ran = labrelay("verify", site=site)
+
+    assert ran.code == ExitCode.INTEGRITY
+    assert "row 3" in ran.out
+
+
+def test_without_a_journal_there_is_nothing_to_read(tmp_path: Path) -> None:
+    folder = make_site(tmp_path)
+    for verb in (["messages", "list"], ["verify"], ["dlq", "list"]):
+        ran = labrelay(*verb, site=folder)
+        assert ran.code == ExitCode.FAILED
+        assert "there is no journal" in ran.err
+    assert labrelay("replay", "--all", "--yes", site=folder).code == ExitCode.UNREACHABLE
+
+
+def test_ndjson_carries_the_version_on_each_line(site: Path) -> None:
+    for line in labrelay("messages", "list", "-o", "ndjson", site=site).out.splitlines():
+        assert json.loads(line)["schema_version"] == 1

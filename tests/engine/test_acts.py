@@ -1,0 +1,201 @@
+"""Retry, dismiss and replay: what changes, what stays, and what the journal says about it afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from adapters.codecs import hl7v2
+from engine.acts import Acts, Selection, letters, messages
+from engine.clock import SystemClock
+from engine.control import RefusedError
+from engine.errors import LabRelayError
+from engine.intake import ChannelRoutes, Route
+from engine.journal import Journal
+from engine.message import FormatOptions, MapContext
+from engine.reasons import Reason
+from tests.support.filled_journal import (
+    CHANNEL,
+    DELIVERED,
+    DESTINATION,
+    INCOMPLETE,
+    REFUSED,
+    UNMAPPED,
+    WAITING,
+    fill_journal,
+)
+from tests.support.waiting import until
+
+ROUTES = ChannelRoutes(
+    channel=CHANNEL,
+    message_format=hl7v2,
+    media_type="x-application/hl7-v2+er7",
+    options=FormatOptions(),
+    routes=(Route(when=None, program=None, to=(DESTINATION,)),),
+    context=MapContext(channel=CHANNEL),
+)
+
+
+class Site:
+    """A journal, acts on it, and the lanes that were woken."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.woken: list[tuple[str, str, int]] = []
+        self.routes = {CHANNEL: ROUTES}
+        self.acts = Acts(journal, channels=lambda: self.routes, look_again=lambda *lane: self.woken.append(lane))
+
+    def state(self, message: int) -> str:
+        trace = self.journal.message(message)
+        assert trace is not None
+        return trace.message.state
+
+    def deliveries(self, message: int) -> list[str]:
+        trace = self.journal.message(message)
+        assert trace is not None
+        return [delivery.state for delivery in trace.deliveries]
+
+
+@pytest_asyncio.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    await asyncio.to_thread(fill_journal, tmp_path)
+    journal = Journal.open(tmp_path, clock=SystemClock())
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    site = Site(journal)
+    yield site
+    await site.acts.stop()
+    await journal.stop()
+
+
+async def test_a_selection_means_numbers_or_a_filter_or_all(site: Site) -> None:
+    found = letters(site.journal, Selection(all=True))
+    assert [(letter.message_id, bool(letter.delivery_id)) for letter in found] == [
+        (REFUSED, True),
+        (UNMAPPED, False),
+        (INCOMPLETE, False),
+    ]
+    assert [letter.message_id for letter in letters(site.journal, Selection(ids=(REFUSED, DELIVERED)))] == [REFUSED]
+    assert [letter.message_id for letter in letters(site.journal, Selection(reason="UNMAPPED_CODE"))] == [UNMAPPED]
+    assert letters(site.journal, Selection(destination="other")) == []
+    assert messages(site.journal, Selection(channel=CHANNEL)) == [DELIVERED, REFUSED, WAITING]
+    assert messages(site.journal, Selection(ids=(WAITING, UNMAPPED))) == [WAITING]
+
+
+async def test_a_retried_delivery_waits_in_its_old_place_and_its_lane_is_woken(site: Site) -> None:
+    answer = await site.acts.retry(Selection(reason="REFUSED"), actor="anita")
+
+    assert answer["count"] == 1
+    assert answer["done"]["requeued"] == 1
+    assert site.deliveries(REFUSED) == ["waiting"]
+    assert site.woken == [(CHANNEL, DESTINATION, 1)]
+    claimed = await site.journal.claim(CHANNEL, DESTINATION, 10)
+    assert [delivery.message_id for delivery in claimed] == [REFUSED, WAITING]
+    assert claimed[0].manual
+
+
+async def test_a_retried_message_is_processed_again_with_what_is_in_force(site: Site) -> None:
+    answer = await site.acts.retry(Selection(ids=(UNMAPPED,)), actor="anita")
+
+    assert answer["done"]["processed"] == 1
+    assert site.state(UNMAPPED) == "mapped"
+    assert site.deliveries(UNMAPPED) == ["waiting"]
+    assert site.woken == [(CHANNEL, DESTINATION, 1)]
+
+
+async def test_what_is_still_wrong_is_still_dead_and_said(site: Site) -> None:
+    site.routes = {}
+    assert (await site.acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["skipped"] == 1
+
+    never = ChannelRoutes(**{**{name: getattr(ROUTES, name) for name in ROUTES.__slots__}, "routes": ()})
+    site.routes = {CHANNEL: never}
+    assert (await site.acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["still_dead"] == 1
+    trace = site.journal.message(UNMAPPED)
+    assert trace is not None
+    assert (trace.message.state, trace.message.reason) == ("dead", Reason.NO_ROUTE.value)
+
+
+async def test_an_incomplete_message_is_never_made_a_result(site: Site) -> None:
+    answer = await site.acts.retry(Selection(ids=(INCOMPLETE,)), actor="anita")
+
+    assert answer["done"]["skipped"] == 1
+    assert site.state(INCOMPLETE) == "incomplete"
+
+
+async def test_a_dismissal_names_who_and_why_and_needs_both(site: Site) -> None:
+    with pytest.raises(RefusedError, match="reason"):
+        await site.acts.dismiss(Selection(all=True), actor="anita", because="  ")
+    answer = await site.acts.dismiss(Selection(all=True), actor="anita", because="duplicate order")
+
+    assert answer["done"] == {"dismissed": 3}
+    assert (site.state(UNMAPPED), site.state(INCOMPLETE), site.deliveries(REFUSED)) == (
+        "dismissed",
+        "dismissed",
+        ["dismissed"],
+    )
+    newest = site.journal.acts(limit=1)[0]
+    assert (newest.actor, newest.verb, newest.what["reason"]) == ("anita", "dismiss", "duplicate order")
+
+
+async def test_a_replay_sends_stored_documents_again_under_their_old_keys(site: Site) -> None:
+    answer = await site.acts.replay(Selection(ids=(DELIVERED,)), actor="anita", rate=1000)
+
+    assert answer["done"] == {"messages": 1, "deliveries": 1}
+    trace = site.journal.message(DELIVERED)
+    assert trace is not None
+    assert [delivery.state for delivery in trace.deliveries] == ["delivered", "waiting"]
+    assert len({delivery.key for delivery in trace.deliveries}) == 1
+    assert site.woken == [(CHANNEL, DESTINATION, 1)]
+
+
+async def test_a_replay_goes_only_where_it_is_told_to(site: Site) -> None:
+    answer = await site.acts.replay(Selection(ids=(DELIVERED,)), actor="anita", destination="other", rate=1000)
+
+    assert answer["done"] == {"messages": 1, "deliveries": 0}
+
+
+async def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
+    before = site.journal.acts()
+    everything = Selection(all=True)
+    assert (await site.acts.retry(everything, actor="anita", dry_run=True))["count"] == 3
+    assert (await site.acts.dismiss(everything, actor="anita", because="x", dry_run=True))["count"] == 3
+    assert (await site.acts.replay(everything, actor="anita", dry_run=True))["count"] == 3
+
+    assert site.journal.acts() == before
+    assert len(letters(site.journal, everything)) == 3
+
+
+async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Site) -> None:
+    answer = await site.acts.retry(Selection(reason="REFUSED"), actor="anita")
+    end, begin = site.journal.acts(limit=2)
+
+    assert (begin.id, begin.actor, begin.verb) == (answer["act"], "anita", "retry")
+    assert begin.what["selection"] == {"reason": "REFUSED"}
+    assert (end.ended, end.what["requeued"]) == (begin.id, 1)
+    assert site.journal.open_acts() == []
+
+
+async def test_an_act_that_a_stop_cut_short_is_closed_at_the_next_start(site: Site) -> None:
+    slow = asyncio.create_task(site.acts.replay(Selection(all=True), actor="anita", rate=0.001))
+    await until(lambda: bool(site.journal.open_acts()))
+    await site.acts.stop()
+    slow.cancel()
+    await asyncio.gather(slow, return_exceptions=True)
+    cut = site.journal.open_acts()
+    assert [act.verb for act in cut] == ["replay"]
+
+    await site.acts.give_up(act.id for act in cut)
+
+    assert site.journal.open_acts() == []
+    assert site.journal.acts(limit=1)[0].what == {"interrupted": True}
+
+
+def test_a_selection_survives_the_wire_and_nothing_else_is_taken_for_one() -> None:
+    chosen = Selection(ids=(1, 2), channel="a", reason="REFUSED", after_us=5)
+    assert Selection.from_json(chosen.to_json()) == chosen
+    assert Selection().is_empty
+    for junk in (None, [], {"colour": "red"}, {"ids": "1"}, {"ids": ["x"]}, {"channel": 5}, {"all": "yes"}):
+        with pytest.raises(LabRelayError):
+            Selection.from_json(junk)

@@ -1,0 +1,62 @@
+"""A journal with one message in each state, for tests of what people see and do."""
+
+import asyncio
+from pathlib import Path
+
+from engine.clock import Clock, SystemClock
+from engine.journal import Journal, Routed
+from engine.message import Document, Issue, Received
+from engine.reasons import Reason
+
+CANARY = "SHARMA"  # a patient's name; may be seen where a person unmasks, and nowhere else
+CHANNEL, DESTINATION = "haematology", "archive"
+DELIVERED, REFUSED, UNMAPPED, INCOMPLETE, WAITING = 1, 2, 3, 4, 5
+WINDOW_S = 86_400.0
+
+
+def payload(number: int) -> bytes:
+    return (
+        f"MSH|^~\\&|XN|LAB|||20260301101530||ORU^R01|C{number}|P|2.5\r"
+        f"PID|1||{number}^^^HOSP^MR||{CANARY}^ANITA\r"
+        f"OBR|1|O{number}|F{number}|CBC\r"
+        f"OBX|1|NM|HGB^Hb^L||14.{number}|g/dL|||||F\r"
+    ).encode()
+
+
+def fill_journal(data: Path, clock: Clock | None = None) -> None:
+    """Make the journal in ``data``; the constants above are the numbers of its messages."""
+    asyncio.run(_fill(data, clock or SystemClock()))
+
+
+async def _fill(data: Path, clock: Clock) -> None:
+    journal = Journal.open(data, clock=clock)
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    received = [
+        Received(
+            channel=CHANNEL,
+            payload=payload(number),
+            received_us=clock.now_us() + number,
+            peer="127.0.0.1:5000",
+            control_id=f"C{number}",
+            message_type="ORU^R01",
+        )
+        for number in range(1, 6)
+    ]
+    for one in received[:3]:
+        await journal.append(one, repeat_window_s=WINDOW_S)
+    await journal.append_incomplete(received[3], Reason.INCOMPLETE)
+    await journal.append(received[4], repeat_window_s=WINDOW_S)
+    for number in (DELIVERED, REFUSED, WAITING):
+        body = f'{{"patient": "{CANARY}", "message": {number}}}'.encode()
+        routed = Routed(document=Document(body=body), destinations=(DESTINATION,), claimed=(number != WAITING,))
+        outcome = await journal.map_done(number, routes=[routed], state="mapped", mapping="results@0123456789ab")
+        if number == DELIVERED:
+            await journal.settle(outcome.deliveries[0].id, delivered_us=clock.now_us())
+        elif number == REFUSED:
+            await journal.bury(
+                outcome.deliveries[0].id, reason=Reason.REFUSED, detail="HTTP 422", answer=f"{CANARY} unknown".encode()
+            )
+    issue = Issue(code="UNMAPPED_CODE", text="no row", place="OBX[1]-3", rule="lab.yaml:31", severity="dead")
+    await journal.map_done(UNMAPPED, state="dead", reason=Reason.UNMAPPED_CODE, detail="OBX[1]-3", issues=[issue])
+    await journal.stop()
