@@ -18,6 +18,7 @@ from enum import Enum
 from engine.errors import DeliveryError, DestinationDownError, TransientDeliveryError
 from engine.reasons import Reason
 
+PROBE_PATIENCE_S = 300.0  # longer than any sensible `timeout`: a probe that is silent for so long is not coming back
 # The peer answered, but not well: it may be this one document that it cannot digest.
 ANSWERED = frozenset({Reason.BUSY, Reason.NEGATIVE_ACK})
 # The peer works: two writes met, and the other one won.
@@ -55,7 +56,10 @@ class Breaker:
 
     @property
     def next_probe(self) -> float | None:
-        """When an open breaker lets one delivery pass; None while it is closed or a probe is under way."""
+        """When one delivery may pass; None while the breaker is closed.
+
+        While a probe is under way, that is when it counts as lost: nothing can keep a breaker half-open for ever.
+        """
         return self._next_probe
 
     @property
@@ -70,7 +74,7 @@ class Breaker:
         if self._next_probe is None or now < self._next_probe:
             return False
         self._state = BreakerState.HALF_OPEN
-        self._next_probe = None
+        self._next_probe = now + PROBE_PATIENCE_S
         return True
 
     def heard(self, now: float, error: DeliveryError | None, *, delivery: int | None = None) -> None:

@@ -218,11 +218,11 @@ class HttpExchange:
             raise DestinationDownError(Reason.NO_ANSWER, f"the server's certificate is not trusted: {why}") from error
         except aiohttp.ClientSSLError as error:
             raise DestinationDownError(Reason.NO_ANSWER, f"TLS failed: {_cause(error)}") from error
-        except aiohttp.ClientResponseError as error:
-            # Not HTTP at all. Its text quotes the peer's bytes, so it is not passed on.
-            raise TransientDeliveryError(Reason.NO_ANSWER, f"not an HTTP answer ({type(error).__name__})") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise TransientDeliveryError(Reason.NO_ANSWER, _cause(error)) from error
+        except aiohttp.ClientError as error:
+            # The library's text quotes what the peer sent, so that it is not passed on, not even as the cause.
+            raise TransientDeliveryError(Reason.NO_ANSWER, _cause(error)) from None
 
     def failure(self, answer: Answer) -> DeliveryError:
         """What an answer outside 2xx means for the delivery."""
@@ -330,5 +330,6 @@ def _cause(error: BaseException) -> str:
         at = at.__cause__
     return {
         "ServerDisconnectedError": "the server closed the connection without an answer",
+        "ClientResponseError": "what came is not an HTTP answer",
         "ClientPayloadError": "the connection broke in the middle of the answer",
     }.get(type(error).__name__, type(error).__name__)

@@ -77,7 +77,15 @@ def test_one_probe_at_a_time() -> None:
     breaker = opened(100.0)
     assert [breaker.allow(105.0) for _ in range(5)] == [True, False, False, False, False]
     assert breaker.state is BreakerState.HALF_OPEN
-    assert breaker.next_probe is None
+
+
+def test_a_probe_that_never_reports_counts_as_lost() -> None:
+    breaker = opened(100.0)
+    assert breaker.allow(105.0)
+    assert breaker.next_probe == 405.0
+    assert not breaker.allow(404.9)
+    assert breaker.allow(405.0)
+    assert not breaker.allow(405.0)
 
 
 def test_a_probe_that_succeeds_closes_it_and_forgets() -> None:
