@@ -2,9 +2,12 @@
 """Files: whole or not at all, the same name for the same delivery, and a full disk is nobody's loss."""
 
 import asyncio
+import errno
 import os
 import resource
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -160,6 +163,35 @@ async def test_what_does_not_fit_leaves_no_trace_and_can_come_again(tmp_path: Pa
         assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"fits"]
         await out.deliver(delivery(b"x" * 50_000, message_id=1))
     assert len(list(tmp_path.iterdir())) == 2
+
+
+FULL_DISK = """
+from pathlib import Path
+from adapters.destinations.file_out import write_batch
+from tests.support.deliveries import delivery
+
+folder = Path("{folder}")
+large, small = delivery(b"x" * 200_000, message_id=1), delivery(b"fits", message_id=2)
+print([error and error.errno for error in write_batch(folder, [large, small])])
+print(sorted(path.name[:30] for path in folder.iterdir()))
+"""
+
+
+def test_a_disk_that_is_really_full_costs_only_what_does_not_fit(tmp_path: Path) -> None:
+    """On a file system of 64 KiB, in a mount namespace of its own."""
+    mount = f"mount -t tmpfs -o size=64k tmpfs {tmp_path}"
+    if subprocess.run(["unshare", "-Urm", "sh", "-c", mount], check=False, capture_output=True).returncode:
+        pytest.skip("this machine allows no mount in a user namespace")
+    program = FULL_DISK.format(folder=tmp_path)
+    ran = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", f'{mount} && exec "$0" -c "$1"', sys.executable, program],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ran.stdout.splitlines() == [f"[{errno.ENOSPC}, None]", "['20260301-chemistry-0000000002-']"]
 
 
 async def test_a_failed_sync_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

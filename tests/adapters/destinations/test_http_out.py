@@ -56,6 +56,18 @@ async def test_everything_else_has_its_meaning(answer: Script, kind: type[Delive
     assert caught.value.reason is reason
 
 
+@pytest.mark.parametrize(("method", "sent"), [("POST", 1), ("PUT", 2)])
+async def test_only_a_put_is_repeated_within_an_attempt(method: str, sent: int) -> None:
+    """The client library repeats requests that HTTP calls idempotent, once, if no answer began."""
+    async with scripted(RESET) as server:
+        out = await started(Settings(url=server.url, method=method))
+        with pytest.raises(TransientDeliveryError):
+            await out.deliver(delivery(HL7))
+        await out.close()
+    assert len(server.requests) == sent
+    assert {request.headers["x-request-id"] for request in server.requests} == {f"{delivery().key}.0"}
+
+
 @pytest.mark.parametrize("status", [200, 404, 405, 501])
 async def test_a_probe_sends_no_document(status: int) -> None:
     async with scripted(http(status)) as server:
