@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from engine.process_metrics import ProcessMetrics
 from engine.snapshot import ChannelState, DestinationState, Level, SiteSnapshot
 
 MAX_LABEL_SETS = 5000  # per metric; 500 channels with ten reasons each
@@ -198,7 +199,7 @@ def new_registry(counters: Counters, snapshot: Callable[[], SiteSnapshot]) -> Co
     """A registry of our own metrics and the process's (``process_*``: memory, CPU, open files)."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(SiteCollector(counters, snapshot))
-    ProcessCollector(registry=registry)
+    registry.register(ProcessMetrics())
     return registry
 
 

@@ -112,7 +112,18 @@ def test_the_snapshot_is_exported_as_the_page_shows_it() -> None:
     assert samples["labrelay_task_restarts_total{task=channel coagulation}"] == 14
     assert samples["labrelay_journal_intact"] == 1
     assert samples["labrelay_info{config=3f9ac1d2,version=0.1.0}"] == 1
-    assert samples["process_resident_memory_bytes"] > 0
+
+
+def test_the_process_is_measured_without_proc_stat() -> None:
+    """A hardened service sees only /proc/self (ProcSubset=pid)."""
+    samples = scraped(new_registry(Counters(), quiet_site))
+    assert 10 << 20 < samples["process_resident_memory_bytes"] <= samples["process_max_resident_memory_bytes"] * 1.1
+    assert samples["process_virtual_memory_bytes"] > samples["process_resident_memory_bytes"]
+    assert samples["process_cpu_seconds_total"] > 0
+    before = samples["process_open_fds"]
+    with open("/dev/null", "rb"):
+        assert scraped(new_registry(Counters(), quiet_site))["process_open_fds"] == before + 1
+    assert samples["process_max_fds"] > before
 
 
 def test_nothing_is_collected_before_there_is_a_snapshot() -> None:

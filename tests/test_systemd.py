@@ -1,0 +1,199 @@
+"""The service unit and the installer: hardened, complete, and safe to run again."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+UNIT = ROOT / "systemd" / "labrelay.service"
+INSTALL = ROOT / "tools" / "install.sh"
+MOST_EXPOSURE = 20  # tenths: systemd-analyze's scale goes from 0 to 10, an unhardened service has 9.6
+
+analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+
+
+def directives() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text(encoding="utf-8").splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def install(destination: Path | None, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": os.environ["PATH"], "PYTHON": sys.executable}
+    if destination is not None:
+        environ["DESTDIR"] = str(destination)
+    result = subprocess.run(
+        ["sh", str(INSTALL), *arguments], env=environ, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert not check or result.returncode == 0, result.stderr
+    return result
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every path below ``folder`` with its mode, content or target."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        mode = oct(stat.S_IMODE(path.lstat().st_mode))
+        what = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else "folder"
+        found[str(path.relative_to(folder))] = f"{mode} {what}"
+    return found
+
+
+# -- the unit ----------------------------------------------------------------------------------------------------
+
+
+@analyze
+def test_the_unit_exposes_little() -> None:
+    result = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={MOST_EXPOSURE}", "--no-pager", str(UNIT)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-300:] + result.stderr
+
+
+@analyze
+def test_systemd_understands_every_line(tmp_path: Path) -> None:
+    copy = tmp_path / "labrelay.service"
+    unit = UNIT.read_text(encoding="utf-8")
+    copy.write_text(unit.replace("/opt/labrelay/venv/bin/labrelay", sys.executable), encoding="utf-8")
+    result = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, timeout=60, check=False
+    )
+    ours = [line for line in result.stderr.splitlines() if "labrelay" in line]
+    assert ours == []
+
+
+def test_the_daemon_is_watched_and_always_started_again() -> None:
+    found = directives()
+    assert found["Type"] == ["notify"]
+    assert found["WatchdogSec"] == ["30"]
+    assert found["Restart"] == ["always"]
+    assert found["StartLimitIntervalSec"] == ["0"]
+    assert found["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+
+
+def test_no_core_dump_and_no_world_readable_file() -> None:
+    found = directives()
+    assert found["LimitCORE"] == ["0"]
+    assert found["UMask"] == ["0077"]
+    assert found["StateDirectoryMode"] == ["0700"]
+
+
+def test_unit_and_installer_agree_on_the_paths() -> None:
+    script = INSTALL.read_text(encoding="utf-8")
+    paths = dict(re.findall(r"^([A-Z]+)=(/\S+)$", script, re.M))
+    assert directives()["ExecStart"] == [f"{paths['PROGRAM']}/venv/bin/labrelay --site {paths['SITE']} run"]
+    assert directives()["StateDirectory"] == [Path(paths["DATA"]).name]
+    users = (ROOT / "systemd" / "labrelay.sysusers").read_text(encoding="utf-8")
+    assert directives()["User"] == ["labrelay"]
+    assert re.search(rf'^u labrelay - "[^"]+" {paths["DATA"]}$', users, re.M)
+    assert directives()["SupplementaryGroups"] == ["dialout"]
+    assert re.search(r"^m labrelay dialout$", users, re.M)
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is not installed")
+def test_the_user_is_made_without_password_and_shell(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "group").write_text("root:x:0:\ndialout:x:20:\n")
+    subprocess.run(
+        ["systemd-sysusers", f"--root={tmp_path}", str(ROOT / "systemd" / "labrelay.sysusers")],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    name, _, uid, _, _, home, shell = (tmp_path / "etc" / "passwd").read_text().splitlines()[-1].split(":")
+    assert (name, home) == ("labrelay", "/var/lib/labrelay")
+    assert int(uid) < 1000
+    assert shell.endswith("nologin")
+    assert "dialout:x:20:labrelay" in (tmp_path / "etc" / "group").read_text()
+
+
+# -- the installer -----------------------------------------------------------------------------------------------
+
+
+def test_a_staged_install_puts_everything_in_its_place(tmp_path: Path) -> None:
+    told = install(tmp_path, "--site-only").stdout
+    found = tree(tmp_path)
+    assert found["etc/systemd/system/labrelay.service"] == f"0o644 {UNIT.read_text()}"
+    assert found["etc/labrelay/var"].endswith(" /var/lib/labrelay")
+    assert found["var/lib/labrelay"] == "0o700 folder"
+    assert found["etc/labrelay"] == "0o750 folder"
+    assert found["etc/labrelay/config/labrelay.yaml"].startswith("0o640 ")
+    assert any(path.startswith("etc/labrelay/channels/") for path in found)
+    for place in ("/etc/labrelay", "/var/lib/labrelay", "labrelay.service", "dialout"):
+        assert place in told
+
+
+def test_installing_again_changes_nothing(tmp_path: Path) -> None:
+    install(tmp_path, "--site-only")
+    before = tree(tmp_path)
+    told = install(tmp_path, "--site-only").stdout
+    assert tree(tmp_path) == before
+    assert "stays as it is" in told
+
+
+def test_an_edited_site_is_never_overwritten(tmp_path: Path) -> None:
+    install(tmp_path, "--site-only")
+    config = tmp_path / "etc" / "labrelay" / "config" / "labrelay.yaml"
+    config.write_text("site: {name: Ours}\n")
+    channel = tmp_path / "etc" / "labrelay" / "channels" / "chemistry.yaml"
+    channel.unlink(missing_ok=True)
+    install(tmp_path, "--site-only")
+    assert config.read_text() == "site: {name: Ours}\n"
+    assert not channel.exists()
+
+
+def test_uninstalling_keeps_site_and_journal(tmp_path: Path) -> None:
+    install(tmp_path, "--site-only")
+    (tmp_path / "var" / "lib" / "labrelay" / "journal.db").write_bytes(b"results")
+    (tmp_path / "opt" / "labrelay" / "venv").mkdir(parents=True)
+    told = install(tmp_path, "--uninstall").stdout
+    found = tree(tmp_path)
+    program = ("opt/labrelay", "usr/local/bin/", "etc/systemd/system/labrelay", "etc/sysusers.d/labrelay")
+    assert [path for path in found if path.startswith(program)] == []
+    assert "var/lib/labrelay/journal.db" in found
+    assert "etc/labrelay/config/labrelay.yaml" in found
+    assert "/var/lib/labrelay" in told
+    install(tmp_path, "--uninstall")
+
+
+def test_a_dry_run_says_everything_and_does_nothing(tmp_path: Path) -> None:
+    told = install(tmp_path, "--dry-run").stdout
+    assert tree(tmp_path) == {}
+    assert "--require-hashes" in told
+    assert f"{tmp_path}/etc/systemd/system/labrelay.service" in told
+    install(None, "--dry-run")
+
+
+def test_what_it_does_not_understand_changes_nothing(tmp_path: Path) -> None:
+    result = install(tmp_path, "--uninstal", check=False)
+    assert result.returncode == 2
+    assert "--uninstall" in result.stderr
+    assert "set -eu" not in result.stderr
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.skipif(os.environ.get("LABRELAY_TEST_INSTALL") != "1", reason="LABRELAY_TEST_INSTALL=1 runs it (network)")
+def test_the_installed_program_runs(tmp_path: Path) -> None:
+    """The whole program from the lock: needs a package index and a minute."""
+    install(tmp_path)
+    binaries = tmp_path / "opt" / "labrelay" / "venv" / "bin"
+    assert (binaries / "labrelay").read_text().startswith("#!/opt/labrelay/venv/bin/python")
+    version = subprocess.run(
+        [str(binaries / "python"), "-I", "-m", "engine", "version"], capture_output=True, text=True, cwd="/", check=True
+    )
+    assert "labrelay" in version.stdout
+    install(tmp_path)  # an upgrade over it
+    assert not (tmp_path / "opt" / "labrelay" / "venv.old").exists()

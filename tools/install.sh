@@ -1,0 +1,186 @@
+#!/bin/sh
+# Install LabRelay on a machine with systemd, or take it away again. Says each step before it does it.
+#
+#   sudo tools/install.sh                install, or upgrade what is installed; safe to run again at any time
+#   sudo tools/install.sh --uninstall    remove program, unit and command; the site and the journal stay
+#        tools/install.sh --dry-run      only say what would be done
+#
+# DESTDIR=/folder   put the same tree below a folder (packages, images); touches neither users nor systemd
+# PYTHON=python3.12 another interpreter than python3 (3.11 or newer, with venv)
+# --site-only       everything but the program, for those who install that in another way
+#
+# Where things go: docs/operations.md.
+set -eu
+
+SOURCE=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+DESTDIR=${DESTDIR:-}
+PYTHON=${PYTHON:-python3}
+
+PROGRAM=/opt/labrelay
+SITE=/etc/labrelay
+DATA=/var/lib/labrelay
+UNIT=/etc/systemd/system/labrelay.service
+SYSUSERS=/etc/sysusers.d/labrelay.conf
+COMMAND=/usr/local/bin/labrelay
+
+dry_run=no
+site_only=no
+uninstall=no
+
+say() { printf '%s\n' "$*"; }
+fail() { printf 'install: %s\n' "$*" >&2; exit 1; }
+
+# Do a step, or only say it.
+run() {
+    if [ "$dry_run" = yes ]; then printf '    %s\n' "$*"; else "$@"; fi
+}
+
+staged() { [ -n "$DESTDIR" ]; }
+has_systemd() { ! staged && [ -d /run/systemd/system ]; }
+
+# Own a path as root or the service, on a real machine; a staged tree belongs to whoever builds it.
+owned() { # OWNER PATH...
+    owner=$1
+    shift
+    staged || run chown -h "$owner" "$@"
+}
+
+check_python() {
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        fail "LabRelay needs Python 3.11 or newer as '$PYTHON'. On Debian or Ubuntu: apt install python3 python3-venv"
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv"
+}
+
+make_user() {
+    say "User: labrelay, without password and shell, in the group dialout for serial ports"
+    run install -D -m 0644 "$SOURCE/systemd/labrelay.sysusers" "$DESTDIR$SYSUSERS"
+    if staged; then
+        say "    (staged: the user is made where the tree is installed, by systemd-sysusers)"
+    elif command -v systemd-sysusers >/dev/null; then
+        run systemd-sysusers "$SYSUSERS"
+    elif ! id labrelay >/dev/null 2>&1; then
+        run useradd --system --home-dir "$DATA" --shell /usr/sbin/nologin --groups dialout labrelay
+    fi
+}
+
+install_program() {
+    say "Program: $PROGRAM/venv, from the hash-checked lock (about a minute)"
+    new=$DESTDIR$PROGRAM/venv.new
+    pip="$new/bin/python -I -m pip --disable-pip-version-check --quiet --no-input"
+    run rm -rf "$new"
+    run mkdir -p "$DESTDIR$PROGRAM"
+    run "$PYTHON" -m venv "$new"
+    # shellcheck disable=SC2086  # the words of $pip are meant to be split; no path of ours has a space
+    run $pip install --require-hashes --only-binary :all: -r "$SOURCE/requirements/run.lock"
+    # shellcheck disable=SC2086
+    run $pip install --no-deps --no-build-isolation "$SOURCE"
+    # Scripts name their interpreter by its path: it must be the path where they will stand.
+    if [ "$dry_run" = no ]; then
+        for script in "$new"/bin/*; do
+            if [ -f "$script" ] && [ ! -L "$script" ]; then
+                sed -i "s|$new|$PROGRAM/venv|g" "$script"
+            fi
+        done
+        sed -i "s|$new|$PROGRAM/venv|g" "$new/pyvenv.cfg"
+    fi
+    # The old program runs on until this moment; an interruption before it changes nothing.
+    run rm -rf "$DESTDIR$PROGRAM/venv.old"
+    if [ -d "$DESTDIR$PROGRAM/venv" ]; then run mv "$DESTDIR$PROGRAM/venv" "$DESTDIR$PROGRAM/venv.old"; fi
+    run mv "$new" "$DESTDIR$PROGRAM/venv"
+    run rm -rf "$DESTDIR$PROGRAM/venv.old"
+    run mkdir -p "$DESTDIR$(dirname "$COMMAND")"
+    run ln -sfn "$PROGRAM/venv/bin/labrelay" "$DESTDIR$COMMAND"
+}
+
+install_site() {
+    say "Data: $DATA, for the service alone"
+    run install -d -m 0700 "$DESTDIR$DATA"
+    owned labrelay:labrelay "$DESTDIR$DATA"
+    if [ -e "$DESTDIR$SITE/config/labrelay.yaml" ]; then
+        say "Site: $SITE is there and stays as it is"
+    else
+        say "Site: $SITE, from the examples of this checkout; edit it before the first start"
+        run install -d -m 0750 "$DESTDIR$SITE"
+        for part in config channels mappings; do
+            run install -d -m 0750 "$DESTDIR$SITE/$part"
+            if [ "$part" = mappings ]; then continue; fi # mappings come with the program; the site may replace them
+            for file in "$SOURCE/$part"/*; do
+                if [ -f "$file" ]; then run install -m 0640 "$file" "$DESTDIR$SITE/$part/"; fi
+            done
+        done
+        staged || run chown -R root:labrelay "$SITE"
+    fi
+    # The site's `data: var` leads to where the service may write.
+    if [ ! -e "$DESTDIR$SITE/var" ] && [ ! -L "$DESTDIR$SITE/var" ]; then
+        run ln -s "$DATA" "$DESTDIR$SITE/var"
+    fi
+}
+
+install_unit() {
+    say "Service: $UNIT"
+    run install -D -m 0644 "$SOURCE/systemd/labrelay.service" "$DESTDIR$UNIT"
+    if has_systemd; then
+        run systemctl daemon-reload
+        # A running service has parts of the old program in memory and would load the rest from the new one.
+        if systemctl is-active --quiet labrelay; then
+            say "Restarting the running service; analyzers send again what was not acknowledged"
+            run systemctl restart labrelay
+        fi
+    fi
+}
+
+say_what_next() {
+    if staged; then
+        say "Staged below $DESTDIR."
+        return
+    fi
+    cat <<END
+
+Next:
+  1. edit $SITE/config/labrelay.yaml and $SITE/channels/*.yaml
+  2. labrelay --site $SITE check
+  3. systemctl enable --now labrelay
+  4. systemctl status labrelay, and the page at http://127.0.0.1:8580
+END
+}
+
+remove() {
+    if has_systemd; then
+        say "Service: stopping and disabling it"
+        run systemctl disable --now labrelay || say "    (it was not running)"
+    fi
+    say "Removing $COMMAND, $PROGRAM, $UNIT, $SYSUSERS"
+    run rm -rf "$DESTDIR$PROGRAM" "$DESTDIR$UNIT" "$DESTDIR$SYSUSERS" "$DESTDIR$COMMAND"
+    if has_systemd; then run systemctl daemon-reload; fi
+    say "Kept: the site in $SITE, the journal in $DATA, the user labrelay."
+    say "The journal holds patients' results and may be the only copy: remove it by hand, once that is sure."
+}
+
+for argument in "$@"; do
+    case $argument in
+        --dry-run) dry_run=yes ;;
+        --site-only) site_only=yes ;;
+        --uninstall) uninstall=yes ;;
+        *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    esac
+done
+
+case $DESTDIR in
+    '' | /*) ;;
+    *) fail "DESTDIR must be an absolute path" ;;
+esac
+if ! staged && [ "$dry_run" = no ] && [ "$(id -u)" != 0 ]; then
+    fail "this changes the system: run it with sudo (or with --dry-run to see what it would do)"
+fi
+
+if [ "$uninstall" = yes ]; then
+    remove
+    exit 0
+fi
+if [ "$site_only" = no ]; then check_python; fi
+make_user
+if [ "$site_only" = no ]; then install_program; fi
+install_site
+install_unit
+say_what_next
