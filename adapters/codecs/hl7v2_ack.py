@@ -23,6 +23,7 @@ from adapters.codecs.hl7v2_header import (
     Msh,
     message_type,
     read_msh,
+    readable,
     version,
 )
 from adapters.codecs.hl7v2_text import escape
@@ -200,7 +201,7 @@ def read_ack(payload: bytes) -> Ack:
     msh = read_msh(payload)
     if msh.problem in (NO_MSH, BAD_DELIMITERS):
         raise ContentError(Reason.UNREADABLE, msh.problem)
-    text = payload.decode(msh.wide or "utf-8", "replace").replace("\n", "\r")
+    text = payload.decode(msh.wide or "latin-1", "replace").replace("\n", "\r")
     segments = {}
     for line in reversed(text.split("\r")):  # the first of each name wins
         fields = line.split(msh.delimiters.field)
@@ -213,7 +214,8 @@ def read_ack(payload: bytes) -> Ack:
         raise ContentError(Reason.UNREADABLE, "not a code of table 0008", place="MSA-1")
     error = segments.get("ERR", [""] * 9)
     words = next((value.strip() for value in (msa[3], error[8], error[7], error[3], error[1]) if value.strip()), "")
-    return Ack(code, msa[2].strip(), words[:MAX_ECHO])
+    control_id, words = msa[2].strip(), words[:MAX_ECHO]
+    return Ack(code, control_id, words) if msh.wide else Ack(code, readable(control_id), readable(words))
 
 
 # -- building ----------------------------------------------------------------------------------------------------

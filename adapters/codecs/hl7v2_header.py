@@ -101,8 +101,8 @@ def header(payload: bytes) -> Header:
     control_id = fields[9].strip() if len(fields) > 9 and msh.problem != LONG_CONTROL_ID else ""
     if control_id == '""':
         control_id = ""
-    if not control_id.isascii() and not msh.wide:
-        control_id = _readable(control_id)
+    if not msh.wide:
+        control_id = readable(control_id)
     return Header(
         control_id,
         message_type(fields[8][:64], msh.delimiters.component) if len(fields) > 8 else "",
@@ -126,8 +126,10 @@ def version(msh12: str) -> str:
     return found[0][:16] if found else ""
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     """Text of bytes that were read as ISO 8859-1: as UTF-8 if that is what they are."""
+    if text.isascii():
+        return text
     try:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeDecodeError:

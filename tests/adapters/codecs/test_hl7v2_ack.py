@@ -228,6 +228,7 @@ def test_what_an_ack_says() -> None:
     assert read_ack(head + b"MSA|ca| CTL-7 \r") == Ack("CA", "CTL-7")
     assert read_ack(head + b"MSA|AE|1|no such patient\r") == Ack("AE", "1", "no such patient")
     assert read_ack(head + b"MSA|AR|1\nERR||PID^1|101^Required^HL70357|E||||say who\n") == Ack("AR", "1", "say who")
+    assert read_ack(head + "MSA|AA|Ü7".encode()) == read_ack(head + "MSA|AA|Ü7".encode("latin-1")) == Ack("AA", "Ü7")
     assert read_ack(b"\xef\xbb\xbf" + head.replace(b"|9|", b"||") + b"MSA|AA|1") == Ack("AA", "1")
 
 
