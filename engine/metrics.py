@@ -213,6 +213,8 @@ def _bounded(spec: Spec, known: Mapping[tuple[str, ...], object], labels: tuple[
 
 def _counted(counters: Counters) -> Iterator[Metric]:
     for spec, cells in list(counters.cells.items()):
+        if spec is TASK_RESTARTS:
+            continue
         family = CounterMetricFamily(spec.name, spec.help, labels=spec.labels)
         for labels, cell in list(cells.items()):
             family.add_metric(labels, cell.n)

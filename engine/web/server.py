@@ -16,7 +16,7 @@ from functools import partial
 
 import orjson
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from engine.snapshot import SiteSnapshot
@@ -156,8 +156,10 @@ class StatusServer:
         return web.Response(status=503, text="".join(f"not ready: {reason}\n" for reason in missing))
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        # A site with hundreds of channels has ten thousand samples: not on the event loop.
-        body = await asyncio.to_thread(generate_latest, self._registry)
+        # What is measured belongs to the event loop, so it is collected here; writing ten thousand samples (a site with
+        # hundreds of channels) as text takes longer and needs nobody else.
+        collected = _Collected(list(self._registry.collect()))
+        body = await asyncio.to_thread(generate_latest, collected)
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
     async def _static(self, request: web.Request) -> web.StreamResponse:
@@ -207,6 +209,17 @@ _STATIC_FILES = {
     "page.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
+
+
+class _Collected(CollectorRegistry):
+    """Metrics as they were at one moment."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        super().__init__(auto_describe=False)
+        self._metrics = metrics
+
+    def collect(self) -> list[Metric]:
+        return self._metrics
 
 
 class _Refuse(asyncio.Protocol):

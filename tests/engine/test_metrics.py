@@ -126,6 +126,18 @@ def test_the_process_is_measured_without_proc_stat() -> None:
     assert samples["process_max_fds"] > before
 
 
+def test_no_metric_is_exported_twice() -> None:
+    """Prometheus refuses the whole scrape if one is."""
+    counters = Counters()
+    for spec in METRICS:
+        if spec.kind is Kind.COUNTER:
+            counters.add(spec, *spec.labels)
+        elif spec.kind is Kind.HISTOGRAM:
+            counters.timing(spec, *spec.labels)
+    families = [family.name for family in new_registry(counters, troubled_site).collect()]
+    assert len(families) == len(set(families))
+
+
 def test_nothing_is_collected_before_there_is_a_snapshot() -> None:
     def not_yet() -> SiteSnapshot:
         raise AssertionError("asked too early")

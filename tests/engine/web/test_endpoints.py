@@ -1,11 +1,14 @@
 """The server around the page: health, readiness, metrics, headers, limits, and who may ask."""
 
 import asyncio
+import threading
 
 import pytest
 from prometheus_client import Counter
 
 from engine.errors import ConfigError
+from engine.metrics import Counters, SiteCollector
+from engine.snapshot import SiteSnapshot
 from engine.web.guard import host_allowed
 from engine.web.server import StatusServer
 from tests.support.status_server import read_html, running
@@ -38,6 +41,22 @@ async def test_health_and_readiness() -> None:
         assert answer.status == 503
         assert text == "not ready: recovery is not done\nnot ready: channel chemistry: address already in use\n"
         assert (await page.get("/healthz"))[0].status == 200
+
+
+async def test_metrics_are_collected_where_they_are_counted() -> None:
+    """On the event loop's thread: the journal's connection and the running parts belong to it."""
+    threads: set[int] = set()
+
+    def noted() -> SiteSnapshot:
+        threads.add(threading.get_ident())
+        return quiet_site()
+
+    async with running(quiet_site()) as page:
+        page.registry.register(SiteCollector(Counters(), noted))
+        answer, text = await page.get("/metrics")
+    assert answer.status == 200
+    assert 'labrelay_lane_waiting{channel="chemistry",destination="lab-fhir"} 0.0' in text
+    assert threads == {threading.get_ident()}
 
 
 async def test_metrics_are_prometheus_text() -> None:
