@@ -1,0 +1,51 @@
+"""docs/page.md and docs/logging.md say what the code does."""
+
+import re
+from pathlib import Path
+
+from engine.logs import REPEAT_WINDOW_S, describe
+from engine.snapshot import SILENT_AFTER_GAPS, ChannelState, DestinationState
+from engine.web.server import MAX_EVENT_READERS
+from tests.support.status_sites import troubled_site
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "page.md").read_text(encoding="utf-8")
+LOGGING = (DOCS / "logging.md").read_text(encoding="utf-8")
+
+
+def named(row: str) -> set[str]:
+    """The code words of the table row that begins with ``row``."""
+    line = next(line for line in PAGE.splitlines() if line.startswith(f"| `{row}"))
+    return set(re.findall(r"`(\w+)`", line))
+
+
+def test_every_field_of_status_json_is_described() -> None:
+    told = troubled_site().to_json()
+    table = PAGE.partition("## `/status.json`")[2].partition("\n## ")[0]
+    described = set(re.findall(r"`(\w+)(?:\[\])?`", table))
+    assert set(told) - described == set()
+    assert set(told["channels"][0]) <= named("channels[]")
+    assert set(told["channels"][0]["lanes"][0]) <= named("channels[].lanes[]")
+    assert set(told["destinations"][0]) <= named("destinations[]")
+    assert set(told["journal"]) <= named("journal")
+
+
+def test_every_state_is_named_with_its_word() -> None:
+    for state in (*ChannelState, *DestinationState):
+        assert f"`{state.value}`" in PAGE
+    site = troubled_site()
+    for row in (*site.channels, *site.destinations):
+        assert str(row.words).partition(":")[0] in PAGE
+
+
+def test_the_numbers_are_the_codes() -> None:
+    assert SILENT_AFTER_GAPS == 3
+    assert "three times the `usual_gap`" in PAGE
+    assert f"At most {MAX_EVENT_READERS} browsers" in PAGE
+    assert REPEAT_WINDOW_S == 60
+    assert "within a minute" in LOGGING
+
+
+def test_fields_of_an_error_are_described() -> None:
+    table = LOGGING.partition("## Fields of an error")[2]
+    assert set(describe(ValueError())) <= set(re.findall(r"`(\w+)`", table))
