@@ -51,6 +51,13 @@ MAX_CONFLICTS = 5
 KEEP_ALIVE_S = 4.0
 LARGE_BODY_BYTES = 1024 * 1024  # above it, compressing and sending give the event loop a chance in between
 SMALLEST_GZIP_BYTES = 512
+CAUSES: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ClientConnectorDNSError, "the host name cannot be resolved"),
+    (aiohttp.ClientConnectorError, "the connection was closed while it was made"),
+    (aiohttp.ServerDisconnectedError, "the server closed the connection without an answer"),
+    (aiohttp.ClientPayloadError, "the connection broke in the middle of the answer"),
+    (aiohttp.ClientResponseError, "what came is not an HTTP answer"),
+)
 _NONE: Mapping[int, Reason] = MappingProxyType({})
 
 
@@ -318,18 +325,14 @@ def _gzip(body: bytes) -> bytes:
 
 
 def _cause(error: BaseException) -> str:
-    """Why a connection failed, from the operating system's or TLS's own list of words."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the host name cannot be resolved"
+    """Why a connection failed, in the operating system's or OpenSSL's own words for it: never the peer's."""
     at: BaseException | None = error
     while at is not None:
-        if isinstance(at, ssl.SSLError) and at.reason:
-            return at.reason.replace("_", " ").lower()
+        # Some of the library's classes derive from SSLError without having its attributes.
+        reason = getattr(at, "reason", None) if isinstance(at, ssl.SSLError) else None
+        if isinstance(reason, str):
+            return reason.replace("_", " ").lower()
         if isinstance(at, OSError) and at.errno and at.errno > 0:
             return os.strerror(at.errno).lower()
         at = at.__cause__
-    return {
-        "ServerDisconnectedError": "the server closed the connection without an answer",
-        "ClientResponseError": "what came is not an HTTP answer",
-        "ClientPayloadError": "the connection broke in the middle of the answer",
-    }.get(type(error).__name__, type(error).__name__)
+    return next((words for kind, words in CAUSES if isinstance(error, kind)), type(error).__name__)

@@ -54,10 +54,6 @@ class Interaction:
     query: Query | None = None
     found: bool = False
 
-    @property
-    def writes(self) -> bool:
-        return self.method in ("DELETE", "PUT") or (self.method == "POST" and not self.found)
-
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -135,6 +135,23 @@ async def test_a_transaction_is_all_or_nothing(client: Client) -> None:
     assert again.statuses == ["201 Created", "201 Created"]
 
 
+async def test_a_plain_create_makes_a_new_resource_each_time(client: Client) -> None:
+    entries = [
+        {
+            "fullUrl": "urn:uuid:1",
+            "resource": {"resourceType": "Specimen", "id": "ignored"},
+            "request": {"method": "POST", "url": "Specimen"},
+        },
+        observation(specimen={"reference": "urn:uuid:1"}),
+    ]
+    locations = [(await client.post(*entries)).json["entry"][0]["response"]["location"] for _ in range(2)]
+    assert client.sandbox.count("Specimen") == 2
+    assert not any("ignored" in location for location in locations)
+    stored = client.sandbox.read("Observation", "b")
+    assert stored is not None
+    assert stored["specimen"]["reference"] == locations[1].removesuffix("/_history/1")
+
+
 async def test_entries_are_written_in_the_specifications_order_and_answered_in_ours(client: Client) -> None:
     answer = await client.post(
         {"request": {"method": "GET", "url": "Observation?_summary=count"}}, observation(), PATIENT
@@ -321,6 +338,9 @@ async def test_a_changed_identifier_is_found_by_its_new_value_only(client: Clien
         (transaction({**PATIENT, "request": {"method": "POST", "url": "Patient", "ifNoneExist": "name=x"}}), 400),
         (transaction({**PATIENT, "request": {"method": "PUT", "url": "Patient"}}), 400),
         (transaction(put("Patient", "under_score")), 400),
+        (transaction({**PATIENT, "fullUrl": 1}), 400),
+        (transaction({**PATIENT, "request": {"method": "POST", "url": "Patient/1"}}), 400),
+        (transaction({**put("Patient", "a"), "request": {"method": "PUT", "url": "Patient/a?active=true"}}), 400),
         (transaction({**put("Patient", "a"), "request": {"method": "PUT", "url": "Patient/b"}}), 400),
         (transaction(observation(), observation()), 400),
         (transaction(PATIENT, {**PATIENT, "fullUrl": "urn:uuid:other"}), 400),
@@ -415,6 +435,9 @@ async def test_one_resource_at_a_time(client: Client) -> None:
         ("GET", "Patient?colour=red", 400),
         ("GET", "Patient?_count=many", 400),
         ("GET", "Patient?_lastUpdated=yesterday", 400),
+        ("GET", "Patient?_sort=name", 400),
+        ("GET", "Patient?_summary=text", 400),
+        ("GET", "Observation?based-on=1", 400),
         ("GET", "Patient?identifier=", 400),
         ("GET", "Patient?identifier=urn:x%7C", 400),
         ("PUT", "", 405),
@@ -503,7 +526,7 @@ async def test_pages_of_results(client: Client) -> None:
 
 
 async def test_metadata_names_what_it_can_do(client: Client) -> None:
-    statement = (await client.ask("GET", "metadata?_summary=true")).json
+    statement = (await client.ask("GET", "metadata?_summary=true&_format=json")).json
     assert statement["resourceType"] == "CapabilityStatement"
     assert statement["fhirVersion"] == "4.0.1"
     assert {"code": "transaction"} in statement["rest"][0]["interaction"]
