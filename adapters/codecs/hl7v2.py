@@ -42,7 +42,10 @@ __all__ = [
 
 UNESCAPED_NEWLINES = "unescaped_newlines"  # the fix: a line that starts no segment continues the field before it
 
-_BLANK = " \t\x00\x1a"
+MAX_SEGMENTS = 100_000  # of one message, and
+MAX_FIELDS = 2_000_000  # of all its segments: empty ones take a byte each on the wire and far more in memory
+
+_BLANK = " \t\x00\x1a\ufffd"
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}").fullmatch
 _COMMON = frozenset().union(*(grammar.segments for root in GRAMMARS.values() for grammar in root.walk()))
 # Control characters that no FHIR string may hold; ESC (0x1B) is part of ISO 2022 text and is gone once decoded.
@@ -101,45 +104,59 @@ def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> l
             raise ContentError(Reason.UNKNOWN_CHARSET, "decoded as the channel says, it does not begin with MSH")
     if "\n" in text:
         text = text.replace("\r\n", "\r").replace("\n", "\r")
+    if text.count("\r") > MAX_SEGMENTS or text.count(separator) > MAX_FIELDS:
+        raise ContentError(Reason.TOO_LARGE, f"more than {MAX_SEGMENTS} segments or {MAX_FIELDS} fields")
+    lines = text.split("\r")
+    if join_lines:
+        lines = _joined(lines, separator)
     segments: list[Segment] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(text.split("\r"), 1):
+    for number, line in enumerate(lines, 1):
         fields = line.split(separator)
         name = fields[0]
         if name not in _COMMON or (name == "MSH" and segments):
-            if not line.strip(_BLANK + "\ufffd"):
+            if not line.strip(_BLANK):
                 continue
-            name = _odd_line(line, number, fields, segments, join_lines, warnings)
-            if not name:
-                continue
+            name = fields[0] = _odd_name(fields, number, warnings)
         ordinal = seen[name] = seen.get(name, 0) + 1
         segments.append(Segment(name, fields, len(segments) + 1, ordinal))
     segments[0].fields.insert(1, separator)  # MSH-1 is the separator itself
+    if join_lines:
+        warnings += [_joined_warning(segment) for segment in segments if any("\n" in text for text in segment.fields)]
     return segments
 
 
-def _odd_line(
-    line: str, number: int, fields: list[str], segments: list[Segment], join_lines: bool, warnings: list[Issue]
-) -> str:
-    """The segment name of a line that does not start with one we know; empty if the line was joined to the last."""
-    name = fields[0].lstrip(_BLANK)
-    if len(fields) == 1:
-        name = name.rstrip(_BLANK)
+def _odd_name(fields: list[str], line: int, warnings: list[Issue]) -> str:
+    """The segment name of a line that does not begin with one that we know."""
+    name = fields[0].strip(_BLANK) if len(fields) == 1 else fields[0].lstrip(_BLANK)
     if name == "MSH":
-        raise ContentError(Reason.UNREADABLE, f"line {number} begins another message; a batch must be split first")
-    if _NAME(name) and not (join_lines and len(fields) == 1):
-        if name != fields[0]:
-            warnings.append(Issue(code="LEADING_BLANKS", text="blanks around a segment name", place=name))
-        fields[0] = name
-        return name
-    if not join_lines:
-        raise ContentError(Reason.UNREADABLE, f"line {number} does not start with a segment name")
-    last = segments[-1]
-    last.fields[-1] += "\n" + fields[0]
-    last.fields += fields[1:]
-    place = f"{last.name}[{last.ordinal}]"
-    warnings.append(Issue(code="UNESCAPED_NEWLINE", text="a line joined to the field before it", place=place))
-    return ""
+        raise ContentError(Reason.UNREADABLE, f"line {line} begins another message; a batch must be split first")
+    if not _NAME(name):
+        raise ContentError(Reason.UNREADABLE, f"line {line} does not start with a segment name")
+    if name != fields[0]:
+        warnings.append(Issue(code="LEADING_BLANKS", text="blanks around a segment name", place=name))
+    return name
+
+
+def _joined(lines: list[str], separator: str) -> list[str]:
+    """The fix for line ends that a sender did not escape: a line that starts no segment goes on with the last field.
+
+    A line of three letters alone is text here, unless it is the name of a segment.
+    """
+    joined: list[list[str]] = []
+    for line in lines:
+        name, bar, _ = line.partition(separator)
+        name = name.strip(_BLANK)
+        if not joined or name in _COMMON or (bar and _NAME(name)):
+            joined.append([line])
+        elif line.strip(_BLANK):
+            joined[-1].append(line)
+    return ["\n".join(parts) for parts in joined]
+
+
+def _joined_warning(segment: Segment) -> Issue:
+    place = f"{segment.name}[{segment.ordinal}]"
+    return Issue(code="UNESCAPED_NEWLINE", text="a line was joined to the field before it", place=place)
 
 
 def _without_controls(text: str, warnings: list[Issue]) -> str:

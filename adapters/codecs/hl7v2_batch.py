@@ -14,9 +14,10 @@ from adapters.codecs.hl7v2_charset import wide_codec
 from engine.message import Issue
 
 _ENVELOPE = (b"FHS", b"BHS", b"BTS", b"FTS")
-# A line that begins a message or an envelope: the name and a separator that is no letter, digit or blank.
+# A line that begins a message or an envelope: the name and a separator that is no letter, digit or blank. Runs of
+# blanks are bounded, so that the search takes time in proportion to the payload whatever it holds.
 _LINE = re.compile(
-    rb"(?:\A[\xef\xbb\xbf \t\r\n\x00]*|[\r\n][ \t\r\n\x00]*)(MSH|FHS|BHS|BTS|FTS)(?=[!-/:-@\[-`{-~]|[\r\n]|\Z)"
+    rb"(?:\A[\xef\xbb\xbf \t\r\n\x00]*|(?<=[\r\n])[ \t\x00]{0,8})(MSH|FHS|BHS|BTS|FTS)(?=[!-/:-@\[-`{-~]|[\r\n]|\Z)"
 )
 _BLANKS = b"\xef\xbb\xbf \t\r\n\x00\x1a"
 

@@ -341,7 +341,7 @@ class _Node:
         self.steps: dict[str, tuple[_Step, ...]] = {}
 
     def find_steps(self, name: str) -> tuple[_Step, ...]:
-        """Ways to place a segment called ``name`` while this group is the innermost open one, best first."""
+        """Ways to place a segment that the structure knows while this group is the innermost open one, best first."""
         steps: list[_Step] = []
         node: _Node | None = self
         while node is not None:
@@ -357,10 +357,8 @@ class _Node:
                 if not results:
                     break
             node = node.parent
-        found = tuple(steps)
-        if found:  # names that the structure does not know are without number
-            self.steps[name] = found
-        return found
+        self.steps[name] = tuple(steps)
+        return self.steps[name]
 
     def _path_to(self, name: str) -> tuple["_Node", ...]:
         """The groups to open below this one for ``name``: the nearest that it opens, else the nearest that holds it."""
@@ -396,13 +394,14 @@ def bind(structure: str, segments: list[Segment], *, specimen_obx: bool) -> tupl
         for segment in segments:
             top.segments.setdefault(segment.name, []).append(segment)
         return top, []
-    root = node = _root(structure)
+    node = _root(structure)
+    known = node.known
     opened = [top] * MAX_DEPTH  # by depth; those deeper than ``node`` are closed
     warnings: list[Issue] = []
     unexpected: set[str] = set()
     for segment in segments:
         name = segment.name
-        for step in node.steps.get(name) or node.find_steps(name):
+        for step in node.steps.get(name) or (node.find_steps(name) if name in known else ()):
             group = opened[step.node.depth]
             absent = step.absent
             if absent is not None:
@@ -420,7 +419,7 @@ def bind(structure: str, segments: list[Segment], *, specimen_obx: bool) -> tupl
             break
         else:
             group = opened[node.depth]
-            if name[0] != "Z" and name not in unexpected and name not in root.known:
+            if name[0] != "Z" and name not in unexpected:
                 unexpected.add(name)
                 warnings.append(Issue(code="UNEXPECTED_SEGMENT", text=f"not in {structure}", place=_place(segment)))
         same = group.segments.get(name)
@@ -456,7 +455,7 @@ def _are_results(step: _Step, opened: list[Group]) -> bool:
 
 
 def _position(group: Group) -> int:
-    return min(segment.position for named in group.segments.values() for segment in named)
+    return min(named[0].position for named in group.segments.values())
 
 
 def _misplaced(segment: Segment, why: str) -> Issue:

@@ -17,7 +17,7 @@ MAX_BLANKS = 250  # of one \.sk\ or \.sp\: a number from the wire must not decid
 _SEQUENCE = (
     r"(?P<letter>[FSTREPHN])"
     r"|X(?P<hex>(?:[0-9A-Fa-f]{2})+)"
-    r"|\.(?P<command>br|sp|in|ti|sk|ce|fi|nf|BR|SP|IN|TI|SK|CE|FI|NF) *(?P<sign>[+-]?) *(?P<count>[0-9]{0,9})"
+    r"|\.(?P<command>br|sp|in|ti|sk|ce|fi|nf|BR|SP|IN|TI|SK|CE|FI|NF) {0,3}(?P<sign>[+-]?) {0,3}(?P<count>[0-9]{0,9})"
     r"|(?P<kept>C[0-9A-Fa-f]{4}|M[0-9A-Fa-f]{4,6}|Z[^\r\n]*?)"
 )
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")

@@ -27,13 +27,16 @@ FS = b"\x1c"
 END = FS + b"\r"
 BETWEEN = b"\x00\r\n"  # allowed between blocks without a word
 SAMPLE_BYTES = 64
+WIDEST = 4  # bytes of one code unit, and enough of a block to know their number
 
 _CR, _LF, _NUL, _VT = 0x0D, 0x0A, 0x00, 0x0B
-# VT and a message header, in 8-bit sets (with or without a UTF-8 mark) and in UTF-16/32 of both byte orders.
+# VT and a message header, in 8-bit sets (with or without a UTF-8 mark) and in UTF-16/32 of both byte orders. Every
+# repetition is bounded, so that the search takes time in proportion to the block whatever it holds.
 _RESTART = re.compile(
-    b"\x0b(?=[\\s\x00]*(?:\xef\xbb\xbf)?(?:MSH|FHS|BHS)"
-    b"|(?:\xff\xfe(?:\x00\x00)?|\xfe\xff|\x00\x00\xfe\xff)?\x00*[MFB]\x00+[SH]\x00+[HS])"
+    b"\x0b(?=[\r\n\x00]{0,8}(?:\xef\xbb\xbf)?(?:MSH|FHS|BHS)"
+    b"|(?:\xff\xfe(?:\x00\x00)?|\xfe\xff|\x00\x00\xfe\xff)?\x00{0,3}[MFB]\x00{1,3}[SH]\x00{1,3}[HS])"
 )
+_END_8BIT = re.compile(b"\x1c(?=[\r\n\x00\x0b]|\\Z)")
 # How a header begins in UTF-32, with a byte order mark or without.
 _UTF32_STARTS = tuple(letter.encode(codec) for letter in "MFB\ufeff" for codec in ("utf-32-le", "utf-32-be"))
 _UTF16_STARTS = tuple(name[:2].encode(codec) for name in ("MSH", "FHS", "BHS") for codec in ("utf-16-le", "utf-16-be"))
@@ -52,7 +55,7 @@ class MllpOptions:
         end_by_idle: seconds without a byte that end a block in place of FS, or None. A message cut short by the
             sender looks complete then, so this is for devices that send no FS at all.
         fs_wait: seconds to wait for the CR after FS.
-        max_noise: bytes of noise between two blocks that cost the connection.
+        max_noise: bytes of noise and of empty blocks between two messages that cost the connection.
     """
 
     max_message: int = 16 * 1024 * 1024
@@ -188,8 +191,8 @@ class MllpLink:
 
     def _inside(self, data: bytes, at: int, events: list[LinkEvent]) -> int:
         """Look for the end of the open block from ``at``; return where reading goes on."""
-        search = at
-        while (fs := data.find(FS, search)) >= 0:
+        fs = data.find(FS, at)
+        while fs >= 0:
             width = self._width(data, at, fs)
             ends = self._ends_8bit(data, fs) if width == 1 else self._ends_wide(data, at, fs, width)
             if ends > 0:
@@ -202,18 +205,22 @@ class MllpLink:
                 if self._open and not self._dead:
                     self._held = data[fs:]
                 return len(data)
-            if "FS inside" not in self._notes and width == 1:
-                self._notes.append("FS inside")
-            search = fs + 1
+            if width == 1 and len(self._block) + fs - at >= WIDEST:  # the width is known: look for the end alone
+                if "FS inside" not in self._notes:
+                    self._notes.append("FS inside")
+                found = _END_8BIT.search(data, fs + 1)
+                fs = found.start() if found else -1
+            else:
+                fs = data.find(FS, fs + 1)
         self._append(data[at:], events)
         return len(data)
 
     def _width(self, data: bytes, at: int, fs: int) -> int:
         """Bytes per code unit of the open block, as its first four bytes tell."""
-        first = bytes(self._block[:4])
-        if len(first) < 4:
-            first += data[at : min(fs, at + 4 - len(first))]
-            if len(first) < 4:
+        first = bytes(self._block[:WIDEST])
+        if len(first) < WIDEST:
+            first += data[at : min(fs, at + WIDEST - len(first))]
+            if len(first) < WIDEST:
                 return 1
         if first in _UTF32_STARTS:
             return 4
@@ -268,7 +275,9 @@ class MllpLink:
             events.append(Block(content, tuple(self._notes)))
             self._noise = 0
         else:
-            events.append(LinkFault("empty-block", f"{len(content)} bytes"))
+            self._noise += len(content) + len(VT + END)
+            self._dead = self._noise > self._options.max_noise
+            events.append(LinkFault("empty-block", f"{len(content)} bytes", fatal=self._dead))
         self._reset()
 
     def _split_restarts(self, content: bytes, events: list[LinkEvent]) -> bytes:

@@ -239,6 +239,13 @@ def test_an_empty_block_is_a_fault_and_no_message() -> None:
     assert link.receive(b"\x0b\x1c\r" + link.wrap(ORU), 0.0) == [LinkFault("empty-block", "0 bytes"), Block(ORU)]
 
 
+def test_endless_empty_blocks_cost_the_connection() -> None:
+    link = MllpLink(MllpOptions(max_noise=300))
+    events = link.receive(b"\x0b\x1c\r" * 1000, 0.0)
+    assert len(events) == 101
+    assert [event.fatal for event in events if isinstance(event, LinkFault)] == [False] * 100 + [True]
+
+
 def test_start_without_vt_is_an_option() -> None:
     wire = ORU + b"\x1c\r" + ACK + b"\x1c\r"
     assert not blocks(MllpLink().receive(wire, 0.0))
