@@ -34,6 +34,7 @@ __all__ = [
     "path_problem",
     "read_ack",
     "repetitions",
+    "segment_fields",
     "split",
     "structure_for",
     "subcomponents",
@@ -94,6 +95,13 @@ def path_problem(segment: str, field: int = 0, component: int = 0, subcomponent:
     from adapters.codecs import hl7v2_paths  # the table is of no use to a daemon that only reads messages
 
     return hl7v2_paths.path_problem(segment, field, component, subcomponent)
+
+
+def segment_fields() -> dict[str, int]:
+    """For the linter: every segment of the standard, and how many fields it has."""
+    from adapters.codecs import hl7v2_paths
+
+    return {name: len(hl7v2_paths.field_types(name)) for name in hl7v2_paths.segment_names()}
 
 
 def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> list[Segment]:

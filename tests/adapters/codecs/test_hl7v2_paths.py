@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.codecs import hl7v2
 from adapters.codecs.hl7v2_grammar import GRAMMARS
 from adapters.codecs.hl7v2_paths import component_types, field_types, path_problem, segment_names
 
@@ -54,6 +55,11 @@ def test_types() -> None:
     assert component_types("CE") == ("ST", "ST", "ID", "ST", "ST", "ID")
     assert component_types("NM") == ()
     assert field_types("ZZZ") == ()
+
+
+def test_the_codec_offers_it_to_the_linter() -> None:
+    assert hl7v2.segment_fields()["PID"] == 40
+    assert hl7v2.path_problem("PID", 41) == "PID has 40 fields"
 
 
 def test_every_segment_of_the_grammars_is_in_the_table() -> None:
