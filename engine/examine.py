@@ -252,7 +252,7 @@ def private_file(path: Path, what: str) -> Line | None:
 
 
 def open_files(connections: int) -> Line:
-    """Room for the connections that ``limits.connections`` allows, and for our own files beside them."""
+    """Room for all the connections that ``max_connections`` allows, and for our own files beside them."""
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -55,7 +55,7 @@ def _examine(session: Session) -> Iterator[Line]:
         yield Line(Health.FAIL, "site", f"{folder}: {len(error.problems)} problem(s)", "labrelay check")
         return
     yield Line(Health.OK, "site", f"{folder}: {len(site.channels)} channel(s), configuration {site.hash[:12]}")
-    yield examine.open_files(site.config.limits.connections)
+    yield examine.open_files(sum(channel.source.max_connections for channel in site.channels.values()))
     yield from _network(site, runs)
     yield from _secrets(site)
 

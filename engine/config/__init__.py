@@ -14,7 +14,7 @@ from engine.config.destination import (
     RetryConfig,
 )
 from engine.config.load import Site, data_folder, load_site
-from engine.config.sitewide import LimitsConfig, SiteConfig, SiteInfo, WebConfig
+from engine.config.sitewide import SiteConfig, SiteInfo, WebConfig
 from engine.config.source import AstmSource, ConnectTls, MllpSource, ServerTls, SourceConfig
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "FhirDestination",
     "FileDestination",
     "HttpDestination",
-    "LimitsConfig",
     "MllpDestination",
     "MllpSource",
     "RetryConfig",

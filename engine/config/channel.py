@@ -82,12 +82,6 @@ class ChannelConfig(Model):
         description="For this long the same control id with the same bytes is a repeat: answered again, not delivered "
         "again. Without a control id: at most 24 h.",
     )
-    key_memory: Duration = Field(
-        default=90 * DAY,
-        gt=0,
-        description="For this long the owner of a report number is remembered, so that a restarted counter cannot "
-        "overwrite another patient's result.",
-    )
     specimen_ids: Literal["restart", "unique"] = Field(
         default="restart",
         description="`restart`: specimen numbers begin anew every day, so patient and day are part of every key. "

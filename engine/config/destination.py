@@ -104,9 +104,10 @@ class FhirDestination(HttpBase):
         le=256,
         description="Requests under way at once, over all lanes; one lane never has more than one.",
     )
-    ids: Literal["client"] = Field(
+    ids: Literal["client", "server"] = Field(
         default="client",
-        description="`client`: our own resources are PUT under ids that we make; the server must accept client ids.",
+        description="`client`: our own resources are PUT under ids that we make. `server`: for servers that refuse "
+        "such ids, they are updated by their identifier, and the server gives ids.",
     )
 
 

@@ -13,11 +13,13 @@ KEYS = frozenset(
         "retention",
         "encryption",
         "alerts",
+        "limits",
         "web.tls",
         "destinations.*.auth.oauth2",
         "destinations.*.rate",
         # channels
         "dialect",
+        "key_memory",
         "reject",
         "source.device",
         "source.baud",
@@ -37,7 +39,6 @@ VALUES = {
     "source.transport": ("serial", "folder", "http"),
     "source.link": ("lines",),
     "destinations.*.kind": ("mqtt", "abdm", "worklist"),
-    "destinations.*.ids": ("server",),
     "ack": ("on_delivery",),
     "workers": ("1",),
 }

@@ -6,10 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from engine.config.destination import DestinationConfig
-from engine.config.values import Address, FilePath, Flag, Model, Name, OnlyZero, Size, Text, Uri, Whole, Zone
+from engine.config.values import Address, FilePath, Flag, Model, Name, OnlyZero, Text, Uri, Zone
 from engine.units import HostPort
-
-MiB = 1024 * 1024
 
 
 def _loopback(address: HostPort) -> HostPort:
@@ -39,23 +37,6 @@ class WebConfig(Model):
     )
 
 
-class LimitsConfig(Model):
-    """Bounds of the whole daemon."""
-
-    connections: Whole = Field(
-        default=512, ge=1, le=20_000, description="Connections at once, over all channels; keep it below the system's."
-    )
-    documents: Whole = Field(
-        default=256,
-        ge=1,
-        le=10_000,
-        description="Mapped documents per destination that wait in memory; the rest is read back from the journal.",
-    )
-    wal: Size = Field(
-        default=64 * MiB, ge=1 * MiB, description="Size of the journal's write-ahead log that forces a checkpoint."
-    )
-
-
 class SiteConfig(Model):
     """The site."""
 
@@ -79,4 +60,3 @@ class SiteConfig(Model):
         le=0,
         description="Processes beside the main one that map and deliver; `0`: it does all itself.",
     )
-    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="Bounds of the whole daemon.")

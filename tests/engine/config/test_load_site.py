@@ -44,8 +44,7 @@ def test_a_small_site_has_defaults_everywhere_else(tmp_path: Path) -> None:
 
 
 def test_durations_sizes_and_addresses_take_units(tmp_path: Path) -> None:
-    site = SITE_YAML.replace("destinations:", "limits: {wal: 32MiB}\ndestinations:")
-    site += (
+    site = SITE_YAML + (
         '  fhir: {kind: fhir, url: "https://fhir.example.org/r4/", timeout: 1m30s, retry: {first: 500ms, max: 1h}}\n'
     )
     channel = CHANNEL_YAML.replace('"127.0.0.1:0"', '"[::1]:2575", max_message: 2MiB, idle_timeout: 5m')
@@ -55,7 +54,6 @@ def test_durations_sizes_and_addresses_take_units(tmp_path: Path) -> None:
     assert isinstance(fhir, FhirDestination)
     assert fhir.url == "https://fhir.example.org/r4"
     assert (fhir.timeout, fhir.retry.first, fhir.retry.max, fhir.retry.give_up_after) == (90.0, 0.5, 3600.0, None)
-    assert loaded.config.limits.wal == 32 * 1024 * 1024
     source = loaded.channels["haematology"].source
     assert (source.listen, source.max_message, source.idle_timeout) == (HostPort("::1", 2575), 2 << 20, 300.0)
 
@@ -259,6 +257,10 @@ SITE_MISTAKES = {
     "retry that shrinks": (
         SITE_YAML + "  b: {kind: file, folder: x, retry: {first: 10m}}\n",
         "config/labrelay.yaml:4:37: destinations.b.retry: max is shorter than first; make it at least as long",
+    ),
+    "block of a later version": (
+        SITE_YAML + "limits: {wal: 1GiB}\n",
+        "config/labrelay.yaml:4:1: limits: is not in this version of LabRelay; take it out",
     ),
     "two ways to log in": (
         SITE_YAML + "  b: {kind: http, url: http://x, auth: {}}\n",

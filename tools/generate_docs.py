@@ -1,0 +1,251 @@
+"""Write the parts of docs/ that the code knows better than people: keys, verbs, exit codes, reason codes.
+
+    python tools/generate_docs.py            renew the parts between the markers
+    python tools/generate_docs.py --check    only say which files are out of date (exit code 1)
+
+A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; everything around it is written by
+people. A test runs the check, so a page cannot come to say what is no longer true.
+"""
+
+import argparse
+import re
+import sys
+import typing
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT))
+
+from engine.__main__ import labrelay, verbs  # noqa: E402 - the checkout must be found first
+from engine.commands.output import EXIT_WORDS  # noqa: E402
+from engine.config import channel, destination, later, sitewide, source  # noqa: E402
+from engine.config.problems import words  # noqa: E402
+from engine.reasons import Reason  # noqa: E402
+from engine.units import HostPort, duration_text, size_text  # noqa: E402
+
+PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+# -- configuration -------------------------------------------------------------------------------------------------
+
+
+def site_keys() -> Iterator[str]:
+    yield from block("The file", sitewide.SiteConfig, skip={"site", "web", "destinations"})
+    yield from block("`site:`", sitewide.SiteInfo)
+    yield from block("`web:`", sitewide.WebConfig)
+
+
+def destination_keys() -> Iterator[str]:
+    yield from block("Every destination", destination.DestinationBase, intro=False)
+    for model in (
+        destination.FhirDestination,
+        destination.HttpDestination,
+        destination.MllpDestination,
+        destination.FileDestination,
+    ):
+        kind = typing.get_args(model.model_fields["kind"].annotation)[0]
+        yield from block(f"`kind: {kind}`", model, skip=destination.DestinationBase.model_fields)
+    yield from block("`retry:`", destination.RetryConfig)
+    yield from block("`breaker:`", destination.BreakerConfig)
+    yield from block("`auth: {basic: ...}`", destination.BasicAuth)
+    yield from block("`auth: {bearer: ...}`", destination.BearerAuth)
+    yield from block("`tls:` of a destination", source.ConnectTls)
+
+
+def channel_keys() -> Iterator[str]:
+    yield from block("The file", channel.ChannelConfig, skip={"source", "routes"})
+    yield from block("An entry of `routes:`", channel.RouteConfig)
+
+
+def source_keys() -> Iterator[str]:
+    yield from block("Every source", source.TcpSource, intro=False)
+    for model, title in ((source.MllpSource, "`kind: mllp`"), (source.AstmSource, "`kind: astm`")):
+        yield from block(title, model, skip=source.TcpSource.model_fields)
+    yield from block("`tls:` of a source", source.ServerTls)
+
+
+def later_names() -> Iterator[str]:
+    yield "| key | value |"
+    yield "|---|---|"
+    for key in sorted(later.KEYS):
+        yield f"| `{key}` | any |"
+    for key, values in sorted(later.VALUES.items()):
+        yield f"| `{key}` | {', '.join(f'`{value}`' for value in values)} |"
+
+
+def block(title: str, model: type[BaseModel], *, skip: Collection[str] = (), intro: bool = True) -> Iterator[str]:
+    yield f"### {title}"
+    yield ""
+    if intro and model.__doc__:
+        yield " ".join(model.__doc__.split())
+        yield ""
+    yield "| key | type | default | |"
+    yield "|---|---|---|---|"
+    for name, field in model.model_fields.items():
+        if name not in skip:
+            kind = words(field.annotation, field.metadata)
+            yield f"| `{name}` | {kind} | {default(field, kind)} | {cell(field.description or '')} |"
+    yield ""
+
+
+def default(field: FieldInfo, kind: str) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.default
+    if value is None or value is PydanticUndefined or value == "" or value == ():
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if kind == "duration":
+        return f"`{duration_text(value)}`"
+    if kind == "size":
+        return f"`{size_text(value)}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(value)}]`"
+    return f'`"{value}"`' if isinstance(value, HostPort) else f"`{value}`"
+
+
+# -- the command line ----------------------------------------------------------------------------------------------
+
+
+def verb_list() -> Iterator[str]:
+    yield "| verb | |"
+    yield "|---|---|"
+    for name, summary in sorted(verbs().items()):
+        yield f"| [`{name}`](#labrelay-{name}) | {cell(summary)} |"
+
+
+def verb_pages() -> Iterator[str]:
+    context = click.Context(labrelay, info_name="labrelay")
+    for name in sorted(verbs()):
+        command = labrelay.get_command(context, name)
+        assert command is not None
+        yield from verb_page(command, f"labrelay {name}", "##")
+
+
+def verb_page(command: click.Command, path: str, mark: str) -> Iterator[str]:
+    yield f"{mark} {path}"
+    yield ""
+    yield from (paragraph(text) for text in (command.help or "").split("\n\n"))
+    yield "```text"
+    yield usage(command, path)
+    yield "```"
+    yield ""
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    if options:
+        yield "| option | |"
+        yield "|---|---|"
+        for option in options:
+            yield f"| {option_name(option)} | {cell(option_help(option))} |"
+        yield ""
+    if isinstance(command, click.Group):
+        for name in sorted(command.commands):
+            yield from verb_page(command.commands[name], f"{path} {name}", "###")
+
+
+def usage(command: click.Command, path: str) -> str:
+    parts = [path]
+    if any(isinstance(parameter, click.Option) for parameter in command.params):
+        parts.append("[OPTIONS]")
+    context = click.Context(command)
+    parts += [p.make_metavar(context) for p in command.params if isinstance(p, click.Argument)]
+    if isinstance(command, click.Group):
+        parts.append("|".join(sorted(command.commands)))
+    return " ".join(parts)
+
+
+def option_name(option: click.Option) -> str:
+    names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
+    if option.is_flag or option.count:
+        return names
+    if isinstance(option.type, click.Choice) and option.metavar is None:
+        return f"{names} {' or '.join(f'`{choice}`' for choice in option.type.choices)}"
+    return f"{names} {option.metavar or option.type.name.upper()}"
+
+
+def option_help(option: click.Option) -> str:
+    text = option.help or ""
+    if option.required:
+        text += " Required."
+    if option.show_default and option.default is not None:
+        text += f" Default: {option.default}."
+    return text
+
+
+def paragraph(text: str) -> str:
+    return " ".join(line.strip() for line in text.strip().splitlines()) + "\n"
+
+
+def exit_codes() -> Iterator[str]:
+    yield "| code | |"
+    yield "|---|---|"
+    for code, text in EXIT_WORDS.items():
+        yield f"| {code.value} | {text} |"
+
+
+def reason_codes() -> Iterator[str]:
+    yield "| code | what happened, and what to do |"
+    yield "|---|---|"
+    for reason in Reason:
+        yield f"| `{reason.value}` | {cell(reason.help)} |"
+
+
+def cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+# -- the files -----------------------------------------------------------------------------------------------------
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "site-keys": site_keys,
+    "destination-keys": destination_keys,
+    "channel-keys": channel_keys,
+    "source-keys": source_keys,
+    "later": later_names,
+    "verb-list": verb_list,
+    "verbs": verb_pages,
+    "exit-codes": exit_codes,
+    "reasons": reason_codes,
+}
+
+
+def renewed(text: str) -> str:
+    """``text`` with every generated part as the code has it now."""
+
+    def part(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{chr(10).join(PARTS[match[2]]()).rstrip()}\n\n{match[3]}"
+
+    return PART.sub(part, text)
+
+
+def outdated(docs: Path) -> dict[Path, str]:
+    """Files of ``docs`` whose generated parts differ, with what they should be."""
+    found = {}
+    for path in sorted(docs.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if renewed(text) != text:
+            found[path] = renewed(text)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if a file is out of date")
+    check: Any = parser.parse_args(arguments).check
+    files = outdated(CHECKOUT / "docs")
+    for path, text in files.items():
+        print(path.relative_to(CHECKOUT))
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    return 1 if files and check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
