@@ -128,9 +128,11 @@ def acknowledge(
         control_id: a fresh MSH-10 for the answer.
         ack_code: ``aa`` for devices that want AA whatever their MSH-15 says.
         error: why the message was not accepted; None if it is stored. A message that cannot be read is rejected in
-            any case.
+            any case, and one that is itself an acknowledgement is never answered: two systems would never stop.
     """
     msh = read_msh(payload)
+    if _is_ack(msh):
+        return None
     if msh.problem:
         error = _UNREADABLE[msh.problem]
     code = _code(msh, error, always=ack_code.lower() == "aa")
@@ -145,7 +147,7 @@ def application_acknowledge(
     None unless the sender asked for both (MSH-15 and MSH-16): else `acknowledge` has said everything.
     """
     msh = read_msh(payload)
-    if msh.problem or _code(msh, error)[:1] != "C":
+    if msh.problem or _is_ack(msh) or _code(msh, error)[:1] != "C":
         return None
     if _condition(msh.field(16)) not in (("AL", "SU") if error is None else ("AL", "ER")):
         return None
@@ -168,6 +170,9 @@ def acknowledge_block(
         messages: as `split` gave them.
         errors: the outcome of each; missing ones are stored.
     """
+    if len(messages) == 1 and block.startswith(b"MSH"):
+        error = errors[0] if errors else None
+        return acknowledge(messages[0], now_text=now_text, control_id=control_id, ack_code=ack_code, error=error)
     answers: list[tuple[int, bytes]] = []
     for number, message in enumerate(messages):
         error = errors[number] if number < len(errors) else None
@@ -223,6 +228,10 @@ def read_ack(payload: bytes) -> Ack:
 
 def _code(msh: Msh, error: AckError | None, *, always: bool = False) -> str:
     return answer_code(msh.field(15), msh.field(16), error, always=always)
+
+
+def _is_ack(msh: Msh) -> bool:
+    return message_type(msh.field(9)[:64], msh.delimiters.component).partition("^")[0] in ("ACK", "MCF")
 
 
 def _condition(value: str) -> str:
@@ -295,7 +304,9 @@ def _echo(msh: Msh, number: int, *, strip: bool = True) -> str:
     """A field of theirs as it stands, without what could break framing or segments."""
     if msh.problem in (NO_MSH, BAD_DELIMITERS):
         return ""
-    value = msh.field(number)[:MAX_ECHO].translate(_CONTROLS)
+    value = msh.field(number)[:MAX_ECHO]
+    if not value.isprintable():
+        value = value.translate(_CONTROLS)
     return value.strip() if strip else value
 
 

@@ -143,6 +143,15 @@ def test_no_answer_is_none() -> None:
     assert answer(oru("2.5", "NE", "NE")) is None
 
 
+@pytest.mark.parametrize("message_type", ["ACK", "ACK^R01", "ACK^R01^ACK", "MCF"])
+def test_an_acknowledgement_is_never_answered(message_type: str) -> None:
+    payload = oru(message_type=message_type) + b"MSA|AA|1\r"
+    assert answer(payload) is None
+    assert answer(payload, ack_code="aa") is None
+    assert answer(payload, TYPE_REFUSED) is None
+    assert application_acknowledge(oru("2.5", "AL", "AL", message_type), now_text=NOW, control_id="2") is None
+
+
 def test_a_device_that_wants_aa_whatever_it_says() -> None:
     assert "MSA|AA|CTL-7" in (answer(oru("2.5", "NE", "NE"), ack_code="aa") or "")
 

@@ -150,6 +150,9 @@ def test_each_message_passes_the_link_and_is_acknowledged(file: CorpusFile) -> N
         assert link.receive(link.wrap(content), 0.0) == [Block(content)]
     for payload in split(content):
         reply = acknowledge(payload, now_text="20260301101530+0000", control_id="LR1", ack_code="aa")
+        if header(payload).message_type.startswith("ACK"):
+            assert reply is None
+            continue
         assert reply is not None
         found, problem = read_ack(reply), header(payload).problem
         assert found.code == ("AR" if problem else "AA")
