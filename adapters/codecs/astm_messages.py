@@ -18,6 +18,7 @@ _PUNCTUATION = rb"[!-/:-@\\[-`{-~]"
 _HEADER = re.compile(rb"[Hh](" + _PUNCTUATION + rb")" + _PUNCTUATION)
 _HEADER_RECORD = re.compile(rb"(?:\A|[\r\n])[\0\t ]*(?=[Hh]" + _PUNCTUATION + _PUNCTUATION + rb")")
 _RECORD_END = re.compile(rb"[\r\n]")
+_RECORD = re.compile(rb"[^\r\n]+")
 _BLANKS = b"\0\n\r\t "
 _HEAD_BYTES = 64  # of a record: enough to tell H and L from others
 
@@ -26,6 +27,11 @@ def field_delimiter(record: bytes) -> bytes:
     """The field delimiter that an H record declares; empty if ``record`` does not begin like one."""
     match = _HEADER.match(record)
     return match[1] if match else b""
+
+
+def holds_header(text: bytes) -> bool:
+    """Whether there is an H record anywhere in ``text``."""
+    return _HEADER_RECORD.search(text) is not None
 
 
 def begins_with_header(text: bytes) -> bool:
@@ -37,6 +43,23 @@ def is_terminator(record: bytes, delimiter: bytes) -> bool:
     name, _, rest = record.partition(delimiter)
     number = rest.split(delimiter, 1)[0].strip(_BLANKS)
     return name.strip(_BLANKS) in (b"L", b"l") and (not number or number.isdigit())
+
+
+def split(payload: bytes) -> list[bytes]:
+    """The messages of one text, cut before each H that follows an L. The parts join to ``payload``.
+
+    H records that come before any L share it, so they stay in one part.
+    """
+    cuts, delimiter, ended = [0], b"|", False
+    for match in _RECORD.finditer(payload):
+        record = match[0].lstrip(b"\0\t ")
+        if found := field_delimiter(record):
+            if ended:
+                cuts.append(match.start())
+            delimiter, ended = found, False
+        elif is_terminator(record, delimiter):
+            ended = True
+    return [payload[start:end] for start, end in zip(cuts, [*cuts[1:], len(payload)], strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,26 +20,43 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from adapters.codecs.astm_fields import FIELDS as FIELDS
-from adapters.codecs.astm_messages import field_delimiter, is_terminator
-from adapters.codecs.astm_text import BLANKS, decode, delimiters_of
-from adapters.codecs.astm_text import components as components
-from adapters.codecs.astm_text import repetitions as repetitions
-from adapters.codecs.astm_text import unescape as unescape
+from adapters.codecs.astm_capture import Capture, read_capture, text_of_capture
+from adapters.codecs.astm_fields import FIELDS
+from adapters.codecs.astm_messages import field_delimiter, split
+from adapters.codecs.astm_text import (
+    BLANKS,
+    CONTROL_CHARACTER,
+    components,
+    decode,
+    delimiters_of,
+    repetitions,
+    unescape,
+)
 from engine.errors import ContentError
 from engine.message import Delimiters, FormatOptions, Group, Header, Issue, Parsed, Segment
 from engine.reasons import Reason
+
+__all__ = [
+    "FIELDS",
+    "Capture",
+    "components",
+    "header",
+    "parse",
+    "read_capture",
+    "repetitions",
+    "split",
+    "text_of_capture",
+    "unescape",
+]
 
 FORMAT = "astm"
 STRUCTURE = "E1394"
 PATIENT, ORDER, RESULT = "PATIENT", "ORDER", "RESULT"
 KINDS = ("R", "Q", "O")  # what makes the kind of a message, the first that occurs
 ABORTED = {"T": "the sender aborted", "R": "the receiver aborted", "E": "unknown error"}  # L-3
-
 MAX_CONTROL_ID = 199  # characters kept of H-3 and H-13
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SKIPPED = re.compile(rb"[\0\n\r\t ]+|#[^\r\n]*")
 _LINE = re.compile(rb"[^\r\n]+")
 _RECORD_NAME = re.compile("[A-Za-z][A-Za-z0-9]{0,2}")
@@ -68,23 +85,6 @@ def header(payload: bytes) -> Header:
     )
 
 
-def split(payload: bytes) -> list[bytes]:
-    """The messages of one text, cut before each H that follows an L. The parts join to ``payload``.
-
-    H records that come before any L share it, so they stay in one part.
-    """
-    cuts, delimiter, ended = [0], b"|", False
-    for match in _LINE.finditer(payload):
-        record = match[0].lstrip(b"\0\t ")
-        if found := field_delimiter(record):
-            if ended:
-                cuts.append(match.start())
-            delimiter, ended = found, False
-        elif is_terminator(record, delimiter):
-            ended = True
-    return [payload[start:end] for start, end in zip(cuts, [*cuts[1:], len(payload)], strict=True)]
-
-
 def parse(payload: bytes, options: FormatOptions) -> Parsed:
     """Read the whole message.
 
@@ -101,8 +101,9 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
     if "\0" in text:
         text = text.replace("\0", "")
         warnings.append(Issue(code="nul", text="NUL characters were removed"))
-    if _CONTROL_CHARACTER.search(text):
-        warnings.append(Issue(code="control-character", text="there are control characters inside records"))
+    if CONTROL_CHARACTER.search(text):
+        text = CONTROL_CHARACTER.sub("\ufffd", text)
+        warnings.append(Issue(code="control-character", text="control characters were replaced by U+FFFD"))
 
     records, delimiters = _records(text, warnings)
     tree = _Tree(records, delimiters, warnings)
@@ -285,7 +286,8 @@ def _header_value(record: list[str], number: int, delimiters: Delimiters) -> str
     """Field ``number`` of an H record that was split into fields, unescaped; empty if it is not there."""
     if number > len(record):
         return ""
-    return unescape(record[number - 1].strip(BLANKS), delimiters)[:MAX_CONTROL_ID]
+    value = unescape(record[number - 1].strip(BLANKS), delimiters)[:MAX_CONTROL_ID]
+    return CONTROL_CHARACTER.sub("\ufffd", value)
 
 
 def _kind(payload: bytes, delimiter: bytes) -> str:

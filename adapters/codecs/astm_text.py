@@ -15,6 +15,7 @@ from engine.message import Delimiters
 from engine.reasons import Reason
 
 BLANKS = "\0\n\r\t "  # what may stand before a record without meaning anything
+CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # what no FHIR string may hold
 FALLBACK_CHARSETS = ("utf-8", "cp1252", "latin-1")  # after the channel's own; the last one reads any bytes
 
 
@@ -62,9 +63,10 @@ def decode(data: bytes, charsets: tuple[str, ...]) -> tuple[str, str]:
 def unescape(text: str, delimiters: Delimiters) -> str:
     """Replace the escape sequences of one component, once.
 
-    ``&F& &R& &S& &E&`` are the delimiters, ``&Xhh..&`` bytes in hexadecimal (UTF-8 if they are, else Windows-1252),
-    ``&H&`` and ``&N&`` switch highlighting and vanish. ``&Z..&`` means what the two sides agreed, so it stays as it
-    is, as does an escape character that begins no sequence: units and addresses contain ``&``.
+    ``&F& &R& &S& &E&`` are the delimiters, ``&Xhh..&`` bytes in hexadecimal (UTF-8 if they are, else Windows-1252; a
+    control character becomes U+FFFD, a line end LF). ``&H&`` and ``&N&`` switch highlighting and vanish. ``&Z..&`` is
+    agreed between two sides, so it stays as it is, as does an escape character that begins no sequence: units and
+    addresses contain ``&``.
     """
     escape = delimiters.escape
     if not escape or escape not in text:
@@ -108,4 +110,5 @@ def _escape_pattern(escape: str) -> re.Pattern[str]:
 
 
 def _text_of_hex(digits: str) -> str:
-    return decode(bytes.fromhex(digits), ())[0]
+    text, _ = decode(bytes.fromhex(digits), ())
+    return CONTROL_CHARACTER.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
