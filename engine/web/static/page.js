@@ -10,10 +10,10 @@
   let lastSeen = Date.now();
 
   function replace(id, html) {
-    if (shown.get(id) === html) return;
     const old = document.getElementById(id);
+    if (old && shown.get(id) === html) return;
     const selection = document.getSelection();
-    if (old && selection && !selection.isCollapsed && selection.intersectsNode && old.contains(selection.anchorNode)) return;
+    if (old && selection && !selection.isCollapsed && old.contains(selection.anchorNode)) return;
     const box = document.createElement("template");
     box.innerHTML = html;
     const fresh = box.content.firstElementChild;
