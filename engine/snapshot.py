@@ -323,7 +323,7 @@ class SiteSnapshot:
         if self.journal.integrity != "ok":
             phrase = Phrase("The journal is damaged: {what}", {"what": self.journal.integrity})
             found.append(Finding(level=Level.PROBLEM, phrase=phrase))
-        for channel in self.channels:
+        for channel in sorted(self.channels, key=_longest_silent_first):
             if channel.state.level is not Level.OK:
                 found.append(Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=channel.name))
         for destination in self.destinations:
@@ -388,6 +388,11 @@ def channel_state(
     if last_message_age_s is not None and last_message_age_s <= (usual_gap_s or RECEIVING_S):
         return ChannelState.RECEIVING
     return ChannelState.QUIET
+
+
+def _longest_silent_first(channel: ChannelSnapshot) -> float:
+    """A sort key that leaves all others in their order, after the silent ones."""
+    return -(channel.last_message_age_s or 0.0) if channel.state is ChannelState.SILENT else 1.0
 
 
 def _channel_phrase(channel: ChannelSnapshot) -> Phrase:

@@ -127,7 +127,7 @@ def static_url(name: str) -> str:
 @cache
 def _translate(language: str) -> Callable[[str], str]:
     known = catalogue(language) if language in LANGUAGES else catalogue(DEFAULT)
-    return lambda text: Phrase(text).say(known)
+    return cache(lambda text: Phrase(text).say(known))  # the templates' own sentences: a bounded number
 
 
 def _environment() -> jinja2.Environment:

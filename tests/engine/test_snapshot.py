@@ -82,6 +82,16 @@ def test_the_worst_comes_first_and_is_the_headline() -> None:
     assert "Codes without a mapping: 5" in said
 
 
+def test_the_longest_silence_comes_first() -> None:
+    ages = {"a": 600.0, "b": 7200.0, "c": None, "d": 900.0}
+    channels = tuple(
+        ChannelSnapshot(name=name, kind="mllp", address="", state=ChannelState.SILENT, last_message_age_s=age)
+        for name, age in ages.items()
+    )
+    said = [str(finding.phrase) for finding in replace(quiet_site(), channels=channels).findings()]
+    assert said == ["b silent 2 h", "d silent 15 min", "a silent 10 min", "c silent"]
+
+
 def test_integrity_comes_before_everything_else() -> None:
     site = replace(troubled_site(), journal=JournalSnapshot(integrity="messages 5-9 are missing"))
     assert str(site.overall().phrase) == "The journal is damaged: messages 5-9 are missing"
