@@ -11,6 +11,7 @@ Inside, a duration is float seconds and a size is int bytes; only here do units 
 import ipaddress
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 SIZE_UNITS = {
@@ -22,9 +23,9 @@ SIZE_UNITS = {
     "MiB": 1024**2,
     "GiB": 1024**3,
 }
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMG]i?B|B)")
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|[smhdw]))+")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhdw])")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMG]i?B|B)")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 
 
@@ -75,7 +76,7 @@ def parse_size(text: str) -> int:
     factor = SIZE_UNITS.get(match[2]) if match else None
     if match is None or factor is None:
         raise ValueError("expected a size with its unit, as 64KiB or 16MiB")
-    return round(float(match[1]) * factor)
+    return round(Fraction(match[1]) * factor)
 
 
 def parse_host_port(text: str) -> HostPort:
