@@ -86,6 +86,7 @@ class Lane:
     queued: bool = False
     open: int = 0  # deliveries not settled, in memory and in the store
     failure: Failure | None = None
+    row: dict[int, tuple[Reason, int]] = field(default_factory=dict)  # delivery -> failures in a row, for one reason
 
     def oldest(self) -> Delivery | None:
         """The oldest open delivery that is in memory."""
@@ -362,6 +363,7 @@ class DestinationWorker:
         back = False  # the delivery waits in memory for another attempt
         try:
             if delivery.manual and await self._outbox.is_superseded(delivery):
+                self.breaker.abandoned(self._clock.monotonic())  # nothing was sent, so nothing was learned
                 self.counts.superseded += 1
                 self._note(lambda: self._outbox.supersede((delivery.id,)))
                 self._ended(lane, delivery, Reason.SUPERSEDED)
@@ -416,12 +418,15 @@ class DestinationWorker:
             )
         self.counts.last_error = (error.reason, now_us)
         attempt = delivery.attempt + 1
+        reason, in_a_row = lane.row.get(delivery.id, (error.reason, 0))
+        in_a_row = in_a_row + 1 if reason is error.reason else 1
         verdict = decide(
             error,
             self._retry,
             attempt=attempt,
             age=max(0.0, (now_us - delivery.received_us) / 1e6),
             jitter=self._jitter(),
+            in_a_row=in_a_row,
         )
         if isinstance(verdict, Bury):
             self._bury(lane, delivery, verdict.reason, error.detail, error.answer)
@@ -430,6 +435,7 @@ class DestinationWorker:
         due_us = now_us + int(delay * 1e6)
         failed = replace(delivery, attempt=attempt, not_before_us=due_us)
         lane.delayed.append((now + delay, failed))
+        lane.row[delivery.id] = (error.reason, in_a_row)
         if lane.failure is None:  # the state changed; repeats are counted and shown, not logged
             logger.warning("delivery postponed", extra=self._names(lane, delivery, reason=error.reason.value))
         lane.failure = Failure(attempt, error.reason, now + delay)
@@ -460,6 +466,7 @@ class DestinationWorker:
 
     def _ended(self, lane: Lane, delivery: Delivery, reason: Reason | None) -> None:
         lane.open -= 1
+        lane.row.pop(delivery.id, None)
         if self._settled is not None:
             self._settled(delivery, reason)
 
