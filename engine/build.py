@@ -216,17 +216,25 @@ def _answer(config: ChannelConfig, clock: Clock) -> Answer:
     prefix = f"LR{clock.now_us():x}-"  # differs for each start, so that no two answers share a control id
     number = 0
 
-    def answer(block: bytes, messages: Sequence[bytes], *, stored: bool) -> bytes | None:
+    def answer(block: bytes, messages: Sequence[bytes], *, stored: bool) -> Sequence[bytes]:
         nonlocal number
         number += 1
-        result: bytes | None = module.acknowledge_block(
+        now_text = clock.now().astimezone(zone).strftime("%Y%m%d%H%M%S%z")
+        error = None if stored else module.NOT_STORED
+        first = module.acknowledge_block(
             block,
             messages,
-            now_text=clock.now().astimezone(zone).strftime("%Y%m%d%H%M%S%z"),
+            now_text=now_text,
             control_id=f"{prefix}{number}",
             ack_code=ack_code,
-            errors=() if stored else [module.NOT_STORED] * len(messages),
+            errors=[error] * len(messages) if error else (),
         )
-        return result
+        # A sender that asks for both acknowledgements gets the second as a message of its own.
+        second = None
+        if len(messages) == 1 and not ack_code:
+            second = module.application_acknowledge(
+                messages[0], now_text=now_text, control_id=f"{prefix}{number}A", error=error
+            )
+        return [part for part in (first, second) if part is not None]
 
     return answer

@@ -48,9 +48,9 @@ class Store(Protocol):
 
 
 class Answer(Protocol):
-    """Build the application's answer to one block, of which all messages were stored, or not all; None: none is due."""
+    """Build the application's answers to one block, of which all messages were stored, or not all."""
 
-    def __call__(self, block: bytes, messages: Sequence[bytes], *, stored: bool) -> bytes | None: ...
+    def __call__(self, block: bytes, messages: Sequence[bytes], *, stored: bool) -> Sequence[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,9 +216,9 @@ class Channel:
                 break
         connection.last_message = connection.last_byte
         if self._answer is not None:
-            answer = self._answer(block.payload, messages, stored=stored)
-            if answer is not None:
-                await connection.stream.write(connection.link.wrap(answer))
+            answers = self._answer(block.payload, messages, stored=stored)
+            if answers:
+                await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
         return True
 
     def _append(self, connection: Connection, payload: bytes, notes: tuple[str, ...]) -> "asyncio.Future[Stored]":
