@@ -5,6 +5,7 @@ scalar stands decides what it means. Duplicate keys, anchors, aliases, tags and 
 each of them makes a file mean something else than it seems to say. Lines and columns count from 1.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,9 @@ def _describe(error: yaml.YAMLError, text: str, file: str) -> str:
     lines = text.splitlines()
     source = lines[mark.line] if mark.line < len(lines) else ""
     hint = ""
-    if "=" in source and any(sign in source for sign in "[{,"):
+    if re.search(r"[{,:] *\$\{", source):
+        hint = '; put quotes around it inside {...} or [...], as "${NAME}"'
+    elif "=" in source and any(sign in source for sign in "[{,"):
         hint = "; put quotes around an expression with [ ] , { } or ? inside {...} or [...]"
     elif "\t" in source:
         hint = "; indent with blanks, not with a TAB"

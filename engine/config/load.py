@@ -26,6 +26,8 @@ from engine.yaml_nodes import Node, read_file
 # These stay as written: `engine.secrets.Secret` reads them when they are needed, and refuses literals.
 SECRET_KEYS = frozenset({"password", "token"})
 _M = TypeVar("_M", SiteConfig, ChannelConfig)
+# Rules about a block as a whole, as pydantic names them: they follow from a key that has no value.
+WHOLE_BLOCK_RULES = frozenset({"value_error", "one_address"})
 EMPTY = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -97,6 +99,21 @@ def site_zone(folder: Path) -> ZoneInfo | None:
         return None
 
 
+class _Bad:
+    """Nodes whose value could not be taken: what the models say of them, or of the blocks around them, is no news."""
+
+    def __init__(self) -> None:
+        self.nodes: set[int] = set()
+        self._around: set[int] = set()
+
+    def add(self, node: Node, above: tuple[int, ...]) -> None:
+        self.nodes.add(id(node))
+        self._around.update(above)
+
+    def explains(self, node: Node, rule: str) -> bool:
+        return id(node) in self.nodes or (id(node) in self._around and rule in WHOLE_BLOCK_RULES)
+
+
 class _Loader:
     def __init__(self, folder: Path, look: Lookup, require_secrets: bool) -> None:
         self._folder = folder
@@ -108,9 +125,7 @@ class _Loader:
     def load(self) -> Site:
         site_node = self._read(self._folder / CONFIG_FILE)
         config = self._model(site_node, SiteConfig, {}) if site_node is not None else None
-        # From the node, not from the model: a mistake elsewhere in the site's file is no mistake of its channels.
-        zone = walk(site_node, ("site", "timezone")) if site_node is not None else None
-        inherited = {"timezone": zone.value} if zone is not None and zone.kind == "scalar" else {}
+        inherited = self._inherited(config, site_node)
         channels: dict[str, ChannelConfig] = {}
         nodes: dict[str, Node] = {}
         for path in self._channel_files():
@@ -171,7 +186,7 @@ class _Loader:
                 self._problems.append((name, 1, 1, f"{name}:1:1: is not read; rename it to {path.stem}.yaml"))
 
     def _model(self, root: Node, model: type[_M], inherited: dict[str, Any]) -> _M | None:
-        bad: set[int] = set()
+        bad = _Bad()
         given = self._plain(root, (), bad)
         for key, value in inherited.items():
             given.setdefault(key, value)
@@ -181,20 +196,30 @@ class _Loader:
             reporter = Reporter(root, model)
             for detail in error.errors(include_url=False, include_input=False):
                 node, text = reporter.line(detail)
-                if id(node) not in bad:
+                if not bad.explains(node, detail["type"]):
                     self._problems.append((node.file, node.line, node.column, text))
             return None
-        return None if bad else made
+        return None if bad.nodes else made
 
-    def _plain(self, node: Node, path: KeyPath, bad: set[int]) -> Any:
+    def _inherited(self, config: SiteConfig | None, site: Node | None) -> dict[str, Any]:
+        """What channels take over from the site. A mistake elsewhere in the site's file is no mistake of its channels,
+        so without a model the zone is read from the node."""
+        if config is not None:
+            return {"timezone": config.site.timezone} if config.site.timezone else {}
+        zone = walk(site, ("site", "timezone")) if site is not None else None
+        return {"timezone": zone.value} if zone is not None and zone.kind == "scalar" else {}
+
+    def _plain(self, node: Node, path: KeyPath, bad: "_Bad", above: tuple[int, ...] = ()) -> Any:
         """Data of a node: dicts, lists and texts, with names replaced."""
         if node.kind == "map":
-            return {key.value: self._plain(value, (*path, key.value), bad) for key, value in node.pairs}
+            inner = (*above, id(node))
+            return {key.value: self._plain(value, (*path, key.value), bad, inner) for key, value in node.pairs}
         if node.kind == "list":
-            return [self._plain(item, (*path, at), bad) for at, item in enumerate(node.items)]
+            inner = (*above, id(node))
+            return [self._plain(item, (*path, at), bad, inner) for at, item in enumerate(node.items)]
         if node.plain and node.value in EMPTY:
             self._add(node, path, "has no value; give it one, or remove the line")
-            bad.add(id(node))
+            bad.add(node, above)
             return None
         if path and path[-1] in SECRET_KEYS and "settings" not in path:
             self._secret(node, path)
@@ -203,7 +228,7 @@ class _Loader:
             return expand(node.value, self._look)
         except ValueError as error:
             self._add(node, path, str(error))
-            bad.add(id(node))
+            bad.add(node, above)
             return node.value
 
     def _secret(self, node: Node, path: KeyPath) -> None:

@@ -247,5 +247,6 @@ _RULES: dict[str, Callable[[dict[str, Any], str], str]] = {
 def _other(error: ErrorDetails, node: Node, kind_of: str) -> str:
     if error["type"].endswith(("_type", "_instance_of")):
         found = {"scalar": "a single value", "list": "a list", "map": "a block of keys"}[node.kind]
-        return f"expected {kind_of.replace('`', '')}, found {found}"
+        wanted = "a list, whose entries begin with -" if kind_of == "list" else kind_of.replace("`", "")
+        return f"expected {wanted}; found {found}"
     return error["msg"]

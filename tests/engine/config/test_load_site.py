@@ -202,7 +202,15 @@ MISTAKES = {
     ),
     "block where a value stands": (
         CHANNEL_YAML + "enabled: {x: y}\n",
-        "channels/a.yaml:7:10: enabled: expected true or false, found a block of keys",
+        "channels/a.yaml:7:10: enabled: expected true or false; found a block of keys",
+    ),
+    "no value where a block needs one": (
+        CHANNEL_YAML.replace("to: archive", "to:"),
+        "channels/a.yaml:6:8: routes.0.to: has no value; give it one, or remove the line",
+    ),
+    "a block instead of a list": (
+        CHANNEL_YAML.replace("  - when", "    when"),
+        "channels/a.yaml:4:5: routes: expected a list, whose entries begin with -; found a block of keys",
     ),
     "duplicate key": (
         CHANNEL_YAML + "channel: other\n",
@@ -261,6 +269,11 @@ SITE_MISTAKES = {
     "block of a later version": (
         SITE_YAML + "limits: {wal: 1GiB}\n",
         "config/labrelay.yaml:4:1: limits: is not in this version of LabRelay; take it out",
+    ),
+    "a name in a flow map without quotes": (
+        SITE_YAML + "  b: {kind: http, url: http://x, auth: {bearer: {token: ${TOKEN}}}}\n",
+        "config/labrelay.yaml:4:58: not readable as YAML: did not find expected ',' or '}'; put quotes around it "
+        'inside {...} or [...], as "${NAME}"',
     ),
     "two ways to log in": (
         SITE_YAML + "  b: {kind: http, url: http://x, auth: {}}\n",
