@@ -89,7 +89,8 @@ class Event(Enum):
     CLOSED = auto()
 
 
-# (state, event) -> (next state, answer). A pair that is missing is ignored.
+# (state, event) -> (next state, answer). A pair that is missing does not happen: what comes while HOLDING waits, and
+# what belongs to no session while IDLE never becomes an event.
 # GOOD_FRAME has no answer yet: see the module's docstring. BAD_FRAME leaves the expected number as it was, and so does
 # NOT_DURABLE: the frame was never there. ENQ while receiving is a sender that starts over; what came so far is set
 # aside. TIMEOUT ends the session and not the connection, which may be a serial server's, open for years.
@@ -317,7 +318,7 @@ class AstmReceiver:
             events.append(LinkFault("no-enq", "a frame outside any session", sample))
             return False
         if self._refusing:
-            if token.seen is not Seen.TEXT:
+            if token.seen is not Seen.TEXT and self._options.acks == "frame":
                 self._out += NAK
             events.append(LinkFault("refused", "nothing can be stored"))
             self._reader.restart()
@@ -480,10 +481,7 @@ class AstmReceiver:
     # -- sessions ------------------------------------------------------------------------------------------------------
 
     def _go(self, event: Event) -> None:
-        step = TRANSITIONS.get((self._state, event))
-        if step is None:
-            return
-        self._state, answer = step
+        self._state, answer = TRANSITIONS[self._state, event]
         if self._options.acks == "frame" or (self._options.acks == "session" and event in ANSWERED_ONCE_A_SESSION):
             self._out += answer
             self.counters.naks += answer == NAK

@@ -773,3 +773,59 @@ def test_committed_frames_of_a_session_can_be_put_together_after_a_crash() -> No
     frames = one_record_a_frame(MESSAGE + H + R)
     assert assemble(frames) == SessionEnd("closed", (MESSAGE,), H + R)
     assert assemble([frame[:-2] for frame in frames] + [b"", b"\x02"]) == SessionEnd("closed", (MESSAGE,), H + R)
+
+
+def test_without_enq_a_frame_is_refused_while_nothing_can_be_stored() -> None:
+    peer = line(framing="enq-less")
+    peer.receiver.refuse(True)
+    assert peer.send(wire_frame(1, MESSAGE)) == NAK
+    assert peer.send(MESSAGE) == b""
+    assert set(peer.faults) == {"refused"}
+    peer.receiver.refuse(False)
+    assert peer.send(wire_frame(1, MESSAGE)) == ACK
+    assert peer.messages == [MESSAGE]
+
+
+def test_frames_without_numbers_are_taken_where_numbers_are_ignored() -> None:
+    peer = line(frame_numbers="ignore")
+    unnumbered = [b"\x02" + text + b"\x03" + sum_of(text + b"\x03").encode() + b"\r\n" for text in (H, R, L)]
+    assert peer.send(session(*unnumbered)) == ACK * 4
+    assert peer.messages == [H + R + L]
+    assert [event.number for event in peer.events if isinstance(event, Frame)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("control", [ENQ, EOT])
+def test_enq_and_eot_end_a_text_without_frames(control: bytes) -> None:
+    peer = line(framing="none", end="eot")
+    assert peer.send(H + R + b"C|1" + control) == (ACK if control == ENQ else b"")
+    assert (peer.messages, peer.incomplete) == (([], [H + R + b"C|1"]) if control == ENQ else ([H + R + b"C|1"], []))
+
+
+def test_text_without_frames_that_stops_in_a_record_is_kept_as_evidence() -> None:
+    peer = line(framing="none")
+    for byte in H + R + b"C|1|I|" + b"x" * 70:  # no silence: the timer strikes in the middle of a record
+        peer.send(bytes([byte]))
+        peer.now += 0.29 if byte != 13 else 0
+    peer.now += 30
+    peer.send(b"x")
+    assert peer.incomplete == [H + R + b"C|1|I|" + b"x" * 71]
+
+
+def test_a_connection_closed_in_a_text_without_frames_keeps_what_is_whole() -> None:
+    receiver = AstmReceiver(AstmOptions(framing="none"))
+    (held,) = receiver.receive(MESSAGE + MESSAGE[:-1], 0.0)
+    assert held.completes == (MESSAGE,)
+    events = receiver.closed()
+    assert [event.completes for event in events] == [(MESSAGE,), (MESSAGE[:-1],), ()]
+
+
+def test_a_connection_closed_behind_a_bad_frame_still_names_it() -> None:
+    receiver = AstmReceiver(AstmOptions(acks="none"))
+    receiver.receive(ENQ + wire_frame(1, MESSAGE) + wire_frame(2, MESSAGE).replace(b"5.4", b"5.5") + EOT, 0.0)
+    first, fault, end = receiver.closed()
+    assert (first.completes, fault.kind, end.cause) == ((MESSAGE,), "bad-checksum", "eot")
+    assert end.incomplete == MESSAGE.replace(b"5.4", b"5.5")
+
+
+def test_the_link_has_no_answers_of_its_own_to_wrap() -> None:
+    assert AstmReceiver().wrap(b"anything") == b""

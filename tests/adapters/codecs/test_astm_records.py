@@ -127,6 +127,11 @@ def test_headers_that_contradict_each_other_are_refused() -> None:
     assert (error.reason, error.place) == (Reason.UNREADABLE, "H-2")
 
 
+def test_a_second_header_without_delimiters_goes_by_the_first() -> None:
+    message = parsed("H|\\^&|1", "P|1", "H|||", "P|2", "L|1|N")
+    assert [segment.name for segment in message.segments] == ["H", "P", "H", "P", "L"]
+
+
 # -- record ends and other noise ---------------------------------------------------------------------------------
 
 RECORDS = (H, "P|1", "O|1|S1", "R|1|^^^GLU|5.4", "L|1|N")
@@ -276,6 +281,8 @@ def test_a_byte_order_mark_is_no_garbage() -> None:
         ("Smith & Sons", "Smith & Sons"),
         ("&&", "&&"),
         ("&E&F&", "&F&"),  # once: what an escape makes is not read again
+        ("&X0D0A&", "\n"),
+        ("a&X1B&b", "a\ufffdb"),
         ("&X4&", "&X4&"),
         ("&", "&"),
         ("", ""),
