@@ -231,7 +231,7 @@ def _answer(config: ChannelConfig, clock: Clock) -> Answer:
         )
         # A sender that asks for both acknowledgements gets the second as a message of its own.
         second = None
-        if len(messages) == 1 and not ack_code:
+        if len(messages) == 1 and first is not None and b"CA" in first:
             second = module.application_acknowledge(
                 messages[0], now_text=now_text, control_id=f"{prefix}{number}A", error=error
             )
