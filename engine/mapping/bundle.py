@@ -1,0 +1,156 @@
+"""The envelope: resources to a Bundle, with its identifier, time and Provenance, and the bytes that are sent.
+
+Everything in it comes from the message or the context: the same bytes give the same Bundle.
+"""
+
+import re
+from datetime import UTC
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from engine.mapping.functions.systems import TERMINOLOGY
+from engine.mapping.identity import Making
+from engine.mapping.run import Run
+from engine.reasons import Reason
+
+Json = dict[str, Any]
+
+_AGENT = {
+    "type": {"coding": [{"system": TERMINOLOGY + "provenance-participant-type", "code": "assembler"}]},
+    "who": {"display": "LabRelay"},
+}
+
+
+def assemble(run: Run, making: Making, kind: str, mapping: str) -> bytes:
+    """The serialised Bundle of everything that was made.
+
+    Args:
+        kind: ``transaction``, ``message``, ``document`` or ``collection``.
+        mapping: name and hash, for the Provenance.
+    """
+    bundle: Json = {"resourceType": "Bundle"}
+    identifier = _identifier(run)
+    if identifier is not None:
+        bundle["identifier"] = identifier
+    bundle["type"] = kind
+    timestamp = run.times.instant(run.times.message_time) if run.times.message_time else None
+    if timestamp is not None:
+        bundle["timestamp"] = timestamp
+    entries = making.entries
+    if kind == "transaction":
+        provenance = _provenance(run, making, mapping)
+        if provenance is not None:
+            entries.append(provenance)
+    elif kind == "message":
+        entries.insert(0, _message_header(run, making))
+    elif kind == "document":
+        _composition_first(run, entries)
+    bundle["entry"] = entries
+    body = orjson.dumps(bundle)
+    # Characters that JSON writes as \u00.. are not allowed in FHIR strings, and so rare that all texts pay nothing.
+    if b"\\u00" in body or b"\\b" in body or b"\\f" in body or b"\x7f" in body:
+        body = _without_controls(run, body)
+    return body
+
+
+def _identifier(run: Run) -> Json | None:
+    control_id = run.parsed.control_id
+    if not control_id:
+        return None
+    if run.hl7:
+        application = run.text(run.field("MSH", 3)) or ""
+        facility = run.text(run.field("MSH", 4)) or ""
+    else:
+        application = run.text(run.field("H", 5)) or ""
+        facility = run.context.channel
+    return {
+        "system": f"urn:labrelay:message:{quote(facility, safe='')}:{quote(application, safe='')}",
+        "value": control_id,
+    }
+
+
+def _provenance(run: Run, making: Making, mapping: str) -> Json | None:
+    """Who made this of what. Left out where the time of receipt is not known: it would be the only time in it."""
+    received = run.context.received_at
+    if received is None or not making.entries:
+        return None
+    targets = [entry for entry in making.entries if entry["request"]["method"] == "PUT"] or making.entries
+    reports = [entry for entry in targets if entry["resource"]["resourceType"] == "DiagnosticReport"]
+    sender = run.field("MSH", 3) if run.hl7 else run.field("H", 5)
+    control_id = run.parsed.control_id
+    payload = run.context.payload_hash
+    identity = making.identity(f"Provenance\x1f{run.text(sender) or ''}\x1f{control_id}\x1f{payload}\x1f{mapping}")
+    resource: Json = {
+        "resourceType": "Provenance",
+        "id": identity,
+        "target": [{"reference": entry["fullUrl"]} for entry in reports or targets],
+        "recorded": received.astimezone(UTC).isoformat(timespec="milliseconds"),
+        "policy": [f"urn:labrelay:mapping:{mapping}"],
+        "agent": [_AGENT],
+    }
+    if payload:
+        what: Json = {"identifier": {"system": "urn:labrelay:sha256", "value": payload}}
+        resource["entity"] = [{"role": "source", "what": what}]
+    return {
+        "fullUrl": f"urn:uuid:{identity}",
+        "resource": resource,
+        "request": {"method": "PUT", "url": f"Provenance/{identity}"},
+    }
+
+
+def _message_header(run: Run, making: Making) -> Json:
+    if run.hl7:
+        msh9 = run.field("MSH", 9)
+        event = run.component(msh9, 2) or run.text(msh9) or "R01"
+        name = run.text(run.field("MSH", 3)) or ""
+        endpoint = run.text(run.field("MSH", 24)) or ""
+    else:
+        event, name, endpoint = "R01", run.text(run.field("H", 5)) or "", ""
+    identity = making.identity(f"MessageHeader\x1f{name}\x1f{run.parsed.control_id}\x1f{run.context.payload_hash}")
+    source: Json = {"endpoint": endpoint if ":" in endpoint else f"urn:labrelay:app:{quote(name, safe='')}"}
+    if name:
+        source = {"name": name, **source}
+    resource: Json = {
+        "resourceType": "MessageHeader",
+        "id": identity,
+        "eventCoding": {"system": TERMINOLOGY + "v2-0003", "code": event},
+        "source": source,
+    }
+    processing = run.text(run.field("MSH", 11)) if run.hl7 else None
+    if processing in ("D", "T"):
+        resource["meta"] = {"tag": [{"system": TERMINOLOGY + "v2-0103", "code": processing}]}
+    focus = [
+        {"reference": entry["fullUrl"]}
+        for entry in making.entries
+        if entry["resource"]["resourceType"] == "DiagnosticReport"
+    ]
+    if focus:
+        resource["focus"] = focus
+    return {"fullUrl": f"urn:uuid:{identity}", "resource": resource}
+
+
+def _composition_first(run: Run, entries: list[Json]) -> None:
+    for at, entry in enumerate(entries):
+        if entry["resource"]["resourceType"] == "Composition":
+            entries.insert(0, entries.pop(at))
+            return
+    raise run.dead(Reason.REQUIRED_ABSENT, "a document begins with a Composition, and no step made one")
+
+
+def _without_controls(run: Run, body: bytes) -> bytes:
+    """Replace control characters in texts by U+FFFD."""
+    found = False
+
+    def clean(match: "re.Match[str]") -> str:
+        nonlocal found
+        found = True
+        return "\\ufffd"
+
+    text = body.decode()
+    escaped = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:u00(?:[01][0-9a-fA-F])|b|f)")
+    text = escaped.sub(lambda match: match[1] + clean(match), text).replace("\x7f", "\ufffd")
+    if found:
+        run.warn("CONTROL_CHARACTER", "control characters in texts were replaced by U+FFFD")
+    return text.encode()

@@ -1,0 +1,246 @@
+"""Generated source: lines, slots for lines that are known later, constants, and what is known about each value.
+
+No text of a user gets into the source: names, literals and paths are constants bound by number (``K7``), variables are
+numbered by the compiler, and every line knows the rule it came from.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+MAX_LINES = 40_000  # of one generated function; a larger one is a mapping that no one can read either
+
+
+class TooLargeError(Exception):
+    """The mapping would need more code than `MAX_LINES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a value is.
+
+    Attributes:
+        name: ``absent``, ``text``, ``field``, ``segment``, ``decimal``, ``flag``, ``row``, ``measured``, ``any``,
+            a FHIR primitive (``code``, ``date`` ...) or a FHIR data type.
+        many: a list of such.
+        columns: of a row: the columns that its tables have.
+        codes: of a code: all that it can be, None where that is not known.
+    """
+
+    name: str
+    many: bool = False
+    columns: frozenset[str] = frozenset()
+    codes: frozenset[str] | None = None
+
+    def one(self) -> "Kind":
+        return replace(self, many=False)
+
+    def each(self) -> "Kind":
+        return replace(self, many=True)
+
+    def __str__(self) -> str:
+        return f"a list of {self.name}" if self.many else self.name
+
+
+ABSENT = Kind("absent")
+TEXT = Kind("text")
+FIELD = Kind("field")
+SEGMENT = Kind("segment")
+DECIMAL = Kind("decimal")
+FLAG = Kind("flag")
+REFERENCE = Kind("Reference")
+
+TEXT_LIKE = frozenset(
+    [
+        "text",
+        "code",
+        "string",
+        "uri",
+        "url",
+        "canonical",
+        "id",
+        "oid",
+        "uuid",
+        "markdown",
+        "base64Binary",
+        "date",
+        "dateTime",
+        "instant",
+        "time",
+        "decimal",
+    ]
+)
+
+
+class _Unknown:
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN: Any = _Unknown()
+
+
+@dataclass(frozen=True, slots=True)
+class Val:
+    """A compiled value: a Python expression that is cheap to repeat, and what is known of it.
+
+    Attributes:
+        code: a variable, a constant, or a simple expression of these.
+        maybe: it may be None (absent).
+        constant: its value where it is known when the mapping is loaded, else `UNKNOWN`.
+    """
+
+    code: str
+    kind: Kind
+    maybe: bool = True
+    constant: Any = UNKNOWN
+
+    @property
+    def known(self) -> bool:
+        return self.constant is not UNKNOWN
+
+    @property
+    def is_absent(self) -> bool:
+        return self.kind.name == "absent"
+
+
+NOTHING = Val("None", ABSENT, True, None)
+
+
+@dataclass(slots=True)
+class Line:
+    indent: int
+    text: str
+    rule: str
+
+
+class Slot:
+    """A place in the source whose lines come later."""
+
+    __slots__ = ("indent", "lines")
+
+    def __init__(self, indent: int) -> None:
+        self.indent = indent
+        self.lines: list[Line | Slot] = []
+
+
+class Code:
+    """Source under construction.
+
+    Attributes:
+        rule: ``lab.yaml:31``, given to the lines that are written.
+        available: keys of values that are computed on every way to this point of the same iteration.
+        maybe: keys of values that are computed on some way to this point.
+        loop: how many loops surround this point.
+    """
+
+    def __init__(self) -> None:
+        self._main = Slot(1)
+        self._into = self._main
+        self._indent = 1
+        self._count = 0
+        self._lines = 0
+        self._constants: dict[tuple[type, Any], str] = {}
+        self._by_identity: dict[int, str] = {}
+        self.bound: dict[str, Any] = {}
+        self.rule = ""
+        self.available: set[Any] = set()
+        self.maybe: set[Any] = set()
+        self.loop = 0
+
+    def new(self, prefix: str = "t") -> str:
+        """A variable of its own."""
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def emit(self, text: str) -> None:
+        self._lines += 1
+        if self._lines > MAX_LINES:
+            raise TooLargeError
+        self._into.lines.append(Line(self._indent, text, self.rule))
+
+    def slot(self) -> Slot:
+        """Keep a place here."""
+        made = Slot(self._indent)
+        self._into.lines.append(made)
+        return made
+
+    @contextmanager
+    def into(self, slot: Slot) -> Iterator[None]:
+        """Write into a place kept before."""
+        before = self._into, self._indent
+        self._into, self._indent = slot, slot.indent
+        yield
+        self._into, self._indent = before
+
+    @property
+    def size(self) -> int:
+        """How much was written; two equal sizes mean that nothing came between."""
+        return self._lines
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """A block that may not be run: what it computes is only maybe available behind it."""
+        self.emit(head)
+        self._indent += 1
+        before = self.available
+        self.available = set(before)
+        mark = self._lines
+        yield
+        if self._lines == mark:
+            self.emit("pass")
+        self._indent -= 1
+        self.maybe |= self.available - before
+        self.available = before
+
+    @contextmanager
+    def loop_over(self, head: str) -> Iterator[None]:
+        self.loop += 1
+        with self.block(head):
+            yield
+        self.loop -= 1
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """A try: block; its except: is written by the caller. What it computes is not available behind it."""
+        with self.block("try:"):
+            yield
+
+    def constant(self, value: Any) -> str:
+        """The name under which the source finds a value."""
+        if value is None or value is True or value is False:
+            return repr(value)
+        try:
+            key = (type(value), value)
+            name = self._constants.get(key)
+            if name is None:
+                name = self._constants[key] = f"K{len(self.bound)}"
+                self.bound[name] = value
+            return name
+        except TypeError:  # not hashable: the same object is the same constant
+            name = self._by_identity.get(id(value), "")
+            if not name:
+                name = self._by_identity[id(value)] = f"K{len(self.bound)}"
+                self.bound[name] = value
+            return name
+
+    def literal(self, value: Any, kind: Kind) -> Val:
+        """A value known now."""
+        return Val(self.constant(value), kind, value is None, value)
+
+    def source(self, name: str, arguments: str) -> tuple[str, list[str]]:
+        """The whole function, and the rule of each of its lines (from line 1)."""
+        texts = [f"def {name}({arguments}):"]
+        rules = [""]
+
+        def write(slot: Slot) -> None:
+            for line in slot.lines:
+                if isinstance(line, Slot):
+                    write(line)
+                else:
+                    texts.append(" " * line.indent + line.text)
+                    rules.append(line.rule)
+
+        write(self._main)
+        return "\n".join(texts) + "\n", rules

@@ -1,0 +1,228 @@
+"""Where names and paths mean something: a scope per group, step and fragment, innermost first.
+
+A segment is looked for in the group at hand, then outwards, never in a group beside it: the grammar decides, so that a
+missing segment is absent and not somebody else's. A value of a `let:` is computed where it is first needed, once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.mapping.compiler.code import Code, Slot, Val
+from engine.mapping.rules import Formula, Let, Text
+from engine.mapping.structures import Group
+from engine.yaml_nodes import Node
+
+
+@dataclass(slots=True)
+class Segments:
+    """The segments of one name in one group, bound to variables at the start of the group's code.
+
+    Attributes:
+        segments: variable of the list of segments, falsy where there is none.
+        fields: variable of the first one's fields, long enough for every field that a rule reads.
+        padding: place of the line that makes them so.
+        width: one more than the highest field that a rule reads.
+    """
+
+    name: str
+    segments: str
+    fields: str
+    padding: Slot
+    width: int = 0
+
+    def pad(self, code: Code) -> None:
+        """Write the line that spares every reading a check of its bounds."""
+        if self.width:
+            with code.into(self.padding):
+                blank = code.constant([""] * self.width)
+                code.emit(f"if len({self.fields}) < {self.width}: {self.fields} = {self.fields} + {blank}")
+
+
+@dataclass(slots=True)
+class Lazy:
+    """A value that is computed at its first use: a `let:`, an argument of a fragment, an identity.
+
+    Attributes:
+        build: writes the code and returns the value.
+        loop: how many loops surround the place where it is defined.
+        slot: where it is initialised, at the start of its scope.
+        variable: set once its first code is written.
+    """
+
+    build: Callable[[], Val]
+    loop: int
+    slot: Slot
+    key: Any = None
+    variable: str = ""
+    value: Val | None = None
+    guarded: bool = False
+
+
+@dataclass(slots=True)
+class Variable:
+    """A `let:` or an argument: its rule, and the scope in which it is read.
+
+    ``lazies`` holds one value per way of reading it: a field as it was sent, or its text.
+    """
+
+    name: str
+    node: Node
+    value: Formula | Text | None
+    scope: "Scope"
+    loop: int
+    slot: Slot
+    used: bool = False
+    what: str = "let"
+    active: bool = False
+    lazies: dict[str, Lazy] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Made:
+    """What `as:` named: the reference to a resource, or the list of those a loop made.
+
+    Attributes:
+        variable: None until the resource is made; a list for a loop.
+        resources: types it can be, for the check of reference targets.
+        needed: called when it is used for the first time: writes the code that gathers a loop's results.
+    """
+
+    name: str
+    node: Node
+    variable: str
+    many: bool
+    resources: frozenset[str]
+    needed: Callable[[], None] | None = None
+    used: bool = False
+
+
+@dataclass(slots=True)
+class Scope:
+    """One level of names.
+
+    Attributes:
+        group: the grammar of the group, where this scope is one; ``variable`` holds the group.
+        slot: place at the start of its code for what must be bound first.
+        loop: how many loops surround it.
+        patient: variable of the identity of the patient made in this scope, if any.
+    """
+
+    parent: "Scope | None"
+    slot: Slot
+    loop: int
+    group: Group | None = None
+    variable: str = ""
+    names: dict[str, Variable | Made] = field(default_factory=dict)
+    segments: dict[str, Segments] = field(default_factory=dict)
+    preset: dict[str, Segments] = field(default_factory=dict)
+    patient: str = ""
+    identities: dict[Any, Lazy] = field(default_factory=dict)
+    fragment: str = ""
+
+    def find(self, name: str) -> "Variable | Made | None":
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.names:
+                return scope.names[name]
+            scope = scope.parent
+        return None
+
+    def visible(self) -> list[str]:
+        """All names that can be used here."""
+        found: list[str] = []
+        scope: Scope | None = self
+        while scope is not None:
+            found += scope.names
+            scope = scope.parent
+        return found
+
+    def group_scope(self) -> "Scope":
+        """The innermost scope that is a group."""
+        scope = self
+        while scope.group is None:
+            assert scope.parent is not None
+            scope = scope.parent
+        return scope
+
+    def frame(self) -> "Scope":
+        """The innermost scope that begins anew with each round of a loop: a group, or a segment that is looped over."""
+        scope = self
+        while scope.group is None and not scope.preset:
+            assert scope.parent is not None
+            scope = scope.parent
+        return scope
+
+    def group_scopes(self) -> "list[Scope]":
+        """All scopes that are groups, innermost first."""
+        found: list[Scope] = []
+        scope: Scope | None = self
+        while scope is not None:
+            if scope.group is not None:
+                found.append(scope)
+            scope = scope.parent
+        return found
+
+    def owner_of(self, segment: str) -> "Scope | None":
+        """The innermost scope in which ``segment`` stands directly, by the grammar or as the item of a loop."""
+        scope: Scope | None = self
+        while scope is not None:
+            if segment in scope.preset or (scope.group is not None and segment in scope.group.segments):
+                return scope
+            scope = scope.parent
+        return None
+
+    def patient_variable(self) -> str:
+        """Variable of the identity of the patient that is at hand, empty if no rule makes one."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope.patient:
+                return scope.patient
+            scope = scope.parent
+        return ""
+
+    def in_fragments(self) -> list[str]:
+        """Names of the fragments around this scope."""
+        found: list[str] = []
+        scope: Scope | None = self
+        while scope is not None:
+            if scope.fragment:
+                found.append(scope.fragment)
+            scope = scope.parent
+        return found
+
+
+def bind_segments(code: Code, scope: Scope, name: str) -> Segments:
+    """The variables of the segments called ``name`` in a group scope, bound once at its start."""
+    found = scope.preset.get(name) or scope.segments.get(name)
+    if found is not None:
+        return found
+    found = scope.segments[name] = _bound(code, scope, name, scope.variable + ".segments.get({})")
+    return found
+
+
+def bind_outwards(code: Code, scope: Scope, name: str) -> Segments:
+    """As `bind_segments`, for a segment that the grammar does not know: it stands in whichever group is nearest."""
+    here = scope.group_scope()
+    found = here.segments.get(name)
+    if found is not None:
+        return found
+    ways = " or ".join(each.variable + ".segments.get({})" for each in here.group_scopes())
+    found = here.segments[name] = _bound(code, here, name, ways)
+    return found
+
+
+def _bound(code: Code, scope: Scope, name: str, source: str) -> Segments:
+    number = code.new("")
+    with code.into(scope.slot):
+        code.emit(f"s{number} = {source.replace('{}', code.constant(name))}")
+        code.emit(f"f{number} = s{number}[0].fields if s{number} else NO_FIELDS")
+        return Segments(name, f"s{number}", f"f{number}", code.slot())
+
+
+def declare(scope: Scope, code: Code, lets: tuple[Let, ...], what: str = "let", read_in: Scope | None = None) -> None:
+    """Make the names of a `let:` or of a `$with:` known in ``scope``; they are read in ``read_in`` or the scope itself."""
+    for let in lets:
+        scope.names[let.name] = Variable(
+            let.name, let.node, let.value, read_in or scope, scope.loop, scope.slot, what=what
+        )

@@ -1,0 +1,520 @@
+"""Steps to loops and resources: the outermost part of a generated mapping.
+
+for g2 in root.groups.get(K0, ()):          each: PATIENT_RESULT
+    ...                                     its segments, then its steps
+    i9 = own_id(K7, join_key(...))          create: Observation, request: update
+    r10 = {"resourceType": K7, "id": i9, ...}
+    v11 = put(K7, i9, r10)                  v11 is the reference that ref() gives
+"""
+
+from engine.mapping import r4, syntax
+from engine.mapping.compiler.bodies import Bodies
+from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Slot, Val
+from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments, Variable, bind_segments, declare
+from engine.mapping.rules import Formula, Let, Step, Text, suggestion
+from engine.mapping.run import RESULT_SEGMENT
+from engine.mapping.structures import Group
+from engine.reasons import Reason
+from engine.yaml_nodes import Node
+
+# Resources whose natural key holds the patient and the day of measurement, because counters restart.
+SCOPED = frozenset({"DiagnosticReport", "Observation", "ServiceRequest", "Specimen"})
+_ORDER_SEGMENT = {"hl7v2": "OBR", "astm": "O"}
+_RESULT_TIME = {"hl7v2": (14,), "astm": (13, 12)}
+
+
+class Steps(Bodies):
+    """Compiles the steps of a mapping into one function body."""
+
+    # -- the whole -------------------------------------------------------------------------------------------------
+
+    def mapping(self, lets: tuple[Let, ...], steps: tuple[Step, ...]) -> Scope:
+        """The body of the generated function, with ``root`` as the outermost group."""
+        code = self.code
+        slot = code.slot()
+        scope = Scope(None, slot, 0, group=self.setting.root, variable="root")
+        declare(scope, code, lets)
+        self._anchor(scope)
+        self.steps(steps, scope)
+        self.check_used(scope)
+        for segments in self.all_segments:
+            segments.pad(code)
+        return scope
+
+    def steps(self, steps: tuple[Step, ...], scope: Scope) -> Made | None:
+        """Steps in order; what the last resource step of them made."""
+        last = None
+        for step in steps:
+            with self.at(step.node):
+                last = self._step(step, scope) or last
+        return last
+
+    def _step(self, step: Step, scope: Scope) -> Made | None:
+        if step.when is not None:
+            test = self.condition(step.when, scope)
+            if test == "False":
+                self.problems.warning(step.when.node, "this condition never holds; remove the step")
+                return None
+            if test != "True":
+                before = self.code.slot()
+                with self.code.block(f"if {test}:"):
+                    return self._guarded_step(step, scope, before)
+        return self._guarded_step(step, scope, None)
+
+    def _guarded_step(self, step: Step, scope: Scope, before: Slot | None) -> Made | None:
+        if step.each:
+            return self._each(step, scope, before or self.code.slot())
+        inner = scope
+        if step.lets:
+            inner = Scope(scope, self.code.slot(), self.code.loop)
+            declare(inner, self.code, step.lets)
+        made = self._act(step, inner, scope, before or self.code.slot())
+        if step.lets:
+            self.check_used(inner)
+        return made
+
+    def _act(self, step: Step, scope: Scope, outer: Scope, before: Slot) -> Made | None:
+        """What a step does once its loop and condition are settled.
+
+        Args:
+            scope: with the step's own lets; ``outer`` gets the name that `as:` gives.
+        """
+        if step.create:
+            return self._create(step, scope, outer, before)
+        if step.use is not None:
+            return self._use_steps(step, scope, outer, before)
+        if step.steps is not None:
+            inner = Scope(scope, self.code.slot(), self.code.loop)
+            last = self.steps(step.steps, inner)
+            self._hand_out(inner, outer, before, None)
+            return self._called(step, last, outer)
+        if step.drop is not None:
+            self.code.emit(f"drop({self._group(scope)})")
+        elif step.dead is not None:
+            self._dead(step)
+        elif step.warn is not None:
+            self.code.emit(f"warn({self.code.constant('RULE')}, {self.code.constant(step.warn.text)})")
+        return None
+
+    def _dead(self, step: Step) -> None:
+        assert step.dead is not None
+        reasons = [reason.value for reason in Reason]
+        name, _, words = step.dead.text.partition(":")
+        if name.strip() not in reasons:
+            self.problems.error(step.dead.node, f"no reason is called {name}{suggestion(name, reasons)}")
+            return
+        reason = self.code.constant(Reason(name.strip()))
+        text = self.code.constant(words.strip() or "a rule of the mapping says so")
+        self.code.emit(f"raise m.dead({reason}, {text})")
+
+    def _called(self, step: Step, made: Made | None, scope: Scope) -> Made | None:
+        """Give ``made`` the name that `as:` says, in ``scope``."""
+        if not step.name:
+            return made
+        assert step.name_node is not None
+        if made is None:
+            self.problems.error(step.name_node, "as: names what the step makes, and it makes no resource")
+            return None
+        earlier = scope.names.get(step.name)
+        if isinstance(earlier, Made) and not earlier.many and not made.many:
+            # Two steps with one name (one `when:` each): whichever ran gives the value.
+            self._same_name(earlier, made, step.name_node)
+            return earlier
+        named = Made(step.name, step.name_node, made.variable, made.many, made.resources, made.needed)
+        scope.names[step.name] = named
+        return named
+
+    def _same_name(self, earlier: Made, made: Made, node: Node) -> None:
+        self.code.emit(f"if {made.variable} is not None: {earlier.variable} = {made.variable}")
+        earlier.resources |= made.resources
+
+    # -- loops -----------------------------------------------------------------------------------------------------
+
+    def _each(self, step: Step, scope: Scope, before: Slot) -> Made | None:
+        assert step.each_node is not None
+        here = scope.group_scope()
+        assert here.group is not None
+        group = here.group.groups.get(step.each)
+        if group is not None:
+            head = f"{here.variable}.groups.get({self.code.constant(step.each)}, ())"
+            return self._loop(step, scope, before, group, head, None)
+        if step.each in here.group.segments:
+            self.setting.segments_read.add(step.each)
+            segments = self._noted(bind_segments(self.code, here, step.each))
+            return self._loop(step, scope, before, here.group, f"{segments.segments} or ()", step.each)
+        way = here.group.way_to(step.each)
+        known = [*here.group.groups, *sorted(here.group.segments)]
+        if way:
+            text = f"{step.each} stands inside {way[0]}; put each: {way[0]} around it"
+        else:
+            text = f"{here.group.name} has no group {step.each}{suggestion(step.each, known)}"
+        self.problems.error(step.each_node, text)
+        return None
+
+    def _loop(
+        self, step: Step, scope: Scope, before: Slot, group: Group, head: str, segment: str | None
+    ) -> Made | None:
+        code = self.code
+        item = code.new("g")
+        result = RESULT_SEGMENT[self.setting.message_format]
+        has_results = segment is None and result in group.segments
+        mark = code.new("n")
+        if has_results:
+            code.emit(f"{mark} = making.made_and_dropped()")
+        inside: Made | None = None
+        with code.loop_over(f"for {item} in {head}:"):
+            if segment is None:
+                inner = Scope(scope, code.slot(), code.loop, group=group, variable=item)
+                self._anchor(inner)
+            else:
+                inner = self._segment_scope(scope, item, segment)
+            declare(inner, code, step.lets)
+            if step.filter is not None:
+                test = self.condition(step.filter.when, inner)
+                with code.block(f"if {test}:"):
+                    code.emit(f"m.filter_out({self._group(inner)}, {code.constant(step.filter.name)})")
+                    code.emit("continue")
+            if step.where is not None:
+                test = self.condition(step.where, inner)
+                code.emit(f"if not ({test}): continue")
+            inner_before = code.slot()
+            if has_results:
+                with code.trying():
+                    inside = self._act(step, inner, inner, inner_before)
+                with code.block("except Dropped:"):
+                    code.emit(f"making.drop_row({item})")
+            else:
+                inside = self._act(step, inner, inner, inner_before)
+            end = code.slot()
+            self.check_used(inner)
+        here = scope.group_scope()
+        self._anchor(here, again=True)
+        if has_results:
+            code.emit(f"making.check_drops({mark})")
+        made = self._gathered(step, inside, before, end, scope)
+        self._hand_out(inner, scope, before, end)
+        return made
+
+    def _segment_scope(self, scope: Scope, item: str, segment: str) -> Scope:
+        """The scope of a loop over segments: one of them is what its name means inside."""
+        code = self.code
+        slot = code.slot()
+        inner = Scope(scope, slot, code.loop)
+        number = code.new("")
+        with code.into(slot):
+            code.emit(f"s{number} = ({item},)")
+            code.emit(f"f{number} = {item}.fields")
+            inner.preset[segment] = self._noted(Segments(segment, f"s{number}", f"f{number}", code.slot()))
+            code.emit(f"m.at = {item}")
+        return inner
+
+    def _gathered(self, step: Step, inside: Made | None, before: Slot, end: Slot, scope: Scope) -> Made | None:
+        """What a loop made, as a list; gathered only if something asks for it."""
+        if inside is None:
+            if step.name:
+                assert step.name_node is not None
+                self.problems.error(step.name_node, "as: names what the loop makes, and it makes no resource")
+            return None
+        made = self._list_of(inside, before, end)
+        if step.name:
+            assert step.name_node is not None
+            made.name, made.node = step.name, step.name_node
+            scope.names[step.name] = made
+        return made
+
+    def _list_of(self, inside: Made, before: Slot, end: Slot) -> Made:
+        """A list over the rounds of a loop; its code is written when the list is first used."""
+        code = self.code
+        variable = code.new("l")
+
+        def needed() -> None:
+            if inside.needed is not None:
+                inside.needed()
+                inside.needed = None
+            inside.used = True
+            with code.into(before):
+                code.emit(f"{variable} = []")
+            with code.into(end):
+                if inside.many:
+                    code.emit(f"{variable} += {inside.variable}")
+                else:
+                    code.emit(f"if {inside.variable} is not None: {variable}.append({inside.variable})")
+
+        return Made(inside.name, inside.node, variable, True, inside.resources, needed)
+
+    def _hand_out(self, inner: Scope, outer: Scope, before: Slot, end: Slot | None) -> None:
+        """Names that a block or loop made are known behind it: the same, or lists where it was a loop."""
+        for name, made in inner.names.items():
+            if isinstance(made, Made) and name not in outer.names and made.name == name:
+                outer.names[name] = made if end is None else self._list_of(made, before, end)
+
+    def _anchor(self, scope: Scope, *, again: bool = False) -> None:
+        """Say which segment problems are placed at from here on."""
+        assert scope.group is not None
+        anchor = scope.group.anchor
+        if anchor and anchor in scope.group.segments:
+            segments = self._noted(bind_segments(self.code, scope, anchor))
+            self.code.emit(f"m.at = {segments.segments}[0] if {segments.segments} else None")
+
+    def _group(self, scope: Scope) -> str:
+        return scope.group_scope().variable
+
+    # -- fragments -------------------------------------------------------------------------------------------------
+
+    def _use_steps(self, step: Step, scope: Scope, outer: Scope, before: Slot) -> Made | None:
+        assert step.use is not None
+        use = step.use
+        fragment = self.fragments.get(use.fragment)
+        if fragment is None:
+            self.problems.error(
+                use.node, f"no fragment is called {use.fragment}{suggestion(use.fragment, self.fragments)}"
+            )
+            return None
+        if fragment.steps is None:
+            self.problems.error(use.node, f"fragment {use.fragment} is a body; use it inside a body:")
+            return None
+        inner = self.enter_fragment(fragment, use, scope)
+        if inner is None:
+            return None
+        last = self.steps(fragment.steps, inner)
+        self.check_used(inner)
+        return self._called(step, last, outer)
+
+    # -- resources -------------------------------------------------------------------------------------------------
+
+    def _create(self, step: Step, scope: Scope, outer: Scope, before: Slot) -> Made | None:
+        code = self.code
+        assert step.create_node is not None
+        kind = step.create
+        if kind not in r4.RESOURCES:
+            self.problems.error(
+                step.create_node, f"{kind} is no resource that is written{suggestion(kind, r4.RESOURCES)}"
+            )
+            return None
+        if step.body is None:
+            return None
+        if step.key is None:
+            self.problems.error(
+                step.create_node, f"{kind} needs key:, what the sender calls it by; its id comes from it"
+            )
+            return None
+        variable = code.new("v")
+        with code.into(outer.frame().slot):
+            code.emit(f"{variable} = None")
+        made = Made(step.name, step.name_node or step.create_node, variable, False, frozenset({kind}))
+        if self.traced:
+            code.emit(f"T.begin({code.constant(kind)})")
+        self._check_key(step, scope, kind)
+        key = self._key(step, scope, kind)
+        if key is None:
+            return made
+        key_code, identifier, number = key
+        if kind == "Patient":
+            frame = outer.frame()
+            if not frame.patient:
+                frame.patient = code.new("p")
+                with code.into(frame.slot):
+                    code.emit(f"{frame.patient} = None")
+            code.emit(f"{frame.patient} = {key_code}")
+        if kind in SCOPED:
+            key_code = self._scoped(key_code, kind, scope)
+        self._put(step, kind, scope, variable, key_code, identifier)
+        if kind == "DiagnosticReport":
+            patient = scope.patient_variable() or "None"
+            code.emit(f"making.report({number}, {patient}, {self._order_time(scope)})")
+        if kind == "Observation":
+            self._account(scope)
+        named = self._called(step, made, outer)
+        return named
+
+    def _put(self, step: Step, kind: str, scope: Scope, variable: str, key: str, identifier: str) -> None:
+        """Build the resource and add it to the document, or take the one that this message made before."""
+        code = self.code
+        assert step.body is not None
+        name = code.constant(kind)
+        first = [f"'resourceType': {name}"]
+        identity = code.new("i")
+        if step.request == "create_if_none":
+            code.emit(f"{identity} = shared_id({name}, {key})")
+            code.emit(f"{variable} = made.get({identity})")
+            with code.block(f"if {variable} is None:"):
+                resource = self.resource(step.body, kind, scope, first)
+                scoped = kind in SCOPED
+                code.emit(f"{variable} = put_shared({name}, {identity}, {resource}, {identifier}, {scoped})")
+                self._trace_made(variable)
+            if self.traced:
+                code.emit("else: T.abandon()")
+            return
+        code.emit(f"{identity} = own_id({name}, {key})")
+        resource = self.resource(step.body, kind, scope, [*first, f"'id': {identity}"])
+        code.emit(f"{variable} = put({name}, {identity}, {resource}, {code.constant(step.request)})")
+        self._trace_made(variable)
+
+    def _trace_made(self, variable: str) -> None:
+        if self.traced:
+            self.code.emit(f"T.made({variable})")
+
+    def _key(self, step: Step, scope: Scope, kind: str) -> tuple[str, str, str] | None:
+        """Code of the natural key as one text, of the Identifier it is (or None), and of its first part."""
+        code = self.code
+        assert step.key is not None
+        formula, read_in = self._key_formula(step.key, scope)
+        if isinstance(formula, Formula) and isinstance(formula.tree, syntax.ListOf):
+            return self._list_key(formula, formula.tree, read_in, kind)
+        value = self.value(formula, read_in, "text")
+        if value.is_absent:
+            self.problems.error(step.key.node, "the key is always absent; the resource could not be told from others")
+            return None
+        if value.kind.name == "field":
+            value = self.text(value, syntax.Absent(0))
+        if value.kind.name not in TEXT_LIKE | {"Identifier"}:
+            self.problems.error(step.key.node, f"a key is a text, an Identifier or a list of texts, not {value.kind}")
+            return None
+        if value.maybe:
+            code.emit(f"if {value.code} is None: raise making.no_identity({code.constant(kind)})")
+        if value.kind.many:
+            return f"'\\x1f'.join({value.code})", "None", f"{value.code}[0]"
+        if value.kind.name == "Identifier":
+            return f"identity_of({value.code})", value.code, f"{value.code}['value']"
+        return value.code, "None", value.code
+
+    def _key_formula(self, value: Formula | Text, scope: Scope) -> tuple[Formula | Text, Scope]:
+        """A key's own expression: where it is the name of a variable, what that stands for, and where it is read."""
+        seen: set[int] = set()
+        while isinstance(value, Formula) and isinstance(value.tree, syntax.Name):
+            variable = scope.find(value.tree.name)
+            if not isinstance(variable, Variable) or variable.value is None or id(variable) in seen:
+                break
+            seen.add(id(variable))
+            variable.used = True
+            value, scope = variable.value, variable.scope
+        return value, scope
+
+    def _list_key(self, formula: Formula, tree: syntax.ListOf, scope: Scope, kind: str) -> tuple[str, str, str] | None:
+        """A key of several parts, each of which must be there."""
+        code = self.code
+        parts = []
+        before, self._formula = self._formula, formula
+        try:
+            for item in tree.items:
+                value = self.text(self.expression(item, scope, "text"), item)
+                if value.is_absent or value.kind.name not in TEXT_LIKE or value.kind.many:
+                    self.error(item, f"a part of a key is one text, not {value.kind}")
+                    return None
+                if value.maybe:
+                    code.emit(f"if {value.code} is None: raise making.no_identity({code.constant(kind)})")
+                parts.append(value.code)
+        finally:
+            self._formula = before
+        if not parts:
+            self.problems.error(formula.node, "the key is always absent; the resource could not be told from others")
+            return None
+        joined = code.new()
+        code.emit(f"{joined} = '\\x1f'.join(({', '.join(parts)},))")
+        return joined, "None", parts[0]
+
+    def _check_key(self, step: Step, scope: Scope, kind: str) -> None:
+        """Warn where a key cannot tell two resources of a loop apart, or overwrites a person."""
+        if kind == "Patient" and step.request == "update":
+            assert step.create_node is not None
+            self.problems.warning(
+                step.create_node, "request: update overwrites what the server knows of a Patient; write create_if_none"
+            )
+        if kind != "Observation" or not isinstance(step.key, Formula):
+            return
+        inner = scope.group_scope()
+        if self.setting.message_format == "hl7v2" and inner.group is not None and "OBX" in inner.group.segments:
+            read = {(path.segment, path.field) for path in self._paths_of(step.key, scope, set())}
+            if ("OBX", 3) in read and ("OBX", 4) not in read:
+                self.problems.warning(
+                    step.key.node,
+                    "the key lacks OBX-4: two results of one code could not be told apart; add OBX-4.1 | ''",
+                )
+
+    def _paths_of(self, formula: Formula, scope: Scope, seen: set[int]) -> list[syntax.Path]:
+        """All paths that an expression reads, through the variables it names."""
+        found: list[syntax.Path] = []
+        for part in syntax.walk(formula.tree):
+            if isinstance(part, syntax.Path):
+                found.append(part)
+            elif isinstance(part, syntax.Name):
+                variable = scope.find(part.name)
+                if isinstance(variable, Variable) and isinstance(variable.value, Formula) and id(variable) not in seen:
+                    seen.add(id(variable))
+                    found += self._paths_of(variable.value, variable.scope, seen)
+        return found
+
+    # -- identity --------------------------------------------------------------------------------------------------
+
+    def _order_scope(self, scope: Scope) -> Scope:
+        """The group whose time of measurement counts: the nearest that has an order in it."""
+        wanted = _ORDER_SEGMENT[self.setting.message_format]
+        scopes = scope.group_scopes()
+        for candidate in scopes:
+            assert candidate.group is not None
+            if candidate.group.holds(wanted):
+                return candidate
+        return scopes[-1]
+
+    def _order_time(self, scope: Scope) -> str:
+        owner = self._order_scope(scope)
+        lazy = owner.identities.get("time")
+        if lazy is None:
+
+            def build() -> Val:
+                variable = self.code.new()
+                self.code.emit(f"{variable} = making.order_time({owner.variable})")
+                return Val(variable, NOTHING.kind, maybe=False)
+
+            lazy = owner.identities["time"] = Lazy(build, owner.loop, owner.slot, key=("time", id(owner)))
+        return self._untraced(lazy)
+
+    def _scoped(self, key: str, kind: str, scope: Scope) -> str:
+        """The key with what keeps restarting counters apart: patient and day, or the time where no patient is named."""
+        code = self.code
+        owner = self._order_scope(scope)
+        patient = scope.patient_variable()
+        name = ("scope", patient)
+        lazy = owner.identities.get(name)
+        if lazy is None:
+
+            def build() -> Val:
+                time = self._order_time(scope)
+                variable = self.code.new()
+                self.code.emit(f"{variable} = making.scope({patient or 'None'}, {time})")
+                return Val(variable, NOTHING.kind, maybe=False)
+
+            lazy = owner.identities[name] = Lazy(build, owner.loop, owner.slot, key=(name, id(owner)))
+        suffix = self._untraced(lazy)
+        if kind == "Observation":
+            result = RESULT_SEGMENT[self.setting.message_format]
+            holder = scope.owner_of(result)
+            if holder is not None:
+                segments = self._noted(bind_segments(code, holder, result))
+                numbers = _RESULT_TIME[self.setting.message_format]
+                segments.width = max(segments.width, max(numbers) + 1)
+                own = " or ".join(f"{segments.fields}[{number}]" for number in numbers)
+                variable = code.new()
+                code.emit(f"{variable} = {suffix}")
+                test = f"{patient} is None" if patient else "True"
+                code.emit(f"if {test}: {variable} = making.alone({own} or {self._order_time(scope)})")
+                suffix = variable
+        joined = code.new()
+        code.emit(f"{joined} = {key} + {suffix}")
+        return joined
+
+    def _untraced(self, lazy: Lazy) -> str:
+        """A lazy value of the engine's own: it has no place in the trace."""
+        traced, self.traced = self.traced, False
+        try:
+            return self.lazy(lazy).code
+        finally:
+            self.traced = traced
+
+    def _account(self, scope: Scope) -> None:
+        """A result became an Observation: the count at the end must come out even."""
+        result = RESULT_SEGMENT[self.setting.message_format]
+        holder = scope.owner_of(result)
+        if holder is not None:
+            segments = self._noted(bind_segments(self.code, holder, result))
+            self.code.emit(f"if {segments.segments}: account({segments.segments}[0].position)")

@@ -1,0 +1,33 @@
+"""The functions of the mapping language, a module per idea. Importing this package fills the registry."""
+
+from engine.mapping.functions import (
+    astm,
+    attachments,
+    channel,
+    coding,
+    dates,
+    identifiers,
+    lists,
+    numbers,
+    people,
+    special,
+    texts,
+)
+from engine.mapping.functions.registry import FUNCTIONS, Function, Parameter
+
+__all__ = [
+    "FUNCTIONS",
+    "Function",
+    "Parameter",
+    "astm",
+    "attachments",
+    "channel",
+    "coding",
+    "dates",
+    "identifiers",
+    "lists",
+    "numbers",
+    "people",
+    "special",
+    "texts",
+]

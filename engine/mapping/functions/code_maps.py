@@ -1,0 +1,202 @@
+"""The fixed tables that `lookup()` knows by name: HL7 tables and those of ASTM E1394, which are never shared.
+
+ASTM W is "validity questionable" where HL7 W is "wrong"; ASTM N is "needed to run the order" where HL7 N is "not asked".
+A blank field gives nothing; what a code outside its table gives, each table says.
+
+Source: HL7 v2.5 appendix A, the v2-to-FHIR implementation guide, ASTM E1394 6.6-9.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.mapping.functions.systems import TERMINOLOGY
+from engine.reasons import Reason
+
+_INTERPRETATION = TERMINOLOGY + "v3-ObservationInterpretation"
+_ACT_CODE = TERMINOLOGY + "v3-ActCode"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeMap:
+    """A fixed table.
+
+    Attributes:
+        kind: FHIR type of its values: ``code``, ``CodeableConcept``, ``Coding``.
+        values: code -> value. Values are shared: never changed.
+        otherwise: value of a code outside the table; None leaves it out with a warning.
+        dead: reason that makes the message dead instead, by code; ``*`` for any code outside the table.
+        doc: what it is, for the documentation.
+        case: codes are compared in capitals.
+        concept_system: a code outside the table becomes a concept: in this system, or text alone where it is empty.
+    """
+
+    kind: str
+    values: Mapping[str, Any]
+    doc: str
+    otherwise: str | None = None
+    dead: Mapping[str, Reason] = field(default_factory=dict)
+    case: bool = True
+    concept_system: str | None = None
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """``F final  P preliminary`` as a dictionary."""
+    words = text.split()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _concepts(system: str, codes: str) -> dict[str, dict[str, Any]]:
+    return {code: {"coding": [{"system": system, "code": code}]} for code in codes.split()}
+
+
+_FLAGS = (
+    "< > A AA B CAR D DET E EX EXP H HH HU I IE IND L LL LU MS N NCL ND NEG NR NS POS R RR S SDD SYN-R SYN-S U UNE "
+    "VS W WR"
+)
+_ASTM_FLAGS = {
+    code: _concepts(_INTERPRETATION, code)[code]
+    for code in ["L", "H", "LL", "HH", "<", ">", "N", "A", "U", "D", "B", "W"]
+}
+
+CODE_MAPS: dict[str, CodeMap] = {
+    "0001": CodeMap(
+        "code",
+        _pairs("F female M male O other U unknown A other N other"),
+        "sex to gender; HL7 PID-8 and ASTM P-9",
+        otherwise="unknown",
+    ),
+    "0004": CodeMap(
+        "Coding",
+        {
+            code: {"system": _ACT_CODE, "code": act}
+            for code, act in (("E", "EMER"), ("I", "IMP"), ("O", "AMB"), ("P", "PRENC"))
+        }
+        | {code: {"system": TERMINOLOGY + "v2-0004", "code": code} for code in ["B", "C", "N", "R", "U"]},
+        "patient class to Encounter.class",
+    ),
+    "0038": CodeMap(
+        "code",
+        _pairs(
+            "A active CA revoked CM completed DC revoked ER entered-in-error HD on-hold IP active RP revoked SC active"
+        ),
+        "order status (ORC-5) to ServiceRequest.status",
+        otherwise="unknown",
+    ),
+    "0065": CodeMap(
+        "code", _pairs("A order G reflex-order L order O order P order R order S order"), "OBR-11 to intent"
+    ),
+    "0078": CodeMap(
+        "CodeableConcept",
+        _concepts(_INTERPRETATION, _FLAGS) | _concepts(TERMINOLOGY + "v2-0078", "AC HM OBX QCF TOX"),
+        "abnormal flags (OBX-8) to interpretation; others become text",
+        concept_system="",
+    ),
+    "0085": CodeMap(
+        "code",
+        _pairs(
+            "A amended B amended C corrected D entered-in-error F final I registered N final O registered P preliminary "
+            "R preliminary S preliminary U final V final W entered-in-error X cancelled"
+        ),
+        "result status (OBX-11) to Observation.status; any other makes the message dead",
+        dead={"*": Reason.UNMAPPED_STATUS},
+    ),
+    "0119": CodeMap(
+        "code",
+        _pairs(
+            "NW active OK active RL active RO active RQ active PR active AF active CR revoked DC revoked OC revoked "
+            "OD revoked DR revoked DF revoked CA revoked HR on-hold OH on-hold FU completed RE active SC active XO active "
+            "SN active NA active"
+        ),
+        "order control (ORC-1) to ServiceRequest.status",
+        otherwise="unknown",
+    ),
+    "0123": CodeMap(
+        "code",
+        _pairs(
+            "A partial C corrected F final I registered M preliminary N registered O registered P preliminary R partial "
+            "S registered X cancelled"
+        ),
+        "report status (OBR-25) to DiagnosticReport.status; Y, Z and any other make the message dead",
+        dead={"Y": Reason.BAD_STATUS, "Z": Reason.BAD_STATUS, "*": Reason.UNMAPPED_STATUS},
+    ),
+    "0123-observation": CodeMap(
+        "code",
+        _pairs(
+            "A preliminary C corrected F final I registered M preliminary N registered O registered P preliminary "
+            "R preliminary S registered X cancelled"
+        ),
+        "report status (OBR-25) to Observation.status, for results that name no status of their own",
+        dead={"Y": Reason.BAD_STATUS, "Z": Reason.BAD_STATUS, "*": Reason.UNMAPPED_STATUS},
+    ),
+    "0136": CodeMap("code", _pairs("Y available N unavailable"), "specimen availability (SPM-20) to Specimen.status"),
+    "0190": CodeMap("code", _pairs("H home P home L home B work O work C temp BA old BI billing"), "address use"),
+    "0200": CodeMap(
+        "code",
+        _pairs("L official R official D usual M maiden N nickname BAD old TEMP temp NAV temp MSK anonymous"),
+        "name use",
+    ),
+    "0201": CodeMap("code", _pairs("PRN home WPN work PRS mobile ORN home VHN temp"), "telecommunication use"),
+    "0203": CodeMap(
+        "CodeableConcept", {}, "identifier type; the same code in v2-0203", concept_system=TERMINOLOGY + "v2-0203"
+    ),
+    "0485": CodeMap(
+        "code",
+        _pairs("S stat A asap R routine T urgent P routine C routine PRN routine"),
+        "priority (TQ1-9, OBR-27.6) to ServiceRequest.priority",
+        otherwise="routine",
+    ),
+    "astm-flag": CodeMap(
+        "CodeableConcept",
+        _ASTM_FLAGS,
+        "abnormal flags (R-7) to interpretation; a maker's own become text",
+        concept_system="",
+    ),
+    "astm-priority": CodeMap(
+        "code", _pairs("S stat A asap R routine C routine P routine N routine"), "O-6 to ServiceRequest.priority"
+    ),
+    "astm-report-status": CodeMap(
+        "code",
+        _pairs("F final P preliminary C corrected X cancelled I registered O registered"),
+        "report type (O-26) to DiagnosticReport.status; Y, Z and Q are answers without results",
+        dead={"Y": Reason.BAD_STATUS, "Z": Reason.BAD_STATUS, "*": Reason.UNMAPPED_STATUS},
+    ),
+    "astm-status": CodeMap(
+        "code",
+        _pairs(
+            "F final V final R final W final P preliminary S preliminary C corrected I registered X cancelled M final"
+        ),
+        "result status (R-9) to Observation.status; N and Q are no results",
+        dead={"*": Reason.UNMAPPED_STATUS},
+    ),
+}
+
+
+def miss(table: str, code_map: CodeMap, code: str, run: Any) -> Any:
+    """The value of a code that is not in ``code_map.values`` as it stands."""
+    found = code_map.values.get(code.upper())
+    if found is not None:
+        return found
+    reason = code_map.dead.get(code.upper()) or code_map.dead.get("*")
+    if reason is not None:
+        raise run.dead(reason, f"a code that table {table} does not have")
+    if code_map.concept_system is not None:
+        if not code_map.concept_system:
+            return {"text": code}
+        return {"coding": [{"system": code_map.concept_system, "code": " ".join(code.split())}]}
+    run.warn("UNKNOWN_CODE", f"a code that table {table} does not have")
+    return code_map.otherwise
+
+
+def worst_status(statuses: list[str]) -> str:
+    """The status of a report whose results have these: the one that is furthest from final."""
+    found = set(statuses)
+    if len(found) == 1:
+        return statuses[0]
+    if found & {"registered", "preliminary"}:
+        return "partial" if found - {"registered", "preliminary"} else "preliminary"
+    if found <= {"entered-in-error", "cancelled"}:
+        return "cancelled"
+    if "corrected" in found:
+        return "corrected"
+    return "amended" if "amended" in found else "final"

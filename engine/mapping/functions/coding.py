@@ -1,0 +1,144 @@
+"""Coded values: CE, CWE, CNE and single codes to Coding and CodeableConcept, code tables first."""
+
+from typing import Any
+
+from engine.mapping.functions.registry import function
+from engine.mapping.functions.systems import TERMINOLOGY, coding_system
+from engine.mapping.run import Run
+from engine.mapping.tables import Row
+
+Json = dict[str, Any]
+
+
+def _system(name: str) -> str:
+    """A system as a mapping names it: a URI, or the last part of a terminology.hl7.org address."""
+    return name if ":" in name else TERMINOLOGY + name
+
+
+def make_coding(system: str | None, code: str | None, display: str | None = None, version: str | None = None) -> Json:
+    """A Coding of what is there. FHIR codes have no blanks in a row."""
+    made: Json = {}
+    if system:
+        made["system"] = system
+    if version:
+        made["version"] = version
+    if code:
+        if not code.isalnum() and code != " ".join(code.split()):
+            code = " ".join(code.split())
+        made["code"] = code
+    if display:
+        made["display"] = display
+    return made
+
+
+@function("cwe(value: field) -> CodeableConcept")
+def cwe(run: Run, raw: str) -> Json | None:
+    """A CE, CWE or CNE: up to three codings, and the text.
+
+    Components 1-3, 4-6 and 10-12 are codings (with versions 7 and 8); the text is component 9, else 2, 5 or 1.
+    A system that is the sender's own (`L`, `99xxx`, none) becomes the channel's `local_system`.
+    """
+    text = run.text
+    parts = raw.split(run.C)
+    count = len(parts)
+    code = text(parts[0])
+    display = text(parts[1]) if count > 1 and parts[1] else None
+    if count < 4:
+        if code is None:
+            return {"text": display} if display else None
+        coding = make_coding(coding_system(run, text(parts[2]) if count > 2 else None), code, display)
+        return {"coding": [coding], "text": display or code}
+    parts += [""] * (14 - count)
+    codings = []
+    for at, version in ((0, 6), (3, 7), (9, 12)):
+        one = text(parts[at])
+        if one is not None:
+            system = coding_system(run, text(parts[at + 2]))
+            codings.append(make_coding(system, one, text(parts[at + 1]), text(parts[version])))
+    words = text(parts[8]) or display or text(parts[4]) or code or text(parts[3])
+    if codings:
+        return {"coding": codings, "text": words} if words else {"coding": codings}
+    return {"text": words} if words else None
+
+
+@function("coded(row: row?, code: CodeableConcept?) -> CodeableConcept")
+def coded(run: Run, row: Row | None, sent: Json | None) -> Json | None:
+    """The code of the table row first, then what was sent; without a row, what was sent."""
+    if row is None or row.coding is None:
+        return sent
+    if sent is None:
+        return row.concept
+    codings = sent.get("coding")
+    if not codings:
+        return {"coding": [row.coding], "text": sent["text"]}
+    first = codings[0]
+    if first.get("code") == row.code and first.get("system") == row.coding["system"]:
+        return {**sent, "coding": [row.coding, *codings[1:]]}
+    return (
+        {"coding": [row.coding, *codings], "text": sent["text"]}
+        if "text" in sent
+        else {"coding": [row.coding, *codings]}
+    )
+
+
+@function("concept(system: text, code: text, display: text?) -> CodeableConcept", pure=True)
+def concept(system: str, code: str, display: str | None = None) -> Json:
+    """A code of a given system; `observation-category` is short for its terminology.hl7.org address."""
+    return {"coding": [make_coding(_system(system), code, display)]}
+
+
+@function("coding(system: text, code: text, display: text?) -> Coding", pure=True)
+def coding(system: str, code: str, display: str | None = None) -> Json:
+    """As `concept`, where FHIR wants a Coding."""
+    return make_coding(_system(system), code, display)
+
+
+@function("coding_concept(system: text, value: field) -> CodeableConcept")
+def coding_concept(run: Run, system: str, raw: str) -> Json | None:
+    """A field that holds a code of a given system, with its text in component 2 if it has one."""
+    parts = raw.split(run.C)
+    code = run.text(parts[0])
+    display = run.part_text(parts, 1)
+    if code is None:
+        return {"text": display} if display else None
+    return {"coding": [make_coding(_system(system), code, display)]}
+
+
+@function("local_concept(code: text, text: text?) -> CodeableConcept")
+def local_concept(run: Run, code: str, text: str | None = None) -> Json:
+    """A sender's own code under the channel's `local_system`, and what it is called there."""
+    return {"coding": [make_coding(run.local_system or None, code)], "text": text or code}
+
+
+@function("text_concept(text: text) -> CodeableConcept", pure=True)
+def text_concept(text: str) -> Json:
+    """A concept that has words and no code."""
+    return {"text": text}
+
+
+@function("concepts(value: CodeableConcept...) -> CodeableConcept", pure=True)
+def concepts(*values: Json | None) -> Json | None:
+    """One concept with the codings of several, in order and each once; the text of the first that has one."""
+    codings: list[Json] = []
+    words = None
+    for value in values:
+        if value is None:
+            continue
+        for one in value.get("coding", ()):
+            if not any(
+                one.get("code") == other.get("code") and one.get("system") == other.get("system") for other in codings
+            ):
+                codings.append(one)
+        words = words or value.get("text")
+    made: Json = {}
+    if codings:
+        made["coding"] = codings
+    if words:
+        made["text"] = words
+    return made or None
+
+
+@function("table_code(row: row) -> CodeableConcept")
+def table_code(run: Run, row: Row) -> Json | None:
+    """The code of a table row alone."""
+    return row.concept

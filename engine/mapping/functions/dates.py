@@ -1,0 +1,56 @@
+"""Dates and times, with the precision that was sent (see `engine.mapping.local_time`)."""
+
+import re
+from typing import Any
+
+from engine.mapping.functions.registry import function
+from engine.mapping.run import Run
+
+_TIME = re.compile(r"(\d\d)(\d\d)?(?:(\d\d)(\.\d{1,9})?)?([+-]\d{4})?", re.ASCII)
+
+
+@function("datetime(value: text) -> dateTime")
+def datetime(run: Run, text: str) -> str | None:
+    """A TS, DTM or DT as a dateTime: precision kept, the offset its own, the message's or the channel's."""
+    return run.times.datetime(text)
+
+
+@function("date(value: text) -> date")
+def date(run: Run, text: str) -> str | None:
+    """The date part of a TS, DTM or DT; `00` parts cut the precision, an impossible date is left out."""
+    return run.times.date(text)
+
+
+@function("instant(value: text) -> instant")
+def instant(run: Run, text: str) -> str | None:
+    """A time with seconds and offset; a less precise one is absent, never padded."""
+    return run.times.instant(text)
+
+
+@function("time(value: text) -> time")
+def time(run: Run, text: str) -> str | None:
+    """A TM as a time of day; seconds are padded, an offset is dropped with a warning."""
+    match = _TIME.fullmatch(text)
+    if match is None or match[1] > "23" or (match[2] or "00") > "59" or (match[3] or "00") > "59":
+        run.bad_value("not a time of the form HHMMSS; left out")
+        return None
+    if match[5]:
+        run.warn("TIME_OFFSET", "a time of day has no offset in FHIR; it was dropped")
+    return f"{match[1]}:{match[2] or '00'}:{match[3] or '00'}{match[4] or ''}"
+
+
+@function("period(start: text?, end: text?) -> Period")
+def period(run: Run, start: str | None, end: str | None) -> dict[str, Any] | None:
+    """A Period of two times, either of which may be absent."""
+    made = {}
+    if start and (first := run.times.datetime(start)):
+        made["start"] = first
+    if end and (last := run.times.datetime(end)):
+        made["end"] = last
+    return made or None
+
+
+@function("message_time() -> dateTime")
+def message_time(run: Run) -> str | None:
+    """The message's own time: MSH-7, H-14."""
+    return run.times.datetime(run.times.message_time) if run.times.message_time else None

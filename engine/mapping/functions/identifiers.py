@@ -1,0 +1,143 @@
+"""Identifiers: CX, EI, HD, XCN, XON, and the numbers of ASTM patients. A number without its system says nothing."""
+
+from typing import Any
+from urllib.parse import quote
+
+from engine.mapping.functions.registry import function
+from engine.mapping.functions.systems import IDENTIFIER_TYPE, authority, hd
+from engine.mapping.run import Run
+from engine.message import Segment
+
+Json = dict[str, Any]
+
+_ASTM_PATIENT_IDS = ((3, "patient_system"), (4, "patient_system_lab"), (5, "patient_system_3"))
+
+
+def make_identifier(system: str | None, value: str, kind: str | None = None) -> Json:
+    made: Json = {}
+    if kind:
+        made["type"] = {"coding": [{"system": IDENTIFIER_TYPE, "code": kind}]}
+    if system:
+        made["system"] = system
+    made["value"] = value
+    return made
+
+
+@function("cx(id: field) -> Identifier")
+def cx(run: Run, raw: str) -> Json | None:
+    """A CX: value, system of its assigning authority (else facility), type, period; absent without a value.
+
+    An id without authority gets the channel's setting `patient_system`, else a system of the sending facility.
+    """
+    text = run.text
+    parts = raw.split(run.C)
+    value = text(parts[0])
+    if value is None:
+        return None
+    count = len(parts)
+    system = hd(run, parts[3]) if count > 3 and parts[3] else None
+    if system is None and count > 5 and parts[5]:
+        system = hd(run, parts[5])
+    if system is None:
+        system = run.setting("patient_system") or run.facility_system
+    made = make_identifier(system, value, text(parts[4]) if count > 4 and parts[4] else None)
+    if count > 6:
+        period: Json = {}
+        if (start := text(parts[6])) and (at := run.times.datetime(start)):
+            period["start"] = at
+        if count > 7 and (end := text(parts[7])) and (at := run.times.datetime(end)):
+            period["end"] = at
+        if period:
+            made["period"] = period
+    return made
+
+
+@function("ei(id: field, type: literal?) -> Identifier")
+def ei(run: Run, raw: str, kind: str | None = None) -> Json | None:
+    """An EI: value and the system of its namespace; `type` is a code of table 0203 (`PLAC`, `FILL`)."""
+    parts = raw.split(run.C)
+    value = run.text(parts[0])
+    if value is None:
+        return None
+    system = None
+    if len(parts) > 1:
+        system = authority(run, *([*map(run.text, parts[1:4]), None, None][:3]))
+    return make_identifier(system, value, kind)
+
+
+@function("hd_identifier(authority: field) -> Identifier[]")
+def hd_identifier(run: Run, raw: str) -> list[Json] | None:
+    """An HD as identifiers of the organization that it names: its universal id as a URI, and its short name."""
+    parts = [run.text(part) for part in raw.split(run.C)[:3]] + [None, None]
+    name, identifier, kind = parts[:3]
+    made = []
+    if identifier:
+        system = authority(run, name, identifier, kind)
+        if system and system.startswith(("urn:oid:", "urn:uuid:")):
+            made.append({"system": "urn:ietf:rfc:3986", "value": system})
+    if name:
+        made.append({"system": run.context.namespaces.get("facilities") or "urn:labrelay:facility", "value": name})
+    return made or None
+
+
+@function("identifier(system: text?, value: text) -> Identifier")
+def identifier(run: Run, system: str | None, value: str) -> Json:
+    """An Identifier of a system, often a `setting('...')`, and a value."""
+    return make_identifier(system, value)
+
+
+@function("typed_identifier(type: literal, system: text?, value: text) -> Identifier")
+def typed_identifier(run: Run, kind: str, system: str | None, value: str) -> Json:
+    """As `identifier`, with a type of table 0203."""
+    return make_identifier(system, value, kind)
+
+
+@function("preferred(ids: Identifier[], type: text...) -> Identifier", pure=True)
+def preferred(ids: list[Json], *kinds: str | None) -> Json | None:
+    """The identifier that names its bearer: the first of the first type listed that there is, else the first of all."""
+    for kind in kinds:
+        for one in ids:
+            if "type" in one and one["type"]["coding"][0]["code"] == kind:
+                return one
+    return ids[0]
+
+
+@function("xcn_identifier(person: field) -> Identifier")
+def xcn_identifier(run: Run, raw: str) -> Json | None:
+    """The identifier in an XCN: component 1, the system of its authority (9), its type (13)."""
+    parts = raw.split(run.C)
+    value = run.text(parts[0])
+    if value is None:
+        return None
+    system = hd(run, parts[8]) if len(parts) > 8 and parts[8] else None
+    return make_identifier(system, value, run.part_text(parts, 12))
+
+
+@function("xon_identifier(organization: field) -> Identifier")
+def xon_identifier(run: Run, raw: str) -> Json | None:
+    """The identifier in an XON: component 10, else 3, the system of its authority (6), its type (7)."""
+    parts = raw.split(run.C)
+    value = run.part_text(parts, 9) or run.part_text(parts, 2)
+    if value is None:
+        return None
+    system = hd(run, parts[5]) if len(parts) > 5 and parts[5] else None
+    return make_identifier(system, value, run.part_text(parts, 6))
+
+
+@function("astm_patient_ids(patient: segment) -> Identifier[]")
+def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
+    """The ids of a P record. P-3, P-4 and P-5 number different things, so each has a system of its own: the channel's
+    settings `patient_system`, `patient_system_lab`, `patient_system_3`, else one that only this channel uses."""
+    made = []
+    for field, setting in _ASTM_PATIENT_IDS:
+        raw = patient.fields[field] if len(patient.fields) > field else ""
+        value = run.text(raw) if raw else None
+        if value is None:
+            continue
+        if run.trace is not None:
+            run.trace.read(patient, field, 0)
+        system = run.setting(setting)
+        if system is None:
+            system = f"urn:labrelay:ns:{quote(run.context.channel, safe='')}:P-{field}"
+        made.append(make_identifier(system, value))
+    return made or None

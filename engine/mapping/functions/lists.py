@@ -1,0 +1,33 @@
+"""Lists and statuses: what is first, how many, and which status a report has."""
+
+from typing import Any
+
+from engine.mapping.functions.code_maps import CODE_MAPS, miss
+from engine.mapping.functions.code_maps import worst_status as worst
+from engine.mapping.functions.registry import function
+from engine.mapping.run import Run
+
+
+@function("first(values: any[]) -> any", pure=True)
+def first(values: list[Any]) -> Any:
+    """The first element of a list."""
+    return values[0]
+
+
+@function("last(values: any[]) -> any", pure=True)
+def last(values: list[Any]) -> Any:
+    """The last element of a list."""
+    return values[-1]
+
+
+@function("count(values: any[]?) -> decimal!", pure=True)
+def count(values: list[Any] | None) -> str:
+    """How many elements a list has; 0 where it is absent."""
+    return str(len(values) if values else 0)
+
+
+@function("worst_status(statuses: text[]) -> code")
+def worst_status(run: Run, codes: list[str]) -> str | None:
+    """The report status for result statuses of table 0085: `partial` or `preliminary` while one is unfinished."""
+    table = CODE_MAPS["0085"]
+    return worst([table.values.get(code) or miss("0085", table, code, run) for code in codes])

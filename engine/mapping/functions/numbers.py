@@ -1,0 +1,299 @@
+"""Measured values: NM and SN fields, numbers with comparators, ranges, titers, and the marks of failed measurements.
+
+    12.5   007.5   <5   >= 90   <^5   100^-^200   ^1^:^128   1-5   ----   ****   ERR
+
+Numbers stay the text they were sent as (normalised, see `engine.mapping.decimals`). A conversion of the code table
+applies to the value and to the reference range alike.
+"""
+
+import re
+from typing import Any
+
+from orjson import Fragment
+
+from engine.mapping import decimals
+from engine.mapping.functions.registry import function
+from engine.mapping.functions.systems import UCUM
+from engine.mapping.run import Run
+from engine.mapping.tables import Row
+from engine.reasons import Reason
+
+Json = dict[str, Any]
+
+_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
+_COMPARED = re.compile(r"(<=|>=|=<|=>|[<>=≤≥])\s*(.+)", re.ASCII)
+_FAILED = re.compile(
+    r"(?:[-*+.!#?]{2,}|[*?!]|-|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
+)
+_COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
+_RANGE = re.compile(r"(-?[0-9.,eE]+)\s*(?:-|–|\.\.|to|TO|To|~)\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
+_BOUND = re.compile(r"(<=|>=|=<|=>|[<>≤≥])\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
+_WORD_BOUND = re.compile(r"(?:up to|bis)\s+(-?[0-9.,eE]+)", re.ASCII | re.IGNORECASE)
+
+
+class Measured:
+    """A number as it was sent.
+
+    Attributes:
+        value: the number, None where there is no single one.
+        comparator: ``<``, ``<=``, ``>=``, ``>`` or None.
+        low, high: of a range (SN with ``-``).
+        numerator, denominator: of a titer or ratio (SN with ``:`` or ``/``).
+        failed: the analyzer says that it could not measure (``----``, ``ERR``).
+    """
+
+    __slots__ = ("comparator", "denominator", "failed", "high", "low", "numerator", "value")
+
+    def __init__(self, value: str | None = None, comparator: str | None = None) -> None:
+        self.value = value
+        self.comparator = comparator
+        self.low: str | None = None
+        self.high: str | None = None
+        self.numerator: str | None = None
+        self.denominator: str | None = None
+        self.failed = False
+
+
+MEASURED_MEMBERS = {
+    "value": "decimal",
+    "comparator": "text",
+    "low": "decimal",
+    "high": "decimal",
+    "numerator": "decimal",
+    "denominator": "decimal",
+    "failed": "flag",
+}
+
+
+def number(run: Run, text: str | None) -> str | None:
+    """A number in normal form; with a comma for the point where the channel says ``decimal_comma``."""
+    if text is None:
+        return None
+    if run.numbers_with_comma and "," in text and "." not in text:
+        text = text.replace(",", ".", 1)
+    return decimals.normal(text.strip())
+
+
+@function("decimal(value: field) -> measured")
+def decimal(run: Run, raw: str) -> Measured | None:
+    """The number in an NM or SN field, or in a text that is one; see `value`, `comparator`, `low` ...
+
+    Absent where the field holds words. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
+    """
+    if _PLAIN(raw):
+        return Measured(raw)
+    if run.C in raw and run.hl7:
+        return _structured(run, raw)
+    text = run.text(raw)
+    return None if text is None else _measured(run, text)
+
+
+@function("decimal_of(value: text) -> measured")
+def decimal_of(run: Run, text: str) -> Measured | None:
+    """As `decimal`, of a text that was cut out of a field."""
+    return _measured(run, text)
+
+
+def _measured(run: Run, text: str) -> Measured | None:
+    if _PLAIN(text):
+        return Measured(text)
+    value = number(run, text)
+    if value is not None:
+        return Measured(value)
+    if match := _COMPARED.fullmatch(text):
+        value = number(run, match[2])
+        if value is not None:
+            return Measured(value, _COMPARATORS.get(match[1], match[1]) or None)
+        return None
+    if _FAILED.fullmatch(text):
+        failed = Measured()
+        failed.failed = True
+        return failed
+    return None
+
+
+def _structured(run: Run, raw: str) -> Measured | None:
+    """SN: comparator ^ number ^ separator or suffix ^ number."""
+    parts = [run.text(part) for part in raw.split(run.C)[:4]] + [None, None, None]
+    comparator, first, separator, second = parts[:4]
+    comparator = _COMPARATORS.get(comparator, comparator) if comparator else None
+    value = number(run, first)
+    if first is None and comparator is not None:
+        return _measured(run, comparator)  # a plain number, with delimiters behind it
+    if value is None:
+        return None
+    if separator is None:
+        if comparator in (None, "", "<", "<=", ">", ">="):
+            return Measured(value, comparator or None)
+        return None
+    other = number(run, second)
+    if other is None:
+        return None
+    made = Measured()
+    if separator == "-" and not comparator:
+        made.low, made.high = value, other
+    elif separator in (":", "/") and not comparator:
+        made.numerator, made.denominator = value, other
+    else:
+        return None
+    return made
+
+
+def _converted(row: Row, value: str) -> str:
+    return decimals.convert(value, row.factor, row.offset, row.digits)
+
+
+def amount(run: Run, value: str, row: Row | None, unit: str | None, units: Row | None) -> Json:
+    """A Quantity of a number: converted and named by the row, else with the unit as sent."""
+    if row is None:
+        made: Json = {"value": Fragment(value)}
+        if unit is not None:
+            words, code = _sent_unit(run, unit)
+            if words:
+                made["unit"] = words
+            if code is None and units is not None:
+                code = units.ucum
+            if code:
+                made["system"] = UCUM
+                made["code"] = code
+        return made
+    if row.unit_missing:
+        raise run.dead(Reason.UNMAPPED_UNIT, f"the code is in the table ({row.name}) and the result has no unit")
+    made = {"value": Fragment(_converted(row, value) if row.converts else value)}
+    words = row.unit or (_sent_unit(run, unit)[0] if unit is not None else None) or row.ucum
+    if words:
+        made["unit"] = words
+    if row.ucum:
+        made["system"] = UCUM
+        made["code"] = row.ucum
+    elif not row.unit and not row.converts and units is not None and units.ucum:
+        made["system"] = UCUM
+        made["code"] = units.ucum
+    return made
+
+
+def _sent_unit(run: Run, raw: str) -> tuple[str | None, str | None]:
+    """The unit's text and, where the sender says that it is UCUM, its code. Units of ASTM may hold any sign."""
+    if run.hl7 and run.C in raw:
+        parts = raw.split(run.C)
+        code, words, system = run.text(parts[0]), run.part_text(parts, 1), run.part_text(parts, 2)
+        if (system or "").upper() == "UCUM":
+            return code or words, code
+        if system is None and words is None:
+            return code, None
+        if code is not None and not system and words is not None and code[:3] in ("10^", "10"):
+            return run.whole(raw), None  # 10^3/uL, not escaped
+        return code or words, None
+    text = run.whole(raw)
+    return (text.strip() or None if text else None), None
+
+
+@function("unit_text(unit: field) -> text")
+def unit_text(run: Run, raw: str) -> str | None:
+    """A unit as one text, for code tables: `10^3/uL` stays whole even where the sender did not escape it."""
+    if run.hl7 and run.C in raw and not raw.startswith("10" + run.C):
+        return run.text(raw)
+    return _sent_unit(run, raw)[0]
+
+
+@function("quantity(number: measured, row: row?, unit: field?, units: row?) -> Quantity")
+def quantity(run: Run, measured: Measured, row: Row | None, unit: str | None, units: Row | None = None) -> Json | None:
+    """A number as Quantity: converted by the table row, which also names the unit; without a row as it was sent.
+
+    `units` is a row of a table of units, for the UCUM code where `row` names none.
+    """
+    value = measured.value
+    if value is None:
+        return None
+    made = amount(run, value, row, unit, units)
+    if measured.comparator is not None:
+        made["comparator"] = measured.comparator
+    return made
+
+
+@function("range(number: measured, row: row?, unit: field?, units: row?) -> Range")
+def range_of(run: Run, measured: Measured, row: Row | None, unit: str | None, units: Row | None = None) -> Json | None:
+    """A range of values (SN `100^-^200`) as Range."""
+    made: Json = {}
+    if measured.low is not None:
+        made["low"] = amount(run, measured.low, row, unit, units)
+    if measured.high is not None:
+        made["high"] = amount(run, measured.high, row, unit, units)
+    return made or None
+
+
+@function("ratio(number: measured) -> Ratio")
+def ratio(run: Run, measured: Measured) -> Json | None:
+    """A titer or ratio (SN `^1^:^128`) as Ratio; no unit applies to it."""
+    if measured.numerator is None or measured.denominator is None:
+        return None
+    return {
+        "numerator": {"value": Fragment(measured.numerator)},
+        "denominator": {"value": Fragment(measured.denominator)},
+    }
+
+
+@function("numeric_range(value: field, row: row?, unit: field?) -> Range")
+def numeric_range(run: Run, raw: str, row: Row | None, unit: str | None) -> Json | None:
+    """An NR field (low ^ high) as Range."""
+    parts = raw.split(run.C)
+    made = Measured()
+    made.low, made.high = number(run, run.text(parts[0])), number(run, run.part_text(parts, 1))
+    return range_of(run, made, row, unit)
+
+
+@function("quantity_of(value: field) -> Quantity")
+def quantity_of(run: Run, raw: str) -> Json | None:
+    """A CQ field (number ^ unit) as Quantity."""
+    parts = raw.split(run.C)
+    value = number(run, run.text(parts[0]))
+    if value is None:
+        return None
+    unit = run.text(parts[1].replace(run.S, run.C)) if len(parts) > 1 else None
+    return {"value": Fragment(value), "unit": unit} if unit else {"value": Fragment(value)}
+
+
+@function("reference_range(range: field, row: row?, unit: field?, units: row?) -> Observation.referenceRange")
+def reference_range(run: Run, raw: str, row: Row | None, unit: str | None, units: Row | None = None) -> Json | None:
+    """A reference range as it is written: `a-b`, `a to b`, `<b`, `>=a` give low and high with the result's unit and
+    conversion; the text always stays, unless the row converts."""
+    text = run.whole(raw)
+    text = text.strip() if text else None
+    if not text:
+        return None
+    low = high = None
+    if match := _RANGE.fullmatch(text):
+        low, high = number(run, match[1]), number(run, match[2])
+        if low is None or high is None:
+            low = high = None
+    elif match := _BOUND.fullmatch(text):
+        bound = number(run, match[2])
+        if match[1][0] in "<≤" or match[1] == "=<":
+            high = bound
+        else:
+            low = bound
+    elif match := _WORD_BOUND.fullmatch(text):
+        high = number(run, match[1])
+    if row is not None and row.unit_missing:
+        row = None
+    if low is None and high is None:
+        if row is not None and row.converts:
+            run.warn(
+                "RANGE_NOT_CONVERTED", "a reference range that is no numbers cannot be converted; its text was kept"
+            )
+        return {"text": text}
+    made: Json = {}
+    if low is not None:
+        made["low"] = amount(run, low, row, unit, units)
+    if high is not None:
+        made["high"] = amount(run, high, row, unit, units)
+    # After a conversion the sender's words name other numbers than the range does.
+    if row is None or not row.converts:
+        made["text"] = text
+    return made
+
+
+@function("number(value: text) -> decimal")
+def number_of(run: Run, text: str) -> str | None:
+    """A text as a plain decimal for a FHIR element of that type or for arithmetic; absent where it is none."""
+    return number(run, text)

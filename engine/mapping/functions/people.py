@@ -1,0 +1,180 @@
+"""Names, addresses and telephone numbers: XPN, XCN, XAD, XTN and their ASTM counterparts."""
+
+from typing import Any
+
+from engine.mapping.functions.registry import function
+from engine.mapping.run import Run
+
+Json = dict[str, Any]
+
+_NAME_USE = {
+    "L": "official",
+    "R": "official",
+    "D": "usual",
+    "M": "maiden",
+    "N": "nickname",
+    "BAD": "old",
+    "TEMP": "temp",
+    "NAV": "temp",
+    "MSK": "anonymous",
+}  # table 0200
+_ADDRESS_USE = {
+    "H": "home",
+    "P": "home",
+    "L": "home",
+    "B": "work",
+    "O": "work",
+    "C": "temp",
+    "BA": "old",
+    "BI": "billing",
+}  # table 0190
+_ADDRESS_TYPE = {"M": "postal", "SH": "postal"}
+_TELECOM_USE = {"PRN": "home", "WPN": "work", "PRS": "mobile", "ORN": "home", "VHN": "temp"}  # table 0201
+_TELECOM_SYSTEM = {
+    "PH": "phone",
+    "CP": "phone",
+    "FX": "fax",
+    "BP": "pager",
+    "INTERNET": "email",
+    "X.400": "email",
+    "MD": "other",
+    "SAT": "other",
+    "TDD": "other",
+    "TTY": "other",
+}  # table 0202
+
+
+def _words(*parts: str | None) -> list[str]:
+    """Given names and the like: each part may hold several, with blanks between them."""
+    return [word for part in parts if part for word in part.split()]
+
+
+def _period(run: Run, start: str | None, end: str | None) -> Json | None:
+    made = {}
+    if start and (at := run.times.datetime(start)):
+        made["start"] = at
+    if end and (at := run.times.datetime(end)):
+        made["end"] = at
+    return made or None
+
+
+@function("xpn(name: field) -> HumanName")
+def xpn(run: Run, raw: str) -> Json | None:
+    """An XPN: family name (with its prefix), given names, prefix, suffixes, use, period."""
+    parts = raw.split(run.C)
+    texts = [run.text(part) if part else None for part in parts]
+    if run.S in parts[0]:
+        texts[0] = _surname(run, parts[0])
+    texts += [None] * (14 - len(texts))
+    made = _name(texts[0], _words(texts[1], texts[2]), _words(texts[4]), _words(texts[3], texts[5], texts[13]))
+    if made is None:
+        return None
+    if texts[6] and (use := _NAME_USE.get(texts[6])):
+        made = {"use": use, **made}
+    if period := _period(run, texts[11], texts[12]):
+        made["period"] = period
+    return made
+
+
+def _surname(run: Run, raw: str) -> str | None:
+    """FN: surname, own prefix and own surname, partner's prefix and surname. The prefix is said before the name."""
+    parts = [run.text(part) for part in raw.split(run.S)] + [None] * 3
+    if parts[2] and parts[1] and parts[0] and parts[0].endswith(parts[2]) and not parts[0].startswith(parts[1]):
+        return f"{parts[1]} {parts[0]}"
+    return parts[0] or " ".join(part for part in parts[1:3] if part) or None
+
+
+def _name(family: str | None, given: list[str], prefix: list[str], suffix: list[str]) -> Json | None:
+    made: Json = {}
+    if family and family.strip(" ,"):
+        made["family"] = family
+    if given:
+        made["given"] = given
+    if prefix:
+        made["prefix"] = prefix
+    if suffix:
+        made["suffix"] = suffix
+    return made or None
+
+
+@function("xcn_name(person: field) -> HumanName")
+def xcn_name(run: Run, raw: str) -> Json | None:
+    """The name in an XCN: components 2 to 6, and its use (10)."""
+    parts = raw.split(run.C)
+    texts = [run.text(part) if part else None for part in parts]
+    texts += [None] * (11 - len(texts))
+    if len(parts) > 1 and run.S in parts[1]:
+        texts[1] = _surname(run, parts[1])
+    made = _name(texts[1], _words(texts[2], texts[3]), _words(texts[5]), _words(texts[4]))
+    if made is not None and texts[9] and (use := _NAME_USE.get(texts[9])):
+        made = {"use": use, **made}
+    return made
+
+
+@function("astm_name(name: field) -> HumanName")
+def astm_name(run: Run, raw: str) -> Json | None:
+    """An ASTM name: last, first, middle, suffix, title as components; a name in one piece is kept as text."""
+    parts = [run.text(part) if part else None for part in raw.split(run.C)]
+    if len(parts) == 1:
+        return {"text": parts[0]} if parts[0] else None
+    parts += [None] * (5 - len(parts))
+    return _name(parts[0], _words(parts[1], parts[2]), _words(parts[4]), _words(parts[3]))
+
+
+@function("xad(address: field) -> Address")
+def xad(run: Run, raw: str) -> Json | None:
+    """An XAD: street lines, city, state, postal code, country, district, use or type, period."""
+    parts = raw.split(run.C)
+    texts = [run.text(part) if part else None for part in parts]
+    if run.S in parts[0]:
+        street = [run.text(part) for part in parts[0].split(run.S)] + [None, None]
+        texts[0] = street[0] or " ".join(part for part in street[1:3] if part) or None
+    texts += [None] * (19 - len(texts))
+    made: Json = {}
+    kind = texts[6]
+    if kind:
+        if kind in _ADDRESS_TYPE:
+            made["type"] = _ADDRESS_TYPE[kind]
+        elif kind in _ADDRESS_USE:
+            made["use"] = _ADDRESS_USE[kind]
+    lines = [line for line in (texts[0], texts[1], texts[18]) if line]
+    if lines:
+        made["line"] = lines
+    for name, value in (
+        ("city", texts[2]),
+        ("district", texts[8]),
+        ("state", texts[3]),
+        ("postalCode", texts[4]),
+        ("country", texts[5]),
+    ):
+        if value:
+            made[name] = value
+    if not made or made.keys() <= {"use", "type"}:
+        return None
+    if period := _period(run, texts[12], texts[13]):
+        made["period"] = period
+    return made
+
+
+@function("xtn(number: field, use: literal?) -> ContactPoint")
+def xtn(run: Run, raw: str, use: str | None = None) -> Json | None:
+    """An XTN: number or e-mail address, its system and use; `use` holds where the field does not say."""
+    parts = raw.split(run.C)
+    texts = [run.text(part) if part else None for part in parts]
+    texts += [None] * (12 - len(texts))
+    equipment = (texts[2] or "").upper()
+    value = texts[11]
+    if value is None and texts[3] and (equipment in ("INTERNET", "X.400") or texts[0] is None):
+        value = texts[3]
+    if value is None and texts[6]:
+        country = f"+{texts[4].lstrip('+')}" if texts[4] else None
+        extension = f"X{texts[7]}" if texts[7] else None
+        value = " ".join(part for part in (country, texts[5], texts[6], extension) if part)
+    value = value or texts[0]
+    if value is None:
+        return None
+    made: Json = {"system": _TELECOM_SYSTEM.get(equipment) or ("email" if "@" in value else "phone"), "value": value}
+    said = _TELECOM_USE.get(texts[1] or "") or ("mobile" if equipment == "CP" else None) or use
+    if said:
+        made["use"] = said
+    return made

@@ -1,0 +1,107 @@
+"""The functions a mapping may call, with their declared signatures. Nothing else can be called: no name is ever looked
+up outside this table.
+
+A signature is written as one line and is also what the reference documentation shows:
+
+    xtn(numbers: field, use: literal?) -> ContactPoint
+        field     one repetition as sent, still escaped       text, decimal, date, dateTime ...  FHIR primitives
+        segment   one segment or record                       row, measured                      table rows, numbers
+        literal   a text known when the mapping is loaded     Identifier, CodeableConcept ...    FHIR data types
+        x[]       a list        x?  may be absent or left out       x...  any number of them     x!  never absent
+
+A function whose argument is absent is absent, unless the parameter says ``?``. A list given for a parameter that takes
+one value calls the function for each element.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Implementation = TypeVar("Implementation", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a function.
+
+    Attributes:
+        kind: see the module.
+        many: takes a list.
+        optional: may be left out or absent; the function is called all the same, with None.
+        rest: takes all further arguments.
+    """
+
+    name: str
+    kind: str
+    many: bool = False
+    optional: bool = False
+    rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the language.
+
+    Attributes:
+        signature: as declared.
+        call: ``call(run, *arguments)``, or ``call(*arguments)`` where it is pure.
+        kind, many, always: what it returns; ``always`` means never absent for present arguments.
+        pure: knows nothing of the message beside its arguments, so that it can be called when the mapping is loaded.
+        doc: first line of its documentation; ``details`` the rest.
+    """
+
+    name: str
+    signature: str
+    parameters: tuple[Parameter, ...]
+    kind: str
+    many: bool
+    always: bool
+    pure: bool
+    call: Callable[..., Any]
+    doc: str
+    details: str
+
+    @property
+    def group(self) -> str:
+        """The module that defines it, which is also its chapter in the documentation."""
+        return str(self.call.__module__).rsplit(".", 1)[-1]
+
+
+FUNCTIONS: dict[str, Function] = {}
+
+_SIGNATURE = re.compile(r"(\w+)\((.*)\) -> ([\w.]+)((?:\[\])?)(!?)")
+_PARAMETER = re.compile(r"(\w+): (\w+(?:\.\w+)?)((?:\[\])?)(\?|\.\.\.)?")
+
+
+def function(signature: str, *, pure: bool = False) -> Callable[[Implementation], Implementation]:
+    """Declare a function of the language."""
+    match = _SIGNATURE.fullmatch(signature)
+    assert match, signature
+    parameters = []
+    for part in filter(None, match[2].split(", ")):
+        found = _PARAMETER.fullmatch(part)
+        assert found, part
+        parameters.append(
+            Parameter(found[1], found[2], many=bool(found[3]), optional=found[4] == "?", rest=found[4] == "...")
+        )
+
+    def declare(implementation: Implementation) -> Implementation:
+        first, _, rest = (implementation.__doc__ or "").strip().partition("\n")
+        assert first, f"{match[1]}: a function needs its line of documentation"
+        assert match[1] not in FUNCTIONS, match[1]
+        FUNCTIONS[match[1]] = Function(
+            name=match[1],
+            signature=signature,
+            parameters=tuple(parameters),
+            kind=match[3],
+            many=bool(match[4]),
+            always=bool(match[5]),
+            pure=pure,
+            call=implementation,
+            doc=first,
+            details="\n".join(line.strip() for line in rest.strip().splitlines()),
+        )
+        return implementation
+
+    return declare

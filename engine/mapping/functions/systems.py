@@ -1,0 +1,76 @@
+"""Coding systems (HL7 table 0396) and assigning authorities (HD) as URIs.
+
+Where a sender uses a name of its own, the channel's ``local_system`` or the site's ``namespaces:`` says what it means;
+nothing is guessed, and no old edition of a terminology is taken for its successor.
+"""
+
+import re
+
+from engine.mapping.run import Run
+
+LOINC = "http://loinc.org"
+UCUM = "http://unitsofmeasure.org"
+TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
+IDENTIFIER_TYPE = TERMINOLOGY + "v2-0203"
+
+CODING_SYSTEMS = {
+    "LN": LOINC,
+    "LOINC": LOINC,
+    "SCT": "http://snomed.info/sct",
+    "SNOMED-CT": "http://snomed.info/sct",
+    "UCUM": UCUM,
+    "I10": "http://hl7.org/fhir/sid/icd-10",
+    "I10C": "http://hl7.org/fhir/sid/icd-10-cm",
+    "I9C": "http://hl7.org/fhir/sid/icd-9-cm",
+    "CVX": "http://hl7.org/fhir/sid/cvx",
+    "NDC": "http://hl7.org/fhir/sid/ndc",
+    "C4": "http://www.ama-assn.org/go/cpt",
+    "CPT": "http://www.ama-assn.org/go/cpt",
+    "RXNORM": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    "MDC": "urn:iso:std:iso:11073:10101",
+}
+
+_HL7_TABLE = re.compile(r"HL7(\d{4})", re.ASCII)
+_OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+", re.ASCII)
+
+
+def coding_system(run: Run, name: str | None) -> str | None:
+    """The URI of a coding system as CE.3 names it; the channel's local system where it is the sender's own."""
+    if not name:
+        return run.local_system or None
+    known = CODING_SYSTEMS.get(name) or CODING_SYSTEMS.get(name.upper())
+    if known:
+        return known
+    if table := _HL7_TABLE.fullmatch(name.upper()):
+        return f"{TERMINOLOGY}v2-{table[1]}"
+    if _OID.fullmatch(name):
+        return f"urn:oid:{name}"
+    if _URI.fullmatch(name):
+        return name
+    return run.context.namespaces.get(name) or run.local_system or None
+
+
+def authority(run: Run, name: str | None, identifier: str | None, kind: str | None) -> str | None:
+    """The URI of an HD: its universal id where that is one, else the site's entry for its name, else one of ours."""
+    if identifier:
+        kind = (kind or "").upper()
+        if kind == "ISO" and _OID.fullmatch(identifier):
+            return f"urn:oid:{identifier}"
+        if kind == "UUID" and _UUID.fullmatch(identifier):
+            return f"urn:uuid:{identifier.lower()}"
+        if kind in ("DNS", "URI", "URL") and not any(sign.isspace() for sign in identifier):
+            return identifier
+        if not kind and _OID.fullmatch(identifier):
+            return f"urn:oid:{identifier}"
+        known = run.context.namespaces.get(name or identifier) or run.context.namespaces.get(identifier)
+        return known or run.namespace(name or identifier)
+    return run.namespace(name) if name else None
+
+
+def hd(run: Run, raw: str) -> str | None:
+    """As `authority`, from an HD that stands inside a component (its parts are subcomponents) or is a field."""
+    parts = raw.split(run.C if run.C in raw else run.S)
+    texts = [run.text(part) for part in parts[:3]] + [None, None]
+    return authority(run, texts[0], texts[1], texts[2])

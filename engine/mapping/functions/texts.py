@@ -1,0 +1,77 @@
+"""Texts: joining, cutting, comparing; and notes made of them."""
+
+from typing import Any
+
+from engine.mapping.functions.registry import function
+
+
+@function("concat(parts: text...) -> text", pure=True)
+def concat(*parts: str) -> str:
+    """The parts one after the other; absent if one of them is."""
+    return "".join(parts)
+
+
+@function("join(values: whole[], separator: literal?) -> text", pure=True)
+def join(values: list[str], separator: str | None = None) -> str | None:
+    """All values that are there, whole as they were sent, with a separator between them (a new line if not given)."""
+    return ("\n" if separator is None else separator).join(filter(None, values)) or None
+
+
+@function("whole(value: whole) -> text", pure=True)
+def whole(text: str) -> str | None:
+    """A field as it was sent, with the delimiters that the sender forgot to escape (`10^3/uL`)."""
+    return text.strip() or None
+
+
+@function("upper(value: text) -> text!", pure=True)
+def upper(text: str) -> str:
+    """In capitals."""
+    return text.upper()
+
+
+@function("lower(value: text) -> text!", pure=True)
+def lower(text: str) -> str:
+    """In small letters."""
+    return text.lower()
+
+
+@function("before(value: text, mark: literal) -> text", pure=True)
+def before(text: str, mark: str) -> str | None:
+    """What stands before the first `mark`; the whole text if there is none."""
+    return text.partition(mark)[0].strip() or None
+
+
+@function("after(value: text, mark: literal) -> text", pure=True)
+def after(text: str, mark: str) -> str | None:
+    """What stands behind the first `mark`; absent if there is none."""
+    return text.partition(mark)[2].strip() or None
+
+
+@function("replace(value: text, old: literal, new: literal) -> text", pure=True)
+def replace(text: str, old: str, new: str) -> str | None:
+    """Every `old` in the text replaced by `new`."""
+    return text.replace(old, new).strip() or None if old else text
+
+
+@function("left(value: text, count: literal) -> text", pure=True)
+def left(text: str, count: str) -> str | None:
+    """The first `count` characters."""
+    return text[: int(count)].strip() or None if count.isdigit() else text
+
+
+@function("starts_with(value: text, start: text) -> flag!", pure=True)
+def starts_with(text: str, start: str) -> bool:
+    """Whether the text begins with `start`."""
+    return text.startswith(start)
+
+
+@function("contains(value: text, part: text) -> flag!", pure=True)
+def contains(text: str, part: str) -> bool:
+    """Whether `part` stands somewhere in the text."""
+    return part in text
+
+
+@function("annotation(text: text) -> Annotation", pure=True)
+def annotation(text: str) -> dict[str, Any]:
+    """A note with this text."""
+    return {"text": text}

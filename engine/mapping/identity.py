@@ -1,0 +1,242 @@
+"""Who is who: natural keys to ids, one resource per key in a message, and the requests of the transaction.
+
+    id       = UUID-shaped keyed hash over type | natural key, under the site's key
+    shared   Patient, Organization, Practitioner, Device ...     POST + ifNoneExist: finds what the server has
+    ours     Specimen, DiagnosticReport, Observation ...         PUT Type/id: a resend or a correction is a new version
+
+The natural key of an order, specimen, report or observation also holds the patient and the local day of measurement,
+because counters restart; without a patient it holds the channel and the time to the second. ``specimen_ids: unique``
+switches that off. A plain hash of an accession number could be guessed, and ids reach other systems' logs.
+"""
+
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import quote
+
+from engine.errors import ContentError
+from engine.mapping.run import Run
+from engine.message import Group, Report, Segment
+from engine.reasons import Reason
+
+Json = dict[str, Any]
+
+OWN_SYSTEM = "urn:labrelay:id"
+_SEPARATOR = "\x1f"
+_TIME_FIELDS = {"hl7v2": ("OBR", 7, "OBX", (14,)), "astm": ("O", 8, "R", (13, 12))}
+
+
+class Making:
+    """The resources that one message makes.
+
+    Attributes:
+        entries: of the Bundle, in the order they were made: what is referred to comes first.
+        made: id -> reference of the resource with this id.
+        observations: how many Observations there are.
+    """
+
+    __slots__ = (
+        "_by_id",
+        "_hash",
+        "_key",
+        "_run",
+        "_runs",
+        "_shared",
+        "conditional",
+        "dropped",
+        "entries",
+        "made",
+        "observations",
+        "reports",
+        "transaction",
+        "unique",
+    )
+
+    def __init__(self, run: Run, *, transaction: bool) -> None:
+        self._run = run
+        self._key = run.context.key
+        self._hash = blake2b(digest_size=16, key=self._key)
+        self._by_id: dict[str, Json] = {}
+        self._shared: dict[tuple[str, str], str] = {}
+        self._runs: dict[tuple[str, str], int] = {}
+        self.entries: list[Json] = []
+        self.made: dict[str, Json] = {}
+        self.conditional: list[bytes] = []
+        self.reports: dict[bytes, Report] = {}
+        self.observations = 0
+        self.dropped = 0
+        self.transaction = transaction
+        self.unique = run.context.specimen_ids == "unique"
+
+    # -- ids -------------------------------------------------------------------------------------------------------
+
+    def identity(self, text: str) -> str:
+        """The UUID (version 8: a hash of our own) of a natural key."""
+        state = self._hash.copy()
+        state.update(text.encode("utf-8", "surrogatepass"))
+        digits = state.hexdigest()
+        return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+    def token(self, text: str) -> bytes:
+        """16 bytes that stand for a key where the key itself must not be kept."""
+        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key).digest()
+
+    def identity_of(self, identifier: Json) -> str:
+        """An Identifier as part of a key. Without a system it means something within its channel only."""
+        system = identifier.get("system") or f"urn:labrelay:channel:{self._run.context.channel}"
+        return f"{system}{_SEPARATOR}{identifier['value']}"
+
+    def own_id(self, kind: str, key: str) -> str:
+        """The id of a resource that is ours.
+
+        Two results of one message with the same key are two runs of a test, and get a number; other resources with
+        the same key are one.
+        """
+        identity = self.identity(f"{kind}{_SEPARATOR}{key}")
+        if identity in self.made and kind == "Observation":
+            count = self._runs.get((kind, key), 1) + 1
+            self._runs[kind, key] = count
+            return self.identity(f"{kind}{_SEPARATOR}{key}{_SEPARATOR}{count}")
+        return identity
+
+    def shared_id(self, kind: str, key: str) -> str:
+        """The id of a resource that other messages make as well; within one message it is computed once."""
+        found = self._shared.get((kind, key))
+        if found is None:
+            found = self._shared[kind, key] = self.identity(f"{kind}{_SEPARATOR}{key}")
+        return found
+
+    # -- entries ---------------------------------------------------------------------------------------------------
+
+    def put(self, kind: str, identity: str, resource: Json, request: str) -> Json:
+        """Add a resource of ours; one with an id that is there already is joined to it. Returns its reference."""
+        reference = self.made.get(identity)
+        if reference is not None:
+            _join(self._by_id[identity], resource)
+            return reference
+        url = "urn:uuid:" + identity
+        self.made[identity] = reference = {"reference": url}
+        self._by_id[identity] = resource
+        entry = {"fullUrl": url, "resource": resource}
+        if self.transaction and request != "none":
+            if request == "create":
+                del resource["id"]
+                entry["request"] = {"method": "POST", "url": kind}
+            else:
+                entry["request"] = {"method": "PUT", "url": f"{kind}/{identity}"}
+        self.entries.append(entry)
+        if kind == "Observation":
+            self.observations += 1
+        return reference
+
+    def put_shared(self, kind: str, identity: str, resource: Json, identifier: Json | None, scoped: bool) -> Json:
+        """Add a resource that the server may have already: it is found by the Identifier that is its key.
+
+        A scoped resource (an order with a number that restarts) is never found by the sender's number alone.
+        """
+        url = "urn:uuid:" + identity
+        self.made[identity] = reference = {"reference": url}
+        self._by_id[identity] = resource
+        if not self.transaction:
+            self.entries.append({"fullUrl": url, "resource": {**resource, "id": identity}})
+            return reference
+        if scoped and not self.unique:
+            identifier = None
+        elif identifier is None:
+            identifier = next((one for one in resource.get("identifier", ()) if "system" in one), None)
+        if identifier is None:
+            identifier = {"system": OWN_SYSTEM, "value": identity}
+            resource["identifier"] = [*resource.get("identifier", []), identifier]
+        query = f"identifier={quote(identifier.get('system', ''), safe='')}%7C{quote(identifier['value'], safe='')}"
+        self.conditional.append(self.token(f"{kind}?{query}"))
+        self.entries.append(
+            {"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind, "ifNoneExist": query}}
+        )
+        return reference
+
+    # -- measurement: when, and whose ------------------------------------------------------------------------------
+
+    def order_time(self, group: Group) -> str:
+        """The time of measurement of an order: its own, else that of its first result, else the message's."""
+        order, order_field, result, result_fields = _TIME_FIELDS[self._run.parsed.format]
+        for segment in _inside(group, order):
+            if text := self._time_in(segment, order_field):
+                return text
+        for segment in _inside(group, result):
+            for number in result_fields:
+                if text := self._time_in(segment, number):
+                    return text
+        return self._run.times.message_time
+
+    def _time_in(self, segment: Segment, field: int) -> str:
+        raw = segment.fields[field] if len(segment.fields) > field else ""
+        text = self._run.text(raw) if raw else None
+        return text if text and self._run.times.datetime(text) else ""
+
+    def scope(self, patient: str | None, time: str) -> str:
+        """What a key that may restart is extended by."""
+        if self.unique:
+            return ""
+        if patient is None:
+            return self.alone(time)
+        return f"{_SEPARATOR}{patient}{_SEPARATOR}{self._run.times.day(time)}"
+
+    def alone(self, raw: str) -> str:
+        """As `scope`, where no patient is named: the channel and the time to the second."""
+        if self.unique:
+            return ""
+        run = self._run
+        text = (run.text(raw) if raw else None) or run.times.message_time
+        return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{run.times.second(text)}"
+
+    def report(self, number: str, patient: str | None, time: str) -> None:
+        """Note whose order or specimen number this is on which day, for the journal's memory."""
+        day = "" if self.unique else self._run.times.day(time)
+        key = self.token(f"report{_SEPARATOR}{self._run.context.channel}{_SEPARATOR}{number}{_SEPARATOR}{day}")
+        if key not in self.reports:
+            owner = b"" if patient is None else self.token(f"patient{_SEPARATOR}{patient}")
+            self.reports[key] = Report(key=key, patient=owner)
+
+    def no_identity(self, kind: str) -> ContentError:
+        return self._run.dead(Reason.NO_IDENTITY, f"the key of {kind} is absent")
+
+    # -- results that are dropped ----------------------------------------------------------------------------------
+
+    def made_and_dropped(self) -> tuple[int, int]:
+        return self.observations, self.dropped
+
+    def drop_row(self, group: Group) -> None:
+        """A result whose code is not in a table with ``on_missing: drop``."""
+        self._run.drop(group)
+        self.dropped += 1
+
+    def check_drops(self, before: tuple[int, int]) -> None:
+        """The last result of a report is never dropped."""
+        if self.dropped > before[1] and self.observations == before[0]:
+            raise self._run.dead(Reason.UNMAPPED_CODE, "every result of this report would be dropped")
+
+
+def _inside(group: Group, name: str) -> list[Segment]:
+    """All segments of a name in a group and the groups inside it, in the order of the message."""
+    found = list(group.segments.get(name, ()))
+    for groups in group.groups.values():
+        for inner in groups:
+            found += _inside(inner, name)
+    found.sort(key=_position)
+    return found
+
+
+def _position(segment: Segment) -> int:
+    return segment.position
+
+
+def _join(first: Json, second: Json) -> None:
+    """Two rules or groups made the same resource: what the first lacks comes from the second, lists are joined."""
+    for name, value in second.items():
+        there = first.get(name)
+        if there is None:
+            first[name] = value
+        elif isinstance(there, list) and isinstance(value, list):
+            first[name] = there + [one for one in value if one not in there]
+
+
+inside = _inside

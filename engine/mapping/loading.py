@@ -1,0 +1,276 @@
+"""From a name to a `Program`: find the files, read and check them, generate and compile the code.
+
+A mapping, library or table is looked for in each folder of the search path in order (the site's own first), so that a
+site's file shadows the shipped one of the same name. A table is named relative to a `mappings` folder.
+"""
+
+import hashlib
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine import yaml_nodes
+from engine.errors import ConfigError
+from engine.mapping.compiler.code import Code, TooLargeError
+from engine.mapping.compiler.expressions import Setting
+from engine.mapping.compiler.steps import Steps
+from engine.mapping.field_tables import known_segments
+from engine.mapping.program import Generated, Program
+from engine.mapping.rules import (
+    Fragment,
+    LibraryFile,
+    MappingFile,
+    Problems,
+    TableUse,
+    read_library,
+    read_mapping,
+    suggestion,
+)
+from engine.mapping.run import GENERATED
+from engine.mapping.runtime import BOUND, PROLOGUE
+from engine.mapping.structures import structures
+from engine.mapping.tables import Table, read_table
+from engine.yaml_nodes import Node
+
+_BUILT_IN = ("labrelay/hl7v2", "labrelay/astm")  # the functions; every mapping has them, naming them is allowed
+MAX_TABLE_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Sources:
+    """Everything a mapping is made of, and what is wrong with it."""
+
+    search: tuple[Path, ...]
+    problems: Problems = field(default_factory=Problems)
+    hashes: dict[str, bytes] = field(default_factory=dict)
+
+    def read(self, path: Path, name: str) -> str:
+        data = path.read_bytes()
+        self.hashes[name] = data
+        return data.decode("utf-8-sig")
+
+    def find(self, name: str) -> Path | None:
+        """The first file of that name on the search path; a name never leaves its folder."""
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            return None
+        for folder in self.search:
+            path = folder / name
+            if path.is_file():
+                return path
+        return None
+
+    def content_hash(self) -> str:
+        """Over all files by name, so that a moved checkout changes nothing."""
+        state = hashlib.sha256()
+        for name in sorted(self.hashes):
+            data = self.hashes[name]
+            state.update(f"{name}\0{len(data)}\0".encode())
+            state.update(data)
+        return state.hexdigest()
+
+
+def load(name_or_path: str | Path, search: Sequence[Path], *, tables: MappingOf[str, str] | None = None) -> Program:
+    """Read, check and compile a mapping.
+
+    Args:
+        name_or_path: a mapping's name, or the path of its file.
+        search: `mappings` folders, the site's before the shipped ones.
+        tables: name of a table -> CSV file (``tables/sysmex-xn.csv``, or only ``sysmex-xn``) in place of the one that
+            the mapping names: a channel's own code table.
+
+    Raises:
+        ConfigError: what is wrong, each with file, line, column and what to do.
+    """
+    path, folders = _locate(name_or_path, search)
+    sources = _Sources(folders)
+    problems = sources.problems
+    node = _read_node(path, sources, path.name)
+    mapping = read_mapping(node, problems)
+    libraries = _libraries(mapping, sources)
+    read_tables = _tables(mapping, sources, dict(tables or {}))
+    _check_structures(mapping, problems)
+    if problems.errors:
+        raise ConfigError(*problems.errors)
+    compiler = _Compiler(mapping, libraries, read_tables, problems)
+    plain = {structure: compiler.compile(structure, traced=False) for structure in mapping.structures}
+    compiler.check_unused()
+    if problems.errors:
+        raise ConfigError(*problems.errors)
+    return Program(
+        name=mapping.name,
+        format=mapping.format,
+        structures=mapping.structures,
+        content_hash=sources.content_hash(),
+        bundle=mapping.bundle,
+        policies=mapping.policies,
+        tables=read_tables,
+        problems=tuple(problems.warnings),
+        settings_read=frozenset(compiler.settings_read),
+        rule_lines=frozenset(rule for made in plain.values() for rule in made.rules if rule),
+        plain=plain,
+        compile_traced=lambda structure: compiler.compile(structure, traced=True),
+    )
+
+
+def _locate(name_or_path: str | Path, search: Sequence[Path]) -> tuple[Path, tuple[Path, ...]]:
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")):
+        path = Path(name_or_path)
+        if not path.is_file():
+            for folder in search:
+                if (folder / path).is_file():
+                    return folder / path, tuple(search)
+            raise ConfigError(f"{path}:1:1: there is no such file; check the path")
+        return path, (path.resolve().parent, *search)
+    if not text or "/" in text or "\\" in text or text.startswith("."):
+        raise ConfigError(f"{text}:1:1: this is no name of a mapping; give a name or the path of its .yaml file")
+    for folder in search:
+        if (folder / f"{text}.yaml").is_file():
+            return folder / f"{text}.yaml", tuple(search)
+    known = sorted({path.stem for folder in search if folder.is_dir() for path in folder.glob("*.yaml")})
+    raise ConfigError(f"{text}.yaml:1:1: there is no mapping {text}{suggestion(text, known)}")
+
+
+def _read_node(path: Path, sources: _Sources, name: str) -> Node:
+    node = yaml_nodes.read_file(path, name)
+    sources.hashes[name] = path.read_bytes()
+    return node
+
+
+def _libraries(mapping: MappingFile, sources: _Sources) -> list[LibraryFile]:
+    found: list[LibraryFile] = []
+    for imported in mapping.imports:
+        name = imported.value
+        if name in _BUILT_IN:
+            if not name.endswith(mapping.format):
+                sources.problems.warning(
+                    imported, f"{name} is of no use for a mapping from {mapping.format}; remove it"
+                )
+            continue
+        path = sources.find(f"{name}.yaml")
+        if path is None:
+            known = {path.stem for folder in sources.search if folder.is_dir() for path in folder.glob("*.yaml")}
+            sources.problems.error(imported, f"there is no library {name}{suggestion(name, known)}")
+            continue
+        node = _read_node(path, sources, path.name)
+        if node.get("mapping-library") is None:
+            sources.problems.error(imported, f"{path.name} is no library: mapping-library: is missing in it")
+            continue
+        found.append(read_library(node, sources.problems))
+    return found
+
+
+def _tables(mapping: MappingFile, sources: _Sources, chosen: dict[str, str]) -> dict[str, Table]:
+    made: dict[str, Table] = {}
+    for name in chosen:
+        if name not in mapping.tables:
+            raise ConfigError(
+                f"{mapping.node.file}:1:1: mapping {mapping.name} has no table {name}{suggestion(name, mapping.tables)}"
+            )
+    for name, use in mapping.tables.items():
+        table = _table(use, sources, chosen.get(name, ""))
+        if table is not None:
+            made[name] = table
+    return made
+
+
+def _table(use: TableUse, sources: _Sources, chosen: str) -> Table | None:
+    file = chosen or use.csv.value
+    if not file.endswith(".csv"):
+        file = f"tables/{file}.csv"
+    path = sources.find(file)
+    if path is None:
+        sources.problems.error(use.csv, f"there is no file {file} in the mappings folders; check the name")
+        return None
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            sources.problems.error(use.csv, f"{file} is larger than {MAX_TABLE_BYTES} bytes; split it")
+            return None
+        text = sources.read(path, file)
+    except OSError as error:
+        sources.problems.error(use.csv, f"{file} cannot be read ({error.strerror}); check its rights")
+        return None
+    except UnicodeDecodeError as error:
+        sources.problems.error(use.csv, f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8")
+        return None
+    table, findings = read_table(text, use.name, file, use.key)
+    table.on_missing = use.on_missing
+    table.on_missing_unit = use.on_missing_unit
+    for finding in findings:
+        target = sources.problems.errors if finding.severity == "error" else sources.problems.warnings
+        target.append(finding.at(file))
+    return table
+
+
+def _check_structures(mapping: MappingFile, problems: Problems) -> None:
+    if not mapping.format:
+        return
+    known = structures(mapping.format)
+    for structure in mapping.structures:
+        if structure not in known:
+            assert mapping.structure_node is not None
+            problems.error(mapping.structure_node, f"no structure is called {structure}{suggestion(structure, known)}")
+
+
+class _Compiler:
+    """Generates the functions of one mapping; keeps what all its structures have in common."""
+
+    def __init__(
+        self, mapping: MappingFile, libraries: list[LibraryFile], tables: dict[str, Table], problems: Problems
+    ) -> None:
+        self._mapping = mapping
+        self._libraries = libraries
+        self._tables = tables
+        self._problems = problems
+        self._fragments: dict[str, Fragment] = {}
+        for library in libraries:
+            for name, fragment in library.fragments.items():
+                if name in self._fragments:
+                    problems.error(fragment.node, f"another library has a fragment {name} too; give one another name")
+                self._fragments[name] = fragment
+        self._used_fragments: set[str] = set()
+        self._used_tables: set[str] = set()
+        self.settings_read: set[str] = set()
+
+    def compile(self, structure: str, *, traced: bool) -> Generated:
+        setting = Setting(
+            message_format=self._mapping.format,
+            root=structures(self._mapping.format)[structure],
+            known_segments=known_segments(self._mapping.format),
+            tables=self._tables,
+        )
+        problems = Problems() if traced else self._problems
+        compiler = Steps(Code(), setting, problems, self._fragments, traced=traced)
+        try:
+            compiler.mapping(self._mapping.lets, self._mapping.steps)
+        except TooLargeError:
+            problems.error(self._mapping.node, "the mapping becomes too large; use fewer fragments inside fragments")
+        self._used_fragments |= compiler.used_fragments
+        self._used_tables |= setting.tables_used
+        self.settings_read |= setting.settings_read
+        return build(compiler.code, frozenset(setting.segments_read), "m, making, T" if traced else "m, making")
+
+    def check_unused(self) -> None:
+        for name, table in self._mapping.tables.items():
+            if name not in self._used_tables:
+                self._problems.warning(table.node, f"table {name} is never looked up; remove it")
+        for imported, library in zip(self._imported(), self._libraries, strict=False):
+            if library.fragments and not self._used_fragments & library.fragments.keys():
+                self._problems.warning(imported, f"nothing of {imported.value} is used; remove the import")
+
+    def _imported(self) -> list[Node]:
+        return [node for node in self._mapping.imports if node.value not in _BUILT_IN]
+
+
+def build(code: Code, read: frozenset[str], arguments: str, prologue: str = PROLOGUE) -> Generated:
+    """The function of generated code. Only numbers and our own words are in its source."""
+    source, rules = code.source("mapping", arguments)
+    head, _, body = source.partition("\n")
+    lines = prologue.count("\n")
+    source = f"{head}\n{prologue}{body}"
+    rules = [rules[0], *[""] * lines, *rules[1:]]
+    bound: dict[str, Any] = {**BOUND, **code.bound}
+    exec(compile(source, GENERATED, "exec"), bound)  # noqa: S102  (our own source: see the compiler)
+    return Generated(bound["mapping"], rules, source, read)

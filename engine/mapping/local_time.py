@@ -1,0 +1,158 @@
+"""Dates and times of HL7 v2 (``YYYY[MM[DD[HH[MM[SS[.S]]]]]][+/-ZZZZ]``) and ASTM to FHIR's, with the precision that was sent.
+
+Rules: a year stays a year; an hour without minutes becomes the day; a minute gets ``:00``; ``00`` parts cut the
+precision; all zeros are absent. The offset is the field's own, else that of the message's time, else the channel's
+zone at that local time. Never the server's zone, never Z by default.
+"""
+
+import calendar
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+_TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?([+-]\d{4})?", re.ASCII)
+_MAX_HOURS = 512
+_hours: dict[tuple[str, str], str] = {}  # (zone, YYYYMMDDHH) -> offset, for hours with one offset throughout
+
+Warn = Callable[[str, str], None]
+
+
+class LocalTimes:
+    """Times of one message: its own offset and its channel's zone apply where a field names none.
+
+    Args:
+        message_time: MSH-7 or H-14, as sent.
+        zone: IANA name.
+        warn: called with a code and a text for what had to be decided.
+    """
+
+    __slots__ = ("_dates", "_instants", "_message_offset", "_warn", "_zone", "message_time")
+
+    def __init__(self, message_time: str, zone: str, warn: Warn) -> None:
+        self.message_time = message_time
+        self._zone = zone
+        self._warn = warn
+        self._message_offset = message_time[-5:] if message_time[-5:-4] in ("+", "-") else ""
+        # Within one message the same few times stand in every segment.
+        self._dates: dict[str, str | None] = {}
+        self._instants: dict[str, str | None] = {}
+
+    def datetime(self, text: str) -> str | None:
+        """FHIR dateTime with the precision of ``text``; None where it is no time or says nothing."""
+        try:
+            return self._dates[text]
+        except KeyError:
+            if len(text) == 14 and text.isdigit() and text.isascii() and not self._message_offset:
+                offset = _hours.get((self._zone, text[:10]))
+                if offset and text[10:12] < "60" and text[12:] < "60":
+                    found: str | None = (
+                        f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[8:10]}:{text[10:12]}:{text[12:]}{offset}"
+                    )
+                    self._dates[text] = found
+                    return found
+            found = self._dates[text] = self._datetime(text)
+            return found
+
+    def instant(self, text: str) -> str | None:
+        """FHIR instant; None where ``text`` has no seconds."""
+        found = self.datetime(text)
+        # YYYY-MM-DDTHH:MM:SS and an offset; a minute got its :00 padded and so has 12 digits only.
+        digits = text.partition(".")[0]
+        length = len(digits.partition("+")[0].partition("-")[0])
+        return found if found is not None and len(found) >= 20 and length >= 14 else None
+
+    def date(self, text: str) -> str | None:
+        """FHIR date: the date part with its precision."""
+        found = self.datetime(text)
+        return found and found[:10]
+
+    def day(self, text: str) -> str:
+        """The local calendar day of a time in the channel's zone, ``YYYYMMDD``; empty where there is none."""
+        found = self.datetime(text) if text else None
+        if found is None or len(found) < 10:
+            return ""
+        if len(found) > 10:
+            at = datetime.fromisoformat(found).astimezone(_zone(self._zone))
+            return f"{at:%Y%m%d}"
+        return found.replace("-", "")
+
+    def second(self, text: str) -> str:
+        """A time to the second as it identifies a result of no known patient; empty where there is none."""
+        return (self.datetime(text) if text else None) or ""
+
+    def _datetime(self, text: str) -> str | None:
+        match = _TIME.fullmatch(text)
+        if match is None:
+            self._warn("BAD_DATE", "not a date or time of the form YYYYMMDDHHMMSS; left out")
+            return None
+        year, month, day, hour, minute, second, fraction, offset = match.groups()
+        if year == "0000":
+            if text.strip("0.+-"):
+                self._warn("BAD_DATE", "the year is 0000; left out")
+            return None
+        if not month or month == "00":
+            return year
+        if not 1 <= int(month) <= 12:
+            self._warn("BAD_DATE", "there is no such month; left out")
+            return None
+        if not day or day == "00":
+            return f"{year}-{month}"
+        if int(day) > calendar.monthrange(int(year), int(month))[1]:
+            self._warn("BAD_DATE", "there is no such day; left out")
+            return None
+        if hour is None:
+            return f"{year}-{month}-{day}"
+        if minute is None:
+            self._warn("HOUR_ONLY", "a time with an hour and no minutes; only its day was kept")
+            return f"{year}-{month}-{day}"
+        if hour > "23" or minute > "59" or (second or "00") > "59":
+            self._warn("BAD_DATE", "there is no such time of day; only the day was kept")
+            return f"{year}-{month}-{day}"
+        where = self._offset(offset or self._message_offset, int(year), int(month), int(day), int(hour), int(minute))
+        return f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{fraction or ''}{where}"
+
+    def _offset(self, offset: str, year: int, month: int, day: int, hour: int, minute: int) -> str:
+        if offset:
+            if offset[1:3] <= "14" and offset[3:] <= "59":
+                return f"{offset[:3]}:{offset[3:]}"
+            self._warn("BAD_OFFSET", "there is no such UTC offset; the channel's zone was used")
+        zone = _zone(self._zone)
+        start = datetime(year, month, day, hour)
+        offsets = {
+            at.replace(tzinfo=zone, fold=fold).utcoffset()
+            for at in (start, start + timedelta(minutes=59, seconds=59))
+            for fold in (0, 1)
+        }
+        local = datetime(year, month, day, hour, minute, tzinfo=zone)
+        text = _offset_text(local.utcoffset() or timedelta(0))
+        if len(offsets) == 1:
+            if len(_hours) >= _MAX_HOURS:
+                _hours.clear()
+            _hours[self._zone, f"{year:04}{month:02}{day:02}{hour:02}"] = text
+        elif local.utcoffset() != local.replace(fold=1).utcoffset():
+            self._warn(
+                "AMBIGUOUS_TIME", "a local time that the change of clocks makes double or missing; the first was taken"
+            )
+        return text
+
+
+def parse_instant(text: str) -> datetime | None:
+    """The aware instant of a FHIR dateTime with an offset, else None."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
+
+
+@lru_cache(maxsize=64)
+def _zone(name: str) -> tzinfo:
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def _offset_text(offset: timedelta) -> str:
+    minutes = round(offset.total_seconds() / 60)
+    sign = "-" if minutes < 0 else "+"
+    return f"{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"

@@ -1,0 +1,199 @@
+"""A compiled mapping: applied to messages, explained, and named by the hash of everything it was made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from engine.errors import ContentError
+from engine.mapping import bundle
+from engine.mapping.identity import Making
+from engine.mapping.run import GENERATED, RESULT_SEGMENT, Run
+from engine.mapping.runtime import Dropped
+from engine.mapping.structures import unescape_of
+from engine.mapping.tables import Table
+from engine.mapping.trace import Trace, Tracer
+from engine.message import Document, MapContext, Mapped, Parsed
+from engine.reasons import Reason
+
+# Segments that frame a message or describe it, and are read by the engine if by anyone.
+_FRAMING = frozenset({"MSH", "SFT", "UAC", "EVN", "DSC", "H", "L"})
+_NOT_PRODUCTION = frozenset("DT")  # MSH-11, H-12: debugging, training
+_CONTROL = "Q"  # H-12, and analyzers that say it in MSH-11 too
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """The function made for one structure, with the rule of each of its lines.
+
+    Attributes:
+        read: names of the segments that rules read.
+    """
+
+    function: Callable[..., None]
+    rules: list[str]
+    source: str
+    read: frozenset[str]
+
+    def rule_of(self, line: int) -> str:
+        return self.rules[line - 1] if 0 < line <= len(self.rules) else ""
+
+
+@dataclass(slots=True)
+class Program:
+    """A mapping ready for use. The same message and context always give the same documents.
+
+    Attributes:
+        format: ``hl7v2`` or ``astm``.
+        structures: those it takes.
+        content_hash: over the mapping, its libraries and tables.
+        problems: warnings of the check, as lines ``file:line:column: what; what to do``.
+        settings_read: names of channel settings that rules ask for.
+    """
+
+    name: str
+    format: str
+    structures: tuple[str, ...]
+    content_hash: str
+    bundle: str
+    policies: dict[str, str]
+    tables: dict[str, Table]
+    problems: tuple[str, ...]
+    settings_read: frozenset[str]
+    rule_lines: frozenset[str]
+    plain: dict[str, Generated] = field(repr=False)
+    compile_traced: Callable[[str], Generated] = field(repr=False)
+    _traced: dict[str, Generated] = field(default_factory=dict, repr=False)
+
+    def apply(self, parsed: Parsed, context: MapContext) -> Mapped:
+        """Map one message.
+
+        Raises:
+            ContentError: the message is dead: a policy or rule says so, or the mapping failed (MAPPING_FAULT, naming
+                the rule).
+        """
+        return self._apply(parsed, context, self._generated(parsed, self.plain), None)
+
+    def explain(self, parsed: Parsed, context: MapContext) -> Trace:
+        """Map one message and tell where every value came from. A dead message is told in the trace, not raised."""
+        tracer = Tracer(parsed)
+        try:
+            generated = self._generated(parsed, self._traced)
+            tracer.mapped = self._apply(parsed, context, generated, tracer)
+        except ContentError as error:
+            tracer.error = error
+        return tracer.trace()
+
+    def _generated(self, parsed: Parsed, variants: dict[str, Generated]) -> Generated:
+        if parsed.format != self.format or parsed.structure not in self.plain:
+            raise ContentError(
+                Reason.NO_ROUTE, f"mapping {self.name} reads {', '.join(self.structures)}, not {parsed.structure[:40]}"
+            )
+        found = variants.get(parsed.structure)
+        if found is None:
+            found = self._traced[parsed.structure] = self.compile_traced(parsed.structure)
+        return found
+
+    def _apply(self, parsed: Parsed, context: MapContext, generated: Generated, tracer: Tracer | None) -> Mapped:
+        run = Run(parsed, context, unescape_of(parsed.format), generated.rule_of, self.policies)
+        making = Making(run, transaction=self.bundle == "transaction")
+        results = self._refuse_what_is_no_report(run, generated)
+        if results is None:
+            return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts={"filtered": 0})
+        if tracer is not None:
+            run.trace = tracer
+            tracer.making = making
+        try:
+            if tracer is None:
+                generated.function(run, making)
+            else:
+                generated.function(run, making, tracer)
+        except ContentError:
+            raise
+        except Dropped:
+            raise run.dead(Reason.UNMAPPED_CODE, "a code that is not in its table stands outside the results") from None
+        except Exception as error:
+            raise _fault(run, generated, error) from error
+        return self._finish(run, making, results)
+
+    def _refuse_what_is_no_report(self, run: Run, generated: Generated) -> int | None:
+        """What holds for every message before its rules; returns how many results it has, None for a control."""
+        segments = run.parsed.segments
+        result = RESULT_SEGMENT[self.format]
+        results = 0
+        unread: dict[str, None] = {}
+        for segment in segments:
+            name = segment.name
+            if name == result:
+                results += 1
+            if name not in generated.read and name not in _FRAMING and name[0] != "Z":
+                unread[name] = None
+        processing = run.text(run.field("MSH", 11) if run.hl7 else run.field("H", 12)) or ""
+        processing = processing.upper()[:1]
+        if processing == _CONTROL:
+            return None
+        if processing in _NOT_PRODUCTION:
+            allowed = run.settings.get("processing_ids") or ()
+            if processing not in ([allowed] if isinstance(allowed, str) else allowed):
+                place = "MSH-11" if run.hl7 else "H-12"
+                raise ContentError(Reason.NOT_PRODUCTION, f"processing id {processing}", place=place)
+        if unread:
+            self._unread(run, list(unread))
+        return results
+
+    def _unread(self, run: Run, names: list[str]) -> None:
+        policy = run.policy("unread_segment") or "warn"
+        if policy == "dead":
+            raise ContentError(Reason.UNREAD_SEGMENT, f"no rule reads {', '.join(names)}", place=names[0])
+        if policy == "warn":
+            for name in names:
+                run.warn("UNREAD_SEGMENT", f"no rule reads {name}")
+
+    def _finish(self, run: Run, making: Making, results: int) -> Mapped:
+        """Count what came in against what came of it, and write the documents."""
+        filtered = sum(run.filtered.values())
+        counts = {"results_in": results, "observations": making.observations}
+        if run.declared_drops:
+            counts["dropped"] = run.declared_drops
+        for name, count in run.filtered.items():
+            counts[name] = count
+        if len(run.accounted) != results:
+            missing = results - len(run.accounted)
+            raise ContentError(
+                Reason.COUNT_MISMATCH, f"{results} results came in, and for {missing} of them no rule says what to do"
+            )
+        if run.filtered and filtered == results and not making.observations:
+            return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts)
+        if not making.entries:
+            return Mapped(filtered=Reason.FILTERED, issues=tuple(run.issues), counts=counts)
+        if not any(entry["resource"]["resourceType"] == "Patient" for entry in making.entries):
+            if run.policy("no_patient") == "dead":
+                raise ContentError(Reason.NO_PATIENT, "no rule found a patient in the message")
+        try:
+            body = bundle.assemble(run, making, self.bundle, f"{self.name}:{self.content_hash[:16]}")
+        except ContentError:
+            raise
+        except Exception as error:
+            raise ContentError(Reason.MAPPING_FAULT, f"{type(error).__name__} while writing the document") from error
+        document = Document(
+            body=body,
+            conditional=tuple(dict.fromkeys(making.conditional)),
+            reports=tuple(making.reports.values()),
+        )
+        return Mapped(
+            documents=(document,),
+            issues=tuple(run.issues),
+            unmapped=tuple(run.unmapped),
+            counts=counts,
+        )
+
+
+def _fault(run: Run, generated: Generated, error: Exception) -> ContentError:
+    """Our own failure as a dead letter: the kind of error and the rule, never its text, which may hold patient data."""
+    rule = ""
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == GENERATED:
+            rule = generated.rule_of(traceback.tb_lineno)
+        traceback = traceback.tb_next
+    where = f" in rule {rule}" if rule else ""
+    return ContentError(Reason.MAPPING_FAULT, f"{type(error).__name__}{where}", place=run.place)

@@ -1,0 +1,274 @@
+"""One message on its way through a mapping: how its text is read, what was noticed, what was made.
+
+A generated mapping is straight-line code that calls into this object. Field values travel as raw strings and become
+text here: first repetition, first component, first subcomponent, unescaped, without outer blanks. ``""`` (HL7's
+explicit null) and blanks are absent, which is None everywhere.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import quote
+
+from engine.errors import ContentError
+from engine.mapping.local_time import LocalTimes
+from engine.message import Group, Issue, MapContext, Parsed, Segment, Unmapped
+from engine.reasons import Reason
+
+GENERATED = "<mapping>"  # file name of generated code; a frame with it knows its rule by its line number
+NEVER = "\ud800"  # stands for a delimiter that a message does not have: strict decoding cannot produce it
+MAX_ISSUES = 200  # a message of 10,000 bad values needs no 10,000 lines to say so
+SHARED_IDENTIFIER = "urn:labrelay:id"
+
+RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R"}
+
+Unescape = Callable[..., str]
+RuleOf = Callable[[int], str]
+
+
+class Run:
+    """The state of one application of a mapping. Not shared between messages, nor between threads."""
+
+    __slots__ = (
+        "C",
+        "F",
+        "R",
+        "S",
+        "X",
+        "_rule_of",
+        "_seen_issues",
+        "_unescape",
+        "_unescape_with",
+        "accounted",
+        "at",
+        "context",
+        "declared_drops",
+        "filtered",
+        "hl7",
+        "issues",
+        "local_system",
+        "numbers_with_comma",
+        "parsed",
+        "policies",
+        "root",
+        "settings",
+        "times",
+        "trace",
+        "unmapped",
+    )
+
+    def __init__(
+        self, parsed: Parsed, context: MapContext, unescape: Unescape, rule_of: RuleOf, policies: dict[str, str]
+    ) -> None:
+        delimiters = parsed.delimiters
+        self.parsed = parsed
+        self.context = context
+        self.settings = context.settings
+        self.root = parsed.root
+        self.hl7 = parsed.format == "hl7v2"
+        self.F = delimiters.field or NEVER
+        self.C = delimiters.component or NEVER
+        self.R = delimiters.repetition or NEVER
+        self.S = delimiters.subcomponent or NEVER
+        self.X = delimiters.escape or NEVER
+        self._unescape = unescape
+        # Bytes in hexadecimal escapes are in the message's character set; ASTM has a rule of its own for them.
+        self._unescape_with = (delimiters, parsed.charset) if self.hl7 else (delimiters,)
+        self._rule_of = rule_of
+        self._seen_issues: set[tuple[str, str, str]] = set()
+        self.policies = policies
+        self.issues: list[Issue] = []
+        self.unmapped: list[Unmapped] = []
+        self.accounted: set[int] = set()  # positions of results that became something or were dropped by a rule
+        self.declared_drops = 0
+        self.filtered: dict[str, int] = {}  # name of the filter -> results behind it
+        self.at: Segment | None = None  # the segment that the innermost loop stands at, for places
+        self.local_system = str(context.settings.get("local_system", ""))
+        self.numbers_with_comma = str(context.settings.get("decimal_comma", "")).lower() in ("yes", "true")
+        self.times = LocalTimes(self._message_time(), context.timezone, self.warn)
+        self.trace: Any = None
+
+    # -- text ----------------------------------------------------------------------------------------------------
+
+    def text(self, raw: str) -> str | None:
+        """The text of a field, component or subcomponent as a rule means it."""
+        if self.R in raw:
+            raw = raw[: raw.index(self.R)]
+        if self.C in raw:
+            raw = raw[: raw.index(self.C)]
+        if self.S in raw:
+            raw = raw[: raw.index(self.S)]
+        if self.X in raw:
+            raw = self._unescape(raw, *self._unescape_with)
+        raw = raw.strip()
+        return raw if raw and raw != '""' else None
+
+    def whole(self, raw: str) -> str | None:
+        """A repetition's text with whatever delimiters the sender left in it; leading blanks stay."""
+        if self.X in raw:
+            raw = self._unescape(raw, *self._unescape_with)
+        raw = raw.rstrip()
+        return raw if raw and raw != '""' else None
+
+    def present(self, raw: str) -> str | None:
+        """A raw value, or None where it says nothing."""
+        stripped = raw.strip()
+        return raw if stripped and stripped != '""' else None
+
+    def repetitions(self, raw: str) -> list[str] | None:
+        """The repetitions of a field that say something."""
+        found = [part for part in raw.split(self.R) if part >= "#" or self.present(part)]
+        return found or None
+
+    def component(self, raw: str, number: int) -> str | None:
+        """A component of a repetition, raw."""
+        parts = raw.split(self.C, number)
+        return self.present(parts[number - 1]) if len(parts) >= number else None
+
+    def subcomponent(self, raw: str, number: int) -> str | None:
+        parts = raw.split(self.S, number)
+        return self.present(parts[number - 1]) if len(parts) >= number else None
+
+    def part_text(self, parts: list[str], index: int) -> str | None:
+        """The text of a component by its index from 0, None where the sender stopped earlier."""
+        return self.text(parts[index]) if len(parts) > index else None
+
+    def each_field(self, segments: Iterable[Segment], field: int) -> list[str] | None:
+        """A field of several segments: the first repetition of each that has it."""
+        found = []
+        for segment in segments:
+            fields = segment.fields
+            if len(fields) > field and (raw := fields[field]) and self.present(raw):
+                found.append(raw.partition(self.R)[0])
+                if self.trace is not None:
+                    self.trace.read(segment, field, 0)
+        return found or None
+
+    def field(self, segment: str, number: int) -> str:
+        """A field of the first segment of that name in the message, raw; for what the engine itself reads."""
+        for candidate in self.parsed.segments:
+            if candidate.name == segment:
+                return candidate.fields[number] if len(candidate.fields) > number else ""
+        return ""
+
+    def _message_time(self) -> str:
+        segments = self.parsed.segments
+        number = 7 if self.hl7 else 14
+        if not segments or len(segments[0].fields) <= number:
+            return ""
+        return self.text(segments[0].fields[number]) or ""
+
+    # -- settings, systems ---------------------------------------------------------------------------------------
+
+    def setting(self, name: str) -> str | None:
+        value = self.settings.get(name)
+        if value is None or isinstance(value, (list, dict, tuple)):
+            return None
+        return str(value) or None
+
+    def policy(self, name: str) -> str:
+        """What the channel says, else the mapping, about a case that has several answers."""
+        return str(self.settings.get(name) or self.policies.get(name, ""))
+
+    def namespace(self, name: str) -> str:
+        """The system that the site gives a sender's own namespace, else one of ours that says whose it is."""
+        known = self.context.namespaces.get(name)
+        if known:
+            return known
+        if self.hl7:
+            facility = self.text(self.field("MSH", 4)) or ""
+        else:
+            facility = self.context.channel
+        self.note("NAMESPACE", f"no entry in `namespaces:` for an assigner of {'MSH-4' if self.hl7 else 'the channel'}")
+        return f"urn:labrelay:ns:{quote(facility, safe='')}:{quote(name, safe='')}"
+
+    @property
+    def facility_system(self) -> str | None:
+        """A system for numbers that come without their authority: the sending facility's own, else the channel's."""
+        name = (self.text(self.field("MSH", 4)) if self.hl7 else None) or self.context.channel
+        if not name:
+            return None
+        return self.context.namespaces.get(name) or f"urn:labrelay:ns:{quote(name, safe='')}"
+
+    # -- issues --------------------------------------------------------------------------------------------------
+
+    @property
+    def place(self) -> str:
+        """Where the mapping stands: ``OBX[3]``."""
+        return f"{self.at.name}[{self.at.ordinal}]" if self.at is not None else ""
+
+    @property
+    def rule(self) -> str:
+        """``lab.yaml:31``: the rule whose code is running. Walks the stack, so for issues only."""
+        frame = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code.co_filename == GENERATED:
+                return self._rule_of(frame.f_lineno)
+            if frame.f_back is None:
+                break
+            frame = frame.f_back
+        return ""
+
+    def warn(self, code: str, text: str, *, severity: str = "warning") -> None:
+        """Note something that a person should see; never patient data."""
+        place = self.place
+        key = (code, place, text)
+        if key in self._seen_issues or len(self.issues) >= MAX_ISSUES:
+            return
+        self._seen_issues.add(key)
+        self.issues.append(Issue(code=code, text=text, place=place, rule=self.rule, severity=severity))
+
+    def note(self, code: str, text: str) -> None:
+        """As `warn`, for what is worth knowing and no fault: shown by `explain`, never by `test`."""
+        self.warn(code, text, severity="note")
+
+    def dead(self, reason: Reason, text: str, field: int = 0) -> ContentError:
+        """The error that makes this message a dead letter, to be raised."""
+        place = self.place
+        if place and field:
+            place = f"{place}-{field}"
+        rule = self.rule
+        return ContentError(reason, f"{text} ({rule})" if rule else text, place=place)
+
+    def bad_value(self, text: str) -> None:
+        """A value that cannot be converted: left out with a warning, or dead where the policy says so."""
+        if self.policy("bad_value") == "dead":
+            raise self.dead(Reason.BAD_VALUE, text)
+        self.warn("BAD_VALUE", text)
+
+    def required(self, element: str) -> None:
+        """A required element has no value: the message is dead, never a broken resource."""
+        raise self.dead(Reason.REQUIRED_ABSENT, f"{element} has no value")
+
+    def only(self, values: list[Any], element: str) -> Any:
+        """The first of several values for an element that takes one."""
+        if len(values) > 1:
+            self.warn("TOO_MANY", f"{element} takes one value and got {len(values)}; the first was taken")
+        return values[0]
+
+    def not_a_code(self, element: str) -> None:
+        """A code that the element's required binding does not have: left out."""
+        self.bad_value(f"{element} cannot have this code; left out")
+
+    # -- results that do not become observations -----------------------------------------------------------------
+
+    def filter_out(self, group: Group, name: str) -> None:
+        """Account for the results of a group that a filter takes out (a control, not a patient's)."""
+        wanted = RESULT_SEGMENT[self.parsed.format]
+        found = 0
+        waiting = [group]
+        while waiting:
+            inner = waiting.pop()
+            for segment in inner.segments.get(wanted, ()):
+                self.accounted.add(segment.position)
+                found += 1
+            for groups in inner.groups.values():
+                waiting.extend(groups)
+        self.filtered[name] = self.filtered.get(name, 0) + found
+
+    def drop(self, group: Group) -> None:
+        """Account for the results of a group that a rule leaves out on purpose."""
+        before = self.filtered.copy()
+        self.filter_out(group, "")
+        self.declared_drops += self.filtered[""] - before.get("", 0)
+        self.filtered = before

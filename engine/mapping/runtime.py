@@ -1,0 +1,152 @@
+"""What generated code calls besides the functions of the language: rows of tables, comparisons, conversions."""
+
+from typing import Any
+
+from orjson import Fragment
+
+from engine.mapping import decimals
+from engine.mapping.functions.code_maps import miss
+from engine.mapping.functions.numbers import number
+from engine.mapping.identity import inside
+from engine.mapping.run import Run
+from engine.mapping.tables import Row, Table
+from engine.message import Segment, Unmapped
+from engine.reasons import Reason
+
+
+class _Unset:
+    """The value of a variable that was not computed yet; absent is None."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET = _Unset()
+NO_FIELDS: list[str] = []
+
+
+class Dropped(Exception):  # noqa: N818  (no error: a declared outcome)
+    """A result whose code is not in a table that says ``on_missing: drop``."""
+
+
+def find_row(run: Run, table: Table, given: tuple[str | None, ...]) -> Row | None:
+    """A row that the table has not under exactly this key: by wildcards, or by the policies about what is missing."""
+    key = tuple(part or "" for part in given)
+    row = table.find(key)
+    if row is not None:
+        return row
+    unit_at = table.unit_position
+    if unit_at and key[0] in table.codes:
+        if not key[unit_at]:
+            return table.codes[key[0]].without_unit()
+        _note_unmapped(run, table, key, unit_at)
+        policy = run.settings.get("on_missing_unit") or table.on_missing_unit or run.policy("on_missing_unit") or "dead"
+        if policy == "dead":
+            raise run.dead(Reason.UNMAPPED_UNIT, f"table {table.name} has the code, and not with this unit")
+        return None
+    _note_unmapped(run, table, key, unit_at)
+    policy = run.settings.get("on_missing") or table.on_missing or run.policy("on_missing") or "local"
+    if policy == "dead":
+        raise run.dead(Reason.UNMAPPED_CODE, f"table {table.name} does not have the code")
+    if policy == "drop":
+        raise Dropped
+    return None
+
+
+def _note_unmapped(run: Run, table: Table, key: tuple[str, ...], unit_at: int | None) -> None:
+    unit = key[unit_at] if unit_at else ""
+    display = ""
+    if run.at is not None and run.hl7 and run.at.name == "OBX" and len(run.at.fields) > 3:
+        display = run.text(run.component(run.at.fields[3], 2) or "") or ""
+    run.unmapped.append(Unmapped(table=table.name, code=key[0], unit=unit, display=display))
+
+
+def repetition(run: Run, raw: str, wanted: int) -> str | None:
+    parts = raw.split(run.R, wanted)
+    return run.present(parts[wanted - 1]) if len(parts) >= wanted else None
+
+
+def one_field(segments: list[Segment], which: int, field: int) -> str | None:
+    """A field of the ``which``-th segment, with all its repetitions."""
+    if len(segments) < which:
+        return None
+    fields = segments[which - 1].fields
+    return fields[field] if len(fields) > field and fields[field] else None
+
+
+def every_field(run: Run, segments: list[Segment], field: int) -> list[str] | None:
+    """All repetitions of a field of several segments."""
+    found: list[str] = []
+    for segment in segments:
+        fields = segment.fields
+        if len(fields) > field and fields[field] and (parts := run.repetitions(fields[field])):
+            found += parts
+            if run.trace is not None:
+                run.trace.read(segment, field, 0)
+    return found or None
+
+
+def same_number(left: Any, right: Any) -> bool:
+    if left is None or right is None:
+        return left is right
+    return decimals.compare(str(left), str(right)) == 0
+
+
+def order(left: Any, right: Any) -> int | None:
+    if left is None or right is None:
+        return None
+    return decimals.compare(str(left), str(right))
+
+
+def integer(text: str, least: int | None) -> int | None:
+    """A decimal as a whole number; None where it is none, or less than the type allows."""
+    whole, _, fraction = text.partition(".")
+    if fraction.strip("0") or len(whole) > 12:
+        return None
+    value = int(whole)
+    return value if least is None or value >= least else None
+
+
+BOUND: dict[str, Any] = {
+    "UNSET": UNSET,
+    "NO_FIELDS": NO_FIELDS,
+    "Dropped": Dropped,
+    "Fragment": Fragment,
+    "calculate": decimals.calculate,
+    "find_row": find_row,
+    "inside": inside,
+    "integer": integer,
+    "every_field": every_field,
+    "repetition": repetition,
+    "miss": miss,
+    "number": number,
+    "one_field": one_field,
+    "order": order,
+    "same_number": same_number,
+}
+"""Globals of generated code that are the same for every message."""
+
+PROLOGUE = """\
+ text = m.text
+ whole = m.whole
+ present = m.present
+ component = m.component
+ subcomponent = m.subcomponent
+ repetitions = m.repetitions
+ each_field = m.each_field
+ setting = m.setting
+ required = m.required
+ only = m.only
+ not_a_code = m.not_a_code
+ warn = m.warn
+ drop = m.drop
+ account = m.accounted.add
+ R = m.R
+ root = m.root
+ made = making.made
+ own_id = making.own_id
+ shared_id = making.shared_id
+ identity_of = making.identity_of
+ put = making.put
+ put_shared = making.put_shared
+"""

@@ -1,0 +1,94 @@
+"""Which groups and segments a message has: the grammar that paths and `each:` are checked against.
+
+HL7 v2 structures come from the codec that binds them, so both always agree; the one ASTM structure is here.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from engine import registry
+
+HL7, ASTM = "hl7v2", "astm"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of the grammar.
+
+    Attributes:
+        segments: names of the segments that stand directly in it.
+        anchor: the segment that a problem inside the group is placed at.
+        groups: the groups inside, by name.
+    """
+
+    name: str
+    segments: frozenset[str]
+    anchor: str = ""
+    groups: dict[str, "Group"] = field(default_factory=dict)
+
+    def walk(self) -> Iterator["Group"]:
+        yield self
+        for group in self.groups.values():
+            yield from group.walk()
+
+    def holds(self, segment: str) -> bool:
+        """Whether ``segment`` stands in this group or in one inside."""
+        return any(segment in group.segments for group in self.walk())
+
+    def way_to(self, name: str) -> tuple[str, ...]:
+        """Names of the groups from inside this one down to the group or segment called ``name``; empty if there is none."""
+        for group in self.groups.values():
+            if group.name == name or name in group.segments:
+                return (group.name,)
+            if inner := group.way_to(name):
+                return (group.name, *inner)
+        return ()
+
+
+_BESIDE = frozenset("CMS")  # records that belong to the record before them, at any level
+_E1394 = Group(
+    "E1394",
+    frozenset("HLQ") | _BESIDE,
+    "H",
+    {
+        "PATIENT": Group(
+            "PATIENT",
+            frozenset("P") | _BESIDE,
+            "P",
+            {
+                "ORDER": Group(
+                    "ORDER", frozenset("O") | _BESIDE, "O", {"RESULT": Group("RESULT", frozenset("R") | _BESIDE, "R")}
+                )
+            },
+        )
+    },
+)
+
+
+@cache
+def structures(message_format: str) -> dict[str, Group]:
+    """All structures of a format by name."""
+    if message_format == ASTM:
+        return {"E1394": _E1394}
+    codec = registry.load(registry.FORMATS, HL7)
+    return {name: _from_codec(grammar) for name, grammar in codec.GRAMMARS.items()}
+
+
+def _from_codec(grammar: Any) -> Group:
+    anchor = next((name for name in grammar.opens if name in ("OBX", "OBR", "SPM", "SAC")), "")
+    return Group(
+        grammar.name,
+        frozenset(grammar.segments),
+        grammar.needs or anchor or (grammar.opens[0] if grammar.opens else "MSH"),
+        {group.name: _from_codec(group) for group in grammar.groups},
+    )
+
+
+@cache
+def unescape_of(message_format: str) -> Callable[..., str]:
+    """The codec's function that gives an escaped text its value."""
+    codec = registry.load(registry.FORMATS, message_format)
+    unescape: Callable[..., str] = codec.unescape
+    return unescape
