@@ -167,14 +167,19 @@ def _routes(site: Site, config: ChannelConfig) -> tuple[Route, ...]:
     routes: list[Route] = []
     search: tuple[Path, ...] = site.mapping_path()
     for index, route in enumerate(config.routes):
-        place = f"channels/{config.channel}: routes[{index}]"
+        node = site.node(config.channel, "routes", index)
+        place = site.node(config.channel, "routes", index, "when").place
         try:
+            program = load_mapping(route.mapping, search, tables=config.tables) if route.mapping is not None else None
+            if program is not None and program.format != config.source.format:
+                text = f"mapping {program.name} reads {program.format}, and this channel brings {config.source.format}"
+                problems.append(node.problem(f"routes.{index}.mapping: {text}; use another mapping"))
             routes.append(
                 Route(
-                    when=compile_condition(route.when, config.source.format, place=f"{place}.when")
+                    when=compile_condition(route.when, config.source.format, place=place)
                     if route.when is not None
                     else None,
-                    program=load_mapping(route.mapping, search) if route.mapping is not None else None,
+                    program=program,
                     to=tuple(route.to or ()),
                     order=route.order,
                     hold_on_dead=route.on_dead == "hold",

@@ -6,7 +6,7 @@ are shown; mapping and table files may be named too.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,20 +66,25 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     from engine.config import load_site
 
     problems: dict[str, None] = {}  # in order, each once: the same mapping may serve many channels
-    warnings: list[str] = []
+    warnings: dict[str, None] = {}
     site = None
     try:
         site = load_site(folder, require_secrets=False)
-        warnings += site.warnings
-        build_site(site, identity_key=bytes(32), clock=SystemClock())
+        warnings |= dict.fromkeys(site.warnings)
+        built = build_site(site, identity_key=bytes(32), clock=SystemClock())
+        for channel in built.channels.values():
+            for route in channel.routes.routes:
+                warnings |= dict.fromkeys(getattr(route.program, "problems", ()))
     except ConfigError as error:
         problems |= dict.fromkeys(error.problems)
-    problems |= dict.fromkeys(_mappings(folder))
+    for problem, warning in _mappings(folder):
+        problems |= dict.fromkeys(problem)
+        warnings |= dict.fromkeys(warning)
     return site, [*(Remark("problem", text) for text in problems), *(Remark("warning", text) for text in warnings)]
 
 
-def _mappings(folder: Path) -> Iterable[str]:
-    """Problems of the site's own mappings, also of those that no channel uses yet."""
+def _mappings(folder: Path) -> Iterator[tuple[Iterable[str], Iterable[str]]]:
+    """(problems, warnings) of each of the site's own mappings, also of those that no channel uses yet."""
     from engine.mapping import load
     from engine.site import search_path
 
@@ -88,9 +93,9 @@ def _mappings(folder: Path) -> Iterable[str]:
         if not _is_mapping(path):
             continue
         try:
-            load(path.stem, search_path(folder, "mappings"))
+            yield (), load(path.stem, search_path(folder, "mappings")).problems
         except ConfigError as error:
-            yield from error.problems
+            yield error.problems, ()
 
 
 def _is_mapping(path: Path) -> bool:
@@ -129,7 +134,8 @@ async def _probe(site: Site) -> list[Remark]:
 def _concerns(text: str, folder: Path, files: tuple[Path, ...]) -> bool:
     name = Path(_split(text)[0] or "")
     known = {file.resolve() for file in files}
-    return (folder / name).resolve() in known or name.resolve() in known
+    # Mappings and tables are named as from a mappings folder, the rest as from the site's.
+    return any((base / name).resolve() in known for base in (folder, folder / "mappings", Path()))
 
 
 def _split(text: str) -> tuple[str | None, int | None, int | None, str]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.config.source import SourceConfig
 from engine.config.values import Charsets, Duration, Fixes, Flag, Model, Name, Names, NotEmpty, Text, Zone
@@ -108,3 +108,17 @@ class ChannelConfig(Model):
         default=(),
         description="Repairs to allow: `unescaped_newlines` joins a line that begins no segment to the field before.",
     )
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """Code tables that take the place of a mapping's own: table name -> CSV file below a `mappings` folder."""
+        found: dict[str, str] = self.settings.get("tables", {})
+        return found
+
+    @field_validator("settings")
+    @classmethod
+    def _tables_are_files(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        tables = settings.get("tables", {})
+        if not isinstance(tables, dict) or not all(isinstance(file, str) for file in tables.values()):
+            raise ValueError("tables maps a table's name to a CSV file, as tables: {analytes: tables/sysmex-xn.csv}")
+        return settings

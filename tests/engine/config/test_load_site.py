@@ -93,6 +93,14 @@ def test_plain_words_stay_words(tmp_path: Path) -> None:
     assert site.channels["haematology"].settings == {"country": "NO", "shift_ends": "22:00", "codes": ["on", "010"]}
 
 
+def test_a_channel_can_have_code_tables_of_its_own(tmp_path: Path) -> None:
+    text = CHANNEL_YAML + "settings: {tables: {analytes: tables/sysmex-xn.csv}}\n"
+
+    assert load_site(make_site(tmp_path, channels={"a.yaml": text})).channels["haematology"].tables == {
+        "analytes": "tables/sysmex-xn.csv"
+    }
+
+
 MISTAKES = {
     "unknown key": (
         CHANNEL_YAML + "charsett: utf-8\n",
@@ -211,6 +219,11 @@ MISTAKES = {
     "a block instead of a list": (
         CHANNEL_YAML.replace("  - when", "    when"),
         "channels/a.yaml:4:5: routes: expected a list, whose entries begin with -; found a block of keys",
+    ),
+    "a table that is no file": (
+        CHANNEL_YAML + "settings: {tables: analytes}\n",
+        "channels/a.yaml:7:11: settings: tables maps a table's name to a CSV file, as tables: {analytes: "
+        "tables/sysmex-xn.csv}",
     ),
     "duplicate key": (
         CHANNEL_YAML + "channel: other\n",

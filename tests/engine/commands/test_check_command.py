@@ -1,0 +1,89 @@
+"""`labrelay check`: what the daemon would refuse, with its place; nothing started, nothing changed."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.commands.output import ExitCode
+from tests.support.command_line import labrelay
+from tests.support.sites import CHANNEL_YAML, MAPPING_YAML, SITE_YAML, make_site
+
+
+def test_a_sound_site_has_no_problem(tmp_path: Path) -> None:
+    ran = labrelay("check", site=make_site(tmp_path))
+
+    assert (ran.code, ran.out) == (ExitCode.OK, "")
+    assert "no problem found in 1 channel" in ran.err
+    assert not (tmp_path / "var").exists(), "looking changes nothing"
+
+
+def test_every_problem_is_a_line_of_data(tmp_path: Path) -> None:
+    folder = make_site(tmp_path, channels={"a.yaml": CHANNEL_YAML + "colour: red\n"}, site=SITE_YAML + "x: y\n")
+    people, scripts = labrelay("check", site=folder), labrelay("check", "-o", "json", site=folder)
+
+    assert people.code == scripts.code == ExitCode.CONFIG
+    assert [line.split(": ")[0] for line in people.out.splitlines()] == [
+        "channels/a.yaml:7:1",
+        "config/labrelay.yaml:4:1",
+    ]
+    remark = scripts.json["remarks"][0]
+    assert (remark["severity"], remark["file"], remark["line"], remark["column"]) == (
+        "problem",
+        "channels/a.yaml",
+        7,
+        1,
+    )
+    assert scripts.json["ok"] is False
+
+
+def test_conditions_and_mappings_are_compiled_also_unused_ones(tmp_path: Path) -> None:
+    folder = make_site(tmp_path, channels={"a.yaml": CHANNEL_YAML.replace("== 'ORU'", "== 'ORU")})
+    (folder / "mappings" / "spare.yaml").write_text(MAPPING_YAML.replace("name: =MSH-4.1", "nmae: =MSH-4.1"))
+    ran = labrelay("check", site=folder)
+
+    assert ran.code == ExitCode.CONFIG
+    files = {line.split(":")[0] for line in ran.out.splitlines()}
+    assert any(name.endswith("a.yaml") for name in files), ran.out
+    assert any(name.endswith("spare.yaml") for name in files), ran.out
+
+
+def test_warnings_count_only_where_one_is_strict(tmp_path: Path) -> None:
+    folder = make_site(tmp_path, site=SITE_YAML + "  spare: {kind: file, folder: x}\n")
+
+    assert labrelay("check", site=folder).code == ExitCode.OK
+    assert "warning: " in labrelay("check", site=folder).out
+    assert labrelay("check", "--strict", site=folder).code == ExitCode.CONFIG
+
+
+def test_a_secret_that_only_the_service_has_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LR_TEST_TOKEN", raising=False)
+    site = SITE_YAML + "  b: {kind: http, url: 'http://x', auth: {bearer: {token: '${LR_TEST_TOKEN}'}}}\n"
+    ran = labrelay("check", site=make_site(tmp_path, site=site))
+
+    assert ran.code == ExitCode.OK
+    assert "${LR_TEST_TOKEN} is not set" in ran.out
+
+
+def test_files_narrow_what_is_shown(tmp_path: Path) -> None:
+    bad = CHANNEL_YAML.replace("haematology", "other") + "colour: red\n"
+    folder = make_site(tmp_path, channels={"a.yaml": CHANNEL_YAML + "x: y\n", "b.yaml": bad})
+    ran = labrelay("check", str(folder / "channels" / "b.yaml"), site=folder)
+
+    assert [line.split(":")[0] for line in ran.out.splitlines()] == ["channels/b.yaml"]
+    assert labrelay("check", str(folder / "none.yaml"), site=folder).code == ExitCode.USAGE
+
+
+def test_online_asks_the_destinations(tmp_path: Path, unused_tcp_port: int) -> None:
+    site = SITE_YAML + f"  b: {{kind: fhir, url: 'http://127.0.0.1:{unused_tcp_port}/fhir'}}\n"
+    folder = make_site(tmp_path, site=site, channels={"a.yaml": CHANNEL_YAML.replace("archive", "[archive, b]")})
+
+    assert labrelay("check", site=folder).code == ExitCode.OK
+    ran = labrelay("check", "--online", site=folder)
+    assert ran.code == ExitCode.CONFIG
+    assert ran.out.startswith("destination b: ")
+
+
+def test_the_repositorys_own_site_passes() -> None:
+    ran = labrelay("check", "--strict", site=Path(__file__).parents[3])
+
+    assert (ran.code, ran.out) == (ExitCode.OK, "")

@@ -1,0 +1,180 @@
+"""Commands that talk to the running daemon over its socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from engine.app import App
+from engine.commands.output import ExitCode
+from engine.control import SOCKET_NAME
+from tests.support.command_line import Ran, labrelay
+from tests.support.filled_journal import CANARY, fill_journal, payload
+from tests.support.sites import make_site
+from tests.support.waiting import until
+
+RAW_CHANNEL = """\
+channel: haematology
+source: {{kind: mllp, listen: "127.0.0.1:{port}"}}
+routes:
+  - to: archive
+"""
+SITE = """\
+site: {{name: Test Lab, timezone: Asia/Kolkata}}
+web: {{enabled: false}}
+destinations:
+  archive: {{kind: file, folder: var/archive}}
+"""
+
+
+class Running:
+    """A daemon in this process, and the command line beside it."""
+
+    def __init__(self, folder: Path, app: App, port: int) -> None:
+        self.folder = folder
+        self.app = app
+        self.port = port
+
+    async def labrelay(self, *arguments: str) -> Ran:
+        return await asyncio.to_thread(labrelay, *arguments, site=self.folder)
+
+    async def send(self, message: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(b"\x0b" + message + b"\x1c\r")
+            async with asyncio.timeout(5):
+                return await reader.readuntil(b"\x1c\r")
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    async def delivered(self, message: int, times: int = 1) -> None:
+        """Wait until the message's deliveries are so many, all delivered."""
+        await until(lambda: self._states(message) == ["delivered"] * times)
+
+    def _states(self, message: int) -> list[str]:
+        trace = self.app.journal.message(message)
+        assert trace is not None
+        return [delivery.state for delivery in trace.deliveries]
+
+
+@pytest_asyncio.fixture
+async def running(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Running]:
+    channels = {"a.yaml": RAW_CHANNEL.format(port=unused_tcp_port)}
+    folder = make_site(tmp_path, site=SITE.format(), channels=channels)
+    await asyncio.to_thread(fill_journal, folder / "var")
+    app = App(folder)
+    up = asyncio.Event()
+    task = asyncio.create_task(app.run(lambda _: up.set()))
+    await asyncio.wait({task, started := asyncio.create_task(up.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    started.cancel()
+    if task.done():
+        task.result()
+    yield Running(folder, app, unused_tcp_port)
+    app.stop()
+    async with asyncio.timeout(15):
+        await task
+
+
+async def test_status_comes_from_the_daemon(running: Running) -> None:
+    scripts, people = await running.labrelay("status", "-o", "json"), await running.labrelay("status")
+
+    assert scripts.code == people.code == ExitCode.OK
+    assert scripts.json["daemon"] is True
+    assert scripts.json["channels"][0]["name"] == "haematology"
+    assert "haematology" in people.out
+    assert "archive" in people.out
+    assert CANARY not in scripts.out + people.out
+
+
+async def test_a_message_is_found_beside_the_running_daemon(running: Running) -> None:
+    assert b"MSA|AA|C9" in await running.send(payload(9))
+    archive = running.folder / "var" / "archive"
+    await until(lambda: any(CANARY.encode() in path.read_bytes() for path in archive.rglob("*") if path.is_file()))
+    newest = (await running.labrelay("messages", "list", "--limit", "1", "-o", "json")).json["messages"][0]
+
+    assert newest["id"] == 6
+    assert newest["channel"] == "haematology"
+
+
+async def test_a_retry_is_carried_out_by_the_daemon(running: Running) -> None:
+    ran = await running.labrelay("dlq", "retry", "2", "--yes", "-o", "json")
+
+    assert (ran.code, ran.json["done"]["requeued"]) == (ExitCode.OK, 1)
+    await running.delivered(2)
+
+
+async def test_a_dead_message_is_processed_again_by_the_daemon(running: Running) -> None:
+    ran = await running.labrelay("dlq", "retry", "--reason", "UNMAPPED_CODE", "--yes", "-o", "json")
+
+    assert ran.json["done"]["processed"] == 1
+    await running.delivered(3)
+
+
+async def test_a_replay_is_carried_out_by_the_daemon(running: Running) -> None:
+    ran = await running.labrelay("replay", "1", "--to", "archive", "--yes", "-o", "json")
+
+    assert ran.json["done"] == {"messages": 1, "deliveries": 1}
+    await running.delivered(1, times=2)
+    assert (await running.labrelay("replay", "1", "--to", "nowhere", "--yes")).code == ExitCode.FAILED
+
+
+async def test_a_dismissal_names_the_user_by_the_kernels_word(running: Running) -> None:
+    ran = await running.labrelay("dlq", "dismiss", "--all", "--because", "test", "--yes")
+
+    assert ran.out == "3 selected: 3 dismissed\n"
+    assert running.app.journal.acts(limit=1)[0].verb == "dismiss"
+
+
+async def test_showing_content_is_noted_by_the_daemon(running: Running) -> None:
+    ran = await running.labrelay("messages", "show", "1", "--unmask")
+
+    assert CANARY in ran.out
+    newest = running.app.journal.acts(limit=1)[0]
+    assert (newest.verb, newest.what) == ("unmask", {"message": 1})
+
+
+async def test_a_reload_takes_what_is_right_and_keeps_the_old_where_it_is_not(running: Running) -> None:
+    before = running.app.built.site.hash
+    same = await running.labrelay("reload", "-o", "json")
+    assert (same.code, same.json["changed"]) == (ExitCode.OK, False)
+
+    channel = running.folder / "channels" / "a.yaml"
+    good = channel.read_text(encoding="utf-8")
+    channel.write_text(good + "colour: red\n", encoding="utf-8")
+    refused = await running.labrelay("reload")
+    assert refused.code == ExitCode.CONFIG
+    assert "channels/a.yaml:5:1: colour: unknown key" in refused.err
+    assert running.app.built.site.hash == before
+
+    channel.write_text(good + "description: new\n", encoding="utf-8")
+    taken = await running.labrelay("reload", "-o", "json")
+    assert (taken.code, taken.json["changed"]) == (ExitCode.OK, True)
+    assert running.app.built.site.hash == taken.json["config_hash"] != before
+
+
+async def test_doctor_knows_the_daemons_own_ports(running: Running) -> None:
+    ran = await running.labrelay("doctor", "-o", "json")
+    ports = [line for line in ran.json["lines"] if line["subject"] == "port"]
+
+    assert [line["health"] for line in ports] == ["ok"]
+    assert ports[0]["text"].endswith("is open")
+
+
+async def test_the_socket_is_gone_after_the_stop(running: Running) -> None:
+    assert (running.folder / "var" / SOCKET_NAME).exists()
+    running.app.stop()
+    await until(lambda: not (running.folder / "var" / SOCKET_NAME).exists())
+
+
+@pytest.mark.parametrize("selection", [None, {}, {"colour": "red"}])
+async def test_a_selection_of_nothing_is_never_everything(running: Running, selection: object) -> None:
+    from engine.control import call
+    from engine.errors import LabRelayError
+
+    with pytest.raises(LabRelayError, match="selec"):
+        await asyncio.to_thread(
+            call, running.folder / "var" / SOCKET_NAME, "retry", {"selection": selection, "dry_run": False}
+        )
