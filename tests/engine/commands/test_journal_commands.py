@@ -1,6 +1,7 @@
 """Verbs that read the journal or act on it, without a daemon: output, exit codes, masks and the audit trail."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -247,3 +248,34 @@ def test_without_a_journal_there_is_nothing_to_read(tmp_path: Path) -> None:
 def test_ndjson_carries_the_version_on_each_line(site: Path) -> None:
     for line in labrelay("messages", "list", "-o", "ndjson", site=site).out.splitlines():
         assert json.loads(line)["schema_version"] == 1
+
+
+# -- what is documented ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "rows"),
+    [
+        ("check", (), "remarks"),
+        ("messages list", (), "messages"),
+        ("messages show", (str(REFUSED),), None),
+        ("dlq list", (), "dead_letters"),
+        ("dlq show", (str(REFUSED),), None),
+        ("dlq retry", ("--all", "--dry-run"), None),
+        ("replay", ("--all", "--dry-run"), None),
+        ("verify", (), None),
+        ("doctor", (), "lines"),
+        ("version", (), None),
+    ],
+)
+def test_the_names_in_json_are_those_of_the_documentation(
+    site: Path, verb: str, arguments: tuple[str, ...], rows: str | None
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| `") and f"`{verb}`" in line.split("|")[1])
+    named = set(re.findall(r"`([a-z_]+)`", row.split("|", 2)[2]))
+    document = labrelay(*verb.split(), "-o", "json", *arguments, site=site).json
+
+    assert set(document) - {"schema_version"} <= named
+    if rows is not None:
+        assert {name for entry in document[rows] for name in entry} <= named
