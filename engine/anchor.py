@@ -11,6 +11,9 @@ each commit and before anything is acknowledged::
 Two slots, because a write may be torn: the other slot is then one commit behind, which is harmless. An anchor *behind*
 the journal is normal after a crash; an anchor *ahead* proves loss. It is synced once a second only: unsynced it can
 never cause loss, merely fail to notice one that falls together with a power failure.
+
+It speaks of rows of the journal: messages, frames, acts. A verdict or a delivery mark that is lost without them is done
+again at the next start, under the same delivery key.
 """
 
 import os

@@ -12,6 +12,7 @@ from heapq import heapify, heappop, heappush
 
 from engine.chain import GENESIS, chain_hash, row_hash
 from engine.clock import from_us
+from engine.loss import last_number
 from engine.records import KIND_FRAME
 from engine.vault import Vault
 
@@ -66,12 +67,10 @@ class Tail:
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
-        self.last_id: int = row[0] if row else 0
-        self.chain: bytes = row[1] if row else GENESIS
+        row = connection.execute("SELECT chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
+        self.chain: bytes = row[0] if row else GENESIS
         # Numbers that a person has given up for lost stay unused: a message number is never given twice.
-        gap = connection.execute("SELECT max(last_id) FROM gap").fetchone()[0]
-        self.last_id = max(self.last_id, gap or 0)
+        self.last_id = last_number(connection)
         self.channels: dict[str, ChannelTally] = {}
         self.lanes: dict[int, LaneTally] = {}
         self.lane_ids: dict[tuple[str, str], int] = {}

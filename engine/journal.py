@@ -29,7 +29,7 @@ from engine.batch import Batch, Tail
 from engine.clock import Clock
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.lock import SiteLock
-from engine.loss import LossError, find_loss
+from engine.loss import LossError, find_loss, find_total_loss
 from engine.message import Delivery, Issue, Received, Stored, Unmapped
 from engine.reading import Reader, access, connect
 from engine.reasons import Reason
@@ -113,11 +113,18 @@ class Journal(Reader):
         connection: sqlite3.Connection | None = None
         try:
             connection = _connect(data / JOURNAL_NAME)
+            reading = anchor_file.read(anchor_path)
+            loss = find_total_loss(connection, reading)
+            if loss is not None and not accept_loss:
+                raise loss
             migrate.upgrade(connection)
             notes, vault, journal_id = _unlock(connection, data, clock)
             journal = cls(data / JOURNAL_NAME, vault)
             journal.notes, journal.journal_id = notes, journal_id
-            journal._begin(connection, anchor_path, clock, zone, on_fatal, accept_loss=accept_loss)
+            loss = loss or find_loss(connection, reading, journal_id)
+            if loss is not None and not accept_loss:
+                raise loss
+            journal._begin(connection, anchor_path, clock, zone, on_fatal, loss)
         except sqlite3.Error as error:
             _abandon(connection, lock)
             raise StoreError(f"{data / JOURNAL_NAME}: cannot be opened: {error}", fatal=True) from error
@@ -147,13 +154,9 @@ class Journal(Reader):
         clock: Clock,
         zone: tzinfo,
         on_fatal: Callable[[StoreError], None],
-        *,
-        accept_loss: bool,
+        accepted: LossError | None,
     ) -> None:
         self._tail = tail = Tail(connection)
-        loss = find_loss(connection, anchor_file.read(anchor_path), self.journal_id, tail.last_id)
-        if loss is not None and not accept_loss:
-            raise loss
         self.boot = _count_boot(connection)
         self._upkeep = StoreUpkeep(
             connection,
@@ -168,9 +171,9 @@ class Journal(Reader):
         self._connection = connection
         self._writer = Writer(connection, self._upkeep, on_fatal=on_fatal)
         self._damaged = [finding.text for finding in verify.recent(connection, tail.last_id, START_CHECK_ROWS)]
-        if loss is not None:
-            self._now(partial(_accept_loss, loss))
-            self.notes.append(f"Started although rows are missing: {loss}")
+        if accepted is not None:
+            self._now(partial(_accept_loss, accepted))
+            self.notes.append(f"Started although rows are missing: {accepted}")
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the writer thread; from here on the writing methods may be called, on ``loop``."""
@@ -179,8 +182,9 @@ class Journal(Reader):
 
     async def stop(self) -> None:
         """Finish what was submitted, leave the files in order, give back the lock. A second call does nothing."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
+        writer = self._writer
+        if writer is not None and writer.started:
+            self._writer = None
             Reader.close(self)  # so that the writer is the last one, and the log is folded in and removed
             try:
                 await asyncio.wait_for(writer.stop(), STOP_S)
@@ -188,13 +192,15 @@ class Journal(Reader):
                 # The thread may still be writing: the lock stays ours until the process ends.
                 logger.error("the journal writer did not stop in time; what was acknowledged is durable")
                 return
-            if not writer.started and self._upkeep is not None:
-                self._upkeep.close()
         self.close()
 
     def close(self) -> None:
-        """Close the readers and give back the lock."""
+        """Close what is open for reading, and give back the lock; for a journal whose writer runs, use `stop`."""
         super().close()
+        if self._writer is not None and self._upkeep is not None:
+            assert not self._writer.started, "the writer thread runs: stop it"
+            self._writer = None
+            self._upkeep.close()
         self._held.close()
 
     # -- what comes in -------------------------------------------------------------------------------------------

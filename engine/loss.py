@@ -19,14 +19,25 @@ class LossError(IntegrityError):
         self.last = last
 
 
-def find_loss(connection: sqlite3.Connection, reading: Reading, journal_id: bytes, last_id: int) -> LossError | None:
+def find_total_loss(connection: sqlite3.Connection, reading: Reading) -> LossError | None:
+    """Whether a file that holds no journal stands where the anchor knows one: it must not be taken for a new one."""
+    mark = reading.mark
+    if mark is None or mark.last_id == 0:
+        return None
+    begun = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0]
+    if begun and connection.execute("SELECT count(*) FROM meta WHERE name = 'journal_id'").fetchone()[0]:
+        return None
+    return LossError(f"rows 1 to {mark.last_id} were acknowledged and there is no journal", 1, mark.last_id)
+
+
+def find_loss(connection: sqlite3.Connection, reading: Reading, journal_id: bytes) -> LossError | None:
     """None where journal and anchor agree. An anchor behind the journal is normal: it is written after the commit.
 
     Args:
-        last_id: the newest row, or the newest number that was given up for lost. Where a daemon may be writing, it
-            must have been read *after* the anchor.
+        reading: read *before* this call, for a daemon may be writing meanwhile.
     """
     mark = reading.mark
+    last_id = last_number(connection)
     if mark is None:
         if last_id == 0:
             return None
@@ -45,3 +56,11 @@ def find_loss(connection: sqlite3.Connection, reading: Reading, journal_id: byte
     if row[0] != mark.chain:
         return LossError(f"row {mark.last_id} is not the one that was acknowledged under this number")
     return None
+
+
+def last_number(connection: sqlite3.Connection) -> int:
+    """The newest row's number, or the newest one that was given up for lost."""
+    (row,) = connection.execute(
+        "SELECT max(coalesce((SELECT max(id) FROM journal), 0), coalesce((SELECT max(last_id) FROM gap), 0))"
+    ).fetchone()
+    return int(row)

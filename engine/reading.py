@@ -43,6 +43,8 @@ from engine.vault import Vault
 
 DEADLINE_S = 2.0
 _STEPS_BETWEEN_LOOKS = 1000
+# What reading a damaged file may raise; a damaged schema makes error texts that are no text.
+DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 
 _MESSAGE = (
     "SELECT j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
@@ -510,12 +512,12 @@ class Reader:
             deadline = time.monotonic() + self.deadline_s
             connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
             connection.execute("BEGIN")
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise StoreError(f"{self._path}: cannot be read: {error}") from error
         try:
             yield connection.execute
-        except sqlite3.Error as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+        except DAMAGE as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise StoreError(f"the query took longer than {self.deadline_s:g} s; narrow it") from error
             raise StoreError(f"{self._path}: cannot be read: {error}") from error
         finally:
@@ -569,7 +571,7 @@ def access(path: Path) -> Iterator[bool]:
             with closing(connect(path, immutable=True)) as connection:
                 migrate.check(connection)
         yield lock is not None
-    except sqlite3.Error as error:
+    except DAMAGE as error:
         raise StoreError(f"{path}: cannot be read: {error}") from error
     finally:
         if lock is not None:

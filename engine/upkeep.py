@@ -30,9 +30,8 @@ SWEEP_S = 1.0
 SWEEP_ROUND_S = 3600.0
 BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
 
-# Pages that a batch dirties beside its payloads: leaves of the tables and indexes it touches. An estimate; it only
-# sets how often a checkpoint is tried, which then says exactly how long the log is.
-_PAGES_PER_BATCH = 12
+# How much a batch adds to the log cannot be asked for; each checkpoint says how much the batches before it did add.
+_BATCH_BYTES_AT_FIRST = 12 * PAGE_BYTES
 
 
 class StoreUpkeep:
@@ -61,7 +60,8 @@ class StoreUpkeep:
         self._clock = clock
         self._zone = zone
         self._boot = boot
-        self._since_checkpoint = 0
+        self._batches = 0
+        self._batch_bytes = _BATCH_BYTES_AT_FIRST
         self._next_anchor_sync = 0.0
         self._next_sweep = 0.0
         self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
@@ -79,16 +79,16 @@ class StoreUpkeep:
     def committed(self, batch: Batch) -> None:
         self._write_anchor()
 
-    def after_batch(self, stored_bytes: int) -> None:
-        self._since_checkpoint += stored_bytes + _PAGES_PER_BATCH * PAGE_BYTES
-        if self._since_checkpoint >= CHECKPOINT_BYTES:
+    def after_batch(self) -> None:
+        self._batches += 1
+        if self._batches * self._batch_bytes >= CHECKPOINT_BYTES:
             self._checkpoint()
         self._sync_anchor()
         if self._clock.monotonic() >= self._next_sweep + 10 * SWEEP_S:  # never idle: sweep all the same
             self._sweep()
 
     def idle(self) -> None:
-        if self._since_checkpoint >= CHECKPOINT_BYTES // 4:
+        if self._batches * self._batch_bytes >= CHECKPOINT_BYTES // 4:
             self._checkpoint()
         self._sync_anchor()
         self._sweep()
@@ -155,7 +155,9 @@ class StoreUpkeep:
     def _checkpoint(self) -> None:
         log, done = self._run_checkpoint("PASSIVE")
         pinned = done < log
-        self._since_checkpoint = 0
+        if log > 0 and not pinned:  # then the log began anew after the checkpoint before
+            self._batch_bytes = max(log * PAGE_BYTES // self._batches, PAGE_BYTES)
+        self._batches = 0
         try:
             self.wal_bytes = os.stat(self._wal).st_size
         except FileNotFoundError:

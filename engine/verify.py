@@ -20,8 +20,8 @@ from typing import Any
 from engine import anchor
 from engine.chain import GENESIS, chain_hash, document_hash, row_hash
 from engine.errors import IntegrityError, StoreError
-from engine.loss import find_loss
-from engine.reading import access, connect
+from engine.loss import find_loss, find_total_loss, last_number
+from engine.reading import DAMAGE, access, connect
 from engine.records import KIND_MESSAGE
 from engine.vault import Vault, WrappedKey, check_value, find_kek
 
@@ -68,19 +68,21 @@ def run(
         progress: called with (rows checked, rows in all).
 
     Raises:
-        StoreError: there is no journal, or it cannot be read at all.
+        StoreError: there is no journal, or the file cannot be opened.
         ConfigError, IntegrityError: ``deep``, and the key is missing or another one.
     """
     path = data / "journal.db"
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
     reading = anchor.read(anchor_path or data / "journal.anchor")
-    try:
-        with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
+    findings: list[Finding] = []
+    with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
+        try:
             vault = _vault(connection, data) if deep else None
-            return list(_findings(connection, reading, vault, progress or (lambda done, total: None)))
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from error
+            findings.extend(_findings(connection, reading, vault, progress or (lambda done, total: None)))
+        except DAMAGE as error:  # not one row can be read: the schema itself is damaged
+            findings.append(Finding("structure", "", 0, 0, f"the journal cannot be read: {error}"))
+    return findings
 
 
 def recent(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Finding]:
@@ -111,20 +113,28 @@ class RowCheck:
         # damaged. Only so can it be told which of two neighbours is the bad one. Empty: not known.
         self._before = [chain] if chain is not None else []
         self._seqs: dict[str, int] | None = {} if first == 1 else None
+        self._lost = 0  # rows that are not there, or damaged; any of them may have been a message of any channel
 
     def feed(self, row: "tuple[Any, ...] | Unreadable") -> Iterator[Finding]:
         if isinstance(row, Unreadable):
             yield from self._skip_to(row.id)
             self._expected, self._before = row.id + 1, []
+            self._lost += 1
             yield Finding("unreadable", "journal", row.id, row.id, f"row {row.id}: on a damaged page, cannot be read")
             return
         row_id, kind, channel, seq, *_ = row
         yield from self._skip_to(row_id)
         self._expected = row_id + 1
-        yield from self._hashes(row)
-        if kind == KIND_MESSAGE and self._seqs is not None:
+        findings = list(self._hashes(row))
+        yield from findings
+        if any(finding.kind == "changed" for finding in findings):
+            self._lost += 1  # what it says of itself cannot be believed
+        elif kind == KIND_MESSAGE and self._seqs is not None:
             expected = self._seqs.get(channel, 0) + 1
-            if seq != expected:
+            skipped = seq - expected
+            if 0 <= skipped <= self._lost:  # those are named already, as missing rows
+                self._lost -= skipped
+            else:
                 what = f"message {seq} of channel {channel} comes after {expected - 1}"
                 yield Finding("numbering", "journal", row_id, row_id, f"row {row_id}: {what}")
             self._seqs[channel] = seq
@@ -142,6 +152,7 @@ class RowCheck:
             rows = f"row {first} is" if first == last else f"rows {first} to {last} are"
             yield Finding("missing", "journal", first, last, f"{rows} missing")
             self._before = []
+            self._lost += last - first + 1
 
     def _hashes(self, row: tuple[Any, ...]) -> Iterator[Finding]:
         row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, body = row
@@ -172,16 +183,16 @@ def _rows(
     connection: sqlite3.Connection, first: int, last: int, columns: str = _ROW_COLUMNS, table: str = "journal"
 ) -> Iterator["tuple[Any, ...] | Unreadable"]:
     """The rows of a table by number, in short transactions; on a damaged page row by row."""
-    select = f"SELECT {columns} FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id"  # noqa: S608 - constants
+    select = f"SELECT {columns} FROM {table} WHERE id"  # noqa: S608 - constants
     for begin in range(first, last + 1, CHUNK_ROWS):
         end = min(begin + CHUNK_ROWS - 1, last)
         try:
-            yield from connection.execute(select, (begin, end)).fetchall()
-        except sqlite3.DatabaseError:
+            yield from connection.execute(f"{select} BETWEEN ? AND ? ORDER BY id", (begin, end)).fetchall()
+        except DAMAGE:
             for row_id in range(begin, end + 1):
                 try:
-                    yield from connection.execute(select, (row_id, row_id)).fetchall()
-                except sqlite3.DatabaseError:
+                    yield from connection.execute(f"{select} = ?", (row_id,)).fetchall()
+                except DAMAGE:
                     yield Unreadable(row_id)
 
 
@@ -191,32 +202,29 @@ def _rows(
 def _findings(
     connection: sqlite3.Connection, reading: anchor.Reading, vault: Vault | None, progress: Progress
 ) -> Iterator[Finding]:
-    last_id = max(
-        _number(connection, "SELECT max(id) FROM journal"), _number(connection, "SELECT max(last_id) FROM gap")
-    )
-    yield from _anchor(connection, reading, last_id)
-    check = RowCheck(1, _gaps(connection), GENESIS)
-    for row in _rows(connection, 1, last_id):
-        yield from check.feed(row)
-        if isinstance(row, tuple):
-            if vault is not None:
-                yield from _open_row(vault, row)
-            if row[0] % CHUNK_ROWS == 0:
-                progress(row[0], last_id)
-    yield from check.end(last_id)
-    for step in (_documents, _lanes, _tallies, _notes, _structure):
+    steps: list[tuple[str, Iterator[Finding]]] = [
+        ("anchor", _anchor(connection, reading)),
+        ("journal", _journal(connection, vault, progress)),
+        ("document", _documents(connection, vault)),
+        ("delivery", _lanes(connection)),
+        ("tallies", _tallies(connection)),
+        ("notes", _notes(connection, vault)),
+        ("structure", _structure(connection)),
+    ]
+    for name, step in steps:
         try:
-            yield from step(connection, vault)
-        except sqlite3.DatabaseError as error:
-            yield Finding("unreadable", step.__name__.strip("_"), 0, 0, f"{step.__name__.strip('_')}: {error}")
-    progress(last_id, last_id)
+            yield from step
+        except DAMAGE as error:  # a page that this step cannot do without; the others may do
+            yield Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: {error}")
 
 
-def _anchor(connection: sqlite3.Connection, reading: anchor.Reading, last_id: int) -> Iterator[Finding]:
-    (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator[Finding]:
+    loss = find_total_loss(connection, reading)
     try:
-        loss = find_loss(connection, reading, journal_id, last_id)
-    except sqlite3.DatabaseError:
+        if loss is None:
+            (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+            loss = find_loss(connection, reading, journal_id)
+    except DAMAGE:
         return  # the row that the anchor names is on a damaged page: the scan names it
     if loss is not None:
         yield Finding("anchor", "journal", loss.first, loss.last, str(loss))
@@ -224,6 +232,21 @@ def _anchor(connection: sqlite3.Connection, reading: anchor.Reading, last_id: in
         yield Finding(
             "anchor", "anchor", slot, slot, f"slot {slot} of the anchor is damaged; the next commit renews it"
         )
+
+
+def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[Finding]:
+    last_id = last_number(connection)
+    check = RowCheck(1, _gaps(connection), GENESIS)
+    for row in _rows(connection, 1, last_id):
+        yield from check.feed(row)
+        if isinstance(row, Unreadable):
+            continue
+        if vault is not None:
+            yield from _open_row(vault, row)
+        if row[0] % CHUNK_ROWS == 0:
+            progress(row[0], last_id)
+    yield from check.end(last_id)
+    progress(last_id, last_id)
 
 
 def _open_row(vault: Vault, row: tuple[Any, ...]) -> Iterator[Finding]:
@@ -266,7 +289,7 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
             yield from _open(vault, fields[-1], "document", "document", document_id, channel[0] if channel else "")
 
 
-def _lanes(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
     for lane_id, channel, destination, last_seq in connection.execute(
         "SELECT id, channel, destination, last_seq FROM lane ORDER BY id"
     ).fetchall():
@@ -291,7 +314,7 @@ def _lanes(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Find
         yield Finding("reference", "delivery", delivery_id, delivery_id, text)
 
 
-def _tallies(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
     """The kept numbers against a recount, each pair in one snapshot."""
     for channel, kept, counted in connection.execute(
         "SELECT c.name, c.last_seq || ' ' || c.stored || ' ' || c.dead || ' ' || c.incomplete, ("
@@ -332,7 +355,7 @@ def _notes(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Find
         yield from _open(vault, sealed, f"attempt {n}", "attempt", row_id, channel)
 
 
-def _structure(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+def _structure(connection: sqlite3.Connection) -> Iterator[Finding]:
     tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
     for (table,) in tables:
         for (text,) in connection.execute(f"PRAGMA integrity_check('{table}')").fetchall():

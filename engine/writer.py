@@ -58,7 +58,7 @@ class Upkeep(Protocol):
     def committed(self, batch: Batch) -> None:
         """COMMIT succeeded: write the anchor. Must not raise."""
 
-    def after_batch(self, stored_bytes: int) -> None:
+    def after_batch(self) -> None:
         """Results are out: checkpoint if it is time."""
 
     def make_room(self) -> None:
@@ -288,7 +288,7 @@ class Writer:
         self._call(self._resolve, items)
         if any(_is_full(item.error) for item in items):
             self._upkeep.make_room()
-        self._upkeep.after_batch(sum(item.size for item in items))
+        self._upkeep.after_batch()
 
     def _attempt(self, items: list[_Item]) -> bool:
         """Run ``items`` in one transaction; False where it was rolled back. A single item then has its error set."""
