@@ -98,7 +98,9 @@ class Program:
         making = Making(run, transaction=self.bundle == "transaction")
         results = self._refuse_what_is_no_report(run, generated)
         if results is None:
-            return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts={"filtered": 0})
+            controls = sum(segment.name == RESULT_SEGMENT[self.format] for segment in parsed.segments)
+            counts = {"results_in": controls, "observations": 0, "qc": controls}
+            return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts)
         if tracer is not None:
             run.trace = tracer
             tracer.making = making
