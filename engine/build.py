@@ -17,6 +17,7 @@ from engine.config import ChannelConfig, DestinationConfig, Site
 from engine.delivery import DestinationWorker, Outbox
 from engine.errors import ConfigError
 from engine.intake import ChannelRoutes, Route
+from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import compile_condition
 from engine.message import Delivery, FormatOptions, Frame, MapContext, Received, SessionEnd
@@ -57,10 +58,11 @@ def build_site(site: Site, *, identity_key: bytes, clock: Clock) -> BuiltSite:
         ConfigError: every problem of every channel, not only the first.
     """
     problems: list[str] = []
+    programs = Programs(site.mapping_path())
     channels: dict[str, BuiltChannel] = {}
     for name, config in site.channels.items():
         try:
-            channels[name] = build_channel(site, config, identity_key=identity_key, clock=clock)
+            channels[name] = build_channel(site, config, programs, identity_key=identity_key, clock=clock)
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -68,7 +70,24 @@ def build_site(site: Site, *, identity_key: bytes, clock: Clock) -> BuiltSite:
     return BuiltSite(site, channels)
 
 
-def build_channel(site: Site, config: ChannelConfig, *, identity_key: bytes, clock: Clock) -> BuiltChannel:
+class Programs:
+    """The compiled mappings of one site; channels that use the same mapping and tables share one."""
+
+    def __init__(self, search: Sequence[Path]) -> None:
+        self._search = search
+        self._made: dict[tuple[str, tuple[tuple[str, str], ...]], Program] = {}
+
+    def get(self, name: str, tables: Mapping[str, str]) -> Program:
+        """Raises ConfigError, each time it is asked for."""
+        key = (name, tuple(sorted(tables.items())))
+        if key not in self._made:
+            self._made[key] = load_mapping(name, self._search, tables=tables)
+        return self._made[key]
+
+
+def build_channel(
+    site: Site, config: ChannelConfig, programs: Programs, *, identity_key: bytes, clock: Clock
+) -> BuiltChannel:
     source = config.source
     message_format: Format = registry.load(registry.FORMATS, source.format)  # type: ignore[assignment]  # a module
     context = MapContext(
@@ -96,7 +115,7 @@ def build_channel(site: Site, config: ChannelConfig, *, identity_key: bytes, clo
             message_format=message_format,
             media_type=MEDIA_TYPES[source.format],
             options=FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx),
-            routes=_routes(site, config),
+            routes=_routes(site, config, programs),
             context=context,
         ),
     )
@@ -162,15 +181,14 @@ def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes]
     return Assembled(tuple(map(received, texts)), received(rest) if rest else None)
 
 
-def _routes(site: Site, config: ChannelConfig) -> tuple[Route, ...]:
+def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Route, ...]:
     problems: list[str] = []
     routes: list[Route] = []
-    search: tuple[Path, ...] = site.mapping_path()
     for index, route in enumerate(config.routes):
         node = site.node(config.channel, "routes", index)
         place = site.node(config.channel, "routes", index, "when").place
         try:
-            program = load_mapping(route.mapping, search, tables=config.tables) if route.mapping is not None else None
+            program = programs.get(route.mapping, config.tables) if route.mapping is not None else None
             if program is not None and program.format != config.source.format:
                 text = f"mapping {program.name} reads {program.format}, and this channel brings {config.source.format}"
                 problems.append(node.problem(f"routes.{index}.mapping: {text}; use another mapping"))
