@@ -14,7 +14,7 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, Tag
 from pydantic_core import ErrorDetails
 
-from engine.config import later
+from engine.config import destination, later, source
 from engine.config.values import Words
 from engine.units import duration_text, size_text
 from engine.yaml_nodes import Node
@@ -187,7 +187,7 @@ class Reporter:
     def _unknown_kind(self, path: Path) -> tuple[Node, str]:
         block = walk(self._root, path)
         is_source = path[-1:] == ("source",)
-        known = _SOURCE_KINDS if is_source else _DESTINATION_KINDS
+        known = {"kind": list(source.KINDS if is_source else destination.KINDS), "link": list(source.LINKS)}
         for key in ("kind", "link"):
             value = block.get(key) if block.kind == "map" else None
             if value is not None:
@@ -200,10 +200,6 @@ class Reporter:
         if node.kind != "scalar":
             return f"expected {kind_of.replace('`', '')}, found a {node.kind}"
         return _choice(node.value, [value.strip("`") for value in kind_of.split(" or ")], path)
-
-
-_SOURCE_KINDS = {"kind": ["mllp", "astm"], "link": ["mllp", "e1381"]}
-_DESTINATION_KINDS = {"kind": ["fhir", "http", "mllp", "file"], "link": []}
 
 
 def _is_later(path: Path, node: Node) -> bool:

@@ -42,12 +42,6 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _number(text: str) -> float:
-    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text):
-        raise ValueError("expected a number")
-    return float(text)
-
-
 def _flag(text: str) -> bool:
     if text in ("true", "True", "TRUE"):
         return True
@@ -139,7 +133,6 @@ Names = Annotated[
 NotEmpty = AfterValidator(_some)
 OnlyZero = Annotated[Literal[0], _from_text(_whole)]
 Whole = Annotated[int, _from_text(_whole), Words("whole number")]
-Number = Annotated[float, _from_text(_number), Words("number")]
 Flag = Annotated[bool, _from_text(_flag), Words("true or false")]
 Duration = Annotated[float, _from_text(parse_duration), Words("duration")]
 Size = Annotated[int, _from_text(parse_size), Words("size")]
