@@ -5,6 +5,7 @@ systemd the start, reload and health are reported to it.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -67,6 +68,9 @@ def command(session: Session, style: str, log_level: str) -> None:
         await app.run(started)
 
     def started(app: App) -> None:
+        # What exists now lives as long as the process: collections need not walk it for every batch of messages.
+        gc.collect()
+        gc.freeze()
         web = app.built.site.config.web
         logger.info("ready", extra={"pid": os.getpid(), "config_hash": app.built.site.hash[:12]})
         if sys.stderr.isatty():
