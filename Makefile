@@ -8,7 +8,7 @@ DEMO ?=
 TEST ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test check format lock wheel clean
+.PHONY: help setup setup-dev demo test check format lock install clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -59,6 +59,9 @@ lock:  ## renew the hash locks (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
 	  --python-version 3.11 --no-header pyproject.toml requirements/run.in requirements/dev.in \
 	  -c requirements/run.lock -o requirements/dev.lock
+
+install:  ## install on this host as a service (root); DESTDIR=... for a staged tree
+	@PYTHON="$(PYTHON)" DESTDIR="$(DESTDIR)" tools/install.sh
 
 clean:  ## remove .venv and caches; data in var/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
