@@ -5,6 +5,7 @@ Everything in it comes from the message or the context: the same bytes give the 
 
 import re
 from datetime import UTC
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,8 @@ from engine.reasons import Reason
 
 Json = dict[str, Any]
 
+_ESCAPED_CONTROL = re.compile(rb"\\(?:u00|[bf])")
+_ESCAPE = re.compile(rb"\\(?:(u00[01][0-9a-fA-F]|[bf])()|.)")
 _AGENT = {
     "type": {"coding": [{"system": TERMINOLOGY + "provenance-participant-type", "code": "assembler"}]},
     "who": {"display": "LabRelay"},
@@ -49,8 +52,8 @@ def assemble(run: Run, making: Making, kind: str, mapping: str) -> bytes:
         _composition_first(run, entries)
     bundle["entry"] = entries
     body = orjson.dumps(bundle)
-    # Characters that JSON writes as \u00.. are not allowed in FHIR strings, and so rare that all texts pay nothing.
-    if b"\\u00" in body or b"\\b" in body or b"\\f" in body or b"\x7f" in body:
+    # A text with a character that FHIR does not allow shows as an escape in the JSON; nearly none has one.
+    if b"\\" in body and _ESCAPED_CONTROL.search(body):
         body = _without_controls(run, body)
     return body
 
@@ -65,10 +68,13 @@ def _identifier(run: Run) -> Json | None:
     else:
         application = run.text(run.field("H", 5)) or ""
         facility = run.context.channel
-    return {
-        "system": f"urn:labrelay:message:{quote(facility, safe='')}:{quote(application, safe='')}",
-        "value": control_id,
-    }
+    return {"system": _message_system(facility, application), "value": control_id}
+
+
+@lru_cache(maxsize=1024)
+def _message_system(facility: str, application: str) -> str:
+    """The system of a sender's control ids; a site has few senders."""
+    return f"urn:labrelay:message:{quote(facility, safe='')}:{quote(application, safe='')}"
 
 
 def _provenance(run: Run, making: Making, mapping: str) -> Json | None:
@@ -143,14 +149,14 @@ def _without_controls(run: Run, body: bytes) -> bytes:
     """Replace control characters in texts by U+FFFD."""
     found = False
 
-    def clean(match: "re.Match[str]") -> str:
+    def replaced(match: re.Match[bytes]) -> bytes:
         nonlocal found
+        if match[2] is None:
+            return match[0]  # an escape of another kind, or an escaped backslash
         found = True
-        return "\\ufffd"
+        return b"\\ufffd"
 
-    text = body.decode()
-    escaped = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:u00(?:[01][0-9a-fA-F])|b|f)")
-    text = escaped.sub(lambda match: match[1] + clean(match), text).replace("\x7f", "\ufffd")
+    body = _ESCAPE.sub(replaced, body)
     if found:
         run.warn("CONTROL_CHARACTER", "control characters in texts were replaced by U+FFFD")
-    return text.encode()
+    return body

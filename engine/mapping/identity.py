@@ -9,6 +9,7 @@ because counters restart; without a patient it holds the channel and the time to
 switches that off. A plain hash of an accession number could be guessed, and ids reach other systems' logs.
 """
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
@@ -31,11 +32,9 @@ class Making:
     Attributes:
         entries: of the Bundle, in the order they were made: what is referred to comes first.
         made: id -> reference of the resource with this id.
-        observations: how many Observations there are.
     """
 
     __slots__ = (
-        "_by_id",
         "_hash",
         "_key",
         "_run",
@@ -45,7 +44,6 @@ class Making:
         "dropped",
         "entries",
         "made",
-        "observations",
         "reports",
         "transaction",
         "unique",
@@ -55,14 +53,12 @@ class Making:
         self._run = run
         self._key = run.context.key
         self._hash = blake2b(digest_size=16, key=self._key)
-        self._by_id: dict[str, Json] = {}
         self._shared: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], int] = {}
         self.entries: list[Json] = []
         self.made: dict[str, Json] = {}
         self.conditional: list[bytes] = []
         self.reports: dict[bytes, Report] = {}
-        self.observations = 0
         self.dropped = 0
         self.transaction = transaction
         self.unique = run.context.specimen_ids == "unique"
@@ -109,23 +105,20 @@ class Making:
 
     def put(self, kind: str, identity: str, resource: Json, request: str) -> Json:
         """Add a resource of ours; one with an id that is there already is joined to it. Returns its reference."""
-        reference = self.made.get(identity)
-        if reference is not None:
-            _join(self._by_id[identity], resource)
-            return reference
+        if identity in self.made:
+            url = "urn:uuid:" + identity
+            _join(next(entry["resource"] for entry in self.entries if entry["fullUrl"] == url), resource)
+            return self.made[identity]
         url = "urn:uuid:" + identity
         self.made[identity] = reference = {"reference": url}
-        self._by_id[identity] = resource
-        entry = {"fullUrl": url, "resource": resource}
-        if self.transaction and request != "none":
-            if request == "create":
-                del resource["id"]
-                entry["request"] = {"method": "POST", "url": kind}
-            else:
-                entry["request"] = {"method": "PUT", "url": f"{kind}/{identity}"}
-        self.entries.append(entry)
-        if kind == "Observation":
-            self.observations += 1
+        if request == "update" and self.transaction:
+            change = {"method": "PUT", "url": f"{kind}/{identity}"}
+            self.entries.append({"fullUrl": url, "resource": resource, "request": change})
+        elif request == "create" and self.transaction:
+            del resource["id"]
+            self.entries.append({"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind}})
+        else:
+            self.entries.append({"fullUrl": url, "resource": resource})
         return reference
 
     def put_shared(self, kind: str, identity: str, resource: Json, identifier: Json | None, scoped: bool) -> Json:
@@ -135,7 +128,6 @@ class Making:
         """
         url = "urn:uuid:" + identity
         self.made[identity] = reference = {"reference": url}
-        self._by_id[identity] = resource
         if not self.transaction:
             self.entries.append({"fullUrl": url, "resource": {**resource, "id": identity}})
             return reference
@@ -146,7 +138,7 @@ class Making:
         if identifier is None:
             identifier = {"system": OWN_SYSTEM, "value": identity}
             resource["identifier"] = [*resource.get("identifier", []), identifier]
-        query = f"identifier={quote(identifier.get('system', ''), safe='')}%7C{quote(identifier['value'], safe='')}"
+        query = f"identifier={_quoted_system(identifier.get('system', ''))}%7C{_quoted(identifier['value'])}"
         self.conditional.append(self.token(f"{kind}?{query}"))
         self.entries.append(
             {"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind, "ifNoneExist": query}}
@@ -158,7 +150,7 @@ class Making:
     def order_time(self, group: Group) -> str:
         """The time of measurement of an order: its own, else that of its first result, else the message's."""
         order, order_field, result, result_fields = _TIME_FIELDS[self._run.parsed.format]
-        for segment in _inside(group, order):
+        for segment in group.segments.get(order) or _inside(group, order):
             if text := self._time_in(segment, order_field):
                 return text
         for segment in _inside(group, result):
@@ -201,8 +193,13 @@ class Making:
 
     # -- results that are dropped ----------------------------------------------------------------------------------
 
+    @property
+    def observations(self) -> int:
+        """How many Observations there are."""
+        return sum(1 for entry in self.entries if entry["resource"]["resourceType"] == "Observation")
+
     def made_and_dropped(self) -> tuple[int, int]:
-        return self.observations, self.dropped
+        return len(self.entries), self.dropped
 
     def drop_row(self, group: Group) -> None:
         """A result whose code is not in a table with ``on_missing: drop``."""
@@ -211,18 +208,35 @@ class Making:
 
     def check_drops(self, before: tuple[int, int]) -> None:
         """The last result of a report is never dropped."""
-        if self.dropped > before[1] and self.observations == before[0]:
+        if self.dropped == before[1]:
+            return
+        since = self.entries[before[0] :]
+        if not any(entry["resource"]["resourceType"] == "Observation" for entry in since):
             raise self._run.dead(Reason.UNMAPPED_CODE, "every result of this report would be dropped")
 
 
 def _inside(group: Group, name: str) -> list[Segment]:
     """All segments of a name in a group and the groups inside it, in the order of the message."""
-    found = list(group.segments.get(name, ()))
-    for groups in group.groups.values():
-        for inner in groups:
-            found += _inside(inner, name)
+    found: list[Segment] = []
+    waiting = [group]
+    while waiting:
+        here = waiting.pop()
+        if name in here.segments:
+            found += here.segments[name]
+        for groups in here.groups.values():
+            waiting += groups
     found.sort(key=_position)
     return found
+
+
+def _quoted(text: str) -> str:
+    return text if text.isalnum() and text.isascii() else quote(text, safe="")
+
+
+@lru_cache(maxsize=1024)
+def _quoted_system(text: str) -> str:
+    """A site has few systems; they are the same in every message."""
+    return quote(text, safe="")
 
 
 def _position(segment: Segment) -> int:

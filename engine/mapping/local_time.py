@@ -13,8 +13,6 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 _TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?([+-]\d{4})?", re.ASCII)
-_MAX_HOURS = 512
-_hours: dict[tuple[str, str], str] = {}  # (zone, YYYYMMDDHH) -> offset, for hours with one offset throughout
 
 Warn = Callable[[str, str], None]
 
@@ -28,7 +26,7 @@ class LocalTimes:
         warn: called with a code and a text for what had to be decided.
     """
 
-    __slots__ = ("_dates", "_instants", "_message_offset", "_warn", "_zone", "message_time")
+    __slots__ = ("_dates", "_hours", "_message_offset", "_warn", "_whole_hour", "_zone", "message_time")
 
     def __init__(self, message_time: str, zone: str, warn: Warn) -> None:
         self.message_time = message_time
@@ -37,23 +35,25 @@ class LocalTimes:
         self._message_offset = message_time[-5:] if message_time[-5:-4] in ("+", "-") else ""
         # Within one message the same few times stand in every segment.
         self._dates: dict[str, str | None] = {}
-        self._instants: dict[str, str | None] = {}
+        self._hours: dict[str, tuple[str, str]] = {}  # YYYYMMDDHH -> YYYY-MM-DDTHH:, offset; where it holds all hour
+        self._whole_hour = ""  # the offset that was found to hold for a whole hour
 
     def datetime(self, text: str) -> str | None:
         """FHIR dateTime with the precision of ``text``; None where it is no time or says nothing."""
-        try:
-            return self._dates[text]
-        except KeyError:
-            if len(text) == 14 and text.isdigit() and text.isascii() and not self._message_offset:
-                offset = _hours.get((self._zone, text[:10]))
-                if offset and text[10:12] < "60" and text[12:] < "60":
-                    found: str | None = (
-                        f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[8:10]}:{text[10:12]}:{text[12:]}{offset}"
-                    )
-                    self._dates[text] = found
-                    return found
-            found = self._dates[text] = self._datetime(text)
+        found = self._dates.get(text)
+        if found is not None:
             return found
+        if len(text) == 14 and text.isdigit() and text[10:12] < "60" and text[12:] < "60":
+            hour = self._hours.get(text[:10])
+            if hour is not None:
+                found = self._dates[text] = f"{hour[0]}{text[10:12]}:{text[12:]}{hour[1]}"
+                return found
+        if text in self._dates:
+            return None
+        found = self._dates[text] = self._datetime(text)
+        if found is not None and len(text) >= 10 and len(found) == 25 and found[-6:] == self._whole_hour:
+            self._hours[text[:10]] = (found[:14], found[19:])
+        return found
 
     def instant(self, text: str) -> str | None:
         """FHIR instant; None where ``text`` has no seconds."""
@@ -114,28 +114,31 @@ class LocalTimes:
         return f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{fraction or ''}{where}"
 
     def _offset(self, offset: str, year: int, month: int, day: int, hour: int, minute: int) -> str:
+        self._whole_hour = ""
         if offset:
             if offset[1:3] <= "14" and offset[3:] <= "59":
                 return f"{offset[:3]}:{offset[3:]}"
             self._warn("BAD_OFFSET", "there is no such UTC offset; the channel's zone was used")
-        zone = _zone(self._zone)
-        start = datetime(year, month, day, hour)
-        offsets = {
-            at.replace(tzinfo=zone, fold=fold).utcoffset()
-            for at in (start, start + timedelta(minutes=59, seconds=59))
-            for fold in (0, 1)
-        }
-        local = datetime(year, month, day, hour, minute, tzinfo=zone)
-        text = _offset_text(local.utcoffset() or timedelta(0))
+        offsets = _offsets_in_hour(self._zone, year, month, day, hour)
         if len(offsets) == 1:
-            if len(_hours) >= _MAX_HOURS:
-                _hours.clear()
-            _hours[self._zone, f"{year:04}{month:02}{day:02}{hour:02}"] = text
-        elif local.utcoffset() != local.replace(fold=1).utcoffset():
-            self._warn(
-                "AMBIGUOUS_TIME", "a local time that the change of clocks makes double or missing; the first was taken"
-            )
-        return text
+            self._whole_hour = offsets[0]
+            return offsets[0]
+        local = datetime(year, month, day, hour, minute, tzinfo=_zone(self._zone))
+        if local.utcoffset() != local.replace(fold=1).utcoffset():
+            self._warn("AMBIGUOUS_TIME", "a local time that the change of clocks makes double or missing; first taken")
+        return _offset_text(local.utcoffset() or timedelta(0))
+
+
+@lru_cache(maxsize=512)
+def _offsets_in_hour(zone: str, year: int, month: int, day: int, hour: int) -> tuple[str, ...]:
+    """The UTC offsets of a local hour: one, but for hours in which clocks change."""
+    start = datetime(year, month, day, hour, tzinfo=_zone(zone))
+    found = {
+        _offset_text(at.replace(fold=fold).utcoffset() or timedelta(0)): None
+        for at in (start, start + timedelta(minutes=59, seconds=59))
+        for fold in (0, 1)
+    }
+    return tuple(found)
 
 
 def parse_instant(text: str) -> datetime | None:

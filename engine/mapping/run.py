@@ -7,6 +7,7 @@ explicit null) and blanks are absent, which is None everywhere.
 
 import sys
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +25,12 @@ RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R"}
 
 Unescape = Callable[..., str]
 RuleOf = Callable[[int], str]
+
+
+@lru_cache(maxsize=1024)
+def _namespace(facility: str, name: str) -> str:
+    """A system for numbers whose authority has no entry; a site has few of them."""
+    return f"urn:labrelay:ns:{quote(facility, safe='')}:{quote(name, safe='')}"
 
 
 class Run:
@@ -54,6 +61,7 @@ class Run:
         "settings",
         "times",
         "trace",
+        "units",
         "unmapped",
     )
 
@@ -86,6 +94,7 @@ class Run:
         self.local_system = str(context.settings.get("local_system", ""))
         self.numbers_with_comma = str(context.settings.get("decimal_comma", "")).lower() in ("yes", "true")
         self.times = LocalTimes(self._message_time(), context.timezone, self.warn)
+        self.units: dict[Any, dict[str, str]] = {}  # a unit as it was sent, with its rows -> as a Quantity names it
         self.trace: Any = None
 
     # -- text ----------------------------------------------------------------------------------------------------
@@ -146,7 +155,7 @@ class Run:
 
     def field(self, segment: str, number: int) -> str:
         """A field of the first segment of that name in the message, raw; for what the engine itself reads."""
-        for candidate in self.parsed.segments:
+        for candidate in self.parsed.segments:  # the first one, for MSH and H
             if candidate.name == segment:
                 return candidate.fields[number] if len(candidate.fields) > number else ""
         return ""
@@ -180,7 +189,7 @@ class Run:
         else:
             facility = self.context.channel
         self.note("NAMESPACE", f"no entry in `namespaces:` for an assigner of {'MSH-4' if self.hl7 else 'the channel'}")
-        return f"urn:labrelay:ns:{quote(facility, safe='')}:{quote(name, safe='')}"
+        return _namespace(facility, name)
 
     @property
     def facility_system(self) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 from orjson import Fragment
 
 from engine.mapping import decimals
-from engine.mapping.functions.code_maps import miss
+from engine.mapping.functions.code_maps import CodeMap, miss
 from engine.mapping.functions.numbers import number
 from engine.mapping.identity import inside
 from engine.mapping.run import Run
@@ -37,10 +37,10 @@ def find_row(run: Run, table: Table, given: tuple[str | None, ...]) -> Row | Non
         return row
     unit_at = table.unit_position
     if unit_at and key[0] in table.codes:
-        if not key[unit_at]:
-            return table.codes[key[0]].without_unit()
-        _note_unmapped(run, table, key, unit_at)
         policy = run.settings.get("on_missing_unit") or table.on_missing_unit or run.policy("on_missing_unit") or "dead"
+        if not key[unit_at] and policy == "dead":
+            return table.codes[key[0]].without_unit()  # words may pass, a number may not
+        _note_unmapped(run, table, key, unit_at)
         if policy == "dead":
             raise run.dead(Reason.UNMAPPED_UNIT, f"table {table.name} has the code, and not with this unit")
         return None
@@ -59,6 +59,26 @@ def _note_unmapped(run: Run, table: Table, key: tuple[str, ...], unit_at: int | 
     if run.at is not None and run.hl7 and run.at.name == "OBX" and len(run.at.fields) > 3:
         display = run.text(run.component(run.at.fields[3], 2) or "") or ""
     run.unmapped.append(Unmapped(table=table.name, code=key[0], unit=unit, display=display))
+
+
+def one_code(run: Run, name: str, table: CodeMap, raw: str) -> Any:
+    """The value of a code that is not in a fixed table as it was sent."""
+    text = run.text(raw)
+    if text is None:
+        return None
+    return table.values.get(text) or miss(name, table, text, run)
+
+
+def each_code(run: Run, name: str, table: CodeMap, codes: list[str], raw: bool) -> list[Any] | None:
+    """The values of several codes, those that have one."""
+    found = []
+    for code in codes:
+        value = table.values.get(code)
+        if value is None:
+            value = one_code(run, name, table, code) if raw else miss(name, table, code, run)
+        if value is not None:
+            found.append(value)
+    return found or None
 
 
 def repetition(run: Run, raw: str, wanted: int) -> str | None:
@@ -116,10 +136,12 @@ BOUND: dict[str, Any] = {
     "find_row": find_row,
     "inside": inside,
     "integer": integer,
+    "each_code": each_code,
     "every_field": every_field,
     "repetition": repetition,
     "miss": miss,
     "number": number,
+    "one_code": one_code,
     "one_field": one_field,
     "order": order,
     "same_number": same_number,
@@ -141,7 +163,10 @@ PROLOGUE = """\
  warn = m.warn
  drop = m.drop
  account = m.accounted.add
+ C = m.C
  R = m.R
+ S = m.S
+ X = m.X
  root = m.root
  made = making.made
  own_id = making.own_id

@@ -20,6 +20,7 @@ from engine.mapping import decimals, units
 
 KEY_COLUMNS = ("code", "unit_in", "device", "specimen")
 MAX_ROWS = 100_000
+UCUM = "http://unitsofmeasure.org"
 LOINC = "http://loinc.org"
 
 
@@ -30,6 +31,8 @@ class Row:
         cells: column -> text, blank cells left out.
         code, coding, concept: the LOINC term as Coding and CodeableConcept, None without one. Shared: never change it.
         unit, ucum: the unit after conversion, as text and as UCUM code; None where the table does not say.
+        quantity: what a Quantity has besides its value, None where that depends on the message. Shared as well. It holds
+            for results whose unit was sent as ``quantity_unit``, for all where that is None.
         converts: there is a factor, an offset or a number of digits.
         unit_missing: the code is in the table, but the message named no unit; a number must not pass.
         name: the row as `explain` shows it: ``HGB,g/dL``.
@@ -46,6 +49,8 @@ class Row:
         "line",
         "name",
         "offset",
+        "quantity",
+        "quantity_unit",
         "ucum",
         "unit",
         "unit_missing",
@@ -65,6 +70,12 @@ class Row:
             self.concept = {"coding": [self.coding], "text": cells.get("display", self.code)}
         self.unit = cells.get("unit")
         self.ucum = cells.get("ucum")
+        self.quantity: dict[str, str] | None = None
+        self.quantity_unit: str | None = None
+        sent = cells.get("unit_in")
+        if self.ucum and (self.unit or (sent and sent != "*")):
+            self.quantity = {"unit": self.unit or sent or "", "system": UCUM, "code": self.ucum}
+            self.quantity_unit = None if self.unit else sent
         factor = cells.get("factor")
         offset = cells.get("offset")
         digits = cells.get("digits")

@@ -193,7 +193,7 @@ class Expressions:
             self._read_part(variable, raw, path, as_text)
         elif as_text:
             self.code.emit(f"{variable} = {raw}")
-            self.code.emit(f"if not {variable}.isalnum(): {variable} = text({variable}) if {variable} else None")
+            self.code.emit(f"if not {variable}.isalnum(): {variable} = ({_quick(variable)}) if {variable} else None")
         else:
             self.code.emit(f"{variable} = {raw}")
             self.code.emit(f"if {variable} < '#': {variable} = present({variable}) if {variable} else None")
@@ -212,7 +212,7 @@ class Expressions:
         if path.subcomponent:
             emit(f"if {variable} is not None: {variable} = subcomponent({variable}, {path.subcomponent})")
         if as_text:
-            emit(f"if {variable} is not None and not {variable}.isalnum(): {variable} = text({variable})")
+            emit(f"if {variable} is not None and not {variable}.isalnum(): {variable} = {_quick(variable)}")
 
     def _segments(self, path: syntax.Path, scope: Scope) -> Segments | None:
         """The variables of a path's segment; None with a problem where the scope has none."""
@@ -302,9 +302,14 @@ class Expressions:
             if segments is None:
                 return NOTHING
             segments.width = max(segments.width, path.field + 1)
-            emit(f"{variable} = {segments.fields}[{path.field}] or None")
+            emit(f"{variable} = {segments.fields}[{path.field}]")
+            if path.repetition == 0:
+                one = f"[{variable}] if {variable} > '#' and R not in {variable} else repetitions({variable})"
+                emit(f"{variable} = ({one}) if {variable} else None")
+            else:
+                emit(f"{variable} = repetition(m, {variable}, {path.repetition or 1}) if {variable} else None")
             self._trace_read(f"{segments.segments}[0]", path, variable)
-        if path.which != 0:
+        if path.which:
             if path.repetition == 0:
                 emit(f"if {variable} is not None: {variable} = repetitions({variable})")
             else:
@@ -667,14 +672,17 @@ class Expressions:
                 segments = self._segments(part, scope)
                 return f"bool({segments.segments})" if segments is not None else "False"
             case _:
-                value = self.expression(part, scope)
-                if value.known:
-                    return "True" if value.constant is not None and value.constant is not False else "False"
-                if value.is_absent:
-                    return "False"
-                if value.kind.name == "flag":
-                    return value.code
-                return f"{value.code} is not None" if value.maybe else "True"
+                return self._presence(self.expression(part, scope))
+
+    def _presence(self, value: Val) -> str:
+        """True where a value is there; a flag is its own answer."""
+        if value.known:
+            return "True" if value.constant is not None and value.constant is not False else "False"
+        if value.is_absent:
+            return "False"
+        if value.kind.name == "flag":
+            return value.code
+        return f"{value.code} is not None" if value.maybe else "True"
 
     def _both(self, part: syntax.Binary, operator: str, scope: Scope) -> str:
         left = self.truth(part.left, scope)
@@ -780,7 +788,7 @@ class Expressions:
         if many:
             inner = self.code.new()
             return f"[{inner} for {inner} in map(text, {code}) if {inner} is not None] or None if {code} is not None else None"
-        return f"{code} if {code} is None or {code}.isalnum() else text({code})"
+        return f"{code} if {code} is None or {code}.isalnum() else {_quick(code)}"
 
     def texts(self, value: Val) -> Val:
         """A list of fields as texts."""
@@ -982,10 +990,10 @@ class Expressions:
         if len(part.arguments) != 2:
             return self.error(part, f"table {name} has one key: lookup('{name}', value)")
         code_map = CODE_MAPS[name]
-        value = self.text(self.expression(part.arguments[1], scope, "text"), part.arguments[1])
+        value = self.expression(part.arguments[1], scope)
         if value.is_absent:
             return NOTHING
-        if value.kind.name not in TEXT_LIKE:
+        if value.kind.name not in TEXT_LIKE | {"field"}:
             return self.error(part.arguments[1], f"a table is looked up by a text; this is {value.kind}")
         codes = None
         if code_map.kind == "code":
@@ -994,16 +1002,18 @@ class Expressions:
         values, map_name = self.code.constant(code_map.values), self.code.constant(name)
         whole = self.code.constant(code_map)
         variable = self.code.new()
+        # A field is looked up as it was sent first: most codes need no unescaping to be found.
+        raw = value.kind.name == "field"
         if value.kind.many:
-            inner, made = self.code.new(), self.code.new()
-            self.code.emit(
-                f"{variable} = [{made} for {inner} in {value.code} if ({made} := {values}.get({inner}) or "
-                f"miss({map_name}, {whole}, {inner}, m)) is not None] or None if {value.code} is not None else None"
-            )
+            call = f"each_code(m, {map_name}, {whole}, {value.code}, {raw})"
+            self.code.emit(f"{variable} = {call} if {value.code} is not None else None")
             return Val(variable, kind.each())
         self.code.emit(f"{variable} = {values}.get({value.code})")
         test = f"{variable} is None and {value.code} is not None" if value.maybe else f"{variable} is None"
-        self.code.emit(f"if {test}: {variable} = miss({map_name}, {whole}, {value.code}, m)")
+        call = (
+            f"one_code(m, {map_name}, {whole}, {value.code})" if raw else f"miss({map_name}, {whole}, {value.code}, m)"
+        )
+        self.code.emit(f"if {test}: {variable} = {call}")
         complete = bool(code_map.otherwise or code_map.dead or code_map.concept_system is not None)
         return Val(variable, kind, maybe=value.maybe or not complete)
 
@@ -1038,6 +1048,12 @@ class Expressions:
     def _trace_use(self, lazy: Lazy) -> None:
         if self.traced:
             self.code.emit(f"T.use({self.code.constant(lazy.variable)})")
+
+
+def _quick(code: str) -> str:
+    """The text of a raw value that is not empty: itself where it holds no delimiter, no escape and no outer blanks."""
+    plain = " and ".join(f"{delimiter} not in {code}" for delimiter in "CRSX")
+    return f"{code} if {plain} and {code}[0] > '\"' and {code}[-1] > ' ' else text({code})"
 
 
 def _with_code(value: Val) -> Kind:

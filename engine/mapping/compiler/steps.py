@@ -93,17 +93,20 @@ class Steps(Bodies):
         elif step.dead is not None:
             self._dead(step)
         elif step.warn is not None:
-            self.code.emit(f"warn({self.code.constant('RULE')}, {self.code.constant(step.warn.text)})")
+            name, colon, words = step.warn.text.partition(":")
+            known = bool(colon) and name.isupper()  # warn: NOT_A_NUMBER: a text instead of a number
+            code, text = (name, words.strip()) if known else ("RULE", step.warn.text)
+            self.code.emit(f"warn({self.code.constant(code)}, {self.code.constant(text)})")
         return None
 
     def _dead(self, step: Step) -> None:
         assert step.dead is not None
-        reasons = [reason.value for reason in Reason]
+        reasons = {reason.value: reason for reason in Reason}
         name, _, words = step.dead.text.partition(":")
         if name.strip() not in reasons:
             self.problems.error(step.dead.node, f"no reason is called {name}{suggestion(name, reasons)}")
             return
-        reason = self.code.constant(Reason(name.strip()))
+        reason = self.code.constant(reasons[name.strip()])
         text = self.code.constant(words.strip() or "a rule of the mapping says so")
         self.code.emit(f"raise m.dead({reason}, {text})")
 

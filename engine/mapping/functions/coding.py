@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.mapping.functions.registry import function
-from engine.mapping.functions.systems import TERMINOLOGY, coding_system
+from engine.mapping.functions.systems import CODING_SYSTEMS, TERMINOLOGY, coding_system
 from engine.mapping.run import Run
 from engine.mapping.tables import Row
 
@@ -38,9 +38,17 @@ def cwe(run: Run, raw: str) -> Json | None:
     Components 1-3, 4-6 and 10-12 are codings (with versions 7 and 8); the text is component 9, else 2, 5 or 1.
     A system that is the sender's own (`L`, `99xxx`, none) becomes the channel's `local_system`.
     """
-    text = run.text
     parts = raw.split(run.C)
     count = len(parts)
+    if count == 3 and run.X not in raw and run.S not in raw and '"' not in raw:
+        # code^text^system without anything to resolve: nearly every coded field is this.
+        one, words = parts[0].strip(), parts[1].strip()
+        if one and words and "  " not in one:
+            system = CODING_SYSTEMS.get(parts[2]) or coding_system(run, parts[2].strip())
+            if system is None:
+                return {"coding": [{"code": one, "display": words}], "text": words}
+            return {"coding": [{"system": system, "code": one, "display": words}], "text": words}
+    text = run.text
     code = text(parts[0])
     display = text(parts[1]) if count > 1 and parts[1] else None
     if count < 4:
@@ -51,14 +59,14 @@ def cwe(run: Run, raw: str) -> Json | None:
     parts += [""] * (14 - count)
     codings = []
     for at, version in ((0, 6), (3, 7), (9, 12)):
-        one = text(parts[at])
-        if one is not None:
+        found = text(parts[at])
+        if found is not None:
             system = coding_system(run, text(parts[at + 2]))
-            codings.append(make_coding(system, one, text(parts[at + 1]), text(parts[version])))
-    words = text(parts[8]) or display or text(parts[4]) or code or text(parts[3])
+            codings.append(make_coding(system, found, text(parts[at + 1]), text(parts[version])))
+    said = text(parts[8]) or display or text(parts[4]) or code or text(parts[3])
     if codings:
-        return {"coding": codings, "text": words} if words else {"coding": codings}
-    return {"text": words} if words else None
+        return {"coding": codings, "text": said} if said else {"coding": codings}
+    return {"text": said} if said else None
 
 
 @function("coded(row: row?, code: CodeableConcept?) -> CodeableConcept")

@@ -27,6 +27,9 @@ _FAILED = re.compile(
 )
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
 _RANGE = re.compile(r"(-?[0-9.,eE]+)\s*(?:-|–|\.\.|to|TO|To|~)\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
+_PLAIN_RANGE = re.compile(
+    r"((?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?) ?- ?((?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?)", re.ASCII
+).fullmatch
 _BOUND = re.compile(r"(<=|>=|=<|=>|[<>≤≥])\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
 _WORD_BOUND = re.compile(r"(?:up to|bis)\s+(-?[0-9.,eE]+)", re.ASCII | re.IGNORECASE)
 
@@ -42,16 +45,16 @@ class Measured:
         failed: the analyzer says that it could not measure (``----``, ``ERR``).
     """
 
-    __slots__ = ("comparator", "denominator", "failed", "high", "low", "numerator", "value")
+    # Defaults of the class, because nearly every number is a value and nothing else.
+    comparator: str | None = None
+    low: str | None = None
+    high: str | None = None
+    numerator: str | None = None
+    denominator: str | None = None
+    failed = False
 
-    def __init__(self, value: str | None = None, comparator: str | None = None) -> None:
+    def __init__(self, value: str | None = None) -> None:
         self.value = value
-        self.comparator = comparator
-        self.low: str | None = None
-        self.high: str | None = None
-        self.numerator: str | None = None
-        self.denominator: str | None = None
-        self.failed = False
 
 
 MEASURED_MEMBERS = {
@@ -103,13 +106,19 @@ def _measured(run: Run, text: str) -> Measured | None:
     if match := _COMPARED.fullmatch(text):
         value = number(run, match[2])
         if value is not None:
-            return Measured(value, _COMPARATORS.get(match[1], match[1]) or None)
+            return _compared(value, _COMPARATORS.get(match[1], match[1]))
         return None
     if _FAILED.fullmatch(text):
         failed = Measured()
         failed.failed = True
         return failed
     return None
+
+
+def _compared(value: str, comparator: str | None) -> Measured:
+    made = Measured(value)
+    made.comparator = comparator or None
+    return made
 
 
 def _structured(run: Run, raw: str) -> Measured | None:
@@ -124,7 +133,7 @@ def _structured(run: Run, raw: str) -> Measured | None:
         return None
     if separator is None:
         if comparator in (None, "", "<", "<=", ">", ">="):
-            return Measured(value, comparator or None)
+            return _compared(value, comparator)
         return None
     other = number(run, second)
     if other is None:
@@ -139,36 +148,40 @@ def _structured(run: Run, raw: str) -> Measured | None:
     return made
 
 
-def _converted(row: Row, value: str) -> str:
-    return decimals.convert(value, row.factor, row.offset, row.digits)
-
-
 def amount(run: Run, value: str, row: Row | None, unit: str | None, units: Row | None) -> Json:
     """A Quantity of a number: converted and named by the row, else with the unit as sent."""
-    if row is None:
-        made: Json = {"value": Fragment(value)}
-        if unit is not None:
-            words, code = _sent_unit(run, unit)
-            if words:
-                made["unit"] = words
-            if code is None and units is not None:
-                code = units.ucum
-            if code:
-                made["system"] = UCUM
-                made["code"] = code
-        return made
-    if row.unit_missing:
-        raise run.dead(Reason.UNMAPPED_UNIT, f"the code is in the table ({row.name}) and the result has no unit")
-    made = {"value": Fragment(_converted(row, value) if row.converts else value)}
-    words = row.unit or (_sent_unit(run, unit)[0] if unit is not None else None) or row.ucum
+    if row is not None:
+        if row.unit_missing:
+            raise run.dead(Reason.UNMAPPED_UNIT, f"the code is in the table ({row.name}) and the result has no unit")
+        if row.converts:
+            value = decimals.convert(value, row.factor, row.offset, row.digits)
+        if row.quantity is not None and (row.quantity_unit is None or row.quantity_unit == unit):
+            return {"value": Fragment(value), **row.quantity}
+    key = (row, unit, units)
+    named = run.units.get(key)
+    if named is None:
+        named = run.units[key] = _unit_of(run, row, unit, units)
+    return {"value": Fragment(value), **named}
+
+
+def _unit_of(run: Run, row: Row | None, unit: str | None, units: Row | None) -> dict[str, str]:
+    """What a Quantity has besides its value."""
+    words = code = None
+    if unit is not None:
+        words, code = _sent_unit(run, unit)
+    if row is not None:
+        words = row.unit or words or row.ucum
+        code = row.ucum or (None if row.unit or row.converts else code)
+        if code is None and not row.unit and not row.converts and units is not None:
+            code = units.ucum
+    elif code is None and units is not None:
+        code = units.ucum
+    made = {}
     if words:
         made["unit"] = words
-    if row.ucum:
+    if code:
         made["system"] = UCUM
-        made["code"] = row.ucum
-    elif not row.unit and not row.converts and units is not None and units.ucum:
-        made["system"] = UCUM
-        made["code"] = units.ucum
+        made["code"] = code
     return made
 
 
@@ -257,12 +270,15 @@ def quantity_of(run: Run, raw: str) -> Json | None:
 def reference_range(run: Run, raw: str, row: Row | None, unit: str | None, units: Row | None = None) -> Json | None:
     """A reference range as it is written: `a-b`, `a to b`, `<b`, `>=a` give low and high with the result's unit and
     conversion; the text always stays, unless the row converts."""
-    text = run.whole(raw)
-    text = text.strip() if text else None
+    if run.X in raw:
+        raw = run.whole(raw) or ""
+    text = raw.strip()
     if not text:
         return None
     low = high = None
-    if match := _RANGE.fullmatch(text):
+    if match := _PLAIN_RANGE(text):
+        low, high = match.groups()
+    elif match := _RANGE.fullmatch(text):
         low, high = number(run, match[1]), number(run, match[2])
         if low is None or high is None:
             low = high = None
