@@ -1,0 +1,89 @@
+"""The shipped mappings at work, through the path that the daemon takes: header, parse, route, map."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from engine import registry
+from engine.intake import ChannelRoutes, Route, Verdict, judge
+from engine.mapping import Program, load
+from engine.message import FormatOptions, MapContext, Mapped, Parsed, Stored
+
+MAPPINGS = Path(__file__).parents[2] / "mappings"
+RECEIVED = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
+KEY = hashlib.sha256(b"the identity key of the tests").digest()
+
+MAPPING_OF = {"hl7v2": "hl7-results", "astm": "astm-results"}
+
+
+@cache
+def program(name: str, tables: tuple[tuple[str, str], ...] = ()) -> Program:
+    """A shipped mapping, compiled once."""
+    return load(name, (MAPPINGS,), tables=dict(tables))
+
+
+@dataclass
+class Recorder:
+    """A program that keeps what it last gave: a verdict carries documents and no counts."""
+
+    program: Program
+    mapped: Mapped | None = None
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    @property
+    def content_hash(self) -> str:
+        return self.program.content_hash
+
+    def apply(self, parsed: Parsed, context: MapContext) -> Mapped:
+        self.mapped = self.program.apply(parsed, context)
+        return self.mapped
+
+
+def verdict_of(
+    payload: bytes,
+    message_format: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    timezone: str = "Asia/Kolkata",
+    channel: str = "analyzer",
+    specimen_ids: str = "restart",
+) -> tuple[Verdict, Mapped | None]:
+    """What becomes of one message, and what its mapping gave, if it came that far."""
+    given = dict(settings or {})
+    charsets = tuple(given.pop("charset", ("utf-8",)))
+    recorder = Recorder(program(MAPPING_OF[message_format], tuple(sorted(given.get("tables", {}).items()))))
+    routes = ChannelRoutes(
+        channel=channel,
+        message_format=registry.load(registry.FORMATS, message_format),
+        media_type="",
+        options=FormatOptions(charsets=charsets),
+        routes=(
+            Route(
+                when=lambda parsed: parsed.message_type.startswith("ORU") or parsed.message_type == "R",
+                program=recorder,
+            ),
+        ),
+        context=MapContext(
+            channel=channel,
+            key=KEY,
+            timezone=timezone,
+            settings={"local_system": f"urn:labrelay:codes:{channel}", **given},
+            specimen_ids=specimen_ids,
+        ),
+    )
+    verdict = judge(
+        Stored(id=1, channel=channel, seq=1, payload=payload, received_us=int(RECEIVED.timestamp() * 1_000_000)), routes
+    )
+    return verdict, recorder.mapped
+
+
+def _is_result(parsed: Parsed) -> bool:
+    """As the shipped channels route: `MSH-9.1 == 'ORU'`, and ASTM messages with an R record."""
+    return parsed.message_type.startswith("ORU^") or parsed.message_type == "R"
