@@ -492,12 +492,13 @@ class AstmReceiver:
         self._session = _Session(expected, by_enq=expected is not None, stray_before=self._reader.stray)
 
     def _end(self, cause: str, events: list[LinkEvent]) -> None:
-        whole = (
-            cause == "eot" and self._options.end == "eot" and self._session.ended_in_etx and not self._session.nak_open
-        )
+        session = self._session
+        whole = self._options.end == "eot" and session.ended_in_etx and not session.nak_open
+        in_text = self._reader.in_text
         if rest := self._reader.restart():
             self._messages.keep(self._messages.take(rest, last=False))
-        completes, incomplete = self._messages.end(complete=whole)
+        whole = whole or (in_text and self._messages.terminator_pending)
+        completes, incomplete = self._messages.end(complete=whole and cause == "eot")
         if self._session.carried:
             events.append(SessionEnd(cause, completes, incomplete))
         self._rest()
@@ -505,7 +506,6 @@ class AstmReceiver:
     def _rest(self) -> None:
         """Be as between two sessions."""
         self._frame_due = None
-        self._reader.restart()
         self._reader.unframed = self._options.framing != "e1381"
         self._messages.header_restarts = False
 

@@ -288,6 +288,7 @@ def test_a_missing_checksum(mode: str, answer: bytes, tail: bytes) -> None:
     peer = line(checksum=mode)
     peer.send(ENQ)
     assert peer.send(b"\x021" + MESSAGE + b"\x03" + tail) + peer.wait(1) == answer
+    assert peer.faults == {"required": ["bad-layout"], "warn": ["checksum-tolerated"], "ignore": []}[mode]
 
 
 @pytest.mark.parametrize("frame", [
@@ -303,6 +304,40 @@ def test_a_layout_that_is_off_is_answered_once_and_leaves_the_number_expected(fr
     assert peer.send(frame) + peer.wait(1) == NAK
     assert peer.faults == ["bad-layout"]
     assert peer.send(wire_frame(1, H)) == ACK
+
+
+@pytest.mark.parametrize(
+    ("frame", "detail"),
+    [
+        (b"\x021H|\\^&\r\x03QQ\r\n", "no checksum; expected number 1"),
+        (b"\x021H|\\^&\r\x0300 and more", "no end of frame after the checksum; expected number 1"),
+        (b"\x021H|\\^&\r\x0300", "no end of frame after the checksum; expected number 1"),
+        (b"\x021H|\\^&\r\x03", "no checksum; expected number 1"),
+        (b"\x02" + b"x" * 200 + b"\x0300\r\n", "longer than 100 bytes; expected number 1"),
+        (b"\x021H\x05x\r\x0300\r\n", "ENQ or EOT inside a frame; expected number 1"),
+        (b"1H\r\x0300\r\n", "end of a frame without its start; expected number 1"),
+    ],
+)
+def test_a_layout_fault_says_what_is_off(frame: bytes, detail: str) -> None:
+    peer = line(max_frame=100)
+    peer.send(ENQ)
+    assert peer.send(frame) + peer.wait(1) == NAK
+    (fault,) = [event for event in peer.events if isinstance(event, LinkFault)]
+    assert (fault.kind, fault.detail) == ("bad-layout", detail)
+
+
+def test_a_frame_right_behind_a_broken_one_is_the_one_to_answer() -> None:
+    peer = line()
+    peer.send(ENQ)
+    assert peer.send(b"\x021H|\\^&\r\x03QQ" + wire_frame(1, H)) == ACK
+    assert peer.faults == ["bad-layout"]
+
+
+def test_a_broken_frame_may_be_repeated_under_a_number_that_is_only_tolerated() -> None:
+    peer = line(frame_numbers="warn")
+    peer.send(ENQ)
+    assert peer.send(b"\x025H|\\^&\r\x03QQ\r\n") + peer.wait(1) == NAK
+    assert peer.send(wire_frame(5, H) + wire_frame(6, L)) == ACK + ACK
 
 
 def test_a_frame_that_lost_its_end_is_answered_when_the_next_one_is_whole() -> None:
@@ -383,6 +418,33 @@ def test_thirty_seconds_without_a_frame_end_the_session() -> None:
     assert peer.send(ENQ) == ACK
 
 
+@pytest.mark.parametrize("commit", ["frame", "message"])
+@pytest.mark.parametrize("repeated", [False, True])
+def test_each_frame_and_each_repeat_has_thirty_seconds_of_its_own(commit: str, repeated: bool) -> None:
+    peer = line(commit=commit)
+    peer.send(ENQ)
+    for number, text in enumerate((H, P, R, L), 1):
+        peer.wait(29)
+        assert peer.send(wire_frame(number, text)) == ACK
+        if repeated:
+            peer.wait(29)
+            assert peer.send(wire_frame(number, text)) == ACK
+    peer.wait(29)
+    assert peer.send(b"x") == b""
+    assert peer.receiver.state is State.RECEIVING
+    peer.wait(29)
+    assert peer.receiver.state is State.IDLE
+
+
+def test_a_bad_frame_has_thirty_seconds_for_its_repeat() -> None:
+    peer = line()
+    peer.send(ENQ)
+    for _ in range(4):
+        peer.wait(29)
+        assert peer.send(wire_frame(2, H)) == NAK
+    assert peer.receiver.state is State.RECEIVING
+
+
 def test_a_trickling_peer_is_cut_off_too() -> None:
     peer = line()
     peer.send(ENQ)
@@ -437,6 +499,8 @@ def test_a_frame_without_its_ack_is_left_to_its_sender() -> None:
     receiver.receive(b"", 0.0)
     assert receiver.closed() == [SessionEnd("closed", (), H)]
     assert receiver.state is State.IDLE
+    with pytest.raises(ValueError, match="no frame waits"):
+        receiver.committed(0.0)
 
 
 # -- where a message ends ----------------------------------------------------------------------------------------
@@ -669,6 +733,12 @@ def test_without_enq_a_first_number_with_a_header_begins_anew() -> None:
     assert peer.receiver.counters.duplicates == 1
 
 
+def test_inside_a_session_of_frames_no_text_without_frames_begins() -> None:
+    peer = line(framing="enq-less")
+    assert peer.send(wire_frame(1, H) + b"H|" + wire_frame(2, L)) == ACK + ACK
+    assert peer.messages == [H + L]
+
+
 def test_without_enq_a_text_may_come_without_frames_too() -> None:
     peer = line(framing="enq-less")
     assert peer.send(b"\r\n\0" + MESSAGE + MESSAGE) == b""
@@ -684,6 +754,8 @@ def test_text_without_frames(sizes: tuple[int, ...], end: bytes) -> None:
     peer = line(framing="none")
     assert peer.send(b"noise\r" + text + text, *sizes) == b""
     assert peer.messages == [text.removesuffix(b"\n") if end == b"\r\n" else text] * 2
+    frame = next(event for event in peer.events if isinstance(event, Frame))
+    assert (frame.raw, frame.number, frame.durable) == (peer.messages[0], 0, False)
     peer.wait(31)
     assert (peer.incomplete, peer.faults) == ([], [])
 
@@ -753,6 +825,7 @@ def test_a_hole_that_nobody_will_fill_makes_its_message_incomplete(loss: str) ->
     peer.send(session(*wire))
     assert peer.messages == [MESSAGE]  # the second
     assert peer.incomplete[0].startswith(H + P + O)
+    assert peer.faults == {"damaged": ["bad-checksum"], "gone": ["frame-number"], "not stored": []}[loss]
 
 
 def test_a_connection_closed_without_eot_keeps_what_nobody_else_has() -> None:
@@ -772,6 +845,8 @@ def test_committed_without_a_frame_is_a_fault_of_the_caller() -> None:
 def test_committed_frames_of_a_session_can_be_put_together_after_a_crash() -> None:
     frames = one_record_a_frame(MESSAGE + H + R)
     assert assemble(frames) == SessionEnd("closed", (MESSAGE,), H + R)
+    assert assemble([frame[:-4] + b"00\r\n" for frame in frames]).completes == (MESSAGE,)  # `checksum: warn` took them
+    assert assemble([frame[:-4] for frame in frames]).completes == (MESSAGE,)
     assert assemble([frame[:-2] for frame in frames] + [b"", b"\x02"]) == SessionEnd("closed", (MESSAGE,), H + R)
 
 
@@ -799,6 +874,14 @@ def test_enq_and_eot_end_a_text_without_frames(control: bytes) -> None:
     peer = line(framing="none", end="eot")
     assert peer.send(H + R + b"C|1" + control) == (ACK if control == ENQ else b"")
     assert (peer.messages, peer.incomplete) == (([], [H + R + b"C|1"]) if control == ENQ else ([H + R + b"C|1"], []))
+
+
+def test_eot_is_as_good_as_the_last_cr_of_a_text_without_frames() -> None:
+    for control, messages in ((EOT, [H + R + b"L|1|N"]), (ENQ, [])):
+        peer = line(framing="none")
+        peer.send(H + R + b"L|1|N" + control)
+        assert peer.messages == messages
+        assert peer.incomplete == ([] if messages else [H + R + b"L|1|N"])
 
 
 def test_text_without_frames_that_stops_in_a_record_is_kept_as_evidence() -> None:

@@ -66,7 +66,7 @@ def test_a_missing_last_record_end_is_added() -> None:
     assert frames_of(MESSAGE[:-1]) == FRAMES
 
 
-@pytest.mark.parametrize("text", [b"", b"\r", b"H|\\^&\r\nL|1\r", b"H|\x02\r", b"C|\x17\r", b"C|\x11\r"])
+@pytest.mark.parametrize("text", [b"", b"\r", b"H|\\^&\r\nL|1\r", b"H|\x02\r", b"C|\x17\r", b"C|\x10\r", b"C|\x06\r"])
 def test_text_that_e1381_cannot_carry_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match="text"):
         AstmSender().offer(text, 0.0)
@@ -113,6 +113,31 @@ def test_enq_refused_is_repeated_after_ten_seconds_and_given_up_after_six() -> N
         machine.tick(now)
         assert machine.outgoing() == ENQ
     assert answer(machine, NAK, now) == (b"", [Failed(MESSAGE, "refused")])
+
+
+def test_each_message_has_its_own_six_enqs() -> None:
+    machine, now = sender(), 0.0
+    machine.offer(MESSAGE, now)
+    enqs = [0, 0]
+    failed = 0
+    while failed < 2:
+        enqs[failed] += 1
+        failed += len(machine.receive(NAK, now))
+        now = machine.deadline() or now
+        machine.tick(now)
+    assert enqs == [6, 6]
+
+
+def test_a_line_that_is_back_begins_with_six_enqs_again() -> None:
+    machine, now = sender(), 0.0
+    machine.closed()
+    machine.offer(MESSAGE, now)
+    enqs = 0
+    while not machine.receive(NAK, now):
+        enqs += 1
+        now = machine.deadline() or now
+        machine.tick(now)
+    assert enqs == 5
 
 
 def test_a_host_yields_to_the_instrument_for_twenty_seconds() -> None:
