@@ -132,6 +132,7 @@ class Batch:
         now_us: wall time, the same for the whole batch.
         boot: lease number of this process.
         execute, executemany: run a statement on the writer's connection.
+        stored_bytes: of sealed values, so far.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class Batch:
         self.last_id = tail.last_id
         self.chain = tail.chain
         self.last_document = tail.last_document
+        self.stored_bytes = 0
         self.opened: list[int] = []
         self.closed: list[int] = []
         self.unmapped_rows = tail.unmapped_rows
@@ -185,11 +187,16 @@ class Batch:
             (row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, body),
         )
         self.last_id, self.chain = row_id, chain
+        self.stored_bytes += len(body)
         return row_id
 
-    def seal(self, key_class: str, content: bytes, column: str, row_id: int, channel: str) -> bytes:
-        """Seal a column's value under this month's key of ``key_class``."""
-        return self.vault.sealer(key_class, self._month).seal(content, column, row_id, channel)
+    def seal(
+        self, key_class: str, content: bytes, column: str, row_id: int, channel: str, *, packed: bool = False
+    ) -> bytes:
+        """Seal a column's value under this month's key of ``key_class``. ``packed``: it is compressed already."""
+        sealed = self.vault.sealer(key_class, self._month).seal(content, column, row_id, channel, packed=packed)
+        self.stored_bytes += len(sealed)
+        return sealed
 
     # -- link sessions -------------------------------------------------------------------------------------------
 

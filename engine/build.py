@@ -21,7 +21,8 @@ from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import compile_condition
 from engine.message import Delivery, FormatOptions, Frame, MapContext, Received, SessionEnd
-from engine.ports import Format, Link
+from engine.packing import Unpacking
+from engine.ports import Destination, Format, Link
 from engine.reasons import Reason
 from engine.records import Assembled
 from engine.retry import RetryPolicy
@@ -121,6 +122,15 @@ def build_channel(
     )
 
 
+def build_destination(name: str, config: DestinationConfig, clock: Clock) -> Destination:
+    """A destination that takes packed documents, too.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be used.
+    """
+    return Unpacking(registry.load(registry.DESTINATIONS, config.kind).build(name, config, clock))
+
+
 def build_worker(
     name: str,
     config: DestinationConfig,
@@ -129,10 +139,9 @@ def build_worker(
     settled: Callable[[Delivery, Reason | None], None],
 ) -> DestinationWorker:
     """A worker for one destination; `start` opens it."""
-    destination = registry.load(registry.DESTINATIONS, config.kind).build(name, config, clock)
     return DestinationWorker(
         name,
-        destination,
+        build_destination(name, config, clock),
         outbox,
         clock=clock,
         retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),

@@ -238,12 +238,14 @@ class Document:
 
     Attributes:
         body: the serialised document.
+        packed: ``body`` is compressed already (`engine.packing`); the store keeps it as it is.
         media_type: ``application/fhir+json`` ...
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
         reports: the reports it carries.
     """
 
     body: bytes
+    packed: bool = False
     media_type: str = "application/fhir+json"
     conditional: tuple[bytes, ...] = ()
     reports: tuple[Report, ...] = ()
@@ -341,6 +343,7 @@ class Delivery:
     Attributes:
         id: row number in the outbox.
         seq: number within its lane, from 1 without gaps.
+        packed: ``body`` is compressed (`engine.packing`); a destination never sees it so.
         key: stable over a sender's resend, retries, replays and restarts; the destination may spot a repeat by it.
         attempt: how many attempts have failed so far.
         maybe_delivered: an earlier process may have sent it; sent again with the same key.
@@ -364,3 +367,4 @@ class Delivery:
     manual: bool = False
     conditional: tuple[bytes, ...] = ()
     reports: tuple[bytes, ...] = ()
+    packed: bool = False

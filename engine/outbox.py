@@ -73,6 +73,7 @@ def put(
                     seq=lane.last_seq,
                     key=key.hex(),
                     body=routed.document.body,
+                    packed=routed.document.packed,
                     media_type=routed.document.media_type,
                     received_us=received_us,
                     manual=manual,
@@ -108,7 +109,7 @@ def _store_document(
     # The id is needed before the row, for it is part of what is sealed and hashed.
     row_id = batch.last_document = batch.last_document + 1
     conditional, reports = b"".join(document.conditional), pack_reports(document.reports)
-    body = batch.seal(DOCUMENT_KEYS, document.body, "document", row_id, channel)
+    body = batch.seal(DOCUMENT_KEYS, document.body, "document", row_id, channel, packed=document.packed)
     own = document_hash(row_id, message_id, revision, ordinal, document.media_type, conditional, reports, body)
     batch.execute(
         "INSERT INTO document (id, message_id, revision, ordinal, media_type, hash, conditional, reports, body)"
@@ -137,7 +138,7 @@ def _insert(
 
 
 def claim(batch: Batch, channel: str, destination: str, limit: int) -> list[Delivery]:
-    """The next waiting deliveries of a lane, in its order, now under our lease.
+    """The next waiting deliveries of a lane, in its order, now under our lease, their documents still compressed.
 
     Empty where the lane is paused or held. A document that cannot be opened any more is buried as DAMAGED and the
     rest goes on.
@@ -163,7 +164,7 @@ def claim(batch: Batch, channel: str, destination: str, limit: int) -> list[Deli
         room -= size
         sealed = batch.execute("SELECT body FROM document WHERE id = ?", (document_id,)).fetchone()[0]
         try:
-            body = batch.vault.open(sealed, "document", document_id, channel)
+            body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
         except IntegrityError as error:
             bury(batch, row_id, Reason.DAMAGED, str(error), b"")
             continue
@@ -176,6 +177,7 @@ def claim(batch: Batch, channel: str, destination: str, limit: int) -> list[Deli
                 seq=seq,
                 key=key.hex(),
                 body=body,
+                packed=packed,
                 media_type=media_type,
                 received_us=received_us,
                 attempt=attempt,

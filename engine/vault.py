@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine.anchor import sync_folder
 from engine.errors import ConfigError, IntegrityError
+from engine.packing import Packer, unpack
 
 KEY_NAME = "labrelay.key"
 CREDENTIAL_NAME = "labrelay-kek"
@@ -41,7 +41,6 @@ _NONCE_BYTES = 12
 _BODY_AT = _HEAD.size + _NONCE_BYTES
 _PLAIN = b"\x00"
 _ZSTD = b"\x01"
-_COMPRESS_FROM_BYTES = 128  # shorter texts do not shrink
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +56,19 @@ class WrappedKey:
 class Sealer:
     """Seals values with one data key. Not for two threads at once: the compressor is not."""
 
-    __slots__ = ("_aead", "_compress", "_head", "key_id")
+    __slots__ = ("_aead", "_head", "_pack", "key_id")
 
     def __init__(self, key_id: int, key: bytes) -> None:
         self.key_id = key_id
         self._aead = AESGCM(key)
         self._head = _HEAD.pack(_VERSION, key_id)
-        self._compress = zstandard.ZstdCompressor(level=1).compress
+        self._pack = Packer().pack
 
-    def seal(self, content: bytes, column: str, row_id: int, channel: str) -> bytes:
-        """The sealed form of ``content`` for exactly this place."""
-        inner = _PLAIN + content
-        if len(content) >= _COMPRESS_FROM_BYTES:
-            smaller = self._compress(content)
-            if len(smaller) < len(content):
-                inner = _ZSTD + smaller
+    def seal(self, content: bytes, column: str, row_id: int, channel: str, *, packed: bool = False) -> bytes:
+        """The sealed form of ``content`` for exactly this place. ``packed``: it is compressed already."""
+        if not packed:
+            content, packed = self._pack(content)
+        inner = (_ZSTD if packed else _PLAIN) + content
         nonce = os.urandom(_NONCE_BYTES)
         return self._head + nonce + self._aead.encrypt(nonce, inner, _place(column, row_id, channel, self.key_id))
 
@@ -143,6 +140,16 @@ class Vault:
         Raises:
             IntegrityError: damaged, moved from another place, or sealed by a key that is gone.
         """
+        content, packed = self.open_packed(sealed, column, row_id, channel)
+        if not packed:
+            return content
+        try:
+            return unpack(content)
+        except ValueError as error:
+            raise IntegrityError(f"{column} of row {row_id}: {error}") from error
+
+    def open_packed(self, sealed: bytes, column: str, row_id: int, channel: str) -> tuple[bytes, bool]:
+        """As `open`, but what was stored compressed stays so; with whether it is."""
         if len(sealed) <= _BODY_AT:
             raise IntegrityError(f"{column} of row {row_id}: cut short")
         version, key_id = _HEAD.unpack_from(sealed)
@@ -157,7 +164,7 @@ class Vault:
             )
         except InvalidTag as error:
             raise IntegrityError(f"{column} of row {row_id}: not the bytes that were stored") from error
-        return zstandard.decompress(inner[1:]) if inner[:1] == _ZSTD else inner[1:]
+        return inner[1:], inner[:1] == _ZSTD
 
     # -- keyed hashes --------------------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional errors examine message ports reasons records registry retry secrets site "
-            "snapshot units words yaml_nodes"
+            "breaker chain clock conditional errors examine message packing ports reasons records registry retry secrets "
+            "site snapshot units words yaml_nodes"
         ),
     ),
     (
@@ -40,7 +40,9 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ("the way of a message", names("channel delivery intake")),
     (
         "the running site",
-        names("acts app build control logs metrics observe process_metrics sandbox sources supervisor watchdog web"),
+        names(
+            "acts app build control logs metrics observe process_metrics sandbox sources supervisor watchdog web worker"
+        ),
     ),
     ("commands", names("__main__ bench commands demo")),
 )
