@@ -101,6 +101,7 @@ BROKEN_ENTRIES = {
     "full url in upper case": (0, _set("fullUrl", f"urn:uuid:{PATIENT.upper()}"), "lower case"),
     "PUT with ifNoneExist": (1, _set("request.ifNoneExist", "identifier=a%7Cb"), "only beside POST"),
     "POST of a resource with an id": (0, _set("resource.id", PATIENT), "gives the id"),
+    "identifier of no system": (0, _set("request.ifNoneExist", "identifier=%7C7"), "system|value"),
     "bare identifier": (0, _set("request.ifNoneExist", "identifier=7"), "system|value"),
     "query not encoded": (0, _set("request.ifNoneExist", "identifier=urn:x:mr|7"), "percent-encoded"),
     "no request": (0, lambda entry: entry.pop("request"), "POST or PUT expected"),

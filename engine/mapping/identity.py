@@ -36,7 +36,6 @@ class Making:
 
     __slots__ = (
         "_hash",
-        "_key",
         "_run",
         "_runs",
         "_shared",
@@ -51,8 +50,7 @@ class Making:
 
     def __init__(self, run: Run, *, transaction: bool) -> None:
         self._run = run
-        self._key = run.context.key
-        self._hash = blake2b(digest_size=16, key=self._key)
+        self._hash = blake2b(digest_size=16, key=run.context.key)
         self._shared: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], int] = {}
         self.entries: list[Json] = []
@@ -74,7 +72,9 @@ class Making:
 
     def token(self, text: str) -> bytes:
         """16 bytes that stand for a key where the key itself must not be kept."""
-        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key).digest()
+        state = self._hash.copy()
+        state.update(text.encode("utf-8", "surrogatepass"))
+        return state.digest()
 
     def identity_of(self, identifier: Json) -> str:
         """An Identifier as part of a key. Without a system it means something within its channel only."""
@@ -133,7 +133,7 @@ class Making:
             return reference
         if scoped and not self.unique:
             identifier = None
-        elif identifier is None:
+        elif identifier is None or "system" not in identifier:  # a bare number may be anybody's
             identifier = next((one for one in resource.get("identifier", ()) if "system" in one), None)
         if identifier is None:
             identifier = {"system": OWN_SYSTEM, "value": identity}

@@ -253,7 +253,7 @@ def _query_faults(query: str, path: str) -> Iterator[str]:
     if re.search(r"[ \"<>\\^`{|}#]|[^\x20-\x7e]", query):
         yield f"{path}: has characters that must be percent-encoded"
     for name, value in pairs:
-        if name == "identifier" and ("|" not in unquote(value) or value.endswith("|")):
+        if name == "identifier" and not all(unquote(value).partition("|")[::2]):
             yield f"{path}: identifier needs system|value"
 
 
