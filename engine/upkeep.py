@@ -30,8 +30,9 @@ SWEEP_S = 1.0
 SWEEP_ROUND_S = 3600.0
 BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
 
-# How much a batch adds to the log cannot be asked for; each checkpoint says how much the batches before it did add.
-_BATCH_BYTES_AT_FIRST = 12 * PAGE_BYTES
+# How long the log is cannot be asked for without a checkpoint. What a batch adds beside its sealed values (leaves of
+# the tables and indexes it touches) is estimated, and each checkpoint mends the estimate.
+_OVERHEAD_AT_FIRST = 12 * PAGE_BYTES
 
 
 class StoreUpkeep:
@@ -61,7 +62,8 @@ class StoreUpkeep:
         self._zone = zone
         self._boot = boot
         self._batches = 0
-        self._batch_bytes = _BATCH_BYTES_AT_FIRST
+        self._stored_bytes = 0
+        self._overhead = _OVERHEAD_AT_FIRST
         self._next_anchor_sync = 0.0
         self._next_sweep = 0.0
         self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
@@ -78,17 +80,18 @@ class StoreUpkeep:
 
     def committed(self, batch: Batch) -> None:
         self._write_anchor()
+        self._batches += 1
+        self._stored_bytes += batch.stored_bytes
 
     def after_batch(self) -> None:
-        self._batches += 1
-        if self._batches * self._batch_bytes >= CHECKPOINT_BYTES:
+        if self._log_estimate() >= CHECKPOINT_BYTES:
             self._checkpoint()
         self._sync_anchor()
         if self._clock.monotonic() >= self._next_sweep + 10 * SWEEP_S:  # never idle: sweep all the same
             self._sweep()
 
     def idle(self) -> None:
-        if self._batches * self._batch_bytes >= CHECKPOINT_BYTES // 4:
+        if self._log_estimate() >= CHECKPOINT_BYTES // 4:
             self._checkpoint()
         self._sync_anchor()
         self._sweep()
@@ -152,33 +155,32 @@ class StoreUpkeep:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
+    def _log_estimate(self) -> int:
+        """About how many bytes the log has grown by since the last checkpoint."""
+        return self._stored_bytes + self._batches * self._overhead
+
     def _checkpoint(self) -> None:
-        log, done = self._run_checkpoint("PASSIVE")
-        pinned = done < log
-        if log > 0 and not pinned:  # then the log began anew after the checkpoint before
-            self._batch_bytes = max(log * PAGE_BYTES // self._batches, PAGE_BYTES)
-        self._batches = 0
+        complete, log = self._run_checkpoint("PASSIVE")
+        if complete and self._batches:  # then the log began anew after the one before, and all of it is ours
+            self._overhead = max((log * PAGE_BYTES - self._stored_bytes) // self._batches, PAGE_BYTES)
+        self._batches = self._stored_bytes = 0
         try:
             self.wal_bytes = os.stat(self._wal).st_size
         except FileNotFoundError:
             self.wal_bytes = 0
-        self.over_cap = False
-        if self.wal_bytes >= WAL_CAP_BYTES and pinned:
-            log, _ = self._run_checkpoint("TRUNCATE")
-            self.over_cap = log != 0
+        self.over_cap = self.wal_bytes >= WAL_CAP_BYTES and not self._run_checkpoint("TRUNCATE")[0]
 
-    def _run_checkpoint(self, kind: str) -> tuple[int, int]:
-        """(pages in the log, pages of them that are in the database now); -1 where it could not be done."""
+    def _run_checkpoint(self, kind: str) -> tuple[bool, int]:
+        """Whether all of the log is in the database now, and how many pages the log had."""
         try:
-            if kind == "TRUNCATE":
-                self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            _, log, done = self._connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            busy, log, done = self._connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
         except sqlite3.Error as error:
             if is_fatal(error, committing=False):
                 raise
             logger.warning("checkpoint failed, tried again later", extra={"cause": describe(error)})
-            return -1, -1
-        return log, done
+            return False, 0
+        return not busy and done == log, log
 
     # -- short memories ------------------------------------------------------------------------------------------
 

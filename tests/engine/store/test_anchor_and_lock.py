@@ -1,0 +1,78 @@
+"""The anchor file and the lock, by themselves."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.anchor import SLOT_BYTES, Anchor, Mark, decode, encode, read
+from engine.errors import LockedError
+from engine.lock import SiteLock
+
+JOURNAL = bytes(range(16))
+CHAIN = bytes(range(32))
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 2**63), st.binary(min_size=32, max_size=32))
+def test_a_mark_comes_back(journal_id: bytes, last_id: int, chain: bytes) -> None:
+    mark = Mark(journal_id, last_id, chain)
+    assert decode(encode(mark).ljust(SLOT_BYTES, b"\0")) == mark
+
+
+@given(st.binary(max_size=100))
+def test_noise_is_no_mark(noise: bytes) -> None:
+    assert decode(noise) is None
+
+
+def test_a_torn_write_leaves_the_mark_before(tmp_path: Path) -> None:
+    path = tmp_path / "anchor"
+    anchor = Anchor(path, JOURNAL, 0, bytes(32))
+    for last_id in range(1, 8):
+        before = path.read_bytes()
+        anchor.write(last_id, CHAIN)
+        after = path.read_bytes()
+        for cut in (0, 1, 30, 69, SLOT_BYTES):
+            torn = bytearray(after)
+            changed = [at for at in range(len(after)) if before[at] != after[at]]
+            for at in changed[cut:]:
+                torn[at] = before[at]
+            path.write_bytes(torn)
+            mark = read(path).mark
+            assert mark is not None
+            assert mark.last_id in (last_id - 1, last_id)
+        path.write_bytes(after)
+    anchor.close()
+
+
+def test_the_newest_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "anchor"
+    assert not read(path).exists
+    anchor = Anchor(path, JOURNAL, 3, CHAIN)
+    assert read(path).mark == Mark(JOURNAL, 3, CHAIN)
+    assert not anchor.unsynced
+    for last_id in (4, 5, 9):
+        anchor.write(last_id, CHAIN)
+        assert read(path).mark == Mark(JOURNAL, last_id, CHAIN)
+    assert anchor.unsynced
+    anchor.sync()
+    assert not anchor.unsynced
+    anchor.close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_is_held_by_one_process_and_freed_by_its_end(tmp_path: Path) -> None:
+    lock = SiteLock.acquire(tmp_path)
+    with pytest.raises(LockedError, match=f"process {os.getpid()}"):
+        SiteLock.acquire(tmp_path)
+    lock.release()
+    lock.release()
+    code = (
+        "import pathlib, sys; from engine.lock import SiteLock; SiteLock.acquire(pathlib.Path(sys.argv[1])); print(1)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=True, text=True)
+    assert ended.stdout == "1\n"
+    SiteLock.acquire(tmp_path).release()

@@ -1,0 +1,135 @@
+"""Repeats, report numbers, unmapped codes, counters: bounded, aged out, kept per day of the site."""
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from engine import memory, verdict
+from engine.clock import ManualClock
+from engine.journal import Journal
+from engine.message import Report, Unmapped
+from engine.reasons import Reason
+from tests.support.journals import DAY_S, WINDOW_S, opened, received, routed, running, store
+from tests.support.waiting import until
+
+KEY, ANN, BOB = b"k" * 16, b"a" * 16, b"b" * 16
+
+
+def rows(journal: Journal, table: str) -> int:
+    with journal.snapshot() as execute:
+        return int(execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+async def mapped(journal: Journal, payload: bytes, patient: bytes, *, accept_conflict: bool = False) -> str:
+    (stored,) = await store(journal, payload)
+    report = Report(KEY, patient)
+    outcome = await journal.map_done(
+        stored.id, routes=[routed(reports=(report,))], state="mapped", accept_conflict=accept_conflict
+    )
+    return outcome.reason.value if outcome.reason else outcome.state
+
+
+async def test_a_person_may_accept_a_conflict(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await mapped(journal, b"1", ANN) == "mapped"
+        assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
+        trace = journal.message(2)
+        assert trace is not None
+        assert trace.detail == "message 1 used the same order or specimen number for another patient"
+        outcome = await journal.map_done(
+            2, routes=[routed(reports=(Report(KEY, BOB),))], state="mapped", again=True, accept_conflict=True
+        )
+        assert outcome.waiting == 1
+
+
+async def test_a_dismissed_message_owns_no_number(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await mapped(journal, b"1", ANN) == "mapped"
+        await journal.map_done(1, state="dead", reason=Reason.MAPPING_FAULT, again=True)
+        assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
+        await journal.dismiss(messages=[1], actor="ann", reason="wrong sample")
+        assert await mapped(journal, b"3", BOB) == "mapped"
+
+
+async def test_a_number_is_free_again_after_its_memory(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        assert await mapped(journal, b"1", ANN) == "mapped"
+        clock.advance(89 * DAY_S)
+        assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
+        clock.advance(2 * DAY_S)
+        assert await mapped(journal, b"3", BOB) == "mapped"
+
+
+async def test_short_memories_are_swept_when_their_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "SWEEP_ROWS", 7)
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        for n in range(40):
+            stored = await journal.append(
+                received(b"%d" % n, control_id=str(n), at_us=clock.now_us()), repeat_window_s=WINDOW_S
+            )
+            report = Report(n.to_bytes(16, "big"), ANN)
+            await journal.map_done(stored.id, routes=[routed(reports=(report,))], state="mapped")
+        await store(journal, b"nameless")
+        clock.advance(2 * DAY_S)
+
+        async def swept(table: str, left: int) -> None:
+            for _ in range(60):
+                clock.advance(1.5)
+                await journal.act_note("test", "tick", {})
+                if rows(journal, table) == left:
+                    return
+            await until(lambda: clock.advance(1.5) is None and rows(journal, table) == left)
+
+        await swept("repeat", 40)  # without a control id a day is enough
+        clock.advance(30 * DAY_S)
+        await swept("repeat", 0)
+        assert rows(journal, "report") == 40
+        clock.advance(60 * DAY_S)
+        await swept("report", 0)
+
+
+async def test_one_control_id_for_ever_costs_no_more_than_any_other(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        first = await store(journal, *(b"%d" % n for n in range(600)), control_id="1")
+        assert [one.same_id_other_bytes for one in first] == [False] + [True] * 599
+        again = await store(journal, b"0", b"299", b"599", control_id="1")
+        assert [one.repeat_of for one in again] == [1, 300, 600]
+
+
+async def test_unmapped_codes_are_counted_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "UNMAPPED_ROWS", 5)
+    async with running(tmp_path) as journal:
+        for n in range(8):
+            (stored,) = await store(journal, b"%d" % n)
+            codes = [Unmapped("lab.csv", "GLU"), Unmapped("lab.csv", f"X{n}" * 300, "mg", "noise")]
+            await journal.map_done(stored.id, state="filtered", unmapped=codes)
+        found = journal.unmapped()
+        assert len(found) == 5
+        assert (found[0].code, found[0].n) == ("GLU", 8)
+        assert max(len(gap.code) for gap in found) == 200
+        counts = {one.name: one.n for one in journal.counters("2026-03-01")}
+        assert counts["unmapped_not_kept"] == 4
+    async with running(tmp_path) as journal:
+        (stored,) = await store(journal, b"9")
+        await journal.map_done(stored.id, state="filtered", unmapped=[Unmapped("lab.csv", "NEW")])
+        assert len(journal.unmapped("chem")) == 5
+        assert journal.unmapped("blood") == []
+
+
+async def test_a_day_is_the_sites_day(tmp_path: Path) -> None:
+    import asyncio
+
+    clock = ManualClock()  # 06:00 UTC
+    journal = opened(tmp_path, clock=clock, zone=ZoneInfo("Asia/Kolkata"))
+    journal.start(asyncio.get_running_loop())
+    await store(journal, b"1")
+    clock.advance(13 * 3600)  # 19:00 and still the same day in UTC, half past midnight in Kolkata
+    await store(journal, b"2", b"3")
+    assert [(c.name, c.n) for c in journal.counters("2026-03-01")] == [("received", 1)]
+    assert [(c.name, c.n) for c in journal.counters("2026-03-02")] == [("received", 2)]
+    await journal.stop()

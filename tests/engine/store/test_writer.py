@@ -1,0 +1,163 @@
+"""Group commit: order, isolation of failures, bounds, the end."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import arrival, writer
+from engine.batch import Batch
+from engine.errors import StoreError
+from engine.journal import Journal
+from engine.reasons import Reason
+from engine.writer import Writer, is_fatal
+from tests.support.journals import WINDOW_S, opened, received, running, started, store
+
+
+class BlotError(Exception):
+    """A fault of ours."""
+
+
+@pytest_asyncio.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    async with running(tmp_path) as journal:
+        yield journal
+
+
+def writer_of(journal: Journal) -> Writer:
+    assert journal._writer is not None
+    return journal._writer
+
+
+def appending(payload: bytes, *, fails: str = "") -> writer.Operation[int]:
+    """An operation that appends, and then perhaps fails."""
+
+    def operation(batch: Batch) -> int:
+        stored = arrival.store_message(batch, received(payload), repeat_window_s=WINDOW_S)
+        if fails == "bug":
+            raise BlotError
+        if fails == "sql":
+            batch.execute("INSERT INTO journal (id) VALUES (NULL)")
+        if fails == "ours":
+            raise StoreError("no")
+        return stored.id
+
+    return operation
+
+
+async def blocked(journal: Journal) -> "tuple[asyncio.Future[None], asyncio.Event]":
+    """Keep the writer thread busy until the event is set, so that what follows is one batch."""
+    loop, release = asyncio.get_running_loop(), asyncio.Event()
+    begun = asyncio.Event()
+
+    def wait(batch: Batch) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10)
+
+    future = writer_of(journal).submit(wait)
+    await begun.wait()
+    return future, release
+
+
+@settings(max_examples=25)
+@given(st.lists(st.sampled_from(["", "", "", "bug", "sql", "ours"]), min_size=1, max_size=12))
+def test_only_the_guilty_operation_of_a_batch_fails(tmp_path_factory: pytest.TempPathFactory, fails: list[str]) -> None:
+    async def go() -> None:
+        async with running(tmp_path_factory.mktemp("batch")) as journal:
+            busy, release = await blocked(journal)
+            futures = [writer_of(journal).submit(appending(b"%d" % n, fails=fail)) for n, fail in enumerate(fails)]
+            release.set()
+            outcomes = await asyncio.gather(busy, *futures, return_exceptions=True)
+            good = [outcome for outcome in outcomes[1:] if isinstance(outcome, int)]
+            assert good == list(range(1, fails.count("") + 1))  # no number is lost to a failure
+            kinds = {"": int, "bug": BlotError, "sql": StoreError, "ours": StoreError}
+            assert [type(outcome) for outcome in outcomes[1:]] == [kinds[fail] for fail in fails]
+            expected = [b"%d" % n for n, fail in enumerate(fails) if not fail]
+            assert [one.payload for one in journal.unprocessed()] == expected
+            (channel,) = journal.channels() or [None]
+            assert (channel.last_seq if channel else 0) == len(expected)
+
+    asyncio.run(go())
+
+
+async def test_what_waits_is_one_batch_and_resolves_in_order(journal: Journal) -> None:
+    busy, release = await blocked(journal)
+    done: list[int] = []
+    futures = [journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(100)]
+    for future in futures:
+        future.add_done_callback(lambda future: done.append(future.result().id))
+    before = journal.stats.batches
+    release.set()
+    await asyncio.gather(busy, *futures)
+    assert done == list(range(1, 101))
+    assert journal.stats.batches == before + 2  # the one under way, and one for all that waited
+
+
+async def test_a_cancelled_waiter_changes_nothing_for_others(journal: Journal) -> None:
+    busy, release = await blocked(journal)
+    first = journal.append(received(b"1"), repeat_window_s=WINDOW_S)
+    second = journal.append(received(b"2"), repeat_window_s=WINDOW_S)
+    first.cancel()
+    release.set()
+    await busy
+    assert (await second).id == 2
+    assert [one.payload for one in journal.unprocessed()] == [b"1", b"2"]
+    assert (journal.queued, journal.queued_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("limit", ["operations", "bytes"])
+async def test_a_full_queue_refuses_new_work_at_once_and_still_takes_verdicts(tmp_path: Path, limit: str) -> None:
+    size = 10 if limit == "operations" else 1000
+    journal = opened(tmp_path)
+    inner = writer_of(journal)
+    inner._queue_operations, inner._queue_bytes = 10, 10_000
+    journal.start(asyncio.get_running_loop())
+    busy, release = await blocked(journal)
+    futures = []
+    with pytest.raises(StoreError, match="queue full"):
+        for n in range(1000):
+            futures.append(journal.append(received(b"%d" % n * size), repeat_window_s=WINDOW_S))
+    assert len(futures) in (9, 10)
+    verdict = journal.map_done(1, state="dead", reason=Reason.UNREADABLE)
+    release.set()
+    await asyncio.gather(busy, *futures, verdict)
+    await store(journal, b"later")
+    await journal.stop()
+
+
+async def test_stopping_finishes_what_was_submitted_and_refuses_the_rest(tmp_path: Path) -> None:
+    journal = await started(tmp_path)
+    futures = [journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(1000)]
+    await journal.stop()
+    assert all(future.done() for future in futures)
+    assert [future.result().id for future in futures] == list(range(1, 1001))
+    with pytest.raises(StoreError, match="not open"):
+        journal.append(received(), repeat_window_s=WINDOW_S)
+    await journal.stop()
+
+
+async def test_a_journal_that_was_never_started_can_be_closed(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    journal = opened(tmp_path)
+    await journal.stop()
+    opened(tmp_path).close()
+
+
+def test_which_errors_end_the_process() -> None:
+    def error(code: int) -> sqlite3.OperationalError:
+        made = sqlite3.OperationalError("x")
+        made.sqlite_errorcode = code
+        return made
+
+    for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_BUSY):
+        assert not is_fatal(error(code), committing=True)
+    for code in (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CORRUPT_INDEX):
+        assert is_fatal(error(code), committing=False)
+    assert is_fatal(error(sqlite3.SQLITE_IOERR_READ), committing=True)
+    assert not is_fatal(error(sqlite3.SQLITE_IOERR_READ), committing=False)
+    assert not is_fatal(StoreError("x"), committing=True)
