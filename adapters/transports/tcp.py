@@ -1,12 +1,13 @@
 """TCP: listening for analyzers, or connecting to those that listen themselves; TLS and mTLS for both.
 
 An `asyncio.Protocol` instead of asyncio streams: one copy less per read and no task switch of its own (about 3 us of
-30 a message). Keep-alive and ``TCP_USER_TIMEOUT`` are always on, so that a peer that vanished without a FIN frees its
-place within 90 s.
+30 a message). Keep-alive and ``TCP_USER_TIMEOUT`` are always on, so that a peer that vanished without a FIN, or that
+never reads what it is sent, frees its place within 90 s.
 """
 
 import asyncio
 import logging
+import resource
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,11 @@ USER_TIMEOUT_MS = 60_000
 RECONNECT_FIRST_S = 1.0
 RECONNECT_MAX_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
+HANDSHAKE_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 1.0
+# Connections leave this many of the process's files (or half of them, if there are few) to the journal and to
+# destinations, which must go on working however many peers connect.
+RESERVED_FILES = 64
 
 
 class TcpStream(asyncio.Protocol):
@@ -33,11 +39,12 @@ class TcpStream(asyncio.Protocol):
     def __init__(self, opened: Callable[["TcpStream"], None]) -> None:
         self._opened = opened
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport  # from `connection_made` on, so for all who get to see a stream
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._reading_paused = False
         self._eof = False
+        self._ended = False
         self._error: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
@@ -61,7 +68,7 @@ class TcpStream(asyncio.Protocol):
             data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
             self._chunks.clear()
             self._buffered = 0
-            if self._reading_paused and self._transport is not None:
+            if self._reading_paused and not self._ended and not self._transport.is_closing():
                 self._reading_paused = False
                 self._transport.resume_reading()
             return data
@@ -70,26 +77,50 @@ class TcpStream(asyncio.Protocol):
         return b""
 
     async def write(self, data: bytes) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport.is_closing():
             raise ConnectionResetError("the connection is closed")
         self._transport.write(data)
-        if self._writing_paused:
+        if self._writing_paused and not self._ended:
             self._writer = self._loop.create_future()
             await self._writer
 
     async def close(self) -> None:
         """Close, letting what was written go out; a peer that does not read gets a second for it."""
-        if self._transport is None or self._closed.done():
+        if self._closed.done():
             return
         self._transport.close()
-        done, _ = await asyncio.wait({self._closed}, timeout=1.0)
+        try:
+            done, _ = await asyncio.wait({self._closed}, timeout=CLOSE_TIMEOUT_S)
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
         if not done:
             self._transport.abort()
 
     def end(self) -> None:
-        """Make the reader see the end of the stream now, from outside its task."""
-        self._eof = True
+        """Make the reader see the end of the stream now, from outside its task.
+
+        What has come is still read, what comes from now on is not. A writer that waits for a peer that does not read
+        goes on; `close` gives what it wrote a last second.
+        """
+        self._eof = self._ended = True
+        if not self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = True
+            self._transport.pause_reading()
         _wake(self._reader)
+        _wake(self._writer)
+
+    def abort(self) -> None:
+        """Close at once, whatever was written."""
+        self._transport.abort()
+
+    def leaves_files(self) -> bool:
+        """Whether the process has files to spare beside this connection; a new file gets the lowest free number."""
+        sock = self._transport.get_extra_info("socket")
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if sock is None or limit == resource.RLIM_INFINITY:
+            return True
+        return bool(sock.fileno() < limit - min(RESERVED_FILES, limit // 2))
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------------
 
@@ -103,9 +134,11 @@ class TcpStream(asyncio.Protocol):
         self._opened(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
         self._chunks.append(data)
         self._buffered += len(data)
-        if self._buffered > READ_HIGH_WATER and not self._reading_paused and self._transport is not None:
+        if self._buffered > READ_HIGH_WATER and not self._reading_paused and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
         _wake(self._reader)
@@ -114,7 +147,7 @@ class TcpStream(asyncio.Protocol):
         self._eof = True
         _wake(self._reader)
         # Half-open: what was received before the FIN is still answered. TLS cannot do that.
-        return self._transport is not None and self._transport.get_extra_info("ssl_object") is None
+        return self._transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._eof = True
@@ -150,7 +183,7 @@ class TlsFiles:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.cert:
-            context.load_cert_chain(self.cert, self.key)
+            context.load_cert_chain(self.cert, self.key, password=_no_password)
         if self.ca:
             context.load_verify_locations(self.ca)
             context.verify_mode = ssl.CERT_REQUIRED
@@ -160,7 +193,7 @@ class TlsFiles:
         context = ssl.create_default_context(cafile=self.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.cert:
-            context.load_cert_chain(self.cert, self.key)
+            context.load_cert_chain(self.cert, self.key, password=_no_password)
         return context
 
 
@@ -173,7 +206,9 @@ class TcpListener:
         self._handler = handler
         self._tls = tls
         self._server: asyncio.Server | None = None
+        self._stopping = False
         self._open: dict[TcpStream, asyncio.Task[None]] = {}
+        self.refused = 0  # connections turned away because files were running out
 
     async def start(self) -> int:
         """Begin to listen and return the port (another one than asked for only where 0 was asked for).
@@ -183,7 +218,7 @@ class TcpListener:
         """
         loop = asyncio.get_running_loop()
         context = self._tls.server_context() if self._tls else None
-        handshake = 10.0 if context else None
+        handshake = HANDSHAKE_TIMEOUT_S if context else None
         self._server = await loop.create_server(
             lambda: TcpStream(self._run),
             self._host,
@@ -196,6 +231,14 @@ class TcpListener:
         return int(self._server.sockets[0].getsockname()[1])
 
     def _run(self, stream: TcpStream) -> None:
+        if self._stopping:  # accepted just before
+            stream.abort()
+            return
+        if not stream.leaves_files():
+            self.refused += 1
+            logger.error("too many open files, connection refused", extra={"peer": stream.peer})
+            stream.abort()
+            return
         task = asyncio.get_running_loop().create_task(self._guarded(stream))
         self._open[stream] = task
         task.add_done_callback(lambda _: self._open.pop(stream, None))
@@ -211,6 +254,7 @@ class TcpListener:
 
     async def stop(self, grace_s: float = 3.0) -> None:
         """Stop listening, let each handler finish what it has, close the rest after ``grace_s``."""
+        self._stopping = True
         if self._server is not None:
             self._server.close()
         for stream in list(self._open):
@@ -226,33 +270,44 @@ class TcpConnector:
         self._port = port
         self._handler = handler
         self._tls = tls
+        self._context: ssl.SSLContext | None = None
         self._stream: TcpStream | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self.attempts = 0
 
     async def start(self) -> int:
+        """Begin to connect, and return the port; does not wait for the peer.
+
+        Raises:
+            OSError: a certificate cannot be read.
+        """
+        self._context = self._tls.client_context() if self._tls else None
         self._task = asyncio.get_running_loop().create_task(self._keep_connected())
         return self._port
 
     async def _keep_connected(self) -> None:
+        loop = asyncio.get_running_loop()
         while not self._stopping:
-            stream = await self._connect()
-            began = asyncio.get_running_loop().time()
+            began = loop.time()
+            stream: TcpStream | None = None
+            # A fault of ours in one connection costs that one; the next is tried as ever.
             try:
+                stream = await self._connect()
+                began = loop.time()
                 await self._handler(stream)
             except Exception:
-                logger.exception("connection handler failed", extra={"peer": stream.peer})
+                logger.exception("connection handler failed", extra={"peer": f"{self._host}:{self._port}"})
             finally:
                 self._stream = None
-                await stream.close()
+                if stream is not None:
+                    await stream.close()
             # A peer that accepts and hangs up at once must not make us spin.
-            if not self._stopping and asyncio.get_running_loop().time() - began < RECONNECT_FIRST_S:
+            if not self._stopping and loop.time() - began < RECONNECT_FIRST_S:
                 await asyncio.sleep(RECONNECT_FIRST_S)
 
     async def _connect(self) -> TcpStream:
         loop = asyncio.get_running_loop()
-        context = self._tls.client_context() if self._tls else None
         async for attempt in tenacity.AsyncRetrying(
             wait=tenacity.wait_random_exponential(multiplier=RECONNECT_FIRST_S, max=RECONNECT_MAX_S),
             retry=tenacity.retry_if_exception_type((OSError, TimeoutError)),
@@ -261,7 +316,7 @@ class TcpConnector:
             with attempt:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     _, stream = await loop.create_connection(
-                        lambda: TcpStream(lambda _: None), self._host, self._port, ssl=context
+                        lambda: TcpStream(lambda _: None), self._host, self._port, ssl=self._context
                     )
                 self._stream = stream
                 self.attempts = 0
@@ -281,6 +336,11 @@ class TcpConnector:
             self._task.cancel()
         if self._task is not None:
             await _finish([self._task], grace_s)
+
+
+def _no_password() -> str:
+    """Without this OpenSSL would ask on the terminal, and wait, where a key is encrypted."""
+    return ""
 
 
 def _expire(waiter: asyncio.Future[None]) -> None:
