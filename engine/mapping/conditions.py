@@ -1,0 +1,76 @@
+"""Conditions of routes (``when: =MSH-9.1 == 'ORU'``): the mapping language's expressions over a whole message.
+
+A condition is asked before any mapping is chosen, of messages of every structure. So it knows no groups: a path reads
+the first such segment of the message wherever it stands, ``OBX[*]-3`` all of them.
+"""
+
+from collections.abc import Callable
+
+from engine.errors import ConfigError
+from engine.mapping import syntax
+from engine.mapping.compiler.code import Code
+from engine.mapping.compiler.expressions import Expressions, Setting
+from engine.mapping.compiler.scopes import Scope
+from engine.mapping.field_tables import known_segments
+from engine.mapping.loading import build
+from engine.mapping.rules import Formula, Problems
+from engine.mapping.run import Run
+from engine.mapping.runtime import PROLOGUE
+from engine.mapping.structures import Group, unescape_of
+from engine.message import MapContext, Parsed, Segment
+from engine.yaml_nodes import Node
+
+Condition = Callable[[Parsed], bool]
+
+_NOTHING = MapContext()
+# A condition makes no resources, so it needs none of what makes them.
+_PROLOGUE = "".join(line for line in PROLOGUE.splitlines(keepends=True) if "making" not in line)
+
+
+def compile_condition(text: str, message_format: str, *, place: str) -> Condition:
+    """A function that says whether a parsed message is meant.
+
+    Args:
+        text: the expression with its ``=``.
+        place: ``file:line:column`` of it, for problems.
+
+    Raises:
+        ConfigError: with the place inside the expression and what to do.
+    """
+    node = _node(text, place)
+    if not text.startswith("="):
+        raise ConfigError(node.problem("a condition starts with =, as =MSH-9.1 == 'ORU'"))
+    try:
+        tree = syntax.parse(text[1:])
+    except syntax.ExpressionError as error:
+        raise ConfigError(node.problem(str(error), offset=1 + error.at)) from error
+    segments = known_segments(message_format)
+    problems = Problems()
+    code = Code()
+    setting = Setting(message_format, Group("message", frozenset(segments)), segments, whole_message=True)
+    compiler = Expressions(code, setting, problems, traced=False)
+    scope = Scope(None, code.slot(), 0, group=setting.root, variable="root")
+    test = compiler.condition(Formula(node, tree), scope)
+    code.emit(f"return {test}")
+    for bound in compiler.all_segments:
+        bound.pad(code)
+    if problems.errors:
+        raise ConfigError(*problems.errors)
+    generated = build(code, frozenset(), "m, of_name", _PROLOGUE)
+    holds: Callable[..., object] = generated.function
+    unescape = unescape_of(message_format)
+
+    def condition(parsed: Parsed) -> bool:
+        def of_name(name: str) -> list[Segment]:
+            return [segment for segment in parsed.segments if segment.name == name]
+
+        run = Run(parsed, _NOTHING, unescape, generated.rule_of, {})
+        return bool(holds(run, of_name))
+
+    return condition
+
+
+def _node(text: str, place: str) -> Node:
+    file, _, rest = place.partition(":")
+    line, _, column = rest.partition(":")
+    return Node(kind="scalar", file=file, line=int(line or 1), column=int(column or 1), value=text)
