@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 _TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?([+-]\d{4})?", re.ASCII)
 
+_MAX_HOURS = 1024
+
 Warn = Callable[[str, str], None]
 
 
@@ -35,8 +37,8 @@ class LocalTimes:
         self._message_offset = message_time[-5:] if message_time[-5:-4] in ("+", "-") else ""
         # Within one message the same few times stand in every segment.
         self._dates: dict[str, str | None] = {}
-        self._hours: dict[str, tuple[str, str]] = {}  # YYYYMMDDHH -> YYYY-MM-DDTHH:, offset; where it holds all hour
-        self._whole_hour = ""  # the offset that was found to hold for a whole hour
+        self._hours = _hours_of(zone, self._message_offset)
+        self._whole_hour = False  # the offset found last holds for the whole hour
 
     def datetime(self, text: str) -> str | None:
         """FHIR dateTime with the precision of ``text``; None where it is no time or says nothing."""
@@ -51,7 +53,9 @@ class LocalTimes:
         if text in self._dates:
             return None
         found = self._dates[text] = self._datetime(text)
-        if found is not None and len(text) >= 10 and len(found) == 25 and found[-6:] == self._whole_hour:
+        if found is not None and self._whole_hour and len(found) == 25 and len(text) >= 10:
+            if len(self._hours) >= _MAX_HOURS:
+                self._hours.clear()
             self._hours[text[:10]] = (found[:14], found[19:])
         return found
 
@@ -73,10 +77,10 @@ class LocalTimes:
         found = self.datetime(text) if text else None
         if found is None or len(found) < 10:
             return ""
-        if len(found) > 10:
+        if len(found) > 10 and (self._message_offset or not text.isdigit()):
             at = datetime.fromisoformat(found).astimezone(_zone(self._zone))
             return f"{at:%Y%m%d}"
-        return found.replace("-", "")
+        return found[:10].replace("-", "")
 
     def second(self, text: str) -> str:
         """A time to the second as it identifies a result of no known patient; empty where there is none."""
@@ -114,19 +118,29 @@ class LocalTimes:
         return f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{fraction or ''}{where}"
 
     def _offset(self, offset: str, year: int, month: int, day: int, hour: int, minute: int) -> str:
-        self._whole_hour = ""
+        self._whole_hour = False
         if offset:
             if offset[1:3] <= "14" and offset[3:] <= "59":
+                self._whole_hour = offset == self._message_offset
                 return f"{offset[:3]}:{offset[3:]}"
             self._warn("BAD_OFFSET", "there is no such UTC offset; the channel's zone was used")
         offsets = _offsets_in_hour(self._zone, year, month, day, hour)
         if len(offsets) == 1:
-            self._whole_hour = offsets[0]
+            self._whole_hour = True
             return offsets[0]
         local = datetime(year, month, day, hour, minute, tzinfo=_zone(self._zone))
         if local.utcoffset() != local.replace(fold=1).utcoffset():
             self._warn("AMBIGUOUS_TIME", "a local time that the change of clocks makes double or missing; first taken")
         return _offset_text(local.utcoffset() or timedelta(0))
+
+
+@lru_cache(maxsize=64)
+def _hours_of(zone: str, offset: str) -> dict[str, tuple[str, str]]:
+    """YYYYMMDDHH -> (YYYY-MM-DDTHH:, offset) for hours of a zone in which no clock changes.
+
+    Kept beyond a message: results of one hour come one after the other. Minutes and seconds are never kept.
+    """
+    return {}
 
 
 @lru_cache(maxsize=512)

@@ -156,6 +156,8 @@ class Program:
         counts = {"results_in": results, "observations": making.observations}
         if run.declared_drops:
             counts["dropped"] = run.declared_drops
+        if run.attached:
+            counts["attached"] = run.attached
         for name, count in run.filtered.items():
             counts[name] = count
         if len(run.accounted) != results:

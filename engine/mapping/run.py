@@ -48,6 +48,7 @@ class Run:
         "_unescape_with",
         "accounted",
         "at",
+        "attached",
         "context",
         "declared_drops",
         "filtered",
@@ -89,6 +90,7 @@ class Run:
         self.unmapped: list[Unmapped] = []
         self.accounted: set[int] = set()  # positions of results that became something or were dropped by a rule
         self.declared_drops = 0
+        self.attached = 0  # results that are documents and went into a report
         self.filtered: dict[str, int] = {}  # name of the filter -> results behind it
         self.at: Segment | None = None  # the segment that the innermost loop stands at, for places
         self.local_system = str(context.settings.get("local_system", ""))
@@ -137,6 +139,15 @@ class Run:
     def subcomponent(self, raw: str, number: int) -> str | None:
         parts = raw.split(self.S, number)
         return self.present(parts[number - 1]) if len(parts) >= number else None
+
+    def has(self, raw: str, component: int, subcomponent: int) -> bool:
+        """Whether a field's first repetition, or a part of it, says something."""
+        part: str | None = raw.partition(self.R)[0]
+        if component and part:
+            part = self.component(part, component)
+        if subcomponent and part:
+            part = self.subcomponent(part, subcomponent)
+        return bool(part) and self.present(part or "") is not None
 
     def part_text(self, parts: list[str], index: int) -> str | None:
         """The text of a component by its index from 0, None where the sender stopped earlier."""
@@ -274,6 +285,14 @@ class Run:
             for groups in inner.groups.values():
                 waiting.extend(groups)
         self.filtered[name] = self.filtered.get(name, 0) + found
+
+    def attach(self, segment: Segment, whole: bool) -> None:
+        """Account for a result that is a document: it went into a report, or it cannot be read and is left out."""
+        self.accounted.add(segment.position)
+        if whole:
+            self.attached += 1
+        else:
+            self.declared_drops += 1
 
     def drop(self, group: Group) -> None:
         """Account for the results of a group that a rule leaves out on purpose."""

@@ -152,6 +152,7 @@ PROLOGUE = """\
  text = m.text
  whole = m.whole
  present = m.present
+ has = m.has
  component = m.component
  subcomponent = m.subcomponent
  repetitions = m.repetitions

@@ -195,6 +195,22 @@ class Code:
         self.available = before
 
     @contextmanager
+    def aside(self) -> Iterator[Slot]:
+        """Lines of a block whose head is not written yet; see `place`."""
+        slot = Slot(self._indent + 1)
+        before, available = (self._into, self._indent), self.available
+        self._into, self._indent, self.available = slot, slot.indent, set(available)
+        yield slot
+        self._into, self._indent = before
+        self.maybe |= self.available - available
+        self.available = available
+
+    def place(self, head: str, slot: Slot) -> None:
+        """Write the head of a block and the lines that `aside` kept for it."""
+        self.emit(head)
+        self._into.lines.append(slot)
+
+    @contextmanager
     def loop_over(self, head: str) -> Iterator[None]:
         self.loop += 1
         with self.block(head):

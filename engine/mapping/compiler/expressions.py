@@ -76,6 +76,7 @@ class Expressions:
         self._formula: Formula | None = None
         self._values: dict[Any, Val] = {}  # of paths; true where their key is in code.available
         self._hoisted: dict[Any, Val] = {}  # of paths read at the start of their scope
+        self._invariant: dict[Any, Lazy] = {}  # expressions that are the same in every round of a loop
 
     # -- entry points ----------------------------------------------------------------------------------------------
 
@@ -107,6 +108,61 @@ class Expressions:
     # -- expressions -----------------------------------------------------------------------------------------------
 
     def expression(self, part: syntax.Expression, scope: Scope, want: str = "") -> Val:
+        if self.code.loop and not self.traced and isinstance(part, _WORTH_KEEPING):
+            home = self._home(part, scope, set())
+            if home is not None and home.loop < self.code.loop:
+                return self._outside_the_loop(part, scope, want, home)
+        return self._expression(part, scope, want)
+
+    def _outside_the_loop(self, part: syntax.Expression, scope: Scope, want: str, home: Scope) -> Val:
+        """An expression in which nothing changes from round to round: computed in the first one that needs it."""
+        key = ("same", id(part), id(scope), want)
+        lazy = self._invariant.get(key)
+        if lazy is None:
+            formula = self._formula
+
+            def build() -> Val:
+                before, self._formula = self._formula, formula
+                try:
+                    return self._expression(part, scope, want)
+                finally:
+                    self._formula = before
+
+            lazy = self._invariant[key] = Lazy(build, home.loop, home.slot, key=key)
+        return self.lazy(lazy)
+
+    def _home(self, part: syntax.Expression, scope: Scope, seen: set[int]) -> Scope | None:
+        """The innermost scope that an expression depends on; None where that cannot be said."""
+        found: Scope | None = None
+        for inner in syntax.walk(part):
+            here: Scope | None = None
+            match inner:
+                case syntax.Path(segment=segment, which=None):
+                    here = scope.owner_of(segment)
+                case syntax.Path():
+                    return None
+                case syntax.Name(name=name):
+                    here = self._home_of_name(name, scope, seen)
+                case _:
+                    continue
+            if here is None:
+                return None
+            if found is None or here.loop > found.loop:
+                found = here
+        return found
+
+    def _home_of_name(self, name: str, scope: Scope, seen: set[int]) -> Scope | None:
+        holder = scope.holder_of(name)
+        if holder is None:
+            return None
+        named = holder.names[name]
+        if isinstance(named, Made):
+            return holder.frame()
+        if not isinstance(named.value, Formula) or id(named) in seen:
+            return None
+        return self._home(named.value.tree, named.scope, seen | {id(named)})
+
+    def _expression(self, part: syntax.Expression, scope: Scope, want: str) -> Val:
         match part:
             case syntax.Literal(text=text):
                 return self.code.literal(text, TEXT)
@@ -191,6 +247,9 @@ class Expressions:
             kind = TEXT
         elif path.component > 1 or path.subcomponent:
             self._read_part(variable, raw, path, as_text)
+        elif as_text and path.component:
+            self.code.emit(f"{variable} = {raw}.partition(C)[0]")
+            self.code.emit(f"if not {variable}.isalnum(): {variable} = ({_quick(variable)}) if {variable} else None")
         elif as_text:
             self.code.emit(f"{variable} = {raw}")
             self.code.emit(f"if not {variable}.isalnum(): {variable} = ({_quick(variable)}) if {variable} else None")
@@ -413,10 +472,22 @@ class Expressions:
                 lazy.guarded = True
                 with code.into(lazy.slot):
                     code.emit(f"{lazy.variable} = UNSET")
+                for slot, computed in lazy.unnamed:
+                    with code.into(slot):
+                        code.emit(f"{lazy.variable} = {computed}")
             with code.block(f"if {lazy.variable} is UNSET:"):
                 value = self._build(lazy)
+                code.emit(f"{lazy.variable} = {value.code}")
         else:
             value = self._build(lazy)
+            if lazy.guarded or not _VARIABLE.fullmatch(value.code):
+                code.emit(f"{lazy.variable} = {value.code}")
+            elif not value.known:
+                lazy.unnamed.append((code.slot(), value.code))
+                lazy.value = value
+                code.available.add(key)
+                self._trace_use(lazy)
+                return value
         if value.known:
             lazy.value = value
             return value
@@ -429,7 +500,6 @@ class Expressions:
         if self.traced:
             self.code.emit("T.open()")
         value = lazy.build()
-        self.code.emit(f"{lazy.variable} = {value.code}")
         if self.traced:
             self.code.emit(f"T.keep({self.code.constant(lazy.variable)})")
         return value
@@ -545,14 +615,24 @@ class Expressions:
         if not left.maybe:
             return left
         variable = self.code.new()
-        self.code.emit(f"{variable} = {left.code}")
-        with self.code.block(f"if {variable} is None:"):
+        with self.code.aside() as lines:
             right = self.expression(part.right, scope, want)
             if not right.is_absent:
                 right = self._meet(right, left.kind, part)
-            self.code.emit(f"{variable} = {right.code}")
+            if lines.lines:
+                self.code.emit(f"{variable} = {right.code}")
         if right.is_absent:
-            return Val(variable, left.kind)
+            return left
+        same = left.kind.name != "field" or right.kind.name == "field"
+        if not lines.lines and same:
+            self.code.emit(f"{variable} = {left.code} if {left.code} is not None else {right.code}")
+            return Val(variable, self._common(left.kind, _with_code(right)), right.maybe)
+        self.code.emit(f"{variable} = {left.code}")
+        if not lines.lines:
+            with self.code.block(f"if {variable} is None:"):
+                self.code.emit(f"{variable} = {right.code}")
+        else:
+            self.code.place(f"if {variable} is None:", lines)
         if left.kind.name == "field" and right.kind.name != "field":
             # Unlike values meet as text; the field on the left was read before that was known.
             self.code.emit(f"else: {variable} = {self._text_of(variable, left.kind.many)}")
@@ -671,8 +751,35 @@ class Expressions:
                 self.setting.segments_read.add(part.segment)
                 segments = self._segments(part, scope)
                 return f"bool({segments.segments})" if segments is not None else "False"
+            case syntax.Path(which=None, repetition=None) if not self.traced:
+                return self._path_presence(part, scope)
             case _:
                 return self._presence(self.expression(part, scope))
+
+    def _path_presence(self, path: syntax.Path, scope: Scope) -> str:
+        """Whether a field says something, without keeping what."""
+        segment, verbatim = _MESSAGE_SEGMENTS[self.setting.message_format]
+        for as_text in (True, False):
+            if path.segment != segment and (segments := self._segments_known(path, scope)) is not None:
+                known = self._known(("path", segments.fields, path.field, path.component, path.subcomponent, as_text))
+                if known is not None:
+                    return self._presence(known)
+        limit = self.setting.known_segments.get(path.segment, 0)
+        if (path.segment == segment and path.field in verbatim) or (limit and path.field > limit):
+            return self._presence(self.expression(path, scope))
+        self.setting.segments_read.add(path.segment)
+        segments = self._segments(path, scope)
+        if segments is None:
+            return "False"
+        segments.width = max(segments.width, path.field + 1)
+        raw = f"{segments.fields}[{path.field}]"
+        if path.component or path.subcomponent:
+            return f"({raw} != '' and has({raw}, {path.component}, {path.subcomponent}))"
+        return f"({raw} > '#' or has({raw}, 0, 0))"
+
+    def _segments_known(self, path: syntax.Path, scope: Scope) -> Segments | None:
+        owner = scope.owner_of(path.segment)
+        return None if owner is None else owner.preset.get(path.segment) or owner.segments.get(path.segment)
 
     def _presence(self, value: Val) -> str:
         """True where a value is there; a flag is its own answer."""
@@ -691,11 +798,14 @@ class Expressions:
             return deciding
         if left in ("True", "False"):
             return self.truth(part.right, scope)
-        variable = self.code.new()
-        self.code.emit(f"{variable} = {left}")
-        with self.code.block(f"if {variable}:" if operator == "and" else f"if not {variable}:"):
+        with self.code.aside() as lines:
             right = self.truth(part.right, scope)
+            if not lines.lines:
+                return f"({left}) {operator} ({right})"
+            variable = self.code.new()
             self.code.emit(f"{variable} = {right}")
+        self.code.emit(f"{variable} = {left}")
+        self.code.place(f"if {variable}:" if operator == "and" else f"if not {variable}:", lines)
         return variable
 
     def _sides(self, part: syntax.Binary, scope: Scope) -> tuple[Val, Val, bool]:
@@ -918,12 +1028,19 @@ class Expressions:
             made = self.code.new()
             call = f"[{made} for {inner} in {pairs[lists[0]][1].code} if ({made} := {call}) is not None] or None"
             kind = kind.each()
-        variable = self.code.new()
-        if tests:
-            self.code.emit(f"{variable} = {call} if {' and '.join(tests)} else None")
-        else:
-            self.code.emit(f"{variable} = {call}")
-        return Val(variable, kind, maybe=bool(tests) or bool(lists) or not function.always)
+        source = f"{call} if {' and '.join(tests)} else None" if tests else call
+        maybe = bool(tests) or bool(lists) or not function.always
+        if self.traced or not codes:
+            return Val(self._kept(source), kind, maybe)
+        return self._once(source, ("call", function.name, *codes), kind, maybe)
+
+    def _once(self, source: str, key: Any, kind: Kind, maybe: bool) -> Val:
+        """The value of a call, not computed again where it is known already."""
+        known = self._known(key)
+        if known is None:
+            known = Val(self._kept(source), kind, maybe)
+            self._remember(key, known)
+        return known
 
     def _result_kind(self, function: Function, pairs: Sequence[tuple[Parameter, Val]]) -> Kind:
         if function.kind != "any":
@@ -1063,4 +1180,6 @@ def _with_code(value: Val) -> Kind:
     return value.kind
 
 
+_WORTH_KEEPING = (syntax.Call, syntax.Binary, syntax.Choice, syntax.Member, syntax.Item, syntax.Part)
+_VARIABLE = re.compile(r"[a-z]\d+")
 _ORDERS: dict[str, tuple[int, ...]] = {"<": (-1,), "<=": (-1, 0), ">": (1,), ">=": (0, 1)}

@@ -48,6 +48,8 @@ class Lazy:
         loop: how many loops surround the place where it is defined.
         slot: where it is initialised, at the start of its scope.
         variable: set once its first code is written.
+        guarded: some use must ask whether it was computed already.
+        unnamed: where it was computed under another variable, which is enough as long as nobody must ask.
     """
 
     build: Callable[[], Val]
@@ -57,6 +59,7 @@ class Lazy:
     variable: str = ""
     value: Val | None = None
     guarded: bool = False
+    unnamed: list[tuple[Slot, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -121,10 +124,15 @@ class Scope:
     fragment: str = ""
 
     def find(self, name: str) -> "Variable | Made | None":
+        holder = self.holder_of(name)
+        return holder.names[name] if holder is not None else None
+
+    def holder_of(self, name: str) -> "Scope | None":
+        """The innermost scope in which a name means something."""
         scope: Scope | None = self
         while scope is not None:
             if name in scope.names:
-                return scope.names[name]
+                return scope
             scope = scope.parent
         return None
 

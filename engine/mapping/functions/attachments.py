@@ -87,15 +87,19 @@ def pointer(run: Run, raw: str) -> Json | None:
 
 @function("attachments(observations: segment[]) -> Attachment[]")
 def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
-    """The documents among OBX segments: those whose value type (OBX-2) is ED or RP."""
+    """The documents among OBX segments: those whose value type (OBX-2) is ED or RP.
+
+    They are counted as `attached`, and as `dropped` where they cannot be read.
+    """
     made = []
     for segment in observations:
         fields = segment.fields
-        kind = run.text(fields[2]) if len(fields) > 5 else None
+        kind = run.text(fields[2]) if len(fields) > 2 else None
         if kind in ("ED", "RP"):
             if run.trace is not None:
                 run.trace.read(segment, 5, 0)
-            found = (attachment if kind == "ED" else pointer)(run, fields[5])
+            found = (attachment if kind == "ED" else pointer)(run, fields[5]) if len(fields) > 5 else None
+            run.attach(segment, found is not None)
             if found is not None:
                 made.append(found)
     return made or None

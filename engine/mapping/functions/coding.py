@@ -150,3 +150,10 @@ def concepts(*values: Json | None) -> Json | None:
 def table_code(run: Run, row: Row) -> Json | None:
     """The code of a table row alone."""
     return row.concept
+
+
+@function("answers(code: CodeableConcept, values: field[]) -> Observation.component[]")
+def answers(run: Run, code: Json, values: list[str]) -> list[Json] | None:
+    """Several coded answers to one question: a component each, under the code of the result."""
+    found = [concept for value in values if (concept := cwe(run, value)) is not None]
+    return [{"code": code, "valueCodeableConcept": concept} for concept in found] or None

@@ -191,7 +191,7 @@ def _sent_unit(run: Run, raw: str) -> tuple[str | None, str | None]:
         parts = raw.split(run.C)
         code, words, system = run.text(parts[0]), run.part_text(parts, 1), run.part_text(parts, 2)
         if (system or "").upper() == "UCUM":
-            return code or words, code
+            return words or code, code
         if system is None and words is None:
             return code, None
         if code is not None and not system and words is not None and code[:3] in ("10^", "10"):
@@ -204,6 +204,8 @@ def _sent_unit(run: Run, raw: str) -> tuple[str | None, str | None]:
 @function("unit_text(unit: field) -> text")
 def unit_text(run: Run, raw: str) -> str | None:
     """A unit as one text, for code tables: `10^3/uL` stays whole even where the sender did not escape it."""
+    if run.C not in raw and run.X not in raw:
+        return raw.strip() or None
     if run.hl7 and run.C in raw and not raw.startswith("10" + run.C):
         return run.text(raw)
     return _sent_unit(run, raw)[0]
