@@ -8,7 +8,7 @@ DEMO ?=
 TEST ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test check format lock install clean
+.PHONY: help setup setup-dev demo test check format lock install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -62,6 +62,9 @@ lock:  ## renew the hash locks (needs uv)
 
 install:  ## install on this host as a service (root); DESTDIR=... for a staged tree
 	@PYTHON="$(PYTHON)" DESTDIR="$(DESTDIR)" tools/install.sh
+
+uninstall:  ## remove program and unit; site and journal stay
+	@DESTDIR="$(DESTDIR)" tools/install.sh --uninstall
 
 clean:  ## remove .venv and caches; data in var/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

@@ -33,6 +33,7 @@ from engine.message import Delivery
 from engine.ports import Destination
 from engine.reasons import Reason
 from engine.retry import Bury, RetryPolicy, decide
+from engine.timing import Timing
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -106,6 +107,7 @@ class DestinationCounts:
     breaker_opened: int = 0
     dead: int = 0
     superseded: int = 0
+    seconds: Timing = field(default_factory=Timing)  # of successful attempts
     last_delivered_us: int | None = None
     last_error: tuple[Reason, int] | None = None
 
@@ -368,6 +370,7 @@ class DestinationWorker:
                 self._note(lambda: self._outbox.supersede((delivery.id,)))
                 self._ended(lane, delivery, Reason.SUPERSEDED)
                 return
+            began = self._clock.monotonic()
             await self.destination.deliver(delivery)
         except RefusedDeliveryError as error:
             self.breaker.heard(self._clock.monotonic(), error)
@@ -388,7 +391,9 @@ class DestinationWorker:
         else:
             confirmed = True
             now_us = self._clock.now_us()
-            self.breaker.succeeded(self._clock.monotonic())
+            ended = self._clock.monotonic()
+            self.breaker.succeeded(ended)
+            self.counts.seconds.observe(ended - began)
             self.counts.delivered += 1
             self.counts.last_delivered_us = now_us
             lane.failure = None

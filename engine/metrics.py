@@ -8,7 +8,6 @@ enums; what a peer could choose is cut off at `MAX_LABEL_SETS` per metric and co
 Every metric is named in `METRICS`, and docs/operations.md describes the same list (a test compares both).
 """
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -19,11 +18,10 @@ from prometheus_client.registry import Collector
 
 from engine.process_metrics import ProcessMetrics
 from engine.snapshot import ChannelState, DestinationState, Level, SiteSnapshot
+from engine.timing import TIMING_BUCKETS, Timing
 
 MAX_LABEL_SETS = 5000  # per metric; 500 channels with ten reasons each
 OTHER = "other"
-# Seconds. Commits take 0.5-20 ms on disks that keep their promise; answers of a FHIR server 5 ms-30 s.
-TIMING_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 
 
 class Kind(Enum):
@@ -53,9 +51,6 @@ ENDED = Spec(
     ("channel", "outcome"),
     "Messages after mapping: mapped, filtered, dead, repeat, incomplete.",
 )
-ANSWERS = Spec(
-    Kind.COUNTER, "labrelay_answers", ("channel", "code"), "Acknowledgments given: AA, CA, AE, AR, ACK, NAK, none."
-)
 LINK_FAULTS = Spec(
     Kind.COUNTER, "labrelay_link_faults", ("channel", "kind"), "Departures of the peer from its protocol, by kind."
 )
@@ -77,9 +72,6 @@ LOG_FIELDS_DROPPED = Spec(
     Kind.COUNTER, "labrelay_log_fields_dropped", (), "Fields kept out of the log because they are not on its list."
 )
 COMMIT = Spec(Kind.HISTOGRAM, "labrelay_commit_seconds", (), "Time of a journal commit with its sync.")
-ANSWER = Spec(
-    Kind.HISTOGRAM, "labrelay_answer_seconds", (), "Time from the last byte of a message to its acknowledgment."
-)
 DELIVERY = Spec(Kind.HISTOGRAM, "labrelay_delivery_seconds", ("destination",), "Time of a successful attempt.")
 
 INFO = Spec(Kind.GAUGE, "labrelay_info", ("version", "config"), "Always 1; version and configuration hash.")
@@ -129,32 +121,6 @@ class Cell:
         self.n = 0
 
 
-class Timing:
-    """One histogram of durations: fetch it once, then `observe`."""
-
-    __slots__ = ("counts", "sum_s")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(TIMING_BUCKETS) + 1)
-        self.sum_s = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(TIMING_BUCKETS, seconds)] += 1
-        self.sum_s += seconds
-
-    def quantile(self, share: float) -> float | None:
-        """The upper bound of the bucket in which ``share`` of the observations end; None before the first."""
-        total = sum(self.counts)
-        if not total:
-            return None
-        seen = 0
-        for bound, count in zip(TIMING_BUCKETS, self.counts, strict=False):
-            seen += count
-            if seen >= share * total:
-                return bound
-        return TIMING_BUCKETS[-1]
-
-
 class Counters:
     """All counters and timings of this process; they start at 0 with it, as Prometheus expects."""
 
@@ -171,6 +137,10 @@ class Counters:
     def add(self, spec: Spec, *labels: str, n: int = 1) -> None:
         """Count something that is too rare to keep its cell at hand."""
         self.cell(spec, *labels).n += n
+
+    def adopt(self, spec: Spec, timing: Timing, *labels: str) -> None:
+        """Show a histogram that somebody else adds to."""
+        self.timings.setdefault(spec, {})[labels] = timing
 
     def timing(self, spec: Spec, *labels: str) -> Timing:
         """The histogram with these label values."""

@@ -294,8 +294,8 @@ class Observer:
             cell(metrics.BREAKER_OPENED, name).n = worker.counts.breaker_opened
             for failed, n in worker.counts.failed.items():
                 cell(metrics.ATTEMPTS_FAILED, name, failed.value).n = n
-        for task in app.supervisor.report():
-            cell(metrics.TASK_RESTARTS, task.name).n = task.restarts
+            app.counters.adopt(metrics.DELIVERY, worker.counts.seconds, name)
+        app.counters.adopt(metrics.COMMIT, app.journal.stats.commits)
 
 
 def _by_lane(counts: Iterable[Count]) -> dict[tuple[str, str], dict[str, int]]:

@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from engine.batch import Batch
 from engine.errors import LabRelayError, StoreError
+from engine.timing import Timing
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -82,6 +83,7 @@ class WriterStats:
     last_commit_s: float = 0.0
     longest_commit_s: float = 0.0
     recent_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
+    commits: Timing = field(default_factory=Timing)
 
     def commit_ms(self, share: float) -> float | None:
         """How long ``share`` of the recent commits took at most, with their sync; None before the first."""
@@ -310,6 +312,7 @@ class Writer:
             return False
         self.stats.last_commit_s = time.perf_counter() - began
         self.stats.recent_s.append(self.stats.last_commit_s)
+        self.stats.commits.observe(self.stats.last_commit_s)
         self.stats.longest_commit_s = max(self.stats.longest_commit_s, self.stats.last_commit_s)
         for item in items:
             item.error = None
