@@ -11,6 +11,7 @@ from typing import Any
 from engine import registry
 from engine.intake import ChannelRoutes, Route, Verdict, judge
 from engine.mapping import Program, load
+from engine.mapping.conditions import compile_condition
 from engine.message import FormatOptions, MapContext, Mapped, Parsed, Stored
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
@@ -18,6 +19,7 @@ RECEIVED = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
 KEY = hashlib.sha256(b"the identity key of the tests").digest()
 
 MAPPING_OF = {"hl7v2": "hl7-results", "astm": "astm-results"}
+RESULTS = {"hl7v2": "=MSH-9.1 == 'ORU'", "astm": "=R"}  # `when:` of the route that takes results
 
 
 @cache
@@ -59,17 +61,13 @@ def verdict_of(
     given = dict(settings or {})
     charsets = tuple(given.pop("charset", ("utf-8",)))
     recorder = Recorder(program(MAPPING_OF[message_format], tuple(sorted(given.get("tables", {}).items()))))
+    takes = compile_condition(RESULTS[message_format], message_format, place="the route of results")
     routes = ChannelRoutes(
         channel=channel,
         message_format=registry.load(registry.FORMATS, message_format),
         media_type="",
         options=FormatOptions(charsets=charsets),
-        routes=(
-            Route(
-                when=lambda parsed: parsed.message_type.startswith("ORU") or parsed.message_type == "R",
-                program=recorder,
-            ),
-        ),
+        routes=(Route(when=takes, program=recorder),),
         context=MapContext(
             channel=channel,
             key=KEY,
@@ -82,8 +80,3 @@ def verdict_of(
         Stored(id=1, channel=channel, seq=1, payload=payload, received_us=int(RECEIVED.timestamp() * 1_000_000)), routes
     )
     return verdict, recorder.mapped
-
-
-def _is_result(parsed: Parsed) -> bool:
-    """As the shipped channels route: `MSH-9.1 == 'ORU'`, and ASTM messages with an R record."""
-    return parsed.message_type.startswith("ORU^") or parsed.message_type == "R"
