@@ -8,12 +8,13 @@ those bytes has resolved, and that future resolves only after commit, sync and a
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from engine.clock import Clock
 from engine.errors import StoreError
@@ -24,13 +25,16 @@ from engine.reasons import Reason
 logger = logging.getLogger("labrelay." + __name__)
 
 STORE_RETRY_S = 1.0  # between attempts to keep what no answer of ours can ask the sender to repeat
+INSIST_BYTES = 32 * 1024 * 1024  # of a channel that wait for such an attempt; more is not kept, and counted
 MESSAGES_AT_ONCE = 64  # of one block handed to the journal before waiting: bounds memory for a batch file
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
     """What a channel needs of the journal."""
 
-    def append(self, received: Received, *, repeat_window_s: float) -> "asyncio.Future[Stored]": ...
+    def append(self, received: Received, *, repeat_window_s: float, session: int = 0) -> "asyncio.Future[Stored]": ...
     def append_frame(self, channel: str, session: int, raw: bytes, received_us: int) -> "asyncio.Future[int]": ...
     def append_frame_completing(
         self,
@@ -75,7 +79,7 @@ class Connection:
     last_byte: float
     last_message: float | None = None
     session: int | None = None
-    answered_by: Callable[[], None] | None = None
+    evicted: bool = False
 
     @property
     def peer(self) -> str:
@@ -94,6 +98,7 @@ class ChannelCounts:
     notes: Counter[str] = field(default_factory=Counter)
     last_fault: tuple[str, float] | None = None
     last_message_us: int | None = None
+    store_fault: tuple[str, float] | None = None  # why nothing could be kept, and when last; None once it could
 
 
 class Channel:
@@ -119,6 +124,7 @@ class Channel:
         self._stored = stored
         self._clock = clock
         self._stopping = False
+        self._insisting_bytes = 0
         self.connections: OrderedDict[int, Connection] = OrderedDict()
         self.counts = ChannelCounts()
 
@@ -132,21 +138,29 @@ class Channel:
         connection = Connection(stream, self._new_link(), opened=now, last_byte=now)
         self.connections[id(connection)] = connection
         self.counts.connections += 1
+        theirs = False
         try:
-            await self._serve(connection)
+            theirs = await self._serve(connection)
         except OSError:
             logger.debug("connection lost", extra={"channel": self.settings.name, "peer": stream.peer})
         finally:
-            del self.connections[id(connection)]
-            # What was left half-way is evidence; the stream is gone, so nobody waits for an answer.
-            for event in connection.link.closed():
+            self.connections.pop(id(connection), None)
+            if not theirs:
+                await stream.close()  # before what may take long: a peer without its answer must see the end
+            await self._put_aside(connection)
+
+    async def _put_aside(self, connection: Connection) -> None:
+        """What was left half-way when the stream ended: evidence, or a last message that only the end completes."""
+        for event in connection.link.closed():
+            with contextlib.suppress(OSError):  # nobody may be there any more to hear an answer
                 await self._take(connection, event)
 
     def stop(self) -> None:
         """No more waiting for a failing store; open connections are ended by the transport."""
         self._stopping = True
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: Connection) -> bool:
+        """Read, store, answer. True: the peer has ended the stream; False: it is ours to close."""
         stream, link = connection.stream, connection.link
         while True:
             try:
@@ -156,16 +170,16 @@ class Channel:
                 events: Sequence[LinkEvent] = link.tick(now)
                 idle = self.settings.idle_timeout_s
                 if not events and idle is not None and now - connection.last_byte >= idle:
-                    return
+                    return False
             else:
                 if not data:
-                    return
+                    return not connection.evicted
                 now = connection.last_byte = self._clock.monotonic()
                 events = link.receive(data, now)
             while True:
                 for event in events:
                     if not await self._take(connection, event):
-                        return
+                        return False
                 out = link.outgoing()
                 if out:
                     await stream.write(out)
@@ -199,14 +213,14 @@ class Channel:
     async def _take_block(self, connection: Connection, block: Block) -> bool:
         if block.notes:
             self.counts.notes.update(block.notes)
-        messages = self._format.split(block.payload)
+        messages = self._split(block.payload)
         stored = True
         for start in range(0, len(messages), MESSAGES_AT_ONCE):
             try:
                 # All are on their way before the first wait: one sync keeps them all.
                 part = messages[start : start + MESSAGES_AT_ONCE]
-                for future in [self._append(connection, payload, block.notes) for payload in part]:
-                    await future
+                for kept in [self._append(connection, payload, block.notes) for payload in part]:
+                    _raise(await kept)
             except StoreError as error:
                 # P1: what could not be stored is not answered, and the socket closed, so that the sender sends again.
                 self._store_fault(connection, error)
@@ -221,11 +235,41 @@ class Channel:
                 await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
         return True
 
-    def _append(self, connection: Connection, payload: bytes, notes: tuple[str, ...]) -> "asyncio.Future[Stored]":
+    def _split(self, block: bytes) -> list[bytes]:
+        try:
+            return self._format.split(block)
+        except Exception:  # a fault of ours: the bytes are kept all the same, and will be a dead letter
+            logger.exception("cannot split a block into messages", extra={"channel": self.settings.name})
+            return [block]
+
+    def _append(
+        self, connection: Connection, payload: bytes, notes: tuple[str, ...]
+    ) -> "asyncio.Future[BaseException | None]":
         received = self._received(connection, payload, notes)
         future = self._store.append(received, repeat_window_s=self.settings.repeat_window_s)
-        future.add_done_callback(self._hand_on)
-        return future
+        return self._kept(future, self._note)
+
+    def _kept(
+        self, future: "asyncio.Future[T]", hand_on: Callable[[T], None] = lambda result: None
+    ) -> "asyncio.Future[BaseException | None]":
+        """What came of an append: None, or why it failed.
+
+        ``hand_on`` is a callback of the journal's own future: what became durable is processed in journal order, also
+        where the connection is gone. For the same reason it is another future that is waited for: a wait that is cut
+        off cancels what it waits for.
+        """
+        waiter: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+        def resolved(done: "asyncio.Future[T]") -> None:
+            error = done.exception()
+            if error is None:
+                self.counts.store_fault = None
+                hand_on(done.result())
+            if not waiter.done():
+                waiter.set_result(error)
+
+        future.add_done_callback(resolved)
+        return waiter
 
     def _received(self, connection: Connection, payload: bytes, notes: tuple[str, ...] = ()) -> Received:
         header = self._format.header(payload)
@@ -238,11 +282,6 @@ class Channel:
             message_type=header.message_type,
             notes=notes,
         )
-
-    def _hand_on(self, future: "asyncio.Future[Stored]") -> None:
-        # A callback of the future, not the code after the await: a message whose connection is gone is processed too.
-        if not future.cancelled() and future.exception() is None:
-            self._note(future.result())
 
     # -- frames (ASTM) -----------------------------------------------------------------------------------------
 
@@ -257,11 +296,10 @@ class Channel:
                 future = self._store.append_frame_completing(
                     name, connection.session, frame.raw, now_us, messages, self.settings.repeat_window_s
                 )
-                future.add_done_callback(self._hand_on_all)
-                await future
+                _raise(await self._kept(future, self._note_all))
                 connection.last_message = connection.last_byte
             elif frame.durable:
-                await self._store.append_frame(name, connection.session, frame.raw, now_us)
+                _raise(await self._kept(self._store.append_frame(name, connection.session, frame.raw, now_us)))
         except StoreError as error:
             self._store_fault(connection, error)
             connection.link.failed(self._clock.monotonic())
@@ -269,35 +307,55 @@ class Channel:
         connection.link.committed(self._clock.monotonic())
         return True
 
-    def _hand_on_all(self, future: "asyncio.Future[list[Stored]]") -> None:
-        if not future.cancelled() and future.exception() is None:
-            for stored in future.result():
-                self._note(stored)
-
     async def _take_session_end(self, connection: Connection, end: SessionEnd) -> None:
         """EOT is not acknowledged: nobody will send this again, so it is tried until it is stored or we stop."""
-        session, connection.session = connection.session, None
+        session, connection.session = connection.session or 0, None
+        window_s = self.settings.repeat_window_s
         for text in end.completes:
-            received = self._received(connection, text)
-            append = partial(self._store.append, received, repeat_window_s=self.settings.repeat_window_s)
-            stored = await self._insist(connection, append)
-            if stored is not None:
-                self._note(stored)
+            whole = partial(self._store.append, self._received(connection, text), repeat_window_s=window_s)
+            await self._insist(connection, len(text), partial(whole, session=session), self._note)
         if end.incomplete:
-            received = self._received(connection, end.incomplete)
-            await self._insist(
-                connection, partial(self._store.append_incomplete, received, Reason.INCOMPLETE, session=session)
-            )
+            torn = partial(self._store.append_incomplete, self._received(connection, end.incomplete), Reason.INCOMPLETE)
+            await self._insist(connection, len(end.incomplete), partial(torn, session=session))
 
-    async def _insist(self, connection: Connection, append: "Callable[[], asyncio.Future[Stored]]") -> Stored | None:
-        while True:
-            try:
-                return await append()
-            except StoreError as error:
+    async def _insist(
+        self,
+        connection: Connection,
+        size: int,
+        append: "Callable[[], asyncio.Future[Stored]]",
+        hand_on: Callable[[Stored], None] = lambda stored: None,
+    ) -> None:
+        error = await self._try(append, hand_on)
+        if error is None:
+            return
+        if self._insisting_bytes + size > INSIST_BYTES:
+            # A peer that leaves messages half-way while nothing can be kept must not fill the memory. What was
+            # acknowledged of them stands in the journal, frame by frame.
+            self._fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.stream)
+            return
+        self._insisting_bytes += size
+        try:
+            while error is not None:
                 self._store_fault(connection, error)
                 if error.fatal or self._stopping:
-                    return None
+                    return
                 await asyncio.sleep(STORE_RETRY_S)
+                error = await self._try(append, hand_on)
+        finally:
+            self._insisting_bytes -= size
+
+    async def _try(
+        self, append: "Callable[[], asyncio.Future[Stored]]", hand_on: Callable[[Stored], None]
+    ) -> StoreError | None:
+        try:
+            _raise(await self._kept(append(), hand_on))
+        except StoreError as error:
+            return error
+        return None
+
+    def _note_all(self, messages: Sequence[Stored]) -> None:
+        for stored in messages:
+            self._note(stored)
 
     def _note(self, stored: Stored) -> None:
         self.counts.messages += 1
@@ -321,6 +379,8 @@ class Channel:
             return False
         self.counts.evicted += 1
         self._fault(LinkFault("evicted"), quietest.stream)
+        quietest.evicted = True
+        del self.connections[id(quietest)]  # its place is free now, however long it takes to end
         quietest.stream.end()
         return True
 
@@ -333,9 +393,15 @@ class Channel:
         )
 
     def _store_fault(self, connection: Connection, error: StoreError) -> None:
+        self.counts.store_fault = (str(error), self._clock.monotonic())
         self.counts.faults["not-stored"] += 1
         self.counts.last_fault = ("not-stored", self._clock.monotonic())
         logger.error(
             "cannot store, so nothing is acknowledged",
             extra={"channel": self.settings.name, "peer": connection.peer, "detail": str(error)},
         )
+
+
+def _raise(error: BaseException | None) -> None:
+    if error is not None:
+        raise error

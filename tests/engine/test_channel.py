@@ -1,0 +1,491 @@
+"""One connection: what is answered, when, and what happens to what could not be stored (P1, P2, P7, P10)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from engine import channel as channel_module
+from engine.channel import Channel
+from engine.clock import ManualClock
+from engine.errors import StoreError
+from engine.message import Stored
+from tests.support.astm_peer import one_record_a_frame, wire_frame
+from tests.support.channels import (
+    ACK,
+    ENQ,
+    EOT,
+    NAK,
+    MemoryStream,
+    ScriptedStore,
+    astm_link_of,
+    block,
+    channel,
+    hl7,
+)
+from tests.support.journals import running
+from tests.support.waiting import until
+
+FULL = StoreError("the journal cannot keep this: database or disk is full")
+BROKEN = StoreError("the journal failed: SQLITE_IOERR_FSYNC", fatal=True)
+ASTM = b"H|\\^&|77||XN\rP|1\rO|1|S1\rR|1|^^^WBC|5.1|10*3/uL\rL|1|N\r"
+
+
+@asynccontextmanager
+async def served(made: Channel, stream: MemoryStream) -> AsyncIterator["asyncio.Task[None]"]:
+    task = asyncio.create_task(made.handle(stream))
+    try:
+        yield task
+    finally:
+        stream.end()
+        await asyncio.wait_for(task, 5.0)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "STORE_RETRY_S", 0.01)
+
+
+# -- commit before ACK ---------------------------------------------------------------------------------------------
+
+
+async def test_a_message_is_answered_only_after_it_is_durable() -> None:
+    store = ScriptedStore(manual=True)
+    stream = MemoryStream(log=store.log)
+    async with served(channel(store), stream):
+        stream.feed(block(hl7("4711")))
+        await until(lambda: len(store.waiting) == 1)
+        assert stream.written == b""
+        store.release()
+        await until(lambda: stream.codes == ["AA"])
+    assert [kind for kind, _ in store.log] == ["stored", "write"]
+    assert b"MSA|AA|4711" in stream.written
+
+
+async def test_each_frame_is_acknowledged_only_after_it_is_durable() -> None:
+    store = ScriptedStore(manual=True)
+    stream = MemoryStream(log=store.log)
+    async with served(channel(store, new_link=astm_link_of()), stream):
+        stream.feed(ENQ)
+        await until(lambda: stream.written == ACK)
+        for number, frame in enumerate(one_record_a_frame(ASTM), 1):
+            stream.feed(frame)
+            await until(lambda: len(store.waiting) == 1)
+            assert stream.written == ACK * number
+            store.release()
+            await until(lambda number=number: stream.written == ACK * (number + 1))
+    assert [kind for kind, _ in store.log] == ["write", *["frame", "write"] * 4, "stored", "write"]
+    assert [message.payload for message in store.messages] == [ASTM]
+    assert set(store.sessions) == {1}
+
+
+async def test_all_messages_of_a_batch_are_durable_before_its_answer() -> None:
+    store = ScriptedStore(manual=True)
+    stream = MemoryStream(log=store.log)
+    batch = b"BHS|^~\\&|A|L|R|L\r" + hl7("1") + hl7("2") + hl7("3") + b"BTS|3\r"
+    async with served(channel(store), stream):
+        stream.feed(block(batch))
+        await until(lambda: len(store.waiting) == 3)
+        store.release(2)
+        await asyncio.sleep(0)
+        assert stream.written == b""
+        store.release()
+        await until(lambda: len(stream.codes) == 3)
+    assert stream.codes == ["AA", "AA", "AA"]
+    assert stream.written.count(block(b"")[:1]) == 1  # one block
+
+
+async def test_several_messages_without_a_batch_in_one_block_are_all_kept_in_order() -> None:
+    seen: list[int] = []
+    store = ScriptedStore()
+    stream = MemoryStream()
+    many = [hl7(str(number)) for number in range(3 * channel_module.MESSAGES_AT_ONCE)]
+    async with served(channel(store, stored=lambda stored: seen.append(stored.id)), stream):
+        stream.feed(block(b"".join(many)))
+        await until(lambda: bool(stream.codes))
+    assert [message.payload for message in store.messages] == many
+    assert seen == sorted(seen)
+    assert len(seen) == len(many)
+
+
+async def test_what_cannot_be_read_is_journaled_and_rejected() -> None:
+    store = ScriptedStore()
+    stream = MemoryStream()
+    async with served(channel(store), stream):
+        stream.feed(block(b"this is no HL7"))
+        await until(lambda: stream.codes == ["AR"])
+    assert [message.payload for message in store.messages] == [b"this is no HL7"]
+
+
+async def test_messages_are_processed_in_journal_order_across_connections() -> None:
+    store = ScriptedStore(manual=True)
+    seen: list[int] = []
+    made = channel(store, stored=lambda stored: seen.append(stored.id))
+    first, second = MemoryStream(), MemoryStream()
+    async with served(made, first), served(made, second):
+        first.feed(block(hl7("a")))
+        await until(lambda: len(store.waiting) == 1)
+        second.feed(block(hl7("b")))
+        await until(lambda: len(store.waiting) == 2)
+        store.release(2)
+        await until(lambda: len(seen) == 2)
+    assert seen == [1, 2]
+
+
+# -- who is gone is processed all the same -------------------------------------------------------------------------
+
+
+async def test_a_message_whose_connection_dies_before_the_answer_is_processed() -> None:
+    seen: list[Stored] = []
+    store = ScriptedStore(manual=True)
+    stream = MemoryStream()
+    async with served(channel(store, stored=seen.append), stream):
+        stream.feed(block(hl7("1")))
+        await until(lambda: len(store.waiting) == 1)
+        stream.broken = True
+        store.release()
+        await until(lambda: len(seen) == 1)
+
+
+async def test_a_message_whose_handler_is_cut_off_is_processed() -> None:
+    """At the end of the grace of a stop or reload, while the disk is slow."""
+    seen: list[Stored] = []
+    store = ScriptedStore(manual=True)
+    stream = MemoryStream()
+    task = asyncio.create_task(channel(store, stored=seen.append).handle(stream))
+    stream.feed(block(hl7("1")))
+    await until(lambda: len(store.waiting) == 1)
+    task.cancel()
+    await asyncio.wait({task})
+    store.release()
+    await until(lambda: len(seen) == 1)
+    assert stream.written == b""
+
+
+async def test_a_block_that_only_the_end_of_the_stream_completes_is_kept_though_nobody_hears_the_answer() -> None:
+    store = ScriptedStore()
+    stream = MemoryStream()
+    async with served(channel(store), stream):
+        stream.feed(block(hl7("1"))[:-1])  # FS, and the CR never comes
+        await asyncio.sleep(0)
+        stream.broken = True
+        stream.end()
+    assert len(store.messages) == 1
+
+
+async def test_what_was_left_half_way_is_evidence() -> None:
+    store = ScriptedStore()
+    stream = MemoryStream()
+    async with served(channel(store), stream):
+        stream.feed(block(hl7("1"))[:40])
+        stream.end()
+    assert [message.payload for message in store.incomplete] == [hl7("1")[:39]]
+    assert store.messages == []
+
+
+async def test_frames_without_their_end_are_evidence_and_never_a_result() -> None:
+    store = ScriptedStore()
+    stream = MemoryStream()
+    frames = one_record_a_frame(ASTM)
+    async with served(channel(store, new_link=astm_link_of()), stream):
+        stream.feed(ENQ, *frames[:3])
+        await until(lambda: stream.written == ACK * 4)
+        stream.end()
+    assert [message.payload for message in store.incomplete] == [b"H|\\^&|77||XN\rP|1\rO|1|S1\r"]
+    assert store.messages == []
+    assert store.sessions == [1]
+
+
+async def test_a_message_that_only_eot_completes_takes_its_frames_with_it() -> None:
+    """Else they would be taken for a torn session at the next start, and journaled once more."""
+    store = ScriptedStore()
+    stream = MemoryStream()
+    frames = one_record_a_frame(ASTM.replace(b"L|1|N\r", b""))
+    async with served(channel(store, new_link=astm_link_of(end="eot")), stream):
+        stream.feed(ENQ)
+        for number, frame in enumerate(frames, 2):
+            stream.feed(frame)
+            await until(lambda number=number: stream.written == ACK * number)
+        stream.feed(EOT)
+        await until(lambda: len(store.messages) == 1)
+    assert store.sessions == [store.frames[0][0]]
+
+
+# -- the store fails -----------------------------------------------------------------------------------------------
+
+
+async def test_what_cannot_be_stored_is_not_answered_and_the_connection_closed() -> None:
+    store = ScriptedStore(faults=[FULL])
+    stream = MemoryStream()
+    async with served(channel(store), stream) as task:
+        stream.feed(block(hl7("1")))
+        await asyncio.wait_for(asyncio.shield(task), 2.0)
+        assert stream.closed
+    assert stream.written == b""
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["by the disk", "by a full queue"])
+async def test_with_ae_the_sender_is_told_and_the_connection_stays(at_once: bool) -> None:
+    store = ScriptedStore(faults=[FULL], at_once=at_once)
+    stream = MemoryStream()
+    async with served(channel(store, answer_store_fault=True), stream):
+        stream.feed(block(hl7("1")))
+        await until(lambda: stream.codes == ["AE"])
+        stream.feed(block(hl7("1")))
+        await until(lambda: stream.codes == ["AE", "AA"])
+    assert len(store.messages) == 1
+
+
+async def test_one_failed_message_of_a_batch_fails_its_answer() -> None:
+    store = ScriptedStore(faults=[None, FULL, None])
+    stream = MemoryStream()
+    async with served(channel(store, answer_store_fault=True), stream):
+        stream.feed(block(b"BHS|^~\\&|A\r" + hl7("1") + hl7("2") + hl7("3") + b"BTS|3\r"))
+        await until(lambda: len(stream.codes) == 3)
+    assert stream.codes == ["AE", "AE", "AE"]
+
+
+@pytest.mark.parametrize("with_ae", [False, True])
+async def test_after_a_failed_sync_nothing_at_all_is_answered(with_ae: bool) -> None:
+    store = ScriptedStore(faults=[BROKEN])
+    stream = MemoryStream()
+    async with served(channel(store, answer_store_fault=with_ae), stream) as task:
+        stream.feed(block(hl7("1")))
+        await asyncio.wait_for(asyncio.shield(task), 2.0)
+    assert stream.written == b""
+    assert stream.closed
+
+
+async def test_a_frame_that_cannot_be_stored_is_refused_and_taken_when_it_comes_again() -> None:
+    store = ScriptedStore(faults=[None, FULL])
+    stream = MemoryStream()
+    frames = one_record_a_frame(ASTM)
+    made = channel(store, new_link=astm_link_of())
+    async with served(made, stream):
+        stream.feed(ENQ, frames[0])
+        await until(lambda: stream.written == ACK + ACK)
+        stream.feed(frames[1])
+        await until(lambda: stream.written == ACK + ACK + NAK)
+        assert made.counts.store_fault is not None
+        stream.feed(frames[1])
+        await until(lambda: stream.written == ACK + ACK + NAK + ACK)
+        assert made.counts.store_fault is None
+        for number, frame in enumerate(frames[2:], 5):
+            stream.feed(frame)
+            await until(lambda number=number: len(stream.written) == number)
+    assert [message.payload for message in store.messages] == [ASTM]
+
+
+async def test_a_message_whose_last_frame_cannot_be_stored_is_not_acknowledged() -> None:
+    frames = one_record_a_frame(ASTM)
+    store = ScriptedStore(faults=[None] * (len(frames) - 1) + [FULL])
+    stream = MemoryStream()
+    async with served(channel(store, new_link=astm_link_of()), stream):
+        stream.feed(ENQ)
+        for number, frame in enumerate(frames, 2):
+            stream.feed(frame)
+            await until(lambda number=number: len(stream.written) == number)
+        assert stream.written[-1:] == NAK
+        assert store.messages == []
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_session_that_was_acknowledged_is_stored_as_soon_as_there_is_room() -> None:
+    """EOT has no answer, so nobody would send it again."""
+    store = ScriptedStore(faults=[None, None, FULL, FULL, FULL])
+    stream = MemoryStream()
+    seen: list[Stored] = []
+    async with served(channel(store, new_link=astm_link_of(end="eot"), stored=seen.append), stream):
+        stream.feed(ENQ, wire_frame(1, b"H|\\^&|77||XN\r"), wire_frame(2, b"R|1|^^^WBC|5.1\r"))
+        await until(lambda: stream.written == ACK * 3)
+        stream.feed(EOT)
+        await until(lambda: len(seen) == 1)
+    assert len(store.messages) == 1
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_connection_without_its_answer_is_closed_before_its_evidence_is_kept() -> None:
+    store = ScriptedStore(faults=[FULL] * 40)
+    stream = MemoryStream()
+    async with served(channel(store), stream):
+        stream.feed(block(hl7("1")) + block(hl7("2"))[:50])
+        await until(lambda: stream.closed)
+        assert store.faults  # it still cannot be kept
+    assert [message.payload for message in store.incomplete] == [hl7("2")[:49]]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_evidence_that_cannot_be_kept_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "INSIST_BYTES", 100)
+    store = ScriptedStore(faults=[FULL] * 1000)
+    made = channel(store, max_connections=50)
+    tasks = []
+    for _ in range(10):
+        stream = MemoryStream()
+        stream.feed(block(hl7("1"))[:41])
+        stream.end()
+        tasks.append(asyncio.create_task(made.handle(stream)))
+    await until(lambda: sum(task.done() for task in tasks) == 8)
+    assert made.counts.faults["evidence-not-kept"] == 8
+    store.faults.clear()
+    await asyncio.gather(*tasks)
+    assert len(store.incomplete) == 2
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_stop_does_not_wait_for_a_failing_store() -> None:
+    store = ScriptedStore(faults=[FULL] * 100_000)
+    made = channel(store)
+    stream = MemoryStream()
+    async with served(made, stream) as task:
+        stream.feed(block(hl7("1"))[:40])
+        stream.end()
+        await until(lambda: len(store.faults) < 99_999)
+        made.stop()
+        await asyncio.wait_for(asyncio.shield(task), 2.0)
+
+
+# -- places --------------------------------------------------------------------------------------------------------
+
+
+async def _connect(made: Channel, streams: list[MemoryStream]) -> "list[asyncio.Task[None]]":
+    tasks = [asyncio.create_task(made.handle(stream)) for stream in streams]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def _hang_up(streams: list[MemoryStream], tasks: "list[asyncio.Task[None]]") -> None:
+    for stream in streams:
+        stream.end()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_crowd_of_idle_connections_cannot_keep_an_analyzer_out() -> None:
+    clock = ManualClock()
+    store = ScriptedStore()
+    made = channel(store, clock=clock)
+    crowd = [MemoryStream() for _ in range(500)]
+    tasks = await _connect(made, crowd)
+    assert len(made.connections) == 4
+    assert made.counts.refused == 496
+    clock.advance(11.0)
+    analyzer = MemoryStream()
+    async with served(made, analyzer):
+        analyzer.feed(block(hl7("1")))
+        await until(lambda: analyzer.codes == ["AA"])
+        assert len(made.connections) == 4
+    await _hang_up(crowd, tasks)
+
+
+async def test_one_byte_now_and_then_does_not_hold_a_place() -> None:
+    clock = ManualClock()
+    made = channel(ScriptedStore(), clock=clock)
+    crowd = [MemoryStream() for _ in range(4)]
+    tasks = await _connect(made, crowd)
+    for _ in range(3):
+        clock.advance(6.0)
+        for stream in crowd:
+            stream.feed(b"\r")
+        await asyncio.sleep(0.01)
+    analyzer = MemoryStream()
+    async with served(made, analyzer):
+        analyzer.feed(block(hl7("1")))
+        await until(lambda: analyzer.codes == ["AA"])
+    await _hang_up(crowd, tasks)
+
+
+async def test_an_analyzer_that_sends_is_never_evicted_for_newcomers() -> None:
+    clock = ManualClock()
+    made = channel(ScriptedStore(), clock=clock, max_connections=2)
+    analyzer = MemoryStream()
+    async with served(made, analyzer):
+        analyzer.feed(block(hl7("1")))
+        await until(lambda: analyzer.codes == ["AA"])
+        streams: list[MemoryStream] = []
+        tasks: list[asyncio.Task[None]] = []
+        for number in range(20):
+            clock.advance(11.0)
+            streams.append(MemoryStream())
+            tasks += await _connect(made, streams[-1:])
+            analyzer.feed(block(hl7(str(number))))
+            await until(lambda number=number: len(analyzer.codes) == number + 2)
+        await _hang_up(streams, tasks)
+    assert made.counts.evicted == 19
+
+
+async def test_newcomers_of_one_moment_do_not_all_take_one_place() -> None:
+    """Whoever is evicted needs a moment to end; meanwhile its place must not be given away again and again."""
+    clock = ManualClock()
+    made = channel(ScriptedStore(), clock=clock)
+    crowd = [MemoryStream() for _ in range(4)]
+    tasks = await _connect(made, crowd)
+    clock.advance(11.0)
+    newcomers = [MemoryStream() for _ in range(50)]
+    tasks += await _connect(made, newcomers)
+    assert len(made.connections) == 4
+    assert made.counts.evicted == 4
+    await _hang_up(crowd + newcomers, tasks)
+
+
+async def test_a_quiet_connection_is_closed_after_the_idle_timeout_if_there_is_one() -> None:
+    made = channel(ScriptedStore(), idle_timeout_s=0.02)
+    stream = MemoryStream()
+    async with served(made, stream) as task:
+        await asyncio.wait_for(asyncio.shield(task), 2.0)
+        assert stream.closed
+
+
+async def test_a_block_that_never_ends_is_cut_and_kept_as_evidence() -> None:
+    store = ScriptedStore()
+    stream = MemoryStream()
+    made = channel(store)
+    async with served(made, stream) as task:
+        stream.feed(b"\x0bMSH|^~\\&|", *[b"x" * 65536] * 20)
+        await asyncio.wait_for(asyncio.shield(task), 5.0)
+        assert stream.closed
+    assert made.counts.faults["too-large"] == 1
+    assert [len(message.payload) for message in store.incomplete] == [1 << 20]
+
+
+# -- with the real journal -----------------------------------------------------------------------------------------
+
+
+async def test_repeats_are_answered_again_and_marked(tmp_path: Path) -> None:
+    seen: list[Stored] = []
+    async with running(tmp_path) as journal:
+        clock = ManualClock()
+        stream = MemoryStream()
+        async with served(channel(journal, stored=seen.append, clock=clock), stream):
+            for number, payload in enumerate((hl7("1", "a"), hl7("1", "a"), hl7("1", "b"), hl7("2", "a")), 1):
+                stream.feed(block(payload))
+                await until(lambda number=number: len(stream.codes) == number)
+            clock.advance(86_401.0)
+            stream.feed(block(hl7("1", "a")))
+            await until(lambda: len(stream.codes) == 5)
+    assert stream.codes == ["AA"] * 5
+    assert [(stored.repeat_of, stored.same_id_other_bytes) for stored in seen] == [
+        (None, False),
+        (1, False),
+        (None, True),
+        (None, False),
+        (None, False),  # after the window it is another message
+    ]
+
+
+async def test_a_session_ended_by_eot_leaves_nothing_for_the_next_start(tmp_path: Path) -> None:
+    stream = MemoryStream()
+    seen: list[Stored] = []
+    async with running(tmp_path) as journal:
+        async with served(channel(journal, new_link=astm_link_of(end="eot"), stored=seen.append), stream):
+            stream.feed(ENQ, wire_frame(1, b"H|\\^&|77||XN\r"), wire_frame(2, b"R|1|^^^WBC|5.1\r"))
+            await until(lambda: stream.written == ACK * 3)
+            stream.feed(EOT)
+            await until(lambda: len(seen) == 1)
+        trace = journal.message(seen[0].id)
+        assert trace is not None
+        assert len(trace.frames) == 2
+    async with running(tmp_path) as journal:
+        made = await journal.assemble_frames(lambda *_: pytest.fail("no session is open"), repeat_window_s=1.0)
+        assert made == []
