@@ -20,26 +20,26 @@ class SiteLock:
         self._descriptor = descriptor
 
     @classmethod
-    def acquire(cls, data: Path, *, writable: bool = True) -> "SiteLock":
+    def acquire(cls, data: Path, *, shared: bool = False) -> "SiteLock":
         """Take the lock of ``data``, or say who has it.
 
         Args:
-            writable: False on a folder that cannot be written: the file is then only locked, not filled.
+            shared: only keep writers out, for readers of a folder that cannot be written.
 
         Raises:
             LockedError: another process has it.
             OSError: the file cannot be opened.
         """
         path = data / LOCK_NAME
-        flags = os.O_RDWR | os.O_CREAT if writable else os.O_RDONLY
+        flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             raise LockedError(f"{path}: another LabRelay (process {holder}) is using this data folder") from error
-        if writable:
+        if not shared:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return cls(descriptor)

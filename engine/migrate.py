@@ -5,11 +5,13 @@ either the old or the new schema, never something in between. A file is never ed
 """
 
 import sqlite3
+from functools import cache
 from importlib.resources import files
 
 from engine.errors import StoreError
 
 
+@cache
 def steps() -> list[tuple[int, str]]:
     """Every step that this version knows: (number, SQL), in order."""
     found = [

@@ -43,6 +43,8 @@ from engine.vault import Vault
 
 DEADLINE_S = 2.0
 _STEPS_BETWEEN_LOOKS = 1000
+# By how much rows may be out of order in time (the clock was set, frames were assembled after a restart).
+DISORDER_US = 86_400_000_000
 # What reading a damaged file may raise; a damaged schema makes error texts that are no text.
 DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 
@@ -173,55 +175,64 @@ class Reader:
         """
         wanted = wanted or Filter()
         with self.snapshot() as execute:
-            where, values = self._where(execute, wanted, before_id)
-            # Within a channel both orders are the same; by its own number the index of the channel serves.
-            order = "j.seq" if wanted.channel is not None and wanted.state is None else "j.id"
-            rows = execute(
-                f"{_MESSAGE} WHERE {' AND '.join(where)} ORDER BY {order} DESC LIMIT ?",
-                (*values, limit),
-            ).fetchall()
+            rows = execute(*self._select(execute, wanted, before_id, limit)).fetchall()
         return [self._message(row) for row in rows]
 
-    def _where(
-        self, execute: Callable[..., sqlite3.Cursor], wanted: Filter, before_id: int | None
-    ) -> tuple[list[str], list[Any]]:
+    def _select(
+        self, execute: Callable[..., sqlite3.Cursor], wanted: Filter, before_id: int | None, limit: int
+    ) -> tuple[str, list[Any]]:
+        """The statement for a page, shaped so that it walks the narrowest index there is, in the page's order."""
         where: list[str] = ["j.kind = 1"]
         values: list[Any] = []
+        source, order = "journal j LEFT JOIN message_state s ON s.id = j.id", "j.id"
+        # A unary plus keeps the numbering of the channel out of it where something narrower leads.
+        channel = "+j.channel = ?"
 
         def narrow(term: str, *value: Any) -> None:
             where.append(term)
             values.extend(value)
 
-        if wanted.channel is not None:
-            narrow("j.channel = ?", wanted.channel)
-        if before_id is not None:
-            narrow("j.id < ?", before_id)
-            row = execute(
-                "SELECT seq FROM journal WHERE id = ? AND channel = ?", (before_id, wanted.channel)
-            ).fetchone()
-            if row is not None and row[0]:
-                narrow("j.seq < ?", row[0])
-        if wanted.state == "stored":
+        if wanted.state in ("dead", "incomplete"):
+            source, order = "message_state s CROSS JOIN journal j ON j.id = s.id", "s.id"
+            narrow("s.state IN ('dead', 'incomplete')")
+            narrow("s.state = ?", wanted.state)
+        elif wanted.state == "stored":
             watermark = execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
             narrow("s.state IS NULL")
             narrow("j.id > ?", watermark[0] if watermark else 0)
-        elif wanted.state in ("dead", "incomplete"):
-            narrow("s.state IN ('dead', 'incomplete')")
-            narrow("s.state = ?", wanted.state)
-        elif wanted.state is not None:
-            narrow("s.state = ?", wanted.state)
+        else:
+            if wanted.state is not None:
+                narrow("s.state = ?", wanted.state)
+            if wanted.control_id is not None:
+                ids = self._with_control_id(execute, wanted)
+                narrow(f"j.id IN ({','.join('?' * len(ids))})", *ids)
+            elif wanted.channel is not None:
+                channel, order = "j.channel = ?", "j.seq"
+        if wanted.channel is not None:
+            narrow(channel, wanted.channel)
+        if before_id is not None:
+            narrow(f"{'s' if order == 's.id' else 'j'}.id < ?", before_id)
+            if order == "j.seq":
+                row = execute(
+                    "SELECT seq FROM journal WHERE id = ? AND channel = ?", (before_id, wanted.channel)
+                ).fetchone()
+                if row is not None and row[0]:
+                    narrow("j.seq < ?", row[0])
         if wanted.reason is not None:
             narrow("s.reason = ?", wanted.reason)
         if wanted.message_type is not None:
             narrow("j.message_type = ?", wanted.message_type)
-        if wanted.control_id is not None:
-            ids = self._with_control_id(execute, wanted)
-            narrow(f"j.id IN ({','.join('?' * len(ids))})", *ids)
         if wanted.after_us is not None:
-            narrow("j.id >= ?", _first_at(execute, wanted.after_us))
+            narrow(
+                "j.received_us >= ? AND j.id >= ?", wanted.after_us, _first_at(execute, wanted.after_us - DISORDER_US)
+            )
         if wanted.before_us is not None:
-            narrow("j.id < ?", _first_at(execute, wanted.before_us))
-        return where, values
+            narrow(
+                "j.received_us < ? AND j.id < ?", wanted.before_us, _first_at(execute, wanted.before_us + DISORDER_US)
+            )
+        columns = "j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
+        text = f"SELECT {columns} FROM {source} WHERE {' AND '.join(where)} ORDER BY {order} DESC LIMIT ?"  # noqa: S608
+        return text, [*values, limit]
 
     def _with_control_id(self, execute: Callable[..., sqlite3.Cursor], wanted: Filter) -> list[int]:
         """The messages remembered with this control id, that is, within the channel's repeat window."""
@@ -482,7 +493,7 @@ class Reader:
         """Acts that were begun and have not ended."""
         with self.snapshot() as execute:
             rows = execute(
-                "SELECT j.id, j.received_us, j.body FROM open_act a JOIN journal j ON j.id = a.id ORDER BY j.id"
+                "SELECT j.id, j.received_us, j.body FROM open_act a CROSS JOIN journal j ON j.id = a.id ORDER BY a.id"
             ).fetchall()
         return [self._act(row) for row in rows]
 
@@ -567,7 +578,7 @@ def access(path: Path) -> Iterator[bool]:
             with closing(connect(path)) as connection:
                 migrate.check(connection)
         except sqlite3.OperationalError:
-            lock = SiteLock.acquire(path.parent, writable=False)
+            lock = SiteLock.acquire(path.parent, shared=True)
             with closing(connect(path, immutable=True)) as connection:
                 migrate.check(connection)
         yield lock is not None
@@ -579,8 +590,8 @@ def access(path: Path) -> Iterator[bool]:
 
 
 def _first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:
-    """The first id that was received at ``at_us`` or later, by halving: ids follow time closely, and no index on
-    the time is needed for it."""
+    """About the first id that was received at ``at_us`` or later, by halving: ids follow time, and so no index on the
+    time is needed. Right for rows that are out of order by no more than the caller's margin."""
     low, high = 1, (execute("SELECT max(id) FROM journal").fetchone()[0] or 0) + 1
     while low < high:
         middle = (low + high) // 2

@@ -1,6 +1,6 @@
 """A process that writes a journal is killed at any moment, many times over: every promise it made is kept.
 
-`LABRELAY_KILLS=1000 pytest tests/faults/test_store_kill.py` for a longer run.
+`LABRELAY_KILLS=1000 LABRELAY_STRIDE=1 pytest tests/faults/test_store_kill.py` for a longer run.
 """
 
 import os
@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from engine import verify
+from tests.support.failing_disk import file_control
 from tests.support.journals import opened
 from tests.support.store_worker import digest
 
 KILLS = int(os.environ.get("LABRELAY_KILLS", "30"))
+STRIDE = int(os.environ.get("LABRELAY_STRIDE", "5"))
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,13 +38,17 @@ class Worker:
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
 
-    def live_and_die(self, after_lines: int) -> list[list[str]]:
-        """Start a life, kill it once it has said so many lines; all that it said."""
-        self._in.write("live\n")
+    def live_and_die(self, *, after_lines: int = 0, at_step: int = 0) -> list[list[str]]:
+        """Start a life and have it killed: once it has said so many lines, or by itself at a step of its disk's work.
+
+        Returns:
+            All that it said.
+        """
+        self._in.write(f"die {at_step}\n" if at_step else "live\n")
         self._in.flush()
         word, pid = self._out.readline().split()
         assert word == "pid"
-        said = []
+        said: list[list[str]] = []
         for line in self._out:
             words = line.split()
             if words == ["ended"]:
@@ -66,33 +72,66 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     worker.close()
 
 
+class Promises:
+    """What a life was told to be durable."""
+
+    def __init__(self) -> None:
+        self.messages: dict[int, str] = {}
+        self.frames: set[int] = set()
+        self.queued: set[int] = set()
+        self.delivered: set[int] = set()
+
+    def note(self, said: list[list[str]]) -> None:
+        for word, number, *rest in said:
+            match word:
+                case "m":
+                    self.messages[int(number)] = rest[0]
+                case "f":
+                    self.frames.add(int(number))
+                case "q":
+                    self.queued.add(int(number))
+                case "d":
+                    self.delivered.add(int(number))
+
+    def are_kept(self, data: Path) -> None:
+        """Look at what is there: as a reader beside no daemon, then as the next daemon, which must raise no alarm."""
+        assert verify.run(data) == []
+        journal = opened(data)
+        assert journal.alarms == []
+        journal.recover()
+        assert {number: digest(journal.payload(number)) for number in self.messages} == self.messages
+        assert {journal.payload(number) for number in self.frames} <= {b"1H"}
+        with journal.snapshot() as execute:
+            queued = {row[0] for row in execute("SELECT id FROM message_state WHERE state = 'mapped'")}
+            delivered = {row[0] for row in execute("SELECT id FROM delivery WHERE state = 'delivered'")}
+            assert execute("SELECT count(*) FROM delivery WHERE state = 'sending'").fetchone() == (0,)
+        assert self.queued <= queued
+        assert self.delivered <= delivered
+        journal.close()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(60 + KILLS)
-def test_every_promise_survives_being_killed(tmp_path: Path, worker: Worker) -> None:
+def test_every_promise_survives_being_killed_at_any_moment(tmp_path: Path, worker: Worker) -> None:
     chance = random.Random(20)
-    messages: dict[int, str] = {}
-    promised: dict[str, set[int]] = {"f": set(), "q": set(), "d": set()}
+    promises = Promises()
     for _ in range(KILLS):
-        for word, number, *rest in worker.live_and_die(chance.choice((1, 7, 60, 400))):
-            if word == "m":
-                messages[int(number)] = rest[0]
-            else:
-                promised[word].add(int(number))
-        # What a torn life leaves is looked at as it is (a reader joins the log without the daemon) ...
+        promises.note(worker.live_and_die(after_lines=chance.choice((1, 7, 60, 400))))
         assert verify.run(tmp_path) == []
-    # ... and the next start raises no alarm: the anchor is never ahead of what was lost, for nothing was.
-    journal = opened(tmp_path)
-    assert journal.alarms == []
-    journal.recover()
-    assert {number: digest(journal.payload(number)) for number in messages} == messages
-    for number in promised["f"]:
-        assert journal.payload(number) == b"1H"
-    with journal.snapshot() as execute:
-        queued = {row[0] for row in execute("SELECT id FROM message_state WHERE state = 'mapped'")}
-        delivered = {row[0] for row in execute("SELECT id FROM delivery WHERE state = 'delivered'")}
-        sending = execute("SELECT count(*) FROM delivery WHERE state = 'sending'").fetchone()[0]
-    assert promised["q"] <= queued
-    assert promised["d"] <= delivered
-    assert sending == 0
-    assert len(messages) > KILLS
-    journal.close()
+    promises.are_kept(tmp_path)
+    assert len(promises.messages) > KILLS
+
+
+@pytest.mark.slow
+def test_every_promise_survives_being_killed_before_each_write_and_sync(tmp_path: Path, worker: Worker) -> None:
+    file_control()
+    promises = Promises()
+    step, survived = 1 - STRIDE, False
+    while not survived:
+        step += STRIDE
+        said = worker.live_and_die(at_step=step)
+        survived = said[-1][0] == "survived"
+        promises.note(said)
+        promises.are_kept(tmp_path)
+    assert step > 50
+    assert promises.delivered

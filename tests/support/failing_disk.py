@@ -8,6 +8,7 @@ import _sqlite3
 import ctypes
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,14 @@ Decide = Callable[[str, str], int]
 _KEEP: list[object] = []  # SQLite may call these until the process ends
 
 
+def file_control() -> Any:
+    """SQLite's function that gives access to a connection's files; skips the test where it cannot be reached."""
+    try:
+        return ctypes.CDLL(_sqlite3.__file__).sqlite3_file_control
+    except AttributeError:
+        pytest.skip("this Python has SQLite built in: its file functions cannot be reached")
+
+
 class FailingDisk:
     """Sits beneath ``connection`` until `restore`.
 
@@ -39,11 +48,7 @@ class FailingDisk:
         self.decide = decide
         self.calls: list[tuple[str, str]] = []
         self._undo: list[tuple[int, int]] = []
-        library = ctypes.CDLL(_sqlite3.__file__)
-        try:
-            control = library.sqlite3_file_control
-        except AttributeError:
-            pytest.skip("this Python has SQLite built in: its file functions cannot be reached")
+        control = file_control()
         control.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
         database = ctypes.c_void_p.from_address(id(connection) + _DB_OFFSET)
         for name, code in (("db", _FILE_POINTER), ("wal", _JOURNAL_POINTER)):
