@@ -6,6 +6,7 @@ The rooms and their order are those of docs/architecture.md. A new module of `en
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional errors examine message packing ports reasons records registry retry secrets "
-            "site snapshot units words yaml_nodes"
+            "breaker chain clock conditional errors examine message packing ports reasons records registry retry "
+            "secrets site snapshot timing units words yaml_nodes"
         ),
     ),
     (
@@ -65,11 +66,13 @@ def modules(folder: str) -> Iterator[tuple[str, Path]]:
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes(), filename=str(path))
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Every module that is imported anywhere in the file, also within functions and for types only."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
@@ -80,7 +83,7 @@ def imports(path: Path) -> set[str]:
             # `from engine import registry` imports engine.registry
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name for name in inner if _is_module(name)} or {node.module or ""}
-    return found
+    return frozenset(found)
 
 
 def _is_module(name: str) -> bool:
@@ -88,7 +91,7 @@ def _is_module(name: str) -> bool:
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
-def ours(names: set[str]) -> set[str]:
+def ours(names: frozenset[str]) -> set[str]:
     return {name for name in names if name.split(".")[0] in ("engine", "adapters", "tests", "tools")}
 
 
@@ -161,7 +164,7 @@ def test_layers_look_inwards_only(name: str) -> None:
             pytest.fail(f"{name} ({LAYERS[mine][0]}) imports {other} ({LAYERS[layer(other)][0]})")
 
 
-@pytest.mark.parametrize(("package", "others"), APART, ids=lambda value: str(value))
+@pytest.mark.parametrize(("package", "others"), APART, ids=["mapping and stores"])
 def test_some_rooms_do_not_know_each_other(package: str, others: frozenset[str]) -> None:
     for name, path in ENGINE.items():
         first = name.split(".")[1]
