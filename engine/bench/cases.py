@@ -185,15 +185,16 @@ def judge(
             reordered += 1
         newest[channel] = max(number, newest.get(channel, 0))
     count = len(sent)
-    last = max((at for ident, at in arrived.items() if ident in sent), default=start)
+    delivered = {ident: at for ident, at in arrived.items() if ident in sent}
+    last = max(delivered.values(), default=start)
     return Round(
         messages=count,
         cpu_ms=cpu_s * 1000 / count if count else 0.0,
-        delivered_per_s=count / (last - start) if last > start else 0.0,
+        delivered_per_s=len(delivered) / (last - start) if last > start else 0.0,
         accepted_per_s=count / (end - start) if end > start else 0.0,
         ack_ms=[value * 1000 for value in ack_s],
-        delivered_ms=[(arrived[ident] - at) * 1000 for ident, at in sent.items() if ident in arrived],
-        lost=sum(1 for ident in sent if ident not in arrived),
+        delivered_ms=[(at - sent[ident]) * 1000 for ident, at in delivered.items()],
+        lost=count - len(delivered),
         repeats_same_key=sum(sum(counts.values()) - len(counts) for counts in keys.values()),
         repeats_other_key=sum(len(counts) - 1 for counts in keys.values()),
         reordered=reordered,
@@ -222,7 +223,7 @@ def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dic
         "ack_ms": {
             "p50": round(percentile(ack, 50), 2),
             "p99": round(percentile(ack, 99), 2),
-            "max": round(ack[-1], 2),
+            "max": round(percentile(ack, 100), 2),
         },
         "delivered_ms": {"p50": round(percentile(delivered, 50), 2), "p99": round(percentile(delivered, 99), 2)},
         "wal_mib_max": round(max(entry.wal_mib for entry in rounds), 1),

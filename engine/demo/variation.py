@@ -79,7 +79,7 @@ def _hl7(lines: list[str], person: Person, number: str, stamp: str, rng: random.
 
 def _astm(lines: list[str], person: Person, number: str, stamp: str, rng: random.Random) -> list[str]:
     out = []
-    separator, component = lines[0][1], lines[0][4]
+    separator, component = lines[0][1], lines[0][3]  # H, then field, repetition, component and escape
     for line in lines:
         fields = line.split(separator)
         name = fields[0]
@@ -111,9 +111,9 @@ def _put(fields: list[str], at: int, text: str) -> None:
 def _renumber(fields: list[str], places: tuple[int, ...], component: str, number: str) -> None:
     """Give the number in each of ``places`` that has one a new tail; keep its other components."""
     for at in places:
-        if len(fields) > at and fields[at].strip():
-            parts = fields[at].split(component)
-            index = next(i for i, part in enumerate(parts) if part.strip())
+        parts = fields[at].split(component) if len(fields) > at else []
+        index = next((i for i, part in enumerate(parts) if part.strip()), None)
+        if index is not None:
             parts[index] = f"{parts[index].strip()[:6]}-{number}"
             fields[at] = component.join(parts)
 
@@ -130,6 +130,6 @@ def _near(value: str, rng: random.Random) -> str:
     """A number within 8 % with as many decimals; anything else as it is."""
     text = value.strip()
     whole, _, decimals = text.partition(".")
-    if not whole.isdigit() or (decimals and not decimals.isdigit()):
+    if not (text.isascii() and whole.isdigit() and (not decimals or decimals.isdigit())):
         return value
     return f"{float(text) * rng.uniform(0.92, 1.08):.{len(decimals)}f}"
