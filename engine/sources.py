@@ -81,8 +81,8 @@ class ChannelSource:
         transport: Transport = kind(address.host, address.port, self.channel.handle, tls=tls)
         try:
             self.port = await transport.start()
-        except OSError as error:  # ssl.SSLError is one too
-            fault = error.strerror or type(error).__name__
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; a host name that is none, a ValueError
+            fault = getattr(error, "strerror", None) or type(error).__name__
             if fault != self.fault:  # the state changed; the same again is not worth a line
                 logger.error(
                     "cannot open the source, will keep trying",
