@@ -20,14 +20,13 @@ from engine.intake import ChannelRoutes, Route
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import compile_condition
-from engine.message import Delivery, FormatOptions, Frame, MapContext, Received, SessionEnd
+from engine.message import Delivery, FormatOptions, MapContext, Received, SessionEnd
 from engine.packing import Unpacking
 from engine.ports import Destination, Format, Link
 from engine.reasons import Reason
 from engine.records import Assembled
 from engine.retry import RetryPolicy
 
-ENQ = b"\x05"
 MEDIA_TYPES = {"hl7v2": "x-application/hl7-v2+er7", "astm": "text/x-astm-e1394"}
 CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
 
@@ -155,26 +154,15 @@ def build_worker(
 def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes], received_us: int) -> Assembled:
     """What a channel's link makes of the committed frames of a session that a crash cut short.
 
-    The frames go through a fresh link, as if they came again; text without its end is left over as evidence.
+    They were good when they came, so that only their text counts now, and not what number the first of them has: it
+    may follow a message of the same session. Text without its end is left over as evidence.
     """
     if built is None:  # the channel is gone from the configuration: nothing says how to read them
         return Assembled()
-    link = built.new_link()
-    link.receive(ENQ, 0.0)
-    texts: list[bytes] = []
-    rest = b""
-    for frame in frames:
-        events = link.receive(frame, 0.0)
-        while events:
-            for event in events:
-                if isinstance(event, Frame):
-                    texts += event.completes
-                    link.committed(0.0)
-            events = link.receive(b"", 0.0)
-    for event in link.closed():
-        if isinstance(event, SessionEnd):
-            texts += event.completes
-            rest = event.incomplete
+    module = registry.load(registry.LINKS, built.config.source.link)
+    if not hasattr(module, "assemble"):  # the channel's link has no frames any more
+        return Assembled()
+    end: SessionEnd = module.assemble(frames, max_message=built.config.source.max_message)
 
     def received(text: bytes) -> Received:
         header = built.message_format.header(text)
@@ -187,7 +175,7 @@ def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes]
             notes=("assembled after a restart",),
         )
 
-    return Assembled(tuple(map(received, texts)), received(rest) if rest else None)
+    return Assembled(tuple(map(received, end.completes)), received(end.incomplete) if end.incomplete else None)
 
 
 def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Route, ...]:
