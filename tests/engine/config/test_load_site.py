@@ -271,9 +271,9 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:4: destinations.a b: expected a name of letters, digits, '.', '_' and '-', at most 64, "
         "that begins with a letter or digit",
     ),
-    "second process": (
-        SITE_YAML + "workers: 1\n",
-        "config/labrelay.yaml:4:10: workers: '1' is not in this version of LabRelay; use 0",
+    "third process": (
+        SITE_YAML + "workers: 2\n",
+        "config/labrelay.yaml:4:10: workers: expected at most 1",
     ),
     "retry that shrinks": (
         SITE_YAML + "  b: {kind: file, folder: x, retry: {first: 10m}}\n",
