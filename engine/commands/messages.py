@@ -88,7 +88,7 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
             return ExitCode.FAILED
         contents: dict[str, Any] = {}
         if unmask:
-            _note_shown(session, message)
+            note_shown(session, message)
             contents = _contents(reader, trace)
     document = {**_document(session, trace, answers=unmask), **contents}
     show_document(form, document, _lines(document))
@@ -103,7 +103,7 @@ def _by_number(reader: "Journal", wanted: Filter, ids: tuple[int, ...]) -> list[
     return found
 
 
-def _note_shown(session: Session, message: int) -> None:
+def note_shown(session: Session, message: int) -> None:
     """The audit row comes first: contents that cannot be accounted for are not shown."""
     try:
         session.call("shown", {"message": message})

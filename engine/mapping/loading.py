@@ -108,7 +108,7 @@ def load(name_or_path: str | Path, search: Sequence[Path], *, tables: MappingOf[
         tables=read_tables,
         problems=tuple(problems.warnings),
         settings_read=frozenset(compiler.settings_read),
-        rule_lines=frozenset(rule for made in plain.values() for rule in made.rules if rule),
+        rule_lines=frozenset(rule for made in plain.values() for rule in made.counted),
         plain=plain,
         compile_traced=lambda structure: compiler.compile(structure, traced=True),
     )
@@ -266,11 +266,12 @@ class _Compiler:
 
 def build(code: Code, read: frozenset[str], arguments: str, prologue: str = PROLOGUE) -> Generated:
     """The function of generated code. Only numbers and our own words are in its source."""
-    source, rules = code.source("mapping", arguments)
+    source, rules, telling = code.source("mapping", arguments)
     head, _, body = source.partition("\n")
     lines = prologue.count("\n")
     source = f"{head}\n{prologue}{body}"
     rules = [rules[0], *[""] * lines, *rules[1:]]
+    countable = frozenset(line + lines for line in telling)
     bound: dict[str, Any] = {**BOUND, **code.bound}
     exec(compile(source, GENERATED, "exec"), bound)  # noqa: S102  (our own source: see the compiler)
-    return Generated(bound["mapping"], rules, source, read)
+    return Generated(bound["mapping"], rules, source, read, countable)

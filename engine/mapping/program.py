@@ -27,12 +27,19 @@ class Generated:
 
     Attributes:
         read: names of the segments that rules read.
+        countable: numbers of the lines whose running shows that their rule ran.
     """
 
     function: Callable[..., None]
     rules: list[str]
     source: str
     read: frozenset[str]
+    countable: frozenset[int] = frozenset()
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """The rules that coverage can speak of."""
+        return frozenset(self.rules[line - 1] for line in self.countable)
 
     def rule_of(self, line: int) -> str:
         return self.rules[line - 1] if 0 < line <= len(self.rules) else ""

@@ -6,6 +6,8 @@ The traced variant of a mapping calls `Tracer` beside doing what the plain one d
 value is computed; a value computed once and used twice keeps its sources.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +64,7 @@ class _Frame:
     rows: dict[str, None] = field(default_factory=dict)
 
 
+_NUMBERS = re.compile(r"\[\d+\]")
 _Noted = tuple[str, str, str, Any, tuple[str, ...], tuple[str, ...]]
 
 
@@ -175,3 +178,52 @@ def _flatten(value: Any, path: str = "") -> list[tuple[str, str]]:
     if isinstance(value, Fragment):
         return [(path, orjson.dumps(value).decode())]  # a Fragment shows its text to orjson only
     return [(path, "true" if value is True else "false" if value is False else str(value))]
+
+
+# -- for people ------------------------------------------------------------------------------------------------------
+
+
+def chosen(trace: Trace, field: str) -> list[Leaf]:
+    """The values under an element (``Observation[2].value``, ``Patient.name``) or from a source (``OBX[3]-5``, ``OBX-5``)."""
+    if not field:
+        return list(trace.leaves)
+    plain = _NUMBERS.sub("", field)
+    found = []
+    for leaf in trace.leaves:
+        path = leaf.path if "[" in field else _NUMBERS.sub("", leaf.path)
+        sources = leaf.sources if "[" in field else tuple(_NUMBERS.sub("", source) for source in leaf.sources)
+        wanted = field if "[" in field else plain
+        if _is_under(path, wanted) or any(_is_under(source, wanted) for source in sources):
+            found.append(leaf)
+    return found
+
+
+def _is_under(path: str, wanted: str) -> bool:
+    return path == wanted or (path.startswith(wanted) and not path[len(wanted)].isalnum())
+
+
+def lines(trace: Trace, leaves: list[Leaf], *, values: bool, whole: bool) -> Iterator[str]:
+    """A trace as a tree: resources, their values, then what was not read and what was noticed."""
+    resource = ""
+    width = min(60, max((len(leaf.path.partition(".")[2]) for leaf in leaves), default=0))
+    for leaf in leaves:
+        kind, _, path = leaf.path.partition(".")
+        if kind != resource:
+            resource = kind
+            yield kind
+        value = f" = {leaf.value}" if values else ""
+        made = f" {leaf.function}" if leaf.function else ""
+        sources = f" <- {', '.join(leaf.sources)}" if leaf.sources else ""
+        rows = f" x {', '.join(leaf.rows)}" if leaf.rows else ""
+        yield f"  {(path + value).ljust(width)} <- {leaf.rule}{made}{sources}{rows}"
+    if not whole:
+        return
+    if trace.unread:
+        yield "unread: " + ", ".join(trace.unread)
+    for issue in trace.issues:
+        place = f" at {issue.place}" if issue.place else ""
+        rule = f" ({issue.rule})" if issue.rule else ""
+        yield f"{issue.severity}: {issue.code}{place}: {issue.text}{rule}"
+    if trace.error is not None:
+        place = f" at {trace.error.place}" if trace.error.place else ""
+        yield f"dead: {trace.error.reason.value}{place}: {trace.error.detail}"

@@ -113,6 +113,7 @@ class Line:
     indent: int
     text: str
     rule: str
+    early: bool  # stands before its rule's own place: it runs whether the rule does or not
 
 
 class Slot:
@@ -139,6 +140,7 @@ class Code:
         self._main = Slot(1)
         self._into = self._main
         self._indent = 1
+        self._early = False
         self._count = 0
         self._lines = 0
         self._constants: dict[tuple[type, Any], str] = {}
@@ -158,7 +160,7 @@ class Code:
         self._lines += 1
         if self._lines > MAX_LINES:
             raise TooLargeError
-        self._into.lines.append(Line(self._indent, text, self.rule))
+        self._into.lines.append(Line(self._indent, text, self.rule, self._early))
 
     def slot(self) -> Slot:
         """Keep a place here."""
@@ -169,10 +171,10 @@ class Code:
     @contextmanager
     def into(self, slot: Slot) -> Iterator[None]:
         """Write into a place kept before."""
-        before = self._into, self._indent
-        self._into, self._indent = slot, slot.indent
+        before = self._into, self._indent, self._early
+        self._into, self._indent, self._early = slot, slot.indent, True
         yield
-        self._into, self._indent = before
+        self._into, self._indent, self._early = before
 
     @property
     def size(self) -> int:
@@ -245,10 +247,11 @@ class Code:
         """A value known now."""
         return Val(self.constant(value), kind, value is None, value)
 
-    def source(self, name: str, arguments: str) -> tuple[str, list[str]]:
-        """The whole function, and the rule of each of its lines (from line 1)."""
+    def source(self, name: str, arguments: str) -> tuple[str, list[str], set[int]]:
+        """The whole function, the rule of each of its lines (from line 1), and the lines that show that a rule ran."""
         texts = [f"def {name}({arguments}):"]
         rules = [""]
+        telling: set[int] = set()
 
         def write(slot: Slot) -> None:
             for line in slot.lines:
@@ -257,6 +260,8 @@ class Code:
                 else:
                     texts.append(" " * line.indent + line.text)
                     rules.append(line.rule)
+                    if line.rule and not line.early:
+                        telling.add(len(rules))
 
         write(self._main)
-        return "\n".join(texts) + "\n", rules
+        return "\n".join(texts) + "\n", rules, telling

@@ -256,7 +256,7 @@ class Expressions:
         else:
             self.code.emit(f"{variable} = {raw}")
             self.code.emit(f"if {variable} < '#': {variable} = present({variable}) if {variable} else None")
-            self.code.emit(f"elif R in {variable}: {variable} = {variable}[:{variable}.index(R)]")
+            self.code.emit(f"elif R in {variable}: {variable} = {variable}[:{variable}.index(R)] or None")
             if path.component:
                 self.code.emit(f"if {variable} is not None: {variable} = component({variable}, 1)")
         self._trace_read(f"{segments.segments}[0]", path, variable)

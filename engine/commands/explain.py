@@ -1,0 +1,115 @@
+"""Tell for every produced value which rule, field and table row it came from.
+
+The argument is a file, or the number of a message in the journal. Values are patient data and shown only with
+--show-values; from the journal that leaves a row in the audit trail.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.commands.mapping_options import Input, inputs, mapper_for, mapping_options, say_dead
+from engine.commands.output import ExitCode, Form, form_option, show_document
+from engine.commands.session import Session, pass_session
+from engine.errors import ContentError
+from engine.mapping.inputs import messages_in
+from engine.mapping.trace import Leaf, Trace, chosen, lines
+
+
+@click.command(help=__doc__)
+@click.argument("what", metavar="FILE|ID")
+@click.option(
+    "--field", "field", default="", metavar="PATH", help="Only this element (Observation[2].value) or source (OBX-5)."
+)
+@click.option("--show-values", is_flag=True, help="Show the values too: they are patient data.")
+@mapping_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(
+    session: Session,
+    /,
+    what: str,
+    field: str,
+    show_values: bool,
+    mapping: str,
+    channel: str | None,
+    timezone: str | None,
+    form: Form,
+) -> ExitCode:
+    messages, of_channel = _messages(session, what, show_values)
+    mapper = mapper_for(session, mapping=mapping, channel=channel or of_channel, timezone=timezone)
+    failed = False
+    documents: list[dict[str, Any]] = []
+    out: list[str] = []
+    for one in messages:
+        try:
+            parsed = mapper.read(one.found)
+            program = mapper.program_for(parsed)
+        except ContentError as error:
+            failed = True
+            say_dead(one, error)
+            continue
+        trace = program.explain(parsed, mapper.context_for(parsed, one.found.payload))
+        if trace.error is not None:
+            failed = True
+            say_dead(one, trace.error)
+        leaves = chosen(trace, field)
+        out += [one.where, *lines(trace, leaves, values=show_values, whole=not field), ""]
+        documents.append(_document(one, trace, leaves, show_values, whole=not field))
+    show_document(form, {"messages": documents}, out[:-1])
+    return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _messages(session: Session, what: str, show_values: bool) -> tuple[Iterator[Input], str | None]:
+    """The messages to explain, and the channel of one from the journal."""
+    if what == "-" or Path(what).exists() or not what.isdigit():
+        return inputs((what,)), None
+    if show_values:
+        from engine.commands.messages import note_shown
+
+        note_shown(session, int(what))
+    with session.reader() as journal:
+        trace = journal.message(int(what))
+        if trace is None:
+            raise click.UsageError(f"the journal has no message {what}")
+        payload = journal.payload(int(what))
+    found = messages_in(payload)
+    where = f"message {what}"
+    return iter([Input(where, one) for one in found]), trace.message.channel
+
+
+def _document(one: Input, trace: Trace, leaves: list[Leaf], values: bool, *, whole: bool) -> dict[str, Any]:
+    made = []
+    for leaf in leaves:
+        row: dict[str, Any] = {
+            "path": leaf.path,
+            "rule": leaf.rule,
+            "function": leaf.function,
+            "sources": leaf.sources,
+            "rows": leaf.rows,
+        }
+        if values:
+            row["value"] = leaf.value
+        made.append(row)
+    document: dict[str, Any] = {"message": one.where, "values": made}
+    if whole:
+        document["unread"] = trace.unread
+        document["issues"] = [
+            {
+                "code": issue.code,
+                "severity": issue.severity,
+                "place": issue.place,
+                "rule": issue.rule,
+                "text": issue.text,
+            }
+            for issue in trace.issues
+        ]
+    if trace.error is not None:
+        document["dead"] = {
+            "reason": trace.error.reason.value,
+            "place": trace.error.place,
+            "detail": trace.error.detail,
+        }
+    return document

@@ -1,0 +1,181 @@
+"""What the verbs that map files have in common: which mapping, as which channel, with which zone and time."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+
+from engine.commands.output import say
+from engine.commands.session import Session
+from engine.errors import ConfigError, ContentError
+from engine.mapping.inputs import Found, Mapper, messages_in
+from engine.mapping.program import Program
+from engine.message import FormatOptions, MapContext, Parsed
+from engine.site import search_path
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def input_file() -> Callable[[F], F]:
+    return click.argument("files", nargs=-1, required=True, metavar="FILE...")
+
+
+def mapping_options(command: F) -> F:
+    """``--mapping``, ``--channel``, ``--timezone``."""
+    for option in (
+        click.option(
+            "--timezone", callback=_zone, metavar="ZONE", help="Zone of the analyzer's clock, as Asia/Kolkata."
+        ),
+        click.option(
+            "--channel", metavar="NAME", help="As this channel of the site: its mapping, tables and settings."
+        ),
+        click.option("--mapping", default="", metavar="NAME|FILE", help="The mapping; else the shipped one that fits."),
+    ):
+        command = option(command)
+    return command
+
+
+def _zone(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise click.BadParameter(f"no zone is called {value}; write it as Asia/Kolkata") from error
+    return value
+
+
+def instant(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+    """A time of receipt with its offset; without one it is UTC."""
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter("expected a time as 2026-03-01T10:15:00+05:30") from error
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def mapper_for(
+    session: Session,
+    *,
+    mapping: str = "",
+    channel: str | None = None,
+    timezone: str | None = None,
+    received: datetime | None = None,
+) -> "ChannelMapper":
+    """The mapper for what the command line says.
+
+    Raises:
+        ConfigError: the site or the channel is not there, or wrong.
+    """
+    if channel is None:
+        folder = session.folder_or_none
+        context = MapContext(timezone=timezone or _site_zone(folder))
+        return ChannelMapper(search_path(folder, "mappings"), mapping, context=context, received=received)
+    from engine.mapping.conditions import compile_condition
+
+    site = session.load(require_secrets=False)
+    config = site.channels.get(channel)
+    if config is None:
+        raise ConfigError(f"no channel is called {channel}; the site has {', '.join(site.channels) or 'none'}")
+    context = MapContext(
+        channel=channel,
+        timezone=timezone or config.timezone,
+        settings=config.settings,
+        namespaces=site.config.namespaces,
+        specimen_ids=config.specimen_ids,
+    )
+    made = ChannelMapper(
+        site.mapping_path(),
+        mapping,
+        tables=config.tables,
+        options=FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx),
+        context=context,
+        received=received,
+    )
+    for index, route in enumerate(config.routes):
+        place = site.node(channel, "routes", index, "when").place if route.when is not None else ""
+        when = None if route.when is None else compile_condition(route.when, config.source.format, place=place)
+        made.routes.append(RouteOf(when, route.mapping, route.filter is not None))
+    return made
+
+
+Condition = Callable[[Parsed], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteOf:
+    """A route as far as mapping goes."""
+
+    when: Condition | None
+    mapping: str | None
+    filtered: bool
+
+
+class ChannelMapper(Mapper):
+    """A mapper that follows a channel's routes where there is one."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.routes: list[RouteOf] = []
+
+    def program_for(self, parsed: Parsed) -> Program:
+        """The mapping of the first route with one that takes the message; else as without a channel."""
+        if self.mapping or not self.routes:
+            return super().program_for(parsed)
+        from engine.reasons import Reason
+
+        for route in self.routes:
+            when = route.when
+            if when is None or when(parsed):
+                if route.filtered:
+                    raise ContentError(Reason.FILTERED, "a route says that such messages are not wanted")
+                if route.mapping is not None:
+                    return self.program(route.mapping)
+        raise ContentError(Reason.NO_ROUTE, f"no route with a mapping takes {parsed.message_type or 'this message'}")
+
+
+def _site_zone(folder: Path | None) -> str:
+    """The zone that a site names, UTC where there is no site."""
+    if folder is None:
+        return "UTC"
+    from engine.config.load import site_zone
+
+    return str(site_zone(folder) or "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A message and where it came from: ``x.hl7: message 2``."""
+
+    where: str
+    found: Found
+
+
+def inputs(files: tuple[str, ...]) -> Iterator[Input]:
+    """All messages of all files, in order; ``-`` is standard input.
+
+    Raises:
+        click.UsageError: a file cannot be read.
+    """
+    for name in files:
+        try:
+            data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        except OSError as error:
+            raise click.UsageError(f"{name}: cannot be read: {error.strerror}") from error
+        found = messages_in(data)
+        if not found:
+            found = [Found(data, "")]
+        for number, one in enumerate(found, 1):
+            yield Input(f"{name}: message {number}", one)
+
+
+def say_dead(one: Input, error: ContentError) -> None:
+    """One line on stderr about a message that would be dead."""
+    place = f"{error.place}: " if error.place else ""
+    say(f"{one.where}: {error.reason.value}: {place}{error.detail or error.reason.help}")

@@ -1,0 +1,117 @@
+"""Run the tests of mappings.
+
+Without files: all of mappings/tests, of the site and of LabRelay. A failure shows the differences by path, then what
+the mapping made of the message and why.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+import click
+
+from engine.commands.output import ExitCode, say
+from engine.commands.session import Session, pass_session
+from engine.errors import ConfigError
+from engine.mapping.testing import Outcome, Runner, read_tests
+from engine.site import search_path
+
+
+@click.command(help=__doc__)
+@click.argument("files", nargs=-1, metavar="[FILE...]", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--update",
+    is_flag=True,
+    help="Write golden files instead of comparing with them. Read the diff before you keep it.",
+)
+@click.option("--coverage", is_flag=True, help="List the rules that no test ran.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a JUnit report.")
+@pass_session
+def command(session: Session, /, files: tuple[Path, ...], update: bool, coverage: bool, junit: Path | None) -> ExitCode:
+    search = search_path(session.folder_or_none, "mappings")
+    runner = Runner(update=update, measure=coverage)
+    outcomes: list[Outcome] = []
+    problems: list[str] = []
+    for path, folders in _test_files(files, search):
+        try:
+            for test in read_tests(path):
+                outcome = runner.run(test, folders)
+                outcomes.append(outcome)
+                _report(outcome)
+        except ConfigError as error:
+            problems += error.problems
+    if not outcomes and not problems:
+        say("no tests found; a test is a file in mappings/tests")
+    failed = sum(not outcome.passed for outcome in outcomes)
+    click.echo(f"{len(outcomes) - failed} passed, {failed} failed")
+    if coverage:
+        for line in _uncovered(runner):
+            click.echo(line)
+    if junit is not None:
+        junit.write_bytes(_junit(outcomes))
+    if problems:
+        raise ConfigError(*problems)
+    return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _test_files(files: tuple[Path, ...], search: tuple[Path, ...]) -> Iterator[tuple[Path, tuple[Path, ...]]]:
+    """Test files, each with the folders in which its mapping is looked for.
+
+    The tests that ship are about the mappings that ship, also where a site has mappings of the same names.
+    """
+    for given in files:
+        for path in sorted(given.glob("*.yaml")) if given.is_dir() else [given]:
+            yield path, search
+    if not files:
+        for at, folder in enumerate(search):
+            for path in sorted((folder / "tests").glob("*.yaml")):
+                yield path, search[at:]
+
+
+def _report(outcome: Outcome) -> None:
+    if outcome.updated:
+        click.echo(f"wrote {outcome.updated}")
+    if outcome.passed:
+        return
+    click.echo(f"FAILED {outcome.test.place} {outcome.test.name}")
+    for failure in outcome.failures:
+        click.echo(f"  {failure}")
+    for line in outcome.help:
+        click.echo(f"    {line}")
+
+
+def _uncovered(runner: Runner) -> Iterator[str]:
+    """Rules that no test ran, by mapping; a rule counts as run if it did for one structure."""
+    ran: dict[str, set[str]] = {}
+    for (name, _structure), rules in runner.covered.items():
+        ran.setdefault(name, set()).update(rules)
+    known = {program.name: program.rule_lines for program in runner.programs.values()}
+    for name, all_rules in sorted(known.items()):
+        rules = set(all_rules)
+        missing = sorted(rules - ran.get(name, set()), key=_by_line)
+        share = 100 * (len(rules) - len(missing)) // max(1, len(rules))
+        yield f"{name}: {share} % of {len(rules)} rules ran"
+        for rule in missing:
+            yield f"  never run: {rule}"
+
+
+def _by_line(rule: str) -> tuple[str, int]:
+    file, _, line = rule.rpartition(":")
+    return file, int(line)
+
+
+def _junit(outcomes: list[Outcome]) -> bytes:
+    suite = Element("testsuite", name="mappings", tests=str(len(outcomes)))
+    suite.set("failures", str(sum(not outcome.passed for outcome in outcomes)))
+    for outcome in outcomes:
+        case = SubElement(suite, "testcase", name=outcome.test.name, classname=outcome.test.node.file)
+        if not outcome.passed:
+            failure = SubElement(case, "failure", message=_xml_text(outcome.failures[0]))
+            failure.text = _xml_text("\n".join([*outcome.failures, *outcome.help]))
+    report: bytes = tostring(suite, encoding="utf-8", xml_declaration=True)
+    return report + b"\n"
+
+
+def _xml_text(text: str) -> str:
+    """Without the characters that XML cannot hold."""
+    return "".join(sign if sign in "\t\n" or sign >= " " else "�" for sign in text)

@@ -1,0 +1,152 @@
+"""Messages out of files, as people have them: HL7 v2 or ASTM, framed or bare, one or many, by what the bytes say.
+
+For the verbs that work on files; the daemon knows its formats from the channel.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+from engine import registry
+from engine.errors import ContentError
+from engine.mapping.loading import load
+from engine.mapping.local_time import LocalTimes, parse_instant
+from engine.mapping.program import Program
+from engine.message import FormatOptions, MapContext, Parsed
+from engine.reasons import Reason
+
+HL7, ASTM = "hl7v2", "astm"
+_MLLP_START, _MLLP_END = b"\x0b", b"\x1c"
+_BOM = b"\xef\xbb\xbf"
+_BLANKS = b"\x00\t\n\r\x1a "
+_HEADERS = (b"MSH", b"FHS", b"BHS")
+_ASTM_START = re.compile(rb"[\x05\x02\x04\x06]|[0-7]?[Hh][^0-9A-Za-z\s]")
+_HEADER_INSIDE = re.compile(rb"(?:^|[\r\n\x0b])(?:MSH|FHS|BHS)[^0-9A-Za-z\s]")
+
+# What ships, by format and structure: used where nobody names a mapping.
+SHIPPED = {HL7: ("hl7-results",), ASTM: ("astm-results",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One message in a file.
+
+    Attributes:
+        format: ``hl7v2`` or ``astm``; empty where the bytes are neither.
+    """
+
+    payload: bytes
+    format: str
+
+
+def detect(data: bytes) -> str:
+    """The format that bytes look like; empty where they look like none."""
+    start = data.removeprefix(_BOM).lstrip(_BLANKS + _MLLP_START)
+    if start.startswith(_HEADERS) or data[:2] in (b"\xff\xfe", b"\xfe\xff") or start[:6] == b"M\0S\0H\0":
+        return HL7
+    if _ASTM_START.match(start):
+        return ASTM
+    if _HEADER_INSIDE.search(data[:4096]):
+        return HL7
+    return ASTM if b"\x02" in data else ""
+
+
+def messages_in(data: bytes) -> list[Found]:
+    """The messages of a file, in order; bytes that are no message come back as one with an empty format."""
+    kind = detect(data)
+    if kind == ASTM:
+        try:
+            texts: list[bytes] = _codec(ASTM).text_of_capture(data)
+        except ContentError:
+            return [Found(data, "")]
+        return [Found(text, ASTM) for text in texts]
+    if kind == HL7:
+        return [Found(part, HL7) for block in _blocks(data) for part in _codec(HL7).split(block) if part.strip(_BLANKS)]
+    return [Found(data, "")]
+
+
+def _codec(name: str) -> ModuleType:
+    return registry.load(registry.FORMATS, name)
+
+
+def _blocks(data: bytes) -> list[bytes]:
+    """The content of MLLP blocks, or all of it where there are none."""
+    if _MLLP_START not in data and _MLLP_END not in data:
+        return [data]
+    return [block for block in re.split(rb"[\x0b\x1c]", data) if block.strip(_BLANKS)]
+
+
+@dataclass(slots=True)
+class Mapper:
+    """Finds the mapping for each message and gives it its context.
+
+    Attributes:
+        search: `mappings` folders.
+        mapping: name or path of the one to use; empty for the shipped one that takes the message.
+        tables: code tables in place of those that the mapping names.
+        options: how to read messages.
+        context: what is known beside the message; the time of receipt and the hash are filled in.
+        received: the time of receipt; None for the message's own time.
+    """
+
+    search: Sequence[Path]
+    mapping: str = ""
+    tables: dict[str, str] | None = None
+    options: FormatOptions = FormatOptions()
+    context: MapContext = MapContext()
+    received: datetime | None = None
+    _programs: dict[str, Program] | None = None
+
+    def program(self, name: str) -> Program:
+        """A compiled mapping. Raises ConfigError."""
+        programs = self._programs = self._programs if self._programs is not None else {}
+        if name not in programs:
+            programs[name] = load(name, self.search, tables=self.tables)
+        return programs[name]
+
+    def read(self, found: Found) -> Parsed:
+        """Parse a message. Raises ContentError."""
+        if not found.format:
+            raise ContentError(Reason.UNREADABLE, "neither HL7 v2 nor ASTM E1394")
+        codec = _codec(found.format)
+        header = codec.header(found.payload)
+        if header.problem:
+            raise ContentError(Reason.UNREADABLE, header.problem)
+        parsed: Parsed = codec.parse(found.payload, self.options)
+        return parsed
+
+    def program_for(self, parsed: Parsed) -> Program:
+        """The mapping for a message. Raises ContentError (NO_ROUTE) where none takes it, ConfigError where it is wrong."""
+        if self.mapping:
+            return self.program(self.mapping)
+        for name in SHIPPED[parsed.format]:
+            program = self.program(name)
+            if parsed.structure in program.structures and takes(parsed):
+                return program
+        raise ContentError(Reason.NO_ROUTE, f"no shipped mapping takes {parsed.message_type or 'this kind of message'}")
+
+    def context_for(self, parsed: Parsed, payload: bytes) -> MapContext:
+        """The context of one message: with its hash, and its own time where no other is given as that of receipt."""
+        received = self.received or own_time(parsed, self.context.timezone)
+        return replace(self.context, received_at=received, payload_hash=hashlib.sha256(payload).hexdigest())
+
+
+def takes(parsed: Parsed) -> bool:
+    """Whether a message is one of results, as the shipped mappings want: an ASTM query or order list is none."""
+    return parsed.format == HL7 or parsed.message_type not in ("Q", "O")
+
+
+def own_time(parsed: Parsed, timezone: str) -> datetime | None:
+    """The message's own time (MSH-7, H-14) as an instant, None where it names none."""
+    number = 7 if parsed.format == HL7 else 14
+    fields = parsed.segments[0].fields if parsed.segments else []
+    text = fields[number].strip() if len(fields) > number else ""
+    if not text:
+        return None
+    instant = LocalTimes(text, timezone, lambda code, words: None).datetime(text)
+    at = parse_instant(instant) if instant else None
+    return at.astimezone(UTC) if at is not None else None

@@ -1,0 +1,45 @@
+"""JSON as text: indented for people, and compared as what was written. Numbers keep every digit, so no parser may
+make floats of them."""
+
+import json
+import re
+from typing import Any
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+
+
+def indented(text: str) -> str:
+    """The same document with two blanks a level; tokens stay as they are."""
+    out: list[str] = []
+    level = 0
+    previous = ""
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if token in "}]":
+            level -= 1
+            if previous not in "{[":
+                out.append("\n" + "  " * level)
+            out.append(token)
+        else:
+            if previous in ("{", "[", ","):
+                out.append("\n" + "  " * level)
+            out.append(": " if token == ":" else token)
+            if token in "{[":
+                level += 1
+        previous = token
+    return "".join(out)
+
+
+def as_text(body: bytes | str) -> Any:
+    """A document whose numbers are the texts they were written as, and true and false too: what YAML can state."""
+    return _plain(json.loads(body, parse_float=str, parse_int=str))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value

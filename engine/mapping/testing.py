@@ -1,0 +1,339 @@
+"""Tests of mappings: ``mappings/tests/*.yaml``, a message and what must come of it.
+
+test: HGB in g/dL becomes g/L            a file holds one test, or a list of them
+mapping: hl7-results
+settings: {timezone: Asia/Kolkata}       timezone, channel, specimen_ids, namespaces, received, charset, tables;
+                                         all others are the channel's settings
+given: | ...                             or file: message.hl7, beside the test
+expect:
+  counts: {Observation: 1}               resources by type, and results_in, dropped, qc ...
+  resources: [{find: Observation, has: {...}}]
+  issues: []                             all warnings, by code or as {code, place, rule, text}
+  unmapped: [HGB]                        all codes that no table has
+  unread: [OBX-1]                        these fields are read by no rule
+  dead: UNMAPPED_UNIT                    or filtered: QUALITY_CONTROL; the message becomes no document
+  golden: x.expected.json                the whole Bundle; `labrelay test --update` writes it
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine import yaml_nodes
+from engine.errors import ConfigError, ContentError
+from engine.mapping import coverage
+from engine.mapping.expectations import changes, differences, plain
+from engine.mapping.inputs import Found, Mapper, messages_in
+from engine.mapping.json_text import as_text, indented
+from engine.mapping.program import Program
+from engine.mapping.rules import suggestion
+from engine.mapping.trace import Trace, lines
+from engine.message import FormatOptions, Issue, MapContext, Mapped, Parsed
+from engine.yaml_nodes import Node
+
+_KEYS = ("test", "description", "mapping", "settings", "given", "file", "expect")
+_EXPECT_KEYS = ("counts", "resources", "issues", "unmapped", "unread", "dead", "filtered", "golden")
+_MAPPING_HASH = re.compile(r"(urn:labrelay:mapping:[^:\"]+):[0-9a-f]{16}")
+
+
+@dataclass(slots=True)
+class Test:
+    """One test as its file says it."""
+
+    __test__ = False
+
+    name: str
+    node: Node
+    folder: Path
+    mapping: str
+    settings: dict[str, Any]
+    given: bytes
+    expect: Node | None
+
+    @property
+    def place(self) -> str:
+        return f"{self.node.file}:{self.node.line}"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a test went: failures by path, and what helps to understand them."""
+
+    test: Test
+    failures: list[str] = field(default_factory=list)
+    help: list[str] = field(default_factory=list)
+    updated: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs tests; compiled mappings and the rules that ran are kept from test to test.
+
+    Attributes:
+        update: write golden files instead of comparing them.
+        covered: program name and structure -> the rules that ran, where coverage is asked for.
+    """
+
+    update: bool = False
+    measure: bool = False
+    covered: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    programs: dict[tuple[str, tuple[Path, ...], tuple[tuple[str, str], ...]], Program] = field(default_factory=dict)
+
+    def run(self, test: Test, search: Sequence[Path]) -> Outcome:
+        """Run one test.
+
+        Args:
+            search: `mappings` folders.
+
+        Raises:
+            ConfigError: its mapping is wrong.
+        """
+        outcome = Outcome(test)
+        messages = messages_in(test.given)
+        if len(messages) != 1:
+            outcome.failures.append(f"given: one message is expected, and there are {len(messages)}")
+            return outcome
+        mapper, found = self._mapper(test, search), messages[0]
+        mapped: Mapped | None = None
+        error: ContentError | None = None
+        trace: Trace | None = None
+        try:
+            parsed = mapper.read(found)
+            program = self._program(mapper, parsed)
+            context = mapper.context_for(parsed, found.payload)
+            trace = program.explain(parsed, context)
+            mapped = self._apply(program, parsed, context)
+        except ContentError as caught:
+            error = caught
+        self._compare(test, outcome, mapped, error, trace)
+        if not outcome.passed and trace is not None:
+            outcome.help = list(lines(trace, list(trace.leaves), values=True, whole=True))
+        return outcome
+
+    def _apply(self, program: Program, parsed: Parsed, context: MapContext) -> Mapped:
+        if not self.measure:
+            return program.apply(parsed, context)
+        ran: set[int] = set()
+        with coverage.recording(ran):
+            mapped = program.apply(parsed, context)
+        generated = program.plain[parsed.structure]
+        rules = self.covered.setdefault((program.name, parsed.structure), set())
+        rules |= {generated.rules[line - 1] for line in ran & generated.countable}
+        return mapped
+
+    def _mapper(self, test: Test, search: Sequence[Path]) -> Mapper:
+        given = dict(test.settings)
+        received = given.pop("received", None)
+        context = MapContext(
+            channel=given.pop("channel", "test"),
+            timezone=given.pop("timezone", "UTC"),
+            namespaces=given.pop("namespaces", {}),
+            specimen_ids=given.pop("specimen_ids", "restart"),
+        )
+        charset = given.pop("charset", ["utf-8"])
+        options = FormatOptions(
+            charsets=tuple([charset] if isinstance(charset, str) else charset),
+            fixes=frozenset(given.pop("fix", ())),
+            spm_obx=given.pop("spm_obx", "result"),
+        )
+        tables = given.get("tables", {})
+        context.settings.update(given)
+        at = datetime.fromisoformat(received) if received else None
+        if at is not None and at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        return Mapper(search, test.mapping, tables=tables, options=options, context=context, received=at)
+
+    def _program(self, mapper: Mapper, parsed: Parsed) -> Program:
+        key = (mapper.mapping, tuple(mapper.search), tuple(sorted((mapper.tables or {}).items())))
+        if not mapper.mapping or key not in self.programs:
+            self.programs[key] = mapper.program_for(parsed)
+        return self.programs[key]
+
+    def _compare(
+        self, test: Test, outcome: Outcome, mapped: Mapped | None, error: ContentError | None, trace: Trace | None
+    ) -> None:
+        failures = outcome.failures
+        expected = {key.value: value for key, value in test.expect.pairs} if test.expect is not None else {}
+        dead = expected.get("dead")
+        if error is not None:
+            if dead is None:
+                failures.append(f"the message is dead: {error}")
+            elif error.reason.value != dead.value:
+                failures.append(f"dead: expected {dead.value}, got {error}")
+        elif dead is not None:
+            failures.append(f"dead: expected {dead.value}, and the message was mapped")
+        if mapped is not None:
+            self._compare_mapped(test, outcome, mapped, expected)
+        if trace is not None and (unread := expected.get("unread")) is not None:
+            for item in plain(unread):
+                if item not in trace.unread:
+                    failures.append(f"unread: {item} is read by a rule, or is not in the message")
+
+    def _compare_mapped(self, test: Test, outcome: Outcome, mapped: Mapped, expected: dict[str, Node]) -> None:
+        failures = outcome.failures
+        wanted = expected["filtered"].value if "filtered" in expected else None
+        if (mapped.filtered.value if mapped.filtered is not None else None) != wanted:
+            failures.append(f"filtered: expected {wanted}, got {mapped.filtered and mapped.filtered.value}")
+        body = mapped.documents[0].body.decode() if mapped.documents else "{}"
+        document = as_text(body)
+        resources = [entry["resource"] for entry in document.get("entry", ())]
+        if "counts" in expected:
+            failures += _counts(plain(expected["counts"]), resources, mapped)
+        if "resources" in expected:
+            failures += _find_all(plain(expected["resources"]), resources)
+        if "issues" in expected:
+            failures += _issues(plain(expected["issues"]), mapped.issues)
+        if "unmapped" in expected:
+            codes, seen = plain(expected["unmapped"]), [one.code for one in mapped.unmapped]
+            if sorted(codes) != sorted(seen):
+                failures.append(f"unmapped: expected {', '.join(codes) or 'none'}, got {', '.join(seen) or 'none'}")
+        if "golden" in expected:
+            self._golden(test.folder / expected["golden"].value, body, outcome)
+
+    def _golden(self, path: Path, body: str, outcome: Outcome) -> None:
+        # The hash of the mapping changes with every edit of a comment; what it made is what counts.
+        text = indented(_MAPPING_HASH.sub(r"\1", body)) + "\n"
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if self.update:
+            if before != text:
+                path.write_text(text, encoding="utf-8")
+                outcome.updated = path.name
+        elif not before:
+            outcome.failures.append(f"golden: {path.name} is not there; labrelay test --update writes it")
+        elif before != text:
+            outcome.failures += list(changes(as_text(before), as_text(text)))[:40] or [
+                "golden: the same, written differently"
+            ]
+
+
+def _counts(expected: dict[str, str], resources: list[dict[str, Any]], mapped: Mapped) -> Iterator[str]:
+    for name, count in expected.items():
+        if name[:1].isupper():
+            actual = sum(1 for resource in resources if resource["resourceType"] == name)
+        else:
+            actual = mapped.counts.get(name, 0)
+        if str(actual) != count:
+            yield f"counts.{name}: expected {count}, got {actual}"
+
+
+def _find_all(expected: list[dict[str, Any]], resources: list[dict[str, Any]]) -> Iterator[str]:
+    """Each expectation takes the first resource of its type that matches and is not taken yet."""
+    left = list(resources)
+    for at, one in enumerate(expected):
+        kind, has = one.get("find", ""), one.get("has", {})
+        candidates = [resource for resource in left if resource["resourceType"] == kind]
+        nearest: list[str] | None = None
+        for resource in candidates:
+            found = list(differences(has, resource))
+            if not found:
+                left.remove(resource)
+                break
+            if nearest is None or len(found) < len(nearest):
+                nearest = found
+        else:
+            if nearest is None:
+                yield f"resources[{at}]: there is no {'further ' if kind in map(_type, resources) else ''}{kind}"
+            else:
+                for line in nearest:
+                    yield f"resources[{at}]: {kind}.{line}"
+
+
+def _type(resource: dict[str, Any]) -> str:
+    return str(resource["resourceType"])
+
+
+def _issues(expected: list[Any], issues: tuple[Issue, ...]) -> Iterator[str]:
+    """Warnings must be exactly those expected, in any order; notes are no matter of tests."""
+    left = [issue for issue in issues if issue.severity != "note"]
+    for one in expected:
+        wanted = {"code": one} if isinstance(one, str) else one
+        for issue in left:
+            if all(getattr(issue, name, None) == value for name, value in wanted.items()):
+                left.remove(issue)
+                break
+        else:
+            yield f"issues: expected {', '.join(wanted.values())}, and it did not occur"
+    for issue in left:
+        yield f"issues: not expected: {issue.code} at {issue.place or 'the message'}: {issue.text} ({issue.rule})"
+
+
+# -- reading test files ------------------------------------------------------------------------------------------
+
+
+def read_tests(path: Path, name: str = "") -> list[Test]:
+    """The tests of a file.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
+    node = yaml_nodes.read_file(path, name or path.name)
+    problems: list[str] = []
+    tests = []
+    for item in node.items if node.kind == "list" else (node,):
+        test = _read_test(item, path.parent, problems)
+        if test is not None:
+            tests.append(test)
+    if problems:
+        raise ConfigError(*problems)
+    return tests
+
+
+def _read_test(node: Node, folder: Path, problems: list[str]) -> Test | None:
+    if node.kind != "map":
+        problems.append(node.problem("a test is a map with test:, mapping:, given: and expect:"))
+        return None
+    before = len(problems)
+    for key, _ in node.pairs:
+        if key.value not in _KEYS:
+            problems.append(key.problem(f"a test has no key '{key.value}'{suggestion(key.value, _KEYS)}"))
+    expect = node.get("expect")
+    if expect is None or expect.kind != "map" or not expect.pairs:
+        problems.append((expect or node).problem("expect: is missing; a test that expects nothing cannot fail"))
+    else:
+        for key, _ in expect.pairs:
+            if key.value not in _EXPECT_KEYS:
+                problems.append(key.problem(f"expect: has no key '{key.value}'{suggestion(key.value, _EXPECT_KEYS)}"))
+    given = _given(node, folder, problems)
+    settings = node.get("settings")
+    if settings is not None and settings.kind != "map":
+        problems.append(settings.problem("settings: is a map"))
+    if len(problems) > before:
+        return None
+    name = node.get("test")
+    mapping = node.get("mapping")
+    return Test(
+        name=name.value if name is not None else f"{node.file}:{node.line}",
+        node=node,
+        folder=folder,
+        mapping=mapping.value if mapping is not None else "",
+        settings=plain(settings) if settings is not None else {},
+        given=given or b"",
+        expect=expect,
+    )
+
+
+def _given(node: Node, folder: Path, problems: list[str]) -> bytes | None:
+    given, file = node.get("given"), node.get("file")
+    if (given is None) == (file is None):
+        problems.append(node.problem("a test needs given: with a message, or file: with its name"))
+        return None
+    if given is not None:
+        return given.value.encode()
+    assert file is not None
+    try:
+        return (folder / file.value).read_bytes()
+    except OSError as error:
+        problems.append(
+            file.problem(f"{file.value} cannot be read: {error.strerror}; the name is relative to the test")
+        )
+        return None
+
+
+__all__ = ["Found", "Outcome", "Runner", "Test", "read_tests"]
