@@ -19,7 +19,7 @@ from engine.acts import Acts, handlers
 from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
 from engine.channel import Channel
 from engine.clock import Clock, SystemClock
-from engine.config import Site, load_site
+from engine.config import DestinationConfig, Site, load_site
 from engine.control import SOCKET_NAME, ControlServer
 from engine.delivery import DestinationWorker
 from engine.errors import ConfigError, StoreError
@@ -33,6 +33,7 @@ from engine.records import Recovery
 from engine.sources import ChannelSource
 from engine.supervisor import Supervisor
 from engine.watchdog import Notifier, watch
+from engine.worker.process import HEALTHY_S, WorkerProcess
 
 if TYPE_CHECKING:
     from engine.web.server import StatusServer
@@ -54,6 +55,7 @@ class App:
         self.counters = counters or Counters()
         self.sources: dict[str, ChannelSource] = {}
         self.workers: dict[str, DestinationWorker] = {}
+        self.worker: WorkerProcess | None = None
         self.ready = False
         self.fatal: StoreError | None = None
         self._stop = asyncio.Event()
@@ -103,12 +105,17 @@ class App:
                 extra={"count": recovery.unprocessed, "waiting": recovery.maybe_delivered},
             )
         self.built = built
-        self.intake = Intake(self.journal, clock=self.clock)
+        if site.config.workers:
+            self.worker = WorkerProcess(self.journal.vault.identity_key)
+            self.worker.configure(site)
+        self.intake = Intake(self.journal, clock=self.clock, judge=self.worker.judge if self.worker else None)
         self.observer = Observer(self)
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
             for name, config in site.config.destinations.items():
-                self.workers[name] = build_worker(name, config, self.journal, self.clock, self._settled)
+                self.workers[name] = self._worker(name, config)
+            if self.worker is not None:
+                supervisor.supervise("worker", self.worker.run, healthy_s=HEALTHY_S)
             self._take_over(built)
             if recovery.sessions:
                 await self._assemble(built)
@@ -147,7 +154,9 @@ class App:
             await self._stop_sources(list(self.sources.values()))
             if page is not None:
                 await page.stop()
-        await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in self.workers.values()))
+            await supervisor.release("intake")
+            # The worker process, if there is one, outlives what is under way in it.
+            await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in self.workers.values()))
 
     # -- configuration -----------------------------------------------------------------------------------------
 
@@ -166,6 +175,8 @@ class App:
                 site = load_site(self.folder)
                 if site.config.data != self.built.site.config.data:
                     raise ConfigError("config/labrelay.yaml: data: cannot be changed while running; restart instead")
+                if site.config.workers != self.built.site.config.workers:
+                    raise ConfigError("config/labrelay.yaml: workers: cannot be changed while running; restart instead")
                 built = build_site(site, identity_key=self.journal.vault.identity_key, clock=self.clock)
                 await self._swap(built)
             finally:
@@ -190,10 +201,11 @@ class App:
             if worker is not None:
                 await worker.stop(STOP_WORKERS_S)
         for name in changed & new.destinations.keys():
-            worker = build_worker(name, new.destinations[name], self.journal, self.clock, self._settled)
-            self.workers[name] = worker
+            self.workers[name] = self._worker(name, new.destinations[name])
         self.built = built
         self._take_over(built)
+        if self.worker is not None:
+            self.worker.configure(built.site)
         self._find_open(changed)
         for name in changed & new.destinations.keys():
             await self.workers[name].start()
@@ -242,6 +254,9 @@ class App:
             else:
                 self.sources[name] = self._source(channel)
         self.intake.configure({name: channel.routes for name, channel in built.channels.items()}, self.workers)
+
+    def _worker(self, name: str, config: DestinationConfig) -> DestinationWorker:
+        return build_worker(name, config, self.journal, self.clock, self._settled, process=self.worker)
 
     def _source(self, built: BuiltChannel) -> ChannelSource:
         channel = Channel(

@@ -5,6 +5,7 @@ Building touches no socket and no row, so a reload can build everything beside t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,7 @@ from engine.ports import Destination, Format, Link
 from engine.reasons import Reason
 from engine.records import Assembled
 from engine.retry import RetryPolicy
+from engine.worker.destination import Deliverer, RemoteDestination
 
 MEDIA_TYPES = {"hl7v2": "x-application/hl7-v2+er7", "astm": "text/x-astm-e1394"}
 CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
@@ -136,11 +138,21 @@ def build_worker(
     outbox: Outbox,
     clock: Clock,
     settled: Callable[[Delivery, Reason | None], None],
+    *,
+    process: Deliverer | None = None,
 ) -> DestinationWorker:
-    """A worker for one destination; `start` opens it."""
+    """A worker for one destination; `start` opens it.
+
+    Args:
+        process: where deliveries are made, if that is not here.
+
+    Raises:
+        ConfigError: as `build_destination`.
+    """
+    make = partial(build_destination, name, config, clock)
     return DestinationWorker(
         name,
-        build_destination(name, config, clock),
+        make() if process is None else RemoteDestination(process, make),
         outbox,
         clock=clock,
         retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),

@@ -414,7 +414,11 @@ class DestinationWorker:
         """Note a failed attempt. True: it stays in memory for the next one; False: it is dead."""
         now, now_us = self._clock.monotonic(), self._clock.now_us()
         before = self.breaker.state
-        self.breaker.heard(now, error, delivery=delivery.id)
+        maybe_delivered = error.reason is Reason.MAYBE_DELIVERED
+        if maybe_delivered:
+            self.breaker.abandoned(now)  # the fault is ours and says nothing about the destination
+        else:
+            self.breaker.heard(now, error, delivery=delivery.id)
         self.counts.failed[error.reason] += 1
         if self.breaker.state is BreakerState.OPEN and before is not BreakerState.OPEN:
             self.counts.breaker_opened += 1
@@ -438,7 +442,12 @@ class DestinationWorker:
             return False
         delay = verdict.delay
         due_us = now_us + int(delay * 1e6)
-        failed = replace(delivery, attempt=attempt, not_before_us=due_us)
+        failed = replace(
+            delivery,
+            attempt=attempt,
+            not_before_us=due_us,
+            maybe_delivered=delivery.maybe_delivered or maybe_delivered,
+        )
         lane.delayed.append((now + delay, failed))
         lane.row[delivery.id] = (error.reason, in_a_row)
         if lane.failure is None:  # the state changed; repeats are counted and shown, not logged

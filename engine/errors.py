@@ -62,6 +62,10 @@ class LockedError(LabRelayError):
     """Another process holds this site's data folder. Exit code 4."""
 
 
+class WorkerError(LabRelayError):
+    """The worker process ended, hangs, or cannot take the configuration; its supervisor starts another one."""
+
+
 class DeliveryError(LabRelayError):
     """A destination did not take a document.
 

@@ -36,7 +36,8 @@ logger = logging.getLogger("labrelay." + __name__)
 MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
 MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
 READ_AT_ONCE = 64
-YIELD_AFTER = 4  # messages processed before sockets get their turn: about half a millisecond
+YIELD_AFTER = 4  # messages judged here before sockets get their turn: about half a millisecond
+COMMITTING = 512  # outcomes handed to the journal and not durable yet, before no further message is looked at
 STORE_RETRY_S = 1.0
 
 Outcome = Literal["mapped", "filtered", "dead"]
@@ -197,14 +198,53 @@ def _context(stored: Stored, channel: ChannelRoutes) -> MapContext:
     )
 
 
+class Judge(Protocol):
+    """Where messages are judged: in this process (`LocalJudge`), or in another one (`engine.worker`).
+
+    Attributes:
+        burst: how many messages it may be asked for in one turn of the loop.
+    """
+
+    @property
+    def burst(self) -> int: ...
+
+    def has_room(self) -> bool:
+        """Whether it takes one more message now; where it does not, an answer or `forget` makes room."""
+
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None:
+        """Judge a message. ``answer`` is called once, in the order of asking: at once, or later on the event loop."""
+
+    def forget(self) -> None:
+        """Answer nothing of what was asked so far."""
+
+
+class LocalJudge:
+    """Judges at once."""
+
+    burst = YIELD_AFTER
+
+    def has_room(self) -> bool:
+        return True
+
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None:
+        answer(judge(stored, channel))
+
+    def forget(self) -> None:
+        """Nothing waits here."""
+
+
 class Intake:
     """Process stored messages, all channels in one order."""
 
-    def __init__(self, store: Store, *, clock: Clock) -> None:
+    def __init__(self, store: Store, *, clock: Clock, judge: Judge | None = None) -> None:
         self._store = store
         self._clock = clock
+        self._judge: Judge = judge or LocalJudge()
         self._queue: deque[Stored] = deque()
-        self._bytes = 0
+        self._asked: deque[Stored] = deque()  # taken out of the queue, without a verdict yet
+        self._committing = 0
+        self._resting = False  # the store could not take an outcome; it is asked again a little later
+        self._bytes = 0  # of the payloads in both
         self._caught_up = False  # False: the store has messages that are not in memory
         self._refused = 0
         self._last_id = 0  # the last message taken out of the queue
@@ -215,21 +255,27 @@ class Intake:
         self.counts = IntakeCounts()
 
     def configure(self, channels: Mapping[str, ChannelRoutes], workers: Mapping[str, DestinationWorker]) -> None:
-        """Take over channels and destinations, at start and at a reload; between two messages, never within one."""
+        """Take over channels and destinations, at start and at a reload; between two messages, never within one.
+
+        What was asked and not answered is judged anew, so that every message has one configuration.
+        """
+        self._judge.forget()
+        self._queue.extendleft(reversed(self._asked))
+        self._asked.clear()
         self._channels = channels
         self._workers = workers
         self._wake.set()
 
     @property
     def waiting(self) -> int:
-        """Stored messages in memory that wait for their turn."""
-        return len(self._queue)
+        """Stored messages in memory that have no verdict yet."""
+        return len(self._queue) + len(self._asked)
 
     def accept(self, stored: Stored) -> None:
         """A message became durable. Called in journal order, on the event loop."""
         if stored.id <= self._newest:
             return  # already read back from the store
-        if not self._caught_up or len(self._queue) >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
+        if not self._caught_up or self.waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
             self._caught_up = False
             self._refused += 1
         else:
@@ -243,40 +289,47 @@ class Intake:
         done = 0
         while True:
             heartbeat()
-            if not self._queue:
-                if not self._caught_up and self._read_back():
-                    continue
-                if not self._queue:
-                    self._wake.clear()
-                    try:
-                        async with asyncio.timeout(5.0):
-                            await self._wake.wait()
-                    except TimeoutError:
-                        pass
-                    continue
-            stored = self._queue[0]
-            if stored.channel not in self._channels:
-                # Its channel was taken out of the configuration: it stays stored, and is processed when it is back.
-                self._forget_first()
+            if not self._queue and not self._caught_up and not self._resting and self._read_back():
                 continue
-            try:
-                self._process(stored)
-            except StoreError as error:
-                logger.error("cannot store an outcome, will try again", extra={"journal_id": stored.id})
-                if error.fatal:
-                    return
-                await asyncio.sleep(STORE_RETRY_S)
+            if not self._queue or not self._judge.has_room() or self._committing >= COMMITTING:
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(5.0):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
                 continue
-            self._forget_first()
+            self._take(self._queue.popleft())
             done += 1
-            if done >= YIELD_AFTER:
+            if done >= self._judge.burst:
                 done = 0
                 await asyncio.sleep(0)
 
-    def _forget_first(self) -> None:
-        stored = self._queue.popleft()
-        self._bytes -= len(stored.payload)
+    def _take(self, stored: Stored) -> None:
+        """Have one message judged."""
         self._last_id = stored.id
+        channel = self._channels.get(stored.channel)
+        if channel is None:
+            # Its channel was taken out of the configuration: it stays stored, and is processed when it is back.
+            self._bytes -= len(stored.payload)
+            return
+        self._asked.append(stored)
+        self._judge.ask(stored, channel, lambda verdict: self._judged(stored, verdict))
+
+    def _judged(self, stored: Stored, verdict: Verdict) -> None:
+        """The verdict on the oldest message that was asked for. One that cannot be stored is judged again, in order."""
+        self._asked.popleft()
+        self._bytes -= len(stored.payload)
+        self._wake.set()
+        try:
+            self._commit(stored, verdict)
+        except StoreError as error:
+            if not error.fatal:  # else the process is about to stop
+                logger.error("cannot store an outcome, will try again", extra={"journal_id": stored.id})
+                self._start_over(stored.id)
+        except BaseException:
+            self._start_over(stored.id)
+            raise
 
     def _read_back(self) -> bool:
         """Refill the queue from the store; False when nothing is left there."""
@@ -290,9 +343,7 @@ class Intake:
             self._caught_up = True
         return bool(batch)
 
-    def _process(self, stored: Stored) -> None:
-        channel = self._channels[stored.channel]
-        verdict = judge(stored, channel)
+    def _commit(self, stored: Stored, verdict: Verdict) -> None:
         routed: list[Routed] = []
         places: list[tuple[DestinationWorker, Lane, bool]] = []
         for document, route in verdict.documents:
@@ -318,6 +369,7 @@ class Intake:
         except StoreError:
             self._give_back(places)
             raise
+        self._committing += 1
         future.add_done_callback(lambda done: self._stored(stored, places, len(verdict.unmapped), done))
 
     def _stored(
@@ -327,6 +379,9 @@ class Intake:
         unmapped: int,
         done: "asyncio.Future[MapOutcome]",
     ) -> None:
+        self._committing -= 1
+        if self._committing == COMMITTING - 1:
+            self._wake.set()
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or error is not None:
             self._give_back(places)
@@ -348,12 +403,20 @@ class Intake:
                 worker.left_in_store(lane)
 
     def _start_over(self, stored_id: int) -> None:
+        self._judge.forget()
         self._queue.clear()
+        self._asked.clear()
         self._bytes = 0
         self._caught_up = False
         self._refused += 1
         self._last_id = self._newest = min(self._last_id, stored_id - 1)
-        asyncio.get_running_loop().call_later(STORE_RETRY_S, self._wake.set)
+        if not self._resting:
+            self._resting = True
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = False
+        self._wake.set()
 
     def _give_back(self, places: list[tuple[DestinationWorker, Lane, bool]]) -> None:
         for worker, lane, reserved in places:

@@ -93,6 +93,8 @@ class Observer:
         alarms, notes = list(app.journal.alarms), []
         if self.page_fault:
             notes.append(self.page_fault)
+        if app.worker is not None and app.worker.note:
+            notes.append(app.worker.note)
         try:
             today = _by_lane(app.journal.counters(self._day(now)))
             channels = {view.name: view for view in app.journal.channels()}

@@ -226,6 +226,8 @@ def postpone(
         batch, delivery_id, ("sending",), "waiting", cause=cause.value, attempt=attempt, not_before_us=not_before_us
     )
     if lane is not None:
+        if cause is Reason.MAYBE_DELIVERED:
+            batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MAYBE_DELIVERED, delivery_id))
         _note_attempt(batch, delivery_id, lane.channel, cause, detail, answer)
         batch.count(lane.channel, lane.destination, "postponed")
 

@@ -76,17 +76,23 @@ class Supervisor:
         await self.stop()
 
     def supervise(
-        self, name: str, factory: Callable[[], Awaitable[None]], *, stale_after_s: float | None = None
+        self,
+        name: str,
+        factory: Callable[[], Awaitable[None]],
+        *,
+        stale_after_s: float | None = None,
+        healthy_s: float = HEALTHY_S,
     ) -> None:
         """Run what ``factory`` makes, now and again whenever it ends.
 
         Args:
             name: unique; also the label of its restart counter, so no ids in it.
             stale_after_s: without a `heartbeat` for this long it counts as hung; None: it need not beat.
+            healthy_s: once it ran for so long, its back-off starts from the beginning.
         """
         if name in self._tasks:
             raise ValueError(f"a task named {name} is supervised already")
-        entry = _Supervised(name, factory, stale_after_s, self._clock.monotonic())
+        entry = _Supervised(name, factory, stale_after_s, healthy_s, self._clock.monotonic())
         self._tasks[name] = entry
         entry.task = asyncio.create_task(self._keep(entry), name=name)
 
@@ -156,7 +162,7 @@ class Supervisor:
             entry.restarts += 1
             entry.last_error = "" if error is None else type(error).__name__
             self._on_restart(entry.name)
-            if self._clock.monotonic() - started_at >= HEALTHY_S:
+            if self._clock.monotonic() - started_at >= entry.healthy_s:
                 back_off_s = self._first_s
             wait_s = back_off_s * random.uniform(0.5, 1.0)
             back_off_s = min(back_off_s * 2, self._max_s)
@@ -172,11 +178,17 @@ class _Supervised:
     """One entry; changed in place by its keeper."""
 
     def __init__(
-        self, name: str, factory: Callable[[], Awaitable[None]], stale_after_s: float | None, now: float
+        self,
+        name: str,
+        factory: Callable[[], Awaitable[None]],
+        stale_after_s: float | None,
+        healthy_s: float,
+        now: float,
     ) -> None:
         self.name = name
         self.factory = factory
         self.stale_after_s = stale_after_s
+        self.healthy_s = healthy_s
         self.beat_at = now
         self.running = False
         self.restarts = 0

@@ -40,7 +40,6 @@ VALUES = {
     "source.link": ("lines",),
     "destinations.*.kind": ("mqtt", "abdm", "worklist"),
     "ack": ("on_delivery",),
-    "workers": ("1",),
 }
 
 # Mappings read these from `settings:`; people look for them one level higher.

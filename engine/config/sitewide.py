@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from engine.config.destination import DestinationConfig
-from engine.config.values import Address, FilePath, Flag, Model, Name, OnlyZero, Text, Uri, Zone
+from engine.config.values import Address, FilePath, Flag, Model, Name, Text, Uri, Whole, Zone
 from engine.units import HostPort
 
 
@@ -54,9 +54,10 @@ class SiteConfig(Model):
         default_factory=dict,
         description="Assigner names as they stand in HD.1 (MSH-3, PID-3.4 ...) and the identifier system for each.",
     )
-    workers: OnlyZero = Field(
+    workers: Whole = Field(
         default=0,
         ge=0,
-        le=0,
-        description="Processes beside the main one that map and deliver; `0`: it does all itself.",
+        le=1,
+        description="Processes beside the main one that map and deliver. `0`: it does all itself; `1`: higher rates on "
+        "two cores or more, and answers to analyzers that never wait for a mapping.",
     )

@@ -131,7 +131,6 @@ Names = Annotated[
     Words("name or list of names"),
 ]
 NotEmpty = AfterValidator(_some)
-OnlyZero = Annotated[Literal[0], _from_text(_whole)]
 Whole = Annotated[int, _from_text(_whole), Words("whole number")]
 Flag = Annotated[bool, _from_text(_flag), Words("true or false")]
 Duration = Annotated[float, _from_text(parse_duration), Words("duration")]

@@ -1,0 +1,83 @@
+"""A destination as the main process sees it: documents go to the worker, which has the connections.
+
+When a worker ends, nobody knows which of the documents it had were taken: each of these deliveries fails with
+`MAYBE_DELIVERED`, which tells nothing about the destination, and is tried again with the same key.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from engine.message import Delivery
+from engine.ports import Destination
+
+
+class Deliverer(Protocol):
+    """What a destination needs of the worker process."""
+
+    @property
+    def here(self) -> bool:
+        """No worker can be had: this process delivers."""
+
+    def has_room(self) -> bool:
+        """Whether a worker is ready and may have one more delivery."""
+
+    async def changed(self) -> None:
+        """Wait until one of these is another than it was."""
+
+    def deliver(self, delivery: Delivery) -> "asyncio.Future[None]":
+        """Hand a delivery over. The future fails as `Destination.deliver` does; cancelling it calls it back."""
+
+
+class RemoteDestination:
+    """See `engine.ports.Destination`. Takes documents packed or whole.
+
+    Args:
+        make: makes the same destination for this process. It is called once at the beginning, since that shows what
+            is wrong with the configuration, and what it made is opened only while no worker can be had.
+    """
+
+    def __init__(self, worker: Deliverer, make: Callable[[], Destination]) -> None:
+        self._worker = worker
+        self._make = make
+        self._spare: Destination | None = make()
+        self._local: Destination | None = None
+        self._in_flight_here = 0
+        self._opening = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Nothing to open: the worker does, when it is given its configuration."""
+
+    async def deliver(self, delivery: Delivery) -> None:
+        worker = self._worker
+        while not worker.has_room():
+            if worker.here:
+                await self._deliver_here(delivery)
+                return
+            await worker.changed()
+        await worker.deliver(delivery)
+
+    async def probe(self) -> None:
+        await (await self._opened()).probe()
+
+    async def close(self) -> None:
+        if self._local is not None:
+            local, self._local = self._local, None
+            await local.close()
+
+    async def _deliver_here(self, delivery: Delivery) -> None:
+        self._in_flight_here += 1
+        try:
+            await (await self._opened()).deliver(delivery)
+        finally:
+            self._in_flight_here -= 1
+            if not self._in_flight_here and not self._worker.here:
+                await self.close()  # a worker is back, and some receivers take one connection only
+
+    async def _opened(self) -> Destination:
+        async with self._opening:
+            if self._local is None:
+                made, self._spare = self._spare or self._make(), None
+                await made.start()
+                self._local = made
+            return self._local

@@ -1,0 +1,291 @@
+"""The main process's side: start a worker, give it the configuration, watch it, replace it.
+
+    down -> starting -> ready             `run` is one life of a worker; its supervisor starts the next one
+    ready -> starting                     another configuration, between two messages
+    starting -> here                      it refused the configuration, or several did not even start
+
+*Here* means that this process maps and delivers itself until a worker is ready: a laboratory's results do not wait for
+a process that cannot be started, or for files that somebody is about to change. The page says so.
+
+When a worker ends, or hangs and is ended, nothing of it is sent any more once `run` goes on: only then its deliveries
+fail and its messages are asked of the next one, so nothing of it can come after what follows.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from dataclasses import replace
+
+from engine.config import Site
+from engine.errors import DeliveryError, TransientDeliveryError, WorkerError
+from engine.logs import OURS, HumanFormatter
+from engine.message import Delivery
+from engine.reasons import Reason
+from engine.worker import frames
+from engine.worker.judge import RemoteJudge
+from engine.worker.pipe import Pipe
+from engine.worker.wire import Frame
+
+logger = logging.getLogger("labrelay." + __name__)
+
+PING_S = 2.0
+HUNG_S = 15.0  # a ready worker that has not said anything for so long is replaced
+START_S = 60.0  # ... and one that builds its configuration, for so long
+STOP_S = 2.0
+HEALTHY_S = 2.0  # after so long, the back-off of its restarts begins anew
+FAILED_STARTS = 3
+WINDOW_DELIVERIES = 512
+WINDOW_BYTES = 8 * 1024 * 1024
+
+
+class WorkerProcess:
+    """One for the whole run of the main process; workers come and go. Lives on the event loop.
+
+    Attributes:
+        judge: for intake.
+        note: why no worker does the work, for the page; empty while one does, or soon will.
+    """
+
+    def __init__(self, identity_key: bytes) -> None:
+        self.judge = RemoteJudge(self._send)
+        self.note = ""
+        self.here = False
+        self.pid: int | None = None
+        self._wanted = frames.Configuration(epoch=0, folder="", config_hash="", identity_key=identity_key)
+        self._pipe: Pipe | None = None
+        self._broken: asyncio.Future[str] | None = None
+        self._ready = False
+        self._failed_starts = 0
+        self._silent_s = 0.0
+        self._requests = itertools.count(1)
+        self._under_way: dict[int, tuple[asyncio.Future[None], int]] = {}
+        self._bytes = 0
+        self._changed: asyncio.Future[None] | None = None
+
+    def configure(self, site: Site) -> None:
+        """The configuration from now on; the worker is told between two messages."""
+        self._wanted = replace(
+            self._wanted, epoch=self._wanted.epoch + 1, folder=str(site.folder), config_hash=site.hash
+        )
+        self._failed_starts = 0
+        if self._pipe is not None:
+            self._configure()
+
+    @property
+    def ready(self) -> bool:
+        return self._ready
+
+    # -- deliveries --------------------------------------------------------------------------------------------
+
+    @property
+    def deliveries(self) -> int:
+        """How many the worker has under way."""
+        return len(self._under_way)
+
+    def has_room(self) -> bool:
+        """See `engine.worker.destination.Deliverer`."""
+        return self._ready and len(self._under_way) < WINDOW_DELIVERIES and self._bytes < WINDOW_BYTES
+
+    async def changed(self) -> None:
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._changed)
+
+    def deliver(self, delivery: Delivery) -> "asyncio.Future[None]":
+        request = next(self._requests)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._under_way[request] = (future, len(delivery.body))
+        self._bytes += len(delivery.body)
+        self._send(frames.deliver(request, delivery))
+        future.add_done_callback(lambda done: self._call_back(request) if done.cancelled() else None)
+        return future
+
+    def _call_back(self, request: int) -> None:
+        if self._forget(request) is not None:
+            self._send(frames.cancel(request))
+
+    def _forget(self, request: int) -> "asyncio.Future[None] | None":
+        entry = self._under_way.pop(request, None)
+        if entry is None:
+            return None  # it was called back
+        self._bytes -= entry[1]
+        self._tell()
+        return entry[0]
+
+    def _settle(self, request: int, error: DeliveryError | None) -> None:
+        future = self._forget(request)
+        if future is None or future.done():
+            return
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    def _tell(self) -> None:
+        """Wake whoever waits for a change."""
+        if self._changed is not None:
+            self._changed.set_result(None)
+            self._changed = None
+
+    # -- one life ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Start a worker and stay with it until it ends; cancelling ends it in order.
+
+        Raises:
+            WorkerError: it ended by itself, or had to be ended.
+        """
+        process, pipe, broken = await self._start()
+        try:
+            why = await self._attend(process, pipe, broken)
+            logger.error("the worker process is replaced", extra={"pid": process.pid, "detail": why})
+        except asyncio.CancelledError:
+            await self._stop(process, pipe)
+            raise
+        finally:
+            await self._end(process, pipe)
+        raise WorkerError(why)
+
+    async def _start(self) -> tuple[Process, Pipe, "asyncio.Future[str]"]:
+        loop = asyncio.get_running_loop()
+        broken: asyncio.Future[str] = loop.create_future()
+
+        def lost() -> None:
+            if not broken.done():
+                broken.set_result("it ended")
+
+        pipe = Pipe(self._received, lost)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                await loop.create_unix_connection(lambda: pipe, sock=ours)
+                process = await asyncio.create_subprocess_exec(
+                    # -P: our own package, never a folder `engine` in the working directory
+                    sys.executable, "-P", "-m", "engine.worker", str(theirs.fileno()),
+                    stdin=DEVNULL, pass_fds=(theirs.fileno(),),
+                )  # fmt: skip
+            except BaseException as error:
+                pipe.abort()
+                if not isinstance(error, OSError):
+                    raise
+                self._start_failed()
+                raise WorkerError("the worker process cannot be started") from error
+        self._pipe, self._broken, self.pid = pipe, broken, process.pid
+        self._configure()
+        return process, pipe, broken
+
+    async def _attend(self, process: Process, pipe: Pipe, broken: "asyncio.Future[str]") -> str:
+        """Stay until the worker is of no use any more; why."""
+        self._silent_s = 0.0
+        while True:
+            # Silence is counted in pings, not by the clock: a pause of this process is none of the worker's.
+            done, _ = await asyncio.wait({broken}, timeout=PING_S)
+            if done:
+                why = broken.result()
+                if why == "it ended":
+                    with contextlib.suppress(TimeoutError):
+                        why = f"it ended with status {await asyncio.wait_for(process.wait(), 1.0)}"
+                return why
+            self._silent_s += PING_S
+            if self._silent_s > (HUNG_S if self._ready else START_S):
+                return "it does not answer"
+            pipe.send(frames.PING)
+
+    async def _stop(self, process: Process, pipe: Pipe) -> None:
+        """Let it leave its peers in order; what it has under way is over by now, or will be sent again."""
+        pipe.send(frames.STOP)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_S)
+
+    async def _end(self, process: Process, pipe: Pipe) -> None:
+        if not self._ready:
+            self._start_failed()
+        self._ready = False
+        self._pipe, self._broken, self.pid = None, None, None
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        pipe.abort()
+        self.judge.lost()
+        for request in list(self._under_way):
+            self._settle(
+                request, TransientDeliveryError(Reason.MAYBE_DELIVERED, "the worker process ended before it answered")
+            )
+
+    def _start_failed(self) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= FAILED_STARTS and not self.here:
+            self._work_here("the worker process does not start; the main process maps and delivers until it does")
+
+    def _work_here(self, note: str) -> None:
+        logger.error("the main process maps and delivers itself")
+        self.here, self.note = True, note
+        self.judge.judge_here()
+        self._tell()
+
+    # -- frames ------------------------------------------------------------------------------------------------
+
+    def _send(self, parts: list[bytes]) -> None:
+        if self._pipe is not None:
+            self._pipe.send(parts)
+
+    def _configure(self) -> None:
+        self._ready = False
+        self.judge.pause()
+        formatter = next((handler.formatter for handler in logging.getLogger().handlers), None)
+        self._send(
+            frames.configure(
+                replace(
+                    self._wanted,
+                    log_style="human" if isinstance(formatter, HumanFormatter) else "json",
+                    log_level=logging.getLevelName(logging.getLogger(OURS).getEffectiveLevel()),
+                )
+            )
+        )
+
+    def _received(self, frame: Frame) -> None:
+        self._silent_s = 0.0
+        try:
+            match frame.kind:
+                case "verdict":
+                    self.judge.verdict(frame)
+                case "delivered":
+                    self._settle(frame.fields[0], None)
+                case "failed":
+                    self._settle(frame.fields[0], frames.read_failed(frame))
+                case "ready":
+                    self._is_ready(frame.fields[0])
+                case "refused":
+                    self._is_refused(*frame.fields)
+        except Exception:
+            logger.exception("what the worker process said cannot be used", extra={"kind": frame.kind})
+            self._break("it cannot be understood")
+
+    def _is_ready(self, epoch: int) -> None:
+        if epoch != self._wanted.epoch:
+            return
+        if self.here:
+            logger.warning("a worker process maps and delivers again", extra={"pid": self.pid})
+        self._ready, self.here, self.note, self._failed_starts = True, False, "", 0
+        self.judge.ready()
+        self._tell()
+
+    def _is_refused(self, epoch: int, problems: list[str]) -> None:
+        if epoch != self._wanted.epoch:
+            return
+        for problem in problems:
+            logger.error("the worker process refuses the configuration", extra={"detail": problem})
+        if not self.here:
+            self._work_here(
+                "the files of the configuration changed since they were read; the main process maps and delivers "
+                "until `labrelay reload`"
+            )
+        self._break("it refused the configuration")
+
+    def _break(self, why: str) -> None:
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_result(why)
