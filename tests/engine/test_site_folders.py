@@ -22,6 +22,7 @@ def test_the_checkout_comes_before_an_installed_copy(tmp_path: Path, monkeypatch
 
 def test_an_installed_package_finds_its_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site, "__file__", str(tmp_path / "engine" / "site.py"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path / "elsewhere"))
     assert site.shipped("mappings") is None
     (tmp_path / "labrelay_data" / "mappings").mkdir(parents=True)
     assert site.shipped("mappings") == tmp_path / "labrelay_data" / "mappings"
