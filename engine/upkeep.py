@@ -64,6 +64,7 @@ class StoreUpkeep:
         self._batches = 0
         self._stored_bytes = 0
         self._overhead = _OVERHEAD_AT_FIRST
+        self._checkpoint_failed = False
         self._next_anchor_sync = 0.0
         self._next_sweep = 0.0
         self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
@@ -178,8 +179,11 @@ class StoreUpkeep:
         except sqlite3.Error as error:
             if is_fatal(error, committing=False):
                 raise
-            logger.warning("checkpoint failed, tried again later", extra={"cause": describe(error)})
+            if not self._checkpoint_failed:
+                logger.warning("checkpoint failed, tried again later", extra={"cause": describe(error)})
+            self._checkpoint_failed = True
             return False, 0
+        self._checkpoint_failed = False
         return not busy and done == log, log
 
     # -- short memories ------------------------------------------------------------------------------------------

@@ -55,6 +55,13 @@ def reopened(data: Path, to: Path) -> Journal:
     return journal
 
 
+def abandon(journal: Journal, disk: FailingDisk) -> None:
+    """What the end of the process does for a journal that failed for good."""
+    assert journal._connection is not None
+    disk.restore()
+    journal._connection.close()
+
+
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 @pytest.mark.parametrize("code", [FULL, IOERR_WRITE])
 async def test_a_write_that_fails_costs_only_what_was_not_promised(tmp_path: Path, code: int, step: int) -> None:
@@ -110,6 +117,7 @@ async def test_after_a_failed_sync_nothing_is_promised_and_nothing_tried_again(
     assert {number: after.payload(number) for number in promised} == promised
     after.close()
     assert verify.run(tmp_path / "after") == []
+    abandon(journal, disk)
 
 
 async def test_all_that_waits_is_refused_when_a_sync_fails(tmp_path: Path) -> None:
@@ -117,12 +125,14 @@ async def test_all_that_waits_is_refused_when_a_sync_fails(tmp_path: Path) -> No
     journal = Journal.open(tmp_path / "data", clock=ManualClock(), on_fatal=fatal.append)
     journal.start(asyncio.get_running_loop())
     await store(journal, b"first")
-    disk_of(journal).decide = nth(1, "wal", "sync", IOERR_FSYNC)
+    disk = disk_of(journal)
+    disk.decide = nth(1, "wal", "sync", IOERR_FSYNC)
     promised, refused = await attempts(journal, *(b"%d" % n for n in range(600)))
     await until(lambda: bool(fatal), 5.0)
     assert (promised, len(refused), len(fatal)) == ({}, 600, 1)
     assert journal.queued == 0
     await journal.stop()
+    abandon(journal, disk)
 
 
 async def test_a_full_database_refuses_and_goes_on_once_there_is_room(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ async def test_it_runs_beside_a_writer_without_false_alarms(data: Path) -> None:
     import asyncio
 
     async with running(data) as journal:
-        writing = asyncio.create_task(queue(journal, *(b"x%d" % n for n in range(800))))
+        writing = asyncio.create_task(queue(journal, *(b"x%d" % n for n in range(250))))
         runs = 0
         while not writing.done():
             assert await asyncio.to_thread(verify.run, data) == []
