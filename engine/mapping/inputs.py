@@ -26,6 +26,8 @@ _BLANKS = b"\x00\t\n\r\x1a "
 _HEADERS = (b"MSH", b"FHS", b"BHS")
 _ASTM_START = re.compile(rb"[\x05\x02\x04\x06]|[0-7]?[Hh][^0-9A-Za-z\s]")
 _HEADER_INSIDE = re.compile(rb"(?:^|[\r\n\x0b])(?:MSH|FHS|BHS)[^0-9A-Za-z\s]")
+# H, a delimiter, the other delimiters, and the first one again: an H record behind comments or another sender's noise.
+_H_RECORD_INSIDE = re.compile(rb"[\r\n\x02][0-7]?[Hh]([^\w\s])[^\w\s]{2,4}\1")
 
 # What ships, by format and structure: used where nobody names a mapping.
 SHIPPED = {HL7: ("hl7-results",), ASTM: ("astm-results",)}
@@ -52,7 +54,7 @@ def detect(data: bytes) -> str:
         return ASTM
     if _HEADER_INSIDE.search(data[:4096]):
         return HL7
-    return ASTM if b"\x02" in data else ""
+    return ASTM if b"\x02" in data or _H_RECORD_INSIDE.search(data[:4096]) else ""
 
 
 def messages_in(data: bytes) -> list[Found]:
