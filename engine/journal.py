@@ -46,6 +46,7 @@ JOURNAL_NAME = "journal.db"
 ANCHOR_NAME = "journal.anchor"
 STOP_S = 5.0
 START_CHECK_ROWS = 1000
+UNPROCESSED_BYTES = 8 * 1024 * 1024  # of payloads that one reading back brings into memory
 # Session numbers: the boot number above this bit, a counter below; unique for ever without asking the file.
 _SESSION_BITS = 32
 
@@ -269,6 +270,7 @@ class Journal(Reader):
         mapping: str = "",
         issues: Sequence[Issue] = (),
         unmapped: Sequence[Unmapped] = (),
+        after: int = 0,
         again: bool = False,
         accept_conflict: bool = False,
     ) -> "asyncio.Future[MapOutcome]":
@@ -276,6 +278,7 @@ class Journal(Reader):
 
         Args:
             channel: for the reader of the call; the row knows it.
+            after: fail unless this message has its verdict.
             again: process a message anew that has a verdict already.
             accept_conflict: do not look for another patient under the same number.
         """
@@ -289,31 +292,42 @@ class Journal(Reader):
             mapping=mapping,
             issues=issues,
             unmapped=unmapped,
+            after=after,
             again=again,
             accept_conflict=accept_conflict,
         )
         return self._submit(operation, size=sum(len(routed.document.body) for routed in routes), verdict=True)
 
-    def unprocessed(self, after: int = 0, limit: int = 256) -> list[Stored]:
-        """The next messages without a verdict, oldest first. One that cannot be opened is given the verdict DAMAGED.
+    def unprocessed(self, after: int = 0, limit: int = 256, *, max_bytes: int = UNPROCESSED_BYTES) -> list[Stored]:
+        """The next messages without a verdict, oldest first; empty only where there is none.
+
+        One that cannot be opened is given the verdict DAMAGED.
 
         Args:
             after: the id of the last one that the caller has.
+            max_bytes: of payloads; a single message may be larger.
         """
+        found: list[Stored] = []
+        size = 0
         with self.snapshot() as execute:
             rows = execute(
-                "SELECT j.id, j.channel, j.seq, j.received_us, j.message_type, j.meta, j.body FROM journal j"
+                "SELECT j.id, j.channel, j.seq, j.received_us, j.message_type, j.meta, j.body, j.size FROM journal j"
                 " LEFT JOIN message_state s ON s.id = j.id"
                 " WHERE j.id > max(?, coalesce((SELECT value FROM meta WHERE name = 'watermark'), 0))"
-                " AND j.kind = 1 AND s.id IS NULL ORDER BY j.id LIMIT ?",
-                (after, limit),
-            ).fetchall()
-        found = []
-        for row in rows:
-            try:
-                found.append(self._stored(row))
-            except IntegrityError as error:
-                self.map_done(row[0], state="dead", reason=Reason.DAMAGED, detail=str(error))
+                " AND j.kind = 1 AND s.id IS NULL ORDER BY j.id",
+                (after,),
+            )
+            for *row, bytes_more in rows:
+                size += bytes_more
+                if found and size > max_bytes:
+                    break
+                try:
+                    found.append(self._stored(row))
+                except IntegrityError as error:
+                    self.map_done(row[0], state="dead", reason=Reason.DAMAGED, detail=str(error))
+                if len(found) >= limit:
+                    break
+            rows.close()  # a cursor half-way keeps the log from being emptied
         return found
 
     def assemble_frames(
@@ -379,9 +393,10 @@ class Journal(Reader):
         """The next waiting deliveries of a lane in its order, with their bodies, under our lease."""
         return self._submit(partial(outbox.claim, channel=channel, destination=destination, limit=limit), verdict=True)
 
-    def unclaim(self, delivery_ids: Iterable[int]) -> "asyncio.Future[int]":
-        """Give back claims that were not tried; how many."""
-        return self._submit(partial(outbox.unclaim, delivery_ids=tuple(delivery_ids)), verdict=True)
+    def unclaim(self, delivery_ids: Iterable[int], *, maybe_delivered: bool = False) -> "asyncio.Future[int]":
+        """Give back claims that were not tried (or, ``maybe_delivered``, whose attempt was cut off); how many."""
+        operation = partial(outbox.unclaim, delivery_ids=tuple(delivery_ids), maybe_delivered=maybe_delivered)
+        return self._submit(operation, verdict=True)
 
     def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]":
         """Whether a newer message's document for one of its reports was delivered in this lane."""

@@ -78,6 +78,7 @@ def put(
                     received_us=received_us,
                     manual=manual,
                     conditional=routed.document.conditional,
+                    reports=tuple(report.key for report in routed.document.reports),
                 )
             )
     return claimed, waiting
@@ -140,24 +141,35 @@ def _insert(
 def claim(batch: Batch, channel: str, destination: str, limit: int) -> list[Delivery]:
     """The next waiting deliveries of a lane, in its order, now under our lease, their documents still compressed.
 
-    Empty where the lane is paused or held. A document that cannot be opened any more is buried as DAMAGED and the
-    rest goes on.
+    Empty only where nothing waits, or where the lane is paused or held; there may be more than it gives. A document
+    that cannot be opened any more is buried as DAMAGED and the rest goes on.
     """
     lane = batch.lane(channel, destination)
     if lane.paused or lane.held_by or not lane.open:
         return []
+    while (found := _claim_next(batch, lane, limit)) is not None:
+        if found:
+            return found
+    return []
+
+
+def _claim_next(batch: Batch, lane: LaneTally, limit: int) -> list[Delivery] | None:
+    """The next waiting deliveries that can be opened; None where none waits."""
+    channel, destination = lane.channel, lane.destination
     rows = batch.execute(
         "SELECT d.id, d.seq, d.message_id, d.key, d.attempt, d.not_before_us, d.flags, o.id, o.media_type,"
-        " o.conditional, length(o.body), j.received_us"
+        " o.conditional, o.reports, length(o.body), j.received_us"
         " FROM delivery d JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id"
         " WHERE d.lane = ? AND d.state = 'waiting' ORDER BY d.seq LIMIT ?",
         (lane.id, limit),
     ).fetchall()
+    if not rows:
+        return None
     claimed: list[Delivery] = []
     room = CLAIM_BYTES
     for (
-        row_id, seq, message_id, key, attempt, not_before_us, flags, document_id, media_type, conditional, size,
-        received_us,
+        row_id, seq, message_id, key, attempt, not_before_us, flags, document_id, media_type, conditional, reports,
+        size, received_us,
     ) in rows:  # fmt: skip
         if size > room and claimed:
             break
@@ -185,6 +197,7 @@ def claim(batch: Batch, channel: str, destination: str, limit: int) -> list[Deli
                 maybe_delivered=bool(flags & MAYBE_DELIVERED),
                 manual=bool(flags & MANUAL),
                 conditional=split_hashes(conditional),
+                reports=tuple(report.key for report in unpack_reports(reports)),
             )
         )
     batch.executemany(
@@ -193,9 +206,20 @@ def claim(batch: Batch, channel: str, destination: str, limit: int) -> list[Deli
     return claimed
 
 
-def unclaim(batch: Batch, delivery_ids: Iterable[int]) -> int:
-    """Give claims back untried: they wait again in their old place."""
-    return _move_all(batch, delivery_ids, ("sending",), "waiting")
+def unclaim(batch: Batch, delivery_ids: Iterable[int], *, maybe_delivered: bool = False) -> int:
+    """Give claims back: they wait again in their old place.
+
+    Args:
+        maybe_delivered: they were being sent, and nobody heard how that ended; else they are untried.
+    """
+    changed = 0
+    for delivery_id in delivery_ids:
+        if _move(batch, delivery_id, ("sending",), "waiting") is not None:
+            changed += 1
+        if maybe_delivered:
+            mark = "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'waiting'"
+            batch.execute(mark, (MAYBE_DELIVERED, delivery_id))
+    return changed
 
 
 def void_leases(batch: Batch) -> int:
@@ -221,9 +245,18 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int) -> None:
 def postpone(
     batch: Batch, delivery_id: int, *, attempt: int, not_before_us: int, cause: Reason, detail: str, answer: bytes
 ) -> None:
-    """An attempt failed; wait for the next one."""
+    """An attempt failed; wait for the next one.
+
+    A delivery that its process keeps in memory between attempts is waiting already from the second one on.
+    """
     lane = _move(
-        batch, delivery_id, ("sending",), "waiting", cause=cause.value, attempt=attempt, not_before_us=not_before_us
+        batch,
+        delivery_id,
+        ("sending", "waiting"),
+        "waiting",
+        cause=cause.value,
+        attempt=attempt,
+        not_before_us=not_before_us,
     )
     if lane is not None:
         if cause is Reason.MAYBE_DELIVERED:
@@ -335,7 +368,7 @@ def _move(
     if row is None:
         raise StoreError(f"there is no delivery {delivery_id}")
     lane_id, old = row
-    if old == state or (allowed is not None and old not in allowed):
+    if old == state if allowed is None else old not in allowed:
         return None
     names = "".join(f", {name} = ?" for name in columns)
     batch.execute(

@@ -36,16 +36,24 @@ def map_done(
     mapping: str,
     issues: Sequence[Issue],
     unmapped: Sequence[Unmapped],
+    after: int = 0,
     again: bool = False,
     accept_conflict: bool = False,
 ) -> MapOutcome:
     """Write the outcome of a mapping and queue what it made.
 
     Args:
+        after: the message that must have its verdict first, for the order of the lanes (P3): its transaction may have
+            failed while this one was on its way. 0: none.
         again: the message is processed anew on a person's order: its open and dead deliveries are superseded by the
             new ones. Without it, a message that has a verdict keeps it.
         accept_conflict: a person has compared both messages; do not look for IDENTITY_CONFLICT.
+
+    Raises:
+        StoreError: there is no such message, or the one before it has no verdict.
     """
+    if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:
+        raise StoreError(f"message {after} has no verdict yet, and message {message_id} must not overtake it")
     row = batch.execute(
         "SELECT j.channel, j.received_us, j.token, s.state, s.reason FROM journal j"
         " LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",
