@@ -95,7 +95,9 @@ def main() -> None:
         best["parse"] = min(best["parse"], parsed - start)
         best["parse and map"] = min(best["parse and map"], done - parsed)
     for what, seconds in best.items():
-        print(f"{what}: {seconds / len(payloads) * 1e6:.1f} us a message of {given.results} results, {size} bytes of JSON")
+        print(
+            f"{what}: {seconds / len(payloads) * 1e6:.1f} us a message of {given.results} results, {size} bytes of JSON"
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from functools import cache
 
 from engine import registry
+from engine.mapping.hl7_fields import FIELD_COUNTS
 from engine.mapping.structures import ASTM, structures
 
 
@@ -13,10 +14,7 @@ def known_segments(message_format: str) -> dict[str, int]:
         # Makers append fields to records, so a field beyond the standard's is no mistake.
         codec = registry.load(registry.FORMATS, ASTM)
         return dict.fromkeys(codec.FIELDS, 0)
-    found = {
-        segment: 0
-        for root in structures(message_format).values()
-        for group in root.walk()
-        for segment in group.segments
+    grammar = {
+        segment for root in structures(message_format).values() for group in root.walk() for segment in group.segments
     }
-    return found
+    return dict.fromkeys(grammar, 0) | FIELD_COUNTS
