@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import cache
+from random import Random
 from typing import Any
 
 import pytest
@@ -355,3 +356,75 @@ def _same(left: str, right: str) -> bool:
         return Decimal(left) == Decimal(right)
     except InvalidOperation:
         return False
+
+
+# -- damaged messages ----------------------------------------------------------------------------------------------
+
+JUNK = [
+    *(
+        "",
+        '""',
+        "^",
+        "~",
+        "&",
+        "\\",
+        "<",
+        "-",
+        "^^^",
+        "9" * 40,
+        "1e5",
+        "20261301",
+        "a\tb",
+        "Ω",
+        "\x01",
+        "~~",
+        "5.",
+        ".5",
+    ),
+    *("+7", "-0", "00", "<=", ">^", "1:2", "\\X0D\\", "null", "2026030110153", "T", "Q", "F", "X", "U", "W", "^1^:^8"),
+]
+
+
+def _damaged(payload: bytes, random: Random) -> bytes:
+    """The message with one to six fields emptied, cut, replaced or taken from elsewhere, or a segment left out."""
+    lines = re.split(r"([\r\n]+)", payload.decode())
+    for _ in range(random.randint(1, 6)):
+        at = random.randrange(0, len(lines), 2)
+        fields = lines[at].split("|")
+        if len(fields) < 4 or at + 1 >= len(lines):
+            continue
+        number = random.randrange(3 if at == 0 else 1, len(fields))
+        match random.randrange(6):
+            case 0 | 1:
+                fields[number] = random.choice(JUNK)
+            case 2:
+                fields = fields[:number]
+            case 3:
+                fields[number] += random.choice(JUNK)
+            case 4:
+                fields[number] = random.choice(fields)
+            case _:
+                lines[at : at + 2] = []
+                continue
+        lines[at] = "|".join(fields)
+    return "".join(lines).encode()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_message_gives_a_verdict_and_never_a_broken_bundle(seed: int) -> None:
+    """Whatever stands in the fields: a valid Bundle, or a reason that is not our own fault."""
+    random = Random(seed)
+    whole = [
+        (file, payload)
+        for file in RESULT_FILES
+        if file.name not in CHARSETS and file.name not in NOT_MAPPED
+        for payload in payloads(file)
+    ]
+    for _ in range(250):
+        file, payload = random.choice(whole)
+        damaged = _damaged(payload, random)
+        verdict, _ = verdict_of(damaged, file.format, SETTINGS.get(file.name, {}))
+        told = f"{file.name}: {verdict.reason} {verdict.detail}"
+        assert verdict.reason not in {Reason.MAPPING_FAULT, Reason.COUNT_MISMATCH}, told
+        for document, _route in verdict.documents:
+            assert faults(document.body) == [], told

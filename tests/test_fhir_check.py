@@ -116,7 +116,6 @@ def test_each_fault_of_an_entry_is_found(name: str) -> None:
     assert any(expected in fault for fault in faults(_body(bundle))), faults(_body(bundle))
 
 
-def test_a_float_artefact_is_found() -> None:
-    body = _body(_bundle()).replace(b'"value": 148,', b'"value": 1.4850000000000000001,')
-    assert any("more digits" in fault for fault in faults(body))
-    assert any("plain decimal" in fault for fault in faults(body.replace(b"1.4850000000000000001", b"1.5e2")))
+def test_a_number_with_an_exponent_is_found() -> None:
+    body = _body(_bundle()).replace(b'"value": 148,', b'"value": 1.5e2,')
+    assert any("plain decimal" in fault for fault in faults(body))
