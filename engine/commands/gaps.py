@@ -64,7 +64,7 @@ def _row(row: Seen) -> dict[str, object]:
 def _from_files(
     session: Session, files: tuple[str, ...], mapping: str, channel: str | None, timezone: str | None
 ) -> tuple[list[Seen], bool]:
-    """What the messages of files show, whatever the policy about missing codes is; and whether one could not be mapped."""
+    """What the messages of files show, whatever the policies say; and whether one could not be mapped."""
     mapper = mapper_for(session, mapping=mapping, channel=channel, timezone=timezone)
     mapper.context.settings.update({"on_missing": "local", "on_missing_unit": "local"})
     tally = Tally()

@@ -198,6 +198,10 @@ class Making:
         """How many Observations there are."""
         return sum(1 for entry in self.entries if entry["resource"]["resourceType"] == "Observation")
 
+    def has(self, kind: str) -> bool:
+        """Whether there is a resource of this type."""
+        return any(entry["resource"]["resourceType"] == kind for entry in self.entries)
+
     def made_and_dropped(self) -> tuple[int, int]:
         return len(self.entries), self.dropped
 

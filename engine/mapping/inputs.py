@@ -6,7 +6,7 @@ For the verbs that work on files; the daemon knows its formats from the channel.
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -98,17 +98,16 @@ class Mapper:
     search: Sequence[Path]
     mapping: str = ""
     tables: dict[str, str] | None = None
-    options: FormatOptions = FormatOptions()
-    context: MapContext = MapContext()
+    options: FormatOptions = field(default_factory=FormatOptions)
+    context: MapContext = field(default_factory=MapContext)
     received: datetime | None = None
-    _programs: dict[str, Program] | None = None
+    _programs: dict[str, Program] = field(default_factory=dict)
 
     def program(self, name: str) -> Program:
         """A compiled mapping. Raises ConfigError."""
-        programs = self._programs = self._programs if self._programs is not None else {}
-        if name not in programs:
-            programs[name] = load(name, self.search, tables=self.tables)
-        return programs[name]
+        if name not in self._programs:
+            self._programs[name] = load(name, self.search, tables=self.tables)
+        return self._programs[name]
 
     def read(self, found: Found) -> Parsed:
         """Parse a message. Raises ContentError."""
@@ -122,7 +121,12 @@ class Mapper:
         return parsed
 
     def program_for(self, parsed: Parsed) -> Program:
-        """The mapping for a message. Raises ContentError (NO_ROUTE) where none takes it, ConfigError where it is wrong."""
+        """The mapping for a message.
+
+        Raises:
+            ContentError: NO_ROUTE, none takes it.
+            ConfigError: it is wrong.
+        """
         if self.mapping:
             return self.program(self.mapping)
         for name in SHIPPED[parsed.format]:

@@ -14,19 +14,19 @@ def indented(text: str) -> str:
     level = 0
     previous = ""
     for match in _TOKEN.finditer(text):
-        token = match[0]
-        if token in "}]":
+        sign = match[0]
+        if sign in "}]":
             level -= 1
             if previous not in "{[":
                 out.append("\n" + "  " * level)
-            out.append(token)
+            out.append(sign)
         else:
             if previous in ("{", "[", ","):
                 out.append("\n" + "  " * level)
-            out.append(": " if token == ":" else token)
-            if token in "{[":
+            out.append(": " if sign == ":" else sign)
+            if sign in "{[":
                 level += 1
-        previous = token
+        previous = sign
     return "".join(out)
 
 

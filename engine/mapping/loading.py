@@ -17,6 +17,7 @@ from engine.mapping.compiler.code import Code, TooLargeError
 from engine.mapping.compiler.expressions import Setting
 from engine.mapping.compiler.steps import Steps
 from engine.mapping.field_tables import known_segments
+from engine.mapping.functions import FUNCTIONS
 from engine.mapping.program import Generated, Program
 from engine.mapping.rules import (
     Fragment,
@@ -247,10 +248,19 @@ class _Compiler:
             compiler.mapping(self._mapping.lets, self._mapping.steps)
         except TooLargeError:
             problems.error(self._mapping.node, "the mapping becomes too large; use fewer fragments inside fragments")
+            return Generated(_nothing, [], "", frozenset())
         self._used_fragments |= compiler.used_fragments
         self._used_tables |= setting.tables_used
         self.settings_read |= setting.settings_read
-        return build(compiler.code, frozenset(setting.segments_read), "m, making, T" if traced else "m, making")
+        for name in setting.functions_used:
+            self.settings_read.update(FUNCTIONS[name].settings)
+        arguments = "m, making, T" if traced else "m, making"
+        try:
+            return build(compiler.code, frozenset(setting.segments_read), arguments)
+        except (SyntaxError, RecursionError, MemoryError):
+            # Python's own limits: 100 levels of indentation, 20 of loops.
+            problems.error(self._mapping.node, "conditions, cases or loops are nested too deeply; make them flatter")
+            return Generated(_nothing, [], "", frozenset())
 
     def check_unused(self) -> None:
         for name, table in self._mapping.tables.items():
@@ -262,6 +272,10 @@ class _Compiler:
 
     def _imported(self) -> list[Node]:
         return [node for node in self._mapping.imports if node.value not in _BUILT_IN]
+
+
+def _nothing(*_: Any) -> None:
+    """Stands for code that could not be made; the problem that says so keeps the mapping from being used."""
 
 
 def build(code: Code, read: frozenset[str], arguments: str, prologue: str = PROLOGUE) -> Generated:

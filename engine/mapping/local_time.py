@@ -1,4 +1,6 @@
-"""Dates and times of HL7 v2 (``YYYY[MM[DD[HH[MM[SS[.S]]]]]][+/-ZZZZ]``) and ASTM to FHIR's, with the precision that was sent.
+"""Dates and times of HL7 v2 and ASTM to FHIR's, with the precision that was sent.
+
+    YYYY[MM[DD[HH[MM[SS[.S]]]]]][+/-ZZZZ]
 
 Rules: a year stays a year; an hour without minutes becomes the day; a minute gets ``:00``; ``00`` parts cut the
 precision; all zeros are absent. The offset is the field's own, else that of the message's time, else the channel's

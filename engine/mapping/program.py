@@ -176,9 +176,8 @@ class Program:
             return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts)
         if not making.entries:
             return Mapped(filtered=Reason.FILTERED, issues=tuple(run.issues), counts=counts)
-        if not any(entry["resource"]["resourceType"] == "Patient" for entry in making.entries):
-            if run.policy("no_patient") == "dead":
-                raise ContentError(Reason.NO_PATIENT, "no rule found a patient in the message")
+        if run.policy("no_patient") == "dead" and not making.has("Patient"):
+            raise ContentError(Reason.NO_PATIENT, "no rule found a patient in the message")
         try:
             body = bundle.assemble(run, making, self.bundle, f"{self.name}:{self.content_hash[:16]}")
         except ContentError:

@@ -120,8 +120,9 @@ class Tracer:
             self._open[-1][1].append(noted)
 
     def begin(self, kind: str) -> None:
-        """A resource begins."""
+        """A resource begins. What a dropped result left open is closed."""
         self._frames.clear()
+        self._open.clear()
         self._open.append((kind, []))
 
     def made(self, reference: dict[str, str]) -> None:

@@ -13,142 +13,19 @@ LOINC_SHAPE = re.compile(r"[1-9]\d{0,6}-\d", re.ASCII)
 
 _PREFIXES = ("da", "Y", "Z", "E", "P", "T", "G", "M", "k", "h", "d", "c", "m", "u", "n", "p", "f", "a", "z", "y")
 _METRIC = frozenset(
-    [
-        "m",
-        "s",
-        "g",
-        "rad",
-        "K",
-        "C",
-        "cd",
-        "mol",
-        "sr",
-        "Hz",
-        "N",
-        "Pa",
-        "J",
-        "W",
-        "A",
-        "V",
-        "F",
-        "Ohm",
-        "S",
-        "Wb",
-        "Cel",
-        "T",
-        "H",
-        "lm",
-        "lx",
-        "Bq",
-        "Gy",
-        "Sv",
-        "l",
-        "L",
-        "ar",
-        "t",
-        "bar",
-        "u",
-        "eV",
-        "pc",
-        "kat",
-        "U",
-        "eq",
-        "osm",
-        "B",
-        "Np",
-        "m[Hg]",
-        "m[H2O]",
-        "[iU]",
-        "[IU]",
-        "cal",
-        "cal_th",
-        "st",
-        "R",
-        "RAD",
-        "REM",
-        "Ci",
-        "G",
-        "Mx",
-        "P",
-        "St",
-    ]
+    """
+    m s g rad K C cd mol sr Hz N Pa J W A V F Ohm S Wb Cel T H lm lx Bq Gy Sv l L ar t bar u eV pc kat U eq osm B Np
+    m[Hg] m[H2O] [iU] [IU] cal cal_th st R RAD REM Ci G Mx P St
+    """.split()  # noqa: SIM905 - a list of eighty quoted words would hide what is in it
 )
 _OTHER = frozenset(
-    [
-        "10*",
-        "10^",
-        "%",
-        "[ppth]",
-        "[ppm]",
-        "[ppb]",
-        "[pptr]",
-        "[pi]",
-        "min",
-        "h",
-        "d",
-        "wk",
-        "mo",
-        "a",
-        "mo_j",
-        "a_j",
-        "deg",
-        "'",
-        "''",
-        "gon",
-        "circ",
-        "[degF]",
-        "[degR]",
-        "[in_i]",
-        "[ft_i]",
-        "[lb_av]",
-        "[oz_av]",
-        "[pH]",
-        "[arb'U]",
-        "[USP'U]",
-        "[GPL'U]",
-        "[MPL'U]",
-        "[APL'U]",
-        "[beth'U]",
-        "[anti'Xa'U]",
-        "[todd'U]",
-        "[dye'U]",
-        "[smgy'U]",
-        "[bdsk'U]",
-        "[ka'U]",
-        "[knk'U]",
-        "[mclg'U]",
-        "[tb'U]",
-        "[CCID_50]",
-        "[TCID_50]",
-        "[EID_50]",
-        "[PFU]",
-        "[FFU]",
-        "[CFU]",
-        "[BAU]",
-        "[AU]",
-        "[Amb'a'1'U]",
-        "[D'ag'U]",
-        "[FEU]",
-        "[ELU]",
-        "[EU]",
-        "[HPF]",
-        "[LPF]",
-        "[drp]",
-        "[diop]",
-        "[MET]",
-        "[hnsf'U]",
-        "[p'diop]",
-        "[gal_us]",
-        "[cup_us]",
-        "[tsp_us]",
-        "[tbs_us]",
-        "[Ch]",
-        "[IR]",
-        "[Lf]",
-        "[S]",
-        "[car_m]",
-        "[ppmv]",
-    ]
+    """
+    10* 10^ % [ppth] [ppm] [ppb] [pptr] [pi] min h d wk mo a mo_j a_j deg ' '' gon circ [degF] [degR] [in_i] [ft_i]
+    [lb_av] [oz_av] [pH] [arb'U] [USP'U] [GPL'U] [MPL'U] [APL'U] [beth'U] [anti'Xa'U] [todd'U] [dye'U] [smgy'U]
+    [bdsk'U] [ka'U] [knk'U] [mclg'U] [tb'U] [CCID_50] [TCID_50] [EID_50] [PFU] [FFU] [CFU] [BAU] [AU] [Amb'a'1'U]
+    [D'ag'U] [FEU] [ELU] [EU] [HPF] [LPF] [drp] [diop] [MET] [hnsf'U] [p'diop] [gal_us] [cup_us] [tsp_us] [tbs_us]
+    [Ch] [IR] [Lf] [S] [car_m]
+    """.split()  # noqa: SIM905
 )
 _BRACKET = re.compile(r"\[[^\[\]\s]+\]", re.ASCII)
 _ANNOTATION = re.compile(r"\{[!-z|~ ]*\}", re.ASCII)
@@ -204,9 +81,8 @@ def _component(text: str) -> tuple[str, str]:
     if _DIGITS.fullmatch(term):
         return "", rest
     if not _is_simple(term):
-        if match := re.fullmatch(r"(.*?[^\d+-])([+-]?\d+)", term):
-            if _is_simple(match[1]):
-                return "", rest
+        if (match := re.fullmatch(r"(.*?[^\d+-])([+-]?\d+)", term)) and _is_simple(match[1]):
+            return "", rest
         if term.startswith(("10*", "10^")) and _EXPONENT.fullmatch(term[3:]):
             return "", rest
         return f"'{term}' is no unit that it knows", rest

@@ -212,9 +212,12 @@ class Bodies(Expressions):
     def check_used(self, scope: Scope) -> None:
         """Warn about names of a scope that nothing reads."""
         for variable in scope.names.values():
-            what = getattr(variable, "what", "")
-            if what == "let" and not variable.used:
+            if not isinstance(variable, Variable) or variable.used:
+                continue
+            if variable.what == "let":
                 self.problems.warning(variable.node, f"{variable.name} is never used; remove it")
+            elif variable.value is not None:
+                self.problems.warning(variable.node, f"the fragment never uses {variable.name}; remove it")
 
     # -- elements --------------------------------------------------------------------------------------------------
 
@@ -223,7 +226,7 @@ class Bodies(Expressions):
         if element is None:
             return
         with self.at(part.node):
-            value = self._fit(part.value, element, f"{made.path}.{part.name}", scope)
+            value = self._fit(part.value, element, f"{made.path}.{part.name}", scope, part.node)
             if not value.is_absent:
                 self._add(made, part, value)
 
@@ -341,7 +344,7 @@ class Bodies(Expressions):
 
     # -- values ----------------------------------------------------------------------------------------------------
 
-    def _fit(self, value: Value, element: r4.Element, path: str, scope: Scope) -> Val:
+    def _fit(self, value: Value, element: r4.Element, path: str, scope: Scope, node: Node) -> Val:
         """A value as the element wants it: its type, and a list or one."""
         if isinstance(value, Values):
             return self._values_of(value, element, path, scope)
@@ -364,6 +367,9 @@ class Bodies(Expressions):
         if element.many:
             return self.as_json_list(made)
         if made.kind.many:
+            self.problems.warning(
+                node, f"{path} takes one value and may get several; the first is taken, as first() does"
+            )
             one = self.code.new()
             self.code.emit(
                 f"{one} = only({made.code}, {self.code.constant(path)}) if {made.code} is not None else None"
@@ -397,9 +403,9 @@ class Bodies(Expressions):
                 continue
             # An expression in a list may itself be a list: its elements are added.
             if isinstance(item, Formula):
-                made.append(self._fit(item, element, f"{path}[{at}]", scope))
+                made.append(self._fit(item, element, f"{path}[{at}]", scope, values.node))
             else:
-                made.append(self._fit(item, single, f"{path}[{at}]", scope))
+                made.append(self._fit(item, single, f"{path}[{at}]", scope, values.node))
         made = [value for value in made if not value.is_absent]
         if not made:
             return NOTHING
@@ -516,9 +522,8 @@ class Bodies(Expressions):
         variable = self.code.new()
         codes = self.code.constant(allowed)
         self.code.emit(f"{variable} = {value.code}")
-        self.code.emit(
-            f"if {variable} not in {codes} and {variable} is not None: {variable} = not_a_code({self.code.constant(path)})"
-        )
+        refused = f"not_a_code({self.code.constant(path)})"
+        self.code.emit(f"if {variable} not in {codes} and {variable} is not None: {variable} = {refused}")
         return Val(variable, value.kind)
 
     def _boolean(self, value: Val, path: str, formula: Formula) -> Val:
@@ -546,11 +551,10 @@ class Bodies(Expressions):
     def _complex(self, value: Val, element: r4.Element, path: str, formula: Formula) -> Val:
         wanted, name = element.type, value.kind.name
         if wanted == name:
-            if wanted == "Reference" and element.targets and value.kind.codes:
-                if wrong := sorted(value.kind.codes - set(element.targets)):
-                    self.problems.error(
-                        formula.node, f"{path} refers to {' or '.join(element.targets)}, not to {', '.join(wrong)}"
-                    )
+            wrong = sorted((value.kind.codes or frozenset()) - set(element.targets))
+            if wanted == "Reference" and element.targets and wrong:
+                targets = " or ".join(element.targets)
+                self.problems.error(formula.node, f"{path} refers to {targets}, not to {', '.join(wrong)}")
             return value
         if wanted in _QUANTITIES and name == "Quantity":
             return value

@@ -530,10 +530,9 @@ class Expressions:
         variable = self.code.new()
         if value.kind.many:
             inner = self.code.new()
-            self.code.emit(
-                f"{variable} = [{inner} for {inner} in [{function}({inner}, {part.number}) for {inner} in {value.code}] "
-                f"if {inner} is not None] or None if {value.code} is not None else None"
-            )
+            parts = f"[{function}({inner}, {part.number}) for {inner} in {value.code}]"
+            source = f"[{inner} for {inner} in {parts} if {inner} is not None] or None"
+            self.code.emit(f"{variable} = {source} if {value.code} is not None else None")
             return Val(variable, FIELD.each())
         self.code.emit(f"{variable} = {function}({value.code}, {part.number}) if {value.code} is not None else None")
         made = Val(variable, FIELD)
@@ -897,7 +896,8 @@ class Expressions:
     def _text_of(self, code: str, many: bool) -> str:
         if many:
             inner = self.code.new()
-            return f"[{inner} for {inner} in map(text, {code}) if {inner} is not None] or None if {code} is not None else None"
+            source = f"[{inner} for {inner} in map(text, {code}) if {inner} is not None] or None"
+            return f"{source} if {code} is not None else None"
         return f"{code} if {code} is None or {code}.isalnum() else {_quick(code)}"
 
     def texts(self, value: Val) -> Val:

@@ -229,7 +229,7 @@ def _bound(code: Code, scope: Scope, name: str, source: str) -> Segments:
 
 
 def declare(scope: Scope, code: Code, lets: tuple[Let, ...], what: str = "let", read_in: Scope | None = None) -> None:
-    """Make the names of a `let:` or of a `$with:` known in ``scope``; they are read in ``read_in`` or the scope itself."""
+    """Make the names of a `let:` or of a `$with:` known in ``scope``; they are read there or in ``read_in``."""
     for let in lets:
         scope.names[let.name] = Variable(
             let.name, let.node, let.value, read_in or scope, scope.loop, scope.slot, what=what

@@ -327,8 +327,7 @@ class Steps(Bodies):
             code.emit(f"making.report({number}, {patient}, {self._order_time(scope)})")
         if kind == "Observation":
             self._account(scope)
-        named = self._called(step, made, outer)
-        return named
+        return self._called(step, made, outer)
 
     def _put(self, step: Step, kind: str, scope: Scope, variable: str, key: str, identifier: str) -> None:
         """Build the resource and add it to the document, or take the one that this message made before."""
@@ -363,7 +362,7 @@ class Steps(Bodies):
         assert step.key is not None
         formula, read_in = self._key_formula(step.key, scope)
         if isinstance(formula, Formula) and isinstance(formula.tree, syntax.ListOf):
-            return self._list_key(formula, formula.tree, read_in, kind)
+            return self._list_key(step, formula, formula.tree, read_in)
         value = self.value(formula, read_in, "text")
         if value.is_absent:
             self.problems.error(step.key.node, "the key is always absent; the resource could not be told from others")
@@ -374,12 +373,19 @@ class Steps(Bodies):
             self.problems.error(step.key.node, f"a key is a text, an Identifier or a list of texts, not {value.kind}")
             return None
         if value.maybe:
+            self._may_be_absent(step, step.key.node)
             code.emit(f"if {value.code} is None: raise making.no_identity({code.constant(kind)})")
         if value.kind.many:
             return f"'\\x1f'.join({value.code})", "None", f"{value.code}[0]"
         if value.kind.name == "Identifier":
             return f"identity_of({value.code})", value.code, f"{value.code}['value']"
         return value.code, "None", value.code
+
+    def _may_be_absent(self, step: Step, node: Node, offset: int = 0) -> None:
+        """Warn about a key without which the whole message would be dead."""
+        if step.when is None:
+            text = "this key can be absent, and the message is dead then; add when:, another source with |, or | '-'"
+            self.problems.warning(node, text, offset=offset)
 
     def _key_formula(self, value: Formula | Text, scope: Scope) -> tuple[Formula | Text, Scope]:
         """A key's own expression: where it is the name of a variable, what that stands for, and where it is read."""
@@ -393,7 +399,7 @@ class Steps(Bodies):
             value, scope = variable.value, variable.scope
         return value, scope
 
-    def _list_key(self, formula: Formula, tree: syntax.ListOf, scope: Scope, kind: str) -> tuple[str, str, str] | None:
+    def _list_key(self, step: Step, formula: Formula, tree: syntax.ListOf, scope: Scope) -> tuple[str, str, str] | None:
         """A key of several parts, each of which must be there."""
         code = self.code
         parts = []
@@ -405,7 +411,8 @@ class Steps(Bodies):
                     self.error(item, f"a part of a key is one text, not {value.kind}")
                     return None
                 if value.maybe:
-                    code.emit(f"if {value.code} is None: raise making.no_identity({code.constant(kind)})")
+                    self._may_be_absent(step, formula.node, formula.at(item))
+                    code.emit(f"if {value.code} is None: raise making.no_identity({code.constant(step.create)})")
                 parts.append(value.code)
         finally:
             self._formula = before

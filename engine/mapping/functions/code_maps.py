@@ -1,6 +1,6 @@
 """The fixed tables that `lookup()` knows by name: HL7 tables and those of ASTM E1394, which are never shared.
 
-ASTM W is "validity questionable" where HL7 W is "wrong"; ASTM N is "needed to run the order" where HL7 N is "not asked".
+ASTM W is "validity questionable" where HL7 W is "wrong", ASTM N "needed to run the order" where HL7 N is "not asked".
 A blank field gives nothing; what a code outside its table gives, each table says.
 
 Source: HL7 v2.5 appendix A, the v2-to-FHIR implementation guide, ASTM E1394 6.6-9.
@@ -54,10 +54,7 @@ _FLAGS = (
     "< > A AA B CAR D DET E EX EXP H HH HU I IE IND L LL LU MS N NCL ND NEG NR NS POS R RR S SDD SYN-R SYN-S U UNE "
     "VS W WR"
 )
-_ASTM_FLAGS = {
-    code: _concepts(_INTERPRETATION, code)[code]
-    for code in ["L", "H", "LL", "HH", "<", ">", "N", "A", "U", "D", "B", "W"]
-}
+_ASTM_FLAGS = _concepts(_INTERPRETATION, "L H LL HH < > N A U D B W")
 
 CODE_MAPS: dict[str, CodeMap] = {
     "0001": CodeMap(
@@ -95,8 +92,8 @@ CODE_MAPS: dict[str, CodeMap] = {
     "0085": CodeMap(
         "code",
         _pairs(
-            "A amended B amended C corrected D entered-in-error F final I registered N final O registered P preliminary "
-            "R preliminary S preliminary U final V final W entered-in-error X cancelled"
+            "A amended B amended C corrected D entered-in-error F final I registered N final O registered "
+            "P preliminary R preliminary S preliminary U final V final W entered-in-error X cancelled"
         ),
         "result status (OBX-11) to Observation.status; any other makes the message dead",
         dead={"*": Reason.UNMAPPED_STATUS},
@@ -105,8 +102,8 @@ CODE_MAPS: dict[str, CodeMap] = {
         "code",
         _pairs(
             "NW active OK active RL active RO active RQ active PR active AF active CR revoked DC revoked OC revoked "
-            "OD revoked DR revoked DF revoked CA revoked HR on-hold OH on-hold FU completed RE active SC active XO active "
-            "SN active NA active"
+            "OD revoked DR revoked DF revoked CA revoked HR on-hold OH on-hold FU completed RE active SC active "
+            "XO active SN active NA active"
         ),
         "order control (ORC-1) to ServiceRequest.status",
         otherwise="unknown",
@@ -114,8 +111,8 @@ CODE_MAPS: dict[str, CodeMap] = {
     "0123": CodeMap(
         "code",
         _pairs(
-            "A partial C corrected F final I registered M preliminary N registered O registered P preliminary R partial "
-            "S registered X cancelled"
+            "A partial C corrected F final I registered M preliminary N registered O registered P preliminary "
+            "R partial S registered X cancelled"
         ),
         "report status (OBR-25) to DiagnosticReport.status; Y, Z and any other make the message dead",
         dead={"Y": Reason.BAD_STATUS, "Z": Reason.BAD_STATUS, "*": Reason.UNMAPPED_STATUS},

@@ -31,7 +31,7 @@ def make_coding(system: str | None, code: str | None, display: str | None = None
     return made
 
 
-@function("cwe(value: field) -> CodeableConcept")
+@function("cwe(value: field) -> CodeableConcept", settings=("local_system",))
 def cwe(run: Run, raw: str) -> Json | None:
     """A CE, CWE or CNE: up to three codings, and the text.
 
@@ -112,7 +112,7 @@ def coding_concept(run: Run, system: str, raw: str) -> Json | None:
     return {"coding": [make_coding(_system(system), code, display)]}
 
 
-@function("local_concept(code: text, text: text?) -> CodeableConcept")
+@function("local_concept(code: text, text: text?) -> CodeableConcept", settings=("local_system",))
 def local_concept(run: Run, code: str, text: str | None = None) -> Json:
     """A sender's own code under the channel's `local_system`, and what it is called there."""
     return {"coding": [make_coding(run.local_system or None, code)], "text": text or code}

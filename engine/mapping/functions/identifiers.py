@@ -23,7 +23,7 @@ def make_identifier(system: str | None, value: str, kind: str | None = None) -> 
     return made
 
 
-@function("cx(id: field) -> Identifier")
+@function("cx(id: field) -> Identifier", settings=("patient_system",))
 def cx(run: Run, raw: str) -> Json | None:
     """A CX: value, system of its assigning authority (else facility), type, period; absent without a value.
 
@@ -124,7 +124,14 @@ def xon_identifier(run: Run, raw: str) -> Json | None:
     return make_identifier(system, value, run.part_text(parts, 6))
 
 
-@function("astm_patient_ids(patient: segment) -> Identifier[]")
+@function(
+    "astm_patient_ids(patient: segment) -> Identifier[]",
+    settings=(
+        "patient_system",
+        "patient_system_lab",
+        "patient_system_3",
+    ),
+)
 def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
     """The ids of a P record. P-3, P-4 and P-5 number different things, so each has a system of its own: the channel's
     settings `patient_system`, `patient_system_lab`, `patient_system_3`, else one that only this channel uses."""

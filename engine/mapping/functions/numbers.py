@@ -77,7 +77,7 @@ def number(run: Run, text: str | None) -> str | None:
     return decimals.normal(text.strip())
 
 
-@function("decimal(value: field) -> measured")
+@function("decimal(value: field) -> measured", settings=("decimal_comma",))
 def decimal(run: Run, raw: str) -> Measured | None:
     """The number in an NM or SN field, or in a text that is one; see `value`, `comparator`, `low` ...
 
@@ -91,7 +91,7 @@ def decimal(run: Run, raw: str) -> Measured | None:
     return None if text is None else _measured(run, text)
 
 
-@function("decimal_of(value: text) -> measured")
+@function("decimal_of(value: text) -> measured", settings=("decimal_comma",))
 def decimal_of(run: Run, text: str) -> Measured | None:
     """As `decimal`, of a text that was cut out of a field."""
     return _measured(run, text)
@@ -248,7 +248,7 @@ def ratio(run: Run, measured: Measured) -> Json | None:
     }
 
 
-@function("numeric_range(value: field, row: row?, unit: field?) -> Range")
+@function("numeric_range(value: field, row: row?, unit: field?) -> Range", settings=("decimal_comma",))
 def numeric_range(run: Run, raw: str, row: Row | None, unit: str | None) -> Json | None:
     """An NR field (low ^ high) as Range."""
     parts = raw.split(run.C)
@@ -257,7 +257,7 @@ def numeric_range(run: Run, raw: str, row: Row | None, unit: str | None) -> Json
     return range_of(run, made, row, unit)
 
 
-@function("quantity_of(value: field) -> Quantity")
+@function("quantity_of(value: field) -> Quantity", settings=("decimal_comma",))
 def quantity_of(run: Run, raw: str) -> Json | None:
     """A CQ field (number ^ unit) as Quantity."""
     parts = raw.split(run.C)
@@ -268,7 +268,10 @@ def quantity_of(run: Run, raw: str) -> Json | None:
     return {"value": Fragment(value), "unit": unit} if unit else {"value": Fragment(value)}
 
 
-@function("reference_range(range: field, row: row?, unit: field?, units: row?) -> Observation.referenceRange")
+@function(
+    "reference_range(range: field, row: row?, unit: field?, units: row?) -> Observation.referenceRange",
+    settings=("decimal_comma",),
+)
 def reference_range(run: Run, raw: str, row: Row | None, unit: str | None, units: Row | None = None) -> Json | None:
     """A reference range as it is written: `a-b`, `a to b`, `<b`, `>=a` give low and high with the result's unit and
     conversion; the text always stays, unless the row converts."""
@@ -311,7 +314,7 @@ def reference_range(run: Run, raw: str, row: Row | None, unit: str | None, units
     return made
 
 
-@function("number(value: text) -> decimal")
+@function("number(value: text) -> decimal", settings=("decimal_comma",))
 def number_of(run: Run, text: str) -> str | None:
     """A text as a plain decimal for a FHIR element of that type or for arithmetic; absent where it is none."""
     return number(run, text)

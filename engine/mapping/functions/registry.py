@@ -49,6 +49,7 @@ class Function:
         kind, many, always: what it returns; ``always`` means never absent for present arguments.
         pure: knows nothing of the message beside its arguments, so that it can be called when the mapping is loaded.
         doc: first line of its documentation; ``details`` the rest.
+        settings: channel settings that it reads.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Function:
     call: Callable[..., Any]
     doc: str
     details: str
+    settings: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -74,7 +76,9 @@ _SIGNATURE = re.compile(r"(\w+)\((.*)\) -> ([\w.]+)((?:\[\])?)(!?)")
 _PARAMETER = re.compile(r"(\w+): (\w+(?:\.\w+)?)((?:\[\])?)(\?|\.\.\.)?")
 
 
-def function(signature: str, *, pure: bool = False) -> Callable[[Implementation], Implementation]:
+def function(
+    signature: str, *, pure: bool = False, settings: tuple[str, ...] = ()
+) -> Callable[[Implementation], Implementation]:
     """Declare a function of the language."""
     match = _SIGNATURE.fullmatch(signature)
     assert match, signature
@@ -101,6 +105,7 @@ def function(signature: str, *, pure: bool = False) -> Callable[[Implementation]
             call=implementation,
             doc=first,
             details="\n".join(line.strip() for line in rest.strip().splitlines()),
+            settings=settings,
         )
         return implementation
 
