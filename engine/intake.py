@@ -167,7 +167,7 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
             context = _context(stored, channel)
         mapped = route.program.apply(parsed, context)
         names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
-        issues += mapped.issues
+        issues += [issue for issue in mapped.issues if issue.severity != "note"]  # notes are for `explain`
         unmapped += mapped.unmapped
         if mapped.filtered is not None:
             filtered = mapped.filtered
