@@ -10,16 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.codecs import hl7v2
-from adapters.codecs.astm_capture import text_of_capture
-from adapters.codecs.mllp import MllpLink
-from engine.errors import ContentError
-from engine.message import Block
+from engine.mapping.inputs import messages_in
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus"
 FOLDERS = {"hl7": "hl7v2", "hl7-analyzers": "hl7v2", "astm": "astm"}
-
-VT = b"\x0b"
 
 
 @dataclass(frozen=True)
@@ -61,16 +55,5 @@ needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of mes
 
 
 def payloads(file: CorpusFile) -> list[bytes]:
-    """The messages of a file, unframed and split, each as the journal would store it."""
-    data = file.path.read_bytes()
-    if file.format == "hl7v2":
-        blocks = [data]
-        if data.startswith(VT):
-            link = MllpLink()
-            events = link.receive(data, 0.0) + link.closed()
-            blocks = [event.payload for event in events if isinstance(event, Block)]
-        return [part for block in blocks for part in hl7v2.split(block)]
-    try:
-        return text_of_capture(data)
-    except ContentError:
-        return [data]
+    """The messages of a file, unframed and split, as `labrelay map` finds them."""
+    return [found.payload for found in messages_in(file.path.read_bytes())]
