@@ -16,7 +16,7 @@ same configuration, so a route is its position in its channel.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.delivery import OUR_FAULT_ATTEMPTS
@@ -46,7 +46,7 @@ class Configuration:
     epoch: int
     folder: str
     config_hash: str
-    identity_key: bytes
+    identity_key: bytes = field(repr=False)
     log_style: str = "json"
     log_level: str = "INFO"
 

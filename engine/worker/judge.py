@@ -100,7 +100,7 @@ class RemoteJudge:
             return
         for one in sent:
             one.sent = False
-        self._careful_to = sent[-1].number
+        self._careful_to = max(self._careful_to, sent[-1].number)
         if len(sent) > 1:
             return
         (suspect,) = sent

@@ -176,6 +176,7 @@ class Daemon:
     protocols: list[str]
     destination: str
     mapped: bool = True
+    workers: int = 0
     port_of: dict[int, int] = field(default_factory=dict)
     web_port: int = 0
     _process: asyncio.subprocess.Process | None = None
@@ -187,6 +188,7 @@ class Daemon:
         (self.folder / "config" / "labrelay.yaml").write_text(
             "site: {name: Test Lab, timezone: Asia/Kolkata}\n"
             f'web: {{listen: "127.0.0.1:{self.web_port}"}}\n'
+            f"workers: {self.workers}\n"
             f"destinations:\n  server: {self.destination}\n"
         )
         for number, (protocol, port) in enumerate(zip(self.protocols, ports, strict=True)):
@@ -236,3 +238,8 @@ class Daemon:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def worker_pid(self) -> int | None:
+        """The worker process that is there now, if there is one."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return int(children[0]) if children else None
