@@ -296,7 +296,9 @@ class Journal(Reader):
             again=again,
             accept_conflict=accept_conflict,
         )
-        return self._submit(operation, size=sum(len(routed.document.body) for routed in routes), verdict=True)
+        return self._submit(
+            operation, size=sum(len(routed.document.body) for routed in routes), verdict=True, patient=True
+        )
 
     def unprocessed(self, after: int = 0, limit: int = 256, *, max_bytes: int = UNPROCESSED_BYTES) -> list[Stored]:
         """The next messages without a verdict, oldest first; empty only where there is none.
@@ -352,7 +354,8 @@ class Journal(Reader):
 
     def settle(self, delivery_id: int, *, delivered_us: int) -> "asyncio.Future[None]":
         """It was delivered."""
-        return self._submit(partial(outbox.settle, delivery_id=delivery_id, delivered_us=delivered_us), verdict=True)
+        operation = partial(outbox.settle, delivery_id=delivery_id, delivered_us=delivered_us)
+        return self._submit(operation, verdict=True, patient=True)
 
     def postpone(
         self,
@@ -518,10 +521,12 @@ class Journal(Reader):
 
     # -- handing over --------------------------------------------------------------------------------------------
 
-    def _submit(self, operation: Operation[T], *, size: int = 0, verdict: bool = False) -> "asyncio.Future[T]":
+    def _submit(
+        self, operation: Operation[T], *, size: int = 0, verdict: bool = False, patient: bool = False
+    ) -> "asyncio.Future[T]":
         if self._writer is None:
             raise StoreError("the journal is not open for writing")
-        return self._writer.submit(operation, size=size, verdict=verdict)
+        return self._writer.submit(operation, size=size, verdict=verdict, patient=patient)
 
     def _now(self, operation: Operation[T]) -> T:
         """Run an operation in this thread, before the writer thread exists."""

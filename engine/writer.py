@@ -33,6 +33,7 @@ QUEUE_BYTES = 64 * 1024 * 1024
 # Verdicts (settle, bury, ...) are let in above the limits for new work: refusing them would not make room.
 VERDICT_HEADROOM = 4
 IDLE_S = 0.25
+LINGER_S = 0.003  # how long operations that nobody outside waits for may wait for a message to share its sync
 RECENT_COMMITS = 512  # whose times are kept for the page
 
 T = TypeVar("T")
@@ -92,9 +93,12 @@ class WriterStats:
 
 
 class _Item:
-    __slots__ = ("error", "future", "operation", "result", "size")
+    __slots__ = ("error", "future", "operation", "patient", "result", "size")
 
-    def __init__(self, operation: Operation[Any], future: "asyncio.Future[Any] | None", size: int) -> None:
+    def __init__(
+        self, operation: Operation[Any], future: "asyncio.Future[Any] | None", size: int, patient: bool = False
+    ) -> None:
+        self.patient = patient
         self.operation = operation
         self.future = future
         self.size = size
@@ -147,12 +151,16 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, operation: Operation[T], *, size: int = 0, verdict: bool = False) -> "asyncio.Future[T]":
+    def submit(
+        self, operation: Operation[T], *, size: int = 0, verdict: bool = False, patient: bool = False
+    ) -> "asyncio.Future[T]":
         """Queue an operation; never blocks.
 
         Args:
             size: bytes that it keeps in memory.
             verdict: it ends work instead of bringing some: let in above the limits.
+            patient: nobody outside waits for it, so it may wait `LINGER_S` for company: a sync costs more than all
+                that a message writes, and under load it then rides along with the next message's.
 
         Raises:
             StoreError: the queue is full, or the writer has stopped.
@@ -170,7 +178,7 @@ class Writer:
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting += 1
         self._waiting_bytes += size
-        self._queue.put(_Item(operation, future, size))
+        self._queue.put(_Item(operation, future, size, patient))
         return future
 
     @property
@@ -261,9 +269,13 @@ class Writer:
         if first is None:
             return None
         items, size = [first], first.size
+        patient = first.patient
+        until = time.monotonic() + LINGER_S if patient else 0.0
         while len(items) < BATCH_OPERATIONS and size < BATCH_BYTES:
             try:
-                item = self._queue.get_nowait()
+                item = (
+                    self._queue.get(timeout=max(0.0, until - time.monotonic())) if patient else self._queue.get_nowait()
+                )
             except queue.Empty:
                 break
             if item is None:
@@ -271,6 +283,7 @@ class Writer:
                 break
             items.append(item)
             size += item.size
+            patient = patient and item.patient
         return items
 
     def _work(self, items: list[_Item]) -> None:
