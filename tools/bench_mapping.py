@@ -18,13 +18,27 @@ from engine.mapping import load
 from engine.message import FormatOptions, MapContext
 
 ANALYTES = [
-    ("6690-2", "Leukocytes", "10*3/uL", 1), ("789-8", "Erythrocytes", "10*6/uL", 2), ("718-7", "Hemoglobin", "g/dL", 1),
-    ("4544-3", "Hematocrit", "%", 1), ("787-2", "MCV", "fL", 1), ("785-6", "MCH", "pg", 1), ("786-4", "MCHC", "g/dL", 1),
-    ("777-3", "Platelets", "10*3/uL", 0), ("2345-7", "Glucose", "mg/dL", 0), ("2160-0", "Creatinine", "mg/dL", 2),
-    ("2951-2", "Sodium", "mmol/L", 0), ("2823-3", "Potassium", "mmol/L", 1), ("2075-0", "Chloride", "mmol/L", 0),
-    ("1742-6", "ALT", "U/L", 0), ("1920-8", "AST", "U/L", 0), ("6768-6", "ALP", "U/L", 0), ("1975-2", "Bilirubin", "mg/dL", 1),
-    ("2885-2", "Protein", "g/dL", 1), ("1751-7", "Albumin", "g/dL", 1), ("2093-3", "Cholesterol", "mg/dL", 0),
-]  # fmt: skip
+    ("6690-2", "Leukocytes", "10*3/uL", 1),
+    ("789-8", "Erythrocytes", "10*6/uL", 2),
+    ("718-7", "Hemoglobin", "g/dL", 1),
+    ("4544-3", "Hematocrit", "%", 1),
+    ("787-2", "MCV", "fL", 1),
+    ("785-6", "MCH", "pg", 1),
+    ("786-4", "MCHC", "g/dL", 1),
+    ("777-3", "Platelets", "10*3/uL", 0),
+    ("2345-7", "Glucose", "mg/dL", 0),
+    ("2160-0", "Creatinine", "mg/dL", 2),
+    ("2951-2", "Sodium", "mmol/L", 0),
+    ("2823-3", "Potassium", "mmol/L", 1),
+    ("2075-0", "Chloride", "mmol/L", 0),
+    ("1742-6", "ALT", "U/L", 0),
+    ("1920-8", "AST", "U/L", 0),
+    ("6768-6", "ALP", "U/L", 0),
+    ("1975-2", "Bilirubin", "mg/dL", 1),
+    ("2885-2", "Protein", "g/dL", 1),
+    ("1751-7", "Albumin", "g/dL", 1),
+    ("2093-3", "Cholesterol", "mg/dL", 0),
+]
 
 
 def message(number: int, results: int, draw: random.Random) -> bytes:
@@ -33,9 +47,10 @@ def message(number: int, results: int, draw: random.Random) -> bytes:
     taken = at - timedelta(minutes=draw.randrange(20, 200))
     lines = [
         f"MSH|^~\\&|CHEM|LAB|LIS|HOSP|{at:%Y%m%d%H%M%S}||ORU^R01^ORU_R01|{number:08}|P|2.5.1",
-        f"PID|1||{draw.randrange(10**7)}^^^HOSP^MR||Doe{number}^Jane{draw.randrange(999)}||{draw.randrange(1930, 2020)}0412|F",
+        f"PID|1||{draw.randrange(10**7)}^^^HOSP^MR||Doe{number}^Jane||{draw.randrange(1930, 2020)}0412|F",
         f"ORC|RE|P{number}|F{number}",
-        f"OBR|1|P{number}|F{number}|CHEM^Chemistry panel^L|||{taken:%Y%m%d%H%M%S}|||||||||||||||{at:%Y%m%d%H%M%S}||LAB|F",
+        f"OBR|1|P{number}|F{number}|CHEM^Chemistry panel^L|||{taken:%Y%m%d%H%M%S}"
+        f"|||||||||||||||{at:%Y%m%d%H%M%S}||LAB|F",
     ]
     for index in range(results):
         code, name, unit, digits = ANALYTES[index % len(ANALYTES)]
@@ -44,7 +59,8 @@ def message(number: int, results: int, draw: random.Random) -> bytes:
         flag = draw.choice(["N", "N", "N", "H", "L"])
         done = at - timedelta(seconds=draw.randrange(600))
         lines.append(
-            f"OBX|{index + 1}|NM|{code}^{name}^LN||{value}|{unit}|{low}-{low + draw.randrange(1, 90)}|{flag}|||F|||{done:%Y%m%d%H%M%S}"
+            f"OBX|{index + 1}|NM|{code}^{name}^LN||{value}|{unit}|{low}-{low + draw.randrange(1, 90)}|{flag}|||F"
+            f"|||{done:%Y%m%d%H%M%S}"
         )
     return ("\r".join(lines) + "\r").encode()
 

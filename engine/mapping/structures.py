@@ -38,7 +38,7 @@ class Group:
         return any(segment in group.segments for group in self.walk())
 
     def way_to(self, name: str) -> tuple[str, ...]:
-        """Names of the groups from inside this one down to the group or segment called ``name``; empty if there is none."""
+        """Names of the groups from inside this one down to the group or segment called ``name``; empty if none."""
         for group in self.groups.values():
             if group.name == name or name in group.segments:
                 return (group.name,)

@@ -29,9 +29,9 @@ class Row:
 
     Attributes:
         cells: column -> text, blank cells left out.
-        code, coding, concept: the LOINC term as Coding and CodeableConcept, None without one. Shared: never change it.
+        code, coding, concept: the LOINC term as Coding and CodeableConcept, None without one. Shared: never change.
         unit, ucum: the unit after conversion, as text and as UCUM code; None where the table does not say.
-        quantity: what a Quantity has besides its value, None where that depends on the message. Shared as well. It holds
+        quantity: what a Quantity has besides its value, None where that depends on the message. It holds
             for results whose unit was sent as ``quantity_unit``, for all where that is None.
         converts: there is a factor, an offset or a number of digits.
         unit_missing: the code is in the table, but the message named no unit; a number must not pass.

@@ -255,8 +255,8 @@ class Expressions:
             self.code.emit(f"if not {variable}.isalnum(): {variable} = ({_quick(variable)}) if {variable} else None")
         else:
             self.code.emit(f"{variable} = {raw}")
+            self.code.emit(f"if R in {variable}: {variable} = {variable}[:{variable}.index(R)]")
             self.code.emit(f"if {variable} < '#': {variable} = present({variable}) if {variable} else None")
-            self.code.emit(f"elif R in {variable}: {variable} = {variable}[:{variable}.index(R)] or None")
             if path.component:
                 self.code.emit(f"if {variable} is not None: {variable} = component({variable}, 1)")
         self._trace_read(f"{segments.segments}[0]", path, variable)
@@ -277,6 +277,9 @@ class Expressions:
         """The variables of a path's segment; None with a problem where the scope has none."""
         name = path.segment
         if self.setting.whole_message:
+            if name not in self.setting.known_segments and not name.startswith("Z"):
+                self._unknown_segment(path)
+                return None
             return self._first_in_message(name, scope)
         owner = scope.owner_of(name)
         if owner is not None:
@@ -286,9 +289,13 @@ class Expressions:
             self.error(path, f"{name} stands inside a group; go there with {way}, or read {name}[*] or {name}[1]")
             return None
         if name not in self.setting.known_segments and not name.startswith("Z"):
-            self.error(path, f"no segment is called {name}{suggestion(name, self.setting.known_segments)}")
+            self._unknown_segment(path)
             return None
         return self._noted(bind_outwards(self.code, scope, name))
+
+    def _unknown_segment(self, path: syntax.Path) -> None:
+        hint = suggestion(path.segment, self.setting.known_segments)
+        self.error(path, f"no segment is called {path.segment}{hint}")
 
     def _noted(self, segments: Segments) -> Segments:
         if all(segments is not other for other in self.all_segments):
