@@ -1,0 +1,192 @@
+"""A whole site in the test's own event loop: the daemon's parts on real sockets, a sandbox that receives, and peers.
+
+Faster than a process, and as honest: the same composition root (`engine.app.App`), real sockets and a real journal.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from engine.app import App
+from engine.clock import Clock
+from engine.reading import Reader
+from engine.records import DeliveryView, Filter, MessageView, Trace
+from engine.sandbox import Sandbox
+from tests.support.command_line import Ran, labrelay
+from tests.support.waiting import until
+
+Json = dict[str, Any]
+
+SETTLED_WITHIN_S = 20.0
+# In a test nothing is worth waiting for: a failed attempt is repeated at once.
+QUICK = {"retry": {"first": "20ms", "max": "100ms"}, "breaker": {"probe_after": "50ms"}}
+
+MLLP = {"kind": "mllp", "listen": "127.0.0.1:0"}
+ASTM = {"kind": "astm", "listen": "127.0.0.1:0"}
+HL7_ROUTE = {"when": "=MSH-9.1 == 'ORU'", "mapping": "hl7-results", "to": "lab-fhir"}
+ASTM_ROUTE = {"mapping": "astm-results", "to": "lab-fhir"}
+
+
+def channel(source: Mapping[str, Any], *routes: Mapping[str, Any], **more: Any) -> Json:
+    """The content of a ``channels/*.yaml``; its name is given by `make_running_site`."""
+    return {"source": dict(source), "routes": [dict(route) for route in routes], **more}
+
+
+def hl7_channel(*, source: Mapping[str, Any] = MLLP, **more: Any) -> Json:
+    return channel(source, HL7_ROUTE, **more)
+
+
+def astm_channel(*, source: Mapping[str, Any] = ASTM, **more: Any) -> Json:
+    return channel(source, ASTM_ROUTE, **more)
+
+
+@dataclass
+class RunningSite:
+    """A started site; every look at it is a look into its journal."""
+
+    folder: Path
+    app: App
+    sandbox: Sandbox
+    _read: dict[int, Json] = field(default_factory=dict)
+
+    @property
+    def journal(self) -> Reader:
+        return self.app.journal
+
+    def port(self, name: str) -> int:
+        port = self.app.sources[name].port
+        assert port is not None, self.app.sources[name].fault
+        return port
+
+    # -- what became of messages -------------------------------------------------------------------------------------
+
+    def messages(self, name: str | None = None) -> list[MessageView]:
+        """All messages of a channel (or of all), in the order they were journaled."""
+        found: list[MessageView] = []
+        before: int | None = None
+        while page := self.journal.messages(Filter(channel=name), before_id=before, limit=500):
+            found += page
+            before = page[-1].id
+        return found[::-1]
+
+    def trace(self, message: int) -> Trace:
+        trace = self.journal.message(message)
+        assert trace is not None
+        return trace
+
+    def deliveries(self, message: int) -> list[DeliveryView]:
+        return list(self.trace(message).deliveries)
+
+    def bundles(self, message: int) -> list[Json]:
+        """The documents made of a message, oldest first."""
+        return [self._document(document.id) for document in self.trace(message).documents]
+
+    def _document(self, document: int) -> Json:
+        if document not in self._read:
+            self._read[document] = orjson.loads(self.journal.document(document))
+        return self._read[document]
+
+    def end_of(self, message: int) -> str:
+        """``delivered``, ``waiting`` ... of its newest delivery where it was mapped, else its reason code or state."""
+        trace = self.trace(message)
+        if trace.message.state != "mapped":
+            return trace.message.reason or trace.message.state
+        newest = trace.deliveries[-1]
+        return newest.cause if newest.state == "dead" else newest.state
+
+    def ends(self, name: str | None = None) -> list[str]:
+        return [self.end_of(view.id) for view in self.messages(name)]
+
+    async def settled(self, within_s: float = SETTLED_WITHIN_S) -> None:
+        """Wait until no message waits for its verdict and no delivery for its end."""
+        await until(self._is_settled, within_s)
+
+    def _is_settled(self) -> bool:
+        if any(view.stored for view in self.journal.channels()):
+            return False
+        return not any(view.open for view in self.journal.lanes())
+
+    # -- acts, as people do them -------------------------------------------------------------------------------------
+
+    async def labrelay(self, *arguments: str) -> Ran:
+        """A command beside the running daemon."""
+        return await asyncio.to_thread(labrelay, *arguments, site=self.folder)
+
+    async def retry(self, *messages: int) -> Json:
+        """`labrelay dlq retry MESSAGE...`; what became of them, once that has ended."""
+        ran = await self.labrelay("dlq", "retry", *map(str, messages), "--yes", "-o", "json")
+        assert ran.code == 0, ran.err
+        await self.settled()
+        done: Json = ran.json["done"]
+        return done
+
+    async def replay(self, *messages: int) -> Json:
+        """`labrelay replay MESSAGE...`; as `retry`."""
+        ran = await self.labrelay("replay", *map(str, messages), "--yes", "-o", "json")
+        assert ran.code == 0, ran.err
+        await self.settled()
+        done: Json = ran.json["done"]
+        return done
+
+
+def make_running_site(
+    folder: Path,
+    channels: Mapping[str, Json],
+    destinations: Mapping[str, Json],
+    *,
+    web: str = "",
+    zone: str = "Asia/Kolkata",
+) -> Path:
+    """Write a site with the shipped mappings; ``web`` is the address of the page, none by default."""
+    (folder / "config").mkdir(parents=True, exist_ok=True)
+    (folder / "channels").mkdir(exist_ok=True)
+    site = {
+        "site": {"name": "Test Lab", "timezone": zone},
+        "web": {"listen": web} if web else {"enabled": False},
+        "destinations": dict(destinations),
+    }
+    (folder / "config" / "labrelay.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
+    for name, content in channels.items():
+        text = yaml.safe_dump({"channel": name, **content}, allow_unicode=True)
+        (folder / "channels" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@contextlib.asynccontextmanager
+async def running_app(folder: Path, *, clock: Clock | None = None) -> AsyncIterator[App]:
+    """`engine.app.App` on a site, from up to stopped in order."""
+    app = App(folder, clock=clock)
+    up = asyncio.Event()
+    task = asyncio.create_task(app.run(lambda _: up.set()))
+    waiting = asyncio.create_task(up.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        task.result()
+    try:
+        yield app
+    finally:
+        app.stop()
+        async with asyncio.timeout(15):
+            await task
+
+
+@contextlib.asynccontextmanager
+async def running_site(
+    folder: Path, channels: Mapping[str, Json], *, clock: Clock | None = None
+) -> AsyncIterator[RunningSite]:
+    """A site whose destination ``lab-fhir`` is a sandbox."""
+    sandbox = Sandbox()
+    await sandbox.start()
+    try:
+        make_running_site(folder, channels, {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}})
+        async with running_app(folder, clock=clock) as app:
+            yield RunningSite(folder, app, sandbox)
+    finally:
+        await sandbox.stop()
