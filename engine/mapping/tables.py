@@ -273,11 +273,9 @@ def _arrange(table: Table, grouped: dict[tuple[int, ...], dict[tuple[str, ...], 
         for key, row in second.rows.items():
             other = index.get(tuple(key[second.positions.index(position)] for position in shared))
             if other is not None:
-                findings.append(
-                    Finding(
-                        row.line, 1, f"this row and line {other.line} can match the same key; make one of them exact"
-                    )
-                )
+                early, late = sorted((row.line, other.line))
+                text = f"this row and line {early} can match the same key; make one of them exact"
+                findings.append(Finding(late, 1, text))
     for row in table.rows:
         code = row.cells.get(table.key[0], "") if table.key else ""
         if code != "*" and row.cells.get("unit_in") != "*":
