@@ -91,7 +91,7 @@ def build_channel(
     site: Site, config: ChannelConfig, programs: Programs, *, identity_key: bytes, clock: Clock
 ) -> BuiltChannel:
     source = config.source
-    message_format: Format = registry.load(registry.FORMATS, source.format)  # type: ignore[assignment]  # a module
+    message_format: Format = registry.load(registry.FORMATS, source.format)
     context = MapContext(
         channel=config.channel,
         key=identity_key,
@@ -225,7 +225,7 @@ def _link_factory(config: ChannelConfig) -> Callable[[], Link]:
     module = registry.load(registry.LINKS, source.link)
     if source.link == "mllp":
         mllp = module.MllpOptions(max_message=source.max_message)
-        return lambda: module.MllpLink(mllp)  # type: ignore[no-any-return]
+        return lambda: module.MllpLink(mllp)
     options = module.AstmOptions(
         framing=source.framing,
         checksum=source.checksum,
@@ -237,7 +237,7 @@ def _link_factory(config: ChannelConfig) -> Callable[[], Link]:
         max_message=source.max_message,
         receive_timeout=source.receive_timeout,
     )
-    return lambda: module.AstmReceiver(options)  # type: ignore[no-any-return]
+    return lambda: module.AstmReceiver(options)
 
 
 def _answer(config: ChannelConfig, clock: Clock) -> Answer:

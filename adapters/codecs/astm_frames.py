@@ -34,7 +34,7 @@ _HEX = b"0123456789ABCDEFabcdef"
 _LATE_TRAILER = re.compile(rb"[\r\n]")  # no noise: the end of a frame that was taken without it
 
 
-def checksum(body: bytes) -> int:
+def checksum(body: bytes | bytearray) -> int:
     """The E1381 sum over FN through ETX or ETB, from 0 to 255. Eight bits: one damaged frame in 256 has it right."""
     return sum(body) & 0xFF
 

@@ -9,8 +9,8 @@ import random
 from pathlib import Path
 
 import pytest
-from engine.verify import run as verify
 
+from engine.verify import run as verify
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
 
