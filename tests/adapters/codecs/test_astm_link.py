@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.codecs.astm_frames import FrameReader
 from adapters.codecs.astm_link import AstmOptions, AstmReceiver, State, assemble
 from engine.message import Frame, LinkFault, SessionEnd
 from tests.support.astm_peer import (
@@ -172,6 +173,23 @@ def test_enq_is_refused_while_nothing_can_be_stored() -> None:
 def test_a_keep_alive_is_silent() -> None:
     peer = line()
     assert peer.send(ENQ + EOT + ENQ + EOT) == ACK + ACK
+    assert peer.events == []
+
+
+def test_counters_are_those_of_one_session() -> None:
+    peer = line()
+    peer.send(b"stray" + session(wire_frame(2, H), wire_frame(1, MESSAGE), wire_frame(1, MESSAGE), b"s"))
+    counters = peer.receiver.counters
+    assert (counters.frames, counters.naks, counters.duplicates, counters.stray_bytes) == (1, 1, 1, 1)
+    peer.send(ENQ + b"st")
+    counters = peer.receiver.counters
+    assert (counters.frames, counters.naks, counters.duplicates, counters.stray_bytes) == (0, 0, 0, 2)
+
+
+def test_noise_that_looks_like_frames_while_idle_is_no_fault() -> None:
+    peer = line()
+    peer.send(b"\x02abc\x02abc")
+    peer.wait(60)
     assert peer.events == []
 
 
@@ -514,6 +532,7 @@ OTHER = b"H;\\^&;;;x\rL;1;N\r"
         ([(MESSAGE + MESSAGE, "ETX")], [MESSAGE, MESSAGE], []),
         ([(MESSAGE + OTHER + MESSAGE, "ETX")], [MESSAGE, OTHER, MESSAGE], []),
         ([(MESSAGE, "ETX"), (MESSAGE, "ETX")], [MESSAGE, MESSAGE], []),
+        ([(OTHER[:-6], "ETX"), (OTHER[-6:], "ETX")], [OTHER], []),
         ([(H, "ETB"), (L, "ETB")], [H + L], []),  # ETB on every frame
         ([(H + b"L|1", "ETB"), (b"|N", "ETB"), (b"\r", "ETX")], [H + L], []),
         ([(H + b"L|1|N", "ETX")], [H + b"L|1|N"], []),  # no last CR
@@ -645,7 +664,8 @@ def test_an_incomplete_frame_end_costs_a_moment_once(tail: bytes) -> None:
         assert peer.send(frames[0]) == ACK
     else:
         assert peer.send(frames[0]) == b""
-        assert peer.wait(0.3) == ACK
+        assert peer.wait(0.29) == b""
+        assert peer.wait(0.02) == ACK
     assert peer.send(frames[1]) == ACK
     assert peer.send(frames[2] + EOT) == ACK
     assert peer.messages == [H + R + L]
@@ -658,6 +678,24 @@ def test_a_stream_without_proper_frame_ends_is_read(tail: bytes) -> None:
     peer.send(session(*[frame[:-2] + tail for frame in one_record_a_frame(MESSAGE)]))
     assert peer.messages == [MESSAGE]
     assert peer.faults == []
+
+
+@pytest.mark.parametrize("checksum", [b"", b"00"])
+@pytest.mark.parametrize(("mode", "taken"), [("required", False), ("warn", True), ("ignore", True)])
+def test_a_stream_without_right_checksums_and_frame_ends_is_read_only_where_that_is_allowed(
+    mode: str, taken: bool, checksum: bytes
+) -> None:
+    peer = line(checksum=mode, acks="none")
+    peer.send(session(*[frame[:-4] + checksum for frame in one_record_a_frame(H + R + L)]))
+    peer.wait(1)
+    assert peer.messages == ([H + R + L] if taken else [])
+
+
+def test_a_wrong_sum_with_text_behind_it_is_an_early_end_even_where_sums_are_only_warned_of() -> None:
+    peer = line(checksum="warn")
+    peer.send(ENQ)
+    assert peer.send(b"\x021H|\\^&\r\x0300 and more\r\x0399\r\n") == NAK
+    assert peer.faults == ["bad-layout"]
 
 
 def test_stray_bytes_around_frames_are_counted_only() -> None:
@@ -778,6 +816,26 @@ def test_text_without_frames_that_begins_anew_leaves_the_first_part_as_evidence(
     assert (peer.messages, peer.incomplete, peer.faults) == ([MESSAGE], [H + R], ["receive-timeout"])
 
 
+def test_each_record_without_a_frame_has_thirty_seconds() -> None:
+    peer = line(framing="none")
+    for record in (H, P, R):
+        assert peer.send(record) == b""
+        peer.wait(29)
+    peer.send(b"C|")
+    peer.wait(29)
+    assert peer.ends == ["timeout"]
+    assert peer.incomplete == [H + P + R + b"C|"]
+    peer.send(b"H|")
+    peer.wait(29)
+    assert peer.receiver.state is State.RECEIVING
+
+
+def test_a_record_without_a_frame_is_read_in_pieces_no_longer_than_a_frame() -> None:
+    reader = FrameReader(max_frame=100, frames=False)
+    reader.feed(b"H|" + b"x" * 250 + b"\r")
+    assert [len(token.text) for token in iter(reader.next, None)] == [100, 100, 53]
+
+
 def test_text_without_frames_that_could_not_be_stored_is_set_aside() -> None:
     peer = line(store=lambda frame: False, framing="none")
     peer.send(MESSAGE)
@@ -828,6 +886,17 @@ def test_a_hole_that_nobody_will_fill_makes_its_message_incomplete(loss: str) ->
     assert peer.faults == {"damaged": ["bad-checksum"], "gone": ["frame-number"], "not stored": []}[loss]
 
 
+@pytest.mark.parametrize("size", [5, 6, 20])
+def test_after_a_hole_the_next_message_may_be_cut_anywhere_behind_its_first_letters(size: int) -> None:
+    damaged = wire_frame(2, P + O).replace(b"S1", b"S2")
+    rest = [
+        wire_frame((3 + n) % 8, MESSAGE[at : at + size], "ETB") for n, at in enumerate(range(0, len(MESSAGE), size))
+    ]
+    peer = line(acks="none")
+    peer.send(session(wire_frame(1, H), damaged, *rest))
+    assert peer.messages == [MESSAGE]
+
+
 def test_a_connection_closed_without_eot_keeps_what_nobody_else_has() -> None:
     receiver = AstmReceiver(AstmOptions(acks="none", framing="enq-less"))
     first, second = wire_frame(1, MESSAGE), wire_frame(2, MESSAGE)
@@ -863,10 +932,11 @@ def test_without_enq_a_frame_is_refused_while_nothing_can_be_stored() -> None:
 
 def test_frames_without_numbers_are_taken_where_numbers_are_ignored() -> None:
     peer = line(frame_numbers="ignore")
-    unnumbered = [b"\x02" + text + b"\x03" + sum_of(text + b"\x03").encode() + b"\r\n" for text in (H, R, L)]
-    assert peer.send(session(*unnumbered)) == ACK * 4
-    assert peer.messages == [H + R + L]
-    assert [event.number for event in peer.events if isinstance(event, Frame)] == [1, 2, 3]
+    texts = [H, *[R] * 7, L]
+    texts = [text.replace(b"5.4", b"5.%d" % n) for n, text in enumerate(texts)]
+    peer.send(session(*[b"\x02" + t + b"\x03" + sum_of(t + b"\x03").encode() + b"\r\n" for t in texts]))
+    assert peer.messages == [b"".join(texts)]
+    assert [event.number for event in peer.events if isinstance(event, Frame)] == [1, 2, 3, 4, 5, 6, 7, 0, 1]
 
 
 @pytest.mark.parametrize("control", [ENQ, EOT])

@@ -66,7 +66,9 @@ def test_a_missing_last_record_end_is_added() -> None:
     assert frames_of(MESSAGE[:-1]) == FRAMES
 
 
-@pytest.mark.parametrize("text", [b"", b"\r", b"H|\\^&\r\nL|1\r", b"H|\x02\r", b"C|\x17\r", b"C|\x10\r", b"C|\x06\r"])
+@pytest.mark.parametrize(
+    "text", [b"", b"\r", b"H|\\^&\r\nL|1\r", b"H|\x02\r", b"C|\x17\r", b"C|\x10\r", b"C|\x06\r", b"C|\x01\r"]
+)
 def test_text_that_e1381_cannot_carry_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match="text"):
         AstmSender().offer(text, 0.0)
