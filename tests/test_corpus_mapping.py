@@ -98,6 +98,8 @@ DEVIATIONS: dict[str, dict[str, tuple[int, str]]] = {
     },
     "cepheid-genexpert-french-latin1.astm": {"reports": (1, "R stands below P: a report all the same")},
     "cepheid-genexpert-french-utf8.astm": {"reports": (1, "R stands below P: a report all the same")},
+    "roche-cobas-pro-c503-oul.hl7": {"patients": (0, "PID is empty")},
+    "roche-cobas-pro-e801-oul.hl7": {"patients": (0, "PID is empty")},
     "cepheid-manual-oru-reject.hl7": {"patients": (1, "the second PID is empty")},
     "oie__batch03.hl7": {"patients": (1, "the first message is an ADT, which no route takes")},
     "oie__large.hl7": {"reports": (9, "three OBR have the order number and code of one before them: one report")},
@@ -147,7 +149,7 @@ def _has_results(file: CorpusFile, payload: bytes) -> bool:
     if file.format == "astm":
         return re.search(rb"(^|[\r\n])R[|;]", payload) is not None and re.search(rb"(^|[\r\n])H", payload) is not None
     fields = payload.lstrip(b"\xef\xbb\xbf").split(b"\r")[0].split(b"\n")[0].split(b"|")
-    return len(fields) > 8 and fields[8].startswith(b"ORU^")
+    return len(fields) > 8 and fields[8].startswith((b"ORU^", b"OUL^"))
 
 
 @each_file
@@ -251,6 +253,7 @@ def _sample(file: CorpusFile) -> tuple[set[str], str] | None:
         if match is None:
             return None
         return {part.strip() for part in match[2].split("^") if part.strip()}, match[3].strip()
+    text = re.sub(r" \(OBX-4 .*\)$", "", text)
     if match := re.match(r"OBX-3=(.*?) (?:OBX-4=\S+ )?OBX-5(?:\.1)?=(.*?)(?: OBX-6=(.*))?$", text):
         return {part for part in match[2].split("^")[:1] if part}, (match[3] or "").split("^")[0]
     return _first_obx(file)
@@ -322,6 +325,8 @@ def _values(file: CorpusFile, payload: bytes) -> Iterator[set[str]]:
         if line.startswith("OBX|"):
             fields = line.split("|") + [""] * 6
             kind, value = fields[2], fields[5]
+            if re.search(r"\^S_(OTHER|RAW)\^", fields[3]) or (kind == "CE" and value.startswith("^^")):
+                continue  # supplemental observations are dropped, and counted so
             if "\\" in value or value == '""':
                 yield set()
                 continue

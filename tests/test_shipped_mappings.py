@@ -12,7 +12,7 @@ from tests.support.shipped import MAPPINGS, program
 
 TESTS = [test for path in sorted((MAPPINGS / "tests").glob("*.yaml")) for test in read_tests(path)]
 TABLES = sorted((MAPPINGS / "tables").glob("*.csv"))
-NAMES = ("hl7-results", "astm-results")
+NAMES = ("hl7-results", "hl7-oul-results", "astm-results")
 
 # Branches of the common fragment for value types that ASTM does not declare; a code table may, so they stand.
 OF_OTHER_TYPES = {"astm-results": {"valueRange", "valueRatio", "valueCodeableConcept", "valuePeriod", "valueDateTime"}}

@@ -18,8 +18,11 @@ MAPPINGS = Path(__file__).parents[2] / "mappings"
 RECEIVED = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
 KEY = hashlib.sha256(b"the identity key of the tests").digest()
 
-MAPPING_OF = {"hl7v2": "hl7-results", "astm": "astm-results"}
-RESULTS = {"hl7v2": "=MSH-9.1 == 'ORU'", "astm": "=R"}  # `when:` of the route that takes results
+# As the shipped channels route: results to the mapping of their structure, nothing else.
+ROUTES = {
+    "hl7v2": (("=MSH-9.1 == 'ORU'", "hl7-results"), ("=MSH-9.1 == 'OUL'", "hl7-oul-results")),
+    "astm": (("=R", "astm-results"),),
+}
 
 
 @cache
@@ -60,14 +63,19 @@ def verdict_of(
     """What becomes of one message, and what its mapping gave, if it came that far."""
     given = dict(settings or {})
     charsets = tuple(given.pop("charset", ("utf-8",)))
-    recorder = Recorder(program(MAPPING_OF[message_format], tuple(sorted(given.get("tables", {}).items()))))
-    takes = compile_condition(RESULTS[message_format], message_format, place="the route of results")
-    routes = ChannelRoutes(
+    tables = tuple(sorted(given.get("tables", {}).items()))
+    recorders = []
+    routes = []
+    for condition, name in ROUTES[message_format]:
+        recorders.append(Recorder(program(name, tables)))
+        takes = compile_condition(condition, message_format, place="the route of results")
+        routes.append(Route(when=takes, program=recorders[-1]))
+    channel_routes = ChannelRoutes(
         channel=channel,
         message_format=registry.load(registry.FORMATS, message_format),
         media_type="",
         options=FormatOptions(charsets=charsets),
-        routes=(Route(when=takes, program=recorder),),
+        routes=tuple(routes),
         context=MapContext(
             channel=channel,
             key=KEY,
@@ -76,7 +84,6 @@ def verdict_of(
             specimen_ids=specimen_ids,
         ),
     )
-    verdict = judge(
-        Stored(id=1, channel=channel, seq=1, payload=payload, received_us=int(RECEIVED.timestamp() * 1_000_000)), routes
-    )
-    return verdict, recorder.mapped
+    stored = Stored(id=1, channel=channel, seq=1, payload=payload, received_us=int(RECEIVED.timestamp() * 1_000_000))
+    verdict = judge(stored, channel_routes)
+    return verdict, next((recorder.mapped for recorder in recorders if recorder.mapped is not None), None)
