@@ -5,14 +5,16 @@
     ours     Specimen, DiagnosticReport, Observation ...         PUT Type/id: a resend or a correction is a new version
 
 The natural key of an order, specimen, report or observation also holds the patient and the local day of measurement,
-because counters restart; without a patient it holds the channel and the time to the second. ``specimen_ids: unique``
-switches that off. A plain hash of an accession number could be guessed, and ids reach other systems' logs.
+because counters restart (the day of receipt, where no time is sent). Without a patient it holds the channel and the
+time to the second, and where no such time is sent, the message itself. ``specimen_ids: unique`` switches that off for
+what has a number. A plain hash of an accession number could be guessed, and ids reach other systems' logs.
 """
 
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from engine.errors import ContentError
 from engine.mapping.run import Run
@@ -22,6 +24,7 @@ from engine.reasons import Reason
 Json = dict[str, Any]
 
 OWN_SYSTEM = "urn:labrelay:id"
+NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
 _SEPARATOR = "\x1f"
 _TIME_FIELDS = {"hl7v2": ("OBR", 7, "OBX", (14,)), "astm": ("O", 8, "R", (13, 12))}
 
@@ -87,6 +90,8 @@ class Making:
         Two results of one message with the same key are two runs of a test, and get a number; other resources with
         the same key are one.
         """
+        if self.unique and key.startswith(NO_NUMBER + _SEPARATOR):  # a number that is absent is not unique
+            key += _SEPARATOR + self._this_message()
         identity = self.identity(f"{kind}{_SEPARATOR}{key}")
         if identity in self.made and kind == "Observation":
             count = self._runs.get((kind, key), 1) + 1
@@ -170,7 +175,7 @@ class Making:
             return ""
         if patient is None:
             return self.alone(time)
-        return f"{_SEPARATOR}{patient}{_SEPARATOR}{self._run.times.day(time)}"
+        return f"{_SEPARATOR}{patient}{_SEPARATOR}{self._day(time)}"
 
     def alone(self, raw: str) -> str:
         """As `scope`, where no patient is named: the channel and the time to the second."""
@@ -178,15 +183,42 @@ class Making:
             return ""
         run = self._run
         text = (run.text(raw) if raw else None) or run.times.message_time
-        return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{run.times.second(text)}"
+        if text and run.times.instant(text):
+            return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{run.times.second(text)}"
+        return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{self._this_message()}"
+
+    def _day(self, time: str) -> str:
+        """The local day of measurement; of receipt, where the message tells no day."""
+        day = self._run.times.day(time)
+        received = self._run.context.received_at
+        if day or received is None:
+            return day
+        return f"{received.astimezone(ZoneInfo(self._run.context.timezone)):%Y%m%d}"
+
+    def _this_message(self) -> str:
+        """What no other message has: where nothing in it says whose a result is, it is one of its own."""
+        context = self._run.context
+        received = "" if context.received_at is None else context.received_at.isoformat()
+        return f"{context.payload_hash}{_SEPARATOR}{received}"
 
     def report(self, number: str, patient: str | None, time: str) -> None:
-        """Note whose order or specimen number this is on which day, for the journal's memory."""
-        day = "" if self.unique else self._run.times.day(time)
-        key = self.token(f"report{_SEPARATOR}{self._run.context.channel}{_SEPARATOR}{number}{_SEPARATOR}{day}")
+        """Note whose order or specimen number this is on which day, for the journal's memory.
+
+        The key is as wide as the ids are: a unique number is one of the whole site, and what has no number or no
+        patient conflicts with nobody.
+        """
+        channel = self._run.context.channel
+        if self.unique and number != NO_NUMBER:
+            place = ""
+        elif patient is None:
+            place = self.alone(time) or self._this_message()
+        else:
+            owner = f"{_SEPARATOR}{patient}" if number == NO_NUMBER else ""
+            place = f"{channel}{_SEPARATOR}{self._day(time)}{owner}"
+        key = self.token(f"report{_SEPARATOR}{number}{_SEPARATOR}{place}")
         if key not in self.reports:
-            owner = b"" if patient is None else self.token(f"patient{_SEPARATOR}{patient}")
-            self.reports[key] = Report(key=key, patient=owner)
+            token = b"" if patient is None else self.token(f"patient{_SEPARATOR}{patient}")
+            self.reports[key] = Report(key=key, patient=token)
 
     def no_identity(self, kind: str) -> ContentError:
         return self._run.dead(Reason.NO_IDENTITY, f"the key of {kind} is absent")
