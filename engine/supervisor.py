@@ -82,6 +82,7 @@ class Supervisor:
         *,
         stale_after_s: float | None = None,
         healthy_s: float = HEALTHY_S,
+        max_s: float | None = None,
     ) -> None:
         """Run what ``factory`` makes, now and again whenever it ends.
 
@@ -89,10 +90,11 @@ class Supervisor:
             name: unique; also the label of its restart counter, so no ids in it.
             stale_after_s: without a `heartbeat` for this long it counts as hung; None: it need not beat.
             healthy_s: once it ran for so long, its back-off starts from the beginning.
+            max_s: its longest back-off, where that is not everybody's.
         """
         if name in self._tasks:
             raise ValueError(f"a task named {name} is supervised already")
-        entry = _Supervised(name, factory, stale_after_s, healthy_s, self._clock.monotonic())
+        entry = _Supervised(name, factory, stale_after_s, healthy_s, max_s or self._max_s, self._clock.monotonic())
         self._tasks[name] = entry
         entry.task = asyncio.create_task(self._keep(entry), name=name)
 
@@ -165,7 +167,7 @@ class Supervisor:
             if self._clock.monotonic() - started_at >= entry.healthy_s:
                 back_off_s = self._first_s
             wait_s = back_off_s * random.uniform(0.5, 1.0)
-            back_off_s = min(back_off_s * 2, self._max_s)
+            back_off_s = min(back_off_s * 2, entry.max_s)
             logger.error(
                 "task fell over, starting it again" if error else "task ended by itself, starting it again",
                 extra={"task": entry.name, "restarts": entry.restarts, "next_s": round(wait_s, 1)},
@@ -183,12 +185,14 @@ class _Supervised:
         factory: Callable[[], Awaitable[None]],
         stale_after_s: float | None,
         healthy_s: float,
+        max_s: float,
         now: float,
     ) -> None:
         self.name = name
         self.factory = factory
         self.stale_after_s = stale_after_s
         self.healthy_s = healthy_s
+        self.max_s = max_s
         self.beat_at = now
         self.running = False
         self.restarts = 0

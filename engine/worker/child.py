@@ -12,14 +12,15 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 from engine.build import BuiltSite, build_destination, build_site
 from engine.clock import SystemClock
 from engine.config import DestinationConfig, load_site
-from engine.errors import ConfigError, DeliveryError
+from engine.errors import ConfigError, DeliveryError, TransientDeliveryError
 from engine.intake import Verdict, judge
 from engine.logs import loop_exception_handler, setup_logging
 from engine.message import Delivery
@@ -51,7 +52,7 @@ class Child:
         self._waiting: deque[Frame] = deque()
         self._judging = False  # a turn of `_judge_some` is due
         self._pack = Packer().pack
-        self._under_way: dict[int, tuple[str, asyncio.Task[None]]] = {}
+        self._under_way: dict[int, tuple[Destination, asyncio.Task[None]]] = {}
         self._configuring = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
         self._handlers: dict[str, Callable[[Frame], None]] = {
@@ -72,9 +73,7 @@ class Child:
     def _configure(self, frame: Frame) -> None:
         wanted = frames.read_configure(frame)
         self._waiting.clear()  # main asks again for what it still wants judged, once we are ready
-        task = asyncio.create_task(self._take_over(wanted))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._in_background(self._take_over(wanted))
 
     async def _take_over(self, wanted: frames.Configuration) -> None:
         async with self._configuring:
@@ -88,6 +87,10 @@ class Child:
             except ConfigError as error:
                 self.pipe.send(frames.refused(wanted.epoch, error.problems))
                 return
+            except Exception as error:
+                logger.exception("the configuration cannot be built")
+                self.pipe.send(frames.refused(wanted.epoch, [type(error).__name__]))
+                return
             self._site = built
             # What was built stays as long as the configuration: no collection need walk it again.
             gc.collect()
@@ -95,18 +98,29 @@ class Child:
             self.pipe.send(frames.ready(wanted.epoch))
 
     async def _open(self, configs: Mapping[str, DestinationConfig]) -> None:
-        """Have exactly these destinations; those that did not change keep their connections."""
+        """Have exactly these destinations; those that did not change keep their connections.
+
+        What is under way with one that leaves is not cut off: the main process calls back what it waits for no longer.
+        """
         changed = {name for name in {*self._configs, *configs} if self._configs.get(name) != configs.get(name)}
         made = {name: build_destination(name, configs[name], self._clock) for name in configs if name in changed}
         for name in changed & self._destinations.keys():
-            for destination, task in self._under_way.values():
-                if destination == name:
-                    task.cancel()
-            await self._destinations.pop(name).close()
+            self._in_background(self._retire(self._destinations.pop(name)))
         for name, one in made.items():
             await one.start()
             self._destinations[name] = one
         self._configs = configs
+
+    async def _retire(self, leaving: Destination) -> None:
+        under_way = [task for destination, task in self._under_way.values() if destination is leaving]
+        if under_way:
+            await asyncio.wait(under_way)
+        await leaving.close()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
         """Leave peers in order, as far as that is quick."""
@@ -153,13 +167,17 @@ class Child:
 
     def _deliver(self, frame: Frame) -> None:
         request, delivery = frames.read_deliver(frame)
-        task = asyncio.get_running_loop().create_task(self._send(request, delivery))
-        self._under_way[request] = (delivery.destination, task)
+        destination = self._destinations.get(delivery.destination)
+        if destination is None:  # it has left the configuration, and main has not heard of it yet
+            self.pipe.send(frames.failed(request, TransientDeliveryError(Reason.NO_DESTINATION)))
+            return
+        task = asyncio.get_running_loop().create_task(self._send(request, destination, delivery))
+        self._under_way[request] = (destination, task)
         task.add_done_callback(lambda _: self._under_way.pop(request))
 
-    async def _send(self, request: int, delivery: Delivery) -> None:
+    async def _send(self, request: int, destination: Destination, delivery: Delivery) -> None:
         try:
-            await self._destinations[delivery.destination].deliver(delivery)
+            await destination.deliver(delivery)
         except DeliveryError as error:
             self.pipe.send(frames.failed(request, error))
         except Exception as error:

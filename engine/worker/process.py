@@ -37,6 +37,7 @@ HUNG_S = 15.0  # a ready worker that has not said anything for so long is replac
 START_S = 60.0  # ... and one that builds its configuration, for so long
 STOP_S = 2.0
 HEALTHY_S = 2.0  # after so long, the back-off of its restarts begins anew
+LONGEST_BACK_OFF_S = 5.0  # results wait for it
 FAILED_STARTS = 3
 WINDOW_DELIVERIES = 512
 WINDOW_BYTES = 8 * 1024 * 1024

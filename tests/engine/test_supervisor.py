@@ -140,7 +140,12 @@ async def test_a_task_that_waits_for_its_restart_is_not_stale() -> None:
         assert supervisor.stale() == []
 
 
-async def test_a_healthy_run_takes_the_back_off_to_its_beginning() -> None:
+@pytest.mark.parametrize(
+    ("own", "most_s"),
+    [({}, [1, 2, 4, 1, 2]), ({"max_s": 3.0}, [1, 2, 3, 1, 2]), ({"healthy_s": 100.0}, [1, 2, 4, 8, 16])],
+    ids=["everybody's", "a longest of its own", "long until it is healthy"],
+)
+async def test_a_healthy_run_takes_the_back_off_to_its_beginning(own: dict[str, float], most_s: list[float]) -> None:
     clock = ManualClock()
     waits: list[float] = []
     runs, done = 0, asyncio.Event()
@@ -164,9 +169,9 @@ async def test_a_healthy_run_takes_the_back_off_to_its_beginning() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("engine.supervisor.asyncio.sleep", noted)
         async with supervisor:
-            supervisor.supervise("falls", falls)
+            supervisor.supervise("falls", falls, **own)
             await asyncio.wait_for(done.wait(), 5)
-    for wait, most in zip(waits, [1, 2, 4, 1, 2], strict=False):
+    for wait, most in zip(waits, most_s, strict=False):
         assert most / 2 <= wait <= most
 
 
