@@ -174,10 +174,29 @@ def test_loinc_check_digits() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    (
-        "g/L 10*3/uL 10*9/L mm[Hg] u[IU]/mL % /uL mL/min/{1.73_m2} {ratio} 1 kg/m2 mmol/mol [pH] [arb'U]/mL mg/(24.h) "
-        "ng/mL{FEU} 10*-3 fL Cel m[IU]/L umol/L"
-    ).split(),
+    [
+        "g/L",
+        "10*3/uL",
+        "10*9/L",
+        "mm[Hg]",
+        "u[IU]/mL",
+        "%",
+        "/uL",
+        "mL/min/{1.73_m2}",
+        "{ratio}",
+        "1",
+        "kg/m2",
+        "mmol/mol",
+        "[pH]",
+        "[arb'U]/mL",
+        "mg/(24.h)",
+        "ng/mL{FEU}",
+        "10*-3",
+        "fL",
+        "Cel",
+        "m[IU]/L",
+        "umol/L",
+    ],
 )
 def test_units_of_laboratories_are_ucum(unit: str) -> None:
     assert ucum_problem(unit) == ""

@@ -1,0 +1,557 @@
+"""Every function of the language: what it makes of fields as they are sent."""
+
+import base64
+import hashlib
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import ContentError
+from engine.mapping.functions import FUNCTIONS
+from engine.mapping.functions.code_maps import CODE_MAPS, miss, worst_status
+from engine.mapping.json_text import as_text
+from engine.mapping.r4 import CODES, ELEMENTS, PRIMITIVES
+from engine.mapping.tables import Row
+from engine.reasons import Reason
+from tests.support.mapping_texts import ASTM, HL7, run_of
+
+V2 = "http://terminology.hl7.org/CodeSystem/v2-"
+NAMESPACES = {"HOSP": "https://hosp.example/id"}
+
+
+def call(name: str, *arguments: Any, message: str = HL7, **given: Any) -> Any:
+    """A function's value, with numbers as their text."""
+    function = FUNCTIONS[name]
+    run = run_of(message, **{"namespaces": NAMESPACES, **given})
+    made = function.call(*arguments) if function.pure else function.call(run, *arguments)
+    return as_text(orjson.dumps(made)) if isinstance(made, (dict, list)) else made
+
+
+# -- identifiers -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("7^^^HOSP^MR", {"type": V2 + "0203 MR", "system": "https://hosp.example/id", "value": "7"}),
+        ("7^^^X&1.2.3&ISO", {"system": "urn:oid:1.2.3", "value": "7"}),
+        (
+            "7^^^X&6ba7b810-9dad-11d1-80b4-00c04fd430c8&UUID",
+            {"system": "urn:uuid:6ba7b810-9dad-11d1-80b4-00c04fd430c8", "value": "7"},
+        ),
+        ("7^^^X&https://a.example/x&URI", {"system": "https://a.example/x", "value": "7"}),
+        ("7^^^NEW LAB", {"system": "urn:labrelay:ns:LAB:NEW%20LAB", "value": "7"}),
+        ("7^^^^^HOSP", {"system": "https://hosp.example/id", "value": "7"}),
+        ("7", {"system": "urn:labrelay:ns:LAB", "value": "7"}),
+        ("^^^HOSP", None),
+        ('""^^^HOSP', None),
+        (
+            " 7 ^^^HOSP^^^20200101^2030",
+            {"system": "https://hosp.example/id", "value": "7", "period": {"start": "2020-01-01", "end": "2030"}},
+        ),
+    ],
+)
+def test_cx(raw: str, expected: dict[str, Any] | None) -> None:
+    assert simple(call("cx", raw)) == expected
+
+
+def simple(identifier: dict[str, Any] | None) -> dict[str, Any] | None:
+    """An identifier with its type in one text."""
+    if identifier is not None and "type" in identifier:
+        (coding,) = identifier["type"]["coding"]
+        return {**identifier, "type": f"{coding['system']} {coding['code']}"}
+    return identifier
+
+
+def test_cx_without_authority_gets_the_channels_system() -> None:
+    assert call("cx", "7", settings={"patient_system": "urn:x"}) == {"system": "urn:x", "value": "7"}
+
+
+def test_ei_and_identifier() -> None:
+    assert simple(call("ei", "O1^HOSP", "PLAC")) == {
+        "type": V2 + "0203 PLAC",
+        "system": "https://hosp.example/id",
+        "value": "O1",
+    }
+    assert call("ei", "O1^^1.2.3^ISO") == {"system": "urn:oid:1.2.3", "value": "O1"}
+    assert call("ei", "^HOSP") is None
+    assert call("identifier", None, "5") == {"value": "5"}
+    assert simple(call("typed_identifier", "SNO", "urn:x", "5")) == {
+        "type": V2 + "0203 SNO",
+        "system": "urn:x",
+        "value": "5",
+    }
+
+
+def test_preferred_takes_the_first_type_that_is_there() -> None:
+    ids = [call("cx", raw) for raw in ("1^^^HOSP^PI", "2^^^HOSP^MR", "3")]
+    assert call("preferred", ids, "XX", "MR")["value"] == "2"
+    assert call("preferred", ids, "XX")["value"] == "1"
+
+
+def test_hd_identifier() -> None:
+    made = call("hd_identifier", "LAB^2.16.1^ISO")
+    assert made[0] == {"system": "urn:ietf:rfc:3986", "value": "urn:oid:2.16.1"}
+    assert made[1]["value"] == "LAB"
+    assert call("hd_identifier", "") is None
+
+
+def test_organization_and_person_identifiers() -> None:
+    assert simple(call("xcn_identifier", "17^Smith^Al^^^Dr^^^HOSP^^^^LN")) == {
+        "type": V2 + "0203 LN",
+        "system": "https://hosp.example/id",
+        "value": "17",
+    }
+    assert call("xon_identifier", "Lab^^3^^^HOSP")["value"] == "3"
+    assert call("xon_identifier", "Lab^^3^^^HOSP^^^^10")["value"] == "10"
+    assert call("xon_identifier", "Lab") is None
+
+
+def test_astm_patient_ids_have_a_system_each() -> None:
+    run = run_of(ASTM.replace("P|1||4711|", "P|1|11|22|33"), settings={"patient_system_lab": "urn:lab"})
+    patient = next(segment for segment in run.parsed.segments if segment.name == "P")
+    made = FUNCTIONS["astm_patient_ids"].call(run, patient)
+    assert [(one["system"], one["value"]) for one in made] == [
+        ("urn:labrelay:ns:xn:P-3", "11"),
+        ("urn:lab", "22"),
+        ("urn:labrelay:ns:xn:P-5", "33"),
+    ]
+
+
+# -- people ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "expected"),
+    [
+        (
+            "xpn",
+            "Doe^Jane^Q R^Jr^Dr^MD^L",
+            {"use": "official", "family": "Doe", "given": ["Jane", "Q", "R"], "prefix": ["Dr"], "suffix": ["Jr", "MD"]},
+        ),
+        ("xpn", "Beethoven&van^Ludwig", {"family": "Beethoven", "given": ["Ludwig"]}),
+        ("xpn", "&van&Beethoven", {"family": "van Beethoven"}),
+        ("xpn", "Doe^^^^^^Z", {"family": "Doe"}),
+        ("xpn", "^", None),
+        (
+            "xcn_name",
+            "1^Smith^Al^B^III^Dr^^^^L",
+            {"use": "official", "family": "Smith", "given": ["Al", "B"], "prefix": ["Dr"], "suffix": ["III"]},
+        ),
+        ("xcn_name", "1", None),
+        (
+            "xad",
+            "1 Main St^Apt 2^Pune^MH^411001^IN^H^^Haveli",
+            {
+                "use": "home",
+                "line": ["1 Main St", "Apt 2"],
+                "city": "Pune",
+                "district": "Haveli",
+                "state": "MH",
+                "postalCode": "411001",
+                "country": "IN",
+            },
+        ),
+        ("xad", "&Main St&1^^^^^^M", {"type": "postal", "line": ["Main St 1"]}),
+        ("xad", "^^^^^^H", None),
+        ("xtn", "555-1234^PRN^PH", {"system": "phone", "value": "555-1234", "use": "home"}),
+        ("xtn", "^NET^Internet^a@b.example", {"system": "email", "value": "a@b.example"}),
+        ("xtn", "^^CP^^91^20^5551234^9", {"system": "phone", "value": "+91 20 5551234 X9", "use": "mobile"}),
+        ("xtn", "x@y.example", {"system": "email", "value": "x@y.example"}),
+        ("xtn", "^WPN", None),
+    ],
+)
+def test_people(name: str, raw: str, expected: dict[str, Any] | None) -> None:
+    assert call(name, raw) == expected
+
+
+def test_xtn_use_holds_where_the_field_says_nothing() -> None:
+    assert call("xtn", "1", "work") == {"system": "phone", "value": "1", "use": "work"}
+    assert call("xtn", "1^PRN", "work")["use"] == "home"
+
+
+def test_astm_name() -> None:
+    assert call("astm_name", "Doe^Jane^Q^Jr^Dr", message=ASTM) == {
+        "family": "Doe",
+        "given": ["Jane", "Q"],
+        "prefix": ["Dr"],
+        "suffix": ["Jr"],
+    }
+    assert call("astm_name", "DOE JANE", message=ASTM) == {"text": "DOE JANE"}
+
+
+# -- coding ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("718-7^Hb^LN", {"coding": [{"system": "http://loinc.org", "code": "718-7", "display": "Hb"}], "text": "Hb"}),
+        ("HGB^Hb^L", {"coding": [{"code": "HGB", "display": "Hb"}], "text": "Hb"}),
+        ("HGB", {"coding": [{"code": "HGB"}], "text": "HGB"}),
+        ("^only words", {"text": "only words"}),
+        ("A  B^x^sct", {"coding": [{"system": "http://snomed.info/sct", "code": "A B", "display": "x"}], "text": "x"}),
+        ("1^x^HL70078", {"coding": [{"system": V2 + "0078", "code": "1", "display": "x"}], "text": "x"}),
+        ("1^x^2.16.840", {"coding": [{"system": "urn:oid:2.16.840", "code": "1", "display": "x"}], "text": "x"}),
+        ("1^\\T\\x^LN", {"coding": [{"system": "http://loinc.org", "code": "1", "display": "&x"}], "text": "&x"}),
+        (
+            "^^^718-7^Hb^LN^^2.73^as written",
+            {
+                "coding": [{"system": "http://loinc.org", "version": "2.73", "code": "718-7", "display": "Hb"}],
+                "text": "as written",
+            },
+        ),
+        (
+            "A^a^L^B^b^LN",
+            {
+                "coding": [{"code": "A", "display": "a"}, {"system": "http://loinc.org", "code": "B", "display": "b"}],
+                "text": "a",
+            },
+        ),
+        ("^^^", None),
+    ],
+)
+def test_cwe(raw: str, expected: dict[str, Any] | None) -> None:
+    assert call("cwe", raw) == expected
+
+
+def test_a_senders_own_codes_get_the_channels_system() -> None:
+    made = call("cwe", "HGB^Hb^99LAB", settings={"local_system": "urn:mine"})
+    assert made["coding"][0]["system"] == "urn:mine"
+    assert call("local_concept", "HGB", "Hb", settings={"local_system": "urn:mine"}) == {
+        "coding": [{"system": "urn:mine", "code": "HGB"}],
+        "text": "Hb",
+    }
+
+
+def test_coded_puts_the_table_first_and_repeats_nothing() -> None:
+    row = Row({"loinc": "718-7", "display": "Hemoglobin"}, "HGB")
+    table = {"system": "http://loinc.org", "code": "718-7", "display": "Hemoglobin"}
+    assert call("coded", row, call("cwe", "HGB^Hb^L"))["coding"] == [table, {"code": "HGB", "display": "Hb"}]
+    assert call("coded", row, call("cwe", "718-7^Hb^LN"))["coding"] == [table]
+    assert call("coded", row, None) == {"coding": [table], "text": "Hemoglobin"}
+    assert call("coded", row, {"text": "words"}) == {"coding": [table], "text": "words"}
+    assert call("coded", None, {"text": "words"}) == {"text": "words"}
+    assert call("table_code", row)["coding"] == [table]
+
+
+def test_concepts() -> None:
+    assert call("concept", "observation-category", "laboratory") == {
+        "coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory"}]
+    }
+    assert call("coding", "urn:x", "1", "one") == {"system": "urn:x", "code": "1", "display": "one"}
+    assert call("coding_concept", "v2-0074", "HM^Hematology") == {
+        "coding": [{"system": V2 + "0074", "code": "HM", "display": "Hematology"}]
+    }
+    assert call("coding_concept", "v2-0074", "^x") == {"text": "x"}
+    assert call("coding_concept", "v2-0074", "") is None
+    assert call("text_concept", "x") == {"text": "x"}
+    one, two = call("cwe", "A^a^L"), call("cwe", "A^b^L")
+    assert call("concepts", one, None, two)["coding"] == one["coding"]
+    assert call("concepts", None) is None
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------
+
+
+def measured(raw: str, **given: Any) -> dict[str, Any] | None:
+    made = call("decimal", raw, **given)
+    if made is None:
+        return None
+    names = ("value", "comparator", "low", "high", "numerator", "denominator", "failed")
+    return {name: getattr(made, name) for name in names if getattr(made, name)}
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("148.50", {"value": "148.50"}),
+        (" 007.5 ", {"value": "7.5"}),
+        ("+.5", {"value": "0.5"}),
+        ("<5", {"value": "5", "comparator": "<"}),
+        (">= 90", {"value": "90", "comparator": ">="}),
+        ("≤1", {"value": "1", "comparator": "<="}),
+        ("=<1", {"value": "1", "comparator": "<="}),
+        ("=5", {"value": "5"}),
+        ("<^5", {"value": "5", "comparator": "<"}),
+        ("^100", {"value": "100"}),
+        ("=^7", {"value": "7"}),
+        ("^100^-^200", {"low": "100", "high": "200"}),
+        ("^1^:^128", {"numerator": "1", "denominator": "128"}),
+        ("^2^/^3", {"numerator": "2", "denominator": "3"}),
+        ("^2^+", None),
+        ("<>^5", None),
+        ("5.4^^", {"value": "5.4"}),
+        ("----", {"failed": True}),
+        ("****", {"failed": True}),
+        ("++++", {"failed": True}),
+        ("***.**", {"failed": True}),
+        ("ERR", {"failed": True}),
+        ("NEG", None),
+        ("1-5", None),
+        ("0,9", None),
+        ("12 mg", None),
+        ("", None),
+    ],
+)
+def test_decimal(raw: str, expected: dict[str, Any] | None) -> None:
+    assert measured(raw) == expected
+
+
+def test_decimal_comma_only_where_the_channel_says_so() -> None:
+    assert measured("0,9", settings={"decimal_comma": "yes"}) == {"value": "0.9"}
+    assert measured("<0,9", settings={"decimal_comma": "yes"}) == {"value": "0.9", "comparator": "<"}
+    assert measured("1,000.5", settings={"decimal_comma": "yes"}) is None
+
+
+def quantity(raw: str, row: Row | None = None, unit: str | None = None, **given: Any) -> Any:
+    return call("quantity", call("decimal", raw), row, unit, **given)
+
+
+UCUM = "http://unitsofmeasure.org"
+
+
+def test_quantity_without_a_row_is_as_sent() -> None:
+    assert quantity("148.50", None, "mg/dL") == {"value": "148.50", "unit": "mg/dL"}
+    assert quantity("5", None, "mg/dL^milligram per deciliter^UCUM") == {
+        "value": "5",
+        "unit": "milligram per deciliter",
+        "system": UCUM,
+        "code": "mg/dL",
+    }
+    assert quantity("5", None, "10^3/uL") == {"value": "5", "unit": "10^3/uL"}
+    assert quantity("<5", None, None) == {"value": "5", "comparator": "<"}
+    assert quantity("5", None, "10^3/uL", message=ASTM) == {"value": "5", "unit": "10^3/uL"}
+
+
+def test_quantity_with_a_row_is_converted_and_named() -> None:
+    row = Row({"unit": "g/L", "ucum": "g/L", "factor": "10", "digits": "1"}, "HGB")
+    assert quantity("14.85", row, "g/dL") == {"value": "148.5", "unit": "g/L", "system": UCUM, "code": "g/L"}
+    plain = Row({"unit_in": "10^3/uL", "ucum": "10*3/uL"}, "WBC")
+    assert quantity("8", plain, "10^3/uL", message=ASTM) == {
+        "value": "8",
+        "unit": "10^3/uL",
+        "system": UCUM,
+        "code": "10*3/uL",
+    }
+    with pytest.raises(ContentError) as caught:
+        quantity("14.8", row.without_unit())
+    assert caught.value.reason is Reason.UNMAPPED_UNIT
+
+
+def test_units_of_their_own_table_give_the_code() -> None:
+    units = Row({"ucum": "10*3/uL"}, "K/uL")
+    assert call("quantity", call("decimal", "8"), None, "K/uL", units) == {
+        "value": "8",
+        "unit": "K/uL",
+        "system": UCUM,
+        "code": "10*3/uL",
+    }
+
+
+def test_ranges_and_ratios() -> None:
+    assert call("range", call("decimal", "^100^-^200"), None, "mg") == {
+        "low": {"value": "100", "unit": "mg"},
+        "high": {"value": "200", "unit": "mg"},
+    }
+    assert call("range", call("decimal", "5"), None, None) is None
+    assert call("ratio", call("decimal", "^1^:^128")) == {"numerator": {"value": "1"}, "denominator": {"value": "128"}}
+    assert call("ratio", call("decimal", "5")) is None
+    assert call("numeric_range", "1^5", None, None) == {"low": {"value": "1"}, "high": {"value": "5"}}
+    assert call("quantity_of", "5^mL") == {"value": "5", "unit": "mL"}
+    assert call("quantity_of", "much^mL") is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "low", "high"),
+    [
+        ("4.0-11.0", "4.0", "11.0"),
+        ("4.0 - 11.0", "4.0", "11.0"),
+        ("4 to 11", "4", "11"),
+        ("4 - 11 g/dL", "4", "11"),
+        ("-5--1", "-5", "-1"),
+        ("<5", None, "5"),
+        ("<=5.0", None, "5.0"),
+        ("> 60", "60", None),
+        (">=60", "60", None),
+        ("up to 5", None, "5"),
+        ("negative", None, None),
+        ("M 4-11, F 3-10", None, None),
+    ],
+)
+def test_reference_range(raw: str, low: str | None, high: str | None) -> None:
+    made = call("reference_range", raw, None, "g")
+    assert (made.get("low", {}).get("value"), made.get("high", {}).get("value")) == (low, high)
+    assert made["text"] == raw
+
+
+def test_a_reference_range_that_cannot_be_converted_is_said() -> None:
+    run = run_of()
+    row = Row({"unit": "g/L", "ucum": "g/L", "factor": "10"}, "HGB")
+    assert FUNCTIONS["reference_range"].call(run, "see below", row, "g/dL", None) == {"text": "see below"}
+    assert [issue.code for issue in run.issues] == ["RANGE_NOT_CONVERTED"]
+
+
+# -- the rest ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("concat", ("a", "-", "b"), "a-b"),
+        ("join", (["a", "b"], ", "), "a, b"),
+        ("join", (["a", None, "b"],), "a\nb"),
+        ("join", ([],), None),
+        ("whole", (" a^b ",), "a^b"),
+        ("upper", ("aé",), "AÉ"),
+        ("lower", ("AÉ",), "aé"),
+        ("before", ("a-b-c", "-"), "a"),
+        ("before", ("abc", "-"), "abc"),
+        ("after", ("a-b-c", "-"), "b-c"),
+        ("after", ("abc", "-"), None),
+        ("replace", ("a-b", "-", ""), "ab"),
+        ("left", ("abcdef", "3"), "abc"),
+        ("starts_with", ("QC-1", "QC"), True),
+        ("contains", ("a QC", "QC"), True),
+        ("annotation", ("x",), {"text": "x"}),
+        ("first", ([1, 2],), 1),
+        ("last", ([1, 2],), 2),
+        ("count", ([1, 2],), "2"),
+        ("count", (None,), "0"),
+        ("date", ("19800412101112",), "1980-04-12"),
+        ("datetime", ("20260301",), "2026-03-01"),
+        ("instant", ("20260301",), None),
+        ("time", ("1015",), "10:15:00"),
+        ("time", ("101530.5+0100",), "10:15:30.5"),
+        ("time", ("2561",), None),
+        ("period", ("2026", "2027"), {"start": "2026", "end": "2027"}),
+        ("period", (None, None), None),
+        ("message_time", (), "2026-03-01T10:15:30+05:30"),
+        ("number", ("1.50",), "1.50"),
+        ("unit_text", ("10^3/uL",), "10^3/uL"),
+        ("unit_text", ("g/dL^gram^UCUM",), "g/dL"),
+        ("worst_status", (["F", "F"],), "final"),
+    ],
+)
+def test_small_functions(name: str, arguments: tuple[Any, ...], expected: Any) -> None:
+    assert call(name, *arguments) == expected
+
+
+def test_attachments() -> None:
+    pdf = base64.b64encode(b"%PDF-1.4").decode()
+    made = call("attachment", f"^AP^PDF^Base64^{pdf}")
+    assert (made["contentType"], made["data"], made["size"]) == ("application/pdf", pdf, "8")
+    assert base64.b64decode(made["hash"]) == hashlib.sha1(b"%PDF-1.4").digest()
+    assert call("attachment", "^TEXT^^A^plain words")["contentType"] == "text/plain"
+    assert base64.b64decode(call("attachment", "^IM^JPEG^Hex^ffd8")["data"]) == b"\xff\xd8"
+    assert call("attachment", "^IM^JPEG^Base64^!!!") is None
+    assert call("attachment", "x") is None
+    assert call("pointer", "a/b.pdf^https://x.example/^AP^PDF") == {
+        "contentType": "application/pdf",
+        "url": "https://x.example/a/b.pdf",
+    }
+    assert call("pointer", "a b") is None
+
+
+def test_attachments_are_found_among_results() -> None:
+    run = run_of(HL7 + "OBX|3|RP|DOC||https://x.example/r.pdf^^AP^PDF||||||F\n")
+    segments = [segment for segment in run.parsed.segments if segment.name == "OBX"]
+    assert [one["url"] for one in FUNCTIONS["attachments"].call(run, segments)] == ["https://x.example/r.pdf"]
+
+
+@pytest.mark.parametrize(
+    ("table", "code", "value"),
+    [
+        ("0001", "A", "other"),
+        ("0085", "N", "final"),
+        ("0085", "R", "preliminary"),
+        ("0123", "A", "partial"),
+        ("0119", "CA", "revoked"),
+        ("0038", "HD", "on-hold"),
+        ("astm-status", "W", "final"),
+        ("0085", "W", "entered-in-error"),
+    ],
+)
+def test_tables_of_the_standards(table: str, code: str, value: str) -> None:
+    assert CODE_MAPS[table].values[code] == value
+
+
+def test_codes_outside_a_table() -> None:
+    run = run_of()
+    assert miss("0001", CODE_MAPS["0001"], "f", run) == "female"
+    assert miss("0001", CODE_MAPS["0001"], "X", run) == "unknown"
+    assert miss("0078", CODE_MAPS["0078"], "*", run) == {"text": "*"}
+    assert miss("0203", CODE_MAPS["0203"], "PT", run)["coding"][0]["code"] == "PT"
+    for table, code, reason in (
+        ("0085", "Q", Reason.UNMAPPED_STATUS),
+        ("0123", "Y", Reason.BAD_STATUS),
+        ("0123", "Q", Reason.UNMAPPED_STATUS),
+        ("astm-status", "N", Reason.UNMAPPED_STATUS),
+    ):
+        with pytest.raises(ContentError) as caught:
+            miss(table, CODE_MAPS[table], code, run)
+        assert caught.value.reason is reason
+
+
+def test_codes_are_those_of_the_elements_that_they_are_made_for() -> None:
+    bindings = {
+        "0001": "administrative-gender",
+        "0038": "request-status",
+        "0065": "request-intent",
+        "0085": "observation-status",
+        "0119": "request-status",
+        "0123": "diagnostic-report-status",
+        "0123-observation": "observation-status",
+        "0136": "specimen-status",
+        "0190": "address-use",
+        "0200": "name-use",
+        "0201": "contact-point-use",
+        "0485": "request-priority",
+        "astm-priority": "request-priority",
+        "astm-report-status": "diagnostic-report-status",
+        "astm-status": "observation-status",
+    }
+    for name, binding in bindings.items():
+        table = CODE_MAPS[name]
+        assert set(table.values.values()) | ({table.otherwise} if table.otherwise else set()) <= CODES[binding], name
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        (["final", "corrected"], "corrected"),
+        (["final", "preliminary"], "partial"),
+        (["registered", "preliminary"], "preliminary"),
+        (["cancelled", "entered-in-error"], "cancelled"),
+        (["final", "cancelled"], "final"),
+        (["amended", "final"], "amended"),
+    ],
+)
+def test_the_worst_status(statuses: list[str], expected: str) -> None:
+    assert worst_status(statuses) == expected
+
+
+def test_every_function_is_declared_with_types_that_exist() -> None:
+    ours = {"any", "field", "flag", "literal", "measured", "row", "segment", "text", "whole"}
+    known = ours | PRIMITIVES | ELEMENTS.keys()
+    for function in FUNCTIONS.values():
+        assert function.kind in known, function.signature
+        assert all(parameter.kind in known for parameter in function.parameters), function.signature
+        assert function.doc.endswith((".", ":")) or function.details, function.name
+
+
+@given(
+    st.sampled_from(
+        [name for name, function in FUNCTIONS.items() if [p.kind for p in function.parameters][:1] == ["field"]]
+    ),
+    st.text(alphabet=st.sampled_from('AB19^&~\\|.<>=-:/" TXFé\u00b5\n%'), min_size=1, max_size=30),
+)
+def test_no_field_makes_a_function_fail(name: str, raw: str) -> None:
+    function = FUNCTIONS[name]
+    run = run_of(settings={"decimal_comma": "yes"})
+    rest = [None if parameter.optional else "x" for parameter in function.parameters[1:]]
+    made = function.call(run, raw, *rest)
+    orjson.dumps(made, default=lambda value: value.__dict__)
