@@ -18,8 +18,10 @@ class Told:
     """A process that is told by JSON lines on standard input and answers on standard output."""
 
     def __init__(self, module: str) -> None:
+        # An unbuffered standard output writes what the pipe takes, and drops the rest of a long line.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         self._process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
     def tell(self, line: str) -> None:
