@@ -363,6 +363,17 @@ def _same(left: str, right: str) -> bool:
         return False
 
 
+@each_result_file
+def test_explaining_a_message_maps_it_the_same_way(name: str) -> None:
+    """`explain` runs code of its own, made from the same rules: it may not tell of another document."""
+    file = facts_of[name]
+    for payload in payloads(file):
+        plain, _ = verdict_of(payload, file.format, SETTINGS.get(name, {}))
+        traced, _ = verdict_of(payload, file.format, SETTINGS.get(name, {}), explained=True)
+        assert [document.body for document, _ in traced.documents] == [document.body for document, _ in plain.documents]
+        assert (traced.state, traced.reason, traced.detail) == (plain.state, plain.reason, plain.detail)
+
+
 # -- damaged messages ----------------------------------------------------------------------------------------------
 
 JUNK = [

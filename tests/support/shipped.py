@@ -37,6 +37,7 @@ class Recorder:
 
     program: Program
     mapped: Mapped | None = None
+    explained: bool = False
 
     @property
     def name(self) -> str:
@@ -47,7 +48,14 @@ class Recorder:
         return self.program.content_hash
 
     def apply(self, parsed: Parsed, context: MapContext) -> Mapped:
-        self.mapped = self.program.apply(parsed, context)
+        if self.explained:
+            trace = self.program.explain(parsed, context)
+            if trace.error is not None:
+                raise trace.error
+            self.mapped = trace.mapped
+            assert self.mapped is not None
+        else:
+            self.mapped = self.program.apply(parsed, context)
         return self.mapped
 
 
@@ -59,15 +67,20 @@ def verdict_of(
     timezone: str = "Asia/Kolkata",
     channel: str = "analyzer",
     specimen_ids: str = "restart",
+    explained: bool = False,
 ) -> tuple[Verdict, Mapped | None]:
-    """What becomes of one message, and what its mapping gave, if it came that far."""
+    """What becomes of one message, and what its mapping gave, if it came that far.
+
+    Args:
+        explained: map by the code that `explain` runs.
+    """
     given = dict(settings or {})
     charsets = tuple(given.pop("charset", ("utf-8",)))
     tables = tuple(sorted(given.get("tables", {}).items()))
     recorders = []
     routes = []
     for condition, name in ROUTES[message_format]:
-        recorders.append(Recorder(program(name, tables)))
+        recorders.append(Recorder(program(name, tables), explained=explained))
         takes = compile_condition(condition, message_format, place="the route of results")
         routes.append(Route(when=takes, program=recorders[-1]))
     channel_routes = ChannelRoutes(
