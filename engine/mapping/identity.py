@@ -10,6 +10,7 @@ time to the second, and where no such time is sent, the message itself. ``specim
 what has a number. A plain hash of an accession number could be guessed, and ids reach other systems' logs.
 """
 
+import re
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -26,6 +27,7 @@ Json = dict[str, Any]
 OWN_SYSTEM = "urn:labrelay:id"
 NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
 _SEPARATOR = "\x1f"
+_SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
 _TIME_FIELDS = {"hl7v2": ("OBR", 7, "OBX", (14,)), "astm": ("O", 8, "R", (13, 12))}
 
 
@@ -266,13 +268,20 @@ def _inside(group: Group, name: str) -> list[Segment]:
 
 
 def _quoted(text: str) -> str:
-    return text if text.isalnum() and text.isascii() else quote(text, safe="")
+    """A part of a token in a conditional URL (FHIR R4, search 3.1.1.4.0.4).
+
+    Without their backslash, a comma would divide the token into alternatives and a bar would move its system: a server
+    would find the person whose number is the part before it.
+    """
+    if text.isalnum() and text.isascii():
+        return text
+    return quote(_SEARCH_MARKS.sub(r"\\\g<0>", text), safe="")
 
 
 @lru_cache(maxsize=1024)
 def _quoted_system(text: str) -> str:
     """A site has few systems; they are the same in every message."""
-    return quote(text, safe="")
+    return _quoted(text)
 
 
 def _position(segment: Segment) -> int:

@@ -9,6 +9,7 @@ The few parameters that a laboratory's results need, for every type that has the
 An unknown parameter is refused rather than ignored: a test that asks for the wrong thing should not get everything.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,11 @@ REFERENCE_PARAMETERS = frozenset(REFERENCES.values())
 IGNORED = frozenset({"_format", "_pretty"})
 COMPARISONS = {"eq": "=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 DEFAULT_COUNT = 50
+# A backslash takes the meaning from the comma, bar or dollar after it (search.html, 3.1.1.4.0.4).
+_ALTERNATIVES = re.compile(r"(?:\\.|[^,\\]|\\$)+")
+_BAR = re.compile(r"(?<!\\)((?:\\\\)*)\|")
+_ESCAPE = re.compile(r"\\([\\,$|])")
+_MARK = "\x00"
 MAX_COUNT = 1000
 
 
@@ -116,7 +122,7 @@ def read_conditions(text: str) -> list[Condition]:
 
 
 def _condition(name: str, value: str) -> Condition:
-    values = [part for part in value.split(",") if part]
+    values = [part for part in _ALTERNATIVES.findall(value) if part]
     if not values:
         raise _bad(f"{name} has no value")
     if name == "_id":
@@ -131,10 +137,14 @@ def _condition(name: str, value: str) -> Condition:
 
 
 def _token(name: str, text: str) -> tuple[str, str | None]:
-    system, bar, code = text.rpartition("|")
+    system, bar, code = _BAR.sub(r"\1" + _MARK, text).rpartition(_MARK)
     if not code:
         raise _bad(f"{name}: system| without a value is not supported")
-    return code, system if bar else None
+    return _unescaped(code), _unescaped(system) if bar else None
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(r"\1", text)
 
 
 def _reference(name: str, text: str) -> str:

@@ -115,6 +115,20 @@ def test_shared_resources_are_found_by_their_identifier(made: Maker) -> None:
     assert all(len(key) == 16 for key in document.mapped.documents[0].conditional)
 
 
+@pytest.mark.parametrize(
+    ("number", "asked"),
+    [
+        ("12,34", "12%5C%2C34"),
+        ("12$34", "12%5C%2434"),
+        ("12\\F\\34", "12%5C%7C34"),
+        ("12\\E\\34", "12%5C%5C34"),
+    ],
+)
+def test_a_number_with_a_mark_of_the_search_syntax_finds_itself_alone(made: Maker, number: str, asked: str) -> None:
+    patient = made(HL7.replace("4711^^^HOSP^MR", f"{number}^^^H O&1.2.3&ISO^MR")).entry("Patient")
+    assert patient["request"]["ifNoneExist"] == f"identifier=urn%3Aoid%3A1.2.3%7C{asked}"
+
+
 def test_an_order_number_that_may_restart_is_no_way_to_find_an_order(made: Maker) -> None:
     restart, unique = made(), made(specimen_ids="unique")
     assert restart.entry("ServiceRequest")["request"]["ifNoneExist"].startswith("identifier=urn%3Alabrelay%3Aid%7C")

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -273,6 +274,27 @@ def conditional_put(**content: Any) -> dict[str, Any]:
         },
         "request": {"method": "PUT", "url": "Specimen?identifier=urn:labrelay:id%7Cs1"},
     }
+
+
+@pytest.mark.parametrize("number", ["12,34", "12$34", "12|34", "12\\34", "12\\", "a\\,b"])
+async def test_an_escaped_number_is_one_number(client: Client, number: str) -> None:
+    system = "urn:lab:pid"
+    await client.post(
+        *(
+            put("Patient", f"p{at}", identifier=[{"system": system, "value": part}])
+            for at, part in enumerate(["12", "34"])
+        )
+    )
+    escaped = re.sub(r"[\\,$|]", r"\\\g<0>", number)
+    query = f"identifier={quote(f'{system}|{escaped}', safe='')}"
+    one = {
+        "resource": {"resourceType": "Patient", "identifier": [{"system": system, "value": number}]},
+        "request": {"method": "POST", "url": "Patient", "ifNoneExist": query},
+    }
+    assert (await client.post(one)).statuses == ["201 Created"]
+    assert (await client.post(one)).statuses == ["200 OK"]
+    found = (await client.ask("GET", f"Patient?{query}")).json["entry"]
+    assert [entry["resource"]["identifier"][0]["value"] for entry in found] == [number]
 
 
 async def test_a_conditional_update_creates_then_updates_one_resource(client: Client) -> None:
