@@ -13,7 +13,11 @@ ORU = b"MSH|^~\\&|XN|LAB|||20260301101530||ORU^R01|1|P|2.5\rPID|1||7\rOBX|1|NM|H
 ACK = b"MSH|^~\\&|LIS|HOSP|||20260301101530||ACK|2|P|2.5\rMSA|AA|1\r"
 
 # Content as senders produce it: anything but what MLLP reserves.
-WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")  # UTF-16 and UTF-32 end by other rules
+WIDE_MARKS = (  # UTF-16 and UTF-32 end by other rules
+    *(b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"),
+    *(name[:2].encode(codec) for name in ("MSH", "FHS", "BHS") for codec in ("utf-16-le", "utf-16-be")),
+    *(letter.encode(codec) for letter in "MFB" for codec in ("utf-32-le", "utf-32-be")),
+)
 contents = st.binary(min_size=1, max_size=40).filter(
     lambda data: not set(data) & {0x0B, 0x1C} and data.strip(b"\0\r\n") and not data.startswith(WIDE_MARKS)
 )
