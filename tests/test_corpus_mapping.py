@@ -98,8 +98,6 @@ DEVIATIONS: dict[str, dict[str, tuple[int, str]]] = {
     },
     "cepheid-genexpert-french-latin1.astm": {"reports": (1, "R stands below P: a report all the same")},
     "cepheid-genexpert-french-utf8.astm": {"reports": (1, "R stands below P: a report all the same")},
-    "roche-cobas-pro-c503-oul.hl7": {"patients": (0, "PID is empty")},
-    "roche-cobas-pro-e801-oul.hl7": {"patients": (0, "PID is empty")},
     "cepheid-manual-oru-reject.hl7": {"patients": (1, "the second PID is empty")},
     "oie__batch03.hl7": {"patients": (1, "the first message is an ADT, which no route takes")},
     "oie__large.hl7": {"reports": (9, "three OBR have the order number and code of one before them: one report")},
@@ -149,7 +147,7 @@ def _has_results(file: CorpusFile, payload: bytes) -> bool:
     if file.format == "astm":
         return re.search(rb"(^|[\r\n])R[|;]", payload) is not None and re.search(rb"(^|[\r\n])H", payload) is not None
     fields = payload.lstrip(b"\xef\xbb\xbf").split(b"\r")[0].split(b"\n")[0].split(b"|")
-    return len(fields) > 8 and fields[8].startswith((b"ORU^", b"OUL^"))
+    return len(fields) > 8 and fields[8].startswith(b"ORU^")
 
 
 @each_file
