@@ -262,11 +262,11 @@ class Channel:
 
         def resolved(done: "asyncio.Future[T]") -> None:
             error = done.exception()
+            if not waiter.done():
+                waiter.set_result(error)  # first, so that the answer goes out before the message is processed
             if error is None:
                 self.counts.store_fault = None
                 hand_on(done.result())
-            if not waiter.done():
-                waiter.set_result(error)
 
         future.add_done_callback(resolved)
         return waiter

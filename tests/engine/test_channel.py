@@ -64,6 +64,25 @@ async def test_a_message_is_answered_only_after_it_is_durable() -> None:
     assert b"MSA|AA|4711" in stream.written
 
 
+async def test_the_answer_does_not_wait_for_what_becomes_of_the_message() -> None:
+    answered_before: list[list[str]] = []
+    durable = asyncio.Event()
+    store = ScriptedStore(manual=True)
+    stream = MemoryStream(log=store.log)
+
+    async def process() -> None:
+        await durable.wait()
+        answered_before.append(list(stream.codes))
+
+    processing = asyncio.create_task(process())
+    async with served(channel(store, stored=lambda _: durable.set()), stream):
+        stream.feed(block(hl7("4711")))
+        await until(lambda: len(store.waiting) == 1)
+        store.release()
+        await processing
+    assert answered_before == [["AA"]]
+
+
 async def test_each_frame_is_acknowledged_only_after_it_is_durable() -> None:
     store = ScriptedStore(manual=True)
     stream = MemoryStream(log=store.log)
