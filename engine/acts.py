@@ -293,7 +293,8 @@ class Acts:
             issues=verdict.issues,
             unmapped=verdict.unmapped,
             again=True,
-            accept_conflict=accept_conflict,
+            # Under a number that is never used twice the ids are the same, so one result would take the other's place.
+            accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
         )
         if outcome.state == "mapped":
             for document in routed:

@@ -66,15 +66,17 @@ def remember(batch: Batch, token: bytes, message_id: int, until_us: int) -> None
 def conflicting(batch: Batch, message_id: int, reports: list[Report]) -> int | None:
     """A message that used one of these report numbers for another patient, or None.
 
-    Two reports conflict only where both name a patient; a message never conflicts with itself.
+    Two reports conflict only where both name a patient; a message never conflicts with itself. A patient who has the
+    number already has it by right: a person has accepted that there are two, and a correction needs no second look.
     """
     for report in reports:
         if not report.patient:
             continue
         row = batch.execute(
             "SELECT message_id FROM report WHERE key = ? AND patient <> ? AND patient <> x'' AND message_id <> ?"
-            " AND until_us >= ? LIMIT 1",
-            (report.key, report.patient, message_id, batch.now_us),
+            " AND until_us >= ? AND NOT EXISTS (SELECT 1 FROM report own WHERE own.key = report.key AND own.patient = ?"
+            " AND own.message_id <> ? AND own.until_us >= ?) LIMIT 1",
+            (report.key, report.patient, message_id, batch.now_us, report.patient, message_id, batch.now_us),
         ).fetchone()
         if row is not None:
             return int(row[0])

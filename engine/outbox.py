@@ -330,7 +330,10 @@ def release_lane(batch: Batch, channel: str, destination: str) -> None:
 
 
 def is_superseded(batch: Batch, delivery_id: int) -> bool:
-    """Whether a newer message's document for one of the same reports was delivered in this lane."""
+    """Whether a newer message's document for one of the same reports was delivered in this lane.
+
+    A report of another patient under the same number, which a person has accepted, is another report.
+    """
     row = batch.execute(
         "SELECT d.lane, d.message_id, o.reports FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.id = ?",
         (delivery_id,),
@@ -345,7 +348,7 @@ def is_superseded(batch: Batch, delivery_id: int) -> bool:
             " WHERE r.key = ? AND r.message_id > ? AND d.lane = ? AND d.state = 'delivered'",
             (report.key, message_id, lane_id),
         ).fetchall()
-        if any(report.key == other.key for (others,) in newer for other in unpack_reports(others)):
+        if any(report == other for (others,) in newer for other in unpack_reports(others)):
             return True
     return False
 

@@ -85,7 +85,7 @@ class ChannelConfig(Model):
     specimen_ids: Literal["restart", "unique"] = Field(
         default="restart",
         description="`restart`: specimen numbers begin anew every day, so patient and day are part of every key. "
-        "`unique`: a number is never used twice.",
+        "`unique`: a number is never used twice; under a second patient it is a dead letter that nobody can accept.",
     )
     ack: Literal["on_store"] = Field(
         default="on_store", description="`on_store`: a message is acknowledged once it is durable in the journal."

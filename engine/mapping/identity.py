@@ -218,9 +218,10 @@ class Making:
             owner = f"{_SEPARATOR}{patient}" if number == NO_NUMBER else ""
             place = f"{channel}{_SEPARATOR}{self._day(time)}{owner}"
         key = self.token(f"report{_SEPARATOR}{number}{_SEPARATOR}{place}")
-        if key not in self.reports:
-            token = b"" if patient is None else self.token(f"patient{_SEPARATOR}{patient}")
-            self.reports[key] = Report(key=key, patient=token)
+        token = b"" if patient is None else self.token(f"patient{_SEPARATOR}{patient}")
+        known = self.reports.setdefault(key, Report(key=key, patient=token))
+        if self.unique and known.patient != token:  # their specimens and reports would become one
+            raise self._run.dead(Reason.IDENTITY_CONFLICT, "one number stands for two patients in this message")
 
     def no_identity(self, kind: str) -> ContentError:
         return self._run.dead(Reason.NO_IDENTITY, f"the key of {kind} is absent")
