@@ -54,7 +54,6 @@ def store_frame(batch: Batch, channel: str, session: int, raw: bytes, received_u
     row_id = batch.record(KIND_FRAME, channel, received_us, session=session, meta=b"", body=raw)
     batch.set_frames(session, (*batch.frames(session), row_id))
     batch.opened.append(row_id)
-    batch.count(channel, "", "frame")
     return row_id
 
 

@@ -86,7 +86,8 @@ def map_done(
         _change(batch, message_id, channel, old_state, state, reason, mapping=mapping, detail=sealed)
     if state == "dead":
         batch.channel(channel).dead += 1
-    batch.count(channel, "", state)
+    if state != "mapped":  # what was received and is nothing else was mapped: no row for the usual case
+        batch.count(channel, "", state)
     if unmapped:
         _note_unmapped(batch, channel, unmapped)
     claimed, waiting = outbox.put(

@@ -253,9 +253,7 @@ async def test_counters_and_gauges_follow_what_happens(journal: Journal) -> None
         ("", "received"): 5,
         ("", "repeat"): 1,
         ("", "incomplete"): 1,
-        ("", "mapped"): 1,
         ("", "dead"): 1,
-        ("fhir", "queued"): 1,
     }
     (channel,) = journal.channels()
     assert (channel.last_seq, channel.stored, channel.dead, channel.incomplete) == (5, 1, 1, 1)
