@@ -87,7 +87,7 @@ def _provenance(run: Run, making: Making, mapping: str) -> Json | None:
     sender = run.field("MSH", 3) if run.hl7 else run.field("H", 5)
     control_id = run.parsed.control_id
     payload = run.context.payload_hash
-    identity = making.identity(f"Provenance\x1f{run.text(sender) or ''}\x1f{control_id}\x1f{payload}\x1f{mapping}")
+    identity = making.identity(f"Provenance\x1f{run.text(sender) or ''}\x1f{control_id}\x1f{payload}")
     resource: Json = {
         "resourceType": "Provenance",
         "id": identity,

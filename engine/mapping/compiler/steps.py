@@ -97,7 +97,7 @@ class Steps(Bodies):
             known = bool(colon) and name.isupper()  # warn: NOT_A_NUMBER: a text instead of a number
             code, text = (name, words.strip()) if known else ("RULE", step.warn.text)
             self.code.emit(f"warn({self.code.constant(code)}, {self.code.constant(text)})")
-        return None
+        return self._called(step, None, outer)
 
     def _dead(self, step: Step) -> None:
         assert step.dead is not None

@@ -1,0 +1,406 @@
+"""`labrelay map`, `explain`, `test` and `gaps` as their users see them."""
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.support.command_line import labrelay
+from tests.support.mapping_texts import ASTM, HL7
+
+MAPPING = """\
+mapping: small
+format: labrelay-mapping/1
+from: hl7v2/ORU_R01
+to: fhir/R4
+tables:
+  codes: {csv: tables/codes.csv, key: [code, unit_in], on_missing: local}
+steps:
+  - each: PATIENT_RESULT
+    do:
+      - create: Patient
+        key: =PID-3.1
+        body:
+          name: =xpn(PID-5)
+          gender: =lookup('0001', PID-8)
+      - each: ORDER_OBSERVATION
+        do:
+          - each: OBSERVATION
+            create: Observation
+            key: =[OBR-3.1, OBX-3.1, OBX-4 | '-']
+            let:
+              row: =lookup('codes', OBX-3.1, OBX-6)
+            body:
+              status: final
+              code: =coded(row, cwe(OBX-3))
+              $case:
+                - when: =decimal(OBX-5).value
+                  valueQuantity: =quantity(decimal(OBX-5), row, OBX-6)
+                - when: =OBX-5
+                  valueString: =OBX-5
+"""
+TEST = """\
+test: hemoglobin is converted
+mapping: small
+settings: {timezone: Asia/Kolkata}
+given: |
+  MSH|^~\\&|XN|LAB|||20260301101530||ORU^R01|1|P|2.5
+  PID|1||7^^^HOSP^MR||Doe^Jane||19800101|F
+  OBR|1|O1|F1|CBC|||20260301091500
+  OBX|1|NM|HGB^Hb^L||14.8|g/dL
+expect:
+  counts: {Observation: 1, Patient: 1, results_in: 1}
+  resources:
+    - find: Observation
+      has:
+        code: {coding: [{code: 718-7}, {code: HGB, display: $match ^H}]}
+        valueQuantity: {value: 148, unit: g/L}
+        valueString: $absent
+        status: $any
+  issues: []
+  unread: [OBX-1]
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A site with one mapping, its table and its test."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/labrelay.yaml").write_text("site: {name: Lab, timezone: Asia/Kolkata}\n")
+    (tmp_path / "mappings/tables").mkdir(parents=True)
+    (tmp_path / "mappings/tests").mkdir()
+    (tmp_path / "mappings/small.yaml").write_text(MAPPING)
+    (tmp_path / "mappings/tables/codes.csv").write_text(
+        "code,unit_in,loinc,unit,factor,digits\nHGB,g/dL,718-7,g/L,10,0\n"
+    )
+    (tmp_path / "mappings/tests/hemoglobin.yaml").write_text(TEST)
+    return tmp_path
+
+
+@pytest.fixture
+def message(tmp_path: Path) -> Path:
+    path = tmp_path / "m.hl7"
+    path.write_text(HL7)
+    return path
+
+
+def rule(element: str) -> str:
+    """Where the rule of an element stands."""
+    lines = MAPPING.splitlines()
+    return f"small.yaml:{next(at for at, line in enumerate(lines, 1) if line.strip().startswith(element))}"
+
+
+def write(folder: Path, name: str, data: bytes) -> str:
+    (folder / name).write_bytes(data)
+    return str(folder / name)
+
+
+# -- map ---------------------------------------------------------------------------------------------------------
+
+
+def test_map_prints_a_bundle_with_its_digits(message: Path) -> None:
+    ran = labrelay("map", str(message))
+    assert ran.code == 0
+    assert ran.json["resourceType"] == "Bundle"
+    assert ran.json["type"] == "transaction"
+    assert '"value": 14.8' in ran.out
+    assert ran.out.splitlines()[1] == '  "resourceType": "Bundle",'
+
+
+def test_map_takes_the_messages_own_time_or_the_one_that_is_given(message: Path, tmp_path: Path) -> None:
+    def recorded(*more: str, file: str = str(message)) -> list[str]:
+        entries = labrelay("map", file, *more).json["entry"]
+        return [one["resource"]["recorded"] for one in entries if one["resource"]["resourceType"] == "Provenance"]
+
+    assert recorded("--timezone", "UTC") == ["2026-03-01T10:15:30.000+00:00"]
+    assert recorded("--timezone", "Asia/Kolkata") == ["2026-03-01T04:45:30.000+00:00"]
+    assert recorded("--received", "2026-03-02T00:00:00+05:30") == ["2026-03-01T18:30:00.000+00:00"]
+    without = write(tmp_path, "x.hl7", HL7.replace("20260301101530", "").encode())
+    assert recorded(file=without) == []
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "count"),
+    [
+        (HL7.replace("\n", "\r").encode(), 1),
+        (HL7.replace("\n", "\r\n").encode(), 1),
+        (b"\x0b" + HL7.replace("\n", "\r").encode() + b"\x1c\r", 1),
+        ((b"\x0b" + HL7.replace("\n", "\r").encode() + b"\x1c\r") * 2, 2),
+        (HL7.encode() + HL7.replace("|M1|", "|M2|").encode(), 2),
+        (b"FHS|^~\\&|\rBHS|^~\\&|\r" + HL7.replace("\n", "\r").encode() + b"BTS|1\rFTS|1\r", 1),
+        (b"\xef\xbb\xbf" + HL7.encode(), 1),
+        (ASTM.encode(), 1),
+        (ASTM.replace("\n", "\r").encode() * 2, 2),
+        (b"\x05\x021" + ASTM.replace("\n", "\r").encode() + b"\x0300\r\n\x04", 1),
+    ],
+)
+def test_map_reads_messages_as_people_have_them(tmp_path: Path, wrapped: bytes, count: int) -> None:
+    ran = labrelay("map", write(tmp_path, "x", wrapped), "-o", "ndjson")
+    assert ran.code == 0, ran.err
+    assert [line["resourceType"] for line in ran.lines] == ["Bundle"] * count
+
+
+def test_map_of_several_messages_is_one_json_array(message: Path) -> None:
+    ran = labrelay("map", str(message), str(message))
+    assert [bundle["resourceType"] for bundle in ran.json] == ["Bundle", "Bundle"]
+
+
+def test_a_message_that_would_be_dead_is_said_and_the_others_are_printed(tmp_path: Path, message: Path) -> None:
+    bad = HL7.replace("|P|2.5", "|T|2.5") + HL7.replace("ORU^R01", "ADT^A01") + HL7
+    ran = labrelay("map", write(tmp_path, "x.hl7", bad.encode()), "-o", "ndjson")
+    assert ran.code == 1
+    assert len(ran.lines) == 1
+    errors = [line for line in ran.err.splitlines() if "warning" not in line]
+    assert errors[0].endswith("x.hl7: message 1: NOT_PRODUCTION: MSH-11: processing id T")
+    assert re.search(r"x\.hl7: message 2: NO_ROUTE: .*ADT\^A01", errors[1])
+
+
+BAD_BYTES = [
+    b"",
+    b"\x00\xff\xfe",
+    b"hello",
+    b"MSH",
+    b"MSH|",
+    b"MSH|^~\\&|",
+    b"H",
+    b"H|",
+    b"\x05\x04",
+    b"\x0b\x1c\r",
+    b"\xff" * 100,
+    b"PID|1",
+    b"MSH|^~\\&|A|B|||\xff\xfe||ORU^R01|1|P|2.5\rOBX|\xff",
+    b"\x02" * 50,
+    b"H|\\^&\rR|1|",
+    b"MSH" * 50,
+]
+
+
+@pytest.mark.parametrize("data", BAD_BYTES)
+def test_bad_bytes_are_an_error_and_never_a_traceback(tmp_path: Path, data: bytes) -> None:
+    for verb in ("map", "explain", "gaps"):
+        ran = labrelay(verb, write(tmp_path, "x", data))
+        assert ran.code in (0, 1)
+        assert "Traceback" not in ran.err
+        assert "fault inside LabRelay" not in ran.err
+        if ran.code:
+            assert re.search(r"x: message 1: [A-Z_]+: ", ran.err)
+
+
+def test_map_uses_the_mapping_that_is_named(site: Path, message: Path) -> None:
+    ran = labrelay("map", str(message), "--mapping", "small", site=site)
+    types = [entry["resource"]["resourceType"] for entry in ran.json["entry"]]
+    assert types == ["Patient", "Observation", "Observation", "Provenance"]
+    by_path = labrelay("map", str(message), "--mapping", str(site / "mappings/small.yaml"))
+    assert by_path.json["entry"][0] == ran.json["entry"][0]
+
+
+def test_a_mapping_that_is_wrong_ends_with_3(site: Path, message: Path) -> None:
+    (site / "mappings/small.yaml").write_text(MAPPING.replace("gender:", "gendre:"))
+    ran = labrelay("map", str(message), "--mapping", "small", site=site)
+    assert ran.code == 3
+    assert "small.yaml:14:11: Patient has no element gendre; did you mean gender?" in ran.err
+    assert labrelay("map", str(message), "--mapping", "none", site=site).code == 3
+
+
+def test_what_cannot_be_read_is_wrong_use(tmp_path: Path, message: Path) -> None:
+    assert labrelay("map", str(tmp_path / "none.hl7")).code == 2
+    assert labrelay("map").code == 2
+    assert labrelay("map", str(message), "--timezone", "Nowhere/City").code == 2
+    assert labrelay("map", str(message), "--received", "yesterday").code == 2
+
+
+def test_map_as_a_channel_uses_its_route_tables_and_settings(site: Path, message: Path) -> None:
+    (site / "channels").mkdir()
+    (site / "channels/x.yaml").write_text(
+        "channel: x\nsource: {kind: mllp, listen: '127.0.0.1:0'}\ntimezone: Europe/Berlin\n"
+        "settings: {local_system: 'urn:mine'}\n"
+        "routes:\n"
+        "  - {when: \"=MSH-9.1 == 'ADT'\", filter: unwanted}\n"
+        "  - {when: \"=MSH-9.1 == 'ORU'\", mapping: small, to: archive}\n"
+    )
+    (site / "config/labrelay.yaml").write_text(
+        "site: {name: Lab, timezone: Asia/Kolkata}\ndestinations:\n  archive: {kind: file, folder: out}\n"
+    )
+    ran = labrelay("map", str(message), "--channel", "x", site=site)
+    assert ran.code == 0, ran.err
+    observation = ran.json["entry"][1]["resource"]
+    assert observation["code"]["coding"][1]["system"] == "urn:mine"
+    other = write(site, "adt.hl7", HL7.replace("ORU^R01", "ADT^A08").encode())
+    filtered = labrelay("map", other, "--channel", "x", site=site)
+    assert (filtered.code, filtered.out) == (0, "")
+    assert "filtered" in filtered.err
+    assert labrelay("map", str(message), "--channel", "y", site=site).code == 3
+
+
+def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.__main__ import run
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(HL7.encode())))
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    assert run(["map", "-"]) == 0
+    assert json.loads(out.getvalue())["resourceType"] == "Bundle"
+
+
+# -- explain -----------------------------------------------------------------------------------------------------
+
+
+def test_explain_shows_rules_and_sources_and_no_values(site: Path, message: Path) -> None:
+    ran = labrelay("explain", str(message), "--mapping", "small", site=site)
+    assert ran.code == 0
+    assert re.search(rf"valueQuantity.value +<- {rule('valueQuantity')} quantity\(\) <- OBX\[1\]-5", ran.out)
+    assert "x row HGB,g/dL factor 10 digits 0" in ran.out
+    assert "unread: " in ran.out
+    assert "Doe" not in ran.out
+    assert "148" not in ran.out
+
+
+def test_explain_one_element_with_its_value(site: Path, message: Path) -> None:
+    ran = labrelay("explain", str(message), "--mapping", "small", "--field", "Patient.name", "--show-values", site=site)
+    assert "name.family = Doe" in ran.out
+    assert "Observation" not in ran.out
+    document = labrelay("explain", str(message), "--mapping", "small", "-o", "json", site=site).json
+    assert document["schema_version"] == 1
+    (one,) = document["messages"]
+    assert one["values"][0]["rule"] == rule("name")
+    assert "value" not in one["values"][0]
+
+
+def test_explain_of_a_dead_message_says_why(site: Path) -> None:
+    path = write(site, "x.hl7", HL7.replace("COL^", "^").encode())
+    ran = labrelay("explain", path, "--mapping", "small", site=site)
+    assert ran.code == 1
+    assert "dead: NO_IDENTITY at OBX[2]" in ran.out
+
+
+# -- test --------------------------------------------------------------------------------------------------------
+
+
+def test_tests_pass_and_coverage_names_rules_that_never_ran(site: Path) -> None:
+    ran = labrelay("test", str(site / "mappings/tests"), "--coverage", site=site)
+    assert ran.code == 0, ran.out
+    assert ran.out.splitlines()[0] == "1 passed, 0 failed"
+    assert re.search(r"small: \d+ % of \d+ rules ran", ran.out)
+    assert f"  never run: {rule('valueString')}" in ran.out.splitlines()
+    assert f"  never run: {rule('valueQuantity')}" not in ran.out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "failure"),
+    [
+        ("value: 148", "value: 14.8", "resources[0]: Observation.valueQuantity.value: expected 14.8, got 148"),
+        ("Observation: 1,", "Observation: 2,", "counts.Observation: expected 2, got 1"),
+        ("results_in: 1", "results_in: 3", "counts.results_in: expected 3, got 1"),
+        ("$match ^H", "$match ^x", "code.coding[1].display: expected something that matches ^x, got Hb"),
+        ("valueString: $absent", "valueString: $any", "valueString: expected $any, and it is not there"),
+        ("status: $any", "status: $absent", "status: expected to be absent, got final"),
+        ("find: Observation", "find: Device", "resources[0]: there is no Device"),
+        ("issues: []", "issues: [BAD_DATE]", "issues: expected BAD_DATE, and it did not occur"),
+        ("19800101", "19801301", "19801301"),
+        ("unread: [OBX-1]", "unread: [OBX-3]", "unread: OBX-3 is read by a rule"),
+        ("7^^^HOSP^MR", "", "the message is dead: NO_IDENTITY"),
+        ("|P|2.5", "|Q|2.5", "filtered: expected None, got QUALITY_CONTROL"),
+        ("issues: []", "dead: NO_IDENTITY", "dead: expected NO_IDENTITY, and the message was mapped"),
+        ("  OBX|1|NM|HGB^Hb^L", "  OBX|1|NM|XYZ^Hb^L", "coding[0].code: expected 718-7"),
+        ("issues: []", "unmapped: [XYZ]", "unmapped: expected XYZ, got none"),
+    ],
+)
+def test_a_failure_shows_the_difference_by_path(site: Path, old: str, new: str, failure: str) -> None:
+    path = site / "mappings/tests/hemoglobin.yaml"
+    text = TEST.replace(old, new)
+    assert text != TEST
+    path.write_text(text)
+    ran = labrelay("test", str(path), site=site)
+    if failure == "19801301":
+        assert ran.code == 0  # the mapping does not read the date of birth
+        return
+    assert ran.code == 1
+    assert failure in ran.out
+    assert "FAILED hemoglobin.yaml:1 hemoglobin is converted" in ran.out
+
+
+def test_golden_files_are_written_and_compared(site: Path) -> None:
+    path = site / "mappings/tests/golden.yaml"
+    path.write_text("test: all of it\nmapping: small\nfile: m.hl7\nexpect: {golden: m.expected.json}\n")
+    (site / "mappings/tests/m.hl7").write_text(HL7)
+    golden = site / "mappings/tests/m.expected.json"
+    assert "labrelay test --update writes it" in labrelay("test", str(path), site=site).out
+    assert labrelay("test", str(path), "--update", site=site).out.splitlines() == [
+        "wrote m.expected.json",
+        "1 passed, 0 failed",
+    ]
+    assert json.loads(golden.read_text())["resourceType"] == "Bundle"
+    assert labrelay("test", str(path), site=site).code == 0
+    (site / "mappings/small.yaml").write_text("# a comment changes nothing\n" + MAPPING)
+    assert labrelay("test", str(path), site=site).code == 0
+    golden.write_text(golden.read_text().replace('"final"', '"amended"', 1))
+    ran = labrelay("test", str(path), site=site)
+    assert ran.code == 1
+    assert "entry[1].resource.status: expected amended, got final" in ran.out
+
+
+def test_junit_report(site: Path) -> None:
+    path = site / "mappings/tests/hemoglobin.yaml"
+    path.write_text(TEST.replace("value: 148", "value: 1"))
+    labrelay("test", str(path), "--junit", str(site / "report.xml"), site=site)
+    suite = ElementTree.parse(site / "report.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert "expected 1, got 148" in (failure.text or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (TEST.replace("expect:", "expects:"), "a test has no key 'expects'; did you mean expect?"),
+        (TEST.replace("  counts:", "  count:"), "expect: has no key 'count'; did you mean counts?"),
+        ("test: x\nmapping: small\ngiven: x\n", "a test that expects nothing cannot fail"),
+        ("test: x\nmapping: small\nexpect: {issues: []}\n", "needs given: with a message, or file:"),
+        ("test: x\nmapping: small\nfile: none.hl7\nexpect: {issues: []}\n", "none.hl7 cannot be read"),
+        (TEST.replace("mapping: small", "mapping: smal"), "there is no mapping smal"),
+        ("- just text\n", "a test is a map"),
+    ],
+)
+def test_a_test_file_that_is_wrong_ends_with_3(site: Path, text: str, says: str) -> None:
+    path = site / "mappings/tests/hemoglobin.yaml"
+    path.write_text(text)
+    ran = labrelay("test", str(path), site=site)
+    assert ran.code == 3
+    assert says in ran.err
+
+
+def test_all_tests_run_without_files_the_shipped_ones_on_the_shipped_mappings(site: Path) -> None:
+    (site / "mappings/lab.yaml").write_text("mapping-library: lab\nformat: labrelay-mapping/1\nfragments: {}\n")
+    ran = labrelay("test", site=site)
+    assert ran.code == 0, ran.out
+    assert int(ran.out.split()[0]) > 1
+
+
+# -- gaps --------------------------------------------------------------------------------------------------------
+
+
+def test_gaps_of_files_are_lines_for_a_table(site: Path, message: Path) -> None:
+    ran = labrelay("gaps", str(message), str(message), "--mapping", "small", site=site)
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "# small: not in table codes",
+        "code,unit_in,loinc,display,type,unit,ucum,factor,digits",
+        "# seen 2 times",
+        "COL,,,Color,,,,,",
+    ]
+
+
+def test_gaps_ignore_the_policy_and_quote_what_csv_needs(site: Path) -> None:
+    (site / "mappings/small.yaml").write_text(MAPPING.replace("on_missing: local", "on_missing: dead"))
+    path = write(site, "x.hl7", HL7.replace("COL^Color", '#A,1^Co"lor').replace("|g/dL|", "|mg/dL|").encode())
+    ran = labrelay("gaps", path, "--mapping", "small", site=site)
+    assert ran.code == 0
+    assert '"#A,1",,,"Co""lor",,,,,' in ran.out
+    assert "HGB,mg/dL,,Hemoglobin,,,,," in ran.out
+    document = labrelay("gaps", path, "--mapping", "small", "-o", "json", site=site).json
+    assert {row["code"] for row in document["gaps"]} == {"#A,1", "HGB"}
