@@ -42,7 +42,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "the running site",
         names(
-            "acts app build control logs metrics observe process_metrics sandbox sources supervisor watchdog web worker"
+            "acts app build control heap logs metrics observe process_metrics sandbox sources supervisor watchdog web "
+            "worker"
         ),
     ),
     ("commands", names("__main__ bench commands demo")),

@@ -7,7 +7,6 @@ so that neither a delivery nor a ping waits behind them.
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from socket import socket
 from typing import Any
 
+from engine import heap
 from engine.build import BuiltSite, build_destination, build_site
 from engine.clock import SystemClock
 from engine.config import DestinationConfig, load_site
@@ -92,9 +92,7 @@ class Child:
                 self.pipe.send(frames.refused(wanted.epoch, [type(error).__name__]))
                 return
             self._site = built
-            # What was built stays as long as the configuration: no collection need walk it again.
-            gc.collect()
-            gc.freeze()
+            heap.settle()
             self.pipe.send(frames.ready(wanted.epoch))
 
     async def _open(self, configs: Mapping[str, DestinationConfig]) -> None:
