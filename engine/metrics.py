@@ -157,8 +157,9 @@ class SiteCollector(Collector):
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
+        site = self._snapshot()  # first: looking at the site brings its counters up to now
         yield from _counted(self._counters)
-        yield from _seen(self._snapshot())
+        yield from _seen(site)
 
     def describe(self) -> list[Metric]:
         """Nothing: keeps the registry from collecting when this is registered, before there is a snapshot."""
