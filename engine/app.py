@@ -11,6 +11,7 @@ import contextlib
 import logging
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -33,16 +34,20 @@ from engine.records import Recovery
 from engine.sources import ChannelSource
 from engine.supervisor import Supervisor
 from engine.watchdog import Notifier, watch
-from engine.worker.process import HEALTHY_S, WorkerProcess
+from engine.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
 
 if TYPE_CHECKING:
     from engine.web.server import StatusServer
 
 logger = logging.getLogger("labrelay." + __name__)
 
-STOP_SOURCES_S = 3.0
-STOP_WORKERS_S = 3.0
+STOP_SOURCES_S = 2.0  # with what follows these graces, well within ten seconds altogether
+STOP_WORKERS_S = 2.0
+STOP_INTAKE_S = 1.0
+STOP_RELOAD_S = 2.0
 PAGE_RETRY_S = 5.0
+STORE_RETRY_S = 1.0
+STRICTEST_FIRST = ("channel", "specimen", "none")
 STALE_AFTER_S = 30.0  # intake and the loop beat at least every 5 s
 
 
@@ -61,6 +66,7 @@ class App:
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._notifier = Notifier()
+        self._page: StatusServer | None = None
 
     def stop(self) -> None:
         """Ask the running site to stop; safe from a signal handler."""
@@ -112,51 +118,87 @@ class App:
         self.observer = Observer(self)
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
-            for name, config in site.config.destinations.items():
-                self.workers[name] = self._worker(name, config)
-            if self.worker is not None:
-                supervisor.supervise("worker", self.worker.run, healthy_s=HEALTHY_S)
-            self._take_over(built)
-            if recovery.sessions:
-                await self._assemble(built)
-            self._find_open(set(self.workers))
-            for worker in self.workers.values():
-                await worker.start()
-            supervisor.supervise(
-                "intake",
-                lambda: self.intake.run(lambda: supervisor.heartbeat("intake")),
-                stale_after_s=STALE_AFTER_S,
-            )
-            for source in self.sources.values():
-                await source.start()
-            acts = Acts(
-                self.journal,
-                channels=lambda: {name: channel.routes for name, channel in self.built.channels.items()},
-                look_again=self._look_again,
-            )
-            await acts.give_up(recovery.acts)
-            control = ControlServer(site.config.data / SOCKET_NAME, handlers(self, acts))
-            await control.start()
-            page = await self._start_page(site)
-            supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
-            self.ready = True
-            self._notifier.ready("receiving")
-            started(self)
-            failed = self._loop.create_task(supervisor.wait())
-            stopping = self._loop.create_task(self._stop.wait())
-            await asyncio.wait({failed, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            self._notifier.stopping()
-            self.ready = False
-            for task in (failed, stopping):
-                task.cancel()
-            await control.stop()
-            await acts.stop()
-            await self._stop_sources(list(self.sources.values()))
-            if page is not None:
-                await page.stop()
-            await supervisor.release("intake")
-            # The worker process, if there is one, outlives what is under way in it.
-            await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in self.workers.values()))
+            # Whatever was begun is ended, in the opposite order, also where a later step of the start fails.
+            async with contextlib.AsyncExitStack() as running:
+                await self._start(site, recovery, supervisor, running)
+                self.ready = True
+                self._notifier.ready("receiving")
+                started(self)
+                await self._until_stopped(supervisor)
+                self.ready = False
+                self._notifier.stopping()
+                if self.fatal is not None:  # every moment more could only make things worse
+                    running.pop_all()
+
+    async def _start(
+        self, site: Site, recovery: Recovery, supervisor: Supervisor, running: contextlib.AsyncExitStack
+    ) -> None:
+        # The worker process, if there is one, outlives what is under way in it: the supervisor ends last.
+        for name, config in site.config.destinations.items():
+            self.workers[name] = self._worker(name, config)
+        if self.worker is not None:
+            supervisor.supervise("worker", self.worker.run, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)
+        self._take_over(self.built)
+        if recovery.sessions:
+            await self._assemble(self.built)
+        self._find_open(set(self.workers))
+        running.push_async_callback(self._stop_workers)
+        for worker in self.workers.values():
+            await worker.start()
+        running.push_async_callback(self._stop_intake)
+        supervisor.supervise(
+            "intake",
+            lambda: self.intake.run(lambda: supervisor.heartbeat("intake")),
+            stale_after_s=STALE_AFTER_S,
+        )
+        running.push_async_callback(self._stop_receiving)
+        for source in self.sources.values():
+            await source.start()
+        acts = Acts(
+            self.journal,
+            channels=lambda: {name: channel.routes for name, channel in self.built.channels.items()},
+            look_again=self._look_again,
+        )
+        await acts.give_up(recovery.acts)
+        running.push_async_callback(acts.stop)
+        control = ControlServer(site.config.data / SOCKET_NAME, handlers(self, acts))
+        await control.start()
+        running.push_async_callback(control.stop)
+        self._page = await self._start_page(site)
+        supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
+
+    async def _until_stopped(self, supervisor: Supervisor) -> None:
+        """Wait for `stop`.
+
+        Raises:
+            BaseException: the fatal error of a supervised task.
+        """
+        failed = self._loop.create_task(supervisor.wait())
+        stopping = self._loop.create_task(self._stop.wait())
+        await asyncio.wait({failed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if failed.done():
+            failed.result()
+        failed.cancel()
+
+    # -- stopping ----------------------------------------------------------------------------------------------
+
+    async def _stop_receiving(self) -> None:
+        # A reload that is under way would open again what is closed here.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_RELOAD_S):
+                await self._reloading.acquire()
+        page = () if self._page is None else (self._page.stop(),)
+        await asyncio.gather(self._stop_sources(list(self.sources.values())), *page)
+
+    async def _stop_intake(self) -> None:
+        """Let what was decided become durable, so that its deliveries are known to those who give them back."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_INTAKE_S), self.intake.between_messages():
+                await self.supervisor.release("intake")
+
+    async def _stop_workers(self) -> None:
+        await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in self.workers.values()))
 
     # -- configuration -----------------------------------------------------------------------------------------
 
@@ -171,17 +213,28 @@ class App:
         """
         async with self._reloading:
             self._notifier.reloading()
+            old = self.built.site.config
             try:
-                site = load_site(self.folder)
-                if site.config.data != self.built.site.config.data:
-                    raise ConfigError("config/labrelay.yaml: data: cannot be changed while running; restart instead")
-                if site.config.workers != self.built.site.config.workers:
-                    raise ConfigError("config/labrelay.yaml: workers: cannot be changed while running; restart instead")
-                built = build_site(site, identity_key=self.journal.vault.identity_key, clock=self.clock)
+                # In a thread: analyzers are served while hundreds of files are read and compiled.
+                site = await asyncio.to_thread(load_site, self.folder)
+                self._refuse_what_needs_a_restart(site)
+                key = self.journal.vault.identity_key
+                built = await asyncio.to_thread(build_site, site, identity_key=key, clock=self.clock)
                 await self._swap(built)
             finally:
                 self._notifier.ready("receiving")
+            if site.config.web != old.web:
+                site = replace(
+                    site,
+                    warnings=(*site.warnings, "config/labrelay.yaml: web: a change takes effect at the next start"),
+                )
             return site
+
+    def _refuse_what_needs_a_restart(self, site: Site) -> None:
+        old = self.built.site.config
+        for key in ("data", "workers"):
+            if getattr(site.config, key) != getattr(old, key):
+                raise ConfigError(f"config/labrelay.yaml: {key}: cannot be changed while running; restart instead")
 
     async def _swap(self, built: BuiltSite) -> None:
         old, new = self.built.site.config, built.site.config
@@ -190,48 +243,59 @@ class App:
             for name in {*old.destinations, *new.destinations}
             if old.destinations.get(name) != new.destinations.get(name)
         }
+        made = {name: self._worker(name, new.destinations[name]) for name in changed & new.destinations.keys()}
         leaving = [
             source for name, source in self.sources.items() if not _same_source(source.built, built.channels.get(name))
         ]
         await self._stop_sources(leaving)
         for source in leaving:
             del self.sources[source.built.config.channel]
-        for name in changed:
-            worker = self.workers.pop(name, None)
-            if worker is not None:
-                await worker.stop(STOP_WORKERS_S)
-        for name in changed & new.destinations.keys():
-            self.workers[name] = self._worker(name, new.destinations[name])
-        self.built = built
-        self._take_over(built)
-        if self.worker is not None:
-            self.worker.configure(built.site)
-        self._find_open(changed)
-        for name in changed & new.destinations.keys():
-            await self.workers[name].start()
+        # No message is half-way now, so none has a place with a worker that goes. New workers take what comes into
+        # the store only, until they have read what the old ones gave back: the order of their lanes holds.
+        async with self.intake.between_messages():
+            replaced = [self.workers.pop(name) for name in changed & self.workers.keys()]
+            self.workers.update(made)
+            self.built = built
+            self._take_over(built)
+            if self.worker is not None:
+                self.worker.configure(built.site)
+        await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in replaced))
+        await self._find_open_for_sure(changed)
+        for worker in made.values():
+            await worker.start()
         for source in self.sources.values():
             if source.idle:
                 await source.start()
         logger.info("configuration reloaded", extra={"config_hash": built.site.hash[:12]})
+
+    async def _find_open_for_sure(self, names: set[str]) -> None:
+        """As `_find_open`; a worker must not start without knowing which of its lanes are held."""
+        while True:
+            try:
+                self._find_open(names)
+                return
+            except StoreError as error:
+                logger.error("cannot read the outbox, will try again", extra={"detail": str(error)})
+                await asyncio.sleep(STORE_RETRY_S)
 
     def _find_open(self, names: set[str]) -> None:
         """Tell the workers in ``names`` what the store has for them."""
         for view in self.journal.lanes():
             if view.destination in names and view.destination in self.workers:
                 worker = self.workers[view.destination]
-                if view.open:
-                    worker.look_again(view.channel, added=view.open)
                 worker.lane(view.channel).held = bool(view.held_by) or view.paused
+                if view.open:
+                    worker.look_again(view.channel)
 
     def _look_again(self, channel: str, destination: str, added: int) -> None:
-        """A person's act changed rows of a lane; a lane without its destination waits in the store."""
+        """A person's act changed ``added`` rows of a lane; a lane without its destination waits in the store."""
         worker = self.workers.get(destination)
         if worker is None:
             return
         for view in self.journal.lanes():
             if (view.channel, view.destination) == (channel, destination):
                 worker.lane(channel).held = bool(view.held_by) or view.paused
-        worker.look_again(channel, added=added)
+        worker.look_again(channel)
 
     async def _assemble(self, built: BuiltSite) -> None:
         """Make messages of committed frames that the last run had no time to put together."""
@@ -247,8 +311,10 @@ class App:
             for route in channel.routes.routes:
                 for destination in route.to:
                     lane = self.workers[destination].lane(name)
-                    lane.order = route.order
-                    lane.hold_on_dead = route.hold_on_dead
+                    routes = [other for other in channel.routes.routes if destination in other.to]
+                    # Several routes into one lane: the strictest of them holds for all.
+                    lane.order = min((other.order for other in routes), key=STRICTEST_FIRST.index)
+                    lane.hold_on_dead = any(other.hold_on_dead for other in routes)
             if name in self.sources:
                 self.sources[name].built = channel
             else:
@@ -311,9 +377,9 @@ class App:
         self.observer.settled(delivery, reason)
 
     def _store_failed(self, error: StoreError) -> None:
-        """A commit or sync failed for good. Called from the writer thread."""
+        """A commit or sync failed for good."""
         self.fatal = error
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self._stop.set()
 
 
 def _same_source(old: BuiltChannel, new: BuiltChannel | None) -> bool:

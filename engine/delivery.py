@@ -12,8 +12,9 @@ Where a delivery is:
     no place (or lane has a backlog) -> born waiting, in the store only     v
                                                   claim, in order ------> delayed -> queue
 
-Invariant: a lane that has waiting rows in the store (``spilled``) takes no new place in memory until a claim has come
-back short, so memory always holds the oldest of a lane's open deliveries, in order.
+Invariant: memory always holds the oldest of a lane's open deliveries, in order. A lane that has waiting rows in the
+store (``spilled``) takes no new place in memory until a claim has found nothing more, and where a person's act brings
+older rows back, what waits in memory is given back to the store and all is claimed anew.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from engine.breaker import Breaker, BreakerState
 from engine.clock import Clock
 from engine.conditional import ConditionalGuard
 from engine.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
+from engine.lane import Failure, Lane
 from engine.message import Delivery
 from engine.ports import Destination
 from engine.reasons import Reason
@@ -37,10 +39,13 @@ from engine.timing import Timing
 
 logger = logging.getLogger("labrelay." + __name__)
 
-MEMORY_DELIVERIES = 256  # documents per destination that wait in memory; the rest are read back from the store
+MEMORY_DELIVERIES = 256  # documents per destination that wait in memory ...
+MEMORY_BYTES = 32 * 1024 * 1024  # ... and their bytes together; the rest are read back from the store
 CLAIM_AT_ONCE = 16
-LOOK_AHEAD = 64  # deliveries of a lane looked at for one that may go, where the order allows several in flight
 WRITE_RETRY_S = 1.0
+CLOSE_S = 1.0  # a destination may take so long to close
+CLAIMS_S = 1.0  # ... and the journal to answer our last claims
+REOPEN_S = 5.0
 OUR_FAULT_ATTEMPTS = 5  # an exception of ours while delivering is tried this often before the delivery is dead
 
 
@@ -55,47 +60,11 @@ class Outbox(Protocol):
         self, delivery_id: int, *, reason: Reason, detail: str, answer: bytes = b"", hold_lane: bool = False
     ) -> "asyncio.Future[None]": ...
     def supersede(self, delivery_ids: Iterable[int]) -> "asyncio.Future[int]": ...
-    def unclaim(self, delivery_ids: Iterable[int]) -> "asyncio.Future[int]": ...
-    def claim(self, channel: str, destination: str, limit: int) -> "asyncio.Future[list[Delivery]]": ...
+    def unclaim(self, delivery_ids: Iterable[int], *, maybe_delivered: bool = False) -> "asyncio.Future[int]": ...
+    def claim(
+        self, channel: str, destination: str, limit: int, *, after: int = 0
+    ) -> "asyncio.Future[list[Delivery]]": ...
     def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]": ...
-
-
-@dataclass(slots=True)
-class Failure:
-    """Why the lane's oldest delivery is not delivered yet."""
-
-    attempt: int
-    reason: Reason
-    due: float  # monotonic
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """One channel's deliveries for one destination."""
-
-    channel: str
-    order: str = "channel"
-    hold_on_dead: bool = False
-    queue: deque[Delivery] = field(default_factory=deque)
-    delayed: list[tuple[float, Delivery]] = field(default_factory=list)
-    in_flight: dict[int, Delivery] = field(default_factory=dict)
-    reserved: int = 0
-    spilled: bool = False
-    refused: int = 0
-    claiming: bool = False
-    held: bool = False
-    queued: bool = False
-    open: int = 0  # deliveries not settled, in memory and in the store
-    failure: Failure | None = None
-    row: dict[int, tuple[Reason, int]] = field(default_factory=dict)  # delivery -> failures in a row, for one reason
-
-    def oldest(self) -> Delivery | None:
-        """The oldest open delivery that is in memory."""
-        candidates = [d for _, d in self.delayed]
-        candidates += self.in_flight.values()
-        if self.queue:
-            candidates.append(self.queue[0])
-        return min(candidates, key=lambda d: d.seq, default=None)
 
 
 @dataclass(slots=True)
@@ -128,15 +97,20 @@ class DestinationWorker:
         concurrency: int,
         settled: Callable[[Delivery, Reason | None], None] | None = None,
         jitter: Callable[[], float] = random.random,
+        memory_deliveries: int = MEMORY_DELIVERIES,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        """``settled`` hears of every delivery that ended: None where delivered, else why it is dead."""
+        """``settled`` hears of every delivery that ended: None where delivered, else why it is dead (or superseded)."""
         self.name = name
         self.destination = destination
         self.breaker = breaker
         self.counts = DestinationCounts()
         self.lanes: OrderedDict[str, Lane] = OrderedDict()
         self.in_memory = 0
+        self.bytes_in_memory = 0
         self.in_flight = 0
+        self._memory_deliveries = memory_deliveries
+        self._memory_bytes = memory_bytes
         self._outbox = outbox
         self._clock = clock
         self._retry = retry
@@ -149,87 +123,135 @@ class DestinationWorker:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._running = False
-        self._paused = False
+        self._opening: asyncio.TimerHandle | None = None
+        self._claims: set[asyncio.Future[Any]] = set()
+        self._cut_off: list[int] = []  # their attempts were cut off by the stop
+        self._store_fails = False
 
     # -- life --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
+        """Open the destination and begin. Where it cannot be opened, it is tried again, and deliveries wait."""
         self._loop = asyncio.get_running_loop()
-        await self.destination.start()
+        self._opening = None
+        try:
+            await self.destination.start()
+        except Exception:  # only a fault of ours or of the system gets here: a peer that is down is none
+            logger.exception("the destination cannot be opened, will try again", extra={"destination": self.name})
+            self._opening = self._loop.call_later(REOPEN_S, self._start_again)
+            return
         self._running = True
         for lane in self.lanes.values():
             self._make_ready(lane)
         self._pump()
 
+    def _start_again(self) -> None:
+        task = self._loop.create_task(self.start())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def stop(self, grace_s: float = 5.0) -> None:
-        """Start nothing new, give what is in flight ``grace_s``; what is cut off is sent again after the start."""
+        """Start nothing new, give what is in flight ``grace_s``, and give back what was not settled.
+
+        What is cut off is sent again, marked "maybe delivered".
+        """
         self._running = False
-        if self._timer is not None:
-            self._timer.cancel()
+        for handle in (self._timer, self._opening):
+            if handle is not None:
+                handle.cancel()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_s)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=1.0)
-        waiting = [d.id for lane in self.lanes.values() for d in (*lane.queue, *(d for _, d in lane.delayed))]
-        if waiting:
-            with contextlib.suppress(StoreError):  # the next start voids our leases as well
+        if self._claims:  # what they bring is ours to give back, too
+            await asyncio.wait(self._claims, timeout=CLAIMS_S)
+        waiting = [delivery.id for lane in self.lanes.values() for delivery in lane.take_all()]
+        with contextlib.suppress(StoreError):  # the next start voids our leases as well
+            if waiting:
                 await self._outbox.unclaim(waiting)
-        await self.destination.close()
-
-    def pause(self, paused: bool) -> None:
-        self._paused = paused
-        self._pump()
+            if self._cut_off:
+                await self._outbox.unclaim(self._cut_off, maybe_delivered=True)
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self.destination.close()
+        except Exception as error:
+            logger.warning(
+                "the destination did not close in order",
+                extra={"destination": self.name, "detail": type(error).__name__},
+            )
 
     def lane(self, channel: str) -> Lane:
-        """The lane of a channel, made on first use."""
+        """The lane of a channel, made on first use; what the store has for it is looked up before anything new."""
         lane = self.lanes.get(channel)
         if lane is None:
-            lane = self.lanes[channel] = Lane(channel)
+            lane = self.lanes[channel] = Lane(channel, spilled=True)
+            self._make_ready(lane)
         return lane
 
     # -- from intake -------------------------------------------------------------------------------------------
 
-    def reserve(self, lane: Lane) -> bool:
-        """Ask for a place in memory for a delivery about to be committed. False: let it be born waiting."""
-        if lane.spilled or self.in_memory >= MEMORY_DELIVERIES:
+    def reserve(self, lane: Lane, size: int) -> bool:
+        """Ask for a place in memory for a delivery about to be committed. False: let it be born waiting.
+
+        Args:
+            size: bytes of its document.
+        """
+        if not self._running or lane.spilled or self._full():
             lane.spilled = True
             lane.refused += 1
             return False
         lane.reserved += 1
         self.in_memory += 1
+        self.bytes_in_memory += size
         return True
 
     def committed(self, lane: Lane, delivery: Delivery) -> None:
         """A delivery with a place in memory is durable. Called in journal order."""
         lane.reserved -= 1
-        lane.open += 1
         lane.queue.append(delivery)
+        lane.newest = delivery.seq
         self._make_ready(lane)
         self._pump()
 
     def left_in_store(self, lane: Lane) -> None:
         """A delivery without a place in memory is durable: a claim will find it."""
-        lane.open += 1
+        lane.spilled = True
         self._make_ready(lane)
         self._pump()
 
-    def give_back(self, lane: Lane) -> None:
+    def give_back(self, lane: Lane, size: int) -> None:
         """The reserved place is not needed: the message came to nothing, or could not be stored."""
         lane.reserved -= 1
         self.in_memory -= 1
+        self.bytes_in_memory -= size
         self._make_ready(lane)
         self._pump()
 
-    def look_again(self, channel: str, *, added: int = 0) -> None:
-        """Rows of a lane became waiting by another way (a retry, a replay, recovery): read them from the store."""
+    def look_again(self, channel: str) -> None:
+        """Rows of a lane became waiting by another way (a retry, a replay, recovery): read them from the store.
+
+        They may be older than what waits in memory, and then go first: so that is given back, and all claimed anew.
+        """
         lane = self.lane(channel)
         lane.spilled = True
         lane.refused += 1
-        lane.open += added
+        recalled = lane.take_all()
+        self._leave_memory(recalled)
+        lane.newest = 0
+        if recalled:
+            self._note(lane, lambda: self._outbox.unclaim([delivery.id for delivery in recalled]))
         self._make_ready(lane)
         self._pump()
+
+    def _full(self) -> bool:
+        return self.in_memory >= self._memory_deliveries or self.bytes_in_memory >= self._memory_bytes
+
+    def _leave_memory(self, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            self.in_memory -= 1
+            self.bytes_in_memory -= len(delivery.body)
 
     # -- the pump ----------------------------------------------------------------------------------------------
 
@@ -240,23 +262,25 @@ class DestinationWorker:
 
     def _pump(self) -> None:
         """Start what may be started now; whatever ends, or a timer, comes back here."""
-        while self._ready and self._running and not self._paused and self.in_flight < self._concurrency:
+        while self._ready and self._running and self.in_flight < self._concurrency:
             lane = self._ready.popleft()
             lane.queued = False
             if lane.held:
                 continue
             now = self._clock.monotonic()
-            self._take_due(lane, now)
-            delivery = self._next(lane)
+            due = lane.take_due(now)
+            if due is not None:
+                self._wake_at(due)
+            delivery = lane.next()
             if delivery is None:
-                self._claim_if_drained(lane)
+                self._claim(lane)
                 continue
             if not self._guard.try_enter(delivery.conditional, now=now, waiter=lane):
-                lane.queue.appendleft(delivery)  # `leave` of whoever holds the key names this lane
+                lane.put_back(delivery)  # `leave` of whoever holds the key names this lane
                 continue
             if not self.breaker.allow(now):
-                self._guard.leave(delivery.conditional, confirmed=False, now=now)
-                lane.queue.appendleft(delivery)
+                self._leave(delivery, confirmed=False)
+                lane.put_back(delivery)
                 self._make_ready(lane)
                 self._wake_at(self.breaker.next_probe or now + 1.0)
                 return
@@ -268,74 +292,57 @@ class DestinationWorker:
             if lane.order != "channel":
                 self._make_ready(lane)
 
-    def _next(self, lane: Lane) -> Delivery | None:
-        """Take the delivery of ``lane`` that may go now, if there is one."""
-        if not lane.queue:
-            return None
-        if lane.order == "channel":
-            return None if lane.in_flight or lane.delayed else lane.queue.popleft()
-        if lane.order == "none":
-            return lane.queue.popleft()
-        # order: specimen. A delivery waits for every earlier one that shares a report with it; one that names no
-        # report is alone in its lane.
-        busy = [*lane.in_flight.values(), *(d for _, d in lane.delayed)]
-        if any(not d.reports for d in busy):
-            return None
-        taken = {key for d in busy for key in d.reports}
-        for index, delivery in enumerate(lane.queue):
-            if index >= LOOK_AHEAD:
-                return None
-            if not delivery.reports:
-                if index == 0 and not busy:
-                    return lane.queue.popleft()
-                return None
-            if taken.isdisjoint(delivery.reports):
-                del lane.queue[index]
-                return delivery
-            taken.update(delivery.reports)
-        return None
-
-    def _take_due(self, lane: Lane, now: float) -> None:
-        if not lane.delayed:
+    def _claim(self, lane: Lane) -> None:
+        """Read the lane's next rows from the store, if it has some there and there is room for them."""
+        if not lane.may_claim or (self._full() and not lane.drained):
             return
-        due = sorted((d for at, d in lane.delayed if at <= now), key=lambda d: d.seq, reverse=True)
-        if due:
-            lane.delayed = [(at, d) for at, d in lane.delayed if at > now]
-            lane.queue.extendleft(due)
-        if lane.delayed:
-            self._wake_at(min(at for at, _ in lane.delayed))
-
-    def _claim_if_drained(self, lane: Lane) -> None:
-        if not lane.spilled or lane.claiming or lane.queue or lane.reserved or lane.in_flight or lane.delayed:
-            return
-        lane.claiming = True
+        # A lane that has nothing in memory may always bring one: others that wait long must not starve it.
+        limit = 1 if self._full() else min(CLAIM_AT_ONCE, self._memory_deliveries - self.in_memory)
         seen = lane.refused
-        limit = max(1, min(CLAIM_AT_ONCE, MEMORY_DELIVERIES - self.in_memory))
-        future = self._outbox.claim(lane.channel, self.name, limit)
+        lane.claiming = True
+        self.in_memory += limit  # until it is known how many they are
+        try:
+            future = self._outbox.claim(lane.channel, self.name, limit, after=lane.newest)
+        except StoreError as error:
+            self._claim_failed(lane, limit, error)
+            return
+        self._claims.add(future)
         future.add_done_callback(lambda done: self._claimed(lane, seen, limit, done))
 
     def _claimed(self, lane: Lane, seen: int, limit: int, done: "asyncio.Future[list[Delivery]]") -> None:
-        lane.claiming = False
-        error = None if done.cancelled() else done.exception()
-        if done.cancelled() or error is not None:
-            logger.error("cannot read the outbox", extra={"destination": self.name, "channel": lane.channel})
-            self._loop.call_later(WRITE_RETRY_S, self._again, lane)
+        self._claims.discard(done)
+        error = done.exception()
+        if error is not None:
+            self._claim_failed(lane, limit, error)
             return
+        lane.claiming = self._store_fails = False
         deliveries = done.result()
-        self.in_memory += len(deliveries)
+        self.in_memory += len(deliveries) - limit
         now, now_us = self._clock.monotonic(), self._clock.now_us()
         for delivery in deliveries:
+            lane.newest = delivery.seq
+            self.bytes_in_memory += len(delivery.body)
             wait_s = (delivery.not_before_us - now_us) / 1e6
             if wait_s > 0:
                 # The wall clock may have jumped; no wait read from a row is longer than the policy's longest.
                 lane.delayed.append((now + min(wait_s, self._retry.max), delivery))
             else:
                 lane.queue.append(delivery)
-        if len(deliveries) < limit and lane.refused == seen:
+        # Nothing at all, not just less than asked for: a claim is cut short by bytes, too. A held lane shows nothing.
+        if not deliveries and lane.refused == seen and not lane.held:
             lane.spilled = False
         if deliveries or lane.spilled:
-            self._make_ready(lane)
-            self._pump()
+            self._again(lane)
+
+    def _claim_failed(self, lane: Lane, limit: int, error: BaseException) -> None:
+        self.in_memory -= limit
+        self._say_store_fails(error)
+        if not (isinstance(error, StoreError) and error.fatal):
+            self._loop.call_later(WRITE_RETRY_S, self._claim_again, lane)
+
+    def _claim_again(self, lane: Lane) -> None:
+        lane.claiming = False
+        self._again(lane)
 
     def _again(self, lane: Lane) -> None:
         self._make_ready(lane)
@@ -364,10 +371,10 @@ class DestinationWorker:
         confirmed = False
         back = False  # the delivery waits in memory for another attempt
         try:
-            if delivery.manual and await self._outbox.is_superseded(delivery):
+            if lane.may_be_superseded(delivery) and await self._outbox.is_superseded(delivery):
                 self.breaker.abandoned(self._clock.monotonic())  # nothing was sent, so nothing was learned
                 self.counts.superseded += 1
-                self._note(lambda: self._outbox.supersede((delivery.id,)))
+                self._note(lane, lambda: self._outbox.supersede((delivery.id,)))
                 self._ended(lane, delivery, Reason.SUPERSEDED)
                 return
             began = self._clock.monotonic()
@@ -378,7 +385,8 @@ class DestinationWorker:
         except TransientDeliveryError as error:
             back = self._postpone(lane, delivery, error)
         except asyncio.CancelledError:
-            self.breaker.abandoned(self._clock.monotonic())  # stopping: the lease is void at the next start
+            self.breaker.abandoned(self._clock.monotonic())
+            self._cut_off.append(delivery.id)
             raise
         except StoreError:
             back = True  # the guard could not be asked; nothing was sent
@@ -387,7 +395,7 @@ class DestinationWorker:
         except Exception as error:
             logger.exception("delivery failed inside LabRelay", extra=self._names(lane, delivery))
             fault = TransientDeliveryError(Reason.NO_ANSWER, type(error).__name__, limit=OUR_FAULT_ATTEMPTS)
-            back = self._postpone(lane, delivery, fault)
+            back = self._postpone(lane, delivery, fault, ours=True)
         else:
             confirmed = True
             now_us = self._clock.now_us()
@@ -396,27 +404,34 @@ class DestinationWorker:
             self.counts.seconds.observe(ended - began)
             self.counts.delivered += 1
             self.counts.last_delivered_us = now_us
-            lane.failure = None
-            self._note(lambda: self._outbox.settle(delivery.id, delivered_us=now_us))
+            self._note(lane, lambda: self._outbox.settle(delivery.id, delivered_us=now_us))
             self._ended(lane, delivery, None)
         finally:
             self.in_flight -= 1
             del lane.in_flight[delivery.id]
             if not back:
-                self.in_memory -= 1
-            for blocked in self._guard.leave(delivery.conditional, confirmed, now=self._clock.monotonic()):
-                assert isinstance(blocked, Lane)
-                self._make_ready(blocked)
+                self._leave_memory((delivery,))
+            self._leave(delivery, confirmed=confirmed)
             self._make_ready(lane)
             self._pump()
 
-    def _postpone(self, lane: Lane, delivery: Delivery, error: TransientDeliveryError) -> bool:
-        """Note a failed attempt. True: it stays in memory for the next one; False: it is dead."""
+    def _leave(self, delivery: Delivery, *, confirmed: bool) -> None:
+        """Free its conditional keys for the lanes that wait for them."""
+        for blocked in self._guard.leave(delivery.conditional, confirmed, now=self._clock.monotonic()):
+            assert isinstance(blocked, Lane)
+            self._make_ready(blocked)
+
+    def _postpone(self, lane: Lane, delivery: Delivery, error: TransientDeliveryError, *, ours: bool = False) -> bool:
+        """Note a failed attempt. True: it stays in memory for the next one; False: it is dead.
+
+        Args:
+            ours: the fault is in LabRelay and says nothing about the destination.
+        """
         now, now_us = self._clock.monotonic(), self._clock.now_us()
         before = self.breaker.state
         maybe_delivered = error.reason is Reason.MAYBE_DELIVERED
-        if maybe_delivered:
-            self.breaker.abandoned(now)  # the fault is ours and says nothing about the destination
+        if ours or maybe_delivered:
+            self.breaker.abandoned(now)
         else:
             self.breaker.heard(now, error, delivery=delivery.id)
         self.counts.failed[error.reason] += 1
@@ -454,6 +469,7 @@ class DestinationWorker:
             logger.warning("delivery postponed", extra=self._names(lane, delivery, reason=error.reason.value))
         lane.failure = Failure(attempt, error.reason, now + delay)
         self._note(
+            lane,
             lambda: self._outbox.postpone(
                 delivery.id,
                 attempt=attempt,
@@ -461,51 +477,70 @@ class DestinationWorker:
                 cause=error.reason,
                 detail=error.detail,
                 answer=error.answer,
-            )
+            ),
         )
         return True
 
     def _bury(self, lane: Lane, delivery: Delivery, reason: Reason, detail: str, answer: bytes) -> None:
         self.counts.dead += 1
-        lane.failure = None
         if lane.hold_on_dead:
             lane.held = True
         logger.warning("delivery is dead", extra=self._names(lane, delivery, reason=reason.value))
         self._note(
+            lane,
             lambda: self._outbox.bury(
                 delivery.id, reason=reason, detail=detail, answer=answer, hold_lane=lane.hold_on_dead
-            )
+            ),
         )
         self._ended(lane, delivery, reason)
 
     def _ended(self, lane: Lane, delivery: Delivery, reason: Reason | None) -> None:
-        lane.open -= 1
         lane.row.pop(delivery.id, None)
+        if not lane.delayed:
+            lane.failure = None
         if self._settled is not None:
             self._settled(delivery, reason)
 
-    def _note(self, write: "Callable[[], asyncio.Future[Any]]") -> None:
-        """Write an outcome without waiting for it; where the store cannot take it now, try until it can."""
+    def _note(self, lane: Lane, write: "Callable[[], asyncio.Future[Any]]") -> None:
+        """Write an outcome without waiting for it; where the store cannot take it now, try until it can.
+
+        Until it is written, the lane claims nothing: what it would find might be what has just ended.
+        """
+        lane.unwritten += 1
+        self._write(lane, write)
+
+    def _write(self, lane: Lane, write: "Callable[[], asyncio.Future[Any]]") -> None:
         try:
             future = write()
         except StoreError as error:
-            self._note_later(write, error)
+            self._write_later(lane, write, error)
             return
-        future.add_done_callback(lambda done: self._noted(write, done))
+        future.add_done_callback(lambda done: self._written(lane, write, done))
 
-    def _noted(self, write: "Callable[[], asyncio.Future[Any]]", done: "asyncio.Future[Any]") -> None:
-        if done.cancelled():
-            return
+    def _written(self, lane: Lane, write: "Callable[[], asyncio.Future[Any]]", done: "asyncio.Future[Any]") -> None:
         error = done.exception()
-        if isinstance(error, StoreError):
-            self._note_later(write, error)
-        elif error is not None:
+        if error is None:
+            self._store_fails = False
+            lane.unwritten -= 1
+            if lane.spilled and not lane.unwritten:
+                self._again(lane)
+        elif isinstance(error, StoreError):
+            self._write_later(lane, write, error)
+        else:
             raise error
 
-    def _note_later(self, write: "Callable[[], asyncio.Future[Any]]", error: StoreError) -> None:
+    def _write_later(self, lane: Lane, write: "Callable[[], asyncio.Future[Any]]", error: StoreError) -> None:
+        self._say_store_fails(error)
         if not error.fatal:
-            logger.error("cannot note an outcome, will try again", extra={"destination": self.name})
-            self._loop.call_later(WRITE_RETRY_S, self._note, write)
+            self._loop.call_later(WRITE_RETRY_S, self._write, lane, write)
+
+    def _say_store_fails(self, error: BaseException) -> None:
+        if not self._store_fails:
+            logger.error(
+                "cannot read or write the outbox, will try until it works",
+                extra={"destination": self.name, "detail": str(error) if isinstance(error, StoreError) else ""},
+            )
+        self._store_fails = True
 
     def _names(self, lane: Lane, delivery: Delivery, reason: str = "") -> dict[str, object]:
         names: dict[str, object] = {
@@ -518,8 +553,3 @@ class DestinationWorker:
         if reason:
             names["reason"] = reason
         return names
-
-
-def waiting(lanes: Iterable[Lane]) -> int:
-    """Open deliveries of these lanes."""
-    return sum(lane.open for lane in lanes)

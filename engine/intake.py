@@ -10,13 +10,15 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from engine.clock import Clock, from_us
-from engine.delivery import DestinationWorker, Lane
+from engine.delivery import DestinationWorker
 from engine.errors import ContentError, StoreError
+from engine.lane import Lane
 from engine.message import (
     Document,
     FormatOptions,
@@ -37,7 +39,8 @@ MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
 MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
 READ_AT_ONCE = 64
 YIELD_AFTER = 4  # messages judged here before sockets get their turn: about half a millisecond
-COMMITTING = 512  # outcomes handed to the journal and not durable yet, before no further message is looked at
+COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
+COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is looked at
 STORE_RETRY_S = 1.0
 
 Outcome = Literal["mapped", "filtered", "dead"]
@@ -107,6 +110,7 @@ class Store(Protocol):
         mapping: str,
         issues: Sequence[Issue],
         unmapped: Sequence[Unmapped],
+        after: int,
     ) -> "asyncio.Future[MapOutcome]": ...
     def unprocessed(self, after: int, limit: int) -> list[Stored]: ...
 
@@ -198,6 +202,16 @@ def _context(stored: Stored, channel: ChannelRoutes) -> MapContext:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one delivery of a message goes, and whether it has a place in memory there."""
+
+    worker: DestinationWorker
+    lane: Lane
+    size: int
+    reserved: bool
+
+
 class Judge(Protocol):
     """Where messages are judged: in this process (`LocalJudge`), or in another one (`engine.worker`).
 
@@ -243,10 +257,15 @@ class Intake:
         self._queue: deque[Stored] = deque()
         self._asked: deque[Stored] = deque()  # taken out of the queue, without a verdict yet
         self._committing = 0
+        self._committing_bytes = 0
+        self._all_committed = asyncio.Event()
+        self._all_committed.set()
+        self._before: dict[str, int] = {}  # channel -> the last of its messages whose outcome is being committed
+        self._left: dict[str, int] = {}  # channel that is not configured -> the first of its messages that waits
+        self._held = 0
         self._resting = False  # the store could not take an outcome; it is asked again a little later
         self._bytes = 0  # of the payloads in both
         self._caught_up = False  # False: the store has messages that are not in memory
-        self._refused = 0
         self._last_id = 0  # the last message taken out of the queue
         self._newest = 0  # the last message put into it
         self._wake = asyncio.Event()
@@ -257,14 +276,34 @@ class Intake:
     def configure(self, channels: Mapping[str, ChannelRoutes], workers: Mapping[str, DestinationWorker]) -> None:
         """Take over channels and destinations, at start and at a reload; between two messages, never within one.
 
-        What was asked and not answered is judged anew, so that every message has one configuration.
+        What was asked and not answered is judged anew, so that every message has one configuration. Messages that
+        waited for their channel to be configured again are read back.
         """
+        self._recall()
+        self._channels = channels
+        self._workers = workers
+        back = [self._left.pop(channel) for channel in list(self._left) if channel in channels]
+        if back:
+            self._go_back(min(back))
+        self._wake.set()
+
+    @asynccontextmanager
+    async def between_messages(self) -> AsyncIterator[None]:
+        """Inside, no message is being processed: what was decided is durable, and nothing new begins."""
+        self._held += 1
+        try:
+            self._recall()
+            await self._all_committed.wait()
+            yield
+        finally:
+            self._held -= 1
+            self._wake.set()
+
+    def _recall(self) -> None:
+        """Have what was asked and not answered judged anew, in its order."""
         self._judge.forget()
         self._queue.extendleft(reversed(self._asked))
         self._asked.clear()
-        self._channels = channels
-        self._workers = workers
-        self._wake.set()
 
     @property
     def waiting(self) -> int:
@@ -273,11 +312,13 @@ class Intake:
 
     def accept(self, stored: Stored) -> None:
         """A message became durable. Called in journal order, on the event loop."""
+        if stored.repeat_of is not None:  # it has its verdict already
+            self.counts.ended[stored.channel, "repeat"] += 1
+            return
         if stored.id <= self._newest:
             return  # already read back from the store
         if not self._caught_up or self.waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
             self._caught_up = False
-            self._refused += 1
         else:
             self._queue.append(stored)
             self._newest = stored.id
@@ -291,7 +332,7 @@ class Intake:
             heartbeat()
             if not self._queue and not self._caught_up and not self._resting and self._read_back():
                 continue
-            if not self._queue or not self._judge.has_room() or self._committing >= COMMITTING:
+            if not self._queue or self._held or not self._judge.has_room() or self._is_busy():
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(5.0):
@@ -305,12 +346,16 @@ class Intake:
                 done = 0
                 await asyncio.sleep(0)
 
+    def _is_busy(self) -> bool:
+        return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES
+
     def _take(self, stored: Stored) -> None:
         """Have one message judged."""
         self._last_id = stored.id
         channel = self._channels.get(stored.channel)
         if channel is None:
             # Its channel was taken out of the configuration: it stays stored, and is processed when it is back.
+            self._left.setdefault(stored.channel, stored.id)
             self._bytes -= len(stored.payload)
             return
         self._asked.append(stored)
@@ -333,28 +378,33 @@ class Intake:
 
     def _read_back(self) -> bool:
         """Refill the queue from the store; False when nothing is left there."""
-        refused = self._refused
         batch = self._store.unprocessed(self._last_id, READ_AT_ONCE)
-        self._queue.extend(batch)
-        if batch:
-            self._newest = batch[-1].id
-        self._bytes += sum(len(stored.payload) for stored in batch)
-        if len(batch) < READ_AT_ONCE and refused == self._refused:
+        if not batch:  # and not merely fewer than asked for: large messages, and damaged ones, make short batches
             self._caught_up = True
-        return bool(batch)
+            return False
+        self._queue.extend(batch)
+        self._newest = batch[-1].id
+        self._bytes += sum(len(stored.payload) for stored in batch)
+        return True
 
-    def _commit(self, stored: Stored, verdict: Verdict) -> None:
+    def _commit(self, stored: Stored, verdict: Verdict, *, in_turn: bool = True) -> None:
+        """Hand an outcome to the store.
+
+        Args:
+            in_turn: only after the channel's message before it. Not needed where nothing is to be sent.
+        """
         routed: list[Routed] = []
-        places: list[tuple[DestinationWorker, Lane, bool]] = []
-        for document, route in verdict.documents:
-            claimed = []
-            for name in route.to:
-                worker = self._workers[name]
-                lane = worker.lane(stored.channel)
-                claimed.append(worker.reserve(lane))
-                places.append((worker, lane, claimed[-1]))
-            routed.append(Routed(document=document, destinations=route.to, claimed=tuple(claimed)))
+        places: list[_Place] = []
         try:
+            for document, route in verdict.documents:
+                claimed = []
+                for name in route.to:
+                    worker = self._workers[name]
+                    lane = worker.lane(stored.channel)
+                    place = _Place(worker, lane, len(document.body), worker.reserve(lane, len(document.body)))
+                    places.append(place)
+                    claimed.append(place.reserved)
+                routed.append(Routed(document=document, destinations=route.to, claimed=tuple(claimed)))
             future = self._store.map_done(
                 stored.id,
                 channel=stored.channel,
@@ -365,63 +415,98 @@ class Intake:
                 mapping=verdict.mapping,
                 issues=verdict.issues,
                 unmapped=verdict.unmapped,
+                after=self._before.get(stored.channel, 0) if in_turn else 0,
             )
-        except StoreError:
+        except BaseException:
             self._give_back(places)
             raise
+        self._before[stored.channel] = max(stored.id, self._before.get(stored.channel, 0))
+        size = sum(len(document.body) for document, _ in verdict.documents)
         self._committing += 1
-        future.add_done_callback(lambda done: self._stored(stored, places, len(verdict.unmapped), done))
+        self._committing_bytes += size
+        self._all_committed.clear()
+        future.add_done_callback(lambda done: self._committed(stored, verdict, places, size, done))
 
-    def _stored(
+    def _committed(
         self,
         stored: Stored,
-        places: list[tuple[DestinationWorker, Lane, bool]],
-        unmapped: int,
+        verdict: Verdict,
+        places: "list[_Place]",
+        size: int,
         done: "asyncio.Future[MapOutcome]",
     ) -> None:
+        busy = self._is_busy()
         self._committing -= 1
-        if self._committing == COMMITTING - 1:
+        self._committing_bytes -= size
+        if busy:
             self._wake.set()
-        error = None if done.cancelled() else done.exception()
-        if done.cancelled() or error is not None:
+        if not self._committing:
+            self._all_committed.set()
+        if self._before.get(stored.channel) == stored.id:
+            del self._before[stored.channel]
+        error = done.exception()
+        if error is not None:
             self._give_back(places)
-            if isinstance(error, StoreError) and not error.fatal:
-                # The row still has no state: read it again from the store, before anything newer of it is processed.
-                self._start_over(stored.id)
+            self._not_committed(stored, verdict, error)
             return
         outcome = done.result()
         if not outcome.already:
-            self._count(stored.channel, outcome, unmapped)
+            self._count(stored.channel, outcome, len(verdict.unmapped))
         if outcome.already or outcome.state != "mapped":
             self._give_back(places)
             return
         claimed = iter(outcome.deliveries)
-        for worker, lane, reserved in places:
-            if reserved:
-                worker.committed(lane, next(claimed))
+        for place in places:
+            if place.reserved:
+                place.worker.committed(place.lane, next(claimed))
             else:
-                worker.left_in_store(lane)
+                place.worker.left_in_store(place.lane)
+
+    def _not_committed(self, stored: Stored, verdict: Verdict, error: BaseException) -> None:
+        if isinstance(error, StoreError):
+            if not error.fatal:
+                # The row still has no verdict, and the store lets no newer one of its channel have one before it:
+                # read it again from there.
+                self._start_over(stored.id)
+            return
+        logger.error(
+            "an outcome cannot be written", extra={"channel": stored.channel, "journal_id": stored.id}, exc_info=error
+        )
+        if verdict.reason is Reason.MAPPING_FAULT:
+            return  # not even that: it waits, stored, for the next start
+        try:  # P2 and P7: a fault of ours is a dead letter, and the next message is not affected
+            self._commit(stored, Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__), in_turn=False)
+        except StoreError:
+            self._start_over(stored.id)
 
     def _start_over(self, stored_id: int) -> None:
-        self._judge.forget()
-        self._queue.clear()
-        self._asked.clear()
-        self._bytes = 0
-        self._caught_up = False
-        self._refused += 1
-        self._last_id = self._newest = min(self._last_id, stored_id - 1)
+        """Read from the store again, from this message on, a little later and once all others are through."""
+        self._go_back(stored_id)
         if not self._resting:
             self._resting = True
             asyncio.get_running_loop().call_later(STORE_RETRY_S, self._go_on)
 
+    def _go_back(self, stored_id: int) -> None:
+        self._judge.forget()
+        self._queue.clear()
+        self._asked.clear()
+        self._before.clear()
+        self._bytes = 0
+        self._caught_up = False
+        self._last_id = self._newest = min(self._last_id, stored_id - 1)
+
     def _go_on(self) -> None:
+        if self._committing:  # one of these may fail, too, and must not be overtaken
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._go_on)
+            return
         self._resting = False
         self._wake.set()
 
-    def _give_back(self, places: list[tuple[DestinationWorker, Lane, bool]]) -> None:
-        for worker, lane, reserved in places:
-            if reserved:
-                worker.give_back(lane)
+    @staticmethod
+    def _give_back(places: "list[_Place]") -> None:
+        for place in places:
+            if place.reserved:
+                place.worker.give_back(place.lane, place.size)
 
     def _count(self, channel: str, outcome: MapOutcome, unmapped: int) -> None:
         counts = self.counts

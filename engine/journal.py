@@ -392,9 +392,10 @@ class Journal(Reader):
         )
         return self._submit(operation, verdict=True)
 
-    def claim(self, channel: str, destination: str, limit: int) -> "asyncio.Future[list[Delivery]]":
-        """The next waiting deliveries of a lane in its order, with their bodies, under our lease."""
-        return self._submit(partial(outbox.claim, channel=channel, destination=destination, limit=limit), verdict=True)
+    def claim(self, channel: str, destination: str, limit: int, *, after: int = 0) -> "asyncio.Future[list[Delivery]]":
+        """The next waiting deliveries of a lane in its order, with their bodies, under our lease: `outbox.claim`."""
+        operation = partial(outbox.claim, channel=channel, destination=destination, limit=limit, after=after)
+        return self._submit(operation, verdict=True)
 
     def unclaim(self, delivery_ids: Iterable[int], *, maybe_delivered: bool = False) -> "asyncio.Future[int]":
         """Give back claims that were not tried (or, ``maybe_delivered``, whose attempt was cut off); how many."""

@@ -5,7 +5,7 @@ from the running parts. Nothing here looks into a message.
 """
 
 import shutil
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -17,8 +17,9 @@ from engine import metrics
 from engine.breaker import BreakerState
 from engine.clock import from_us
 from engine.config import DestinationConfig
-from engine.delivery import DestinationWorker, Lane
+from engine.delivery import DestinationWorker
 from engine.errors import StoreError
+from engine.lane import Lane
 from engine.message import Delivery
 from engine.reasons import Reason
 from engine.records import ChannelView, Count, LaneView
@@ -52,6 +53,7 @@ class Observer:
         self._snapshot: SiteSnapshot | None = None
         self._taken = 0.0
         self._rates: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
+        self._dead: Counter[tuple[str, str]] = Counter()  # deliveries; messages are counted by intake
         self.page_fault = ""
         try:
             self._version = version("labrelay")
@@ -60,8 +62,8 @@ class Observer:
 
     def settled(self, delivery: Delivery, reason: Reason | None) -> None:
         """A delivery ended (None: delivered); counted by its worker, remembered here by reason only."""
-        if reason is not None:
-            self._app.counters.add(metrics.DEAD, delivery.channel, reason.value)
+        if reason is not None and reason is not Reason.SUPERSEDED:
+            self._dead[delivery.channel, reason.value] += 1
 
     def status_line(self) -> str:
         return str(self.snapshot().overall().phrase)
@@ -211,7 +213,7 @@ class Observer:
         oldest = lane.oldest()
         return LaneSnapshot(
             destination=worker.name,
-            waiting=lane.open,
+            waiting=view.open if view else 0,
             oldest_age_s=max(0.0, (now - from_us(oldest.received_us)).total_seconds()) if oldest else None,
             retrying=self._retrying([lane], now),
             dead=view.dead if view else 0,
@@ -240,7 +242,7 @@ class Observer:
             address=_address(config),
             state=_state(worker, retrying),
             breaker_until=now + timedelta(seconds=max(0.0, probe - now_s)) if probe is not None else None,
-            waiting=sum(lane.open for lane in worker.lanes.values()),
+            waiting=sum(view.open for view in own),
             oldest_age_s=max(0.0, (now - from_us(oldest)).total_seconds()) if oldest is not None else None,
             in_flight=worker.in_flight,
             dead=sum(view.dead for view in own),
@@ -287,7 +289,7 @@ class Observer:
                 cell(metrics.LINK_FAULTS, name, kind).n = n
         for (name, outcome), n in app.intake.counts.ended.items():
             cell(metrics.ENDED, name, outcome).n = n
-        for (name, reason), n in app.intake.counts.dead.items():
+        for (name, reason), n in (self._dead + app.intake.counts.dead).items():
             cell(metrics.DEAD, name, reason).n = n
         for name, n in app.intake.counts.unmapped.items():
             cell(metrics.UNMAPPED, name).n = n

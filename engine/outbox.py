@@ -125,7 +125,6 @@ def _insert(
 ) -> int:
     lane.last_seq += 1
     lane.open += 1
-    batch.count(lane.channel, lane.destination, "queued")
     cursor = batch.execute(
         "INSERT INTO delivery (lane, seq, message_id, document_id, key, state, lease, attempt, not_before_us, cause,"
         " flags, settled_us, detail) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, '', ?, 0, x'')",
@@ -138,30 +137,33 @@ def _insert(
 # -- claims --------------------------------------------------------------------------------------------------------
 
 
-def claim(batch: Batch, channel: str, destination: str, limit: int) -> list[Delivery]:
+def claim(batch: Batch, channel: str, destination: str, limit: int, *, after: int = 0) -> list[Delivery]:
     """The next waiting deliveries of a lane, in its order, now under our lease, their documents still compressed.
 
     Empty only where nothing waits, or where the lane is paused or held; there may be more than it gives. A document
     that cannot be opened any more is buried as DAMAGED and the rest goes on.
+
+    Args:
+        after: only deliveries with higher numbers; the caller has the others.
     """
     lane = batch.lane(channel, destination)
     if lane.paused or lane.held_by or not lane.open:
         return []
-    while (found := _claim_next(batch, lane, limit)) is not None:
+    while (found := _claim_next(batch, lane, limit, after)) is not None:
         if found:
             return found
     return []
 
 
-def _claim_next(batch: Batch, lane: LaneTally, limit: int) -> list[Delivery] | None:
+def _claim_next(batch: Batch, lane: LaneTally, limit: int, after: int) -> list[Delivery] | None:
     """The next waiting deliveries that can be opened; None where none waits."""
     channel, destination = lane.channel, lane.destination
     rows = batch.execute(
         "SELECT d.id, d.seq, d.message_id, d.key, d.attempt, d.not_before_us, d.flags, o.id, o.media_type,"
         " o.conditional, o.reports, length(o.body), j.received_us"
         " FROM delivery d JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id"
-        " WHERE d.lane = ? AND d.state = 'waiting' ORDER BY d.seq LIMIT ?",
-        (lane.id, limit),
+        " WHERE d.lane = ? AND d.state = 'waiting' AND d.seq > ? ORDER BY d.seq LIMIT ?",
+        (lane.id, after, limit),
     ).fetchall()
     if not rows:
         return None

@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional errors examine message packing ports reasons records registry retry "
+            "breaker chain clock conditional errors examine lane message packing ports reasons records registry retry "
             "secrets site snapshot timing units words yaml_nodes"
         ),
     ),

@@ -1,0 +1,143 @@
+"""One lane: the deliveries of one channel for one destination, and which of them may go next (P3). Pure.
+
+    order: channel    one at a time, by their numbers; a failed one is tried again before the next
+    order: specimen   the same, but only among deliveries that share a report
+    order: none       a delivery waits only while one that shares a report with it is under way; failed ones are
+                      overtaken, and are not sent again once something newer for the same report was delivered
+
+A delivery that names no report stands alone with ``order: specimen``, for nothing says what it concerns.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from engine.message import Delivery
+from engine.reasons import Reason
+
+LOOK_AHEAD = 64  # deliveries of a lane looked at for one that may go, where the order allows several under way
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why the lane's oldest delivery is not delivered yet."""
+
+    attempt: int
+    reason: Reason
+    due: float  # monotonic
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """What is known of a lane in memory. The store has the rest.
+
+    Attributes:
+        queue: may go as soon as the order allows, oldest first.
+        delayed: failed attempts, each with the monotonic instant of the next one.
+        in_flight: under way, by number.
+        reserved: places in memory for deliveries that are about to be committed.
+        spilled: rows of the lane wait in the store, all newer than those in memory; no new one takes a place in memory.
+        refused: how often a place was refused or rows came to the store by another way; tells whether a claim that
+            found nothing has seen everything.
+        newest: the highest number that was in memory; 0 where memory was given back, and all is to be claimed anew.
+        claiming: rows are being claimed.
+        unwritten: outcomes that the store does not have yet.
+        held: nothing goes out (``on_dead: hold``, or a person paused it).
+        queued: stands in its worker's list of lanes to look at.
+        row: delivery -> failures in a row for one reason.
+    """
+
+    channel: str
+    order: str = "channel"
+    hold_on_dead: bool = False
+    queue: deque[Delivery] = field(default_factory=deque)
+    delayed: list[tuple[float, Delivery]] = field(default_factory=list)
+    in_flight: dict[int, Delivery] = field(default_factory=dict)
+    reserved: int = 0
+    spilled: bool = False
+    refused: int = 0
+    newest: int = 0
+    claiming: bool = False
+    unwritten: int = 0
+    held: bool = False
+    queued: bool = False
+    failure: Failure | None = None
+    row: dict[int, tuple[Reason, int]] = field(default_factory=dict)
+
+    @property
+    def drained(self) -> bool:
+        """Nothing of the lane is in memory."""
+        return not (self.queue or self.delayed or self.in_flight or self.reserved)
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether the next rows may be read from the store.
+
+        From the beginning only where nothing of the lane is in memory and all that ended is written: a delivery that
+        failed before waits in the store, too, and would come twice. Rows that follow on what is in memory may come
+        as soon as nothing is left to choose from, where a failed delivery does not hold up those behind it.
+        """
+        if not self.spilled or self.claiming:
+            return False
+        if self.order == "channel" or not self.newest:
+            return self.drained and not self.unwritten
+        return not self.queue and not self.reserved
+
+    def oldest(self) -> Delivery | None:
+        """The oldest open delivery that is in memory."""
+        candidates = [delivery for _, delivery in self.delayed]
+        candidates += self.in_flight.values()
+        if self.queue:
+            candidates.append(self.queue[0])
+        return min(candidates, key=lambda delivery: delivery.seq, default=None)
+
+    def next(self) -> Delivery | None:
+        """Take out the delivery that may go now, if there is one."""
+        if not self.queue:
+            return None
+        if self.order == "channel":
+            return None if self.in_flight or self.delayed else self.queue.popleft()
+        alone = self.order == "specimen"  # what names no report
+        busy = list(self.in_flight.values())
+        if alone:
+            busy += [delivery for _, delivery in self.delayed]
+            if any(not delivery.reports for delivery in busy):
+                return None
+        taken = {key for delivery in busy for key in delivery.reports}
+        for index, delivery in enumerate(self.queue):
+            if index >= LOOK_AHEAD:
+                return None
+            if alone and not delivery.reports:
+                return None if index or busy else self.queue.popleft()
+            if taken.isdisjoint(delivery.reports):
+                del self.queue[index]
+                return delivery
+            taken.update(delivery.reports)
+        return None
+
+    def put_back(self, delivery: Delivery) -> None:
+        """Return what `next` took."""
+        before = 0
+        while before < len(self.queue) and self.queue[before].seq < delivery.seq:
+            before += 1
+        self.queue.insert(before, delivery)
+
+    def take_due(self, now: float) -> float | None:
+        """Queue the failed ones whose time has come; when the next one is due, if one is left."""
+        if not self.delayed:
+            return None
+        for delivery in sorted((d for at, d in self.delayed if at <= now), key=lambda d: d.seq):
+            self.put_back(delivery)
+        self.delayed = [(at, delivery) for at, delivery in self.delayed if at > now]
+        return min((at for at, _ in self.delayed), default=None)
+
+    def take_all(self) -> list[Delivery]:
+        """Take out everything that waits in memory."""
+        waiting = [*self.queue, *(delivery for _, delivery in self.delayed)]
+        self.queue.clear()
+        self.delayed.clear()
+        return waiting
+
+    def may_be_superseded(self, delivery: Delivery) -> bool:
+        """Whether something newer for the same report may have been delivered before this one."""
+        tried = bool(delivery.attempt or delivery.maybe_delivered)
+        return delivery.manual or (self.order == "none" and tried and bool(delivery.reports))
