@@ -30,7 +30,7 @@ _HEADER_INSIDE = re.compile(rb"(?:^|[\r\n\x0b])(?:MSH|FHS|BHS)[^0-9A-Za-z\s]")
 _H_RECORD_INSIDE = re.compile(rb"[\r\n\x02][0-7]?[Hh]([^\w\s])[^\w\s]{2,4}\1")
 
 # What ships, by format and structure: used where nobody names a mapping.
-SHIPPED = {HL7: ("hl7-results",), ASTM: ("astm-results",)}
+SHIPPED = {HL7: ("hl7-results", "hl7-oul-results"), ASTM: ("astm-results",)}
 
 
 @dataclass(frozen=True, slots=True)

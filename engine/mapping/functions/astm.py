@@ -1,11 +1,11 @@
 """What makers put into the universal test id of ASTM E1394 (O-5, R-3): one code out of up to nine components.
 
-^^^WBC                                    most makers: component 4
-^^^^WBC^1                                 Sysmex: component 5, then the run or dilution
-Na                                        adapters: component 1
-^^^HIVVL^Xpert HIV-1 Viral Load^3^^LOG    GeneXpert: test, assay name, version, analyte, what of it was measured
-^MTB-RIF^^RIF^^^SPC^Ct                    GeneXpert: panel in 2, test in 4, analyte in 7, cycle threshold in 8
-^^^HIV1mlDBS^...^lot^lot^^F               Abbott m2000: F final, I interpretation, P raw signal in 9
+    ^^^WBC                                    most makers: component 4
+    ^^^^WBC^1                                 Sysmex: component 5, then the run or dilution
+    Na                                        adapters: component 1
+    ^^^HIVVL^Xpert HIV-1 Viral Load^3^^LOG    GeneXpert: test, assay name, version, analyte, what of it was measured
+    ^MTB-RIF^^RIF^^^SPC^Ct                    GeneXpert: panel in 2, test in 4, analyte in 7, cycle threshold in 8
+    ^^^HIV1mlDBS^...^lot^lot^^F               Abbott m2000: F final, I interpretation, P raw signal in 9
 """
 
 from engine.mapping.functions.registry import function

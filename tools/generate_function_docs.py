@@ -1,0 +1,96 @@
+"""Write docs/mapping-functions.md from what the functions and tables of the mapping language declare.
+
+    python tools/generate_function_docs.py [--check]
+
+The page is generated whole; a test runs the check.
+"""
+
+import sys
+from collections.abc import Iterator
+from inspect import cleandoc
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT))
+
+from engine.mapping.functions import FUNCTIONS  # noqa: E402 - the checkout must be found first
+from engine.mapping.functions.code_maps import CODE_MAPS  # noqa: E402
+
+PAGE = CHECKOUT / "docs" / "mapping-functions.md"
+INTRO = """\
+# Functions of the mapping language
+
+Made from the code by `tools/generate_function_docs.py`; the language itself: [mapping.md](mapping.md).
+
+A signature reads `name(parameter: kind) -> kind`. Kinds are `field` (one repetition as it was sent), `segment`, `text`,
+`whole` (a text, or a field with all its delimiters), `literal` (a text in quotes), `decimal`, `measured` (a number with
+its comparator, see `decimal`), `row` (of a table), `flag` (true or false), or a FHIR type. `x[]` is a list, `x?` may be
+absent or left out, `x...` stands for any number of arguments, `x!` is never absent.
+
+A function of an absent value is absent, unless the parameter says `?`. A list in the place of one value calls the
+function for each element.
+"""
+
+
+def page() -> str:
+    return "\n".join(lines()).rstrip() + "\n"
+
+
+def lines() -> Iterator[str]:
+    yield INTRO
+    groups: dict[str, list[str]] = {}
+    for name, function in FUNCTIONS.items():
+        groups.setdefault(function.group, []).append(name)
+    for group, names in groups.items():
+        module = sys.modules[f"engine.mapping.functions.{group}"]
+        yield f"## {group.capitalize().replace('_', ' ')}"
+        yield ""
+        yield paragraph(module.__doc__ or "")
+        yield ""
+        for name in names:
+            function = FUNCTIONS[name]
+            yield f"### {name}"
+            yield ""
+            yield f"`{function.signature}`"
+            yield ""
+            yield paragraph(f"{function.doc} {function.details}")
+            if function.settings:
+                yield ""
+                yield f"Reads the channel's settings {', '.join(f'`{setting}`' for setting in function.settings)}."
+            yield ""
+    yield "## Tables that lookup() knows by name"
+    yield ""
+    yield "Tables of HL7 v2 and of ASTM E1394 are never shared: their letters mean different things."
+    yield ""
+    yield "| table | gives | what it is | codes |"
+    yield "|---|---|---|---|"
+    for name, table in CODE_MAPS.items():
+        codes = ", ".join(f"`{code}`" for code in table.values) or "any"
+        yield f"| `{name}` | {table.kind} | {table.doc} | {codes.replace('|', chr(92) + '|')} |"
+
+
+def paragraph(text: str) -> str:
+    """A docstring as paragraphs, each on one line; indented blocks stay as they are."""
+    parts = []
+    for block in cleandoc(text).split("\n\n"):
+        if all(line.startswith("    ") for line in block.splitlines()):
+            parts.append("```text\n" + "\n".join(line[4:] for line in block.splitlines()) + "\n```")
+        else:
+            parts.append(" ".join(line.strip() for line in block.splitlines()).strip())
+    return "\n\n".join(part for part in parts if part)
+
+
+def main() -> int:
+    new = page()
+    old = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+    if new == old:
+        return 0
+    if "--check" in sys.argv[1:]:
+        print(f"{PAGE.name} is out of date")
+        return 1
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
