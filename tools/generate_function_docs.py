@@ -7,7 +7,6 @@ The page is generated whole; a test runs the check.
 
 import sys
 from collections.abc import Iterator
-from inspect import cleandoc
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -72,7 +71,7 @@ def lines() -> Iterator[str]:
 def paragraph(text: str) -> str:
     """A docstring as paragraphs, each on one line; indented blocks stay as they are."""
     parts = []
-    for block in cleandoc(text).split("\n\n"):
+    for block in text.strip().split("\n\n"):
         if all(line.startswith("    ") for line in block.splitlines()):
             parts.append("```text\n" + "\n".join(line[4:] for line in block.splitlines()) + "\n```")
         else:
