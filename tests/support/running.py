@@ -106,9 +106,9 @@ class RunningSite:
 
     async def settled(self, within_s: float = SETTLED_WITHIN_S) -> None:
         """Wait until no message waits for its verdict and no delivery for its end."""
-        await until(self._is_settled, within_s)
+        await until(self.is_settled, within_s)
 
-    def _is_settled(self) -> bool:
+    def is_settled(self) -> bool:
         if any(view.stored for view in self.journal.channels()):
             return False
         return not any(view.open for view in self.journal.lanes())
