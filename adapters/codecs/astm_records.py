@@ -55,6 +55,10 @@ PATIENT, ORDER, RESULT = "PATIENT", "ORDER", "RESULT"
 KINDS = ("R", "Q", "O")  # what makes the kind of a message, the first that occurs
 ABORTED = {"T": "the sender aborted", "R": "the receiver aborted", "E": "unknown error"}  # L-3
 MAX_CONTROL_ID = 199  # characters kept of H-3 and H-13
+# Of one message. An instrument sends some hundred records; each part of a field takes a byte or two on the wire and a
+# hundred in memory. What these allow is mapped in about 2 s and 300 MB.
+MAX_RECORDS = 10_000
+MAX_DELIMITERS = 400_000
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SKIPPED = re.compile(rb"[\0\n\r\t ]+|#[^\r\n]*")
@@ -92,7 +96,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
 
     Raises:
         ContentError: UNREADABLE (no readable H record first, H records that contradict each other, a damaged record),
-            SENDER_ABORTED (L-3 is T, R or E), UNKNOWN_CHARSET.
+            SENDER_ABORTED (L-3 is T, R or E), TOO_LARGE, UNKNOWN_CHARSET.
     """
     text, charset = decode(payload.removeprefix(_BYTE_ORDER_MARK), options.charsets)
     warnings: list[Issue] = []
@@ -126,7 +130,10 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
 
 def _records(text: str, warnings: list[Issue]) -> tuple[list[str], Delimiters]:
     """The records of a text in order, an H record first, and the delimiters they share."""
+    if text.count("\r") > MAX_RECORDS or text.count("\n") > MAX_RECORDS:
+        raise _too_large()
     records: list[str] = []
+    typed: list[str] = []  # lines that belong to the last record
     delimiters = Delimiters()
     comments = 0
     for line, certain in _lines(text):
@@ -138,21 +145,40 @@ def _records(text: str, warnings: list[Issue]) -> tuple[list[str], Delimiters]:
             comments += 1
         elif not records:
             delimiters = delimiters_of(record)
+            if len(text) > MAX_DELIMITERS < sum(map(text.count, _separators(delimiters))):
+                raise _too_large()
             records.append(record)
         elif _begins_record(record, delimiters):
+            _take_in(records, typed)
             records.append(record)
         elif certain or len(records) == 1:  # nobody types into an H record
             if _is_damaged(record, delimiters):
                 raise ContentError(Reason.UNREADABLE, "no record type where one belongs", place=f"after {place}")
             warnings.append(Issue(code="garbage", text="a line that is no record was left out", place=f"after {place}"))
         else:
-            records[-1] += "\n" + line
+            typed.append(line)
             warnings.append(Issue(code="line-feed", text="a line feed inside a record was kept", place=place))
     if not records:
         raise ContentError(Reason.UNREADABLE, "there is no record in the text")
+    _take_in(records, typed)
     if comments:
         warnings.append(Issue(code="comment-line", text=f"{comments} lines beginning with # were left out"))
     return records, delimiters
+
+
+def _take_in(records: list[str], typed: list[str]) -> None:
+    """End the last record with the lines that were typed into it, all at once: one by one, each would copy it."""
+    if typed:
+        records[-1] = "\n".join([records[-1], *typed])
+        typed.clear()
+
+
+def _too_large() -> ContentError:
+    return ContentError(Reason.TOO_LARGE, f"more than {MAX_RECORDS} records or {MAX_DELIMITERS} delimiters")
+
+
+def _separators(delimiters: Delimiters) -> tuple[str, ...]:
+    return delimiters.field, delimiters.repetition, delimiters.component
 
 
 def _lines(text: str) -> Iterator[tuple[str, bool]]:

@@ -379,3 +379,25 @@ def test_unescape_never_raises_and_ignores_plain_text(text: str) -> None:
 def test_the_field_table_counts_the_type_letter_as_field_one(record: str, number: int, name: str) -> None:
     assert astm_records.FIELDS[record][number] == name
     assert astm_records.FIELDS[record][1] == "record type"
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [
+        "C|1\r" * astm_records.MAX_RECORDS,
+        "C|1\n" * (astm_records.MAX_RECORDS + 1),
+        *("R|1|" + ("a" + each) * astm_records.MAX_DELIMITERS for each in "|\\^"),
+    ],
+    ids=["records", "lines", "fields", "repetitions", "components"],
+)
+def test_more_than_any_message_has_is_refused(filler: str) -> None:
+    with pytest.raises(ContentError) as caught:
+        astm_records.parse(f"H|\\^&\r{filler}\rL|1\r".encode(), FormatOptions())
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.timeout(10)
+def test_many_lines_typed_into_a_large_comment_take_time_in_proportion() -> None:
+    comment = "x" * 4_000_000 + "\n.." * 9_900  # copied once for each line it would be 40 GB
+    parsed = astm_records.parse(f"H|\\^&\rP|1\rC|1|I|{comment}\rL|1\r".encode(), FormatOptions())
+    assert parsed.segments[2].fields[4] == comment

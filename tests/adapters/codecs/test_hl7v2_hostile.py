@@ -4,7 +4,16 @@ import contextlib
 
 import pytest
 
-from adapters.codecs.hl7v2 import MAX_SEGMENTS, acknowledge, batch_warnings, header, parse, split, unescape
+from adapters.codecs.hl7v2 import (
+    MAX_DELIMITERS,
+    MAX_SEGMENTS,
+    acknowledge,
+    batch_warnings,
+    header,
+    parse,
+    split,
+    unescape,
+)
 from adapters.codecs.mllp import MllpLink, MllpOptions
 from engine.errors import ContentError
 from engine.message import Delimiters, FormatOptions
@@ -20,13 +29,13 @@ PAYLOADS = {
     "line ends": HEAD + b"\r\n" * MIB,
     "blanks": b" " * MIB + HEAD + b" " * MIB,
     "blank lines before another message": HEAD + b"\r \t" * MIB + HEAD,
-    "tiny segments": HEAD + b"Z01\r" * 90_000,
-    "separators": HEAD + b"OBX|" + b"|" * 1_900_000,
+    "tiny segments": HEAD + b"Z01\r" * 9_990,
+    "separators": HEAD + b"OBX|" + b"|" * 390_000,
     "one long line of header": b"MSH|^~\\&" + b"|" * MIB,
     "header without end": b"MSH" * MIB,
-    "lines without a segment": HEAD + b"OBX|1|TX|A||x\r" + b"text\r" * 90_000,
-    "unknown segments": HEAD + b"".join(b"Q%02d|\r" % (number % 100) for number in range(50_000)),
-    "notes about a specimen, then results": HEAD + b"OBR|1\rSPM|1\r" + b"NTE|1\r" * 20_000 + b"OBX|1\r" * 20_000,
+    "lines without a segment": HEAD + b"OBX|1|TX|A||x\r" + b"text\r" * 9_990,
+    "unknown segments": HEAD + b"".join(b"Q%02d|\r" % (number % 100) for number in range(9_990)),
+    "notes about a specimen, then results": HEAD + b"OBR|1\rSPM|1\r" + b"NTE|1\r" * 4_990 + b"OBX|1\r" * 4_990,
     "zero bytes": b"\x00" * MIB + HEAD,
     "vertical tabs": HEAD + b"\x0b" * MIB,
 }
@@ -44,7 +53,14 @@ def test_reading_takes_time_in_proportion(name: str) -> None:
     batch_warnings(payload)
 
 
-@pytest.mark.parametrize("filler", [b"Z01\r" * (MAX_SEGMENTS + 1), b"OBX|" + b"|" * 2_100_000])
+@pytest.mark.parametrize(
+    "filler",
+    [
+        b"Z01\r" * (MAX_SEGMENTS + 1),
+        *(b"PID|1||" + (b"a" + each) * MAX_DELIMITERS for each in (b"|", b"^", b"~", b"&")),
+    ],
+    ids=["segments", "fields", "components", "repetitions", "subcomponents"],
+)
 def test_more_than_any_message_has_is_refused(filler: bytes) -> None:
     with pytest.raises(ContentError) as caught:
         parse(HEAD + filler, FormatOptions())
