@@ -103,7 +103,10 @@ class Demo:
 
     async def _play(self, daemon: Part, sandbox: Part) -> int:
         began = time.monotonic()
-        before = await self._on_sandbox()
+        try:
+            before = await self._on_sandbox()
+        except (OSError, ValueError) as error:
+            raise RuntimeError("the sandbox does not answer any more") from error
         progress = Progress()
         shares = _shares(self._messages, len(self._analyzers))
         quick = self._messages is not None
@@ -140,8 +143,9 @@ class Demo:
         """Wait until everything sent is on the sandbox, a part has ended, or it takes too long."""
         deadline = time.monotonic() + DRAIN_WITHIN_S
         while time.monotonic() < deadline and not (self._stop.is_set() or daemon.ended or sandbox.ended):
-            if await self._on_sandbox() - before >= sum(a.played.acknowledged for a in self._analyzers):
-                return
+            with contextlib.suppress(OSError, ValueError):  # an answer that is missing is not the end
+                if await self._on_sandbox() - before >= sum(a.played.acknowledged for a in self._analyzers):
+                    return
             await asyncio.sleep(0.1)
 
     async def _watch(self, progress: Progress, before: int) -> None:
