@@ -13,6 +13,7 @@ what has a number. A plain hash of an accession number could be guessed, and ids
 import re
 from functools import lru_cache
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -264,7 +265,7 @@ def _inside(group: Group, name: str) -> list[Segment]:
             found += here.segments[name]
         for groups in here.groups.values():
             waiting += groups
-    found.sort(key=_position)
+    found.sort(key=attrgetter("position"))
     return found
 
 
@@ -283,10 +284,6 @@ def _quoted(text: str) -> str:
 def _quoted_system(text: str) -> str:
     """A site has few systems; they are the same in every message."""
     return _quoted(text)
-
-
-def _position(segment: Segment) -> int:
-    return segment.position
 
 
 def _join(first: Json, second: Json) -> None:

@@ -185,7 +185,7 @@ def _flatten(value: Any, path: str = "") -> list[tuple[str, str]]:
 
 
 def chosen(trace: Trace, field: str) -> list[Leaf]:
-    """The values under an element (``Observation[2].value``, ``Patient``) or from a source (``OBX[3]-5``, ``OBX-5``)."""
+    """The values under an element (``Observation[2].value``) or from a source (``OBX[3]-5``, ``OBX-5``)."""
     if not field:
         return list(trace.leaves)
     plain = _NUMBERS.sub("", field)

@@ -267,7 +267,9 @@ class Expressions:
         emit = self.code.emit
         emit(f"{variable} = {raw}")
         emit(f"if R in {variable}: {variable} = {variable}[:{variable}.index(R)]")
-        emit(f"{variable} = component({variable}, {path.component}) if {variable} else None")
+        # A part from the second on is behind a delimiter; mostly there is none, which is quickly seen.
+        there = f"S in {variable}" if path.subcomponent > 1 else f"C in {variable}" if path.component > 1 else variable
+        emit(f"{variable} = component({variable}, {path.component}) if {there} else None")
         if path.subcomponent:
             emit(f"if {variable} is not None: {variable} = subcomponent({variable}, {path.subcomponent})")
         if as_text:
@@ -373,7 +375,9 @@ class Expressions:
                 one = f"[{variable}] if {variable} > '#' and R not in {variable} else repetitions({variable})"
                 emit(f"{variable} = ({one}) if {variable} else None")
             else:
-                emit(f"{variable} = repetition(m, {variable}, {path.repetition or 1}) if {variable} else None")
+                number = path.repetition or 1
+                there = f"R in {variable}" if number > 1 else variable
+                emit(f"{variable} = repetition(m, {variable}, {number}) if {there} else None")
             self._trace_read(f"{segments.segments}[0]", path, variable)
         if path.which:
             if path.repetition == 0:
@@ -780,7 +784,8 @@ class Expressions:
         segments.width = max(segments.width, path.field + 1)
         raw = f"{segments.fields}[{path.field}]"
         if path.component or path.subcomponent:
-            return f"({raw} != '' and has({raw}, {path.component}, {path.subcomponent}))"
+            there = f"S in {raw}" if path.subcomponent > 1 else f"C in {raw}" if path.component > 1 else f"{raw} != ''"
+            return f"({there} and has({raw}, {path.component}, {path.subcomponent}))"
         return f"({raw} > '#' or has({raw}, 0, 0))"
 
     def _segments_known(self, path: syntax.Path, scope: Scope) -> Segments | None:
