@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from engine import heap
 from engine.acts import Acts, handlers
 from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
 from engine.channel import Channel
@@ -152,6 +153,7 @@ class App:
             stale_after_s=STALE_AFTER_S,
         )
         running.push_async_callback(self._stop_receiving)
+        heap.settle()
         for source in self.sources.values():
             await source.start()
         acts = Acts(
@@ -221,6 +223,7 @@ class App:
                 key = self.journal.vault.identity_key
                 built = await asyncio.to_thread(build_site, site, identity_key=key, clock=self.clock)
                 await self._swap(built)
+                heap.settle()
             finally:
                 self._notifier.ready("receiving")
             if site.config.web != old.web:

@@ -19,7 +19,7 @@ import orjson
 from engine.errors import ProtocolError
 
 MAX_HEAD_BYTES = 16 * 1024 * 1024  # issues of the largest message
-MAX_BLOBS_BYTES = 512 * 1024 * 1024  # all documents of the largest message, compressed
+MAX_BLOBS_BYTES = 2**31 - 1  # all documents of the largest message, compressed
 
 _LENGTHS = struct.Struct(">II")
 
