@@ -109,8 +109,11 @@ class Journal(Reader):
         anchor_path = anchor_path or data / ANCHOR_NAME
         if read_only:
             return cls._open_read_only(data)
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = SiteLock.acquire(data)
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = SiteLock.acquire(data)
+        except OSError as error:
+            raise StoreError(f"{data}: cannot be used for the journal: {error.strerror}") from error
         connection: sqlite3.Connection | None = None
         try:
             connection = _connect(data / JOURNAL_NAME)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 REFRESH_S = 1.0
 RATE_WINDOW_S = 60.0
+STORE_FAULT_S = 60.0  # for so long after the last try a fault of the store is shown, if nobody has tried again
 
 
 class Observer:
@@ -74,9 +75,17 @@ class Observer:
         found = [] if app.ready else ["starting or stopping"]
         if app.fatal is not None:
             found.append("the journal cannot be written")
+        found += self._store_faults()
         found += [f"{name}: {source.fault}" for name, source in app.sources.items() if source.fault]
         found += [f"task {name} hangs" for name in app.supervisor.stale()]
         return found
+
+    def _store_faults(self) -> list[str]:
+        """Why messages could not be kept lately; a channel that has kept one since is well again."""
+        now = self._app.clock.monotonic()
+        faults = [source.channel.counts.store_fault for source in self._app.sources.values()]
+        recent = {text for fault in faults if fault is not None for text, at in [fault] if now - at < STORE_FAULT_S}
+        return [f"nothing can be stored, so nothing is acknowledged: {text}" for text in sorted(recent)]
 
     def snapshot(self) -> SiteSnapshot:
         now = self._app.clock.monotonic()
@@ -107,6 +116,17 @@ class Observer:
             # The page stays up with what is in memory, and says what it cannot see.
             today, channels, lanes, journal, unmapped = {}, {}, {}, JournalSnapshot(), 0
             alarms.append(f"the journal cannot be read: {error}")
+        alarms += self._store_faults()
+        notes += [
+            f"{view.open} deliveries of {view.channel} wait for {view.destination}, which is not configured"
+            for view in lanes.values()
+            if view.open and view.destination not in app.workers
+        ]
+        notes += [
+            f"{view.stored} messages of channel {view.name} wait, because it is not configured"
+            for view in channels.values()
+            if view.stored and view.name not in app.sources
+        ]
         channel_rows = tuple(
             self._channel(name, source, channels.get(name), today, lanes, now, now_s)
             for name, source in app.sources.items()

@@ -87,7 +87,7 @@ def command(session: Session, style: str, log_level: str) -> None:
         raise
     except StoreError as error:
         if error.fatal:
-            logger.critical(FATAL_STORE)
+            logger.critical(FATAL_STORE, extra={"detail": str(error)})
             # No clean-up: a sync failed, and every further write could make things worse.
             sys.stderr.flush()
             os._exit(ExitCode.INTEGRITY)
