@@ -7,6 +7,7 @@ only because they stay small; nothing of the kind stands on the message table.
 from dataclasses import dataclass
 
 from engine.batch import Batch
+from engine.hashes import unpack_reports
 from engine.message import Report
 
 HOUR_US = 3_600_000_000
@@ -16,7 +17,6 @@ SWEEP_ROWS = 500
 
 _CONTROL_BYTES = 12  # the first half of a message token
 _LAST = b"\xff" * 12
-_NO_PATIENT = bytes(16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +96,6 @@ def forget_reports(batch: Batch, message_id: int) -> None:
     for (packed,) in batch.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall():
         for report in unpack_reports(packed):
             batch.execute("DELETE FROM report WHERE key = ? AND message_id = ?", (report.key, message_id))
-
-
-def pack_reports(reports: tuple[Report, ...]) -> bytes:
-    """32 bytes each, for ``document.reports``."""
-    return b"".join(report.key + (report.patient or _NO_PATIENT) for report in reports)
-
-
-def unpack_reports(packed: bytes) -> list[Report]:
-    reports = []
-    for at in range(0, len(packed), 32):
-        patient = packed[at + 16 : at + 32]
-        reports.append(Report(packed[at : at + 16], b"" if patient == _NO_PATIENT else patient))
-    return reports
 
 
 def sweep_repeats(batch: Batch) -> bool:

@@ -21,7 +21,7 @@ from engine.arrival import seal_note
 from engine.batch import DOCUMENT_KEYS, Batch, LaneTally
 from engine.chain import document_hash
 from engine.errors import IntegrityError, StoreError
-from engine.memory import pack_reports, unpack_reports
+from engine.hashes import pack_reports, split_hashes, unpack_reports
 from engine.message import Delivery, Document
 from engine.reasons import Reason
 from engine.records import MANUAL, MAYBE_DELIVERED, Routed
@@ -30,7 +30,6 @@ CLAIM_BYTES = 8 * 1024 * 1024  # stored bytes of documents that one claim brings
 
 # Which gauge of the lane counts a state; the other states are final and counted by day only.
 _GAUGE = {"waiting": "open", "sending": "open", "dead": "dead", "held": "held"}
-_HASH_BYTES = 16
 
 
 # -- into the outbox -----------------------------------------------------------------------------------------------
@@ -433,8 +432,3 @@ def read_note(opened: bytes) -> tuple[str, bytes]:
         return "", b""
     note = orjson.loads(opened)
     return note.get("detail", ""), note.get("answer", "").encode("latin-1")
-
-
-def split_hashes(packed: bytes) -> tuple[bytes, ...]:
-    """The 16-byte hashes of ``document.conditional``."""
-    return tuple(packed[at : at + _HASH_BYTES] for at in range(0, len(packed), _HASH_BYTES))

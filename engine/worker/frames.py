@@ -21,10 +21,9 @@ from typing import Any
 
 from engine.delivery import OUR_FAULT_ATTEMPTS
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.hashes import pack_reports, split_hashes, unpack_reports
 from engine.intake import ChannelRoutes, Verdict
-from engine.memory import pack_reports, unpack_reports
 from engine.message import Delivery, Document, Issue, Stored, Unmapped
-from engine.outbox import split_hashes
 from engine.reasons import Reason
 from engine.worker.wire import Frame, encode
 
