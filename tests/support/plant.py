@@ -18,7 +18,7 @@ from engine.clock import ManualClock
 from engine.conditional import ConditionalGuard
 from engine.delivery import DestinationWorker, Outbox
 from engine.errors import ContentError
-from engine.intake import ChannelRoutes, Intake, Route, Store
+from engine.intake import ChannelRoutes, Intake, Judge, Route, Store
 from engine.journal import Journal
 from engine.message import (
     Delimiters,
@@ -273,12 +273,16 @@ class Plant:
 
 @asynccontextmanager
 async def plant(
-    data: Path, *, clock: ManualClock | None = None, store: Callable[[Journal], Store] = lambda journal: journal
+    data: Path,
+    *,
+    clock: ManualClock | None = None,
+    store: Callable[[Journal], Store] = lambda journal: journal,
+    judge: Judge | None = None,
 ) -> AsyncIterator[Plant]:
     """A plant without destinations and channels; ``store`` may put something between intake and the journal."""
     clock = clock or ManualClock()
     journal = await started(data, clock=clock)
-    made = Plant(journal, clock, Intake(store(journal), clock=clock))
+    made = Plant(journal, clock, Intake(store(journal), clock=clock, judge=judge))
     made.begin()
     try:
         yield made
