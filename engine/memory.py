@@ -35,8 +35,8 @@ class Seen:
 def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: bool) -> Seen:
     """What is remembered of a message with this token.
 
-    A message whose first copy is dead or was dismissed is not a repeat: nothing of it was delivered, and sending it
-    again from the analyzer is what a laboratory does once the cause is mended.
+    A message whose first copy is dead or was dismissed, itself or all that was made of it, is not a repeat: nothing of
+    it was delivered, and sending it again from the analyzer is what a laboratory does once the cause is mended.
     """
     control = token[:_CONTROL_BYTES]
     last = control + _LAST if has_control_id else b""  # without a control id the range is empty
@@ -52,8 +52,16 @@ def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: boo
     known, first = row
     if known != token:
         return Seen(other_bytes=True)
-    row = batch.execute("SELECT state FROM message_state WHERE id = ?", (first,)).fetchone()
-    return Seen() if row is not None and row[0] in ("dead", "dismissed") else Seen(repeat_of=first)
+    return Seen() if _came_to_nothing(batch, first) else Seen(repeat_of=first)
+
+
+def _came_to_nothing(batch: Batch, message_id: int) -> bool:
+    """Whether a person has to decide, or has decided, about the message or about each of its deliveries."""
+    row = batch.execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
+    if row is None or row[0] != "mapped":
+        return row is not None and row[0] in ("dead", "dismissed")
+    states = batch.execute("SELECT DISTINCT state FROM delivery WHERE message_id = ?", (message_id,)).fetchall()
+    return bool(states) and {state for (state,) in states} <= {"dead", "dismissed"}
 
 
 def remember(batch: Batch, token: bytes, message_id: int, until_us: int) -> None:

@@ -20,7 +20,7 @@ from engine.verify import run as verify
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.running import ASTM, MLLP, Json, RunningSite, channel, running_site
 from tests.support.senders import ATTEMPTS, AstmAnalyzer, Played, blocks_of, send_blocks, send_raw, session
-from tests.support.shipped import RESULTS
+from tests.support.shipped import ROUTES
 from tests.support.waiting import until
 from tests.test_corpus_mapping import SETTINGS, TRAINING, outcome_of
 
@@ -150,13 +150,9 @@ def _channels() -> dict[str, Json]:
     def of(message_format: str, settings: dict[str, Any] | None = None, **source: str) -> Json:
         own = dict(settings or {})
         charset = {"charset": own.pop("charset")} if "charset" in own else {}
-        route = {
-            "when": RESULTS[message_format],
-            "mapping": {"hl7v2": "hl7-results", "astm": "astm-results"}[message_format],
-            "to": "lab-fhir",
-        }
+        routes = [{"when": when, "mapping": name, "to": "lab-fhir"} for when, name in ROUTES[message_format]]
         base = MLLP if message_format == "hl7v2" else ASTM
-        return channel({**base, **source}, route, settings={"local_system": "urn:lab:codes", **own}, **charset)
+        return channel({**base, **source}, *routes, settings={"local_system": "urn:lab:codes", **own}, **charset)
 
     found = {"hl7v2": of("hl7v2"), "astm": of("astm")}
     for file in FILES:

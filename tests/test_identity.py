@@ -351,6 +351,19 @@ async def test_a_later_result_of_nobody_supersedes_nothing(site: RunningSite, an
     assert [(one.value, one.version) for one in held(site)] == [("14.8", 1), ("9.9", 1)]
 
 
+async def test_an_older_result_that_is_tried_again_never_overwrites_a_correction_where_no_order_is_kept(
+    tmp_path: Path,
+) -> None:
+    channel = astm_channel(settings=NUMBERS)
+    channel["routes"][0]["order"] = "none"
+    async with running_site(tmp_path, {"astm": channel}) as site:
+        site.sandbox.faults.next = ["503", None]
+        await Analyzer(site, "astm", "astm").send(Result(), Result(value="13.2", status="C"))
+
+        assert held(site) == [Held("MR-1", "13.2", 1, "corrected")]
+        assert site.ends() == ["superseded", "delivered"]
+
+
 # -- the same bytes again ------------------------------------------------------------------------------------------
 
 
@@ -365,6 +378,36 @@ async def test_bytes_sent_again_because_the_answer_was_lost_are_delivered_once(
     assert site.ends() == ["delivered", "REPEAT", "REPEAT"]
     assert held(site) == first(("MR-1", "14.8"))
     assert list(site.sandbox.deliveries().values()) == [1]
+
+
+async def test_bytes_of_which_nothing_was_delivered_are_no_repeat(site: RunningSite, analyzer: Analyzer) -> None:
+    """The server refuses, a person closes the letter, the cause is mended, and the analyzer sends its result again."""
+    site.sandbox.faults.next = ["422"]
+    message = analyzer.message(Result())
+    await analyzer.put_on_the_line(message)
+    await site.settled()
+    (view,) = site.messages()
+    assert site.end_of(view.id) == "REFUSED"
+
+    ran = await site.labrelay("dlq", "dismiss", str(view.id), "--because", "will be sent again", "--yes")
+    assert ran.code == 0
+    await analyzer.put_on_the_line(message)
+    await site.settled()
+    assert site.ends() == ["dismissed", "delivered"]
+    assert held(site) == first(("MR-1", "14.8"))
+
+
+async def test_a_letter_retried_after_its_bytes_came_again_is_superseded(site: RunningSite, analyzer: Analyzer) -> None:
+    site.sandbox.faults.next = ["422"]
+    message = analyzer.message(Result())
+    for _ in range(2):
+        await analyzer.put_on_the_line(message)
+        await site.settled()
+    assert site.ends() == ["REFUSED", "delivered"]
+
+    await site.retry(site.messages()[0].id)
+    assert site.ends() == ["superseded", "delivered"]
+    assert held(site) == first(("MR-1", "14.8"))
 
 
 async def test_a_sender_that_hangs_up_before_its_answer_and_sends_again_is_delivered_once(site: RunningSite) -> None:
