@@ -109,6 +109,7 @@ def _failed(error: Exception, *, debug: bool) -> ExitCode:
     """Say what went wrong, in the way its class asks for."""
     from engine.control import RefusedError, UnreachableError
     from engine.errors import ConfigError, IntegrityError, LabRelayError, LockedError
+    from engine.loss import LossError
 
     if isinstance(error, ConfigError):
         for problem in error.problems:
@@ -118,6 +119,10 @@ def _failed(error: Exception, *, debug: bool) -> ExitCode:
         say(f"labrelay: {error}")
         if isinstance(error, (LockedError, UnreachableError)):
             return ExitCode.UNREACHABLE
+        if isinstance(error, LossError):
+            say(
+                "Put the files back if you can find them; if they are gone for good: labrelay journal accept-loss --help"
+            )
         if isinstance(error, IntegrityError):
             return ExitCode.INTEGRITY
         if isinstance(error, RefusedError):

@@ -85,6 +85,8 @@ class Journal(Reader):
         clock: Clock,
         on_fatal: Callable[[StoreError], None] = lambda error: None,
         accept_loss: bool = False,
+        actor: str = "operator",
+        because: str = "",
         read_only: bool = False,
         zone: tzinfo = UTC,
         anchor_path: Path | None = None,
@@ -96,6 +98,7 @@ class Journal(Reader):
                 ``os._exit`` or a signal: an orderly end of the interpreter would close the database, and so try to sync
                 again what the kernel may already have dropped.
             accept_loss: start although the anchor proves that rows are missing. The deed becomes an audit row.
+            actor, because: who accepts it, and why.
             read_only: for commands beside a daemon or without one: takes no lock, changes nothing.
             zone: the site's, for the days of counters.
             anchor_path: another place for the anchor, best on another disk.
@@ -128,7 +131,10 @@ class Journal(Reader):
             loss = loss or find_loss(connection, reading, journal_id)
             if loss is not None and not accept_loss:
                 raise loss
-            journal._begin(connection, anchor_path, clock, zone, on_fatal, loss)
+            journal._begin(connection, anchor_path, clock, zone, on_fatal)
+            if loss is not None:
+                journal._now(partial(_accept_loss, loss, actor, because))
+                journal.notes.append(f"Started although rows are missing: {loss}")
         except sqlite3.Error as error:
             _abandon(connection, lock)
             raise StoreError(f"{data / JOURNAL_NAME}: cannot be opened: {error}", fatal=True) from error
@@ -158,7 +164,6 @@ class Journal(Reader):
         clock: Clock,
         zone: tzinfo,
         on_fatal: Callable[[StoreError], None],
-        accepted: LossError | None,
     ) -> None:
         self._tail = tail = Tail(connection)
         self.boot = _count_boot(connection)
@@ -175,9 +180,6 @@ class Journal(Reader):
         self._connection = connection
         self._writer = Writer(connection, self._upkeep, on_fatal=on_fatal)
         self._damaged = [finding.text for finding in verify.recent(connection, tail.last_id, START_CHECK_ROWS)]
-        if accepted is not None:
-            self._now(partial(_accept_loss, accepted))
-            self.notes.append(f"Started although rows are missing: {accepted}")
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the writer thread; from here on the writing methods may be called, on ``loop``."""
@@ -640,11 +642,12 @@ def _abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
     lock.release()
 
 
-def _accept_loss(loss: LossError, batch: Batch) -> int:
+def _accept_loss(loss: LossError, actor: str, because: str, batch: Batch) -> int:
     """Note a loss that a person has accepted; the missing numbers stay unused."""
     if loss.last:
         batch.last_id = loss.last
-    act = audit.note(batch, "operator", "accept-loss", {"what": str(loss), "first": loss.first, "last": loss.last})
+    what = {"what": str(loss), "first": loss.first, "last": loss.last, "because": because}
+    act = audit.note(batch, actor, "accept-loss", what)
     if loss.last:
         batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (loss.first, loss.last, act))
     return act

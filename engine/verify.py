@@ -20,7 +20,7 @@ from typing import Any
 from engine import anchor
 from engine.chain import GENESIS, chain_hash, document_hash, row_hash
 from engine.errors import IntegrityError, StoreError
-from engine.loss import find_loss, find_total_loss, last_number
+from engine.loss import LossError, find_loss, find_total_loss, last_number
 from engine.reading import DAMAGE, access, connect
 from engine.records import KIND_MESSAGE
 from engine.vault import Vault, WrappedKey, check_value, find_kek
@@ -72,9 +72,12 @@ def run(
         ConfigError, IntegrityError: ``deep``, and the key is missing or another one.
     """
     path = data / "journal.db"
+    reading = anchor.read(anchor_path or data / "journal.anchor")
+    lost = _nothing_left(path, reading)
+    if lost is not None:
+        return [_lost(lost)]
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
-    reading = anchor.read(anchor_path or data / "journal.anchor")
     findings: list[Finding] = []
     with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
         try:
@@ -218,6 +221,20 @@ def _findings(
             yield Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: {error}")
 
 
+def _nothing_left(path: Path, reading: anchor.Reading) -> LossError | None:
+    """Whether no journal, or an empty file, stands where the anchor knows one."""
+    with (
+        suppress(sqlite3.Error),
+        closing(connect(path) if path.exists() else sqlite3.connect(":memory:")) as connection,
+    ):
+        return find_total_loss(connection, reading)
+    return None
+
+
+def _lost(loss: LossError) -> Finding:
+    return Finding("anchor", "journal", loss.first, loss.last, str(loss))
+
+
 def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator[Finding]:
     loss = find_total_loss(connection, reading)
     try:
@@ -227,7 +244,7 @@ def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator
     except DAMAGE:
         return  # the row that the anchor names is on a damaged page: the scan names it
     if loss is not None:
-        yield Finding("anchor", "journal", loss.first, loss.last, str(loss))
+        yield _lost(loss)
     for slot in reading.damaged:
         yield Finding(
             "anchor", "anchor", slot, slot, f"slot {slot} of the anchor is damaged; the next commit renews it"

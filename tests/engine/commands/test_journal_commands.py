@@ -1,8 +1,10 @@
 """Verbs that read the journal or act on it, without a daemon: output, exit codes, masks and the audit trail."""
 
 import json
+import os
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.commands.output import ExitCode
+from engine.control import user_name
 from engine.journal import Journal
 from engine.lock import SiteLock
 from tests.support.command_line import labrelay
@@ -234,6 +237,46 @@ def test_a_changed_row_is_named(site: Path) -> None:
 
     assert ran.code == ExitCode.INTEGRITY
     assert "row 3" in ran.out
+
+
+def lose_everything(data: Path) -> None:
+    for file in data.glob("journal.db*"):
+        file.unlink()
+
+
+def lose_the_anchor(data: Path) -> None:
+    (data / "journal.anchor").unlink()
+
+
+@pytest.mark.parametrize("lose", [lose_everything, lose_the_anchor])
+def test_a_start_over_missing_rows_needs_a_person_who_says_why(site: Path, lose: Callable[[Path], None]) -> None:
+    lose(site / "var")
+    assert labrelay("verify", site=site).code == ExitCode.INTEGRITY
+    asked = labrelay("journal", "accept-loss", "--because", "disk replaced", site=site)
+    assert asked.code == ExitCode.REFUSED
+    assert "add --yes" in asked.err
+    assert labrelay("verify", site=site).code == ExitCode.INTEGRITY, "a refusal changes nothing"
+    assert labrelay("journal", "accept-loss", "--because", " ", "--yes", site=site).code == ExitCode.USAGE
+
+    assert labrelay("journal", "accept-loss", "--because", "disk replaced", "--yes", site=site).code == ExitCode.OK
+
+    assert labrelay("verify", "--deep", site=site).code == ExitCode.OK
+    Journal.open(site / "var", clock=SystemClock()).close()
+    journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    try:
+        (act,) = [act for act in journal.acts() if act.verb == "accept-loss"]
+    finally:
+        journal.close()
+    assert act.what["because"] == "disk replaced"
+    assert act.actor == user_name(os.geteuid())
+
+
+def test_there_is_no_loss_to_accept_in_a_sound_journal_or_without_one(site: Path, tmp_path: Path) -> None:
+    assert labrelay("journal", "accept-loss", "--because", "x", "--yes", site=site).code == ExitCode.OK
+    assert "accept-loss" not in acts(site)
+    empty = make_site(tmp_path / "empty")
+    assert labrelay("journal", "accept-loss", "--because", "x", "--yes", site=empty).code == ExitCode.FAILED
+    assert not (empty / "var" / "journal.db").exists()
 
 
 def test_without_a_journal_there_is_nothing_to_read(tmp_path: Path) -> None:
