@@ -120,9 +120,7 @@ def _failed(error: Exception, *, debug: bool) -> ExitCode:
         if isinstance(error, (LockedError, UnreachableError)):
             return ExitCode.UNREACHABLE
         if isinstance(error, LossError):
-            say(
-                "Put the files back if you can find them; if they are gone for good: labrelay journal accept-loss --help"
-            )
+            say("Put the files back if you can find them; if they are gone for good: labrelay journal accept-loss -h")
         if isinstance(error, IntegrityError):
             return ExitCode.INTEGRITY
         if isinstance(error, RefusedError):

@@ -24,7 +24,8 @@ LONG_CONTROL_ID = f"MSH-10 is longer than {MAX_CONTROL_ID} characters"
 
 _LEADING = b"\xef\xbb\xbf \t\r\n\x00"
 _PRINTABLE = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
-_TYPE_PART = re.compile(r"[A-Za-z0-9_]{1,20}").fullmatch
+# Codes of tables 0076 and 0003. This much of a message is shown, so what may be a name or a number is none.
+_TYPE_PART = re.compile(r"[A-Z][A-Z0-9]{2}").fullmatch
 _VERSION = re.compile(r"[0-9]+(\.[0-9A-Za-z]{1,4}){0,3}").match
 
 

@@ -101,3 +101,8 @@ def test_any_bytes_have_a_header(payload: bytes) -> None:
 def test_any_pieces_of_a_header_have_a_header(pieces: list[bytes]) -> None:
     found = header(b"".join(pieces))
     assert found.problem or found.control_id
+
+
+@pytest.mark.parametrize("msh9", ["MUSTERMANN", "4711", "mustermann^ERIKA", "19800101^A_B", "ORUX^R001"])
+def test_what_is_no_code_of_a_type_is_not_told_as_one(msh9: str) -> None:
+    assert header(f"MSH|^~\\&|A|B|||1||{msh9}|1|P|2.5\r".encode()).message_type == ""
