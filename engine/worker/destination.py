@@ -25,8 +25,8 @@ class Deliverer(Protocol):
     async def changed(self) -> None:
         """Wait until one of these is another than it was."""
 
-    def deliver(self, delivery: Delivery) -> "asyncio.Future[None]":
-        """Hand a delivery over. The future fails as `Destination.deliver` does; cancelling it calls it back."""
+    async def deliver(self, delivery: Delivery) -> None:
+        """Hand a delivery over; as `Destination.deliver`. Cancelling calls it back."""
 
 
 class RemoteDestination:

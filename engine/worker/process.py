@@ -18,6 +18,7 @@ import logging
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
+from collections import deque
 from dataclasses import replace
 
 from engine.config import Site
@@ -39,6 +40,8 @@ STOP_S = 2.0
 HEALTHY_S = 2.0  # after so long, the back-off of its restarts begins anew
 LONGEST_BACK_OFF_S = 5.0  # results wait for it
 FAILED_STARTS = 3
+NOTED_FOR_S = 3600.0  # the page says so long that workers ended
+ENDS_REMEMBERED = 1000
 WINDOW_DELIVERIES = 512
 WINDOW_BYTES = 8 * 1024 * 1024
 
@@ -48,12 +51,11 @@ class WorkerProcess:
 
     Attributes:
         judge: for intake.
-        note: why no worker does the work, for the page; empty while one does, or soon will.
+        here: no worker can be had: this process maps and delivers.
     """
 
     def __init__(self, identity_key: bytes) -> None:
         self.judge = RemoteJudge(self._send)
-        self.note = ""
         self.here = False
         self.pid: int | None = None
         self._wanted = frames.Configuration(epoch=0, folder="", config_hash="", identity_key=identity_key)
@@ -61,6 +63,8 @@ class WorkerProcess:
         self._broken: asyncio.Future[str] | None = None
         self._ready = False
         self._failed_starts = 0
+        self._why_here = ""
+        self._ends: deque[float] = deque(maxlen=ENDS_REMEMBERED)
         self._silent_s = 0.0
         self._requests = itertools.count(1)
         self._under_way: dict[int, tuple[asyncio.Future[None], int]] = {}
@@ -80,6 +84,15 @@ class WorkerProcess:
     def ready(self) -> bool:
         return self._ready
 
+    @property
+    def note(self) -> str:
+        """What the page should say about the worker; empty where all is well."""
+        if self.here:
+            return self._why_here
+        since = asyncio.get_running_loop().time() - NOTED_FOR_S
+        recent = sum(at >= since for at in self._ends)
+        return f"the worker process was replaced in the last hour ({recent} times); the log says why" if recent else ""
+
     # -- deliveries --------------------------------------------------------------------------------------------
 
     @property
@@ -96,18 +109,18 @@ class WorkerProcess:
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._changed)
 
-    def deliver(self, delivery: Delivery) -> "asyncio.Future[None]":
+    async def deliver(self, delivery: Delivery) -> None:
         request = next(self._requests)
+        self._send(frames.deliver(request, delivery))
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._under_way[request] = (future, len(delivery.body))
         self._bytes += len(delivery.body)
-        self._send(frames.deliver(request, delivery))
-        future.add_done_callback(lambda done: self._call_back(request) if done.cancelled() else None)
-        return future
-
-    def _call_back(self, request: int) -> None:
-        if self._forget(request) is not None:
-            self._send(frames.cancel(request))
+        try:
+            await future
+        except asyncio.CancelledError:
+            if self._forget(request) is not None:
+                self._send(frames.cancel(request))
+            raise
 
     def _forget(self, request: int) -> "asyncio.Future[None] | None":
         entry = self._under_way.pop(request, None)
@@ -144,6 +157,7 @@ class WorkerProcess:
         try:
             why = await self._attend(process, pipe, broken)
             logger.error("the worker process is replaced", extra={"pid": process.pid, "detail": why})
+            self._ends.append(asyncio.get_running_loop().time())
         except asyncio.CancelledError:
             await self._stop(process, pipe)
             raise
@@ -222,9 +236,9 @@ class WorkerProcess:
         if self._failed_starts >= FAILED_STARTS and not self.here:
             self._work_here("the worker process does not start; the main process maps and delivers until it does")
 
-    def _work_here(self, note: str) -> None:
+    def _work_here(self, why: str) -> None:
         logger.error("the main process maps and delivers itself")
-        self.here, self.note = True, note
+        self.here, self._why_here = True, why
         self.judge.judge_here()
         self._tell()
 
@@ -271,7 +285,7 @@ class WorkerProcess:
             return
         if self.here:
             logger.warning("a worker process maps and delivers again", extra={"pid": self.pid})
-        self._ready, self.here, self.note, self._failed_starts = True, False, "", 0
+        self._ready, self.here, self._failed_starts = True, False, 0
         self.judge.ready()
         self._tell()
 
