@@ -1,11 +1,14 @@
 """One connection: what is answered, when, and what happens to what could not be stored (P1, P2, P7, P10)."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine import channel as channel_module
 from engine.channel import Channel
@@ -508,3 +511,55 @@ async def test_a_session_ended_by_eot_leaves_nothing_for_the_next_start(tmp_path
     async with running(tmp_path) as journal:
         made = await journal.assemble_frames(lambda *_: pytest.fail("no session is open"), repeat_window_s=1.0)
         assert made == []
+
+
+# -- whatever comes ------------------------------------------------------------------------------------------------
+
+pieces = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from([block(hl7("1")), block(hl7("2"))[:30], b"\x0b", b"\x1c\r", b"\x1c", ENQ, EOT, b"\x02", b"\x03"]),
+    st.sampled_from([wire_frame(n, b"H|\\^&|1||XN\rR|1|^^^WBC|5\rL|1|N\r") for n in (0, 1, 2)]),
+    st.builds(lambda content: block(b"MSH|^~\\&|" + content), st.binary(max_size=60)),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(pieces, max_size=12), st.booleans(), st.lists(st.sampled_from([None, None, None, FULL]), max_size=8))
+def test_whatever_comes_the_connection_ends_in_order(
+    sent: list[bytes], mllp: bool, faults: list[StoreError | None]
+) -> None:
+    async def go() -> None:
+        store = ScriptedStore(faults=faults)
+        stream = MemoryStream()
+        made = channel(store) if mllp else channel(store, new_link=astm_link_of())
+        made.stop()  # a store that fails is not waited for
+        stream.feed(*[piece for piece in sent if piece])
+        stream.end()
+        await asyncio.wait_for(made.handle(stream), 5.0)
+        assert made.connections == {}
+        if mllp:
+            taken = [code for code in stream.codes if code in ("AA", "CA")]
+            assert len(taken) <= len(store.messages)
+
+    asyncio.run(go())
+
+
+async def test_whatever_a_header_holds_the_journal_keeps_it(tmp_path: Path) -> None:
+    rng = random.Random(4711)
+    odd = ["\x00", "\u0901", "\U0001f600", "\ud800", "'", '"', "\\", "%s", "\x7f", "\u202e", "a" * 300]
+    async with running(tmp_path) as journal:
+        made = channel(journal)
+        stream = MemoryStream()
+        async with served(made, stream):
+            for number in range(150):
+                fields = ["".join(rng.choices(odd, k=rng.randrange(4))) for _ in range(14)]
+                codec = rng.choice(["utf-8", "latin-1"])
+                content = f"MSH|^~\\&|{'|'.join(fields)}\r".encode(
+                    codec, "surrogatepass" if "utf" in codec else "replace"
+                )
+                content = rng.choice([content, content[: rng.randrange(9, len(content))] + rng.randbytes(5)])
+                before = made.counts.messages + made.counts.faults.total()
+                stream.feed(block(content.replace(b"\x1c", b"").replace(b"\x0b", b"") + b"\r"))
+                await until(lambda before=before: made.counts.messages + made.counts.faults.total() > before)
+                assert made.counts.faults.total() == 0, number
+        assert len(journal.messages(limit=1000)) == made.counts.messages >= 150
