@@ -82,16 +82,15 @@ def _provenance(run: Run, making: Making, mapping: str) -> Json | None:
     received = run.context.received_at
     if received is None or not making.entries:
         return None
-    targets = [entry for entry in making.entries if entry["request"]["method"] == "PUT"] or making.entries
-    reports = [entry for entry in targets if entry["resource"]["resourceType"] == "DiagnosticReport"]
+    targets = making.own_reports or making.own or list(making.made.values())
     sender = run.field("MSH", 3) if run.hl7 else run.field("H", 5)
     control_id = run.parsed.control_id
     payload = run.context.payload_hash
-    identity = making.identity(f"Provenance\x1f{run.text(sender) or ''}\x1f{control_id}\x1f{payload}")
+    identity = making.identity("Provenance", f"{run.text(sender) or ''}\x1f{control_id}\x1f{payload}")
     resource: Json = {
         "resourceType": "Provenance",
         "id": identity,
-        "target": [{"reference": entry["fullUrl"]} for entry in reports or targets],
+        "target": targets,
         "recorded": received.astimezone(UTC).isoformat(timespec="milliseconds"),
         "policy": [f"urn:labrelay:mapping:{mapping}"],
         "agent": [_AGENT],
@@ -114,7 +113,7 @@ def _message_header(run: Run, making: Making) -> Json:
         endpoint = run.text(run.field("MSH", 24)) or ""
     else:
         event, name, endpoint = "R01", run.text(run.field("H", 5)) or "", ""
-    identity = making.identity(f"MessageHeader\x1f{name}\x1f{run.parsed.control_id}\x1f{run.context.payload_hash}")
+    identity = making.identity("MessageHeader", f"{name}\x1f{run.parsed.control_id}\x1f{run.context.payload_hash}")
     source: Json = {"endpoint": endpoint if ":" in endpoint else f"urn:labrelay:app:{quote(name, safe='')}"}
     if name:
         source = {"name": name, **source}

@@ -18,6 +18,8 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from orjson import Fragment
+
 from engine.errors import ContentError
 from engine.mapping.run import Run
 from engine.message import Group, Report, Segment
@@ -38,9 +40,11 @@ class Making:
     Attributes:
         entries: of the Bundle, in the order they were made: what is referred to comes first.
         made: id -> reference of the resource with this id.
+        own, own_reports: references of what is written under our own ids; reports apart.
     """
 
     __slots__ = (
+        "_bases",
         "_hash",
         "_run",
         "_runs",
@@ -49,6 +53,8 @@ class Making:
         "dropped",
         "entries",
         "made",
+        "own",
+        "own_reports",
         "reports",
         "transaction",
         "unique",
@@ -57,10 +63,13 @@ class Making:
     def __init__(self, run: Run, *, transaction: bool) -> None:
         self._run = run
         self._hash = blake2b(digest_size=16, key=run.context.key)
+        self._bases: dict[str, Any] = {}  # type -> state of the hash that has read it
         self._shared: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], int] = {}
         self.entries: list[Json] = []
         self.made: dict[str, Json] = {}
+        self.own: list[Json] = []
+        self.own_reports: list[Json] = []
         self.conditional: list[bytes] = []
         self.reports: dict[bytes, Report] = {}
         self.dropped = 0
@@ -69,10 +78,14 @@ class Making:
 
     # -- ids -------------------------------------------------------------------------------------------------------
 
-    def identity(self, text: str) -> str:
+    def identity(self, kind: str, key: str) -> str:
         """The UUID (version 8: a hash of our own) of a natural key."""
-        state = self._hash.copy()
-        state.update(text.encode("utf-8", "surrogatepass"))
+        base = self._bases.get(kind)
+        if base is None:
+            base = self._bases[kind] = self._hash.copy()
+            base.update(f"{kind}{_SEPARATOR}".encode())
+        state = base.copy()
+        state.update(key.encode("utf-8", "surrogatepass"))
         digits = state.hexdigest()
         return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
@@ -95,18 +108,18 @@ class Making:
         """
         if self.unique and key.startswith(NO_NUMBER + _SEPARATOR):  # a number that is absent is not unique
             key += _SEPARATOR + self._this_message()
-        identity = self.identity(f"{kind}{_SEPARATOR}{key}")
+        identity = self.identity(kind, key)
         if identity in self.made and kind == "Observation":
             count = self._runs.get((kind, key), 1) + 1
             self._runs[kind, key] = count
-            return self.identity(f"{kind}{_SEPARATOR}{key}{_SEPARATOR}{count}")
+            return self.identity(kind, f"{key}{_SEPARATOR}{count}")
         return identity
 
     def shared_id(self, kind: str, key: str) -> str:
         """The id of a resource that other messages make as well; within one message it is computed once."""
         found = self._shared.get((kind, key))
         if found is None:
-            found = self._shared[kind, key] = self.identity(f"{kind}{_SEPARATOR}{key}")
+            found = self._shared[kind, key] = self.identity(kind, key)
         return found
 
     # -- entries ---------------------------------------------------------------------------------------------------
@@ -120,8 +133,9 @@ class Making:
         url = "urn:uuid:" + identity
         self.made[identity] = reference = {"reference": url}
         if request == "update" and self.transaction:
-            change = {"method": "PUT", "url": f"{kind}/{identity}"}
+            change = Fragment(f'{{"method":"PUT","url":"{kind}/{identity}"}}')
             self.entries.append({"fullUrl": url, "resource": resource, "request": change})
+            (self.own_reports if kind == "DiagnosticReport" else self.own).append(reference)
         elif request == "create" and self.transaction:
             del resource["id"]
             self.entries.append({"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind}})
@@ -294,6 +308,3 @@ def _join(first: Json, second: Json) -> None:
             first[name] = value
         elif isinstance(there, list) and isinstance(value, list):
             first[name] = there + [one for one in value if one not in there]
-
-
-inside = _inside

@@ -96,7 +96,7 @@ class Run:
         self.local_system = str(context.settings.get("local_system", ""))
         self.numbers_with_comma = str(context.settings.get("decimal_comma", "")).lower() in ("yes", "true")
         self.times = LocalTimes(self._message_time(), context.timezone, self.warn)
-        self.units: dict[Any, dict[str, str]] = {}  # a unit as it was sent, with its rows -> as a Quantity names it
+        self.units: dict[Any, str] = {}  # a unit as it was sent, with its rows -> as a Quantity names it
         self.trace: Any = None
 
     # -- text ----------------------------------------------------------------------------------------------------

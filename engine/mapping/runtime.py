@@ -1,5 +1,6 @@
 """What generated code calls besides the functions of the language: rows of tables, comparisons, conversions."""
 
+from operator import attrgetter
 from typing import Any
 
 from orjson import Fragment
@@ -7,10 +8,9 @@ from orjson import Fragment
 from engine.mapping import decimals
 from engine.mapping.functions.code_maps import CodeMap, miss
 from engine.mapping.functions.numbers import number
-from engine.mapping.identity import inside
 from engine.mapping.run import Run
 from engine.mapping.tables import Row, Table
-from engine.message import Segment, Unmapped
+from engine.message import Group, Segment, Unmapped
 from engine.reasons import Reason
 
 
@@ -79,6 +79,25 @@ def each_code(run: Run, name: str, table: CodeMap, codes: list[str], raw: bool) 
         if value is not None:
             found.append(value)
     return found or None
+
+
+def inside(group: Group, name: str, ways: tuple[tuple[str, ...], ...]) -> list[Segment]:
+    """The segments of a name in the groups inside ``group``, in the order of the message.
+
+    Args:
+        ways: down to every group of the grammar in which such segments stand.
+    """
+    found: list[Segment] = []
+    for way in ways:
+        level = [group]
+        for step in way:
+            level = [inner for outer in level if step in outer.groups for inner in outer.groups[step]]
+        for last in level:
+            if name in last.segments:
+                found += last.segments[name]
+    if len(ways) > 1:
+        found.sort(key=attrgetter("position"))
+    return found
 
 
 def repetition(run: Run, raw: str, wanted: int) -> str | None:
@@ -159,6 +178,7 @@ PROLOGUE = """\
  each_field = m.each_field
  setting = m.setting
  required = m.required
+ to_datetime = m.times.datetime
  only = m.only
  not_a_code = m.not_a_code
  warn = m.warn

@@ -37,6 +37,13 @@ class Group:
         """Whether ``segment`` stands in this group or in one inside."""
         return any(segment in group.segments for group in self.walk())
 
+    def ways_to(self, segment: str) -> tuple[tuple[str, ...], ...]:
+        """All ways down from this group to a group in which ``segment`` stands."""
+        found: list[tuple[str, ...]] = [()] if segment in self.segments else []
+        for group in self.groups.values():
+            found += [(group.name, *way) for way in group.ways_to(segment)]
+        return tuple(found)
+
     def way_to(self, name: str) -> tuple[str, ...]:
         """Names of the groups from inside this one down to the group or segment called ``name``; empty if none."""
         for group in self.groups.values():

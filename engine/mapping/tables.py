@@ -16,6 +16,8 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
+import orjson
+
 from engine.mapping import decimals, units
 
 KEY_COLUMNS = ("code", "unit_in", "device", "specimen")
@@ -70,11 +72,11 @@ class Row:
             self.concept = {"coding": [self.coding], "text": cells.get("display", self.code)}
         self.unit = cells.get("unit")
         self.ucum = cells.get("ucum")
-        self.quantity: dict[str, str] | None = None
+        self.quantity: str | None = None
         self.quantity_unit: str | None = None
         sent = cells.get("unit_in")
         if self.ucum and (self.unit or (sent and sent != "*")):
-            self.quantity = {"unit": self.unit or sent or "", "system": UCUM, "code": self.ucum}
+            self.quantity = quantity_unit(self.unit or sent, self.ucum)
             self.quantity_unit = None if self.unit else sent
         factor = cells.get("factor")
         offset = cells.get("offset")
@@ -93,6 +95,16 @@ class Row:
 
     def __repr__(self) -> str:
         return f"Row({self.name})"
+
+
+def quantity_unit(words: str | None, code: str | None) -> str:
+    """What a Quantity has besides its value: the rest of a JSON object, behind a first member."""
+    made = {}
+    if words:
+        made["unit"] = words
+    if code:
+        made |= {"system": UCUM, "code": code}
+    return "," + orjson.dumps(made).decode()[1:-1] if made else ""
 
 
 @dataclass(frozen=True, slots=True)

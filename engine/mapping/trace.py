@@ -16,6 +16,7 @@ from orjson import Fragment
 
 from engine.errors import ContentError
 from engine.mapping.identity import Making
+from engine.mapping.json_text import as_text
 from engine.mapping.tables import Row
 from engine.message import Issue, Mapped, Parsed, Segment
 
@@ -177,7 +178,8 @@ def _flatten(value: Any, path: str = "") -> list[tuple[str, str]]:
     if isinstance(value, (list, tuple)):
         return [pair for at, inner in enumerate(value) for pair in _flatten(inner, f"{path}[{at}]")]
     if isinstance(value, Fragment):
-        return [(path, orjson.dumps(value).decode())]  # a Fragment shows its text to orjson only
+        text = orjson.dumps(value).decode()  # a Fragment shows its text to orjson only
+        return _flatten(as_text(text), path) if text[0] in "{[" else [(path, text)]
     return [(path, "true" if value is True else "false" if value is False else str(value))]
 
 

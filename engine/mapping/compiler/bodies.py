@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from orjson import Fragment
 
 from engine.mapping import decimals, r4, syntax
@@ -263,6 +264,10 @@ class Bodies(Expressions):
     def _add(self, made: _Object, part: Element, value: Val) -> None:
         code = self.code
         name = code.constant(part.name)
+        if value.known and isinstance(value.constant, (dict, list)):
+            # It is the same in every message, so it is written as JSON once.
+            fixed = Fragment(orjson.dumps(value.constant))
+            value = Val(code.constant(fixed), value.kind, False, fixed)
         if value.known and not made.top:
             made.constants.append((part.name, value))
             made.certain.add(part.name)

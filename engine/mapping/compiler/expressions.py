@@ -343,7 +343,9 @@ class Expressions:
                 key = ("inside", candidate.variable, name)
                 known = self._known(key)
                 if known is None:
-                    known = Val(self._kept(f"inside({candidate.variable}, {self.code.constant(name)})"), SEGMENT.each())
+                    ways = self.code.constant(candidate.group.ways_to(name))
+                    source = f"inside({candidate.variable}, {self.code.constant(name)}, {ways})"
+                    known = Val(self._kept(source), SEGMENT.each())
                     self._remember(key, known)
                 return known.code
         single = self._segments(path, scope)
@@ -1034,7 +1036,10 @@ class Expressions:
         codes = [inner if lists and at == lists[0] else value.code for at, (_, value) in enumerate(pairs)]
         while codes and codes[-1] == "None":
             codes.pop()
-        call = f"{self.code.constant(function.call)}({', '.join([*([] if function.pure else ['m']), *codes])})"
+        if function.method:
+            call = f"{function.method}({', '.join(codes)})"
+        else:
+            call = f"{self.code.constant(function.call)}({', '.join([*([] if function.pure else ['m']), *codes])})"
         tests = [f"{value.code} is not None" for parameter, value in pairs if value.maybe and not parameter.optional]
         if lists:
             made = self.code.new()

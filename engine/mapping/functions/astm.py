@@ -6,6 +6,8 @@
     ^^^HIVVL^Xpert HIV-1 Viral Load^3^^LOG    GeneXpert: test, assay name, version, analyte, what of it was measured
     ^MTB-RIF^^RIF^^^SPC^Ct                    GeneXpert: panel in 2, test in 4, analyte in 7, cycle threshold in 8
     ^^^HIV1mlDBS^...^lot^lot^^F               Abbott m2000: F final, I interpretation, P raw signal in 9
+
+A channel's setting says otherwise where its maker does.
 """
 
 from engine.mapping.functions.registry import function

@@ -94,7 +94,7 @@ def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
     made = []
     for segment in observations:
         fields = segment.fields
-        kind = run.text(fields[2]) if len(fields) > 2 else None
+        kind = fields[2].strip() if len(fields) > 2 else ""
         if kind in ("ED", "RP"):
             if run.trace is not None:
                 run.trace.read(segment, 5, 0)

@@ -9,7 +9,7 @@ from engine.mapping.run import Run
 _TIME = re.compile(r"(\d\d)(\d\d)?(?:(\d\d)(\.\d{1,9})?)?([+-]\d{4})?", re.ASCII)
 
 
-@function("datetime(value: text) -> dateTime")
+@function("datetime(value: text) -> dateTime", method="to_datetime")
 def datetime(run: Run, text: str) -> str | None:
     """A TS, DTM or DT as a dateTime: precision kept, the offset its own, the message's or the channel's."""
     return run.times.datetime(text)

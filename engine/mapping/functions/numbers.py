@@ -13,9 +13,8 @@ from orjson import Fragment
 
 from engine.mapping import decimals
 from engine.mapping.functions.registry import function
-from engine.mapping.functions.systems import UCUM
 from engine.mapping.run import Run
-from engine.mapping.tables import Row
+from engine.mapping.tables import Row, quantity_unit
 from engine.reasons import Reason
 
 Json = dict[str, Any]
@@ -148,24 +147,33 @@ def _structured(run: Run, raw: str) -> Measured | None:
     return made
 
 
-def amount(run: Run, value: str, row: Row | None, unit: str | None, units: Row | None) -> Json:
-    """A Quantity of a number: converted and named by the row, else with the unit as sent."""
+def amount(
+    run: Run, value: str, row: Row | None, unit: str | None, units: Row | None, comparator: str = ""
+) -> Fragment:
+    """A Quantity of a number, as JSON: converted and named by the row, else with the unit as sent.
+
+    It is written at once, because there are three of them in every result.
+    """
+    if row is not None and row.converts:
+        value = decimals.convert(value, row.factor, row.offset, row.digits)
+    return Fragment(f'{{"value":{value}{comparator}{_unit_of(run, row, unit, units)}}}')
+
+
+def _unit_of(run: Run, row: Row | None, unit: str | None, units: Row | None) -> str:
+    """What a Quantity has besides its value, as the rest of a JSON object."""
     if row is not None:
         if row.unit_missing:
             raise run.dead(Reason.UNMAPPED_UNIT, f"the code is in the table ({row.name}) and the result has no unit")
-        if row.converts:
-            value = decimals.convert(value, row.factor, row.offset, row.digits)
         if row.quantity is not None and (row.quantity_unit is None or row.quantity_unit == unit):
-            return {"value": Fragment(value), **row.quantity}
+            return row.quantity
     key = (row, unit, units)
     named = run.units.get(key)
     if named is None:
-        named = run.units[key] = _unit_of(run, row, unit, units)
-    return {"value": Fragment(value), **named}
+        named = run.units[key] = _find_unit(run, row, unit, units)
+    return named
 
 
-def _unit_of(run: Run, row: Row | None, unit: str | None, units: Row | None) -> dict[str, str]:
-    """What a Quantity has besides its value."""
+def _find_unit(run: Run, row: Row | None, unit: str | None, units: Row | None) -> str:
     words = code = None
     if unit is not None:
         words, code = _sent_unit(run, unit)
@@ -176,13 +184,7 @@ def _unit_of(run: Run, row: Row | None, unit: str | None, units: Row | None) -> 
             code = units.ucum
     elif code is None and units is not None:
         code = units.ucum
-    made = {}
-    if words:
-        made["unit"] = words
-    if code:
-        made["system"] = UCUM
-        made["code"] = code
-    return made
+    return quantity_unit(words, code)
 
 
 def _sent_unit(run: Run, raw: str) -> tuple[str | None, str | None]:
@@ -212,18 +214,17 @@ def unit_text(run: Run, raw: str) -> str | None:
 
 
 @function("quantity(number: measured, row: row?, unit: field?, units: row?) -> Quantity")
-def quantity(run: Run, measured: Measured, row: Row | None, unit: str | None, units: Row | None = None) -> Json | None:
+def quantity(
+    run: Run, measured: Measured, row: Row | None, unit: str | None, units: Row | None = None
+) -> Fragment | None:
     """A number as Quantity: converted by the table row, which also names the unit; without a row as it was sent.
 
     `units` is a row of a table of units, for the UCUM code where `row` names none.
     """
-    value = measured.value
-    if value is None:
+    if measured.value is None:
         return None
-    made = amount(run, value, row, unit, units)
-    if measured.comparator is not None:
-        made["comparator"] = measured.comparator
-    return made
+    comparator = f',"comparator":"{measured.comparator}"' if measured.comparator is not None else ""
+    return amount(run, measured.value, row, unit, units, comparator)
 
 
 @function("range(number: measured, row: row?, unit: field?, units: row?) -> Range")
@@ -272,18 +273,25 @@ def quantity_of(run: Run, raw: str) -> Json | None:
     "reference_range(range: field, row: row?, unit: field?, units: row?) -> Observation.referenceRange",
     settings=("decimal_comma",),
 )
-def reference_range(run: Run, raw: str, row: Row | None, unit: str | None, units: Row | None = None) -> Json | None:
+def reference_range(
+    run: Run, raw: str, row: Row | None, unit: str | None, units: Row | None = None
+) -> Json | Fragment | None:
     """A reference range as it is written: `a-b`, `a to b`, `<b`, `>=a` give low and high with the result's unit and
     conversion; the text always stays, unless the row converts."""
+    if (row is None or not row.converts) and (match := _PLAIN_RANGE(raw)):
+        if row is not None and row.unit_missing:
+            row = None
+        # Nearly every range is this: two numbers, a dash, nothing to convert and nothing to escape.
+        named = _unit_of(run, row, unit, units)
+        low, high = match.groups()
+        return Fragment(f'{{"low":{{"value":{low}{named}}},"high":{{"value":{high}{named}}},"text":"{raw}"}}')
     if run.X in raw:
         raw = run.whole(raw) or ""
     text = raw.strip()
     if not text:
         return None
     low = high = None
-    if match := _PLAIN_RANGE(text):
-        low, high = match.groups()
-    elif match := _RANGE.fullmatch(text):
+    if match := _RANGE.fullmatch(text):
         low, high = number(run, match[1]), number(run, match[2])
         if low is None or high is None:
             low = high = None

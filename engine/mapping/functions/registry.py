@@ -50,6 +50,7 @@ class Function:
         pure: knows nothing of the message beside its arguments, so that it can be called when the mapping is loaded.
         doc: first line of its documentation; ``details`` the rest.
         settings: channel settings that it reads.
+        method: of the run, which does the same; generated code calls it without a step in between.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Function:
     doc: str
     details: str
     settings: tuple[str, ...] = ()
+    method: str = ""
 
     @property
     def group(self) -> str:
@@ -77,7 +79,7 @@ _PARAMETER = re.compile(r"(\w+): (\w+(?:\.\w+)?)((?:\[\])?)(\?|\.\.\.)?")
 
 
 def function(
-    signature: str, *, pure: bool = False, settings: tuple[str, ...] = ()
+    signature: str, *, pure: bool = False, settings: tuple[str, ...] = (), method: str = ""
 ) -> Callable[[Implementation], Implementation]:
     """Declare a function of the language."""
     match = _SIGNATURE.fullmatch(signature)
@@ -106,6 +108,7 @@ def function(
             doc=first,
             details="\n".join(line.strip() for line in rest.strip().splitlines()),
             settings=settings,
+            method=method,
         )
         return implementation
 

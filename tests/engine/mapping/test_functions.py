@@ -27,7 +27,7 @@ def call(name: str, *arguments: Any, message: str = HL7, **given: Any) -> Any:
     function = FUNCTIONS[name]
     run = run_of(message, **{"namespaces": NAMESPACES, **given})
     made = function.call(*arguments) if function.pure else function.call(run, *arguments)
-    return as_text(orjson.dumps(made)) if isinstance(made, (dict, list)) else made
+    return as_text(orjson.dumps(made)) if isinstance(made, (dict, list, orjson.Fragment)) else made
 
 
 # -- identifiers -------------------------------------------------------------------------------------------------
