@@ -7,6 +7,7 @@ from engine.message import Delivery, Document, Received
 from engine.reasons import Reason
 
 MessageState = Literal["stored", "mapped", "filtered", "dead", "incomplete", "dismissed"]
+LETTER_STATES = ("dead", "incomplete", "held")  # of what waits for a person
 DeliveryState = Literal["waiting", "sending", "delivered", "dead", "held", "dismissed", "superseded"]
 
 KIND_MESSAGE = 1
@@ -207,7 +208,7 @@ class DeadLetter:
 
     Attributes:
         delivery_id: 0 where the whole message is dead.
-        state: ``dead``, ``incomplete`` or ``held``.
+        state: one of `LETTER_STATES`.
     """
 
     message_id: int

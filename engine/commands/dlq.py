@@ -33,7 +33,7 @@ def command() -> None:
 
 
 @command.command("list", help="List dead letters, newest first.")
-@filter_options("channel", "destination", "reason", "state", "since", "until")
+@filter_options("channel", "destination", "reason", "letter-state", "since", "until")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
 @click.option("--before", type=int, metavar="ID", help="Go on below this message number (from the last page).")
 @form_option()
@@ -81,7 +81,7 @@ def show(session: Session, message: int, form: Form) -> ExitCode:
 
 @command.command("retry", help="Try dead letters again, oldest first.")
 @click.argument("ids", nargs=-1, type=int, metavar="[MESSAGE]...")
-@filter_options("channel", "destination", "reason", "state", "since", "until")
+@filter_options("channel", "destination", "reason", "letter-state", "since", "until")
 @act_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -97,7 +97,7 @@ def retry(
 @click.option(
     "--because", "--reason-text", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
 )
-@filter_options("channel", "destination", "reason", "state", "since", "until")
+@filter_options("channel", "destination", "reason", "letter-state", "since", "until")
 @act_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session

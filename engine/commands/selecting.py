@@ -5,9 +5,10 @@ without an offset are in the site's zone.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, TypeVar
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -16,6 +17,7 @@ from engine.commands.output import ExitCode, Form, say, show_document
 from engine.commands.session import Session, consent
 from engine.control import UnreachableError, user_name
 from engine.reasons import Reason
+from engine.records import LETTER_STATES, MessageState
 from engine.units import parse_duration
 
 if TYPE_CHECKING:
@@ -25,18 +27,36 @@ F = TypeVar("F", bound=Callable[..., Any])
 ACT_TIMEOUT_S = 70.0
 
 
+def word(words: Sequence[str], all_of_them: str) -> Callable[[str], str]:
+    """The type of an option that is one of some words, in upper or lower case.
+
+    A wrong one is answered with the nearest, and with ``all_of_them``: where they are listed.
+    """
+    known = {one.lower(): one for one in words}
+
+    def convert(given: str) -> str:
+        if given.lower() not in known:
+            near = get_close_matches(given.lower(), known, n=1)
+            hint = f"did you mean {known[near[0]]}? " if near else ""
+            raise click.BadParameter(f"{given!r} is not known; {hint}There are: {all_of_them}")
+        return known[given.lower()]
+
+    return convert
+
+
 def filter_options(*names: str) -> Callable[[F], F]:
-    """Some of the options ``channel destination reason state since until``."""
+    """Some of the options ``channel destination reason state letter-state since until``."""
     known = {
         "channel": click.option("--channel", metavar="NAME", help="Of this channel."),
         "destination": click.option("--destination", metavar="NAME", help="For this destination."),
         "reason": click.option(
             "--reason",
-            type=click.Choice([reason.value for reason in Reason], case_sensitive=False),
+            type=word([reason.value for reason in Reason], "docs/reason-codes.md"),
             metavar="CODE",
             help="With this reason code (docs/reason-codes.md).",
         ),
-        "state": click.option("--state", metavar="STATE", help="In this state."),
+        "state": _state_option(get_args(MessageState)),
+        "letter-state": _state_option(LETTER_STATES),
         "since": click.option("--since", metavar="TIME", help="Received since: an age (2h), a day, or a day and time."),
         "until": click.option("--until", metavar="TIME", help="Received before that."),
     }
@@ -47,6 +67,11 @@ def filter_options(*names: str) -> Callable[[F], F]:
         return command
 
     return decorate
+
+
+def _state_option(states: Sequence[str]) -> Callable[[F], F]:
+    words = ", ".join(states)
+    return click.option("--state", type=word(states, words), metavar="STATE", help=f"In this state: {words}.")
 
 
 def act_options(command: F) -> F:

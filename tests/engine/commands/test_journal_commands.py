@@ -78,6 +78,23 @@ def test_wrong_times_and_missing_options_are_wrong_use(site: Path) -> None:
     assert labrelay("dlq", "dismiss", "--all", site=site).code == ExitCode.USAGE
 
 
+@pytest.mark.parametrize(
+    ("verb", "option", "wrong", "hint"),
+    [
+        ("messages", "--state", "maped", "did you mean mapped?"),
+        ("messages", "--state", "held", "There are: stored,"),
+        ("dlq", "--state", "ded", "did you mean dead?"),
+        ("dlq", "--reason", "UNMAPED_CODE", "did you mean UNMAPPED_CODE?"),
+        ("dlq", "--reason", "zzz", "docs/reason-codes.md"),
+    ],
+)
+def test_a_filter_that_can_never_hold_is_wrong_use(site: Path, verb: str, option: str, wrong: str, hint: str) -> None:
+    ran = labrelay(verb, "list", option, wrong, site=site)
+
+    assert ran.code == ExitCode.USAGE
+    assert hint in " ".join(ran.err.split())
+
+
 def test_a_trace_tells_everything_but_the_content(site: Path) -> None:
     people = labrelay("messages", "show", str(REFUSED), site=site)
     scripts = labrelay("messages", "show", str(REFUSED), "-o", "json", site=site)
