@@ -3,6 +3,8 @@
 From files, or from what the journal has seen where no file is given.
 """
 
+from dataclasses import replace
+
 import click
 
 from engine.commands.mapping_options import inputs, mapper_for, mapping_options, say_dead
@@ -66,7 +68,8 @@ def _from_files(
 ) -> tuple[list[Seen], bool]:
     """What the messages of files show, whatever the policies say; and whether one could not be mapped."""
     mapper = mapper_for(session, mapping=mapping, channel=channel, timezone=timezone)
-    mapper.context.settings.update({"on_missing": "local", "on_missing_unit": "local"})
+    settings = mapper.context.settings | {"on_missing": "local", "on_missing_unit": "local"}
+    mapper.context = replace(mapper.context, settings=settings)
     tally = Tally()
     failed = False
     for one in inputs(files):

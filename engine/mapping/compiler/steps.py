@@ -89,6 +89,10 @@ class Steps(Bodies):
             self._hand_out(inner, outer, before, None)
             return self._called(step, last, outer)
         if step.drop is not None:
+            here = scope.group_scope().group
+            assert here is not None
+            for group in here.walk():  # a rule says what becomes of all that stands in it
+                self.setting.segments_read |= group.segments
             self.code.emit(f"drop({self._group(scope)})")
         elif step.dead is not None:
             self._dead(step)

@@ -9,8 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from engine.clock import SystemClock
+from engine.journal import Journal
 from tests.support.command_line import labrelay
+from tests.support.filled_journal import CANARY, DELIVERED, fill_journal
 from tests.support.mapping_texts import ASTM, HL7
+from tests.support.sites import MAPPING_YAML, make_site
 
 MAPPING = """\
 mapping: small
@@ -404,3 +408,44 @@ def test_gaps_ignore_the_policy_and_quote_what_csv_needs(site: Path) -> None:
     assert "HGB,mg/dL,,Hemoglobin,,,,," in ran.out
     document = labrelay("gaps", path, "--mapping", "small", "-o", "json", site=site).json
     assert {row["code"] for row in document["gaps"]} == {"#A,1", "HGB"}
+
+
+# -- from the journal --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_journal(tmp_path: Path) -> Path:
+    rest = "  - each: PATIENT_RESULT\n    drop: the rest\n"
+    site = make_site(tmp_path, mapping=MAPPING_YAML + rest)
+    fill_journal(site / "var")
+    return site
+
+
+def audit(site: Path) -> list[str]:
+    journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    try:
+        return [act.verb for act in journal.acts() if act.verb]
+    finally:
+        journal.close()
+
+
+def test_explain_a_message_of_the_journal_with_its_channels_mapping(with_journal: Path) -> None:
+    ran = labrelay("explain", str(DELIVERED), site=with_journal)
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[:2] == [f"message {DELIVERED}", "Organization[1]"]
+    assert "results.yaml:12 <- MSH[1]-4.1" in ran.out
+    assert CANARY not in ran.out
+    assert audit(with_journal) == []
+
+
+def test_values_of_the_journal_are_shown_with_a_row_in_the_audit_trail(with_journal: Path) -> None:
+    ran = labrelay("explain", str(DELIVERED), "--show-values", site=with_journal)
+    assert "name = LAB" in ran.out
+    assert len(audit(with_journal)) == 1
+    assert labrelay("explain", "999", site=with_journal).code == 2
+
+
+def test_gaps_of_the_journal_are_what_the_daemon_counted(with_journal: Path) -> None:
+    ran = labrelay("gaps", site=with_journal)
+    assert (ran.code, ran.out) == (0, "")
+    assert "every code and unit is in its table" in ran.err
