@@ -33,14 +33,14 @@ def check(server: Server, analyzers: list[Analyzer]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(60 + 15 * KILLS)
 @pytest.mark.parametrize("moods", [[Mood.WELL], TROUBLE], ids=["healthy server", "troubled server"])
-async def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path, moods: list[Mood]) -> None:
+@pytest.mark.parametrize("workers", [0, 1], ids=["one process", "two processes"])
+async def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path, moods: list[Mood], workers: int) -> None:
     rng = random.Random(4711)
     server = Server()
     await server.start()
     retry = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
-    daemon = Daemon(
-        tmp_path / "site", PROTOCOLS, f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {retry}}}'
-    )
+    destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {retry}}}'
+    daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, workers=workers)
     await daemon.start()
     analyzers = [
         Analyzer(number, daemon.port_of[number], protocol, pause_s=0.002) for number, protocol in enumerate(PROTOCOLS)
