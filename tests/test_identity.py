@@ -354,14 +354,22 @@ async def test_a_later_result_of_nobody_supersedes_nothing(site: RunningSite, an
 async def test_an_older_result_that_is_tried_again_never_overwrites_a_correction_where_no_order_is_kept(
     tmp_path: Path,
 ) -> None:
+    clock = ManualClock()
     channel = astm_channel(settings=NUMBERS)
     channel["routes"][0]["order"] = "none"
-    async with running_site(tmp_path, {"astm": channel}) as site:
-        site.sandbox.faults.next = ["503", None]
-        await Analyzer(site, "astm", "astm").send(Result(), Result(value="13.2", status="C"))
+    async with running_site(tmp_path, {"astm": channel}, clock=clock) as site:
+        site.sandbox.faults.next = ["503"]
+        analyzer = Analyzer(site, "astm", "astm")
+        await analyzer.put_on_the_line(analyzer.message(Result()))
+        await until(lambda: not site.sandbox.faults.next)
+        await analyzer.put_on_the_line(analyzer.message(Result(value="13.2", status="C")))
+        await until(lambda: site.ends()[1:] == ["delivered"])
+        clock.advance(60)
+        site.app.workers["lab-fhir"].wake()
+        await site.settled()
 
-        assert held(site) == [Held("MR-1", "13.2", 1, "corrected")]
         assert site.ends() == ["superseded", "delivered"]
+        assert held(site) == [Held("MR-1", "13.2", 1, "corrected")]
 
 
 # -- the same bytes again ------------------------------------------------------------------------------------------
