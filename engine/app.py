@@ -30,6 +30,7 @@ from engine.journal import Journal
 from engine.message import Delivery
 from engine.metrics import Counters, new_registry
 from engine.observe import Observer
+from engine.outcomes import Outcomes
 from engine.reasons import Reason
 from engine.records import Recovery
 from engine.sources import ChannelSource
@@ -115,7 +116,10 @@ class App:
         if site.config.workers:
             self.worker = WorkerProcess(self.journal.vault.identity_key)
             self.worker.configure(site)
-        self.intake = Intake(self.journal, clock=self.clock, judge=self.worker.judge if self.worker else None)
+        self.outcomes = Outcomes(self.journal.message)
+        self.intake = Intake(
+            self.journal, clock=self.clock, judge=self.worker.judge if self.worker else None, outcomes=self.outcomes
+        )
         self.observer = Observer(self)
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
@@ -336,6 +340,7 @@ class App:
             store=self.journal,
             stored=self.intake.accept,
             clock=self.clock,
+            outcomes=self.outcomes,
         )
         return ChannelSource(built, channel)
 
@@ -378,6 +383,7 @@ class App:
 
     def _settled(self, delivery: Delivery, reason: Reason | None) -> None:
         self.observer.settled(delivery, reason)
+        self.outcomes.ended(delivery.message_id, dead=reason is not None and reason is not Reason.SUPERSEDED)
 
     def _store_failed(self, error: StoreError) -> None:
         """A commit or sync failed for good."""
@@ -389,7 +395,7 @@ def _same_source(old: BuiltChannel, new: BuiltChannel | None) -> bool:
     """Whether a channel's connections may stay open: everything that concerns its link is as it was."""
     if new is None:
         return False
-    keys = ("source", "enabled", "repeat_window", "on_store_fault", "ack_code", "timezone")
+    keys = ("source", "enabled", "repeat_window", "ack", "ack_timeout", "on_store_fault", "ack_code", "timezone")
     return all(getattr(old.config, key) == getattr(new.config, key) for key in keys)
 
 

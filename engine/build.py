@@ -108,6 +108,7 @@ def build_channel(
             idle_timeout_s=source.idle_timeout,
             max_connections=source.max_connections,
             answer_store_fault=config.on_store_fault == "ae",
+            ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
         ),
         new_link=_link_factory(config),
         message_format=message_format,
@@ -248,11 +249,13 @@ def _answer(config: ChannelConfig, clock: Clock) -> Answer:
     prefix = f"LR{clock.now_us():x}-"  # differs for each start, so that no two answers share a control id
     number = 0
 
-    def answer(block: bytes, messages: Sequence[bytes], *, stored: bool) -> Sequence[bytes]:
+    not_delivered = module.AckError(207, text="the message is kept, but was not delivered in time")
+
+    def answer(block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool) -> Sequence[bytes]:
         nonlocal number
         number += 1
         now_text = clock.now().astimezone(zone).strftime("%Y%m%d%H%M%S%z")
-        error = None if stored else module.NOT_STORED
+        error = module.NOT_STORED if not stored else None if delivered else not_delivered
         first = module.acknowledge_block(
             block,
             messages,

@@ -52,9 +52,21 @@ class Store(Protocol):
 
 
 class Answer(Protocol):
-    """Build the application's answers to one block, of which all messages were stored, or not all."""
+    """Build the application's answers to one block.
 
-    def __call__(self, block: bytes, messages: Sequence[bytes], *, stored: bool) -> Sequence[bytes]: ...
+    ``stored``: all its messages were. ``delivered``: all were, too, where the channel waits for that; else True.
+    """
+
+    def __call__(
+        self, block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool
+    ) -> Sequence[bytes]: ...
+
+
+class Awaiting(Protocol):
+    """What a channel with ``ack: on_delivery`` needs to know (`engine.outcomes`)."""
+
+    def expect(self, message_id: int) -> "asyncio.Future[bool]": ...
+    def expect_known(self, message_id: int) -> "asyncio.Future[bool]": ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +78,7 @@ class ChannelSettings:
     idle_timeout_s: float | None
     max_connections: int
     answer_store_fault: bool  # on_store_fault: ae
+    ack_timeout_s: float | None = None  # ack: on_delivery; so long the answer waits. None: ack: on_store
     eviction_quiet_s: float = 10.0
 
 
@@ -114,8 +127,13 @@ class Channel:
         store: Store,
         stored: Callable[[Stored], None],
         clock: Clock,
+        outcomes: Awaiting | None = None,
     ) -> None:
-        """``stored`` is called on the event loop for every message that became durable, in journal order."""
+        """
+        Args:
+            stored: called on the event loop for every message that became durable, in journal order.
+            outcomes: needed with ``ack_timeout_s``.
+        """
         self.settings = settings
         self._new_link = new_link
         self._format = message_format
@@ -123,6 +141,7 @@ class Channel:
         self._store = store
         self._stored = stored
         self._clock = clock
+        self._outcomes = outcomes if settings.ack_timeout_s is not None else None
         self._stopping = False
         self._insisting_bytes = 0
         self.connections: OrderedDict[int, Connection] = OrderedDict()
@@ -214,12 +233,13 @@ class Channel:
         if block.notes:
             self.counts.notes.update(block.notes)
         messages = self._split(block.payload)
-        stored = True
+        stored = delivered = True
+        awaited: list[asyncio.Future[bool]] = []
         for start in range(0, len(messages), MESSAGES_AT_ONCE):
             try:
                 # All are on their way before the first wait: one sync keeps them all.
                 part = messages[start : start + MESSAGES_AT_ONCE]
-                for kept in [self._append(connection, payload, block.notes) for payload in part]:
+                for kept in [self._append(connection, payload, block.notes, awaited) for payload in part]:
                     _raise(await kept)
             except StoreError as error:
                 # P1: what could not be stored is not answered, and the socket closed, so that the sender sends again.
@@ -230,7 +250,9 @@ class Channel:
                 break
         connection.last_message = connection.last_byte
         if self._answer is not None:
-            answers = self._answer(block.payload, messages, stored=stored)
+            if stored and awaited:
+                delivered = await self._all_delivered(awaited)
+            answers = self._answer(block.payload, messages, stored=stored, delivered=delivered)
             if answers:
                 await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
         return True
@@ -243,11 +265,31 @@ class Channel:
             return [block]
 
     def _append(
-        self, connection: Connection, payload: bytes, notes: tuple[str, ...]
+        self,
+        connection: Connection,
+        payload: bytes,
+        notes: tuple[str, ...],
+        awaited: "list[asyncio.Future[bool]]",
     ) -> "asyncio.Future[BaseException | None]":
         received = self._received(connection, payload, notes)
         future = self._store.append(received, repeat_window_s=self.settings.repeat_window_s)
-        return self._kept(future, self._note)
+        if self._outcomes is None:
+            return self._kept(future, self._note)
+        return self._kept(future, lambda stored: self._note_awaited(stored, awaited))
+
+    def _note_awaited(self, stored: Stored, awaited: "list[asyncio.Future[bool]]") -> None:
+        """Ask for the outcome before intake can have it."""
+        assert self._outcomes is not None
+        if stored.repeat_of is None:
+            awaited.append(self._outcomes.expect(stored.id))
+        else:
+            awaited.append(self._outcomes.expect_known(stored.repeat_of))
+        self._note(stored)
+
+    async def _all_delivered(self, awaited: "list[asyncio.Future[bool]]") -> bool:
+        """Whether everything was delivered within the channel's time; `asyncio.wait` leaves the futures as they are."""
+        _, late = await asyncio.wait(awaited, timeout=self.settings.ack_timeout_s)
+        return not late and all(outcome.result() for outcome in awaited)
 
     def _kept(
         self, future: "asyncio.Future[T]", hand_on: Callable[[T], None] = lambda result: None

@@ -29,6 +29,7 @@ from engine.message import (
     Stored,
     Unmapped,
 )
+from engine.outcomes import Outcomes
 from engine.ports import Format
 from engine.reasons import Reason
 from engine.records import MapOutcome, Routed
@@ -250,8 +251,17 @@ class LocalJudge:
 class Intake:
     """Process stored messages, all channels in one order."""
 
-    def __init__(self, store: Store, *, clock: Clock, judge: Judge | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        judge: Judge | None = None,
+        outcomes: Outcomes | None = None,
+    ) -> None:
+        """``outcomes`` hears of every verdict."""
         self._store = store
+        self._outcomes = outcomes
         self._clock = clock
         self._judge: Judge = judge or LocalJudge()
         self._queue: deque[Stored] = deque()
@@ -452,6 +462,9 @@ class Intake:
         outcome = done.result()
         if not outcome.already:
             self._count(stored.channel, outcome, len(verdict.unmapped))
+            if self._outcomes is not None:
+                deliveries = len(outcome.deliveries) + outcome.waiting
+                self._outcomes.processed(stored.id, deliveries, dead=outcome.state == "dead")
         if outcome.already or outcome.state != "mapped":
             self._give_back(places)
             return

@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "verdict verify writer"
         ),
     ),
-    ("the way of a message", names("channel delivery intake")),
+    ("the way of a message", names("channel delivery intake outcomes")),
     (
         "the running site",
         names(

@@ -87,8 +87,14 @@ class ChannelConfig(Model):
         description="`restart`: specimen numbers begin anew every day, so patient and day are part of every key. "
         "`unique`: a number is never used twice; under a second patient it is a dead letter that nobody can accept.",
     )
-    ack: Literal["on_store"] = Field(
-        default="on_store", description="`on_store`: a message is acknowledged once it is durable in the journal."
+    ack: Literal["on_store", "on_delivery"] = Field(
+        default="on_store",
+        description="When a message is acknowledged: `on_store`, once it is durable in the journal; or `on_delivery`, "
+        "once every destination has it as well (HL7 v2 only). Then a dead letter is answered AE, and so is what takes "
+        "longer than `ack_timeout`; the message is kept in any case, and sending it again is harmless.",
+    )
+    ack_timeout: Duration = Field(
+        default=30.0, gt=0, le=600.0, description="With `ack: on_delivery`: how long the answer waits."
     )
     on_store_fault: Literal["close", "ae"] = Field(
         default="close",
@@ -108,6 +114,14 @@ class ChannelConfig(Model):
         default=(),
         description="Repairs to allow: `unescaped_newlines` joins a line that begins no segment to the field before.",
     )
+
+    @model_validator(mode="after")
+    def _ack_fits(self) -> Self:
+        if self.ack == "on_delivery" and self.source.format != "hl7v2":
+            raise ValueError(
+                "ack: on_delivery is for HL7 v2; an ASTM link acknowledges frames before there is a message"
+            )
+        return self
 
     @property
     def tables(self) -> dict[str, str]:

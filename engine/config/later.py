@@ -39,7 +39,6 @@ VALUES = {
     "source.transport": ("serial", "folder", "http"),
     "source.link": ("lines",),
     "destinations.*.kind": ("mqtt", "abdm", "worklist"),
-    "ack": ("on_delivery",),
 }
 
 # Mappings read these from `settings:`; people look for them one level higher.

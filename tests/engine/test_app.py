@@ -406,3 +406,23 @@ async def test_a_journal_that_cannot_keep_anything_is_an_alarm(folder: Folder, m
             assert b"MSA|AA" in await exchange(folder.ports["c0"])
             assert look(app).alarms == ()
             assert app.observer.obstacles() == []
+
+
+# -- ack: on_delivery ----------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_can_wait_for_the_destination(folder: Folder) -> None:
+    async with server() as to:
+        folder.write({"server": http(to)}, {"c0": {"ack": "on_delivery", "ack_timeout": "200ms"}})
+        async with running_app(folder.path) as app:
+            assert b"MSA|AA" in await exchange(folder.ports["c0"], 1)
+            assert to.arrived[0] == [1]
+            to.refuse.add((0, 2))
+            assert b"MSA|AE" in await exchange(folder.ports["c0"], 2)
+            to.mood = Mood.BUSY
+            assert b"MSA|AE" in await exchange(folder.ports["c0"], 3)
+            to.mood = Mood.WELL
+            assert b"MSA|AA" in await exchange(folder.ports["c0"], 3)  # sent again: a repeat
+            assert to.arrived[0] == [1, 3]
+            assert len(to.keys[0, 3]) == 1
+            assert len(app.outcomes) == 0

@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import channel as channel_module
+from engine import outcomes as outcomes_module
 from engine.channel import Channel
 from engine.clock import ManualClock
-from engine.errors import StoreError
+from engine.errors import RefusedDeliveryError, StoreError
 from engine.message import Stored
+from engine.outcomes import Outcomes
+from engine.reasons import Reason
 from tests.support.astm_peer import one_record_a_frame, wire_frame
 from tests.support.channels import (
     ACK,
@@ -29,6 +32,7 @@ from tests.support.channels import (
     hl7,
 )
 from tests.support.journals import running
+from tests.support.plant import Plant, ScriptedDestination, plant
 from tests.support.waiting import until
 
 FULL = StoreError("the journal cannot keep this: database or disk is full")
@@ -563,3 +567,89 @@ async def test_whatever_a_header_holds_the_journal_keeps_it(tmp_path: Path) -> N
                 await until(lambda before=before: made.counts.messages + made.counts.faults.total() > before)
                 assert made.counts.faults.total() == 0, number
         assert len(journal.messages(limit=1000)) == made.counts.messages >= 150
+
+
+# -- ack: on_delivery ----------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def awaiting(tmp_path: Path) -> AsyncIterator[tuple[Plant, ScriptedDestination, MemoryStream]]:
+    """A channel that answers once all is delivered, to two destinations."""
+    async with plant(tmp_path) as made:
+        server, other = [await made.destination(name) for name in ("server", "other")]
+        outcomes = Outcomes(made.journal.message)
+        for worker in made.workers.values():
+            worker._settled = lambda delivery, reason: outcomes.ended(delivery.message_id, dead=reason is not None)
+        made.intake._outcomes = outcomes
+        made.channel("chemistry", "server", "other", raw=True)
+        stream = MemoryStream()
+        one = channel(made.journal, stored=made.intake.accept, clock=made.clock, outcomes=outcomes, ack_timeout_s=0.2)
+        async with served(one, stream):
+            yield made, server, stream
+        assert other.opened == 1
+        await until(lambda: len(outcomes) <= 1)
+
+
+async def test_the_answer_waits_for_every_delivery(tmp_path: Path) -> None:
+    async with awaiting(tmp_path) as (made, server, stream):
+        server.gate.clear()
+        stream.feed(block(hl7("1")))
+        await until(lambda: len(made.destinations["other"].taken) == 1)
+        await asyncio.sleep(0.01)
+        assert stream.codes == []
+        server.gate.set()
+        await until(lambda: stream.codes == ["AA"])
+        stream.feed(block(hl7("1")))  # a repeat is answered by what became of the first
+        await until(lambda: stream.codes == ["AA", "AA"])
+        assert len(server.taken) == 1
+
+
+async def test_a_dead_letter_is_answered_ae_and_so_is_what_takes_too_long(tmp_path: Path) -> None:
+    async with awaiting(tmp_path) as (made, server, stream):
+        server.script = lambda channel, body, attempt: (
+            RefusedDeliveryError(Reason.REFUSED) if "R01|1|" in body else None
+        )
+        stream.feed(block(hl7("1")))
+        await until(lambda: stream.codes == ["AE"])
+        server.gate.clear()
+        stream.feed(block(hl7("2")))
+        await until(lambda: stream.codes == ["AE", "AE"])
+        stream.feed(block(hl7("2")))  # the sender tries again, and meanwhile the server is back
+        await made.settle()
+        server.gate.set()
+        await until(lambda: stream.codes == ["AE", "AE", "AA"])
+        assert len([body for _, body in server.taken if "R01|2|" in body]) == 1
+
+
+async def test_the_outcome_of_an_older_message_is_found_in_the_journal(tmp_path: Path) -> None:
+    async with plant(tmp_path) as made:
+        server = await made.destination("server")
+        server.script = lambda channel, body, attempt: RefusedDeliveryError(Reason.REFUSED) if body == "2" else None
+        made.channel("a", "server", raw=True)
+        await made.send("a", "1", "2", "?3")
+        await made.settle()
+        server.gate.clear()
+        await made.send("a", "4")
+        await made.settle()
+        outcomes = Outcomes(made.journal.message)
+        found = [outcomes.expect_known(number) for number in (1, 2, 3, 4)]
+        assert [future.done() for future in found] == [True, True, True, False]
+        assert [future.result() for future in found[:3]] == [True, False, False]
+        outcomes.ended(4, dead=False)
+        assert found[3].result()
+        assert len(outcomes) == 0
+
+
+async def test_no_more_messages_are_waited_for_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes_module, "CAPACITY", 3)
+    outcomes = Outcomes(lambda number: None)
+    futures = [outcomes.expect(number) for number in range(5)]
+    assert [future.done() for future in futures] == [True, True, False, False, False]
+    assert not futures[0].result()
+    outcomes.processed(2, 0)
+    outcomes.processed(3, 2)
+    outcomes.ended(3, dead=True)
+    outcomes.ended(3, dead=False)
+    outcomes.processed(99, 1)
+    assert [future.result() for future in futures[2:4]] == [True, False]
+    assert len(outcomes) == 1

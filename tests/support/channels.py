@@ -10,7 +10,7 @@ from itertools import count
 from typing import TypeVar
 
 from adapters.codecs import astm_link, astm_records, hl7v2, hl7v2_ack, mllp
-from engine.channel import Channel, ChannelSettings, Store
+from engine.channel import Awaiting, Channel, ChannelSettings, Store
 from engine.clock import Clock, SystemClock
 from engine.errors import StoreError
 from engine.message import Received, Stored
@@ -170,8 +170,8 @@ class ScriptedStore:
         return future
 
 
-def answer(payload: bytes, messages: Sequence[bytes], *, stored: bool) -> Sequence[bytes]:
-    errors = () if stored else [hl7v2_ack.NOT_STORED] * len(messages)
+def answer(payload: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool = True) -> Sequence[bytes]:
+    errors = () if stored and delivered else [hl7v2_ack.NOT_STORED] * len(messages)
     made = hl7v2_ack.acknowledge_block(payload, messages, now_text="20260301", control_id="9", errors=errors)
     return () if made is None else (made,)
 
@@ -195,6 +195,8 @@ def channel(
     max_connections: int = 4,
     idle_timeout_s: float | None = None,
     eviction_quiet_s: float = 10.0,
+    ack_timeout_s: float | None = None,
+    outcomes: Awaiting | None = None,
 ) -> Channel:
     hl7_spoken = new_link is mllp_link
     message_format: Format = hl7v2 if hl7_spoken else astm_records  # type: ignore[assignment]  # modules
@@ -206,6 +208,7 @@ def channel(
             max_connections=max_connections,
             answer_store_fault=answer_store_fault,
             eviction_quiet_s=eviction_quiet_s,
+            ack_timeout_s=ack_timeout_s,
         ),
         new_link=new_link,
         message_format=message_format,
@@ -213,4 +216,5 @@ def channel(
         store=store,
         stored=stored,
         clock=clock or SystemClock(),
+        outcomes=outcomes,
     )

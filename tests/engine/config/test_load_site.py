@@ -160,8 +160,8 @@ MISTAKES = {
         "channels/a.yaml:7:10: enabled: 'yes': expected true or false (yes, no, on and off are plain text in YAML 1.2)",
     ),
     "value of a later version": (
-        CHANNEL_YAML + "ack: on_delivery\n",
-        "channels/a.yaml:7:6: ack: 'on_delivery' is not in this version of LabRelay; use on_store",
+        CHANNEL_YAML.replace("kind: mllp", "kind: mllp, transport: serial"),
+        "channels/a.yaml:2:33: source.transport: 'serial' is not in this version of LabRelay; use tcp",
     ),
     "unknown zone": (
         CHANNEL_YAML + "timezone: Asia/Calcuta\n",
