@@ -132,8 +132,6 @@ class App:
                 await self._until_stopped(supervisor)
                 self.ready = False
                 self._notifier.stopping()
-                if self.fatal is not None:  # every moment more could only make things worse
-                    running.pop_all()
 
     async def _start(
         self, site: Site, recovery: Recovery, supervisor: Supervisor, running: contextlib.AsyncExitStack
@@ -204,7 +202,7 @@ class App:
                 await self.supervisor.release("intake")
 
     async def _stop_workers(self) -> None:
-        await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in self.workers.values()))
+        await asyncio.gather(*(worker.stop(self._grace(STOP_WORKERS_S)) for worker in self.workers.values()))
 
     # -- configuration -----------------------------------------------------------------------------------------
 
@@ -346,7 +344,11 @@ class App:
 
     async def _stop_sources(self, sources: list[ChannelSource]) -> None:
         if sources:
-            await asyncio.gather(*(source.stop(STOP_SOURCES_S) for source in sources))
+            await asyncio.gather(*(source.stop(self._grace(STOP_SOURCES_S)) for source in sources))
+
+    def _grace(self, seconds: float) -> float:
+        """How long what is under way may take to end. After a failed sync: no time at all."""
+        return 0.0 if self.fatal is not None else seconds
 
     # -- the page ----------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from engine.errors import ConfigError, IntegrityError, LockedError, StoreError
 from engine.snapshot import ChannelState, SiteSnapshot
 from engine.vault import KEY_NAME, make_kek
 from tests.support.command_line import Ran, labrelay
+from tests.support.failing_disk import IOERR_FSYNC, FailingDisk
 from tests.support.live import Analyzer, Mood, Server
 from tests.support.running import running_app
 from tests.support.waiting import until
@@ -426,3 +427,28 @@ async def test_an_answer_can_wait_for_the_destination(folder: Folder) -> None:
             assert to.arrived[0] == [1, 3]
             assert len(to.keys[0, 3]) == 1
             assert len(app.outcomes) == 0
+
+
+# -- the one exception to staying up -------------------------------------------------------------------------------
+
+
+async def test_after_a_failed_sync_the_site_ends_at_once_and_answers_nobody(folder: Folder) -> None:
+    loop = asyncio.get_running_loop()
+    async with server() as to:
+        folder.write({"server": http(to)}, {"c0": {}, "c1": {"on_store_fault": "ae"}})
+        app = App(folder.path)
+        up = asyncio.Event()
+        running = asyncio.create_task(app.run(lambda _: up.set()))
+        await up.wait()
+        assert b"MSA|AA" in await exchange(folder.ports["c0"], 1)
+        assert app.journal._connection is not None
+        FailingDisk(app.journal._connection, lambda file, what: IOERR_FSYNC if what == "sync" else 0)
+        began = loop.time()
+        for number, name in ((2, "c0"), (3, "c1")):
+            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+                assert b"MSA|AA" not in await exchange(folder.ports[name], number)
+        with pytest.raises(StoreError) as failure:
+            await asyncio.wait_for(running, 5.0)
+        assert failure.value.fatal
+        assert loop.time() - began < 3.0
+        assert app.sources["c0"].channel.counts.messages == 1

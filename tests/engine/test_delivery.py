@@ -22,7 +22,7 @@ from engine.journal import Journal
 from engine.message import Delivery
 from engine.reasons import Reason
 from engine.retry import RetryPolicy
-from tests.support.plant import Plant, all_taken, in_order, numbers, plant
+from tests.support.plant import Plant, ScriptedDestination, all_taken, in_order, numbers, plant
 from tests.support.waiting import until
 
 
@@ -654,3 +654,73 @@ async def test_while_the_guard_cannot_be_asked_nothing_is_sent(made: Plant) -> N
     await made.drain()
     assert server.of("a") == ["00001|r"]
     assert len(server.taken) == 2
+
+
+# -- everything at once --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_people_and_peers_do_at_once_order_and_every_message_are_kept(tmp_path: Path, seed: int) -> None:
+    """Failures, refusals, retries, replays, held lanes and restarts, in any mixture (T10, T27)."""
+    rng = random.Random(seed)
+    sent: dict[str, int] = {"a": 0, "b": 0}
+    hold = {"a": rng.random() < 0.5, "b": rng.random() < 0.5}
+    memory = rng.choice([2, 10, 256])
+    first: dict[str, list[str]] = {"a": [], "b": []}
+    troubled = True
+
+    def trouble(channel: str, body: str, attempt: int) -> Exception | None:
+        if not troubled:
+            return None
+        return rng.choice([None, None, None, busy(), silent(), refused()])
+
+    def order_of(server: ScriptedDestination) -> None:
+        for channel in first:
+            for body in server.of(channel):
+                if body not in first[channel]:
+                    first[channel].append(body)
+
+    for _ in range(3):
+        async with plant(tmp_path) as made:
+            server = await made.destination("server", memory_deliveries=memory, breaker=Breaker(threshold=4))
+            server.script = trouble
+            for channel in "ab":
+                made.channel(channel, "server", hold=hold[channel])
+            for _ in range(12):
+                match rng.choice(["send", "send", "time", "retry", "replay", "time"]):
+                    case "send":
+                        channel = rng.choice("ab")
+                        count = rng.randrange(1, 12)
+                        await made.send(channel, *numbers(count, start=1 + sent[channel]))
+                        sent[channel] += count
+                    case "time":
+                        await made.advance(rng.choice([0.1, 1.0, 30.0]))
+                    case "retry":
+                        dead = [view.id for view in made.views("server") if view.state == "dead"]
+                        await made.journal.requeue(rng.sample(dead, min(len(dead), 3)))
+                        made.look_for_open("server")
+                    case "replay":
+                        ids = [view.id for view in made.journal.messages(limit=1000)]
+                        await made.journal.replay(rng.sample(ids, min(len(ids), 3)))
+                        made.look_for_open("server")
+            await made.settle()
+            order_of(server)
+    troubled = False
+    async with plant(tmp_path) as made:
+        server = await made.destination("server", memory_deliveries=memory)
+        for channel in "ab":
+            made.channel(channel, "server", hold=hold[channel])
+        await made.journal.requeue([view.id for view in made.views("server") if view.state == "dead"])
+        made.look_for_open("server")
+        await made.drain()
+        order_of(server)
+        views = made.views("server")
+    for channel, count in sent.items():
+        assert sorted(first[channel]) == numbers(count)
+        if hold[channel]:  # nothing may pass a dead letter, so the first deliveries are in order whatever happened
+            assert first[channel] == numbers(count)
+    assert {view.state for view in views} == {"delivered"}
+    keys: dict[int, set[str]] = {}
+    for view in views:
+        keys.setdefault(view.message_id, set()).add(view.key)
+    assert all(len(found) == 1 for found in keys.values())
