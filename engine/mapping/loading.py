@@ -15,6 +15,7 @@ from engine import yaml_nodes
 from engine.errors import ConfigError
 from engine.mapping.compiler.code import Code, TooLargeError
 from engine.mapping.compiler.expressions import Setting
+from engine.mapping.compiler.registers import compile_function
 from engine.mapping.compiler.steps import Steps
 from engine.mapping.field_tables import known_segments
 from engine.mapping.functions import FUNCTIONS
@@ -286,6 +287,5 @@ def build(code: Code, read: frozenset[str], arguments: str, prologue: str = PROL
     source = f"{head}\n{prologue}{body}"
     rules = [rules[0], *[""] * lines, *rules[1:]]
     countable = frozenset(line + lines for line in telling)
-    bound: dict[str, Any] = {**BOUND, **code.bound}
-    exec(compile(source, GENERATED, "exec"), bound)  # noqa: S102  (our own source: see the compiler)
-    return Generated(bound["mapping"], rules, source, read, countable)
+    function = compile_function(source, GENERATED, "mapping", dict(BOUND), code.bound)
+    return Generated(function, rules, source, read, countable)

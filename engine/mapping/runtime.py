@@ -100,6 +100,13 @@ def inside(group: Group, name: str, ways: tuple[tuple[str, ...], ...]) -> list[S
     return found
 
 
+def each(function: Any, arguments: tuple[Any, ...], at: int) -> list[Any] | None:
+    """A function's value for each element of the list among its arguments, those that there are."""
+    before, after = arguments[:at], arguments[at + 1 :]
+    found = [made for one in arguments[at] if (made := function(*before, one, *after)) is not None]
+    return found or None
+
+
 def repetition(run: Run, raw: str, wanted: int) -> str | None:
     parts = raw.split(run.R, wanted)
     return run.present(parts[wanted - 1]) if len(parts) >= wanted else None
@@ -155,6 +162,7 @@ BOUND: dict[str, Any] = {
     "find_row": find_row,
     "inside": inside,
     "integer": integer,
+    "each": each,
     "each_code": each_code,
     "every_field": every_field,
     "repetition": repetition,

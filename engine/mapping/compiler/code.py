@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.mapping.compiler.registers import share_variables
+
 MAX_LINES = 40_000  # of one generated function; a larger one is a mapping that no one can read either
 
 
@@ -249,19 +251,19 @@ class Code:
 
     def source(self, name: str, arguments: str) -> tuple[str, list[str], set[int]]:
         """The whole function, the rule of each of its lines (from line 1), and the lines that show that a rule ran."""
-        texts = [f"def {name}({arguments}):"]
-        rules = [""]
-        telling: set[int] = set()
+        lines: list[Line] = []
 
-        def write(slot: Slot) -> None:
+        def gather(slot: Slot) -> None:
             for line in slot.lines:
                 if isinstance(line, Slot):
-                    write(line)
+                    gather(line)
                 else:
-                    texts.append(" " * line.indent + line.text)
-                    rules.append(line.rule)
-                    if line.rule and not line.early:
-                        telling.add(len(rules))
+                    lines.append(line)
 
-        write(self._main)
+        gather(self._main)
+        shared = share_variables([(line.indent, line.text) for line in lines])
+        texts = [f"def {name}({arguments}):"]
+        texts += [" " * line.indent + text for line, text in zip(lines, shared, strict=True)]
+        rules = ["", *(line.rule for line in lines)]
+        telling = {number for number, line in enumerate(lines, 2) if line.rule and not line.early}
         return "\n".join(texts) + "\n", rules, telling

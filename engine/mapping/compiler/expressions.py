@@ -947,7 +947,11 @@ class Expressions:
         if part.name == "setting":
             return self._setting(part, scope)
         arguments = self._arguments(function, part, scope)
-        return NOTHING if arguments is None else self._apply(function, arguments)
+        if arguments is None:
+            return NOTHING
+        if len(_lists(arguments)) > 1:
+            return self.error(part, "only one argument may be a list in the place of one value; take one of the others")
+        return self._apply(function, arguments)
 
     def _arguments(self, function: Function, part: syntax.Call, scope: Scope) -> list[tuple[Parameter, Val]] | None:
         parameters = list(function.parameters)
@@ -1027,24 +1031,20 @@ class Expressions:
                 for _, value in pairs
             ]
             return self.code.literal(function.call(*arguments), kind)
-        lists = [
-            at
-            for at, (parameter, value) in enumerate(pairs)
-            if value.kind.many and not parameter.many and parameter.kind != "any"
-        ]
-        inner = self.code.new() if lists else ""
-        codes = [inner if lists and at == lists[0] else value.code for at, (_, value) in enumerate(pairs)]
+        lists = _lists(pairs)
+        codes = [value.code for _, value in pairs]
         while codes and codes[-1] == "None":
             codes.pop()
-        if function.method:
-            call = f"{function.method}({', '.join(codes)})"
-        else:
-            call = f"{self.code.constant(function.call)}({', '.join([*([] if function.pure else ['m']), *codes])})"
+        name = function.method or self.code.constant(function.call)
+        given = codes if function.pure or function.method else ["m", *codes]
         tests = [f"{value.code} is not None" for parameter, value in pairs if value.maybe and not parameter.optional]
         if lists:
-            made = self.code.new()
-            call = f"[{made} for {inner} in {pairs[lists[0]][1].code} if ({made} := {call}) is not None] or None"
+            at = lists[0] + len(given) - len(codes)
+            call = f"each({name}, ({', '.join(given)},), {at})"
+            tests += [f"{codes[lists[0]]} is not None"] if pairs[lists[0]][0].optional else []
             kind = kind.each()
+        else:
+            call = f"{name}({', '.join(given)})"
         source = f"{call} if {' and '.join(tests)} else None" if tests else call
         maybe = bool(tests) or bool(lists) or not function.always
         if self.traced or not codes:
@@ -1182,6 +1182,15 @@ class Expressions:
     def _trace_use(self, lazy: Lazy) -> None:
         if self.traced:
             self.code.emit(f"T.use({self.code.constant(lazy.variable)})")
+
+
+def _lists(pairs: Sequence[tuple[Parameter, Val]]) -> list[int]:
+    """Which arguments are lists where the function takes one value: it is called for each element."""
+    return [
+        at
+        for at, (parameter, value) in enumerate(pairs)
+        if value.kind.many and not parameter.many and parameter.kind != "any"
+    ]
 
 
 def _quick(code: str) -> str:

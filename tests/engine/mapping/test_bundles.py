@@ -1,6 +1,7 @@
 """The envelope, the counts, and the policies that hold for every message."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from engine.errors import ContentError
 from engine.mapping import Program
+from engine.mapping.functions import FUNCTIONS
 from engine.reasons import Reason
 from tests.support.mapping_texts import ASTM, HEAD, HL7, Workshop, apply, context, parse
 
@@ -214,16 +216,12 @@ def test_control_characters_of_settings_do_not_either(workshop: Workshop) -> Non
     assert "CONTROL_CHARACTER" in made.warnings
 
 
-def test_a_fault_of_ours_names_the_rule_and_no_content(
-    program: Program, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    generated = program.plain["ORU_R01"]
-
+def test_a_fault_of_ours_names_the_rule_and_no_content(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("Doe^Jane")
 
-    names = [name for name, value in generated.function.__globals__.items() if getattr(value, "__name__", "") == "xpn"]
-    monkeypatch.setitem(generated.function.__globals__, names[0], broken)
+    monkeypatch.setitem(FUNCTIONS, "xpn", replace(FUNCTIONS["xpn"], call=broken))
+    program = workshop.steps(OBSERVATIONS)
     with pytest.raises(ContentError) as caught:
         program.apply(parse(HL7), context())
     assert caught.value.reason is Reason.MAPPING_FAULT

@@ -1,0 +1,89 @@
+"""Few variables and fast constants for generated functions.
+
+CPython numbers the variables, names and constants of a function with one byte; from the 257th on every access takes a
+second instruction, and the interpreter does not specialise what follows it. A mapping of a few hundred lines has a
+thousand variables, most of which live for a line or two. So variables whose lives do not overlap share a name here,
+and constants become constants of the code object instead of global names. Together that is a third of the time.
+
+A life reaches from the first line that names a variable to the last. Where a variable is named both inside and outside
+of a loop, it reaches over the whole loop: its value may be needed in the next round.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping
+from types import CodeType, FunctionType
+from typing import Any
+
+_VARIABLE = re.compile(r"\b[a-z]\d+\b")
+_CONSTANT = re.compile(r"\bK\d+\b")
+_MARK = "\0"  # begins a text that stands for a constant; no text of ours holds it
+
+
+def share_variables(lines: list[tuple[int, str]]) -> list[str]:
+    """The same lines with as few variables as their lives allow.
+
+    Args:
+        lines: (depth of indentation, text), as generated: variables are one letter and a number.
+    """
+    lives: dict[str, list[int]] = {}
+    for number, (_, text) in enumerate(lines):
+        for name in _VARIABLE.findall(text):
+            life = lives.setdefault(name, [number, number])
+            life[1] = number
+    for start, end in _loops(lines):
+        for life in lives.values():
+            inside_and_before = life[0] < start <= life[1]
+            inside_and_after = start <= life[0] <= end < life[1]
+            if inside_and_before or inside_and_after:
+                life[0], life[1] = min(life[0], start), max(life[1], end)
+    names = _assign(lives)
+    return [_VARIABLE.sub(lambda match: names[match[0]], text) for _, text in lines]
+
+
+def _loops(lines: list[tuple[int, str]]) -> list[tuple[int, int]]:
+    """First and last line of every loop, inner loops first."""
+    found = []
+    for start, (depth, text) in enumerate(lines):
+        if text.startswith("for "):
+            end = start
+            while end + 1 < len(lines) and lines[end + 1][0] > depth:
+                end += 1
+            found.append((start, end))
+    return sorted(found, key=lambda loop: loop[1] - loop[0])
+
+
+def _assign(lives: Mapping[str, list[int]]) -> dict[str, str]:
+    """Names for lives: one that is free again is used before a new one."""
+    names: dict[str, str] = {}
+    free: list[str] = []
+    living: list[tuple[int, str]] = []
+    for variable, (first, last) in sorted(lives.items(), key=lambda item: item[1][0]):
+        for over in [one for one in living if one[0] < first]:
+            living.remove(over)
+            free.append(over[1])
+        name = free.pop() if free else f"x{len(names) and len(set(names.values()))}"
+        names[variable] = name
+        living.append((last, name))
+    return names
+
+
+def compile_function(source: str, file: str, name: str, bound: dict[str, Any], constants: Mapping[str, Any]) -> Any:
+    """The function that ``source`` defines, with ``constants`` in its code and ``bound`` as its globals."""
+    marked = _CONSTANT.sub(lambda match: repr(_MARK + match[0]), source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # "a text is not callable": by then it is a function
+        module = compile(marked, file, "exec")
+    code = next(one for one in module.co_consts if isinstance(one, CodeType) and one.co_name == name)
+    return FunctionType(_filled(code, constants), bound, name)
+
+
+def _filled(code: CodeType, constants: Mapping[str, Any]) -> CodeType:
+    def fill(value: Any) -> Any:
+        if isinstance(value, str) and value.startswith(_MARK):
+            return constants[value[1:]]
+        if isinstance(value, tuple):
+            return tuple(map(fill, value))
+        return _filled(value, constants) if isinstance(value, CodeType) else value
+
+    return code.replace(co_consts=tuple(map(fill, code.co_consts)))
