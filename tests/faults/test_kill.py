@@ -6,6 +6,7 @@
 import asyncio
 import os
 import random
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -41,26 +42,29 @@ async def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path, moods: l
     retry = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
     destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {retry}}}'
     daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, workers=workers)
-    await daemon.start()
-    analyzers = [
-        Analyzer(number, daemon.port_of[number], protocol, pause_s=0.002) for number, protocol in enumerate(PROTOCOLS)
-    ]
-    playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
-    kills = KILLS if moods == [Mood.WELL] else max(KILLS // 2, len(moods))
-    for kill in range(kills):
-        server.mood = moods[kill % len(moods)]
-        before = sum(len(analyzer.acked) for analyzer in analyzers)
-        await until(lambda before=before: sum(len(a.acked) for a in analyzers) > before + 3, 30.0)
-        await asyncio.sleep(rng.uniform(0.0, 0.25))  # the moment of the kill is meant to be any moment
-        await daemon.kill()
+    async with AsyncExitStack() as ending:
+        ending.push_async_callback(server.stop)
+        ending.push_async_callback(daemon.end)
         await daemon.start()
-    server.mood = Mood.WELL
-    for analyzer in analyzers:
-        analyzer.stop()
-    await asyncio.gather(*playing)
-    await until(lambda: all(set(a.acked) <= set(server.arrived[a.channel]) for a in analyzers), 60.0)
-    assert await daemon.terminate() == 0
-    await server.stop()
+        analyzers = [
+            Analyzer(number, daemon.port_of[number], protocol, pause_s=0.002)
+            for number, protocol in enumerate(PROTOCOLS)
+        ]
+        playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
+        kills = KILLS if moods == [Mood.WELL] else max(KILLS // 2, len(moods))
+        for kill in range(kills):
+            server.mood = moods[kill % len(moods)]
+            before = sum(len(analyzer.acked) for analyzer in analyzers)
+            await until(lambda before=before: sum(len(a.acked) for a in analyzers) > before + 3, 30.0)
+            await asyncio.sleep(rng.uniform(0.0, 0.25))  # the moment of the kill is meant to be any moment
+            await daemon.kill()
+            await daemon.start()
+        server.mood = Mood.WELL
+        for analyzer in analyzers:
+            analyzer.stop()
+        await asyncio.gather(*playing)
+        await until(lambda: all(set(a.acked) <= set(server.arrived[a.channel]) for a in analyzers), 60.0)
+        assert await daemon.terminate() == 0
     check(server, analyzers)
     assert all(len(analyzer.acked) > kills for analyzer in analyzers)
     assert verify(tmp_path / "site" / "var", deep=True) == []

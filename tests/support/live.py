@@ -225,6 +225,11 @@ class Daemon:
         self._process.kill()
         await self._process.wait()
 
+    async def end(self) -> None:
+        """Make sure that it has ended, whatever became of the test."""
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+
     async def terminate(self) -> int:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
