@@ -516,6 +516,11 @@ class Journal(Reader):
         return self._writer.waiting_bytes if self._writer is not None else 0
 
     @property
+    def damage(self) -> list[str]:
+        """Rows that were found not to be what was stored, when the journal was opened."""
+        return list(self._damaged)
+
+    @property
     def alarms(self) -> list[str]:
         """What is wrong with the store right now and needs a person."""
         found = list(self._damaged)

@@ -107,7 +107,12 @@ DISK_FREE = Spec(Kind.GAUGE, "labrelay_disk_free_bytes", (), "Free on the journa
 JOURNAL_LAST = Spec(Kind.GAUGE, "labrelay_journal_last_id", (), "Number of the newest message.")
 JOURNAL_BYTES = Spec(Kind.GAUGE, "labrelay_journal_bytes", (), "Size of the journal.")
 JOURNAL_WAL = Spec(Kind.GAUGE, "labrelay_journal_wal_bytes", (), "Size of the journal's write-ahead log.")
-JOURNAL_INTACT = Spec(Kind.GAUGE, "labrelay_journal_intact", (), "1 while the journal is what it was, else 0.")
+JOURNAL_WRITABLE = Spec(
+    Kind.GAUGE, "labrelay_journal_writable", (), "0 while what comes in cannot be kept (a full disk), else 1."
+)
+JOURNAL_INTACT = Spec(
+    Kind.GAUGE, "labrelay_journal_intact", (), "1 while the journal is what it was and can be read, else 0."
+)
 
 METRICS: tuple[Spec, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))
 
@@ -232,6 +237,7 @@ def _seen(site: SiteSnapshot) -> Iterator[Metric]:
     put(JOURNAL_LAST, site.journal.last_id)
     put(JOURNAL_BYTES, site.journal.size_bytes)
     put(JOURNAL_WAL, site.journal.wal_bytes)
+    put(JOURNAL_WRITABLE, site.journal.writable)
     put(JOURNAL_INTACT, site.journal.integrity == "ok")
     for channel in site.channels:
         for state in ChannelState:

@@ -55,6 +55,7 @@ class Observer:
         self._taken = 0.0
         self._rates: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
         self._dead: Counter[tuple[str, str]] = Counter()  # deliveries; messages are counted by intake
+        self._unreadable = ""
         self.page_fault = ""
         try:
             self._version = version("labrelay")
@@ -75,15 +76,20 @@ class Observer:
         found = [] if app.ready else ["starting or stopping"]
         if app.fatal is not None:
             found.append("the journal cannot be written")
+        elif app.ready:
+            self.snapshot()  # at most a second old, and notices a journal that cannot be read
+        if self._unreadable:
+            found.append(self._unreadable)
         found += self._store_faults()
         found += [f"{name}: {source.fault}" for name, source in app.sources.items() if source.fault]
         found += [f"task {name} hangs" for name in app.supervisor.stale()]
         return found
 
     def _store_faults(self) -> list[str]:
-        """Why messages could not be kept lately; a channel that has kept one since is well again."""
+        """Why something could not be kept lately; a channel or writer that has kept something since is well again."""
         now = self._app.clock.monotonic()
         faults = [source.channel.counts.store_fault for source in self._app.sources.values()]
+        faults.append(self._app.journal.stats.fault)
         recent = {text for fault in faults if fault is not None for text, at in [fault] if now - at < STORE_FAULT_S}
         return [f"nothing can be stored, so nothing is acknowledged: {text}" for text in sorted(recent)]
 
@@ -110,12 +116,13 @@ class Observer:
             today = _by_lane(app.journal.counters(self._day(now)))
             channels = {view.name: view for view in app.journal.channels()}
             lanes = {(view.channel, view.destination): view for view in app.journal.lanes()}
-            journal = self._journal()
             unmapped = app.journal.unmapped_count()
+            self._unreadable = ""
         except StoreError as error:
             # The page stays up with what is in memory, and says what it cannot see.
-            today, channels, lanes, journal, unmapped = {}, {}, {}, JournalSnapshot(), 0
-            alarms.append(f"the journal cannot be read: {error}")
+            today, channels, lanes, unmapped = {}, {}, {}, 0
+            self._unreadable = f"the journal cannot be read: {error}"
+            alarms.append(self._unreadable)
         alarms += self._store_faults()
         notes += [
             f"{view.open} deliveries of {view.channel} wait for {view.destination}, which is not configured"
@@ -149,7 +156,7 @@ class Observer:
             unmapped_total=unmapped,
             disk_free_bytes=free,
             disk_days_left=None,
-            journal=journal,
+            journal=self._journal(),
             task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
             alarms=tuple(alarms),
             notes=tuple(notes),
@@ -167,6 +174,8 @@ class Observer:
             wal_bytes=_size(data / "journal.db-wal"),
             fsync_ms_p50=stats.commit_ms(0.5),
             fsync_ms_p99=stats.commit_ms(0.99),
+            integrity="; ".join([*([self._unreadable] if self._unreadable else []), *self._app.journal.damage]) or "ok",
+            writable=not self._store_faults(),
         )
 
     def _channel(
@@ -210,7 +219,8 @@ class Observer:
             last_message_age_s=age,
             usual_gap_s=config.usual_gap,
             today_received=counts.get("received", 0),
-            today_delivered=sum(lane.delivered_today for lane in mine),
+            # What reached every destination: a sum over the lanes would count a message once for each of them.
+            today_delivered=min((lane.delivered_today for lane in mine if _takes_part(lane)), default=0),
             today_dead=counts.get("dead", 0),
             today_filtered=counts.get("filtered", 0),
             today_repeat=counts.get("repeat", 0),
@@ -327,6 +337,11 @@ def _by_lane(counts: Iterable[Count]) -> dict[tuple[str, str], dict[str, int]]:
     for count in counts:
         found[count.channel, count.destination][count.name] = count.n
     return found
+
+
+def _takes_part(lane: LaneSnapshot) -> bool:
+    """Whether anything went, or is to go, this way today: another of the channel's routes may take all there is."""
+    return bool(lane.delivered_today or lane.waiting or lane.held or lane.dead)
 
 
 def _state(worker: DestinationWorker, retrying: Retrying | None) -> DestinationState:

@@ -250,7 +250,8 @@ class JournalSnapshot:
     Attributes:
         last_id: the number of the newest message.
         fsync_ms_p50, fsync_ms_p99: how long a commit with its sync took lately; None before the first.
-        integrity: ``ok``, or what is wrong with which rows.
+        integrity: ``ok``, or what is wrong with which rows, or why none can be read.
+        writable: nothing has failed to be kept lately (a full disk); `SiteSnapshot.alarms` says what has.
     """
 
     last_id: int = 0
@@ -259,6 +260,7 @@ class JournalSnapshot:
     fsync_ms_p50: float | None = None
     fsync_ms_p99: float | None = None
     integrity: str = "ok"
+    writable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +322,7 @@ class SiteSnapshot:
 
     def _findings(self) -> list[Finding]:
         found = [Finding(level=Level.PROBLEM, phrase=Phrase("{text}", {"text": text})) for text in self.alarms]
-        if self.journal.integrity != "ok":
+        if self.journal.integrity != "ok" and not self.alarms:  # an alarm has said it, in more words
             phrase = Phrase("The journal is damaged: {what}", {"what": self.journal.integrity})
             found.append(Finding(level=Level.PROBLEM, phrase=phrase))
         for channel in sorted(self.channels, key=_longest_silent_first):

@@ -75,7 +75,11 @@ class Upkeep(Protocol):
 
 @dataclass(slots=True)
 class WriterStats:
-    """Counts since the start, for metrics. Written by the writer thread, read by anyone."""
+    """Counts since the start, for metrics. Written by the writer thread, read by anyone.
+
+    Attributes:
+        fault: why the last batch could not keep all it had, and when (monotonic); None once a batch was kept whole.
+    """
 
     batches: int = 0
     operations: int = 0
@@ -83,6 +87,7 @@ class WriterStats:
     rollbacks: int = 0
     last_commit_s: float = 0.0
     longest_commit_s: float = 0.0
+    fault: tuple[str, float] | None = None
     recent_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
     commits: Timing = field(default_factory=Timing)
 
@@ -300,6 +305,8 @@ class Writer:
         self.stats.batches += 1
         self.stats.operations += len(items)
         self.stats.failed += sum(item.error is not None for item in items)
+        fault = next((item.error for item in items if _is_store_fault(item.error)), None)
+        self.stats.fault = None if fault is None else (str(fault), time.monotonic())
         self._call(self._resolve, items)
         if any(_is_full(item.error) for item in items):
             self._upkeep.make_room()
@@ -373,6 +380,11 @@ def describe(error: BaseException) -> str:
     """A database error for logs: its name and SQLite's own text, which never holds values."""
     name = getattr(error, "sqlite_errorname", None)
     return f"{name}: {error}" if name else f"{type(error).__name__}: {error}"
+
+
+def _is_store_fault(error: BaseException | None) -> bool:
+    """Whether the database failed, and not the operation."""
+    return isinstance(error, StoreError) and isinstance(error.__cause__, sqlite3.Error)
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import random
 import socket
+import sqlite3
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -25,7 +26,7 @@ from engine.errors import ConfigError, IntegrityError, LockedError, StoreError
 from engine.snapshot import ChannelState, SiteSnapshot
 from engine.vault import KEY_NAME, make_kek
 from tests.support.command_line import Ran, labrelay
-from tests.support.failing_disk import IOERR_FSYNC, FailingDisk
+from tests.support.failing_disk import FULL, IOERR_FSYNC, FailingDisk
 from tests.support.live import Analyzer, Mood, Server
 from tests.support.running import running_app
 from tests.support.waiting import until
@@ -407,6 +408,61 @@ async def test_a_journal_that_cannot_keep_anything_is_an_alarm(folder: Folder, m
             assert b"MSA|AA" in await exchange(folder.ports["c0"])
             assert look(app).alarms == ()
             assert app.observer.obstacles() == []
+
+
+async def test_a_disk_that_is_full_beneath_deliveries_is_an_alarm_until_a_write_succeeds(folder: Folder) -> None:
+    async with server() as to:
+        folder.write({"server": http(to)}, {"c0": {}})
+        async with running_app(folder.path) as app:
+            assert b"MSA|AA" in await exchange(folder.ports["c0"])
+            await until(lambda: not any(view.open for view in app.journal.lanes()))
+            connection = app.journal._connection
+            assert connection is not None
+            disk = FailingDisk(connection, lambda file, what: FULL if what == "write" else 0)
+            with pytest.raises(StoreError):
+                await app.journal.pause("c0", "server")
+            site = look(app)
+            assert any("nothing can be stored" in alarm for alarm in site.alarms)
+            assert (site.journal.writable, site.journal.integrity) == (False, "ok")
+            assert any("nothing can be stored" in obstacle for obstacle in app.observer.obstacles())
+            disk.decide = lambda file, what: 0
+            await app.journal.pause("c0", "server", paused=False)
+            assert look(app).alarms == ()
+            assert look(app).journal.writable
+            assert app.observer.obstacles() == []
+            disk.restore()
+
+
+async def test_a_journal_that_cannot_be_read_is_not_ready(folder: Folder) -> None:
+    async with server() as to:
+        folder.write({"server": http(to)}, {"c0": {}})
+        async with running_app(folder.path) as app:
+            execute = sqlite3.connect(folder.path / "var" / "journal.db", isolation_level=None).execute
+            execute("ALTER TABLE counter RENAME TO elsewhere")
+            site = look(app)
+            assert any("cannot be read" in obstacle for obstacle in app.observer.obstacles())
+            assert "cannot be read" in site.journal.integrity
+            assert any("cannot be read" in alarm for alarm in site.alarms)
+            execute("ALTER TABLE elsewhere RENAME TO counter").connection.close()
+            assert look(app).journal.integrity == "ok"
+            assert app.observer.obstacles() == []
+
+
+async def test_delivered_today_is_what_reached_every_destination(folder: Folder) -> None:
+    def delivered(app: App) -> dict[str, int]:
+        return {lane.destination: lane.delivered_today for lane in look(app).channels[0].lanes}
+
+    async with server() as to, server() as slow:
+        slow.mood = Mood.BUSY
+        routes = {"routes": [{"to": ["server", "slow"]}, {"to": "never", "when": "=MSH-9.1 == 'ADT'"}]}
+        folder.write({"server": http(to), "slow": http(slow), "never": http(to)}, {"c0": routes})
+        async with running_app(folder.path) as app:
+            assert b"MSA|AA" in await exchange(folder.ports["c0"], 1)
+            await until(lambda: delivered(app) == {"server": 1, "slow": 0, "never": 0})
+            assert look(app).channels[0].today_delivered == 0
+            slow.mood = Mood.WELL
+            await until(lambda: look(app).channels[0].today_delivered == 1)
+            assert delivered(app) == {"server": 1, "slow": 1, "never": 0}
 
 
 # -- ack: on_delivery ----------------------------------------------------------------------------------------------

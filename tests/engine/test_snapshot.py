@@ -174,7 +174,7 @@ def test_json_fields_are_never_lost() -> None:
         *("dead", "held", "delivered_today", "last_delivered_at", "last_error", "retrying", "rate_per_min"),
     }
     assert set(told["journal"]) >= {
-        *("last_id", "size_bytes", "wal_bytes", "fsync_ms_p50", "fsync_ms_p99", "integrity"),
+        *("last_id", "size_bytes", "wal_bytes", "fsync_ms_p50", "fsync_ms_p99", "integrity", "writable"),
     }
 
 
