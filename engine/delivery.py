@@ -41,6 +41,7 @@ logger = logging.getLogger("labrelay." + __name__)
 
 MEMORY_DELIVERIES = 256  # documents per destination that wait in memory ...
 MEMORY_BYTES = 32 * 1024 * 1024  # ... and their bytes together; the rest are read back from the store
+LANE_SHARE = 4  # one lane takes no more than a fourth of them
 CLAIM_AT_ONCE = 16
 WRITE_RETRY_S = 1.0
 CLOSE_S = 1.0  # a destination may take so long to close
@@ -111,6 +112,7 @@ class DestinationWorker:
         self.in_flight = 0
         self._memory_deliveries = memory_deliveries
         self._memory_bytes = memory_bytes
+        self._lane_deliveries = max(CLAIM_AT_ONCE, memory_deliveries // LANE_SHARE)
         self._outbox = outbox
         self._clock = clock
         self._retry = retry
@@ -198,7 +200,7 @@ class DestinationWorker:
         Args:
             size: bytes of its document.
         """
-        if not self._running or lane.spilled or self._full():
+        if not self._running or lane.held or lane.spilled or self._full() or lane.in_memory >= self._lane_deliveries:
             lane.spilled = True
             lane.refused += 1
             return False
@@ -211,7 +213,10 @@ class DestinationWorker:
         """A delivery with a place in memory is durable. Called in journal order."""
         lane.reserved -= 1
         lane.queue.append(delivery)
-        lane.newest = delivery.seq
+        if lane.recalled:  # older ones are about to be read from the store, and go first
+            self._give_up(lane)
+        else:
+            lane.newest = delivery.seq
         self._make_ready(lane)
         self._pump()
 
@@ -235,23 +240,26 @@ class DestinationWorker:
         They may be older than what waits in memory, and then go first: so that is given back, and all claimed anew.
         """
         lane = self.lane(channel)
-        lane.spilled = True
-        lane.refused += 1
-        recalled = lane.take_all()
-        self._leave_memory(recalled)
-        lane.newest = 0
-        if recalled:
-            self._note(lane, lambda: self._outbox.unclaim([delivery.id for delivery in recalled]))
+        self._give_up(lane)
         self._make_ready(lane)
         self._pump()
+
+    def _give_up(self, lane: Lane) -> None:
+        """Give back what of the lane waits in memory; all of it is to be claimed anew."""
+        waiting = lane.take_all()
+        lane.spilled = lane.recalled = True
+        lane.refused += 1
+        for delivery in waiting:
+            self._leave_memory(delivery)
+        if waiting:
+            self._note(lane, lambda: self._outbox.unclaim([delivery.id for delivery in waiting]))
 
     def _full(self) -> bool:
         return self.in_memory >= self._memory_deliveries or self.bytes_in_memory >= self._memory_bytes
 
-    def _leave_memory(self, deliveries: Iterable[Delivery]) -> None:
-        for delivery in deliveries:
-            self.in_memory -= 1
-            self.bytes_in_memory -= len(delivery.body)
+    def _leave_memory(self, delivery: Delivery) -> None:
+        self.in_memory -= 1
+        self.bytes_in_memory -= len(delivery.body)
 
     # -- the pump ----------------------------------------------------------------------------------------------
 
@@ -299,6 +307,8 @@ class DestinationWorker:
         # A lane that has nothing in memory may always bring one: others that wait long must not starve it.
         limit = 1 if self._full() else min(CLAIM_AT_ONCE, self._memory_deliveries - self.in_memory)
         seen = lane.refused
+        if lane.recalled:
+            lane.recalled, lane.newest = False, 0
         lane.claiming = True
         self.in_memory += limit  # until it is known how many they are
         try:
@@ -328,6 +338,8 @@ class DestinationWorker:
                 lane.delayed.append((now + min(wait_s, self._retry.max), delivery))
             else:
                 lane.queue.append(delivery)
+        if lane.recalled:  # while they were on their way
+            self._give_up(lane)
         # Nothing at all, not just less than asked for: a claim is cut short by bytes, too. A held lane shows nothing.
         if not deliveries and lane.refused == seen and not lane.held:
             lane.spilled = False
@@ -410,7 +422,7 @@ class DestinationWorker:
             self.in_flight -= 1
             del lane.in_flight[delivery.id]
             if not back:
-                self._leave_memory((delivery,))
+                self._leave_memory(delivery)
             self._leave(delivery, confirmed=confirmed)
             self._make_ready(lane)
             self._pump()
@@ -485,6 +497,7 @@ class DestinationWorker:
         self.counts.dead += 1
         if lane.hold_on_dead:
             lane.held = True
+            self._give_up(lane)  # a lane that waits for a person keeps no memory from the others
         logger.warning("delivery is dead", extra=self._names(lane, delivery, reason=reason.value))
         self._note(
             lane,

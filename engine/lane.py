@@ -38,7 +38,8 @@ class Lane:
         spilled: rows of the lane wait in the store, all newer than those in memory; no new one takes a place in memory.
         refused: how often a place was refused or rows came to the store by another way; tells whether a claim that
             found nothing has seen everything.
-        newest: the highest number that was in memory; 0 where memory was given back, and all is to be claimed anew.
+        newest: the highest number that was in memory since the last claim from the beginning.
+        recalled: memory was given back; the next claim is one from the beginning.
         claiming: rows are being claimed.
         unwritten: outcomes that the store does not have yet.
         held: nothing goes out (``on_dead: hold``, or a person paused it).
@@ -56,6 +57,7 @@ class Lane:
     spilled: bool = False
     refused: int = 0
     newest: int = 0
+    recalled: bool = False
     claiming: bool = False
     unwritten: int = 0
     held: bool = False
@@ -64,9 +66,14 @@ class Lane:
     row: dict[int, tuple[Reason, int]] = field(default_factory=dict)
 
     @property
+    def in_memory(self) -> int:
+        """Deliveries, and places for them."""
+        return len(self.queue) + len(self.delayed) + len(self.in_flight) + self.reserved
+
+    @property
     def drained(self) -> bool:
         """Nothing of the lane is in memory."""
-        return not (self.queue or self.delayed or self.in_flight or self.reserved)
+        return not self.in_memory
 
     @property
     def may_claim(self) -> bool:
@@ -78,7 +85,7 @@ class Lane:
         """
         if not self.spilled or self.claiming:
             return False
-        if self.order == "channel" or not self.newest:
+        if self.order == "channel" or self.recalled:
             return self.drained and not self.unwritten
         return not self.queue and not self.reserved
 

@@ -510,6 +510,82 @@ async def test_retried_letters_go_in_their_old_order_before_what_waits(made: Pla
     assert server.of("a") == numbers(6)
 
 
+@pytest.mark.parametrize("order", ["channel", "none", "specimen"])
+@pytest.mark.parametrize("when", ["while places are reserved", "while rows are claimed"])
+async def test_a_retry_is_found_whenever_it_comes(made: Plant, order: str, when: str) -> None:
+    """What is on its way into memory at that moment is newer, and must not hide the older row in the store."""
+    gated = Gated(made.journal)
+    server = await made.destination("server", outbox=gated, memory_deliveries=6, concurrency=1)
+    server.script = lambda channel, body, attempt: refused() if body == "00001|r1" and attempt == 0 else None
+    made.channel("a", "server", order=order)
+    await made.send("a", "00001|r1")
+    await made.settle()
+    (dead,) = made.views("server")
+    assert dead.state == "dead"
+    if when == "while rows are claimed":
+        server.gate.clear()
+        await made.send("a", *[f"{number:05d}|r{number}" for number in range(2, 40)])
+        await made.settle()
+        gated.open.clear()
+        server.gate.set()
+        await until(lambda: gated.held > 0)
+        await made.journal.requeue([dead.id])
+        made.look_for_open("server")
+        gated.open.set()
+    else:
+        requeued = made.journal.requeue([dead.id])
+        sending = [made.send("a", f"{number:05d}|r{number}") for number in range(2, 40)]
+        await asyncio.gather(*sending)
+        await requeued
+        made.look_for_open("server")
+    await made.drain()
+    assert sorted(server.of("a")) == [f"{number:05d}|r{number}" for number in range(1, 40)]
+    assert len(server.taken) == 39
+    assert set(made.states("server")) == {"delivered"}
+    assert made.workers["server"].in_memory == made.workers["server"].bytes_in_memory == 0
+
+
+class Gated:
+    """An outbox whose claims are answered only while it is open."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.open = asyncio.Event()
+        self.open.set()
+        self.held = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def claim(self, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
+        async def answer() -> Any:
+            found = await self._journal.claim(*arguments, **more)
+            self.held += not self.open.is_set()
+            await self.open.wait()
+            return found
+
+        return asyncio.ensure_future(answer())
+
+
+async def test_a_held_lane_keeps_no_memory_from_the_others(made: Plant) -> None:
+    server = await made.destination("server", memory_deliveries=64)
+    server.script = lambda channel, body, attempt: refused() if channel == "held" else None
+    server.gate.clear()
+    made.channel("held", "server", hold=True)
+    made.channel("free", "server")
+    await made.send("held", *numbers(100))
+    await made.settle()
+    assert made.workers["server"].in_memory <= 64 // 4 + 1
+    server.gate.set()
+    await made.settle()
+    assert made.workers["server"].in_memory == 0
+    await made.send("held", *numbers(10, start=101))
+    await made.send("free", *numbers(100))
+    await all_taken(server, 100)
+    assert made.workers["server"].in_memory == 0
+    assert server.of("free") == numbers(100)
+
+
 async def test_an_old_result_is_not_sent_over_its_correction(made: Plant) -> None:
     """T32: dead letter, correction delivered, old one tried again."""
     server = await made.destination("server")
