@@ -14,6 +14,7 @@ HOUR_US = 3_600_000_000
 REPEAT_WITHOUT_ID_US = 24 * HOUR_US
 REPORT_MEMORY_US = 90 * 24 * HOUR_US
 SWEEP_ROWS = 500
+PERSON_HALF = 8  # bytes of `Report.person` that stand for the family name; the rest is the birth date
 
 _CONTROL_BYTES = 12  # the first half of a message token
 _LAST = b"\xff" * 12
@@ -91,11 +92,41 @@ def conflicting(batch: Batch, message_id: int, reports: list[Report]) -> int | N
     return None
 
 
+def taken(batch: Batch, message_id: int, reports: list[Report]) -> bool:
+    """Whether another message has used one of these report numbers: seldom, and without it there is no conflict."""
+    return any(
+        batch.execute(
+            "SELECT 1 FROM report WHERE key = ? AND message_id <> ? LIMIT 1", (report.key, message_id)
+        ).fetchone()
+        for report in reports
+    )
+
+
+def other_person(batch: Batch, message_id: int, reports: list[Report]) -> int | None:
+    """A message that used one of these report numbers and its patient's number for another person, or None.
+
+    Another person has another family name *and* another birth date. One of them alone is a correction: a marriage, a
+    slip of the hand. Step by step both may change, so who agrees with any message in one of them is no other person.
+    """
+    for report in reports:
+        if not report.person:
+            continue
+        family, birth = report.person[:PERSON_HALF], report.person[PERSON_HALF:]
+        row = batch.execute(
+            "SELECT min(message_id), max(substr(person, 1, 8) = ? OR substr(person, 9) = ?) FROM report"
+            " WHERE key = ? AND patient = ? AND person <> x'' AND message_id <> ? AND until_us >= ?",
+            (family, birth, report.key, report.patient, message_id, batch.now_us),
+        ).fetchone()
+        if row[0] is not None and not row[1]:
+            return int(row[0])
+    return None
+
+
 def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
     """Note that ``message_id`` carries these reports."""
     batch.executemany(
-        "INSERT OR REPLACE INTO report (key, message_id, patient, until_us) VALUES (?, ?, ?, ?)",
-        [(report.key, message_id, report.patient, batch.now_us + REPORT_MEMORY_US) for report in reports],
+        "INSERT OR REPLACE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)",
+        [(one.key, message_id, one.patient, one.person, batch.now_us + REPORT_MEMORY_US) for one in reports],
     )
 
 

@@ -226,10 +226,13 @@ class Report:
     Attributes:
         key: 16 bytes, keyed hash over (channel, order or specimen number, local day).
         patient: 16 bytes, keyed hash of the patient's identifier; empty where the message names none.
+        person: 8 bytes of a keyed hash of the family name and 8 of one of the birth date; empty where the message does
+            not give both.
     """
 
     key: bytes
     patient: bytes = b""
+    person: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

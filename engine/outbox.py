@@ -349,7 +349,8 @@ def is_superseded(batch: Batch, delivery_id: int) -> bool:
             " WHERE r.key = ? AND r.message_id > ? AND d.lane = ? AND d.state = 'delivered'",
             (report.key, message_id, lane_id),
         ).fetchall()
-        if any(report == other for (others,) in newer for other in unpack_reports(others)):
+        whose = report.key, report.patient  # a person's name may have been corrected since
+        if any(whose == (other.key, other.patient) for (others,) in newer for other in unpack_reports(others)):
             return True
     return False
 

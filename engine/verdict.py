@@ -13,7 +13,7 @@ from engine import memory, outbox
 from engine.arrival import seal_note, set_verdict
 from engine.batch import Batch
 from engine.errors import StoreError
-from engine.message import Issue, Unmapped
+from engine.message import Issue, Report, Unmapped
 from engine.reasons import Reason
 from engine.records import MapOutcome, Routed
 
@@ -47,7 +47,7 @@ def map_done(
             failed while this one was on its way. 0: none.
         again: the message is processed anew on a person's order: its open and dead deliveries are superseded by the
             new ones. Without it, a message that has a verdict keeps it.
-        accept_conflict: a person has compared both messages; do not look for IDENTITY_CONFLICT.
+        accept_conflict: a person has compared both messages: another patient may have this order's number, too.
 
     Raises:
         StoreError: there is no such message, or the one before it has no verdict.
@@ -67,10 +67,9 @@ def map_done(
 
     if state == "mapped":
         reports = [report for routed in routes for report in routed.document.reports]
-        other = None if accept_conflict else memory.conflicting(batch, message_id, reports)
-        if other is not None:
-            routes, state, reason = (), "dead", Reason.IDENTITY_CONFLICT
-            detail = f"message {other} used the same order or specimen number for another patient"
+        conflict = _conflict(batch, message_id, reports, accept_conflict)
+        if conflict:
+            routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
         else:
             memory.claim_reports(batch, message_id, reports)
 
@@ -101,6 +100,21 @@ def map_done(
         manual=again,
     )
     return MapOutcome(state=state, reason=reason, deliveries=tuple(claimed), waiting=waiting)
+
+
+def _conflict(batch: Batch, message_id: int, reports: list[Report], accepted: bool) -> str:
+    """Why a number of this message is somebody else's, or nothing.
+
+    Two patients under one order number can stand side by side, once a person says so. Two persons under one patient
+    number cannot: their results have the same ids, and one would take the other's place.
+    """
+    if not memory.taken(batch, message_id, reports):
+        return ""
+    if not accepted and (other := memory.conflicting(batch, message_id, reports)) is not None:
+        return f"message {other} used the same order or specimen number for another patient"
+    if (other := memory.other_person(batch, message_id, reports)) is not None:
+        return f"message {other} used the same patient number for a person of another family name and birth date"
+    return ""
 
 
 def dismiss(batch: Batch, message_ids: Iterable[int], detail: str) -> int:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -31,6 +32,9 @@ OWN_SYSTEM = "urn:labrelay:id"
 NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
 _SEPARATOR = "\x1f"
 _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
+_PERSON_FIELDS = {"hl7v2": (5, 7), "astm": (6, 8)}  # name and birth date in PID, in P
+_UNKNOWN_NAMES = frozenset({"unknown", "unk", "noname"})
+_UNKNOWN_DAYS = frozenset({"00000000", "19000101"})
 _TIME_FIELDS = {"hl7v2": ("OBR", 7, "OBX", (14,)), "astm": ("O", 8, "R", (13, 12))}
 
 
@@ -46,6 +50,7 @@ class Making:
     __slots__ = (
         "_bases",
         "_hash",
+        "_persons",
         "_run",
         "_runs",
         "_shared",
@@ -66,6 +71,7 @@ class Making:
         self._bases: dict[str, Any] = {}  # type -> state of the hash that has read it
         self._shared: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], int] = {}
+        self._persons: dict[str, bytes] = {}  # identity of a patient -> token of the person
         self.entries: list[Json] = []
         self.made: dict[str, Json] = {}
         self.own: list[Json] = []
@@ -218,11 +224,11 @@ class Making:
         received = "" if context.received_at is None else context.received_at.isoformat()
         return f"{context.payload_hash}{_SEPARATOR}{received}"
 
-    def report(self, number: str, patient: str | None, time: str) -> None:
+    def report(self, number: str, patient: str | None, time: str, person: list[str]) -> None:
         """Note whose order or specimen number this is on which day, for the journal's memory.
 
         The key is as wide as the ids are: a unique number is one of the whole site, and what has no number or no
-        patient conflicts with nobody.
+        patient conflicts with nobody. ``person`` is the fields of the PID or P at hand.
         """
         channel = self._run.context.channel
         if self.unique and number != NO_NUMBER:
@@ -234,9 +240,29 @@ class Making:
             place = f"{channel}{_SEPARATOR}{self._day(time)}{owner}"
         key = self.token(f"report{_SEPARATOR}{number}{_SEPARATOR}{place}")
         token = b"" if patient is None else self.token(f"patient{_SEPARATOR}{patient}")
-        known = self.reports.setdefault(key, Report(key=key, patient=token))
+        who = b"" if patient is None else self._person(patient, person)
+        known = self.reports.setdefault(key, Report(key=key, patient=token, person=who))
         if self.unique and known.patient != token:  # their specimens and reports would become one
             raise self._run.dead(Reason.IDENTITY_CONFLICT, "one number stands for two patients in this message")
+
+    def _person(self, patient: str, fields: list[str]) -> bytes:
+        """Who bears a patient number: 8 bytes for the family name and 8 for the birth date, where both are given.
+
+        Letters and digits count, not their case, accents that are written apart or what stands between them.
+        """
+        run = self._run
+        name, birth = _PERSON_FIELDS[run.parsed.format]
+        if len(fields) <= birth or not fields[name] or not fields[birth]:
+            return b""
+        family = "".join(filter(str.isalnum, normalize("NFKC", run.text(fields[name]) or "").casefold()))
+        born = (run.text(fields[birth]) or "")[:8]
+        if not family or family in _UNKNOWN_NAMES or len(born) < 8 or not born.isdecimal() or born in _UNKNOWN_DAYS:
+            return b""
+        token = self.token(f"family{_SEPARATOR}{family}")[:8] + self.token(f"born{_SEPARATOR}{born}")[:8]
+        known = self._persons.setdefault(patient, token)
+        if known[:8] != token[:8] and known[8:] != token[8:]:
+            raise run.dead(Reason.IDENTITY_CONFLICT, "one patient number stands for two persons in this message")
+        return token
 
     def no_identity(self, kind: str) -> ContentError:
         return self._run.dead(Reason.NO_IDENTITY, f"the key of {kind} is absent")

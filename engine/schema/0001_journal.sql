@@ -63,7 +63,7 @@ CREATE TABLE document (
     media_type  TEXT NOT NULL,
     hash        BLOB NOT NULL,
     conditional BLOB NOT NULL,              -- 16-byte keyed hashes, one after the other
-    reports     BLOB NOT NULL,              -- 32 bytes each: report key, patient (zeros: none)
+    reports     BLOB NOT NULL,              -- 48 bytes each: report key, patient, person (zeros: none)
     body        BLOB NOT NULL               -- sealed
 );
 CREATE INDEX document_message ON document (message_id);
@@ -136,6 +136,7 @@ CREATE TABLE report (
     key        BLOB NOT NULL,               -- 16 bytes: channel, order or specimen number, day
     message_id INTEGER NOT NULL,
     patient    BLOB NOT NULL,               -- 16 bytes, or empty
+    person     BLOB NOT NULL,               -- 8 bytes of the family name, 8 of the birth date, or empty
     until_us   INTEGER NOT NULL,
     PRIMARY KEY (key, message_id)
 ) WITHOUT ROWID;

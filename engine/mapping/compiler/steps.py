@@ -10,7 +10,7 @@ for g2 in root.groups.get(K0, ()):          each: PATIENT_RESULT
 from engine.mapping import r4, syntax
 from engine.mapping.compiler.bodies import Bodies
 from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Slot, Val
-from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments, Variable, bind_segments, declare
+from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments, Variable, bind_outwards, bind_segments, declare
 from engine.mapping.rules import Formula, Let, Step, Text, suggestion
 from engine.mapping.run import RESULT_SEGMENT
 from engine.mapping.structures import Group
@@ -20,6 +20,7 @@ from engine.yaml_nodes import Node
 # Resources whose natural key holds the patient and the day of measurement, because counters restart.
 SCOPED = frozenset({"DiagnosticReport", "Observation", "ServiceRequest", "Specimen"})
 _ORDER_SEGMENT = {"hl7v2": "OBR", "astm": "O"}
+_PERSON_SEGMENT = {"hl7v2": "PID", "astm": "P"}
 _RESULT_TIME = {"hl7v2": (14,), "astm": (13, 12)}
 
 
@@ -328,7 +329,8 @@ class Steps(Bodies):
         self._put(step, kind, scope, variable, key_code, identifier)
         if kind == "DiagnosticReport":
             patient = scope.patient_variable() or "None"
-            code.emit(f"making.report({number}, {patient}, {self._order_time(scope)})")
+            person = self._person_fields(scope)
+            code.emit(f"making.report({number}, {patient}, {self._order_time(scope)}, {person})")
         if kind == "Observation":
             self._account(scope)
         return self._called(step, made, outer)
@@ -482,6 +484,13 @@ class Steps(Bodies):
 
             lazy = owner.identities["time"] = Lazy(build, owner.loop, owner.slot, key=("time", id(owner)))
         return self._untraced(lazy)
+
+    def _person_fields(self, scope: Scope) -> str:
+        """The fields of the segment that says who the patient at hand is: the engine's own reading, no rule's."""
+        name = _PERSON_SEGMENT[self.setting.message_format]
+        owner = scope.owner_of(name)
+        bound = bind_outwards(self.code, scope, name) if owner is None else bind_segments(self.code, owner, name)
+        return bound.fields
 
     def _scoped(self, key: str, kind: str, scope: Scope) -> str:
         """The key with what keeps restarting counters apart: patient and day, or the time where no patient is named."""

@@ -239,3 +239,29 @@ def test_no_identifier_of_a_patient_stands_in_clear_text_in_an_id(made: Maker) -
     document = made()
     urls = [entry["fullUrl"] for entry in document.document["entry"]]
     assert not any("4711" in url for url in urls)
+
+
+def person(made: Made) -> bytes:
+    (report,) = made.mapped.documents[0].reports
+    return report.person
+
+
+def test_the_journals_memory_knows_a_person_by_family_name_and_birth_date(made: Maker) -> None:
+    usual = person(made())
+    assert len(usual) == 16
+    assert person(made(HL7.replace("Doe^Jane^Q||19800412", "D\u0152e^J||19800412")))[8:] == usual[8:]
+    assert person(made(HL7.replace("Doe^Jane^Q||19800412", "DOE ^J||198004120310"))) == usual
+    for other in ("Roe^Jane||19800412", "Doe^Jane||19800413"):
+        changed = person(made(HL7.replace("Doe^Jane^Q||19800412", other)))
+        assert (changed[:8] == usual[:8]) != (changed[8:] == usual[8:])
+    for nothing in ("Doe^Jane||", "||19800412", "Doe^Jane||1980", "Unknown||19800412", "Doe||19000101"):
+        assert person(made(HL7.replace("Doe^Jane^Q||19800412", nothing))) == b""
+    assert person(made(key=bytes(32))) != usual
+
+
+def test_one_patient_number_for_two_persons_in_one_message_is_dead(made: Maker) -> None:
+    _, other = HL7.replace("Doe^Jane^Q||19800412", "Roe^Ann||19910530").replace("F1", "F2").split("\n", 1)
+    with pytest.raises(ContentError) as caught:
+        made(HL7 + other)
+    assert caught.value.reason is Reason.IDENTITY_CONFLICT
+    assert len(made(HL7 + other.replace("19910530", "19800412")).all("DiagnosticReport")) == 2

@@ -28,7 +28,7 @@ CHANNEL = ChannelRoutes(
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 hashes = st.binary(min_size=16, max_size=16)
-reports = st.builds(Report, hashes, st.just(b"") | hashes.filter(any))
+reports = st.builds(Report, hashes, st.just(b"") | hashes.filter(any), st.just(b"") | hashes.filter(any))
 documents = st.builds(
     Document,
     body=st.binary(max_size=600),
