@@ -254,9 +254,9 @@ class Expressions:
             self.code.emit(f"{variable} = {raw}")
             self.code.emit(f"if not {variable}.isalnum(): {variable} = ({_quick(variable)}) if {variable} else None")
         else:
-            self.code.emit(f"{variable} = {raw}")
-            self.code.emit(f"if R in {variable}: {variable} = {variable}[:{variable}.index(R)]")
-            self.code.emit(f"if {variable} < '#': {variable} = present({variable}) if {variable} else None")
+            self.code.emit(f"{variable} = {raw} or None")
+            unusual = f"{variable} is not None and ({variable} < '#' or R in {variable})"
+            self.code.emit(f"if {unusual}: {variable} = present({variable}.partition(R)[0])")
             if path.component:
                 self.code.emit(f"if {variable} is not None: {variable} = component({variable}, 1)")
         self._trace_read(f"{segments.segments}[0]", path, variable)
@@ -690,14 +690,14 @@ class Expressions:
             return self.error(part, f"++ joins values of one kind; here are {left.kind} and {right.kind}")
         variable = self.code.new()
         lists = [side.code if side.kind.many else f"[{side.code}]" for side in sides]
-        absent = [f"{side.code} is None" for side in sides if side.maybe]
-        if not absent:
+        if not any(side.maybe for side in sides):
             self.code.emit(f"{variable} = [*{lists[0]}, *{lists[1]}]")
             return Val(variable, left.kind.each(), maybe=False)
         first, second = (side.code for side in sides)
-        self.code.emit(f"{variable} = [] if {first} is None else [*{lists[0]}]")
-        self.code.emit(f"if {second} is not None: {variable} += {lists[1]}")
-        self.code.emit(f"if not {variable}: {variable} = None")
+        self.code.emit(f"{variable} = None")
+        with self.code.block(f"if {first} is not None or {second} is not None:"):
+            self.code.emit(f"{variable} = [] if {first} is None else [*{lists[0]}]")
+            self.code.emit(f"if {second} is not None: {variable} += {lists[1]}")
         return Val(variable, left.kind.each(), maybe=left.maybe and right.maybe)
 
     def _as_list(self, value: Val) -> Val:
