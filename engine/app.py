@@ -95,7 +95,7 @@ class App:
         )
         for note in self.journal.notes:
             logger.warning("%s", note)
-        recovery = self.journal.recover()
+        recovery = self.journal.recover(judges=not site.config.workers)
         self.journal.start(self._loop)
         try:
             await self._run(site, recovery, started)
@@ -117,8 +117,17 @@ class App:
             self.worker = WorkerProcess(self.journal.vault.identity_key)
             self.worker.configure(site)
         self.outcomes = Outcomes(self.journal.message)
+        if recovery.given_up:
+            logger.error(
+                "a message ended the process three times and is a dead letter now",
+                extra={"journal_id": recovery.given_up},
+            )
         self.intake = Intake(
-            self.journal, clock=self.clock, judge=self.worker.judge if self.worker else None, outcomes=self.outcomes
+            self.journal,
+            clock=self.clock,
+            judge=self.worker.judge if self.worker else None,
+            outcomes=self.outcomes,
+            warily=recovery.killed and self.worker is None,
         )
         self.observer = Observer(self)
         async with Supervisor(self.clock) as supervisor:

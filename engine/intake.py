@@ -11,7 +11,7 @@ import hashlib
 import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -114,6 +114,7 @@ class Store(Protocol):
         after: int,
     ) -> "asyncio.Future[MapOutcome]": ...
     def unprocessed(self, after: int, limit: int) -> list[Stored]: ...
+    def note_suspect(self, message_id: int) -> "asyncio.Future[None]": ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +259,15 @@ class Intake:
         clock: Clock,
         judge: Judge | None = None,
         outcomes: Outcomes | None = None,
+        warily: bool = False,
     ) -> None:
-        """``outcomes`` hears of every verdict."""
+        """
+        Args:
+            outcomes: hears of every verdict.
+            warily: the last process was killed, perhaps by the processing of a message (`engine.suspect`).
+        """
         self._store = store
+        self._warily = warily
         self._outcomes = outcomes
         self._clock = clock
         self._judge: Judge = judge or LocalJudge()
@@ -337,6 +344,9 @@ class Intake:
 
     async def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
         """Process until cancelled. A message whose outcome cannot be stored is tried again, in order."""
+        if self._warily:
+            self._warily = False
+            await self._run_warily(heartbeat)
         done = 0
         while True:
             heartbeat()
@@ -355,6 +365,29 @@ class Intake:
             if done >= self._judge.burst:
                 done = 0
                 await asyncio.sleep(0)
+
+    async def _run_warily(self, heartbeat: Callable[[], None]) -> None:
+        """Process what the last process may have had under way one by one, the first of them with a note.
+
+        Each is durable before the next is looked at. So if one ends this process, too, it is the first that the next
+        start finds, and is the one that is noted there.
+        """
+        noted = False
+        for _ in range(COMMITTING + 2):
+            if self._held or self._resting or not (self._queue or self._read_back()):
+                return
+            first = self._queue[0]
+            if not noted and first.channel in self._channels:
+                noted = True
+                with suppress(StoreError):
+                    await self._store.note_suspect(first.id)
+                continue  # much may have changed meanwhile
+            self._take(self._queue.popleft())
+            while self._committing:
+                heartbeat()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(5.0):
+                        await self._all_committed.wait()
 
     def _is_busy(self) -> bool:
         return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES

@@ -16,14 +16,14 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from engine import anchor as anchor_file
-from engine import arrival, audit, migrate, outbox, verdict, verify
+from engine import arrival, audit, migrate, outbox, suspect, verdict, verify
 from engine.anchor import Anchor, sync_folder
 from engine.batch import Batch, Tail
 from engine.clock import Clock
@@ -69,6 +69,7 @@ class Journal(Reader):
         self.journal_id = b""
         self._held = ExitStack()
         self._damaged: list[str] = []
+        self._recovered = False
         self._connection: sqlite3.Connection | None = None
         self._upkeep: StoreUpkeep | None = None
         self._tail: Tail | None = None
@@ -190,6 +191,9 @@ class Journal(Reader):
         """Finish what was submitted, leave the files in order, give back the lock. A second call does nothing."""
         writer = self._writer
         if writer is not None and writer.started:
+            if self._recovered:
+                with suppress(StoreError):  # it has failed for good: then it did not stop in order
+                    writer.submit(suspect.end)
             self._writer = None
             Reader.close(self)  # so that the writer is the last one, and the log is folded in and removed
             try:
@@ -477,13 +481,18 @@ class Journal(Reader):
 
     # -- start-up ------------------------------------------------------------------------------------------------
 
-    def recover(self) -> Recovery:
+    def recover(self, *, judges: bool = True) -> Recovery:
         """Void the leases of earlier processes and say what they left behind. Call it before anything else.
 
         Works before `start` only: there is nothing to recover once work goes on.
+
+        Args:
+            judges: messages will be processed in this process, so one of them may have ended the last one.
         """
         assert self._tail is not None, "opened read-only"
         maybe_delivered = self._now(outbox.void_leases)
+        killed, given_up = self._now(partial(suspect.begin, judges=judges))
+        self._recovered = True
         with self.snapshot() as execute:
             acts = tuple(row[0] for row in execute("SELECT id FROM open_act ORDER BY id"))
             (unprocessed,) = execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
@@ -493,7 +502,13 @@ class Journal(Reader):
             sessions=len(self._tail.sessions),
             maybe_delivered=maybe_delivered,
             acts=acts,
+            killed=killed,
+            given_up=given_up,
         )
+
+    def note_suspect(self, message_id: int) -> "asyncio.Future[None]":
+        """Note that a message is about to be processed, after a process that did not end in order (`suspect`)."""
+        return self._submit(partial(suspect.note, message_id=message_id), verdict=True)
 
     # -- state, for metrics --------------------------------------------------------------------------------------
 

@@ -81,6 +81,8 @@ class Recovery:
         sessions: link sessions with frames that belong to no message yet.
         maybe_delivered: deliveries that were under way; they are sent again with the same key.
         acts: ids of acts that were begun and not finished.
+        killed: the process before this one did not stop in order.
+        given_up: the message that is a dead letter now, because processing it ended the process again and again, or 0.
     """
 
     lanes: tuple[OpenLane, ...] = ()
@@ -88,6 +90,8 @@ class Recovery:
     sessions: int = 0
     maybe_delivered: int = 0
     acts: tuple[int, ...] = ()
+    killed: bool = False
+    given_up: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "stores, mapping, configuration",
         names(
             "anchor arrival audit batch config journal lock loss mapping memory migrate outbox reading upkeep vault "
-            "verdict verify writer"
+            "suspect verdict verify writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes")),

@@ -218,6 +218,9 @@ class Flaky:
     def unprocessed(self, after: int, limit: int) -> list[Stored]:
         return self._journal.unprocessed(after, limit)
 
+    def note_suspect(self, message_id: int) -> "asyncio.Future[None]":
+        return self._journal.note_suspect(message_id)
+
     def map_done(self, stored_id: int, **more: Any) -> "asyncio.Future[Any]":
         self.asked.append(stored_id)
         error = self._fault(stored_id)
