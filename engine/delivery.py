@@ -129,6 +129,7 @@ class DestinationWorker:
         self._claims: set[asyncio.Future[Any]] = set()
         self._cut_off: list[int] = []  # their attempts were cut off by the stop
         self._store_fails = False
+        self._down_since: float | None = None  # when the breaker left its closed state
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -392,7 +393,9 @@ class DestinationWorker:
             began = self._clock.monotonic()
             await self.destination.deliver(delivery)
         except RefusedDeliveryError as error:
-            self.breaker.heard(self._clock.monotonic(), error)
+            now = self._clock.monotonic()
+            self.breaker.heard(now, error)
+            self._look_whether_back(now)
             self._bury(lane, delivery, error.reason, error.detail, error.answer)
         except TransientDeliveryError as error:
             back = self._postpone(lane, delivery, error)
@@ -413,6 +416,7 @@ class DestinationWorker:
             now_us = self._clock.now_us()
             ended = self._clock.monotonic()
             self.breaker.succeeded(ended)
+            self._look_whether_back(ended)
             self.counts.seconds.observe(ended - began)
             self.counts.delivered += 1
             self.counts.last_delivered_us = now_us
@@ -440,18 +444,20 @@ class DestinationWorker:
             ours: the fault is in LabRelay and says nothing about the destination.
         """
         now, now_us = self._clock.monotonic(), self._clock.now_us()
-        before = self.breaker.state
         maybe_delivered = error.reason is Reason.MAYBE_DELIVERED
         if ours or maybe_delivered:
             self.breaker.abandoned(now)
         else:
             self.breaker.heard(now, error, delivery=delivery.id)
         self.counts.failed[error.reason] += 1
-        if self.breaker.state is BreakerState.OPEN and before is not BreakerState.OPEN:
+        if self._down_since is None and self.breaker.state is BreakerState.OPEN:
+            self._down_since = now
             self.counts.breaker_opened += 1
             logger.warning(
                 "destination is not reachable", extra={"destination": self.name, "reason": error.reason.value}
             )
+        elif self._down_since is not None:
+            self._look_whether_back(now)  # a conflict is an answer, too
         self.counts.last_error = (error.reason, now_us)
         attempt = delivery.attempt + 1
         reason, in_a_row = lane.row.get(delivery.id, (error.reason, 0))
@@ -492,6 +498,16 @@ class DestinationWorker:
             ),
         )
         return True
+
+    def _look_whether_back(self, now: float) -> None:
+        """Say once that the breaker has closed; in between, probes that fail change nothing that anybody must read."""
+        if self._down_since is None or self.breaker.state is not BreakerState.CLOSED:
+            return
+        logger.info(
+            "destination is reachable again",
+            extra={"destination": self.name, "duration_s": round(now - self._down_since, 1)},
+        )
+        self._down_since = None
 
     def _bury(self, lane: Lane, delivery: Delivery, reason: Reason, detail: str, answer: bytes) -> None:
         self.counts.dead += 1

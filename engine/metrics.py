@@ -63,7 +63,9 @@ DELIVERED = Spec(Kind.COUNTER, "labrelay_deliveries", ("destination",), "Documen
 ATTEMPTS_FAILED = Spec(
     Kind.COUNTER, "labrelay_delivery_failures", ("destination", "reason"), "Attempts that failed, by reason."
 )
-BREAKER_OPENED = Spec(Kind.COUNTER, "labrelay_breaker_opened", ("destination",), "Times a breaker opened.")
+BREAKER_OPENED = Spec(
+    Kind.COUNTER, "labrelay_breaker_opened", ("destination",), "Times a destination was no longer reachable."
+)
 # Read from the snapshot, like the gauges below: the supervisor counts.
 TASK_RESTARTS = Spec(Kind.COUNTER, "labrelay_task_restarts", ("task",), "Supervised tasks that fell over.")
 LOG_LINES = Spec(Kind.COUNTER, "labrelay_log_lines", ("level",), "Log lines written.")

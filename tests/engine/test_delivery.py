@@ -313,6 +313,30 @@ async def test_an_open_breaker_lets_exactly_one_probe_through(made: Plant) -> No
     assert breaker.state is BreakerState.CLOSED
 
 
+async def test_an_outage_is_two_lines_however_many_probes_fail(made: Plant, caplog: pytest.LogCaptureFixture) -> None:
+    def said() -> list[tuple[str, float | None]]:
+        return [(r.msg, getattr(r, "duration_s", None)) for r in caplog.records if "reachable" in r.msg]
+
+    caplog.set_level("INFO", "labrelay")
+    server = await made.destination("server", breaker=Breaker(threshold=1, first_open=10.0, max_open=10.0))
+    server.script = lambda channel, body, attempt: silent()
+    made.channel("a", "server")
+    await made.send("a", *numbers(2))
+    await made.settle()
+    for _ in range(5):
+        await made.advance(10.0)
+    assert server.attempts["a", "00001"] > 2
+    server.script = lambda channel, body, attempt: None
+    await made.drain()
+    assert [text for text, _ in said()] == ["destination is not reachable", "destination is reachable again"]
+    assert (said()[1][1] or 0) >= 50.0
+    assert made.workers["server"].counts.breaker_opened == 1
+    server.script = lambda channel, body, attempt: silent() if attempt < 2 else refused()
+    await made.send("a", "00003")
+    await made.drain()
+    assert len(said()) == 4  # a refusal is an answer, too
+
+
 async def test_a_probe_that_turns_out_to_be_superseded_is_not_an_answer(made: Plant) -> None:
     server = await made.destination("server", breaker=Breaker(threshold=1, first_open=10.0))
     server.script = lambda channel, body, attempt: refused() if body.startswith("00001") else None
