@@ -99,8 +99,9 @@ class Reason(Enum):
     IDENTITY_CONFLICT = (
         "IDENTITY_CONFLICT",
         "The same order or specimen number was used for another patient on the same day. Compare both messages at "
-        "the analyzer, then retry or dismiss. Where one patient number stands for two persons (another family name and "
-        "another birth date), or numbers are unique, retrying does not help: correct it at the analyzer and send again.",
+        "the analyzer, then retry or dismiss. Where one patient number stands for two persons (another family name "
+        "and another birth date), or numbers are unique, retrying does not help: correct it at the analyzer and send "
+        "again.",
     )
     # -- dead: the destination ---------------------------------------------------------------------------------
     REFUSED = (

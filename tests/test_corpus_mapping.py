@@ -96,6 +96,8 @@ DEVIATIONS: dict[str, dict[str, tuple[int, str]]] = {
             "abbott-m2000-escape.astm",
         )
     },
+    "erba-em200-results.astm": {"patients": (0, "P-3 is 0: no number")},
+    "erba-em200-results-wire.astm": {"patients": (0, "P-3 is 0: no number")},
     "cepheid-genexpert-french-latin1.astm": {"reports": (1, "R stands below P: a report all the same")},
     "cepheid-genexpert-french-utf8.astm": {"reports": (1, "R stands below P: a report all the same")},
     "cepheid-manual-oru-reject.hl7": {"patients": (1, "the second PID is empty")},

@@ -203,12 +203,18 @@ class Run:
         return _namespace(facility, name)
 
     @property
-    def facility_system(self) -> str | None:
-        """A system for numbers that come without their authority: the sending facility's own, else the channel's."""
-        name = (self.text(self.field("MSH", 4)) if self.hl7 else None) or self.context.channel
-        if not name:
-            return None
-        return self.context.namespaces.get(name) or f"urn:labrelay:ns:{quote(name, safe='')}"
+    def own_system(self) -> str | None:
+        """A system for numbers without their authority: the site's entry for the sending facility, else the channel's.
+
+        What MSH-4 says does not do by itself: as delivered, every analyzer of a make says the same there.
+        """
+        namespaces = self.context.namespaces
+        if namespaces and self.hl7:
+            known = namespaces.get(self.text(self.field("MSH", 4)) or "")
+            if known:
+                return known
+        channel = self.context.channel
+        return f"urn:labrelay:ns:{quote(channel, safe='')}" if channel else None
 
     # -- issues --------------------------------------------------------------------------------------------------
 

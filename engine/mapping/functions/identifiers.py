@@ -10,6 +10,7 @@ from engine.message import Segment
 
 Json = dict[str, Any]
 
+_NO_NUMBERS = frozenset({"UNKNOWN", "UNK", "N/A", "NA", "NONE", "NULL", "NIL", "-", "."})
 _ASTM_PATIENT_IDS = ((3, "patient_system"), (4, "patient_system_lab"), (5, "patient_system_3"))
 
 
@@ -23,23 +24,25 @@ def make_identifier(system: str | None, value: str, kind: str | None = None) -> 
     return made
 
 
-@function("cx(id: field) -> Identifier", settings=("patient_system",))
+@function("cx(id: field) -> Identifier", settings=("patient_system", "no_patient_ids"))
 def cx(run: Run, raw: str) -> Json | None:
     """A CX: value, system of its assigning authority (else facility), type, period; absent without a value.
 
-    An id without authority gets the channel's setting `patient_system`, else a system of the sending facility.
+    An id without authority gets the channel's setting `patient_system`, else the site's entry for the sending facility,
+    else a system that only this channel uses: two analyzers with their maker's name in MSH-4 count different patients.
+    What stands for no number (`0`, `UNKNOWN`; setting `no_patient_ids`) is absent, with a warning.
     """
     text = run.text
     parts = raw.split(run.C)
-    value = text(parts[0])
-    if value is None:
+    value = text(parts[0]) if run.S not in parts[0] else _undivided(run, parts[0])
+    if value is None or _is_placeholder(run, value):
         return None
     count = len(parts)
     system = hd(run, parts[3]) if count > 3 and parts[3] else None
     if system is None and count > 5 and parts[5]:
         system = hd(run, parts[5])
     if system is None:
-        system = run.setting("patient_system") or run.facility_system
+        system = run.setting("patient_system") or run.own_system
     made = make_identifier(system, value, text(parts[4]) if count > 4 and parts[4] else None)
     if count > 6:
         period: Json = {}
@@ -50,6 +53,28 @@ def cx(run: Run, raw: str) -> Json | None:
         if period:
             made["period"] = period
     return made
+
+
+def _undivided(run: Run, raw: str) -> str | None:
+    """An id that holds the delimiter of subcomponents, unescaped: what stands before it may be another person's."""
+    if not any(map(run.present, raw.split(run.S)[1:])):
+        return run.text(raw)
+    run.warn("DIVIDED_ID", "an id holds the delimiter of subcomponents; it is kept whole")
+    whole = run.whole(raw)
+    return whole.strip() if whole is not None else None
+
+
+def _is_placeholder(run: Run, value: str) -> bool:
+    """Whether a patient number says that there is none; 0 stands for any number of zeros."""
+    said = run.settings.get("no_patient_ids")
+    if said is None:
+        found = value.upper() in _NO_NUMBERS or not value.strip("0")
+    else:
+        listed = {str(one).upper() for one in ([said] if isinstance(said, str) else said)}
+        found = value.upper() in listed or ("0" in listed and not value.strip("0"))
+    if found:
+        run.warn("NO_PATIENT_ID", "what stands for a patient number says that there is none (setting no_patient_ids)")
+    return found
 
 
 @function("ei(id: field, type: literal?) -> Identifier")
@@ -130,16 +155,18 @@ def xon_identifier(run: Run, raw: str) -> Json | None:
         "patient_system",
         "patient_system_lab",
         "patient_system_3",
+        "no_patient_ids",
     ),
 )
 def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
     """The ids of a P record. P-3, P-4 and P-5 number different things, so each has a system of its own: the channel's
-    settings `patient_system`, `patient_system_lab`, `patient_system_3`, else one that only this channel uses."""
+    settings `patient_system`, `patient_system_lab`, `patient_system_3`, else one that only this channel uses. What
+    stands for no number (setting `no_patient_ids`) is absent, with a warning."""
     made = []
     for field, setting in _ASTM_PATIENT_IDS:
         raw = patient.fields[field] if len(patient.fields) > field else ""
         value = run.text(raw) if raw else None
-        if value is None:
+        if value is None or _is_placeholder(run, value):
             continue
         if run.trace is not None:
             run.trace.read(patient, field, 0)

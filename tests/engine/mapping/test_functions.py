@@ -14,6 +14,7 @@ from engine.mapping.functions import FUNCTIONS
 from engine.mapping.functions.code_maps import CODE_MAPS, miss, worst_status
 from engine.mapping.json_text import as_text
 from engine.mapping.r4 import CODES, ELEMENTS, PRIMITIVES
+from engine.mapping.run import Run
 from engine.mapping.tables import Row
 from engine.reasons import Reason
 from tests.support.mapping_texts import ASTM, HL7, run_of
@@ -45,7 +46,10 @@ def call(name: str, *arguments: Any, message: str = HL7, **given: Any) -> Any:
         ("7^^^X&https://a.example/x&URI", {"system": "https://a.example/x", "value": "7"}),
         ("7^^^NEW LAB", {"system": "urn:labrelay:ns:LAB:NEW%20LAB", "value": "7"}),
         ("7^^^^^HOSP", {"system": "https://hosp.example/id", "value": "7"}),
-        ("7", {"system": "urn:labrelay:ns:LAB", "value": "7"}),
+        ("7", {"system": "urn:labrelay:ns:xn", "value": "7"}),  # the channel's own
+        ("A&B", {"system": "urn:labrelay:ns:xn", "value": "A&B"}),  # never patient A
+        ("&B", {"system": "urn:labrelay:ns:xn", "value": "&B"}),
+        ("A& ", {"system": "urn:labrelay:ns:xn", "value": "A"}),
         ("^^^HOSP", None),
         ('""^^^HOSP', None),
         (
@@ -68,6 +72,43 @@ def simple(identifier: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def test_cx_without_authority_gets_the_channels_system() -> None:
     assert call("cx", "7", settings={"patient_system": "urn:x"}) == {"system": "urn:x", "value": "7"}
+
+
+def test_a_number_without_authority_belongs_to_the_sending_facility_only_where_the_site_says_so() -> None:
+    assert call("cx", "7", namespaces={"LAB": "urn:city"}) == {"system": "urn:city", "value": "7"}
+    assert call("cx", "7", channel="other") == {"system": "urn:labrelay:ns:other", "value": "7"}
+
+
+def test_an_id_that_is_kept_whole_is_warned_of() -> None:
+    run = run_of()
+    FUNCTIONS["cx"].call(run, "A&B")
+    assert [issue.code for issue in run.issues] == ["DIVIDED_ID"]
+
+
+@pytest.mark.parametrize("number", ["0", "00000", "UNKNOWN", "unk", "N/A", "na", "None", "null", "NIL", "-", "."])
+def test_what_stands_for_no_patient_number_is_none_with_a_warning_that_names_no_value(number: str) -> None:
+    for run, made in (
+        (hl7 := run_of(), FUNCTIONS["cx"].call(hl7, f"{number}^^^HOSP^MR")),
+        (astm := run_of(ASTM.replace("P|1||4711|", f"P|1||{number}|")), astm_ids(astm)),
+    ):
+        assert made is None
+        assert [(issue.code, issue.text) for issue in run.issues] == [
+            ("NO_PATIENT_ID", "what stands for a patient number says that there is none (setting no_patient_ids)")
+        ]
+
+
+def test_a_channel_says_what_stands_for_no_patient_number() -> None:
+    def value(number: str, listed: object) -> Any:
+        made = call("cx", number, settings={"no_patient_ids": listed})
+        return made and made["value"]
+
+    assert (value("9999", ["9999"]), value("qc", "QC"), value("000", ["0"])) == (None, None, None)
+    assert (value("0", ["9999"]), value("UNKNOWN", [])) == ("0", "UNKNOWN")
+
+
+def astm_ids(run: Run) -> Any:
+    patient = next(segment for segment in run.parsed.segments if segment.name == "P")
+    return FUNCTIONS["astm_patient_ids"].call(run, patient)
 
 
 def test_ei_and_identifier() -> None:
