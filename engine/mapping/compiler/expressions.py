@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.mapping import decimals, syntax
+from engine.mapping.compiler import patterns
 from engine.mapping.compiler.code import (
     ABSENT,
     DECIMAL,
@@ -32,7 +33,6 @@ from engine.mapping.rules import Formula, Problems, Text, suggestion
 from engine.mapping.structures import Group
 from engine.mapping.tables import Table
 
-_NESTED_REPEAT = re.compile(r"\([^()]*[+*][^()]*\)[+*{]")
 _MESSAGE_SEGMENTS = {"hl7v2": ("MSH", (1, 2)), "astm": ("H", (2,))}  # fields that hold the delimiters themselves
 
 
@@ -882,17 +882,17 @@ class Expressions:
             self.error(part.right, "behind matches stands a pattern in quotes, known when the mapping is loaded")
             return "False"
         pattern = part.right.text
-        if len(pattern) > syntax.MAX_PATTERN or _NESTED_REPEAT.search(pattern):
-            self.error(part.right, "a pattern with a repeated group that repeats inside, or too long; simplify it")
+        if len(pattern) > syntax.MAX_PATTERN:
+            self.error(part.right, f"a pattern has up to {syntax.MAX_PATTERN} characters")
             return "False"
         try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            self.error(part.right, f"not a regular expression: {error}")
+            compiled = patterns.compiled(pattern)
+        except patterns.PatternError as error:
+            self.error(part.right, f"character {error.at + 1} of the pattern: {error}")
             return "False"
         if value.is_absent:
             return "False"
-        test = f"{self.code.constant(compiled)}.search({value.code}[:1000]) is not None"
+        test = f"{self.code.constant(compiled)}.search({value.code}[:{patterns.MAX_TEXT}]) is not None"
         return f"({value.code} is not None and {test})" if value.maybe else test
 
     # -- conversions -----------------------------------------------------------------------------------------------

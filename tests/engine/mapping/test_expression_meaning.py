@@ -75,7 +75,7 @@ def test_a_text_is_the_first_part_unescaped_and_trimmed() -> None:
         ("lookupp('0001', PID-8)", 1, "did you mean lookup?"),
         ("lookup('9999', PID-8)", 8, "no table is called 9999"),
         ("OBX-5 matches OBX-6", 15, "a pattern in quotes"),
-        ("OBX-5 matches '(a+)+b'", 15, "simplify it"),
+        ("OBX-5 matches '(a+)+b'", 15, "character 1 of the pattern: a repeat inside a repeat"),
         ("OBX-5 matches '('", 15, "not a regular expression"),
         ("OBX[*]-5 == 'x'", 1, "a list cannot be compared"),
         ("'x' in OBX-5", 8, "stands a list"),
