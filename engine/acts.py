@@ -205,6 +205,10 @@ class Acts:
         """A person is about to see contents: durable before they do."""
         await self._journal.act_note(actor, "unmask", {"message": message})
 
+    async def note_exported(self, actor: str, what: dict[str, Any]) -> None:
+        """A person is about to write contents to a file; ``what`` tells which."""
+        await self._journal.act_note(actor, "unmask", {"export": what})
+
     async def give_up(self, acts: Iterable[int]) -> None:
         """Note the end of acts that a crash cut short. Nobody knows how far they came: a person must repeat them."""
         for act in acts:
@@ -360,7 +364,22 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
         await acts.note_shown(request.actor, message)
         return {}
 
-    return {"status": status, "reload": reload, "retry": retry, "dismiss": dismiss, "replay": replay, "shown": shown}
+    async def exported(request: Request) -> dict[str, Any]:
+        what = request.args.get("what")
+        if not isinstance(what, dict):
+            raise LabRelayError("which messages are exported?")
+        await acts.note_exported(request.actor, what)
+        return {}
+
+    return {
+        "status": status,
+        "reload": reload,
+        "retry": retry,
+        "dismiss": dismiss,
+        "replay": replay,
+        "shown": shown,
+        "exported": exported,
+    }
 
 
 def _selection(request: Request) -> Selection:

@@ -18,6 +18,7 @@ Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
     dismiss   {"selection", "because", "dry_run"}                  -> outcome
     replay    {"selection", "destination", "rate", "dry_run"}      -> outcome
     shown     {"message"}                                          -> {}   contents are about to be shown to a person
+    exported  {"what"}                                             -> {}   contents are about to be written to a file
 
 An outcome is ``{"count", "act", "done", "going_on"}``: how many were selected, the number of the row that was stored
 before the act began (null for a dry run, or where the act is one row), what became of them by name, and whether it

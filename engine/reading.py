@@ -310,6 +310,28 @@ class Reader:
             deliveries=tuple(self._delivery(delivery, attempts[delivery[0]]) for delivery in deliveries),
         )
 
+    def deliveries(self, message_ids: Sequence[int], *, notes: bool = False) -> list[DeliveryView]:
+        """The deliveries of some messages (at most a few hundred), with their failed attempts, oldest first.
+
+        Args:
+            notes: with what is sealed: details, and the destinations' answers.
+
+        Raises:
+            ConfigError, IntegrityError: a sealed note cannot be opened.
+        """
+        those = f"d.message_id IN ({','.join('?' * len(message_ids))})"
+        with self.snapshot() as execute:
+            rows = execute(f"{_DELIVERY} WHERE {those} ORDER BY d.id", message_ids).fetchall()
+            tried = execute(
+                "SELECT a.delivery, a.n, a.at_us, a.cause, a.detail FROM delivery d"  # noqa: S608 - constants
+                f" JOIN attempt a ON a.delivery = d.id WHERE {those} ORDER BY a.delivery, a.n",
+                message_ids,
+            ).fetchall()
+        attempts: dict[int, list[Any]] = {}
+        for delivery, *attempt, sealed in tried:
+            attempts.setdefault(delivery, []).append((*attempt, sealed if notes else b""))
+        return [self._delivery((*row, sealed if notes else b""), attempts.get(row[0], ())) for *row, sealed in rows]
+
     def _frames(self, execute: Callable[..., sqlite3.Cursor], row: Sequence[Any], session: int) -> tuple[int, ...]:
         if not session or self._vault is None:
             return ()

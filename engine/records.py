@@ -182,6 +182,16 @@ class DeliveryView:
     answer: bytes = b""
     attempts: tuple[AttemptView, ...] = ()
 
+    @property
+    def claimed(self) -> bool:
+        """The daemon has it in hand: it waits there in memory, or an attempt is under way; no row tells which."""
+        return self.state == "sending"
+
+    @property
+    def shown_state(self) -> str:
+        """The state as people and scripts see it: what is claimed waits, and is counted as waiting everywhere."""
+        return "waiting" if self.claimed else self.state
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentView:

@@ -1,11 +1,13 @@
-"""Search messages, and show one with all that became of it.
+"""Search messages, show one with all that became of it, and export them for other programs.
 
-Lists and traces show no content: types, times, states, reasons, sizes. `show --unmask` shows the bytes and documents
-too, and leaves a row in the audit trail first.
+Lists, traces and exports show no content: types, times, states, reasons, sizes. With `--unmask` they show the bytes,
+too, and leave a row in the audit trail first.
 """
 
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +15,7 @@ import click
 from engine.clock import from_us
 from engine.commands.output import Column, ExitCode, Form, cell, form_option, printable, say, show_document, show_rows
 from engine.commands.selecting import filter_options, instant_us, without_daemon
-from engine.commands.session import Session, pass_session
+from engine.commands.session import Session, consent, pass_session
 from engine.control import UnreachableError
 from engine.records import Filter, MessageView, Trace
 
@@ -95,6 +97,55 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
     return ExitCode.OK
 
 
+@command.command("export", help="Write messages and their deliveries to a SQLite database, as CSV or as lines of JSON.")
+@filter_options("channel", "state", "reason", "since", "until")
+@click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
+@click.option(
+    "--to",
+    "path",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file; its ending (.db, .csv, .ndjson) says how.",
+)
+@click.option("--yes", is_flag=True, help="Overwrite the file without being asked.")
+@click.option(
+    "--unmask",
+    is_flag=True,
+    help="With payloads, control ids, peers, details and answers. This is noted in the audit trail.",
+)
+@pass_session
+def export(
+    session: Session, /, message_type: str | None, path: Path, yes: bool, unmask: bool, **given: Any
+) -> ExitCode:
+    from engine.commands.exporting import SINKS, write_file
+
+    if path.suffix not in SINKS:
+        raise click.BadParameter(f"'{path.name}' must end in {', '.join(SINKS)}", param_hint="--to")
+    if path.resolve().parent == session.data.resolve():
+        raise click.BadParameter("the data folder is the journal's own; choose another one", param_hint="--to")
+    wanted = Filter(
+        channel=given["channel"],
+        state=given["state"],
+        reason=given["reason"],
+        message_type=message_type,
+        after_us=instant_us(session, given["since"]),
+        before_us=instant_us(session, given["until"]),
+    )
+    with session.reader() as reader:
+        if path.exists():
+            consent(f"Overwrite {path}?", yes=yes)
+        newest = reader.messages(wanted, limit=1)
+        up_to = newest[0].id if newest else 0
+        if unmask:
+            _ = reader.vault  # says so where the key is not at hand
+            what = {name: value for name, value in asdict(wanted).items() if value is not None}
+            _note_exported(session, {**what, "up_to": up_to})
+        messages, deliveries = write_file(path, reader, wanted, up_to=up_to, contents=unmask)
+    say(f"{path}: {messages} messages, {deliveries} deliveries")
+    return ExitCode.OK
+
+
 def _by_number(reader: "Journal", wanted: Filter, ids: tuple[int, ...]) -> list[MessageView]:
     found: list[MessageView] = []
     for number in sorted(set(ids), reverse=True):
@@ -111,6 +162,19 @@ def note_shown(session: Session, message: int) -> None:
 
         async def note(acts: Any, actor: str) -> dict[str, Any]:
             await acts.note_shown(actor, message)
+            return {}
+
+        without_daemon(session, note)
+
+
+def _note_exported(session: Session, what: dict[str, Any]) -> None:
+    """As `note_shown`, for all messages that fit."""
+    try:
+        session.call("exported", {"what": what})
+    except UnreachableError:
+
+        async def note(acts: Any, actor: str) -> dict[str, Any]:
+            await acts.note_exported(actor, what)
             return {}
 
         without_daemon(session, note)
@@ -158,11 +222,12 @@ def _document(session: Session, trace: Trace, *, answers: bool) -> dict[str, Any
             "seq": delivery.seq,
             "document": delivery.document_id,
             "key": delivery.key,
-            "state": delivery.state,
+            "state": delivery.shown_state,
+            "claimed": delivery.claimed,
             "cause": delivery.cause,
             "detail": delivery.detail,
             "failed_attempts": delivery.attempt,
-            "next_attempt": at(delivery.not_before_us) if delivery.state == "waiting" else None,
+            "next_attempt": at(delivery.not_before_us) if delivery.shown_state == "waiting" else None,
             "settled": at(delivery.settled_us),
             "maybe_delivered": delivery.maybe_delivered,
             "manual": delivery.manual,
@@ -227,7 +292,7 @@ def _delivery_lines(delivery: dict[str, Any]) -> Iterator[str]:
     flags = [name.replace("_", " ") for name in ("manual", "maybe_delivered") if delivery[name]]
     where = f"{delivery['id']} to {delivery['destination']} ({delivery['seq']})"
     yield (
-        f"  {'delivery':<10} {where}: {delivery['state']}{cause}"
+        f"  {'delivery':<10} {where}: {delivery['state']}{' (claimed)' if delivery['claimed'] else ''}{cause}"
         + (f" {cell(when)}" if when else "")
         + (f" [{', '.join(flags)}]" if flags else "")
     )

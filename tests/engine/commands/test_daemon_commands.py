@@ -135,6 +135,11 @@ async def test_showing_content_is_noted_by_the_daemon(running: Running) -> None:
     newest = running.app.journal.acts(limit=1)[0]
     assert (newest.verb, newest.what) == ("unmask", {"message": 1})
 
+    file = str(running.folder / "out.csv")
+    assert (await running.labrelay("messages", "export", "--to", file, "--unmask")).code == ExitCode.OK
+    newest = running.app.journal.acts(limit=1)[0]
+    assert (newest.verb, newest.what) == ("unmask", {"export": {"up_to": running.app.journal.messages()[0].id}})
+
 
 async def test_a_reload_takes_what_is_right_and_keeps_the_old_where_it_is_not(running: Running) -> None:
     before = running.app.built.site.hash

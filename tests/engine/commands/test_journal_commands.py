@@ -16,7 +16,7 @@ from engine.control import user_name
 from engine.journal import Journal
 from engine.lock import SiteLock
 from tests.support.command_line import labrelay
-from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, UNMAPPED, fill_journal
+from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal
 from tests.support.sites import SITE_YAML, make_site
 
 
@@ -109,6 +109,15 @@ def test_a_trace_tells_everything_but_the_content(site: Path) -> None:
     issue = labrelay("messages", "show", str(UNMAPPED), site=site)
     assert "UNMAPPED_CODE no row at OBX[1]-3 (rule lab.yaml:31)" in issue.out
     assert labrelay("messages", "show", "99", site=site).code == ExitCode.FAILED
+
+
+def test_a_delivery_that_the_daemon_has_in_hand_waits(site: Path) -> None:
+    with closing(sqlite3.connect(site / "var" / "journal.db")) as connection:
+        connection.execute("UPDATE delivery SET state = 'sending', lease = 1 WHERE message_id = ?", (WAITING,))
+        connection.commit()
+    assert "archive (3): waiting (claimed)" in labrelay("messages", "show", str(WAITING), site=site).out
+    (delivery,) = labrelay("messages", "show", str(WAITING), "-o", "json", site=site).json["deliveries"]
+    assert (delivery["state"], delivery["claimed"]) == ("waiting", True)
 
 
 def test_content_is_shown_to_who_asks_for_it_and_that_is_noted_first(site: Path) -> None:

@@ -1,0 +1,145 @@
+"""`labrelay messages export`: the same rows in three forms, nothing of a patient in them unless asked for."""
+
+import csv
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.clock import SystemClock
+from engine.commands import exporting
+from engine.commands.output import ExitCode
+from engine.journal import Journal
+from tests.support.command_line import Ran, labrelay
+from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal, payload
+from tests.support.sites import make_site
+
+FORMS = ("db", "csv", "ndjson")
+PRIVATE = (CANARY.encode(), f"C{DELIVERED}".encode(), b"127.0.0.1")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = make_site(tmp_path)
+    fill_journal(folder / "var")
+    return folder
+
+
+def export(site: Path, to: Path, *options: str) -> Ran:
+    return labrelay("messages", "export", "--to", str(to), *options, site=site)
+
+
+def unmasked(site: Path) -> list[dict[str, Any]]:
+    journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    try:
+        return [act.what for act in journal.acts() if act.verb == "unmask"]
+    finally:
+        journal.close()
+
+
+def messages(file: Path) -> dict[int, str]:
+    """Ids and states."""
+    if file.suffix == ".db":
+        with closing(sqlite3.connect(file)) as connection:
+            return dict(connection.execute("SELECT id, state FROM messages").fetchall())
+    with file.open(newline="") as lines:
+        rows = csv.DictReader(lines) if file.suffix == ".csv" else map(json.loads, lines)
+        return {int(row["id"]): row["state"] for row in rows}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("page", [1, 2, 500])
+def test_every_form_has_all_messages_and_nothing_from_inside_them(
+    site: Path, tmp_path: Path, form: str, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "PAGE", page)
+    file = tmp_path / f"out.{form}"
+    ran = export(site, file)
+    assert ran.code == ExitCode.OK
+    assert "5 messages, 3 deliveries" in ran.err
+    assert messages(file) == {1: "mapped", 2: "mapped", 3: "dead", 4: "incomplete", 5: "mapped"}
+    assert not [private for private in PRIVATE if private in file.read_bytes()]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [left.name for left in tmp_path.iterdir() if left.name.endswith(".part")] == []
+    assert unmasked(site) == []
+
+
+def test_the_database_can_be_asked(site: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out.db"
+    export(site, file)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert {row[2] for row in connection.execute("PRAGMA foreign_key_list(deliveries)")} == {"messages"}
+        assert {row[2] for row in connection.execute("PRAGMA foreign_key_list(attempts)")} == {"deliveries"}
+        found = connection.execute(
+            "SELECT m.id, d.state, d.cause, a.n, a.cause FROM messages m JOIN deliveries d ON d.message = m.id"
+            " LEFT JOIN attempts a ON a.delivery = d.id WHERE d.destination = 'archive' ORDER BY m.id"
+        ).fetchall()
+        assert found == [
+            (DELIVERED, "delivered", "", None, None),
+            (REFUSED, "dead", "REFUSED", 1, "REFUSED"),
+            (WAITING, "waiting", "", None, None),
+        ]
+        plan = connection.execute("EXPLAIN QUERY PLAN SELECT * FROM messages WHERE channel = 'x'").fetchone()[3]
+        assert "USING INDEX" in plan
+
+
+def test_a_csv_line_is_a_delivery(site: Path, tmp_path: Path) -> None:
+    export(site, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as lines:
+        rows = {int(row["id"]): row for row in csv.DictReader(lines)}
+    assert rows[DELIVERED]["delivery_destination"] == "archive"
+    assert rows[DELIVERED]["received"].endswith("+00:00")
+    assert rows[UNMAPPED]["delivery_state"] == ""
+    assert rows[UNMAPPED]["reason"] == "UNMAPPED_CODE"
+
+
+def test_filters_choose(site: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out.ndjson"
+    assert export(site, file, "--state", "dead").code == ExitCode.OK
+    assert messages(file) == {UNMAPPED: "dead"}
+    assert export(site, file, "--channel", "nobody", "--yes").code == ExitCode.OK
+    assert messages(file) == {}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_contents_are_exported_to_who_asks_and_that_is_noted_first(site: Path, tmp_path: Path, form: str) -> None:
+    file = tmp_path / f"out.{form}"
+    assert export(site, file, "--unmask", "--channel", CHANNEL).code == ExitCode.OK
+    content = file.read_bytes()
+    assert all(private in content for private in PRIVATE)
+    assert f"{CANARY} unknown".encode() in content
+    assert unmasked(site) == [{"export": {"channel": CHANNEL, "up_to": 5}}]
+    if form == "db":
+        with closing(sqlite3.connect(file)) as connection:
+            (kept,) = connection.execute("SELECT payload FROM messages WHERE id = ?", (DELIVERED,)).fetchone()
+        assert kept == payload(DELIVERED)
+
+
+def test_nothing_is_overwritten_unasked(site: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out.csv"
+    file.write_text("mine")
+    assert export(site, file).code == ExitCode.REFUSED
+    assert file.read_text() == "mine"
+    assert export(site, file, "--yes").code == ExitCode.OK
+    assert file.read_text() != "mine"
+
+
+def test_what_cannot_be_written_is_said_and_leaves_nothing(site: Path, tmp_path: Path) -> None:
+    assert export(site, tmp_path / "out.xlsx").code == ExitCode.USAGE
+    assert export(site, site / "var" / "journal.db", "--yes").code == ExitCode.USAGE
+    ran = export(site, tmp_path / "nowhere" / "out.db")
+    assert ran.code == ExitCode.FAILED
+    assert "cannot be written: No such file or directory" in ran.err
+
+
+def test_a_damaged_message_ends_the_export_without_a_file(site: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(site / "var" / "journal.db")) as connection:
+        connection.execute("UPDATE journal SET body = x'00' WHERE id = 1")
+        connection.commit()
+    ran = export(site, tmp_path / "out.csv", "--unmask")
+    assert ran.code == ExitCode.INTEGRITY
+    assert [left.name for left in tmp_path.iterdir() if "out" in left.name] == []
