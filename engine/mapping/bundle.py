@@ -7,13 +7,13 @@ import re
 from datetime import UTC
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
 from engine.mapping.functions.systems import TERMINOLOGY
 from engine.mapping.identity import Making
 from engine.mapping.run import Run
+from engine.mapping.uris import quoted
 from engine.reasons import Reason
 
 Json = dict[str, Any]
@@ -74,7 +74,7 @@ def _identifier(run: Run) -> Json | None:
 @lru_cache(maxsize=1024)
 def _message_system(facility: str, application: str) -> str:
     """The system of a sender's control ids; a site has few senders."""
-    return f"urn:labrelay:message:{quote(facility, safe='')}:{quote(application, safe='')}"
+    return f"urn:labrelay:message:{quoted(facility)}:{quoted(application)}"
 
 
 def _provenance(run: Run, making: Making, mapping: str) -> Json | None:
@@ -114,7 +114,7 @@ def _message_header(run: Run, making: Making) -> Json:
     else:
         event, name, endpoint = "R01", run.text(run.field("H", 5)) or "", ""
     identity = making.identity("MessageHeader", f"{name}\x1f{run.parsed.control_id}\x1f{run.context.payload_hash}")
-    source: Json = {"endpoint": endpoint if ":" in endpoint else f"urn:labrelay:app:{quote(name, safe='')}"}
+    source: Json = {"endpoint": endpoint if ":" in endpoint else f"urn:labrelay:app:{quoted(name)}"}
     if name:
         source = {"name": name, **source}
     resource: Json = {

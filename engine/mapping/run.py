@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 
 from engine.errors import ContentError
 from engine.mapping.local_time import LocalTimes
+from engine.mapping.uris import quoted
 from engine.message import Group, Issue, MapContext, Parsed, Segment, Unmapped
 from engine.reasons import Reason
 
@@ -30,7 +30,7 @@ RuleOf = Callable[[int], str]
 @lru_cache(maxsize=1024)
 def _namespace(facility: str, name: str) -> str:
     """A system for numbers whose authority has no entry; a site has few of them."""
-    return f"urn:labrelay:ns:{quote(facility, safe='')}:{quote(name, safe='')}"
+    return f"urn:labrelay:ns:{quoted(facility)}:{quoted(name)}"
 
 
 class Run:
@@ -49,6 +49,7 @@ class Run:
         "accounted",
         "at",
         "attached",
+        "concepts",
         "context",
         "declared_drops",
         "filtered",
@@ -67,8 +68,16 @@ class Run:
     )
 
     def __init__(
-        self, parsed: Parsed, context: MapContext, unescape: Unescape, rule_of: RuleOf, policies: dict[str, str]
+        self,
+        parsed: Parsed,
+        context: MapContext,
+        unescape: Unescape,
+        rule_of: RuleOf,
+        policies: dict[str, str],
+        concepts: dict[str, dict[str, Any]] | None = None,
     ) -> None:
+        """``concepts``: coded fields as they were sent -> what was made of them, kept over messages that read alike."""
+        self.concepts: dict[str, dict[str, Any]] = {} if concepts is None else concepts
         delimiters = parsed.delimiters
         self.parsed = parsed
         self.context = context
@@ -214,7 +223,7 @@ class Run:
             if known:
                 return known
         channel = self.context.channel
-        return f"urn:labrelay:ns:{quote(channel, safe='')}" if channel else None
+        return f"urn:labrelay:ns:{quoted(channel)}" if channel else None
 
     # -- issues --------------------------------------------------------------------------------------------------
 

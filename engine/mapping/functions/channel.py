@@ -1,12 +1,11 @@
 """What a mapping may ask about the channel that a message came through."""
 
-from urllib.parse import quote
-
 from engine.mapping.functions.registry import function
 from engine.mapping.run import Run
+from engine.mapping.uris import quoted
 
 
 @function("channel_system(name: literal) -> text!")
 def channel_system(run: Run, name: str) -> str:
     """A system of identifiers that only this channel uses: for numbers whose system no setting names."""
-    return f"urn:labrelay:ns:{quote(run.context.channel, safe='')}:{quote(name, safe='')}"
+    return f"urn:labrelay:ns:{quoted(run.context.channel)}:{quoted(name)}"

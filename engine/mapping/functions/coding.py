@@ -9,6 +9,9 @@ from engine.mapping.tables import Row
 
 Json = dict[str, Any]
 
+CONCEPTS_KEPT = 2048  # coded fields kept per way of reading them; an analyzer has a few hundred
+CONCEPT_LENGTH = 200
+
 
 def _system(name: str) -> str:
     """A system as a mapping names it: a URI, or the last part of a terminology.hl7.org address."""
@@ -38,6 +41,20 @@ def cwe(run: Run, raw: str) -> Json | None:
     Components 1-3, 4-6 and 10-12 are codings (with versions 7 and 8); the text is component 9, else 2, 5 or 1.
     A system that is the sender's own (`L`, `99xxx`, none) becomes the channel's `local_system`.
     """
+    # An analyzer sends the same few hundred codes for ever.
+    known = run.concepts.get(raw)
+    if known is not None:
+        return known
+    issues = len(run.issues)
+    made = _cwe(run, raw)
+    if made is not None and len(raw) <= CONCEPT_LENGTH and len(run.issues) == issues:
+        if len(run.concepts) >= CONCEPTS_KEPT:
+            run.concepts.clear()
+        run.concepts[raw] = made
+    return made
+
+
+def _cwe(run: Run, raw: str) -> Json | None:
     parts = raw.split(run.C)
     count = len(parts)
     if count == 3 and run.X not in raw and run.S not in raw and '"' not in raw:

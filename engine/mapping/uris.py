@@ -1,0 +1,10 @@
+"""Names in URIs. The same few facilities and channels are named in every message, so that their form is kept."""
+
+from functools import lru_cache
+from urllib.parse import quote
+
+
+@lru_cache(maxsize=1024)
+def quoted(name: str) -> str:
+    """``name`` as one segment of a URI: of a facility, application or channel, never of a patient."""
+    return quote(name, safe="")
