@@ -10,7 +10,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import click
 
 from engine.commands.output import ExitCode, say
 from engine.commands.session import Session
+from engine.near import did_you_mean
 
 COMMANDS = Path(__file__).with_name("commands")
 
@@ -40,8 +40,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            near = get_close_matches(name, verbs(), n=1)
-            hint = f"did you mean {near[0]}?" if near else "labrelay --help lists them"
+            hint = did_you_mean(name, verbs()) or "labrelay --help lists them"
             raise click.UsageError(f"no such verb: {name}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 

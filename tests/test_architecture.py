@@ -27,8 +27,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional errors examine hashes lane message packing ports reasons records registry "
-            "retry secrets site snapshot timing units words yaml_nodes"
+            "breaker chain clock conditional errors examine hashes lane message near packing ports reasons records "
+            "registry retry secrets site snapshot timing units words yaml_nodes"
         ),
     ),
     (

@@ -7,7 +7,6 @@ without an offset are in the site's zone.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
@@ -16,6 +15,7 @@ from engine.acts import Acts, Selection
 from engine.commands.output import ExitCode, Form, say, show_document
 from engine.commands.session import Session, consent
 from engine.control import UnreachableError, user_name
+from engine.near import did_you_mean
 from engine.reasons import Reason
 from engine.records import LETTER_STATES, MessageState
 from engine.units import parse_duration
@@ -36,9 +36,8 @@ def word(words: Sequence[str], all_of_them: str) -> Callable[[str], str]:
 
     def convert(given: str) -> str:
         if given.lower() not in known:
-            near = get_close_matches(given.lower(), known, n=1)
-            hint = f"did you mean {known[near[0]]}? " if near else ""
-            raise click.BadParameter(f"{given!r} is not known; {hint}There are: {all_of_them}")
+            hint = did_you_mean(given, words)
+            raise click.BadParameter(f"{given!r} is not known; {hint}{' ' if hint else ''}There are: {all_of_them}")
         return known[given.lower()]
 
     return convert

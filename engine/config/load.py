@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import ValidationError
 
@@ -28,6 +28,7 @@ SECRET_KEYS = frozenset({"password", "token"})
 _M = TypeVar("_M", SiteConfig, ChannelConfig)
 # Rules about a block as a whole, as pydantic names them: they follow from a key that has no value.
 WHOLE_BLOCK_RULES = frozenset({"value_error", "one_address"})
+STAND_IN_ZONE = "UTC"
 EMPTY = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -202,12 +203,23 @@ class _Loader:
         return None if bad.nodes else made
 
     def _inherited(self, config: SiteConfig | None, site: Node | None) -> dict[str, Any]:
-        """What channels take over from the site. A mistake elsewhere in the site's file is no mistake of its channels,
-        so without a model the zone is read from the node."""
+        """What channels take over from the site. A mistake in the site's file is no mistake of its channels: without a
+        model the zone is read from the node, and where that is what is wrong, any will do, since nothing can start."""
         if config is not None:
             return {"timezone": config.site.timezone} if config.site.timezone else {}
         zone = walk(site, ("site", "timezone")) if site is not None else None
-        return {"timezone": zone.value} if zone is not None and zone.kind == "scalar" else {}
+        if zone is not None and zone.kind == "scalar":
+            return {"timezone": zone.value if zone.value in available_timezones() else STAND_IN_ZONE}
+        return {"timezone": STAND_IN_ZONE} if site is None or self._is_troubled(site, "site") else {}
+
+    def _is_troubled(self, file: Node, name: str) -> bool:
+        """Whether there is a problem in a block of ``file``, or it is not there."""
+        block = file.get(name)
+        if block is None:
+            return True
+        places = {(node.line, node.column) for node in (block, *(key for key, _ in block.pairs))}
+        places |= {(value.line, value.column) for _, value in block.pairs}
+        return any(at == file.file and (line, column) in places for at, line, column, _ in self._problems)
 
     def _plain(self, node: Node, path: KeyPath, bad: "_Bad", above: tuple[int, ...] = ()) -> Any:
         """Data of a node: dicts, lists and texts, with names replaced."""

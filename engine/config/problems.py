@@ -4,7 +4,6 @@ pydantic says where in the data and which rule; the YAML nodes say where in the 
 wanted. Values are shown as written in the file (never expanded), and those of secrets never.
 """
 
-import difflib
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -16,16 +15,20 @@ from pydantic_core import ErrorDetails
 
 from engine.config import destination, later, source
 from engine.config.values import Words
+from engine.near import did_you_mean
 from engine.units import duration_text, size_text
 from engine.yaml_nodes import Node
 
 Path = tuple[str | int, ...]
 
+# Keys that a channel may leave to the site's file, and where they stand there.
+INHERITED: dict[Path, str] = {("timezone",): "site.timezone"}
+
 
 def closest(word: str, known: Iterable[str]) -> str:
     """``; did you mean ...?``, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(word, known)
+    return f"; {hint}" if hint else ""
 
 
 def line(node: Node, path: Path, text: str) -> str:
@@ -181,7 +184,11 @@ class Reporter:
     def _missing(self, path: Path, model: type[BaseModel] | None) -> tuple[Node, str]:
         node, name = walk(self._root, path[:-1]), str(path[-1])
         field = model.model_fields.get(name) if model is not None else None
-        wanted = field.description if field is not None else ""
+        wanted = (field.description or "") if field is not None else ""
+        if path in INHERITED:
+            what, there = wanted.partition(". ")[0].replace("`", ""), INHERITED[path]
+            text = f"is missing here and in the site's file; add {there} there for all channels, or {name} here: {what}"
+            return node, line(node, path, text)
         return node, line(node, path, f"is missing; add {name}: {wanted}")
 
     def _unknown_kind(self, path: Path) -> tuple[Node, str]:

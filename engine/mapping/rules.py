@@ -4,11 +4,11 @@ A scalar that begins with ``=`` is an expression, any other is a literal. Everyt
 file, line and column that problems, traces and errors name.
 """
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from engine.mapping import syntax
+from engine.near import did_you_mean
 from engine.yaml_nodes import Node
 
 FORMAT = "labrelay-mapping/1"
@@ -69,9 +69,9 @@ class Problems:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """``did you mean x?``, or the choices where they are few, or nothing."""
     choices = list(known)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    close = did_you_mean(name, choices)
     if close:
-        return f"; did you mean {close[0]}?"
+        return f"; {close}"
     return f"; known are {', '.join(sorted(choices))}" if 0 < len(choices) <= 12 else ""
 
 

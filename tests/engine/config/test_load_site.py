@@ -348,7 +348,35 @@ def test_a_file_that_would_be_overlooked_is_a_problem(tmp_path: Path) -> None:
 def test_a_channel_needs_a_zone_from_somewhere(tmp_path: Path) -> None:
     site = SITE_YAML.replace(", timezone: Asia/Kolkata", "")
 
-    assert "timezone: is missing; add timezone: IANA zone" in one_problem(make_site(tmp_path, site=site))
+    assert one_problem(make_site(tmp_path, site=site)) == (
+        "channels/haematology.yaml:1:1: timezone: is missing here and in the site's file; add site.timezone there for all "
+        "channels, or timezone here: IANA zone of the analyzer's clock, as Asia/Kolkata"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (", timezone: Asia/Kolkatta", "did you mean Asia/Kolkata?"),
+        (", timezone: asia/kolkata", "did you mean Asia/Kolkata?"),
+        (", timzone: Asia/Kolkata", "unknown key; did you mean timezone?"),
+        (", timezone: ~", "has no value"),
+        (", timezone: [Asia/Kolkata]", "expected"),
+    ],
+)
+def test_a_zone_that_is_wrong_in_the_sites_file_is_one_problem(tmp_path: Path, wrong: str, said: str) -> None:
+    site = SITE_YAML.replace(", timezone: Asia/Kolkata", wrong)
+    assert site != SITE_YAML
+
+    problem = one_problem(make_site(tmp_path, site=site))
+    assert problem.startswith("config/labrelay.yaml:")
+    assert said in problem
+    both = problems(
+        make_site(
+            tmp_path / "both", site=SITE_YAML.replace("kind: file", "kind: fil").replace(", timezone: Asia/Kolkata", "")
+        )
+    )
+    assert len(both) == 2, "a mistake elsewhere in the site's file does not hide that no zone is given"
 
 
 # -- names and secrets -------------------------------------------------------------------------------------------
