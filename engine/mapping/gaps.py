@@ -2,11 +2,14 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from engine.message import Unmapped
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_FORMULA = ("=", "+", "-", "@")
 COLUMNS = ("code", "unit_in", "loinc", "display", "type", "unit", "ucum", "factor", "digits")
 
 
@@ -58,8 +61,15 @@ def csv_lines(rows: Iterable[Seen]) -> Iterator[str]:
 
 
 def _csv(cells: list[str]) -> str:
+    """One line. What a sender wrote is never a formula where a spreadsheet opens it, nor a line or a comment here."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(cells)
+    csv.writer(out, lineterminator="").writerow([plain(cell) for cell in cells])
     line = out.getvalue()
     # A code that begins with # would read as a comment.
     return f'"{cells[0]}"{line[len(cells[0]) :]}' if line.startswith("#") else line
+
+
+def plain(text: str) -> str:
+    """A cell without control characters; before what a spreadsheet would run stands an apostrophe, as there."""
+    text = _CONTROL.sub(" ", text)
+    return "'" + text if text.startswith(_FORMULA) else text

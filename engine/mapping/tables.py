@@ -24,6 +24,7 @@ KEY_COLUMNS = ("code", "unit_in", "device", "specimen")
 MAX_ROWS = 100_000
 UCUM = "http://unitsofmeasure.org"
 LOINC = "http://loinc.org"
+_NO_FORMULA = ("'=", "'+", "'-", "'@")
 
 
 class Row:
@@ -200,7 +201,7 @@ def read_table(text: str, name: str, file: str, key: Sequence[str]) -> tuple[Tab
                 )
             )
             continue
-        filled = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
+        filled = {name: _meant(cell) for name, cell in zip(header, cells, strict=False) if cell.strip()}
         problems = list(_check_row(filled, header, key, line))
         findings += problems
         if any(problem.severity == "error" for problem in problems):
@@ -292,3 +293,9 @@ def _arrange(table: Table, grouped: dict[tuple[int, ...], dict[tuple[str, ...], 
         code = row.cells.get(table.key[0], "") if table.key else ""
         if code != "*" and row.cells.get("unit_in") != "*":
             table.codes.setdefault(code, row)
+
+
+def _meant(cell: str) -> str:
+    """A cell's text; the apostrophe that keeps a spreadsheet from computing it (`gaps` writes one) is none of it."""
+    text = cell.strip()
+    return text[1:] if text.startswith(_NO_FORMULA) else text

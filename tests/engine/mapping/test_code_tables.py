@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ContentError
+from engine.mapping.gaps import Seen, csv_lines
 from engine.mapping.tables import Table, read_table
 from engine.mapping.units import LOINC_SHAPE, loinc_check_digit_holds, ucum_problem
 from engine.message import MapContext, Parsed, Unmapped
@@ -211,3 +212,15 @@ def test_other_spellings_are_not(unit: str) -> None:
 
 def parse_and_context(message: str) -> tuple[Parsed, MapContext]:
     return parse(message), context()
+
+
+@pytest.mark.parametrize("code", ["=1+2", "+HGB", "-GLU", "@SUM(A1)", "=cmd|' /C calc'!A0"])
+def test_a_gap_is_no_formula_for_a_spreadsheet_and_the_same_code_for_the_table(code: str) -> None:
+    *_, line = csv_lines([Seen("c", "analytes", code, "-", "a\x1b[31m\nb", 1)])
+    assert line.startswith("'" + code)
+    assert line.split(",")[1] == "'-"
+    assert ",a [31m b," in line
+    made, _ = read_table("code,unit_in,loinc,display,type,unit,ucum,factor,digits\n" + line, "t", "t.csv", ("code",))
+    row = made.find((code,))
+    assert row is not None
+    assert row.cells["unit_in"] == "-"
