@@ -131,8 +131,18 @@ def _locate(name_or_path: str | Path, search: Sequence[Path]) -> tuple[Path, tup
     for folder in search:
         if (folder / f"{text}.yaml").is_file():
             return folder / f"{text}.yaml", tuple(search)
-    known = sorted({path.stem for folder in search if folder.is_dir() for path in folder.glob("*.yaml")})
+    known = sorted(
+        {path.stem for folder in search if folder.is_dir() for path in folder.glob("*.yaml") if _is_mapping(path)}
+    )
     raise ConfigError(f"{text}.yaml:1:1: there is no mapping {text}{suggestion(text, known)}")
+
+
+def _is_mapping(path: Path) -> bool:
+    """Whether a file is a mapping and no library; one that cannot be read is what somebody may have meant."""
+    try:
+        return yaml_nodes.read_file(path, path.name).get("mapping-library") is None
+    except ConfigError:
+        return True
 
 
 def _read_node(path: Path, sources: _Sources, name: str) -> Node:

@@ -333,7 +333,8 @@ class Expressions:
         """The variable of all segments of a name in scope: in the group itself, else in the groups inside it."""
         name = path.segment
         if self.setting.whole_message:
-            return self._first_in_message(name, scope).segments
+            found = self._segments(path, scope)
+            return None if found is None else found.segments
         owner = scope.owner_of(name)
         if owner is not None:
             return self._noted(bind_segments(self.code, owner, name)).segments

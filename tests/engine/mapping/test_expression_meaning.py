@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import ConfigError
 from engine.mapping.conditions import compile_condition
 from tests.support.mapping_texts import HL7, Workshop, apply, parse
 
@@ -170,3 +171,10 @@ def test_a_choice_and_first_present_keep_lists_and_texts_apart(workshop: Worksho
     assert [name["family"] for name in patient["name"]] == ["Doe"]
     assert "language" not in patient
     assert patient["maritalStatus"] == {"text": "Doe/Jane"}
+
+
+@pytest.mark.parametrize("condition", ["MHS-9 == 'x'", "MHS[2]-9 == 'x'", "count(MHS[*]) > 1", "count(MHS[*]-9) > 1"])
+def test_a_condition_speaks_of_segments_that_there_are(condition: str) -> None:
+    with pytest.raises(ConfigError, match="no segment is called MHS; did you mean MSH"):
+        compile_condition(f"={condition}", "hl7v2", place="c.yaml:1:1")
+    assert not holds(condition.replace("MHS", "ZHS"))
