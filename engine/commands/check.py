@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from engine.commands.output import ExitCode, Form, form_option, say, show_docume
 from engine.commands.session import Session, pass_session
 from engine.config import Site
 from engine.errors import ConfigError, DeliveryError
+
+if TYPE_CHECKING:
+    from engine.build import BuiltSite
 
 PROBE_TIMEOUT_S = 10.0
 
@@ -75,12 +78,27 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
         for channel in built.channels.values():
             for route in channel.routes.routes:
                 warnings |= dict.fromkeys(getattr(route.program, "problems", ()))
+        warnings |= dict.fromkeys(_no_local_system(site, built))
     except ConfigError as error:
         problems |= dict.fromkeys(error.problems)
     for problem, warning in _mappings(folder):
         problems |= dict.fromkeys(problem)
         warnings |= dict.fromkeys(warning)
     return site, [*(Remark("problem", text) for text in problems), *(Remark("warning", text) for text in warnings)]
+
+
+def _no_local_system(site: Site, built: "BuiltSite") -> Iterator[str]:
+    """Channels whose mapping lets the sender's own codes pass, and that do not say whose these codes are."""
+    for name, channel in built.channels.items():
+        if channel.config.settings.get("local_system"):
+            continue
+        for index, route in enumerate(channel.routes.routes):
+            if "local_system" in getattr(route.program, "settings_read", ()):
+                yield site.node(name, "routes", index, "mapping").problem(
+                    "the sender's own codes go out without a system, and mean nothing elsewhere; give the channel "
+                    "settings: {local_system: ...}, a URI of yours for the codes of this analyzer"
+                )
+                break
 
 
 def _mappings(folder: Path) -> Iterator[tuple[Iterable[str], Iterable[str]]]:

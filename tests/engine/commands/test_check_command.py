@@ -55,6 +55,18 @@ def test_warnings_count_only_where_one_is_strict(tmp_path: Path) -> None:
     assert labrelay("check", "--strict", site=folder).code == ExitCode.CONFIG
 
 
+def test_a_channel_that_does_not_say_whose_its_codes_are_is_warned_of_once(tmp_path: Path) -> None:
+    channel = CHANNEL_YAML.replace("mapping: results", "mapping: hl7-results")
+    route = channel[channel.index("  - when") :]
+    folder = make_site(tmp_path, channels={"a.yaml": channel + route.replace("ORU", "OUL")})
+    (line,) = labrelay("check", site=folder).out.splitlines()
+    assert line.startswith("warning: channels/a.yaml:5:14: ")
+    assert "settings: {local_system: ...}" in line
+
+    named = make_site(tmp_path, channels={"a.yaml": channel + "settings: {local_system: 'urn:x'}\n"})
+    assert labrelay("check", site=named).out == ""
+
+
 def test_a_secret_that_only_the_service_has_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LR_TEST_TOKEN", raising=False)
     site = SITE_YAML + "  b: {kind: http, url: 'http://x', auth: {bearer: {token: '${LR_TEST_TOKEN}'}}}\n"
