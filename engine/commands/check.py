@@ -2,7 +2,7 @@
 
 Every problem with file, line, column, a reason and a way out; nothing is started and nothing is changed. What the
 daemon refuses at its start or on a reload is refused here, by the same code. With FILES, only problems of these files
-are shown; mapping and table files may be named too.
+are shown; mapping and table files may be named too. Certificate and key files that the site names are read as well.
 """
 
 import asyncio
@@ -66,6 +66,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     """The site if it can be read at all, and everything to say about it."""
     from engine.build import build_site
     from engine.clock import SystemClock
+    from engine.commands import tls_files
     from engine.config import load_site
 
     problems: dict[str, None] = {}  # in order, each once: the same mapping may serve many channels
@@ -74,6 +75,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     try:
         site = load_site(folder, require_secrets=False)
         warnings |= dict.fromkeys(site.warnings)
+        problems |= dict.fromkeys(tls_files.problems(site))
         built = build_site(site, identity_key=bytes(32), clock=SystemClock())
         for channel in built.channels.values():
             for route in channel.routes.routes:

@@ -3,8 +3,15 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from engine.commands.output import ExitCode
+from tests.support.certificates import Authority
 from tests.support.command_line import labrelay
 from tests.support.sites import CHANNEL_YAML, MAPPING_YAML, SITE_YAML, make_site
 
@@ -45,6 +52,39 @@ def test_conditions_and_mappings_are_compiled_also_unused_ones(tmp_path: Path) -
     files = {line.split(":")[0] for line in ran.out.splitlines()}
     assert any(name.endswith("a.yaml") for name in files), ran.out
     assert any(name.endswith("spare.yaml") for name in files), ran.out
+
+
+def test_certificates_and_keys_are_looked_at(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tls")
+    ours, other = authority.sign("ours"), authority.sign("other")
+    text = tmp_path / "tls" / "text.pem"
+    text.write_text("nothing of the kind\n")
+    locked = tmp_path / "tls" / "locked.key"
+    key = load_pem_private_key(ours.key.read_bytes(), password=None)
+    locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+
+    def said(cert: Path, key: Path, client_ca: Path = authority.ca, *, to: str = "") -> list[str]:
+        tls = f", tls: {{cert: {cert}, key: {key}, client_ca: {client_ca}}}}}"
+        channel = CHANNEL_YAML.replace('"127.0.0.1:0"}', '"127.0.0.1:0"' + tls)
+        ran = labrelay("check", site=make_site(tmp_path / "site", channels={"a.yaml": channel}, site=SITE_YAML + to))
+        assert ran.code == (ExitCode.CONFIG if ran.out else ExitCode.OK)
+        return [line.replace(str(tmp_path / "tls"), "tls") for line in ran.out.splitlines()]
+
+    assert said(ours.cert, ours.key) == []
+    assert said(text, ours.key) == [
+        "channels/a.yaml:2:57: source.tls.cert: tls/text.pem is no PEM certificate; give the PEM file"
+    ]
+    assert (
+        "source.tls.key: tls/none.key cannot be read: No such file" in said(ours.cert, tmp_path / "tls" / "none.key")[0]
+    )
+    assert "is no PEM private key" in said(ours.cert, text)[0]
+    assert "tls/other.key is not the key of tls/ours.pem" in said(ours.cert, other.key)[0]
+    assert "protected by a password" in said(ours.cert, locked)[0]
+    assert "source.tls.client_ca: tls/text.pem is no PEM" in said(ours.cert, ours.key, text)[0]
+    fhir = f"  lab: {{kind: fhir, url: 'https://localhost/fhir', tls: {{ca: {text}}}}}\n"
+    (found,) = (line for line in said(ours.cert, ours.key, to=fhir) if "warning" not in line)
+    assert "config/labrelay.yaml:4:" in found
+    assert "destinations.lab.tls.ca: tls/text.pem is no PEM certificate" in found
 
 
 def test_warnings_count_only_where_one_is_strict(tmp_path: Path) -> None:

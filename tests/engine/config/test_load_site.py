@@ -349,8 +349,8 @@ def test_a_channel_needs_a_zone_from_somewhere(tmp_path: Path) -> None:
     site = SITE_YAML.replace(", timezone: Asia/Kolkata", "")
 
     assert one_problem(make_site(tmp_path, site=site)) == (
-        "channels/haematology.yaml:1:1: timezone: is missing here and in the site's file; add site.timezone there for all "
-        "channels, or timezone here: IANA zone of the analyzer's clock, as Asia/Kolkata"
+        "channels/haematology.yaml:1:1: timezone: is missing here and in the site's file; add site.timezone there for "
+        "all channels, or timezone here: IANA zone of the analyzer's clock, as Asia/Kolkata"
     )
 
 

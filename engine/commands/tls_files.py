@@ -1,0 +1,70 @@
+"""The certificate and key files that a site names: there, readable, PEM, and belonging together.
+
+The daemon needs them only when it opens a port or a connection; here they are looked at before anything is started.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from engine.config import Site
+from engine.config.problems import line, walk
+from engine.site import CONFIG_FILE
+from engine.yaml_nodes import Node, read_file
+
+
+def problems(site: Site) -> Iterator[str]:
+    """A line for each file that cannot be used, with its place in the YAML."""
+    for name, channel in site.channels.items():
+        if channel.enabled:
+            yield from _block(channel.source.tls, site.nodes[name], ("source", "tls"))
+    root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
+    for name, destination in site.config.destinations.items():
+        yield from _block(getattr(destination, "tls", None), root, ("destinations", name, "tls"))
+
+
+def _block(tls: Any, root: Node, path: tuple[str, ...]) -> Iterator[str]:
+    """What is wrong with the files of one ``tls:`` block, whichever of them its model has."""
+    files = {key: file for key in ("cert", "key", "ca", "client_ca") if (file := getattr(tls, key, None)) is not None}
+    keys: dict[str, bytes] = {}
+    for key, file in files.items():
+        here = (*path, key)
+        try:
+            keys[key] = _private(file) if key == "key" else _public(file)
+        except OSError as error:
+            yield line(walk(root, here), here, f"{file} cannot be read: {error.strerror}")
+        except ValueError as error:
+            yield line(walk(root, here), here, f"{file} {error}")
+    if "cert" in keys and "key" in keys and keys["cert"] != keys["key"]:
+        here = (*path, "key")
+        yield line(walk(root, here), here, f"{files['key']} is not the key of {files['cert']}")
+
+
+def _public(file: Path) -> bytes:
+    """The public key of the first certificate.
+
+    Raises:
+        OSError, ValueError: it cannot be read; it is no certificate.
+    """
+    content = file.read_bytes()
+    try:
+        first = x509.load_pem_x509_certificates(content)[0]
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("is no PEM certificate; give the PEM file") from None
+    return first.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _private(file: Path) -> bytes:
+    """The public half of a private key; its content appears in no error."""
+    content = file.read_bytes()
+    try:
+        key = load_pem_private_key(content, password=None)
+    except TypeError:
+        raise ValueError("is protected by a password; give a key without one, readable by the service only") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("is no PEM private key; give the PEM file") from None
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
