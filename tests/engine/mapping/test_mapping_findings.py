@@ -268,7 +268,7 @@ def test_a_mapping_is_named_or_lies_in_a_file(workshop: Workshop) -> None:
     assert load("m", [workshop.folder]).name == "m"
     assert load(workshop.folder / "m.yaml", []).name == "m"
     for name, says in (
-        ("n", "known are m, parts"),
+        ("n", "known are m$"),
         ("../m", "no name of a mapping"),
         ("", "no name"),
         ("x.yaml", "no such file"),
