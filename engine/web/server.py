@@ -11,7 +11,7 @@ an acknowledgment down. Connections, event readers, request lines and headers ar
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import orjson
@@ -28,6 +28,7 @@ from engine.web.render import STATIC, Renderer
 logger = logging.getLogger("labrelay." + __name__)
 
 MAX_CONNECTIONS = 64
+PATIENCE_S = 10.0  # a connection that has asked for nothing for so long may lose its place to a new one
 MAX_EVENT_READERS = 16
 MAX_REQUEST_BODY = 4096  # nothing here takes a body
 MAX_LINE = 4096
@@ -59,6 +60,7 @@ class StatusServer:
         max_event_readers: int = MAX_EVENT_READERS,
         max_connections: int = MAX_CONNECTIONS,
         send_timeout_s: float = SEND_TIMEOUT_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         require_loopback(listen[0])
         self._listen = listen
@@ -71,9 +73,12 @@ class StatusServer:
         self._max_event_readers = max_event_readers
         self._max_connections = max_connections
         self._send_timeout_s = send_timeout_s
+        self._patience_s = patience_s
+        self._heard: dict[asyncio.BaseProtocol, float] = {}  # when it was opened, or sent its last whole request
+        self._following: set[asyncio.BaseProtocol] = set()  # event readers, who rightly ask for nothing more
         app = web.Application(
             client_max_size=MAX_REQUEST_BODY,
-            middlewares=[wall({name.lower() for name in names}, self._error_page)],
+            middlewares=[self._note, wall({name.lower() for name in names}, self._error_page)],
         )
         app.router.add_get("/", self._overview)
         app.router.add_get("/events", self._events)
@@ -132,9 +137,36 @@ class StatusServer:
 
     def _accept(self) -> asyncio.BaseProtocol:
         server = self._runner.server
-        if server is None or len(server.connections) >= self._max_connections:
+        if server is None:
             return _Refuse()
-        return server()
+        now = asyncio.get_running_loop().time()
+        open_now = server.connections
+        if len(self._heard) > 2 * self._max_connections:
+            self._heard = {connection: at for connection, at in self._heard.items() if connection in open_now}
+        if len(open_now) >= self._max_connections and not self._make_room(open_now, now):
+            return _Refuse()
+        connection = server()
+        self._heard[connection] = now
+        return connection
+
+    def _make_room(self, open_now: Sequence[web.RequestHandler], now: float) -> bool:
+        """End the connection that has asked for nothing for longest, so that slow or idle ones keep nobody out."""
+        there = [c for c in open_now if c.transport is not None and not c.transport.is_closing()]
+        if len(there) < self._max_connections:
+            return True
+        quiet = (connection for connection in there if connection not in self._following)
+        longest = min(quiet, key=lambda connection: self._heard.get(connection, now), default=None)
+        if longest is None or longest.transport is None or now - self._heard.get(longest, now) < self._patience_s:
+            return False
+        longest.transport.abort()
+        return True
+
+    @web.middleware
+    async def _note(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self._heard[request.protocol] = asyncio.get_running_loop().time()
+        return await handler(request)
 
     # -- pages -------------------------------------------------------------------------------------------------
 
@@ -188,6 +220,7 @@ class StatusServer:
             return page
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
         self._event_readers += 1
+        self._following.add(request.protocol)
         events = self._feeds[_language(request)].events(request.headers.get("Last-Event-ID", ""))
         try:
             await response.prepare(request)
@@ -200,6 +233,7 @@ class StatusServer:
                 request.transport.abort()
         finally:
             self._event_readers -= 1
+            self._following.discard(request.protocol)
             await events.aclose()
         return response
 

@@ -194,6 +194,24 @@ async def test_connections_are_limited() -> None:
             await writer.wait_closed()
 
 
+async def test_slow_and_idle_connections_keep_nobody_out() -> None:
+    async with running(quiet_site(), max_connections=3, patience_s=0.0) as page:
+        follower, following = await asyncio.open_connection("127.0.0.1", page.server.port)
+        following.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert await asyncio.wait_for(follower.readline(), 5) == b"HTTP/1.1 200 OK\r\n"
+        idle, idling = await asyncio.open_connection("127.0.0.1", page.server.port)
+        idling.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert await asyncio.wait_for(idle.readline(), 5) == b"HTTP/1.1 200 OK\r\n"
+        slow = [await asyncio.open_connection("127.0.0.1", page.server.port) for _ in range(6)]
+        for _, writer in slow:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHo")
+        for _ in range(5):
+            assert b" 200 OK" in await raw(page.server.port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert page.server.event_readers == 1, "who follows the page rightly asks for nothing more"
+        for writer in (following, idling, *(writer for _, writer in slow)):
+            writer.close()
+
+
 async def test_a_taken_address_is_an_error_at_the_start() -> None:
     async with running(quiet_site()) as page:
         second = StatusServer(("127.0.0.1", page.server.port), quiet_site, list, page.registry)
