@@ -10,6 +10,8 @@ MessageState = Literal["stored", "mapped", "filtered", "dead", "incomplete", "di
 LETTER_STATES = ("dead", "incomplete", "held")  # of what waits for a person
 DeliveryState = Literal["waiting", "sending", "delivered", "dead", "held", "dismissed", "superseded"]
 
+UNMAPPED_ROWS = 10_000  # distinct codes kept; a device that sends noise as codes must not fill the disk
+
 KIND_MESSAGE = 1
 KIND_FRAME = 2
 KIND_ACT = 3

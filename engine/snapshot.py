@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any
 
 from engine.reasons import Reason
+from engine.records import UNMAPPED_ROWS
 from engine.words import Phrase, Span
 
 SCHEMA_VERSION = 1
@@ -284,7 +285,7 @@ class SiteSnapshot:
         timezone: the site's IANA zone: instants are shown to people in it.
         config_hash: the first digits of the hash over the configuration in force.
         dead_total: open dead letters, messages and deliveries.
-        unmapped_total: different codes seen and not in their table.
+        unmapped_total: different codes seen and not in their table, as far as they are counted (`UNMAPPED_ROWS`).
         disk_days_left: at the rate of the last days; None while that is not known.
         task_restarts: supervised tasks that fell over since the start, and how often.
         alarms: sentences that ask for action now (`Level.PROBLEM`).
@@ -307,6 +308,13 @@ class SiteSnapshot:
     task_restarts: Mapping[str, int] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def unmapped_words(self) -> Phrase:
+        """`unmapped_total` as a person reads it: where the journal counts no further, it says so."""
+        if self.unmapped_total >= UNMAPPED_ROWS:
+            return Phrase("{n} or more", {"n": self.unmapped_total})
+        return Phrase("{text}", {"text": str(self.unmapped_total)})
 
     def findings(self) -> list[Finding]:
         """What is not as it should be, worst first; within a level, what concerns results comes first."""
@@ -340,7 +348,7 @@ class SiteSnapshot:
         if held:
             found.append(Finding(level=Level.ATTENTION, phrase=Phrase("Held back: {n}", {"n": held})))
         if self.unmapped_total:
-            phrase = Phrase("Codes without a mapping: {n}", {"n": self.unmapped_total})
+            phrase = Phrase("Codes without a mapping: {n}", {"n": self.unmapped_words})
             found.append(Finding(level=Level.ATTENTION, phrase=phrase))
         found.extend(Finding(level=Level.ATTENTION, phrase=Phrase("{text}", {"text": text})) for text in self.notes)
         return found

@@ -15,11 +15,10 @@ from engine.batch import Batch
 from engine.errors import StoreError
 from engine.message import Issue, Report, Unmapped
 from engine.reasons import Reason
-from engine.records import MapOutcome, Routed
+from engine.records import UNMAPPED_ROWS, MapOutcome, Routed
 
 Verdict = Literal["mapped", "filtered", "dead"]
 
-UNMAPPED_ROWS = 10_000  # distinct codes kept; a device that sends noise as codes must not fill the disk
 _UNMAPPED_TEXT = 200
 
 _GAUGE = {"dead": "dead", "incomplete": "incomplete"}

@@ -178,7 +178,11 @@ class Teller:
         facts = [
             Fact(self._say("Waiting"), str(waiting)),
             Fact(self._say("Dead letters"), str(site.dead_total), _warn(bool(site.dead_total))),
-            Fact(self._say("Unmapped codes"), str(site.unmapped_total), _warn(bool(site.unmapped_total))),
+            Fact(
+                self._say("Unmapped codes"),
+                site.unmapped_words.say(self._catalogue),
+                _warn(bool(site.unmapped_total)),
+            ),
             Fact(self._say("Disk"), self._disk()),
         ]
         return Strip(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from engine.records import UNMAPPED_ROWS
 from engine.snapshot import (
     ChannelSnapshot,
     ChannelState,
@@ -90,6 +91,12 @@ def test_the_longest_silence_comes_first() -> None:
     )
     said = [str(finding.phrase) for finding in replace(quiet_site(), channels=channels).findings()]
     assert said == ["b silent 2 h", "d silent 15 min", "a silent 10 min", "c silent"]
+
+
+def test_codes_that_are_counted_no_further_are_so_many_or_more() -> None:
+    for total, said in ((5, "5"), (UNMAPPED_ROWS, "10000 or more")):
+        site = replace(troubled_site(), unmapped_total=total)
+        assert f"Codes without a mapping: {said}" in [str(finding.phrase) for finding in site.findings()]
 
 
 def test_integrity_comes_before_everything_else() -> None:
