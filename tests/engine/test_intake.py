@@ -20,6 +20,7 @@ from engine.message import FormatOptions, MapContext, Stored
 from engine.reasons import Reason
 from engine.records import Filter
 from tests.support.plant import LineFormat, LineProgram, Plant, numbers, plant
+from tests.support.waiting import until
 
 FULL = "the journal cannot keep this: database or disk is full"
 
@@ -279,9 +280,11 @@ async def test_while_nothing_can_be_stored_the_processor_is_not_kept_busy(
     async with plant(tmp_path, store=between) as made:
         server = await made.destination("server")
         made.channel("a", "server")
+        began = asyncio.get_running_loop().time()
         await made.send("a", *numbers(3))
-        await asyncio.sleep(0.35)  # what is looked at is how often something happens in a time
-        assert 3 <= len(flaky[0].asked) <= 3 * 5
+        await until(lambda: len(flaky[0].asked) > 3 * 3)
+        # A fourth round of three messages comes after three pauses at least.
+        assert asyncio.get_running_loop().time() - began >= 3 * intake_module.STORE_RETRY_S
         full = False
         await made.drain()
         assert server.of("a") == numbers(3)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import operator
 import random
 import re
 import resource
@@ -73,6 +74,16 @@ async def shown(daemon: Daemon, condition: Callable[[dict[str, Any]], bool]) -> 
             await asyncio.sleep(0.05)
 
 
+async def refused_again(daemon: Daemon) -> None:
+    """Wait until each channel has once more been unable to store something."""
+
+    def refusals(found: dict[str, Any]) -> list[int]:
+        return [row["link_faults"].get("not-stored", 0) for row in found["channels"]]
+
+    before = refusals(await status(daemon))
+    await shown(daemon, lambda found: all(map(operator.gt, refusals(found), before)))
+
+
 def rss(daemon: Daemon) -> int:
     """Bytes."""
     text = Path(f"/proc/{daemon.pid}/status").read_text()
@@ -92,9 +103,11 @@ async def test_while_the_disk_is_full_nothing_is_acknowledged_and_then_all_goes_
         await until(lambda: all(len(analyzer.acked) > 5 for analyzer in analyzers), 20.0)
         for _ in range(2):
             resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-            await asyncio.sleep(0.05)  # what was under way is acknowledged
+            # An analyzer sends one at a time: once one of its messages is refused, no answer to others is under way.
+            await refused_again(daemon)
             held = [len(analyzer.acked) for analyzer in analyzers]
             await shown(daemon, lambda found: any("stored" in alarm for alarm in found["alarms"]))
+            await refused_again(daemon)
             assert [len(analyzer.acked) for analyzer in analyzers] == held
             resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             await until(lambda held=held: all(len(a.acked) > n + 5 for a, n in zip(analyzers, held, strict=True)), 30.0)
