@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -220,7 +220,7 @@ def _wires(file: CorpusFile, data: bytes) -> list[bytes]:
     """What goes over the line: a capture as it stands, records in frames, each message in a session of its own."""
     if file.facts["framing"] != "records":
         return [session(data)]
-    pack = ("record", "packed")[len(file.name) % 2]
+    pack: Literal["record", "packed"] = "record" if len(file.name) % 2 else "packed"  # either way now and then
     return [session(b"".join(frames_of(text, 240, pack))) for text in _texts(file)]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.processes import free_ports
 from engine.demo.show import PLAYED
+from tests.support.ports import quiet_ports
 
 CHECKOUT = Path(__file__).parents[1]
 ENDS_WITHIN_S = 90.0
@@ -33,12 +33,16 @@ class Site:
     def logs(self) -> Path:
         return self.folder / "var" / "demo"
 
+    def said(self) -> str:
+        """The last lines of its parts' logs, for whoever has to find out why a test failed."""
+        return "\n".join(log.read_text(errors="replace")[-2000:] for log in sorted(self.logs.glob("*.log")))
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     files = [CHECKOUT / "config" / "labrelay.yaml", *sorted((CHECKOUT / "channels").glob("*.yaml"))]
     shipped = sorted({int(port) for file in files for port in ADDRESS.findall(file.read_text())})
-    ports = dict(zip(shipped, free_ports(len(shipped)), strict=True))
+    ports = dict(zip(shipped, quiet_ports(len(shipped)), strict=True))
     for file in files:
         copy = tmp_path / file.parent.name / file.name
         copy.parent.mkdir(exist_ok=True)
@@ -73,7 +77,7 @@ async def test_thirty_messages_arrive_and_the_summary_says_so(site: Site) -> Non
     async with demo(site, "--messages", "30", "--exit") as process:
         code, output = await ended(process)
 
-    assert code == 0, output
+    assert code == 0, output + site.said()
     assert "30 messages acknowledged, 30 on the FHIR server, 0 dead" in output
     assert "nothing lost" in output
     for name, (model, _, _) in PLAYED.items():
@@ -88,7 +92,7 @@ async def test_a_second_demo_on_the_same_site_is_new_work(site: Site) -> None:
     for _ in range(2):
         async with demo(site, "--messages", "6", "--exit") as process:
             code, output = await ended(process)
-        assert code == 0, output
+        assert code == 0, output + site.said()
         assert "6 messages acknowledged, 6 on the FHIR server, 0 dead" in output
 
 

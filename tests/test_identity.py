@@ -545,8 +545,8 @@ async def test_a_unique_number_of_two_patients_in_one_message_is_a_conflict(site
 
 async def test_a_unique_number_is_one_of_the_whole_site(tmp_path: Path) -> None:
     """Ids of unique numbers do not hold the channel, and so a conflict is noticed between channels, too."""
-    unique = {"settings": NUMBERS, "specimen_ids": "unique"}
-    async with running_site(tmp_path, {"a": astm_channel(**unique), "b": astm_channel(**unique)}) as site:
+    unique = astm_channel(settings=NUMBERS, specimen_ids="unique")
+    async with running_site(tmp_path, {"a": unique, "b": unique}) as site:
         await Analyzer(site, "a", "astm").send(Result("MR-1"))
         await Analyzer(site, "b", "astm").send(Result("MR-2", value="9.9"))
 
