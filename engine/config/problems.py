@@ -32,8 +32,13 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 def line(node: Node, path: Path, text: str) -> str:
-    shown = ".".join(str(step) for step in path)
+    shown = ".".join(_visible(str(step)) for step in path)
     return node.problem(f"{shown}: {text}" if shown else text)
+
+
+def _visible(step: str) -> str:
+    """A key as a person must see it to find the slip: a blank that is none, a letter of another alphabet."""
+    return step if step.isascii() and step.isprintable() and step == step.strip() else ascii(step)
 
 
 def walk(root: Node, path: Path) -> Node:

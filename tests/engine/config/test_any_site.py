@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.config import channel, destination, load_site, sitewide, source
@@ -65,6 +65,7 @@ def test_any_structure_is_a_site_or_problems_with_places(site: object, one: obje
 
 
 @settings(max_examples=150)
+@example(0, 0, "\xa0")  # looks like a blank and is none
 @given(st.integers(0, len(SITE_YAML)), st.integers(0, len(CHANNEL_YAML)), st.text(max_size=3))
 def test_any_slip_of_the_pen_is_a_site_or_problems_with_places(at: int, there: int, slip: str) -> None:
     judge(SITE_YAML[:at] + slip + SITE_YAML[at + 1 :], CHANNEL_YAML[:there] + slip + CHANNEL_YAML[there + 1 :])
