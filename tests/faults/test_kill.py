@@ -11,6 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.bench.sink import CONTROL_ID
+from engine.clock import SystemClock
+from engine.journal import Journal
+from engine.reasons import Reason
+from engine.records import Filter
 from engine.verify import run as verify
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
@@ -20,10 +25,31 @@ PROTOCOLS = ["mllp", "astm", "mllp"]
 TROUBLE = [Mood.WELL, Mood.BUSY, Mood.WELL, Mood.RESET, Mood.LOST, Mood.PROXY]
 
 
+# What the troubled server refuses for ever (422), by the number of the message.
+REFUSED = {(channel, number) for channel in range(len(PROTOCOLS)) for number in range(5, 100_000, 11)}
+
+
+def missing(server: Server, analyzer: Analyzer) -> set[int]:
+    """Acknowledged, not refused by the server, and not there."""
+    wanted = {number for number in analyzer.acked if (analyzer.channel, number) not in server.refuse}
+    return wanted - set(server.arrived[analyzer.channel])
+
+
+def refused_letters(data: Path) -> set[tuple[int, int]]:
+    """(channel, number) of the messages whose delivery is dead because the server refused it."""
+    journal = Journal.open(data, clock=SystemClock(), read_only=True)
+    try:
+        letters = journal.dead(Filter(reason=Reason.REFUSED.value), limit=100_000)
+        found = (CONTROL_ID.search(journal.payload(letter.message_id)) for letter in letters)
+        return {(int(match[1]), int(match[2])) for match in found if match}
+    finally:
+        journal.close()
+
+
 def check(server: Server, analyzers: list[Analyzer]) -> None:
     for analyzer in analyzers:
         arrived = server.arrived[analyzer.channel]
-        lost = set(analyzer.acked) - set(arrived)
+        lost = missing(server, analyzer)
         assert not lost, f"acknowledged and not delivered: {sorted(lost)[:10]}"
         assert arrived == sorted(arrived), "out of order within a lane"
     for ident, keys in server.keys.items():
@@ -37,7 +63,7 @@ def check(server: Server, analyzers: list[Analyzer]) -> None:
 @pytest.mark.parametrize("workers", [0, 1], ids=["one process", "two processes"])
 async def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path, moods: list[Mood], workers: int) -> None:
     rng = random.Random(4711)
-    server = Server()
+    server = Server(refuse=set() if moods == [Mood.WELL] else REFUSED)
     await server.start()
     retry = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
     destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {retry}}}'
@@ -63,8 +89,11 @@ async def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path, moods: l
         for analyzer in analyzers:
             analyzer.stop()
         await asyncio.gather(*playing)
-        await until(lambda: all(set(a.acked) <= set(server.arrived[a.channel]) for a in analyzers), 60.0)
+        await until(lambda: not any(missing(server, analyzer) for analyzer in analyzers), 60.0)
+        acked = {(analyzer.channel, number) for analyzer in analyzers for number in analyzer.acked}
+        await until(lambda: refused_letters(tmp_path / "site" / "var") == acked & server.refuse, 60.0)
         assert await daemon.terminate() == 0
     check(server, analyzers)
+    assert refused_letters(tmp_path / "site" / "var") == acked & server.refuse
     assert all(len(analyzer.acked) > kills for analyzer in analyzers)
     assert verify(tmp_path / "site" / "var", deep=True) == []
