@@ -14,9 +14,10 @@ from engine.breaker import Breaker
 from engine.channel import Answer, ChannelSettings
 from engine.clock import Clock
 from engine.conditional import ConditionalGuard
-from engine.config import ChannelConfig, DestinationConfig, Site
+from engine.config import ChannelConfig, DestinationConfig, Site, TcpPart
 from engine.delivery import DestinationWorker, Outbox
 from engine.errors import ConfigError
+from engine.formats import format_of
 from engine.intake import ChannelRoutes, Route
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
@@ -91,7 +92,7 @@ def build_channel(
     site: Site, config: ChannelConfig, programs: Programs, *, identity_key: bytes, clock: Clock
 ) -> BuiltChannel:
     source = config.source
-    message_format: Format = registry.load(registry.FORMATS, source.format)
+    message_format = format_of(source, config.dialect)
     context = MapContext(
         channel=config.channel,
         key=identity_key,
@@ -106,11 +107,11 @@ def build_channel(
             name=config.channel,
             repeat_window_s=config.repeat_window,
             idle_timeout_s=source.idle_timeout,
-            max_connections=source.max_connections,
+            max_connections=source.max_connections if isinstance(source, TcpPart) else 1,
             answer_store_fault=config.on_store_fault == "ae",
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
         ),
-        new_link=_link_factory(config),
+        new_link=registry.load(registry.LINKS, source.link).links(source),
         message_format=message_format,
         answer=_answer(config, clock) if source.format == "hl7v2" else None,
         routes=ChannelRoutes(
@@ -199,12 +200,14 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
         place = site.node(config.channel, "routes", index, "when").place
         try:
             program = programs.get(route.mapping, config.tables) if route.mapping is not None else None
-            if program is not None and program.format != config.source.format:
-                text = f"mapping {program.name} reads {program.format}, and this channel brings {config.source.format}"
+            if program is not None and program.format != config.source.reads_as:
+                text = (
+                    f"mapping {program.name} reads {program.format}, and this channel brings {config.source.reads_as}"
+                )
                 problems.append(node.problem(f"routes.{index}.mapping: {text}; use another mapping"))
             routes.append(
                 Route(
-                    when=compile_condition(route.when, config.source.format, place=place)
+                    when=compile_condition(route.when, config.source.reads_as, place=place)
                     if route.when is not None
                     else None,
                     program=program,
@@ -219,26 +222,6 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
     if problems:
         raise ConfigError(*problems)
     return tuple(routes)
-
-
-def _link_factory(config: ChannelConfig) -> Callable[[], Link]:
-    source = config.source
-    module = registry.load(registry.LINKS, source.link)
-    if source.link == "mllp":
-        mllp = module.MllpOptions(max_message=source.max_message)
-        return lambda: module.MllpLink(mllp)
-    options = module.AstmOptions(
-        framing=source.framing,
-        checksum=source.checksum,
-        frame_numbers=source.frame_numbers,
-        acks=source.acks,
-        commit=source.commit,
-        end=source.end,
-        max_frame=source.max_frame,
-        max_message=source.max_message,
-        receive_timeout=source.receive_timeout,
-    )
-    return lambda: module.AstmReceiver(options)
 
 
 def _answer(config: ChannelConfig, clock: Clock) -> Answer:

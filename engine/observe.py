@@ -202,7 +202,7 @@ class Observer:
         return ChannelSnapshot(
             name=name,
             kind=config.source.kind,
-            address=str(config.source.address),
+            address=config.source.place,
             description=config.description,
             state=channel_state(
                 enabled=config.enabled,

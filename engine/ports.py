@@ -36,6 +36,24 @@ class Stream(Protocol):
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
 
+class Transport(Protocol):
+    """Where streams come from: a listener, a connection that is kept, a serial line. It calls a handler for each."""
+
+    @property
+    def fault(self) -> str:
+        """Why there is no line just now although it is being tried; empty where there is nothing to say."""
+
+    async def start(self) -> int:
+        """Begin, and return the port (0 where there is none). Does not wait for the peer.
+
+        Raises:
+            OSError, ValueError: it cannot begin (address in use, unreadable certificate); the caller tries again.
+        """
+
+    async def stop(self, grace_s: float = 3.0) -> None:
+        """Begin nothing new, let each handler finish, close the rest after ``grace_s`` seconds."""
+
+
 class Link(Protocol):
     """Framing and link acknowledgement of one connection: pure, one instance per connection.
 

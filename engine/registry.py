@@ -2,6 +2,17 @@
 
 A new destination is one module and one line here. ``engine`` reaches ``adapters`` through this table only, so a
 site that needs no serial port never imports one, and the daemon starts fast.
+
+What such a module offers, by its table:
+
+    FORMATS       the functions of `engine.ports.Format`, or ``build(source)`` that returns such a thing
+    LINKS         ``links(source)``: what makes a new `engine.ports.Link` for each connection;
+                  ``assemble(frames, max_message=...)`` where the link has frames of its own
+    TRANSPORTS    ``build(source, handler)``: an `engine.ports.Transport`
+    DESTINATIONS  ``build(name, config, clock)``: an `engine.ports.Destination`
+    DIALECTS      ``adapt(parsed)``, see `adapters.dialects`
+
+``source`` is the ``source:`` block of a channel (`engine.config.source`); adapters know it as a Protocol of their own.
 """
 
 from importlib import import_module
@@ -24,6 +35,7 @@ SENDERS = {
 TRANSPORTS = {
     "tcp": "adapters.transports.tcp",
 }
+DIALECTS: dict[str, str] = {}
 DESTINATIONS = {
     "fhir": "adapters.destinations.fhir_rest",
     "http": "adapters.destinations.http_out",

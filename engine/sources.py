@@ -6,21 +6,17 @@ on the page and tries again; the other channels are not concerned (P7).
 
 import asyncio
 import logging
-from typing import Protocol
 
 from engine import registry
 from engine.build import BuiltChannel
 from engine.channel import Channel
+from engine.config import TcpPart
+from engine.ports import Transport
 
 logger = logging.getLogger("labrelay." + __name__)
 
 REOPEN_FIRST_S = 1.0
 REOPEN_MAX_S = 30.0
-
-
-class Transport(Protocol):
-    async def start(self) -> int: ...
-    async def stop(self, grace_s: float = 3.0) -> None: ...
 
 
 class ChannelSource:
@@ -29,14 +25,21 @@ class ChannelSource:
     def __init__(self, built: BuiltChannel, channel: Channel) -> None:
         self.built = built
         self.channel = channel
-        self.fault = ""  # why it is not open, for the page
+        self._fault = ""  # why it cannot begin
         self.port: int | None = None
         self._transport: Transport | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def fault(self) -> str:
+        """Why it is not open, or why there is no line just now; for the page."""
+        return self._fault or (self._transport.fault if self._transport is not None else "")
+
+    @property
     def listens(self) -> bool:
-        return self.built.config.source.listen is not None
+        """Whether it waits for an analyzer that connects, and is not itself the one that does."""
+        source = self.built.config.source
+        return isinstance(source, TcpPart) and source.listen is not None
 
     @property
     def idle(self) -> bool:
@@ -69,27 +72,18 @@ class ChannelSource:
     async def _open(self) -> bool:
         source = self.built.config.source
         module = registry.load(registry.TRANSPORTS, source.transport)
-        tls = None
-        if source.tls is not None:
-            tls = module.TlsFiles(
-                cert=str(source.tls.cert),
-                key=str(source.tls.key),
-                ca=str(source.tls.client_ca) if source.tls.client_ca else None,
-            )
-        address = source.address
-        kind = module.TcpListener if self.listens else module.TcpConnector
-        transport: Transport = kind(address.host, address.port, self.channel.handle, tls=tls)
+        transport: Transport = module.build(source, self.channel.handle)
         try:
             self.port = await transport.start()
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; a host name that is none, a ValueError
             fault = getattr(error, "strerror", None) or type(error).__name__
-            if fault != self.fault:  # the state changed; the same again is not worth a line
+            if fault != self._fault:  # the state changed; the same again is not worth a line
                 logger.error(
                     "cannot open the source, will keep trying",
-                    extra={"channel": self.built.config.channel, "peer": str(address), "detail": fault},
+                    extra={"channel": self.built.config.channel, "peer": source.place, "detail": fault},
                 )
-            self.fault = fault
+            self._fault = fault
             return False
         self._transport = transport
-        self.fault = ""
+        self._fault = ""
         return True

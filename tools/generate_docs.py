@@ -65,9 +65,11 @@ def channel_keys() -> Iterator[str]:
 
 
 def source_keys() -> Iterator[str]:
-    yield from block("Every source", source.TcpSource, intro=False)
-    for model, title in ((source.MllpSource, "`kind: mllp`"), (source.AstmSource, "`kind: astm`")):
-        yield from block(title, model, skip=source.TcpSource.model_fields)
+    common = source.Source.model_fields
+    yield from block("Every source", source.Source, intro=False)
+    yield from block("On TCP", source.TcpPart, skip=common, intro=False)
+    yield from block("MLLP (`kind: mllp`)", source.MllpPart, intro=False)
+    yield from block("ASTM E1381 (`kind: astm`)", source.E1381Part, intro=False)
     yield from block("`tls:` of a source", source.ServerTls)
 
 

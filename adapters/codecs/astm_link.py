@@ -8,10 +8,10 @@ the caller says that the frame is durable; NAK is the answer to everything else,
 under the same number. `astm_frames` reads the layout, `astm_messages` finds the messages in the text of a session.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Literal
+from typing import Literal, Protocol
 
 from adapters.codecs.astm_frames import ACK, NAK, SAMPLE_BYTES, FrameReader, Seen, Token, WireFrame, read_frame
 from adapters.codecs.astm_messages import Assembled, MessageAssembler, begins_with_header
@@ -51,6 +51,36 @@ class AstmOptions:
     max_frames: int = 100_000
     receive_timeout: float = 30.0
     answer_within: float = 15.0
+
+
+class Settings(Protocol):
+    """What a channel's ``source:`` says about the link."""
+
+    framing: Literal["e1381", "enq-less", "none"]
+    checksum: Literal["required", "warn", "ignore"]
+    frame_numbers: Literal["strict", "warn", "ignore"]
+    acks: Literal["frame", "session", "none"]
+    commit: Literal["frame", "message"]
+    end: Literal["record", "eot"]
+    max_frame: int
+    max_message: int
+    receive_timeout: float
+
+
+def links(source: Settings) -> "Callable[[], AstmReceiver]":
+    """What makes a link for each connection of a channel."""
+    options = AstmOptions(
+        framing=source.framing,
+        checksum=source.checksum,
+        frame_numbers=source.frame_numbers,
+        acks=source.acks,
+        commit=source.commit,
+        end=source.end,
+        max_frame=source.max_frame,
+        max_message=source.max_message,
+        receive_timeout=source.receive_timeout,
+    )
+    return lambda: AstmReceiver(options)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,9 @@ Events do not depend on how the network cut the bytes, only on the bytes and on 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from engine.message import Block, LinkEvent, LinkFault, SessionEnd
 
@@ -64,6 +66,26 @@ class MllpOptions:
     end_by_idle: float | None = None
     fs_wait: float = 0.25
     max_noise: int = 64 * 1024
+
+
+class Settings(Protocol):
+    """What a channel's ``source:`` says about the link."""
+
+    max_message: int
+    block_timeout: float
+    start_without_vt: bool
+    end_by_idle: float | None
+
+
+def links(source: Settings) -> "Callable[[], MllpLink]":
+    """What makes a link for each connection of a channel."""
+    options = MllpOptions(
+        max_message=source.max_message,
+        block_timeout=source.block_timeout,
+        start_without_vt=source.start_without_vt,
+        end_by_idle=source.end_by_idle,
+    )
+    return lambda: MllpLink(options)
 
 
 class MllpLink:

@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import tenacity
 
@@ -197,6 +197,45 @@ class TlsFiles:
         return context
 
 
+class HostPort(Protocol):
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+class ServerTls(Protocol):
+    @property
+    def cert(self) -> object: ...
+    @property
+    def key(self) -> object: ...
+    @property
+    def client_ca(self) -> object | None: ...
+
+
+class Settings(Protocol):
+    """What a channel's ``source:`` says about the transport: exactly one of ``listen`` and ``connect``."""
+
+    @property
+    def listen(self) -> HostPort | None: ...
+    @property
+    def connect(self) -> HostPort | None: ...
+    @property
+    def tls(self) -> ServerTls | None: ...
+
+
+def build(source: Settings, handler: Handler) -> "TcpListener | TcpConnector":
+    """The transport of one channel."""
+    tls = None
+    if source.tls is not None:
+        ca = source.tls.client_ca
+        tls = TlsFiles(cert=str(source.tls.cert), key=str(source.tls.key), ca=str(ca) if ca is not None else None)
+    if source.listen is not None:
+        return TcpListener(source.listen.host, source.listen.port, handler, tls=tls)
+    assert source.connect is not None
+    return TcpConnector(source.connect.host, source.connect.port, handler, tls=tls)
+
+
 class TcpListener:
     """Accept connections on one address; ``handler`` runs once per connection, in a task of its own."""
 
@@ -208,6 +247,7 @@ class TcpListener:
         self._server: asyncio.Server | None = None
         self._stopping = False
         self._open: dict[TcpStream, asyncio.Task[None]] = {}
+        self.fault = ""
         self.refused = 0  # connections turned away because files were running out
 
     async def start(self) -> int:
@@ -274,6 +314,7 @@ class TcpConnector:
         self._stream: TcpStream | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self.fault = ""
         self.attempts = 0
 
     async def start(self) -> int:

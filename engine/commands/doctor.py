@@ -55,7 +55,8 @@ def _examine(session: Session) -> Iterator[Line]:
         yield Line(Health.FAIL, "site", f"{folder}: {len(error.problems)} problem(s)", "labrelay check")
         return
     yield Line(Health.OK, "site", f"{folder}: {len(site.channels)} channel(s), configuration {site.hash[:12]}")
-    yield examine.open_files(sum(channel.source.max_connections for channel in site.channels.values()))
+    sources = [channel.source for channel in site.channels.values()]
+    yield examine.open_files(sum(getattr(source, "max_connections", 1) for source in sources))
     yield from _network(site, runs)
     yield from _secrets(site)
 
@@ -74,13 +75,15 @@ def _data(data: Path, runs: bool) -> Iterator[Line]:
 
 
 def _network(site: "Site", runs: bool) -> Iterator[Line]:
+    from engine.config import TcpPart
+
     if site.config.web.enabled:
         yield examine.address(site.config.web.listen, "status page", daemon_runs=runs)
     for name, channel in site.channels.items():
         source = channel.source
-        if source.listen is not None and channel.enabled:
+        if isinstance(source, TcpPart) and source.listen is not None and channel.enabled:
             yield examine.address(source.listen, f"channel {name}", daemon_runs=runs)
-        if source.tls is not None:
+        if isinstance(source, TcpPart) and source.tls is not None:
             yield from _tls(source.tls.cert, source.tls.key, f"channel {name}")
     for name, destination in site.config.destinations.items():
         tls = getattr(destination, "tls", None)

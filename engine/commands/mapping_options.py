@@ -13,6 +13,7 @@ import click
 from engine.commands.output import say
 from engine.commands.session import Session
 from engine.errors import ConfigError, ContentError
+from engine.formats import format_of
 from engine.mapping.inputs import Found, Mapper, messages_in
 from engine.mapping.program import Program
 from engine.message import FormatOptions, MapContext, Parsed
@@ -97,10 +98,11 @@ def mapper_for(
         options=FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx),
         context=context,
         received=received,
+        message_format=format_of(config.source, config.dialect),
     )
     for index, route in enumerate(config.routes):
         place = site.node(channel, "routes", index, "when").place if route.when is not None else ""
-        when = None if route.when is None else compile_condition(route.when, config.source.format, place=place)
+        when = None if route.when is None else compile_condition(route.when, config.source.reads_as, place=place)
         made.routes.append(RouteOf(when, route.mapping, route.filter is not None))
     return made
 

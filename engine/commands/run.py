@@ -78,7 +78,7 @@ def command(session: Session, style: str, log_level: str) -> None:
         logger.info("ready", extra={"pid": os.getpid(), "config_hash": app.built.site.hash[:12]})
         if sys.stderr.isatty():
             channels = ", ".join(
-                f"{name} on {source.built.config.source.address}" for name, source in app.sources.items()
+                f"{name} on {source.built.config.source.place}" for name, source in app.sources.items()
             )
             say(f"Receiving: {channels}")
             if web.enabled:

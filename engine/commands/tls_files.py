@@ -21,7 +21,7 @@ def problems(site: Site) -> Iterator[str]:
     """A line for each file that cannot be used, with its place in the YAML."""
     for name, channel in site.channels.items():
         if channel.enabled:
-            yield from _block(channel.source.tls, site.nodes[name], ("source", "tls"))
+            yield from _block(getattr(channel.source, "tls", None), site.nodes[name], ("source", "tls"))
     root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
     for name, destination in site.config.destinations.items():
         yield from _block(getattr(destination, "tls", None), root, ("destinations", name, "tls"))

@@ -15,7 +15,7 @@ from engine.config.destination import (
 )
 from engine.config.load import Site, data_folder, load_site
 from engine.config.sitewide import SiteConfig, SiteInfo, WebConfig
-from engine.config.source import AstmSource, ConnectTls, MllpSource, ServerTls, SourceConfig
+from engine.config.source import AstmSource, ConnectTls, MllpSource, ServerTls, SourceConfig, TcpPart
 
 __all__ = [
     "AstmSource",
@@ -38,6 +38,7 @@ __all__ = [
     "SiteConfig",
     "SiteInfo",
     "SourceConfig",
+    "TcpPart",
     "WebConfig",
     "data_folder",
     "load_site",

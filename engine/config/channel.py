@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from engine.config.source import SourceConfig
-from engine.config.values import Charsets, Duration, Fixes, Flag, Model, Name, Names, NotEmpty, Text, Zone
+from engine.config.values import Charsets, Dialect, Duration, Fixes, Flag, Model, Name, Names, NotEmpty, Text, Zone
 
 DAY = 86_400.0
 
@@ -64,6 +64,10 @@ class ChannelConfig(Model):
     charset: Charsets = Field(
         default=("utf-8",),
         description="Character sets to try in this order, strictly, where a message declares none.",
+    )
+    dialect: Dialect | None = Field(
+        default=None,
+        description="Name of the analyzer's dialect, where it departs from its standard in what a message says.",
     )
     routes: Annotated[tuple[RouteConfig, ...], NotEmpty] = Field(
         strict=False,  # a YAML list is a Python list; each route in it is still read strictly

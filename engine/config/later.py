@@ -18,7 +18,6 @@ KEYS = frozenset(
         "destinations.*.auth.oauth2",
         "destinations.*.rate",
         # channels
-        "dialect",
         "key_memory",
         "reject",
         "source.device",

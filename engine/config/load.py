@@ -288,7 +288,7 @@ class _Loader:
         if config is not None and config.web.enabled:
             taken.append((config.web.listen, f"the status page ({site.file})"))
         for name, channel in channels.items():
-            address = channel.source.listen
+            address = getattr(channel.source, "listen", None)
             if address is None or not channel.enabled:
                 continue
             for other, owner in taken:

@@ -199,13 +199,19 @@ class Reporter:
     def _unknown_kind(self, path: Path) -> tuple[Node, str]:
         block = walk(self._root, path)
         is_source = path[-1:] == ("source",)
-        known = {"kind": list(source.KINDS if is_source else destination.KINDS), "link": list(source.LINKS)}
-        for key in ("kind", "link"):
+        known = {
+            "kind": list(source.KINDS if is_source else destination.KINDS),
+            "transport": list(source.TRANSPORTS),
+            "link": list(source.LINKS),
+        }
+        for key in known:
             value = block.get(key) if block.kind == "map" else None
-            if value is not None:
+            if value is not None and value.value not in known[key]:
                 return value, line(value, (*path, key), _choice(value.value, known[key], (*path, key)))
         if block.kind != "map":
             return block, line(block, path, f"expected a block with kind: {_either(known['kind'])}")
+        if block.get("transport") is not None or block.get("link") is not None:
+            return block, line(block, path, f"this transport and link do not go together; use {_either(known['kind'])}")
         return block, line(block, path, f"kind is missing; add kind: {_either(known['kind'])}")
 
     def _not_one_of(self, node: Node, path: Path, kind_of: str) -> str:

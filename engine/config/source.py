@@ -6,6 +6,8 @@ are, so there is one model per link.
     kind   transport  link   format
     mllp   tcp        mllp   hl7v2
     astm   tcp        e1381  astm
+
+A model is put together of a transport's part and a link's part.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -13,12 +15,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from engine.config.values import Address, Duration, FilePath, Model, Size, Whole
+from engine.config.values import Address, Duration, FilePath, Flag, Model, Size, Whole
 from engine.units import HostPort
 
 PRESETS = {"mllp": ("tcp", "mllp", "hl7v2"), "astm": ("tcp", "e1381", "astm")}
 KINDS = tuple(PRESETS)
 LINKS = ("mllp", "e1381")
+TRANSPORTS = ("tcp",)
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -51,36 +54,22 @@ class ConnectTls(Model):
         return self
 
 
-class TcpSource(Model):
-    """What every source on TCP has.
+class Source(Model):
+    """What every source has, whatever its transport and link.
 
-    Exactly one of ``listen`` and ``connect`` is set.
+    The fields `transport`, `link` and `format` are of the models below; `kind` fills them in.
     """
 
-    kind: Literal["mllp", "astm"] = Field(
+    kind: str = Field(
         default="mllp",
         description="Preset of transport, link and format: `mllp` is HL7 v2 in MLLP blocks, `astm` is E1394 records "
         "in E1381 frames, both on TCP.",
     )
-    transport: Literal["tcp"] = Field(default="tcp", description="How bytes come: `tcp`.")
-    listen: Address | None = Field(
-        default=None, description="Address to listen on; port 0 takes any free one. Either this or `connect`."
-    )
-    connect: Address | None = Field(
-        default=None, description="Address of an analyzer that is itself the TCP server; we connect, for ever."
-    )
-    tls: ServerTls | None = Field(default=None, description="TLS for `listen`; with `client_ca`, mutual TLS.")
     idle_timeout: Duration | None = Field(
         default=None,
         gt=0,
         description="Close a connection after this time without a byte. By default never: analyzers keep one "
         "connection for days, and TCP keep-alive finds a peer that is gone within 90 s.",
-    )
-    max_connections: Whole = Field(
-        default=32,
-        ge=1,
-        le=10_000,
-        description="Connections at once; one more takes the place of the one that has been quiet longest.",
     )
     max_message: Size = Field(
         default=16 * MiB,
@@ -90,11 +79,14 @@ class TcpSource(Model):
     )
 
     @property
-    def address(self) -> HostPort:
-        """Where it listens, or what it connects to."""
-        address = self.listen or self.connect
-        assert address is not None
-        return address
+    def place(self) -> str:
+        """Where it listens, what it connects to, or which device or folder it reads: for people and logs."""
+        return ""
+
+    @property
+    def reads_as(self) -> str:
+        """The format that mappings and conditions see: several formats are read into the records of one."""
+        return str(getattr(self, "format", ""))
 
     @model_validator(mode="before")
     @classmethod
@@ -102,6 +94,36 @@ class TcpSource(Model):
         if isinstance(given, dict) and given.get("kind") in PRESETS:
             return dict(zip(("transport", "link", "format"), PRESETS[given["kind"]], strict=True)) | given
         return given
+
+
+class TcpPart(Source):
+    """A source on TCP. Exactly one of ``listen`` and ``connect`` is set."""
+
+    transport: Literal["tcp"] = Field(default="tcp", description="How bytes come: `tcp`.")
+    listen: Address | None = Field(
+        default=None, description="Address to listen on; port 0 takes any free one. Either this or `connect`."
+    )
+    connect: Address | None = Field(
+        default=None, description="Address of an analyzer that is itself the TCP server; we connect, for ever."
+    )
+    tls: ServerTls | None = Field(default=None, description="TLS for `listen`; with `client_ca`, mutual TLS.")
+    max_connections: Whole = Field(
+        default=32,
+        ge=1,
+        le=10_000,
+        description="Connections at once; one more takes the place of the one that has been quiet longest.",
+    )
+
+    @property
+    def address(self) -> HostPort:
+        """Where it listens, or what it connects to."""
+        address = self.listen or self.connect
+        assert address is not None
+        return address
+
+    @property
+    def place(self) -> str:
+        return str(self.address)
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:
@@ -114,17 +136,28 @@ class TcpSource(Model):
         return self
 
 
-class MllpSource(TcpSource):
-    """HL7 v2 in MLLP blocks."""
+class MllpPart(Model):
+    """MLLP blocks."""
 
     link: Literal["mllp"] = Field(default="mllp", description="Framing and link acknowledgement: `mllp`.")
     format: Literal["hl7v2", "astm"] = Field(default="hl7v2", description="Content: `hl7v2` (or `astm`).")
+    start_without_vt: Flag = Field(
+        default=False, description="`true`: a message header starts a message where the analyzer sends no VT before it."
+    )
+    end_by_idle: Duration | None = Field(
+        default=None,
+        gt=0,
+        description="A message ends after this time without a byte, for analyzers that send no FS. A message that is "
+        "cut short looks whole then, so only for those.",
+    )
+    block_timeout: Duration = Field(
+        default=60.0, gt=0, description="Longest time from VT to FS; then what came is put aside as incomplete."
+    )
 
 
-class AstmSource(TcpSource):
-    """ASTM E1394 records in E1381 frames."""
+class E1381Part(Model):
+    """Frames of ASTM E1381."""
 
-    kind: Literal["mllp", "astm"] = Field(default="astm", description=TcpSource.model_fields["kind"].description)
     link: Literal["e1381"] = Field(default="e1381", description="Framing and link acknowledgement: `e1381`.")
     format: Literal["astm", "hl7v2"] = Field(default="astm", description="Content: `astm` (or `hl7v2`).")
     framing: Literal["e1381", "enq-less", "none"] = Field(
@@ -164,20 +197,30 @@ class AstmSource(TcpSource):
     )
 
 
-def _link(value: Any) -> str | None:
-    """Which model reads a ``source:`` block; an unknown kind or link is returned as it is, for the error."""
-    if isinstance(value, TcpSource):
-        return str(getattr(value, "link", ""))
+class MllpSource(MllpPart, TcpPart):
+    """HL7 v2 in MLLP blocks over TCP."""
+
+
+class AstmSource(E1381Part, TcpPart):
+    """ASTM E1394 records in E1381 frames over TCP."""
+
+
+def _parts(value: Any) -> str | None:
+    """Which model reads a ``source:`` block, as ``transport/link``; an unknown kind or link is returned as it is, for
+    the error."""
+    if isinstance(value, Source):
+        return f"{getattr(value, 'transport', '')}/{getattr(value, 'link', '')}"
     if not isinstance(value, dict):
         return None
-    link = value.get("link")
-    if link is None and "kind" in value:
-        kind = value["kind"]
-        return PRESETS[kind][1] if kind in PRESETS else str(kind)
-    return str(link) if link is not None else None
+    kind = value.get("kind")
+    if kind is not None and kind not in PRESETS:
+        return str(kind)
+    transport, link, _ = PRESETS.get(str(kind), ("tcp", None, None))
+    link = value.get("link", link)
+    return f"{value.get('transport', transport)}/{link}" if link is not None else None
 
 
 SourceConfig = Annotated[
-    Annotated[MllpSource, Tag("mllp")] | Annotated[AstmSource, Tag("e1381")],
-    Discriminator(_link),
+    Annotated[MllpSource, Tag("tcp/mllp")] | Annotated[AstmSource, Tag("tcp/e1381")],
+    Discriminator(_parts),
 ]

@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationInfo
 
+from engine.near import did_you_mean
+from engine.registry import DIALECTS
 from engine.secrets import Secret, parse_secret
 from engine.units import HostPort, parse_duration, parse_host_port, parse_size
 
@@ -65,6 +67,13 @@ def _charset(name: str) -> str:
     except (LookupError, ValueError) as error:
         raise ValueError("unknown character set; expected one such as utf-8, cp1252 or latin-1") from error
     return known.name
+
+
+def _dialect(name: str) -> str:
+    if name not in DIALECTS:
+        hint = did_you_mean(name, DIALECTS) or f"there are {', '.join(sorted(DIALECTS)) or 'none'}"
+        raise ValueError(f"no dialect has this name; {hint}")
+    return name
 
 
 def _http_url(text: str) -> str:
@@ -121,6 +130,7 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 Text = Annotated[str, StringConstraints(min_length=1), Words("text")]
+Dialect = Annotated[str, AfterValidator(_dialect), Words("name of a dialect")]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Words("name")]
 Fixes = Annotated[tuple[Literal["unescaped_newlines"], ...], BeforeValidator(_listed), Words("name or list of names")]
 Names = Annotated[

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from engine.config import Site
+from engine.config import Site, TcpPart
 from engine.demo.analyzers import Analyzer, Model
 from engine.demo.parts import Part, get_json, plain_environment, port_is_taken
 from engine.errors import LabRelayError
@@ -202,7 +202,9 @@ def _models(site: Site, samples: Path) -> list[Model]:
     models = []
     for channel, (name, folder, files) in PLAYED.items():
         config = site.channels.get(channel)
-        if config is None or not config.enabled or config.source.listen is None:
+        if config is None or not config.enabled:
+            continue
+        if not isinstance(config.source, TcpPart) or config.source.listen is None:
             continue
         models.append(
             Model(

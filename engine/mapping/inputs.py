@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from engine import registry
 from engine.errors import ContentError
@@ -17,6 +18,7 @@ from engine.mapping.loading import load
 from engine.mapping.local_time import LocalTimes, parse_instant
 from engine.mapping.program import Program
 from engine.message import FormatOptions, MapContext, Parsed
+from engine.ports import Format
 from engine.reasons import Reason
 
 HL7, ASTM = "hl7v2", "astm"
@@ -93,6 +95,7 @@ class Mapper:
         options: how to read messages.
         context: what is known beside the message; the time of receipt and the hash are filled in.
         received: the time of receipt; None for the message's own time.
+        message_format: what reads the messages, where a channel says so; None: by what the bytes look like.
     """
 
     search: Sequence[Path]
@@ -101,6 +104,7 @@ class Mapper:
     options: FormatOptions = field(default_factory=FormatOptions)
     context: MapContext = field(default_factory=MapContext)
     received: datetime | None = None
+    message_format: Format | None = None
     _programs: dict[str, Program] = field(default_factory=dict)
 
     def program(self, name: str) -> Program:
@@ -111,9 +115,9 @@ class Mapper:
 
     def read(self, found: Found) -> Parsed:
         """Parse a message. Raises ContentError."""
-        if not found.format:
+        if not found.format and self.message_format is None:
             raise ContentError(Reason.UNREADABLE, "neither HL7 v2 nor ASTM E1394")
-        codec = _codec(found.format)
+        codec: Any = self.message_format or _codec(found.format)
         header = codec.header(found.payload)
         if header.problem:
             raise ContentError(Reason.UNREADABLE, header.problem)

@@ -111,8 +111,8 @@ MISTAKES = {
         "channels/a.yaml:7:5: routes.0.colour: unknown key; known keys here: when, mapping, to, on_dead, order, filter",
     ),
     "key of a later version": (
-        CHANNEL_YAML + "dialect: xn1000\n",
-        "channels/a.yaml:7:1: dialect: is not in this version of LabRelay; take it out",
+        CHANNEL_YAML + "key_memory: 90d\n",
+        "channels/a.yaml:7:1: key_memory: is not in this version of LabRelay; take it out",
     ),
     "key that belongs to settings": (
         CHANNEL_YAML + "local_system: urn:x\n",
@@ -136,8 +136,8 @@ MISTAKES = {
     ),
     "option of another link": (
         CHANNEL_YAML.replace("kind: mllp", "kind: mllp, checksum: warn"),
-        "channels/a.yaml:2:22: source.checksum: unknown key; known keys here: kind, transport, listen, connect, tls, "
-        "idle_timeout, max_connections, max_message, link, format",
+        "channels/a.yaml:2:22: source.checksum: unknown key; known keys here: kind, idle_timeout, max_message, "
+        "transport, listen, connect, tls, max_connections, link, format, start_without_vt, end_by_idle, block_timeout",
     ),
     "no port": (
         CHANNEL_YAML.replace("127.0.0.1:0", "127.0.0.1"),
