@@ -14,12 +14,16 @@ from typing import Any
 
 import pytest
 
+from engine.commands.mapping_options import BARE_OPTIONS, BARE_SETTINGS
+from engine.errors import ContentError
 from engine.intake import Verdict
-from engine.message import Mapped
+from engine.mapping.facts import facts_of as holds
+from engine.mapping.inputs import Found, Mapper
+from engine.message import MapContext, Mapped
 from engine.reasons import Reason
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
-from tests.support.shipped import verdict_of
+from tests.support.shipped import MAPPINGS, verdict_of
 
 pytestmark = [pytest.mark.corpus, needs_corpus]
 
@@ -83,6 +87,8 @@ UNREADABLE = {
     "nhapi__bad_HL7Exception_id_000092": "MSH-18 declares a character set called 0 (UNKNOWN_CHARSET)",
 }
 OTHER_NOT_READ = {("nhapi__OML_O21_messages.txt", 5): NO_ID, ("nhapi__OML_O21_messages.txt", 7): NO_ID}
+
+NOTHING_READ = ("UNREADABLE", "UNKNOWN_CHARSET")
 
 # Counts that differ from the index's, and why.
 NAMELESS = "P holds neither a number nor a name of a patient"
@@ -205,6 +211,51 @@ def test_results_patients_and_reports_are_as_many_as_the_index_counts(name: str)
         assert index[kind] != count, f"{kind}: no deviation any more; remove it from the list"
         index[kind] = count
     assert found == index
+
+
+@each_file
+def test_what_a_message_holds_is_what_the_index_counts(name: str) -> None:
+    """Every record that came is read, whatever becomes of it."""
+    file = facts_of[name]
+    read = [_read(payload, file.format) for payload in payloads(file)]
+    not_read = {number for number, facts in enumerate(read, 1) if facts is None}
+    if name in UNREADABLE:
+        return
+    listed = {number for number, (reason, _) in NOT_MAPPED.get(name, {}).items() if reason in NOTHING_READ}
+    assert not_read == listed | {number for other, number in OTHER_NOT_READ if other == name}
+    if not_read:
+        return  # the index counts over the whole file
+    names = ("P", "O", "R") if file.format == "astm" else ("pid", "obr", "obx")
+    index = [file.number(kind) or (file.number(kind.upper()) if file.format == "hl7v2" else 0) for kind in names]
+    assert [sum(counts) for counts in zip(*filter(None, read), strict=True)] == index
+
+
+def _read(payload: bytes, message_format: str) -> tuple[int, int, int] | None:
+    """Patients, orders and results of one message; None where it is unreadable."""
+    try:
+        parsed = Mapper((), options=BARE_OPTIONS).read(Found(payload, message_format))
+    except ContentError:
+        return None
+    facts = holds(parsed)
+    return facts.patients, facts.orders, facts.results
+
+
+@each_result_file
+def test_without_a_channel_all_that_is_a_result_is_mapped(name: str) -> None:
+    """As by ``labrelay map FILE``: no channel says that training messages or another character set are wanted."""
+    mapper = Mapper((MAPPINGS,), options=BARE_OPTIONS, context=MapContext(settings=BARE_SETTINGS))
+    file = facts_of[name]
+    for number, payload in enumerate(payloads(file), 1):
+        if not _has_results(file, payload):
+            continue
+        expected = NOT_MAPPED.get(name, {}).get(number, ("mapped", ""))[0]
+        try:
+            parsed = mapper.read(Found(payload, file.format))
+            found = mapper.program_for(parsed).apply(parsed, mapper.context_for(parsed, payload))
+            reason = "mapped" if found.filtered is None else found.filtered.value
+        except ContentError as error:
+            reason = error.reason.value
+        assert reason == expected, f"message {number}"
 
 
 # -- the sample result and specimen that the index names -----------------------------------------------------------

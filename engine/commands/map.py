@@ -2,27 +2,51 @@
 
 Reads HL7 v2 and ASTM, framed or bare, one message or many. Ids in the documents are made without a site's secret key,
 so they differ from those that the daemon sends.
+
+Without --channel nobody has said how a channel would read the messages: training messages (MSH-11 or H-12 is T or D)
+are mapped, and bytes that are no UTF-8 where no character set is declared are read as Windows-1252, both with a
+warning that names the key a channel needs. With --channel everything is as in the daemon.
+
+-o table prints one line for each message instead: what it holds, and what came of it.
 """
 
+from collections import Counter
+from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 import click
 
 from engine.commands.mapping_options import Input, input_file, inputs, instant, mapper_for, mapping_options, say_dead
-from engine.commands.output import ExitCode, say
+from engine.commands.output import Column, ExitCode, Form, say, show_rows
 from engine.commands.session import Session, pass_session
 from engine.errors import ContentError
+from engine.mapping.facts import facts_of, is_training, resources_of
 from engine.mapping.inputs import Mapper
 from engine.mapping.json_text import indented
-from engine.message import Issue, Mapped
+from engine.message import Issue, Mapped, Parsed
 from engine.reasons import Reason
+
+TRAINING = (
+    "NOT_PRODUCTION: marked as training or debugging; a channel refuses it, unless its settings have processing_ids"
+)
+COLUMNS = (
+    Column("message", "Message"),
+    Column("type", "Type"),
+    Column("patients", "Patients", right=True),
+    Column("orders", "Orders", right=True),
+    Column("results", "Results", right=True),
+    Column("outcome", "Outcome"),
+)
 
 
 @click.command(help=__doc__)
 @input_file()
 @mapping_options
 @click.option("--received", callback=instant, metavar="TIME", help="Time of receipt, for the Provenance; else its own.")
-@click.option("-o", "--output", "form", type=click.Choice(["json", "ndjson"]), default="json", show_default=True)
+@click.option(
+    "-o", "--output", "form", type=click.Choice(["json", "ndjson", "table"]), default="json", show_default=True
+)
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing about warnings.")
 @pass_session
 def command(
@@ -38,20 +62,29 @@ def command(
 ) -> ExitCode:
     mapper = mapper_for(session, mapping=mapping, channel=channel, timezone=timezone, received=received)
     bodies: list[str] = []
+    rows: list[dict[str, Any]] = []
     failed = False
     count = 0
     for one in inputs(files):
         count += 1
+        row: dict[str, Any] = {"message": one.where}
+        rows.append(row)
         try:
-            mapped = apply(mapper, one)
+            parsed = mapper.read(one.found)
+            row |= {"type": parsed.message_type, **asdict(facts_of(parsed))}
+            mapped = apply(mapper, one, parsed)
         except ContentError as error:
+            row["outcome"] = error.reason.value
             if error.reason is Reason.FILTERED:
                 say(f"{one.where}: filtered: {error.reason.value}: {error.detail}")
                 continue
             failed = True
             say_dead(one, error)
             continue
+        row["outcome"] = _outcome(mapped)
         if not quiet:
+            if channel is None and is_training(parsed):
+                say(f"{one.where}: warning: {TRAINING}")
             say_issues(one, mapped.issues)
         if mapped.filtered is not None:
             say(f"{one.where}: filtered: {mapped.filtered.value}")
@@ -59,8 +92,10 @@ def command(
             text = document.body.decode()
             if form == "ndjson":
                 click.echo(text)
-            else:
+            elif form == "json":
                 bodies.append(text)
+    if form == "table":
+        show_rows(Form.TABLE, "messages", rows, COLUMNS, "no message")
     if form == "json":
         # One message gives its document; several give one array, so that the output is one JSON document.
         if count == 1 and len(bodies) == 1:
@@ -70,11 +105,21 @@ def command(
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
-def apply(mapper: Mapper, one: Input) -> Mapped:
-    """Map one message. Raises ContentError where it would be dead."""
-    parsed = mapper.read(one.found)
+def apply(mapper: Mapper, one: Input, parsed: Parsed | None = None) -> Mapped:
+    """Map one message, which may have been parsed before. Raises ContentError where it would be dead."""
+    parsed = parsed or mapper.read(one.found)
     program = mapper.program_for(parsed)
     return program.apply(parsed, mapper.context_for(parsed, one.found.payload))
+
+
+def _outcome(mapped: Mapped) -> str:
+    """The resources of the documents in words, or why there are none."""
+    if mapped.filtered is not None:
+        return str(mapped.filtered.value)
+    made: Counter[str] = Counter()
+    for document in mapped.documents:
+        made.update(resources_of(document.body))
+    return ", ".join([f"{count} {kind}" for kind, count in made.items()])
 
 
 def say_issues(one: Input, issues: tuple[Issue, ...]) -> None:

@@ -19,6 +19,11 @@ from engine.mapping.program import Program
 from engine.message import FormatOptions, MapContext, Parsed
 from engine.site import search_path
 
+# Where no channel says what it takes. Most samples that people have are marked as training, many declare no character
+# set: `labrelay map` reads them, and warns.
+BARE_OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))
+BARE_SETTINGS: dict[str, Any] = {"processing_ids": ["T", "D"]}
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -76,8 +81,13 @@ def mapper_for(
     """
     if channel is None:
         folder = session.folder_or_none
-        context = MapContext(timezone=timezone or _site_zone(folder))
-        return ChannelMapper(search_path(folder, "mappings"), mapping, context=context, received=received)
+        return ChannelMapper(
+            search_path(folder, "mappings"),
+            mapping,
+            options=BARE_OPTIONS,
+            context=MapContext(timezone=timezone or _site_zone(folder), settings=BARE_SETTINGS),
+            received=received,
+        )
     from engine.mapping.conditions import compile_condition
 
     site = session.load(require_secrets=False)

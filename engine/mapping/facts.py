@@ -1,0 +1,43 @@
+"""What a message holds, counted on its own segments before any rule has run.
+
+Beside the resources that a mapping made this is the first thing to look at with a new analyzer: two patients and
+seven results came in, and what came of them? The numbers may differ for good reasons: a patient record that names
+nobody makes no Patient, two orders with one number are one report.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import orjson
+
+from engine.message import Parsed
+
+_NAMES = {"hl7v2": ("PID", "OBR", "OBX"), "astm": ("P", "O", "R")}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """How many segments of a kind a message has: PID, OBR and OBX, or P, O and R."""
+
+    patients: int
+    orders: int
+    results: int
+
+
+def facts_of(parsed: Parsed) -> Facts:
+    """Count the segments of a parsed message."""
+    counted = Counter(segment.name for segment in parsed.segments)
+    return Facts(*(counted[name] for name in _NAMES[parsed.format]))
+
+
+def is_training(parsed: Parsed) -> bool:
+    """Whether the sender marks the message as training or debugging (MSH-11, H-12: T or D)."""
+    fields = parsed.segments[0].fields if parsed.segments else []
+    number = 11 if parsed.format == "hl7v2" else 12
+    return len(fields) > number and fields[number].strip().upper()[:1] in ("T", "D")
+
+
+def resources_of(body: bytes) -> dict[str, int]:
+    """How many resources of each type a Bundle has, in the order in which they first stand in it."""
+    entries = orjson.loads(body).get("entry", [])
+    return dict(Counter(entry["resource"]["resourceType"] for entry in entries))
