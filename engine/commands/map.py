@@ -85,7 +85,7 @@ def command(
         if not quiet:
             if channel is None and is_training(parsed):
                 say(f"{one.where}: warning: {TRAINING}")
-            say_issues(one, mapped.issues)
+            say_issues(one, (*parsed.warnings, *mapped.issues))
         if mapped.filtered is not None:
             say(f"{one.where}: filtered: {mapped.filtered.value}")
         for document in mapped.documents:
