@@ -224,12 +224,19 @@ def unclaim(batch: Batch, delivery_ids: Iterable[int], *, maybe_delivered: bool 
 
 
 def void_leases(batch: Batch) -> int:
-    """Return the claims of earlier processes to waiting, marked as maybe delivered; how many they were."""
+    """Return the claims of earlier processes to waiting, marked as maybe delivered; how many may have been under way.
+
+    A retry is made without claiming the row anew, so a failed delivery whose time had come may have been under way too.
+    """
     cursor = batch.execute(
         "UPDATE delivery SET state = 'waiting', lease = 0, flags = flags | ? WHERE state = 'sending' AND lease <> ?",
         (MAYBE_DELIVERED, batch.boot),
     )
-    return cursor.rowcount
+    retried = batch.execute(
+        "UPDATE delivery SET flags = flags | ? WHERE state = 'waiting' AND attempt > 0 AND not_before_us <= ?",
+        (MAYBE_DELIVERED, batch.now_us),
+    )
+    return cursor.rowcount + retried.rowcount
 
 
 # -- verdicts of one attempt ---------------------------------------------------------------------------------------

@@ -212,6 +212,21 @@ async def test_after_a_crash_claims_wait_again_and_are_marked(journal: Journal, 
     await again.stop()
 
 
+async def test_after_a_crash_a_retry_that_was_due_may_have_been_delivered(journal: Journal, tmp_path: Path) -> None:
+    """A retry runs without a new claim: only its time says that it may have been under way."""
+    far = 4_000_000_000_000_000  # the year 2096
+    for n, not_before_us in enumerate((1, far)):
+        stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
+        await journal.map_done(stored.id, routes=[routed(claimed=True)], state="mapped")
+        await journal.postpone(n + 1, attempt=1, not_before_us=not_before_us, cause=Reason.BUSY)
+    await journal.stop()
+    again = opened(tmp_path)
+    assert again.recover().maybe_delivered == 1
+    again.start(asyncio.get_running_loop())
+    assert [one.maybe_delivered for one in await again.claim("chem", "fhir", 10)] == [True, False]
+    await again.stop()
+
+
 async def test_frames_become_messages_and_the_rest_stays_as_evidence(journal: Journal, tmp_path: Path) -> None:
     session, torn = journal.new_session(), journal.new_session()
     assert await journal.append_frame("chem", session, b"1H", 1) == 1
