@@ -32,6 +32,7 @@ from engine.metrics import Counters, new_registry
 from engine.observe import Observer
 from engine.outcomes import Outcomes
 from engine.reasons import Reason
+from engine.receive_memory import ReceiveMemory
 from engine.records import Recovery
 from engine.sources import ChannelSource
 from engine.supervisor import Supervisor
@@ -63,6 +64,7 @@ class App:
         self.sources: dict[str, ChannelSource] = {}
         self.workers: dict[str, DestinationWorker] = {}
         self.worker: WorkerProcess | None = None
+        self.memory = ReceiveMemory()
         self.ready = False
         self.fatal: StoreError | None = None
         self._stop = asyncio.Event()
@@ -321,6 +323,8 @@ class App:
 
     def _take_over(self, built: BuiltSite) -> None:
         """Give intake and lanes the new configuration, and make sources for channels that have none."""
+        largest = max((channel.config.source.max_message for channel in built.channels.values()), default=0)
+        self.memory.limit = max(built.site.config.limits.receive_memory, largest)
         for name, channel in built.channels.items():
             for route in channel.routes.routes:
                 for destination in route.to:
@@ -348,6 +352,7 @@ class App:
             stored=self.intake.accept,
             clock=self.clock,
             outcomes=self.outcomes,
+            memory=self.memory,
         )
         return ChannelSource(built, channel)
 

@@ -21,6 +21,7 @@ from engine.errors import StoreError
 from engine.message import Block, Frame, LinkEvent, LinkFault, Received, SessionEnd, Stored
 from engine.ports import Format, Link, Stream
 from engine.reasons import Reason
+from engine.receive_memory import ReceiveMemory
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -93,6 +94,7 @@ class Connection:
     last_message: float | None = None
     session: int | None = None
     evicted: bool = False
+    held: int = 0  # as `ReceiveMemory` counts it
 
     @property
     def peer(self) -> str:
@@ -128,11 +130,13 @@ class Channel:
         stored: Callable[[Stored], None],
         clock: Clock,
         outcomes: Awaiting | None = None,
+        memory: ReceiveMemory | None = None,
     ) -> None:
         """
         Args:
             stored: called on the event loop for every message that became durable, in journal order.
             outcomes: needed with ``ack_timeout_s``.
+            memory: shared by all channels of a process.
         """
         self.settings = settings
         self._new_link = new_link
@@ -141,6 +145,7 @@ class Channel:
         self._store = store
         self._stored = stored
         self._clock = clock
+        self._memory = memory if memory is not None else ReceiveMemory()
         self._outcomes = outcomes if settings.ack_timeout_s is not None else None
         self._stopping = False
         self._insisting_bytes = 0
@@ -167,6 +172,7 @@ class Channel:
             if not theirs:
                 await stream.close()  # before what may take long: a peer without its answer must see the end
             await self._put_aside(connection)
+            self._memory.forget(connection)
 
     async def _put_aside(self, connection: Connection) -> None:
         """What was left half-way when the stream ended: evidence, or a last message that only the end completes."""
@@ -195,6 +201,8 @@ class Channel:
                     return not connection.evicted
                 now = connection.last_byte = self._clock.monotonic()
                 events = link.receive(data, now)
+                if (held := link.held) or connection.held:
+                    self._memory.note(connection, held, partial(self._cut, connection))
             while True:
                 for event in events:
                     if not await self._take(connection, event):
@@ -425,6 +433,12 @@ class Channel:
         del self.connections[id(quietest)]  # its place is free now, however long it takes to end
         quietest.stream.end()
         return True
+
+    def _cut(self, connection: Connection) -> None:
+        """The memory for unfinished messages is used up, and this connection holds most of it."""
+        self._fault(LinkFault("memory", f"{connection.held} bytes of an unfinished message"), connection.stream)
+        connection.evicted = True
+        connection.stream.end()
 
     def _fault(self, fault: LinkFault, stream: Stream) -> None:
         self.counts.faults[fault.kind] += 1

@@ -62,6 +62,10 @@ class Link(Protocol):
     handles the next event; for a `Block` the answer is the format's (`Format.acknowledge`), framed by `wrap`.
     """
 
+    @property
+    def held(self) -> int:
+        """Bytes that are kept for a message that is not complete yet."""
+
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
         """What ``data`` completes, in order. ``now``: seconds, monotonic."""
 

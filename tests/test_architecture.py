@@ -27,15 +27,15 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional errors examine hashes lane message near packing ports reasons records "
-            "registry retry secrets site snapshot timing units words yaml_nodes"
+            "breaker chain clock conditional errors examine hashes lane message near packing ports reasons "
+            "receive_memory records registry retry secrets site snapshot timing units words yaml_nodes"
         ),
     ),
     (
         "stores, mapping, configuration",
         names(
             "anchor arrival audit batch config formats journal lock loss mapping memory migrate outbox reading upkeep "
-            "suspect vault verdict verify writer"
+            "packs suspect vault verdict verify writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes")),
@@ -58,7 +58,17 @@ IMPURE_MODULES = names(
 IMPURE_CALLS = names("open print input eval exec breakpoint __import__")
 CLOCK_CALLS = frozenset({("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")})
 
-DATA_FOLDERS = ("channels", "config", "docs", "mappings", "requirements", "samples", "systemd", "engine/schema")
+DATA_FOLDERS = (
+    "analyzers",
+    "channels",
+    "config",
+    "docs",
+    "mappings",
+    "requirements",
+    "samples",
+    "systemd",
+    "engine/schema",
+)
 
 
 def modules(folder: str) -> Iterator[tuple[str, Path]]:

@@ -37,9 +37,10 @@ PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def site_keys() -> Iterator[str]:
-    yield from block("The file", sitewide.SiteConfig, skip={"site", "web", "destinations"})
+    yield from block("The file", sitewide.SiteConfig, skip={"site", "web", "limits", "destinations"})
     yield from block("`site:`", sitewide.SiteInfo)
     yield from block("`web:`", sitewide.WebConfig)
+    yield from block("`limits:`", sitewide.LimitsConfig)
 
 
 def destination_keys() -> Iterator[str]:

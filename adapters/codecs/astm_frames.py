@@ -168,6 +168,11 @@ class FrameReader:
         }
 
     @property
+    def held(self) -> int:
+        """Bytes of a frame that is not complete, and of what is not looked at yet."""
+        return len(self._frame) + len(self._input) - self._at
+
+    @property
     def waiting(self) -> bool:
         """Whether a silence would mean something now."""
         return self._part in (_Part.CHECKSUM, _Part.TRAILER, _Part.TRAILER_LF, _Part.SKIPPED, _Part.UNFRAMED)

@@ -219,6 +219,10 @@ class AstmReceiver:
     # -- what the caller does ------------------------------------------------------------------------------------------
 
     @property
+    def held(self) -> int:
+        return self._reader.held + self._messages.held
+
+    @property
     def state(self) -> State:
         return self._state
 

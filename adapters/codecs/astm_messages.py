@@ -103,6 +103,11 @@ class MessageAssembler:
         self._torn = False
 
     @property
+    def held(self) -> int:
+        """Bytes of text that is no whole message yet."""
+        return len(self._open) + len(self._aside)
+
+    @property
     def blank(self) -> bool:
         """Whether nothing is open and nothing set aside."""
         return not self._aside and not self._open.strip(_BLANKS)

@@ -104,6 +104,10 @@ class MllpLink:
 
     # -- engine.ports.Link -------------------------------------------------------------------------------------
 
+    @property
+    def held(self) -> int:
+        return len(self._block)
+
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
         """Events that ``data`` completes, in order. After a fatal fault further bytes are ignored."""
         if (

@@ -13,7 +13,6 @@ KEYS = frozenset(
         "retention",
         "encryption",
         "alerts",
-        "limits",
         "web.tls",
         "destinations.*.auth.oauth2",
         "destinations.*.rate",

@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from engine.config.destination import DestinationConfig
-from engine.config.values import Address, FilePath, Flag, Model, Name, Text, Uri, Whole, Zone
+from engine.config.values import Address, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
+from engine.receive_memory import DEFAULT_BYTES
 from engine.units import HostPort
 
 
@@ -37,6 +38,17 @@ class WebConfig(Model):
     )
 
 
+class LimitsConfig(Model):
+    """What all channels share."""
+
+    receive_memory: Size = Field(
+        default=DEFAULT_BYTES,
+        ge=1024 * 1024,
+        description="Unfinished messages that all connections together may hold in memory; beyond it the connection "
+        "that holds most is cut. At least the largest `max_message` of a channel counts.",
+    )
+
+
 class SiteConfig(Model):
     """The site."""
 
@@ -54,6 +66,7 @@ class SiteConfig(Model):
         default_factory=dict,
         description="Assigner names as they stand in HD.1 (MSH-3, PID-3.4 ...) and the identifier system for each.",
     )
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="What all channels share.")
     workers: Whole = Field(
         default=0,
         ge=0,

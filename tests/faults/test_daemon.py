@@ -301,3 +301,32 @@ async def test_a_block_without_end_is_cut_and_the_memory_with_it(tmp_path: Path,
             assert b"MSA|AA" in await exchange(daemon.port_of[0], 1)
             await shown(daemon, lambda found: bool(found["channels"][0]["link_faults"]))
         assert await daemon.terminate() == 0
+
+
+async def test_many_blocks_without_end_share_one_memory(tmp_path: Path) -> None:
+    """Each is smaller than a message may be; together they are far larger than what may be held."""
+    async with running(tmp_path, "mllp", limits="max_message: 16MiB") as (daemon, _):
+        before = rss(daemon)
+        peaks = []
+
+        async def watch() -> None:
+            while True:
+                peaks.append(rss(daemon))
+                await asyncio.sleep(0.02)
+
+        watching = asyncio.create_task(watch())
+        opened = [await asyncio.open_connection(HOST, daemon.port_of[0]) for _ in range(16)]
+        try:
+            for _ in range(12):
+                for _, writer in opened:
+                    with contextlib.suppress(OSError):
+                        writer.write(b"\x0bMSH|^~\\&|" + b"x" * MiB)
+                        await asyncio.wait_for(writer.drain(), 5.0)
+            await shown(daemon, lambda found: found["channels"][0]["link_faults"].get("memory", 0) > 0)
+            assert b"MSA|AA" in await exchange(daemon.port_of[0], 1)
+        finally:
+            for _, writer in opened:
+                writer.close()
+        watching.cancel()
+        assert max(peaks) - before < 64 * MiB + 3 * 12 * MiB + 24 * MiB  # what is cut is copied, packed and sealed
+        assert await daemon.terminate() == 0

@@ -16,6 +16,7 @@ from engine.errors import StoreError
 from engine.message import Received, Stored
 from engine.ports import Format, Link
 from engine.reasons import Reason
+from engine.receive_memory import ReceiveMemory
 
 T = TypeVar("T")
 VT, END = b"\x0b", b"\x1c\r"
@@ -197,6 +198,7 @@ def channel(
     eviction_quiet_s: float = 10.0,
     ack_timeout_s: float | None = None,
     outcomes: Awaiting | None = None,
+    memory: ReceiveMemory | None = None,
 ) -> Channel:
     hl7_spoken = new_link is mllp_link
     message_format: Format = hl7v2 if hl7_spoken else astm_records  # type: ignore[assignment]  # modules
@@ -217,4 +219,5 @@ def channel(
         stored=stored,
         clock=clock or SystemClock(),
         outcomes=outcomes,
+        memory=memory,
     )

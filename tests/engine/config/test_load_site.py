@@ -280,8 +280,8 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:37: destinations.b.retry: max is shorter than first; make it at least as long",
     ),
     "block of a later version": (
-        SITE_YAML + "limits: {wal: 1GiB}\n",
-        "config/labrelay.yaml:4:1: limits: is not in this version of LabRelay; take it out",
+        SITE_YAML + "retention: {payloads: 90d}\n",
+        "config/labrelay.yaml:4:1: retention: is not in this version of LabRelay; take it out",
     ),
     "a name in a flow map without quotes": (
         SITE_YAML + "  b: {kind: http, url: http://x, auth: {bearer: {token: ${TOKEN}}}}\n",
