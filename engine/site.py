@@ -42,7 +42,7 @@ def find_site(given: str | None = None) -> Path:
 
 
 def shipped(kind: str) -> Path | None:
-    """The folder of shipped data of one kind (``mappings``, ``samples``, ``channels``), None if it is not installed."""
+    """The folder of shipped data of one kind (``mappings``, ``analyzers`` ...), None if it is not installed."""
     checkout = Path(__file__).resolve().parents[1]
     if (checkout / "pyproject.toml").is_file() and (checkout / kind).is_dir():
         return checkout / kind
@@ -51,6 +51,11 @@ def shipped(kind: str) -> Path | None:
         if folder.is_dir():
             return folder
     return None
+
+
+def mapping_path(site: Path | None) -> tuple[Path, ...]:
+    """Folders in which mappings and their tables are looked for; a pack's table is named ``sysmex-xn/codes.csv``."""
+    return (*search_path(site, "mappings"), *search_path(site, "analyzers"))
 
 
 def search_path(site: Path | None, kind: str) -> tuple[Path, ...]:

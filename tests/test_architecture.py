@@ -34,8 +34,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "stores, mapping, configuration",
         names(
-            "anchor arrival audit batch config formats journal lock loss mapping memory migrate outbox reading upkeep "
-            "packs suspect vault verdict verify writer"
+            "anchor arrival audit batch config detecting formats journal lock loss mapping memory migrate outbox packs "
+            "reading upkeep suspect vault verdict verify writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes")),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.config.pack import find_pack
 from engine.intake import Verdict
 from engine.message import Mapped
 from engine.reasons import Reason
@@ -33,6 +34,8 @@ def run(name: str, specimen_ids: str = "restart") -> tuple[Verdict, Mapped | Non
     """A sample as its folder's channel would map it; ``name`` is the path below samples."""
     path = SAMPLES / name
     channel = yaml.safe_load((path.parent / "settings.yaml").read_text(encoding="utf-8"))
+    if "analyzer" in channel:
+        find_pack(channel["analyzer"]).fill(channel)
     return verdict_of(
         path.read_bytes(),
         FORMATS[path.suffix],

@@ -8,10 +8,17 @@ import pytest
 from engine.mapping.tables import Table, read_table
 from engine.mapping.testing import Runner, Test, read_tests
 from engine.mapping.units import loinc_check_digit_holds, ucum_problem
-from tests.support.shipped import MAPPINGS, program
+from tests.support.shipped import ANALYZERS, MAPPINGS, program
 
 TESTS = [test for path in sorted((MAPPINGS / "tests").glob("*.yaml")) for test in read_tests(path)]
-TABLES = sorted((MAPPINGS / "tables").glob("*.csv"))
+TABLES = [*sorted((MAPPINGS / "tables").glob("*.csv")), *sorted(ANALYZERS.glob("*/codes.csv"))]
+
+
+def _name(path: Path) -> str:
+    """``sysmex-xn`` or ``ucum``."""
+    return path.parent.name if path.stem == "codes" else path.stem
+
+
 NAMES = ("hl7-results", "hl7-oul-results", "astm-results")
 
 # Branches of the common fragment for value types that ASTM does not declare; a code table may, so they stand.
@@ -20,7 +27,7 @@ OF_OTHER_TYPES = {"astm-results": {"valueRange", "valueRatio", "valueCodeableCon
 
 @pytest.mark.parametrize("test", TESTS, ids=lambda test: f"{test.place} {test.name}")
 def test_each_test_of_the_mappings_passes(test: Test) -> None:
-    outcome = Runner().run(test, (MAPPINGS,))
+    outcome = Runner().run(test, (MAPPINGS, ANALYZERS))
     assert outcome.passed, "\n".join(outcome.failures)
 
 
@@ -32,7 +39,7 @@ def test_the_check_finds_nothing_to_complain_of(name: str) -> None:
 def test_every_rule_of_the_hl7_mapping_runs_in_some_test() -> None:
     runner = Runner(measure=True)
     for test in TESTS:
-        runner.run(test, (MAPPINGS,))
+        runner.run(test, (MAPPINGS, ANALYZERS))
     ran = set().union(*(rules for (name, _), rules in runner.covered.items() if name == "hl7-results"))
     never = {rule: _line(rule) for rule in program("hl7-results").rule_lines - ran}
     # A value that is only computed where another rule asks for it is counted where it is asked for.
@@ -54,7 +61,7 @@ def _read(path: Path) -> Table:
     return table
 
 
-@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TABLES, ids=_name)
 def test_tables_are_without_findings_and_name_their_source(path: Path) -> None:
     for row in _read(path).rows:
         if "loinc" in row.cells:
@@ -64,7 +71,7 @@ def test_tables_are_without_findings_and_name_their_source(path: Path) -> None:
             assert ucum_problem(row.ucum) is None or not ucum_problem(row.ucum), row.name
 
 
-@pytest.mark.parametrize("path", [path for path in TABLES if path.stem != "ucum"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in TABLES if path.stem != "ucum"], ids=_name)
 def test_tables_with_loinc_codes_carry_the_licence_notice(path: Path) -> None:
     head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     assert any("loinc.org/license" in line for line in head)

@@ -24,9 +24,11 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
 from engine.__main__ import labrelay, verbs  # noqa: E402 - the checkout must be found first
+from engine.commands.analyzers import summary  # noqa: E402
 from engine.commands.output import EXIT_WORDS  # noqa: E402
-from engine.config import channel, destination, later, sitewide, source  # noqa: E402
+from engine.config import channel, destination, later, pack, sitewide, source  # noqa: E402
 from engine.config.problems import words  # noqa: E402
+from engine.packs import packs  # noqa: E402
 from engine.reasons import Reason  # noqa: E402
 from engine.units import HostPort, duration_text, size_text  # noqa: E402
 
@@ -72,6 +74,22 @@ def source_keys() -> Iterator[str]:
     yield from block("MLLP (`kind: mllp`)", source.MllpPart, intro=False)
     yield from block("ASTM E1381 (`kind: astm`)", source.E1381Part, intro=False)
     yield from block("`tls:` of a source", source.ServerTls)
+
+
+def pack_keys() -> Iterator[str]:
+    yield from block("The file", pack.PackConfig, skip={"seen", "recognise", "gives"}, intro=False)
+    yield from block("An entry of `seen:`", pack.Seen)
+    yield from block("An entry of `recognise:`", pack.Recognition)
+    yield from block("`gives:`", pack.Gives)
+
+
+def shipped_analyzers() -> Iterator[str]:
+    yield "| pack | maker | models | measures | seen | codes | without LOINC |"
+    yield "|---|---|---|---|---|---|---|"
+    for one in packs():
+        row = summary(one)
+        cells = [row["maker"], ", ".join(row["models"]), row["measures"], ", ".join(row["seen"])]
+        yield f"| `{one.name}` | {' | '.join(map(cell, cells))} | {row['codes']} | {row['unmapped']} |"
 
 
 def later_names() -> Iterator[str]:
@@ -121,8 +139,8 @@ def default(field: FieldInfo, kind: str) -> str:
 def verb_list() -> Iterator[str]:
     yield "| verb | |"
     yield "|---|---|"
-    for name, summary in sorted(verbs().items()):
-        yield f"| [`{name}`](#labrelay-{name}) | {cell(summary)} |"
+    for name, line in sorted(verbs().items()):
+        yield f"| [`{name}`](#labrelay-{name}) | {cell(line)} |"
 
 
 def verb_pages() -> Iterator[str]:
@@ -211,6 +229,8 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "destination-keys": destination_keys,
     "channel-keys": channel_keys,
     "source-keys": source_keys,
+    "pack-keys": pack_keys,
+    "analyzers": shipped_analyzers,
     "later": later_names,
     "verb-list": verb_list,
     "verbs": verb_pages,

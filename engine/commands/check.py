@@ -68,6 +68,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     from engine.clock import SystemClock
     from engine.commands import tls_files
     from engine.config import load_site
+    from engine.packs import own_packs
 
     problems: dict[str, None] = {}  # in order, each once: the same mapping may serve many channels
     warnings: dict[str, None] = {}
@@ -83,6 +84,8 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
         warnings |= dict.fromkeys(_no_local_system(site, built))
     except ConfigError as error:
         problems |= dict.fromkeys(error.problems)
+    for _, found in own_packs(folder):
+        problems |= dict.fromkeys(found)
     for problem, warning in _mappings(folder):
         problems |= dict.fromkeys(problem)
         warnings |= dict.fromkeys(warning)
@@ -106,14 +109,14 @@ def _no_local_system(site: Site, built: "BuiltSite") -> Iterator[str]:
 def _mappings(folder: Path) -> Iterator[tuple[Iterable[str], Iterable[str]]]:
     """(problems, warnings) of each of the site's own mappings, also of those that no channel uses yet."""
     from engine.mapping import load
-    from engine.site import search_path
+    from engine.site import mapping_path
 
     own = folder / "mappings"
     for path in sorted(own.glob("*.yaml")) if own.is_dir() else ():
         if not _is_mapping(path):
             continue
         try:
-            yield (), load(path.stem, search_path(folder, "mappings")).problems
+            yield (), load(path.stem, mapping_path(folder)).problems
         except ConfigError as error:
             yield error.problems, ()
 
@@ -155,7 +158,7 @@ def _concerns(text: str, folder: Path, files: tuple[Path, ...]) -> bool:
     name = Path(_split(text)[0] or "")
     known = {file.resolve() for file in files}
     # Mappings and tables are named as from a mappings folder, the rest as from the site's.
-    return any((base / name).resolve() in known for base in (folder, folder / "mappings", Path()))
+    return any((base / name).resolve() in known for base in (folder, folder / "mappings", folder / "analyzers", Path()))
 
 
 def _split(text: str) -> tuple[str | None, int | None, int | None, str]:

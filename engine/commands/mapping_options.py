@@ -17,7 +17,7 @@ from engine.formats import format_of
 from engine.mapping.inputs import Found, Mapper, messages_in
 from engine.mapping.program import Program
 from engine.message import FormatOptions, MapContext, Parsed
-from engine.site import search_path
+from engine.site import mapping_path
 
 # Where no channel says what it takes. Most samples that people have are marked as training, many declare no character
 # set: `labrelay map` reads them, and warns.
@@ -82,7 +82,7 @@ def mapper_for(
     if channel is None:
         folder = session.folder_or_none
         return ChannelMapper(
-            search_path(folder, "mappings"),
+            mapping_path(folder),
             mapping,
             options=BARE_OPTIONS,
             context=MapContext(timezone=timezone or _site_zone(folder), settings=BARE_SETTINGS),

@@ -14,7 +14,7 @@ from engine.commands.output import ExitCode, say
 from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError
 from engine.mapping.testing import Outcome, Runner, read_tests
-from engine.site import search_path
+from engine.site import mapping_path
 
 
 @click.command(help=__doc__)
@@ -28,7 +28,7 @@ from engine.site import search_path
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a JUnit report.")
 @pass_session
 def command(session: Session, /, files: tuple[Path, ...], update: bool, coverage: bool, junit: Path | None) -> ExitCode:
-    search = search_path(session.folder_or_none, "mappings")
+    search = mapping_path(session.folder_or_none)
     runner = Runner(update=update, measure=coverage)
     outcomes: list[Outcome] = []
     problems: list[str] = []

@@ -58,6 +58,11 @@ class ChannelConfig(Model):
 
     channel: Name = Field(description="Name of the channel; part of report keys and lanes, so never change it lightly.")
     description: str = Field(default="", description="For people: which analyzer, where it stands.")
+    analyzer: Name | None = Field(
+        default=None,
+        description="Name of an analyzer's pack (`labrelay analyzers`): gives the code table, dialect, character sets "
+        "and settings that this file does not name itself.",
+    )
     enabled: Flag = Field(default=True, description="`false` switches the source off; deliveries go on.")
     timezone: Zone = Field(description="IANA zone of the analyzer's clock, as `Asia/Kolkata`. Without it, the site's.")
     source: SourceConfig = Field(description="How messages come in.")

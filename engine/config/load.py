@@ -14,12 +14,13 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import ValidationError
 
 from engine.config.channel import ChannelConfig
+from engine.config.pack import find_pack
 from engine.config.problems import Path as KeyPath
 from engine.config.problems import Reporter, closest, line, walk
 from engine.config.sitewide import SiteConfig
 from engine.errors import ConfigError
 from engine.secrets import Lookup, expand, lookup
-from engine.site import CONFIG_FILE, search_path
+from engine.site import CONFIG_FILE, mapping_path, search_path
 from engine.units import HostPort
 from engine.yaml_nodes import Node, read_file
 
@@ -56,8 +57,8 @@ class Site:
         return walk(self.nodes[channel], path)
 
     def mapping_path(self) -> tuple[Path, ...]:
-        """Folders in which mappings are looked for, the site's own first."""
-        return search_path(self.folder, "mappings")
+        """Folders in which mappings and their tables are looked for, the site's own first."""
+        return mapping_path(self.folder)
 
 
 def load_site(folder: Path, *, look: Lookup = lookup, require_secrets: bool = True) -> Site:
@@ -191,6 +192,8 @@ class _Loader:
         given = self._plain(root, (), bad)
         for key, value in inherited.items():
             given.setdefault(key, value)
+        if model is ChannelConfig and "analyzer" in given:
+            self._fill_from_pack(root, given)
         try:
             made = model.model_validate(given, context={"folder": self._folder})
         except ValidationError as error:
@@ -201,6 +204,17 @@ class _Loader:
                     self._problems.append((node.file, node.line, node.column, text))
             return None
         return None if bad.nodes else made
+
+    def _fill_from_pack(self, root: Node, given: dict[str, Any]) -> None:
+        """What a channel takes over from the pack of its analyzer; a name that is none is the model's to refuse."""
+        name = given["analyzer"]
+        try:
+            if isinstance(name, str) and name:
+                find_pack(name, self._folder).fill(given)
+        except KeyError as error:
+            self._add(walk(root, ("analyzer",)), ("analyzer",), error.args[0])
+        except ConfigError as error:
+            self._problems += [(text.partition(":")[0], *_place(text), text) for text in error.problems]
 
     def _inherited(self, config: SiteConfig | None, site: Node | None) -> dict[str, Any]:
         """What channels take over from the site. A mistake in the site's file is no mistake of its channels: without a
@@ -313,7 +327,7 @@ class _Loader:
     def _hash(self) -> str:
         digest = hashlib.sha256()
         files = [self._folder / CONFIG_FILE, *self._channel_files()]
-        for folder in search_path(self._folder, "mappings"):
+        for folder in mapping_path(self._folder):
             files += sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".csv") and path.is_file())
         for path in files:
             content = path.read_bytes()

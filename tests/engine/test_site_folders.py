@@ -43,7 +43,7 @@ def test_the_wheel_carries_code_and_data(tmp_path: Path) -> None:
         name = build_wheel(str(tmp_path))
     names = set(zipfile.ZipFile(tmp_path / name).namelist())
 
-    for folder in ("channels", "config", "mappings", "samples", "systemd"):
+    for folder in ("analyzers", "channels", "config", "mappings", "samples", "systemd"):
         assert any(entry.startswith(f"labrelay_data/{folder}/") for entry in names), folder
     assert {"engine/__main__.py", "engine/config/load.py", "adapters/codecs/mllp.py"} <= names
     assert any(entry.startswith("engine/schema/") and entry.endswith(".sql") for entry in names)

@@ -15,6 +15,7 @@ from engine.mapping.conditions import compile_condition
 from engine.message import FormatOptions, MapContext, Mapped, Parsed, Stored
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
+ANALYZERS = MAPPINGS.parent / "analyzers"
 RECEIVED = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
 KEY = hashlib.sha256(b"the identity key of the tests").digest()
 
@@ -28,7 +29,7 @@ ROUTES = {
 @cache
 def program(name: str, tables: tuple[tuple[str, str], ...] = ()) -> Program:
     """A shipped mapping, compiled once."""
-    return load(name, (MAPPINGS,), tables=dict(tables))
+    return load(name, (MAPPINGS, ANALYZERS), tables=dict(tables))
 
 
 @dataclass

@@ -1,0 +1,130 @@
+"""List the analyzers that LabRelay knows, and what was seen of each.
+
+A pack is made from captured messages, examples of the maker's manual, or models of them; the list says which.
+`show NAME` prints the evidence, the settings to make on the analyzer, its traps, and its code table.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.commands.output import Column, ExitCode, Form, form_option, show_document, show_rows, table
+from engine.commands.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from engine.packs import Pack
+
+LOINC_NOTICE = (
+    "This material contains content from LOINC (https://loinc.org). LOINC is copyright (c) Regenstrief Institute, Inc. "
+    "and the LOINC Committee and is available at no cost under the licence at https://loinc.org/license. "
+    "Compare each code with the assays you run before results leave the laboratory."
+)
+COLUMNS = (
+    Column("analyzer", "ANALYZER"),
+    Column("maker", "MAKER"),
+    Column("models", "MODELS"),
+    Column("measures", "MEASURES"),
+    Column("seen", "SEEN"),
+    Column("codes", "CODES", right=True),
+    Column("unmapped", "WITHOUT LOINC", right=True),
+)
+CODE_COLUMNS = (
+    Column("code", "CODE"),
+    Column("unit_in", "UNIT"),
+    Column("loinc", "LOINC"),
+    Column("display", "MEANS"),
+    Column("ucum", "UCUM"),
+    Column("source", "SOURCE"),
+    Column("note", "NOTE"),
+)
+
+
+@click.group(help=__doc__, invoke_without_command=True)
+@form_option(Form.TABLE, Form.JSON)
+@click.pass_context
+def command(ctx: click.Context, form: Form) -> ExitCode:
+    if ctx.invoked_subcommand is not None:
+        return ExitCode.OK
+    from engine.packs import packs
+
+    rows = [summary(pack) for pack in packs(ctx.obj.folder_or_none)]
+    show_rows(form, "analyzers", rows, COLUMNS, "no packs are installed; is the package whole?")
+    return ExitCode.OK
+
+
+def summary(pack: "Pack") -> dict[str, Any]:
+    """One row of the list; codes are counted once, however many units they have."""
+    from engine.packs import codes_of
+
+    rows = codes_of(pack)
+    mapped = {row.cells["code"] for row in rows if row.code}
+    config = pack.config
+    kinds = Counter(one.what for one in config.seen)
+    return {
+        "analyzer": pack.name,
+        "maker": config.maker,
+        "models": list(config.models),
+        "measures": config.measures,
+        "format": config.format,
+        "seen": [f"{kind} x{count}" if count > 1 else kind for kind, count in kinds.items()],
+        "codes": len(mapped),
+        "unmapped": len({row.cells["code"] for row in rows} - mapped),
+    }
+
+
+@command.command()
+@click.argument("name")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def show(session: Session, name: str, form: Form) -> ExitCode:
+    """Show what is known about one analyzer."""
+    from engine.packs import codes_of, find_pack
+
+    try:
+        pack = find_pack(name, session.folder_or_none)
+    except KeyError as error:
+        raise click.UsageError(error.args[0]) from None
+    rows = [{key: row.cells.get(key, "") for key in (column.key for column in CODE_COLUMNS)} for row in codes_of(pack)]
+    document = {
+        **summary(pack),
+        "speaks": pack.config.speaks,
+        "evidence": [one.model_dump() for one in pack.config.seen],
+        "recognised_by": [sign.why for sign in pack.config.recognise],
+        "set_up": list(pack.config.set_up),
+        "traps": list(pack.config.traps),
+        "code_table": rows,
+        "notice": LOINC_NOTICE,
+    }
+    show_document(form, document, _for_people(pack, rows))
+    return ExitCode.OK
+
+
+def _for_people(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
+    config = pack.config
+    yield click.style(f"{pack.name}: {config.maker} {', '.join(config.models)}, {config.measures}", bold=True)
+    yield config.speaks
+    yield ""
+    yield "What was seen of it"
+    for one in config.seen:
+        yield f"  {one.what}, {one.model}: {one.shows}"
+        yield f"    {one.file}  {one.link}"
+    for title, lines in (
+        ("Recognised by", [sign.why for sign in config.recognise]),
+        ("To set on the analyzer", config.set_up),
+        ("Traps", config.traps),
+    ):
+        if lines:
+            yield ""
+            yield title
+            yield from (f"  - {' '.join(text.split())}" for text in lines)
+    yield ""
+    yield "Codes"
+    if not rows:
+        yield "  none: no code of this analyzer is known well enough; all pass as they are sent"
+    yield from (f"  {text}" for text in table(rows, CODE_COLUMNS))
+    yield ""
+    yield LOINC_NOTICE
+    yield ""
+    yield f"A channel for it: labrelay init --analyzer {pack.name}"

@@ -1,0 +1,181 @@
+"""Write a new site, or a channel for a known analyzer.
+
+Asks nothing and overwrites nothing. Without `--analyzer`: a site with its file, ready for `labrelay run`. With it: a
+channel file of that analyzer's pack (`labrelay analyzers` lists them), in the site if there is one, else in a new one.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.commands.output import ExitCode, say
+from engine.commands.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from engine.config import Site
+    from engine.config.pack import Pack
+
+# A device instead of an address, and the other way round: the same link and content over another transport.
+SERIAL = {"astm": "astm-serial", "mllp": "hl7-serial"}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@click.command(help=__doc__)
+@click.option("--analyzer", metavar="NAME", help="The pack to start from; without it, a new site alone.")
+@click.option("--name", metavar="NAME", help="Name of the channel and of its file; else that of the pack.")
+@click.option("--listen", metavar="HOST:PORT", help="The analyzer connects to us, here.")
+@click.option("--connect", metavar="HOST:PORT", help="The analyzer is the server; we connect to it.")
+@click.option("--device", metavar="PATH", help="A serial line, as /dev/serial/by-id/usb-...")
+@click.option("--timezone", metavar="ZONE", help="Zone of a new site, as Asia/Kolkata; else this machine's.")
+@pass_session
+def command(
+    session: Session,
+    analyzer: str | None,
+    name: str | None,
+    listen: str | None,
+    connect: str | None,
+    device: str | None,
+    timezone: str | None,
+) -> ExitCode:
+    from engine.site import is_site
+
+    places = {key: value for key, value in (("listen", listen), ("connect", connect), ("device", device)) if value}
+    if len(places) > 1:
+        raise click.UsageError(f"--{' and --'.join(places)} exclude each other; give one")
+    if analyzer is None and (places or name):
+        raise click.UsageError("an address and a name are a channel's; name its --analyzer (labrelay analyzers)")
+    pack = _pack(session, analyzer) if analyzer is not None else None
+    channel = name or (pack.name if pack is not None else "")
+    if channel and not NAME.fullmatch(channel):
+        raise click.UsageError(f"--name {channel}: expected letters, digits, '.', '_' and '-', at most 64")
+    folder = _folder(session)
+    if not is_site(folder):
+        _write_site(folder, timezone)
+    elif pack is None:
+        raise click.UsageError(f"{folder} is a site already; --analyzer NAME adds a channel to it (labrelay analyzers)")
+    elif timezone is not None:
+        raise click.UsageError("--timezone is of a new site, and this is one already; give the channel its timezone:")
+    if pack is not None:
+        return _write_channel(folder, pack, channel, places)
+    say("Next: labrelay analyzers, then labrelay init --analyzer NAME for each of yours.")
+    return ExitCode.OK
+
+
+def _folder(session: Session) -> Path:
+    """The site that is meant, or the folder where there is to be one."""
+    from engine.site import SYSTEM_SITE
+
+    if session.site is not None:
+        return Path(session.site).expanduser().resolve()
+    found = session.folder_or_none
+    return found if found is not None and found != SYSTEM_SITE else Path.cwd()
+
+
+def _pack(session: Session, name: str) -> "Pack":
+    from engine.packs import find_pack
+
+    site = Path(session.site) if session.site is not None else session.folder_or_none
+    try:
+        return find_pack(name, site)
+    except KeyError as error:
+        raise click.UsageError(str(error.args[0])) from None
+
+
+def _write_site(folder: Path, timezone: str | None) -> None:
+    from engine.errors import ConfigError
+    from engine.site import CONFIG_FILE, shipped
+
+    model = shipped("config")
+    if model is None:
+        raise ConfigError("the shipped configuration is missing; is the package whole?")
+    zone = timezone or _zone_of_this_machine()
+    text = (model / CONFIG_FILE.name).read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^  timezone: \S+", lambda _: f"  timezone: {zone}", text)
+    text = re.sub(r"(?m)^  name: .*$", lambda _: f"  name: {folder.name or 'Laboratory'}", text)
+    _create(folder / CONFIG_FILE, text)
+    say(f"wrote {folder / CONFIG_FILE}")
+    (folder / "channels").mkdir(exist_ok=True)
+
+
+def _zone_of_this_machine() -> str:
+    """The IANA name of this machine's zone; UTC where it does not say."""
+    from zoneinfo import available_timezones
+
+    for place in (Path("/etc/timezone"), Path("/etc/localtime")):
+        try:
+            name = place.read_text(encoding="ascii").strip() if place.name == "timezone" else _zone_of_link(place)
+        except (OSError, UnicodeDecodeError):
+            continue
+        if name in available_timezones():
+            return name
+    return "UTC"
+
+
+def _zone_of_link(link: Path) -> str:
+    return str(link.resolve()).partition("/zoneinfo/")[2]
+
+
+def _write_channel(folder: Path, pack: "Pack", name: str, places: dict[str, str]) -> ExitCode:
+    from engine.config import load_site
+    from engine.errors import ConfigError
+
+    path = folder / "channels" / f"{name}.yaml"
+    before = _read(folder)
+    if name in before.channels:
+        taken = before.nodes[name].file
+        raise click.UsageError(f"the site has a channel {name} already ({taken}); give another --name")
+    _create(path, channel_text(pack, name, places, before))
+    try:
+        load_site(folder, require_secrets=False)
+    except ConfigError:
+        path.unlink()  # a file that would keep the site from starting is worse than none
+        say(f"{path} was not written, because the site would not start with it:")
+        raise
+    say(f"wrote {path}")
+    if not places:
+        say(f"The address is the pack's own; set source: in {path} to where the analyzer is.")
+    say("Next: labrelay check, then labrelay run (or labrelay reload, where the daemon runs).")
+    return ExitCode.OK
+
+
+def _read(folder: Path) -> "Site":
+    from engine.config import load_site
+
+    return load_site(folder, require_secrets=False)
+
+
+def channel_text(pack: "Pack", name: str, places: dict[str, str], site: "Site") -> str:
+    """The pack's channel file with this name, this address or device, and destinations that the site has."""
+    text = re.sub(r"(?m)^channel: .*$", lambda _: f"channel: {name}", pack.template)
+    for key, value in places.items():
+        text = re.sub(r"(?m)^  (?:listen|connect|device): .*$", lambda _: f'  {key}: "{value}"', text)  # noqa: B023
+        kinds = SERIAL if key == "device" else {serial: tcp for tcp, serial in SERIAL.items()}
+        text = re.sub(r"(?m)^  kind: (\S+)", lambda found: f"  kind: {kinds.get(found[1], found[1])}", text)  # noqa: B023
+    known = site.config.destinations
+
+    def destinations(found: re.Match[str]) -> str:
+        wanted = [one.strip() for one in found[2].strip("[]").split(",")]
+        kept = [one for one in wanted if one in known] or list(known)[:1] or wanted
+        return f"{found[1]}{kept[0] if len(kept) == 1 else '[' + ', '.join(kept) + ']'}"
+
+    return re.sub(r"(?m)^(    to: )(\S.*?)$", destinations, text)
+
+
+def _create(path: Path, text: str) -> None:
+    """Write a file that is not there yet.
+
+    Raises:
+        click.UsageError: it is, or it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise click.UsageError(
+            f"{path} is there already and was left as it is; move it, or give another name"
+        ) from None
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None
