@@ -1,0 +1,11 @@
+"""What an unknown line says, in words: bytes looked at, named, masked, and guessed about. Pure: bytes in, words out.
+
+capture    bytes with their times and directions, and the file that keeps them
+marks      one direction's bytes cut into what stands there: ENQ, frames, blocks, text
+frames     one E1381 frame: whether its sum fits, and what was done to it if not
+serial     settings of a serial line that bytes give away: parity, a wrong speed
+look       everything seen on a line, and the sentences about it
+signs      bytes as people read them, and patient data masked
+guess      link, format and charset of an analyzer, each with how sure that is
+channel    a channel file to start from
+"""
