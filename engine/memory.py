@@ -122,6 +122,46 @@ def other_person(batch: Batch, message_id: int, reports: list[Report]) -> int | 
     return None
 
 
+def other_bearer(batch: Batch, message_id: int, reports: list[Report]) -> int | None:
+    """A message in which one of these patient numbers was another person's, whatever its order number; or None.
+
+    Many analyzers number their patients themselves, from 1 every day. The server finds a patient by the number, so
+    that without this the results of one person would stand in the record of another. As in `other_person`, another
+    person has another family name and another birth date.
+    """
+    for patient, person in _bearers(reports):
+        row = batch.execute(
+            "SELECT min(message_id), max(substr(person, 1, 8) = ? OR substr(person, 9) = ?) FROM report"
+            " WHERE key = ? AND message_id <> ? AND until_us >= ?",
+            (person[:PERSON_HALF], person[PERSON_HALF:], patient, message_id, batch.now_us),
+        ).fetchone()
+        if row[0] is not None and not row[1]:
+            return int(row[0])
+    return None
+
+
+def claim_numbers(batch: Batch, message_id: int, reports: list[Report]) -> None:
+    """Note who bears these patient numbers: a row under the patient's own token for each person seen with it.
+
+    The usual patient is known, and then nothing is written before half the time of memory is over.
+    """
+    for patient, person in _bearers(reports):
+        known = batch.execute(
+            "SELECT 1 FROM report WHERE key = ? AND person = ? AND until_us >= ?",
+            (patient, person, batch.now_us + REPORT_MEMORY_US // 2),
+        ).fetchone()
+        if known is None:
+            batch.execute(
+                "INSERT OR REPLACE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)",
+                (patient, message_id, patient, person, batch.now_us + REPORT_MEMORY_US),
+            )
+
+
+def _bearers(reports: list[Report]) -> set[tuple[bytes, bytes]]:
+    """Patient tokens with the person that each stands for, where a message says both."""
+    return {(report.patient, report.person) for report in reports if report.patient and report.person}
+
+
 def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
     """Note that ``message_id`` carries these reports."""
     batch.executemany(
@@ -131,10 +171,11 @@ def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
 
 
 def forget_reports(batch: Batch, message_id: int) -> None:
-    """A dismissed message owns no report number any more."""
+    """A dismissed message owns no report number and no patient number any more."""
     for (packed,) in batch.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall():
         for report in unpack_reports(packed):
-            batch.execute("DELETE FROM report WHERE key = ? AND message_id = ?", (report.key, message_id))
+            for key in (report.key, report.patient):
+                batch.execute("DELETE FROM report WHERE key = ? AND message_id = ?", (key, message_id))
 
 
 def sweep_repeats(batch: Batch) -> bool:

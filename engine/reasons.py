@@ -98,10 +98,10 @@ class Reason(Enum):
     )
     IDENTITY_CONFLICT = (
         "IDENTITY_CONFLICT",
-        "The same order or specimen number was used for another patient on the same day. Compare both messages at "
-        "the analyzer, then retry or dismiss. Where one patient number stands for two persons (another family name "
-        "and another birth date), or numbers are unique, retrying does not help: correct it at the analyzer and send "
-        "again.",
+        "The same order or specimen number was used for another patient on the same day, or one patient number for two "
+        "persons (another family name and another birth date). Compare both messages at the analyzer, then retry or "
+        "dismiss. Where both numbers are the same, or numbers are unique, retrying does not help: correct it at the "
+        "analyzer and send again.",
     )
     # -- dead: the destination ---------------------------------------------------------------------------------
     REFUSED = (
@@ -148,6 +148,10 @@ class Reason(Enum):
     QUALITY_CONTROL = (
         "QUALITY_CONTROL",
         "A control or calibration, not a patient's result; no destination for controls is configured.",
+    )
+    OVERHEARD = (
+        "OVERHEARD",
+        "A tee heard it pass and it is no result: an order, a query, or an answer to one. It is kept for the record.",
     )
     SUPERSEDED = ("SUPERSEDED", "A newer result for the same report was delivered; sending this one would undo it.")
     LANE_HELD = ("LANE_HELD", "An earlier delivery of this lane is dead and the route says `on_dead: hold`.")

@@ -71,6 +71,7 @@ def map_done(
             routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
         else:
             memory.claim_reports(batch, message_id, reports)
+            memory.claim_numbers(batch, message_id, reports)
 
     note = _note(detail, issues)
     sealed = seal_note(batch, "message_state", message_id, channel, note)
@@ -105,8 +106,11 @@ def _conflict(batch: Batch, message_id: int, reports: list[Report], accepted: bo
     """Why a number of this message is somebody else's, or nothing.
 
     Two patients under one order number can stand side by side, once a person says so. Two persons under one patient
-    number cannot: their results have the same ids, and one would take the other's place.
+    number cannot where the order number is the same as well: their results have the same ids, and one would take the
+    other's place. Under other order numbers a person may have found that it is the same patient, newly registered.
     """
+    if not accepted and (other := memory.other_bearer(batch, message_id, reports)) is not None:
+        return f"message {other} used the same patient number for a person of another family name and birth date"
     if not memory.taken(batch, message_id, reports):
         return ""
     if not accepted and (other := memory.conflicting(batch, message_id, reports)) is not None:

@@ -208,6 +208,31 @@ async def test_one_patient_number_for_two_persons_never_overwrites(site: Running
     assert held(site) == [Held("1", "13.2", 2, "corrected")]
 
 
+async def test_a_patient_counter_that_begins_anew_puts_nothing_on_another_patient(
+    site: RunningSite, analyzer: Analyzer
+) -> None:
+    """Number 1 of Tuesday is another person than number 1 of Monday; the server would find Monday's."""
+    doe, roe = "Doe^Jane||19800412", "Roe^Ann||19910530"
+    other = Result("1", number="13", at=TUESDAY + MORNING, name=roe, value="9.9")
+    _, second = await analyzer.send(Result("1", name=doe), other)
+    assert site.ends() == ["delivered", "IDENTITY_CONFLICT"]
+    assert held(site) == first(("1", "14.8"))
+
+    # A person has looked: it is one patient, who was registered anew.
+    assert (await site.retry(second))["still_dead"] == 0
+    await site.settled()
+    assert held(site) == first(("1", "14.8"), ("1", "9.9"))
+    assert site.sandbox.count("Patient") == 1
+    await analyzer.send(Result("1", number="14", at=TUESDAY + MORNING, name=roe, value="10.1"))
+    assert site.ends() == ["delivered"] * 3
+
+
+async def test_a_new_name_or_a_corrected_birth_date_is_the_same_patient(site: RunningSite, analyzer: Analyzer) -> None:
+    names = ("Doe^Jane||19800412", "Miller^Jane||19800412", "Miller^Jane||19800421")
+    await analyzer.send(*(Result("1", number=str(n), name=name) for n, name in enumerate(names)))
+    assert site.ends() == ["delivered"] * 3
+
+
 async def test_two_patients_under_one_number_in_one_message_stand_side_by_side(site: RunningSite) -> None:
     await Analyzer(site, "astm", "astm").put_on_the_line(two_patients())
     await site.settled()
