@@ -336,6 +336,18 @@ async def test_a_correction_is_a_new_version_of_the_same_result(site: RunningSit
     assert site.sandbox.count("DiagnosticReport") == 1
 
 
+async def test_a_session_with_other_tests_of_an_order_takes_nothing_out_of_its_report(site: RunningSite) -> None:
+    """A rerun of one test brings only that; what the report of the whole count says is its new result as well."""
+    analyzer = Analyzer(site, "astm", "astm")
+    whole = e1394(Result()).replace(b"L|1|N", b"R|2|^^^^PLT|250|10*9/L||N||F||||202603020915\rL|1|N")
+    for message in (whole, e1394(Result(value="13.9"))):
+        await analyzer.put_on_the_line(message)
+    await site.settled()
+    reports = sorted(len(report["result"]) for report in site.sandbox.resources("DiagnosticReport"))
+    assert reports == [1, 2]
+    assert held(site) == [Held("MR-1", "13.9", 2, "final"), Held("MR-1", "250.0", 1, "final")]
+
+
 async def test_a_rerun_is_a_new_version_of_the_same_result(site: RunningSite, analyzer: Analyzer) -> None:
     await analyzer.send(Result(), Result(value="13.2", at=MONDAY + LATER))
 
