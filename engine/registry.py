@@ -8,7 +8,8 @@ What such a module offers, by its table:
     FORMATS       the functions of `engine.ports.Format`, or ``build(source)`` that returns such a thing
     LINKS         ``links(source)``: what makes a new `engine.ports.Link` for each connection;
                   ``assemble(frames, max_message=...)`` where the link has frames of its own
-    TRANSPORTS    ``build(source, handler)``: an `engine.ports.Transport`
+    TEES          ``listeners(source)``: what makes a new `engine.ports.TeeLink` for each connection
+    TRANSPORTS    ``build(source, handler)``: an `engine.ports.Transport`; ``ports()`` where it has ports of this machine
     DESTINATIONS  ``build(name, config, clock)``: an `engine.ports.Destination`
     DIALECTS      ``adapt(parsed)``, see `adapters.dialects`
 
@@ -29,11 +30,16 @@ LINKS = {
 ACKNOWLEDGEMENTS = {
     "hl7v2": "adapters.codecs.hl7v2_ack",
 }
+TEES = {
+    "mllp": "adapters.codecs.tee_mllp",
+    "e1381": "adapters.codecs.tee_astm",
+}
 SENDERS = {
     "e1381": "adapters.codecs.astm_sender",
 }
 TRANSPORTS = {
     "tcp": "adapters.transports.tcp",
+    "serial": "adapters.transports.serial",
 }
 DIALECTS: dict[str, str] = {}
 DESTINATIONS = {

@@ -26,7 +26,7 @@ sys.path.insert(0, str(CHECKOUT))
 from engine.__main__ import labrelay, verbs  # noqa: E402 - the checkout must be found first
 from engine.commands.analyzers import summary  # noqa: E402
 from engine.commands.output import EXIT_WORDS  # noqa: E402
-from engine.config import channel, destination, later, pack, sitewide, source  # noqa: E402
+from engine.config import channel, destination, later, pack, sitewide, source, source_serial  # noqa: E402
 from engine.config.problems import words  # noqa: E402
 from engine.packs import packs  # noqa: E402
 from engine.reasons import Reason  # noqa: E402
@@ -71,6 +71,7 @@ def source_keys() -> Iterator[str]:
     common = source.Source.model_fields
     yield from block("Every source", source.Source, intro=False)
     yield from block("On TCP", source.TcpPart, skip=common, intro=False)
+    yield from block("On a serial line", source_serial.SerialPart, intro=False)
     yield from block("MLLP (`kind: mllp`)", source.MllpPart, intro=False)
     yield from block("ASTM E1381 (`kind: astm`)", source.E1381Part, intro=False)
     yield from block("`tls:` of a source", source.ServerTls)

@@ -16,6 +16,7 @@ from engine.config.destination import (
 from engine.config.load import Site, data_folder, load_site
 from engine.config.sitewide import SiteConfig, SiteInfo, WebConfig
 from engine.config.source import AstmSource, ConnectTls, MllpSource, ServerTls, SourceConfig, TcpPart
+from engine.config.source_serial import SerialPart
 
 __all__ = [
     "AstmSource",
@@ -33,6 +34,7 @@ __all__ = [
     "MllpSource",
     "RetryConfig",
     "RouteConfig",
+    "SerialPart",
     "ServerTls",
     "Site",
     "SiteConfig",

@@ -19,12 +19,6 @@ KEYS = frozenset(
         # channels
         "key_memory",
         "reject",
-        "source.device",
-        "source.baud",
-        "source.bytesize",
-        "source.parity",
-        "source.stopbits",
-        "source.flow",
         "source.frame_limit",
         "source.pack",
         "routes.*.hold",
@@ -33,8 +27,8 @@ KEYS = frozenset(
 )
 
 VALUES = {
-    "source.kind": ("astm-serial", "hl7-serial", "folder", "http"),
-    "source.transport": ("serial", "folder", "http"),
+    "source.kind": ("folder", "http"),
+    "source.transport": ("folder", "http"),
     "source.link": ("lines",),
     "destinations.*.kind": ("mqtt", "abdm", "worklist"),
 }

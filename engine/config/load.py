@@ -18,6 +18,7 @@ from engine.config.pack import find_pack
 from engine.config.problems import Path as KeyPath
 from engine.config.problems import Reporter, closest, line, walk
 from engine.config.sitewide import SiteConfig
+from engine.config.source_serial import USE_BY_ID, SerialPart
 from engine.errors import ConfigError
 from engine.secrets import Lookup, expand, lookup
 from engine.site import CONFIG_FILE, mapping_path, search_path
@@ -148,6 +149,7 @@ class _Loader:
         if site_node is not None:
             self._check_names(site_node, channels, nodes)
             self._check_listeners(config, site_node, channels, nodes)
+            self._check_devices(channels, nodes)
             self._look_at_use(site_node, channels)
         if self._problems or config is None:
             raise ConfigError(*(text for *_, text in sorted(self._problems)))
@@ -310,6 +312,24 @@ class _Loader:
                     path = ("source", "listen")
                     self._add(walk(nodes[name], path), path, f"{address} is taken by {owner}; use another port")
             taken.append((address, f"channel {name} ({nodes[name].file})"))
+
+    def _check_devices(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
+        """A serial line belongs to one channel: two readers would each get half of what comes."""
+        taken: dict[str, str] = {}
+        for name, channel in channels.items():
+            source = channel.source
+            if not isinstance(source, SerialPart):
+                continue
+            path = ("source", "device")
+            node = walk(nodes[name], path)
+            if channel.enabled:
+                line_of = source.line
+                if line_of in taken:
+                    self._add(node, path, f"is the line of {taken[line_of]} too; a line belongs to one channel")
+                taken[line_of] = f"channel {name} ({nodes[name].file})"
+            if source.wanders:
+                text = f"{source.device} is another adapter when they are plugged in in another order; {USE_BY_ID}"
+                self._warnings.append(line(node, path, text))
 
     def _look_at_use(self, site: Node, channels: dict[str, ChannelConfig]) -> None:
         used = {

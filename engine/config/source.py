@@ -3,9 +3,11 @@
 ``kind`` is a preset of all three; each can be given beside it or instead of it. The link decides which options there
 are, so there is one model per link.
 
-    kind   transport  link   format
-    mllp   tcp        mllp   hl7v2
-    astm   tcp        e1381  astm
+    kind         transport  link   format
+    mllp         tcp        mllp   hl7v2
+    astm         tcp        e1381  astm
+    hl7-serial   serial     mllp   hl7v2
+    astm-serial  serial     e1381  astm
 
 A model is put together of a transport's part and a link's part.
 """
@@ -15,13 +17,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config.source_serial import SerialPart
 from engine.config.values import Address, Duration, FilePath, Flag, Model, Size, Whole
 from engine.units import HostPort
 
-PRESETS = {"mllp": ("tcp", "mllp", "hl7v2"), "astm": ("tcp", "e1381", "astm")}
+PRESETS = {
+    "mllp": ("tcp", "mllp", "hl7v2"),
+    "astm": ("tcp", "e1381", "astm"),
+    "hl7-serial": ("serial", "mllp", "hl7v2"),
+    "astm-serial": ("serial", "e1381", "astm"),
+}
 KINDS = tuple(PRESETS)
 LINKS = ("mllp", "e1381")
-TRANSPORTS = ("tcp",)
+TRANSPORTS = ("tcp", "serial")
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -63,7 +71,7 @@ class Source(Model):
     kind: str = Field(
         default="mllp",
         description="Preset of transport, link and format: `mllp` is HL7 v2 in MLLP blocks, `astm` is E1394 records "
-        "in E1381 frames, both on TCP.",
+        "in E1381 frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line.",
     )
     idle_timeout: Duration | None = Field(
         default=None,
@@ -205,6 +213,14 @@ class AstmSource(E1381Part, TcpPart):
     """ASTM E1394 records in E1381 frames over TCP."""
 
 
+class MllpSerialSource(MllpPart, SerialPart, Source):
+    """HL7 v2 in MLLP blocks on a serial line."""
+
+
+class AstmSerialSource(E1381Part, SerialPart, Source):
+    """ASTM E1394 records in E1381 frames on a serial line."""
+
+
 def _parts(value: Any) -> str | None:
     """Which model reads a ``source:`` block, as ``transport/link``; an unknown kind or link is returned as it is, for
     the error."""
@@ -221,6 +237,9 @@ def _parts(value: Any) -> str | None:
 
 
 SourceConfig = Annotated[
-    Annotated[MllpSource, Tag("tcp/mllp")] | Annotated[AstmSource, Tag("tcp/e1381")],
+    Annotated[MllpSource, Tag("tcp/mllp")]
+    | Annotated[AstmSource, Tag("tcp/e1381")]
+    | Annotated[MllpSerialSource, Tag("serial/mllp")]
+    | Annotated[AstmSerialSource, Tag("serial/e1381")],
     Discriminator(_parts),
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import AstmSource, FhirDestination, FileDestination, MllpSource, data_folder, load_site
+from engine.config.source import KINDS, TRANSPORTS
 from engine.errors import ConfigError
 from engine.secrets import Secret
 from engine.units import HostPort
@@ -101,6 +102,10 @@ def test_a_channel_can_have_code_tables_of_its_own(tmp_path: Path) -> None:
     }
 
 
+def either(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
 MISTAKES = {
     "unknown key": (
         CHANNEL_YAML + "charsett: utf-8\n",
@@ -123,16 +128,16 @@ MISTAKES = {
         "channels/a.yaml:2:16: source.kind: unknown value 'mlpp'; did you mean mllp?",
     ),
     "kind of a later version": (
-        CHANNEL_YAML.replace("kind: mllp", "kind: astm-serial"),
-        "channels/a.yaml:2:16: source.kind: 'astm-serial' is not in this version of LabRelay; use mllp or astm",
+        CHANNEL_YAML.replace("kind: mllp", "kind: http"),
+        f"channels/a.yaml:2:16: source.kind: 'http' is not in this version of LabRelay; use {either(KINDS)}",
     ),
     "no kind": (
         CHANNEL_YAML.replace("kind: mllp, ", ""),
-        "channels/a.yaml:2:9: source: kind is missing; add kind: mllp or astm",
+        f"channels/a.yaml:2:9: source: kind is missing; add kind: {either(KINDS)}",
     ),
     "source is no block": (
         CHANNEL_YAML.replace('{kind: mllp, listen: "127.0.0.1:0"}', "mllp"),
-        "channels/a.yaml:2:9: source: expected a block with kind: mllp or astm",
+        f"channels/a.yaml:2:9: source: expected a block with kind: {either(KINDS)}",
     ),
     "option of another link": (
         CHANNEL_YAML.replace("kind: mllp", "kind: mllp, checksum: warn"),
@@ -160,8 +165,8 @@ MISTAKES = {
         "channels/a.yaml:7:10: enabled: 'yes': expected true or false (yes, no, on and off are plain text in YAML 1.2)",
     ),
     "value of a later version": (
-        CHANNEL_YAML.replace("kind: mllp", "kind: mllp, transport: serial"),
-        "channels/a.yaml:2:33: source.transport: 'serial' is not in this version of LabRelay; use tcp",
+        CHANNEL_YAML.replace("kind: mllp", "kind: mllp, transport: http"),
+        f"channels/a.yaml:2:33: source.transport: 'http' is not in this version of LabRelay; use {either(TRANSPORTS)}",
     ),
     "unknown zone": (
         CHANNEL_YAML + "timezone: Asia/Calcuta\n",

@@ -1,0 +1,166 @@
+"""Serial lines: keep one line open for ever, at a port of this machine or at a device server.
+
+    device: /dev/serial/by-id/...   a port of this machine (`serial_ports` says what a name can be)
+    device: rfc2217://host:port     a device server that sets its line as we ask
+    device: socket://host:port      a device server, or anything else, that passes bytes on over TCP
+
+A line is one stream, handed to the handler for as long as it lives. When it breaks (cable or adapter pulled, server
+gone), the handler sees the end, puts aside what was half-way, and the line is opened again with a back-off: half a
+second, doubled up to 5 s for a port and 30 s for a server. A line that breaks soon after it was opened counts as one
+that could not be opened, so that one that opens and fails, opens and fails, never keeps us busy.
+
+`fault` says in words why there is no line, and clears itself; the log gets a line when that changes, not for each try.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Protocol
+
+from adapters.transports import serial_device, serial_server
+from adapters.transports.serial_device import DeviceStream, LineError, in_thread, open_port
+from adapters.transports.serial_ports import Port, ports
+from adapters.transports.serial_server import ServerStream
+
+__all__ = ["Port", "SerialLine", "build", "ports"]
+
+logger = logging.getLogger("labrelay." + __name__)
+
+REOPEN_FIRST_S = 0.5
+REOPEN_MAX_S = 5.0  # a port of this machine: trying costs nothing, and whoever plugs a cable in waits for it
+REOPEN_SERVER_MAX_S = 30.0
+STABLE_S = 5.0  # a line that lived this long was a line
+
+LineStream = DeviceStream | ServerStream
+Handler = Callable[[LineStream], Awaitable[None]]
+Opener = Callable[[], Awaitable[LineStream]]
+
+
+class Settings(serial_device.Settings, Protocol):
+    """What a channel's ``source:`` says about the line."""
+
+    @property
+    def device(self) -> str: ...
+
+
+def build(source: Settings, handler: Handler) -> "SerialLine":
+    """The transport of one channel."""
+    if "://" in source.device:
+        opener: Opener = partial(serial_server.connect, source.device, source)
+        return SerialLine(source.device, opener, handler, reopen_max_s=REOPEN_SERVER_MAX_S)
+    return SerialLine(source.device, partial(open_device, source.device, source), handler)
+
+
+async def open_device(device: str, settings: serial_device.Settings) -> DeviceStream:
+    """Open a port of this machine, in a thread: a driver may take seconds.
+
+    Raises:
+        LineError: it cannot be opened.
+    """
+    port = await in_thread(partial(open_port, device, settings), undo=lambda port: port.shut(drop=True))
+    return DeviceStream(port, device, settings)
+
+
+class SerialLine:
+    """Keep one line open, and run ``handler`` for as long as it lives; a `engine.ports.Transport`.
+
+    Attributes:
+        fault: why there is no line just now, in words; empty where there is one, or nothing was tried yet.
+        opened: how often the line was opened.
+    """
+
+    def __init__(self, device: str, opener: Opener, handler: Handler, *, reopen_max_s: float = REOPEN_MAX_S) -> None:
+        self._device = device
+        self._opener = opener
+        self._handler = handler
+        self._reopen_max_s = reopen_max_s
+        self._stream: LineStream | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._failures = 0  # tries in a row that gave no line that lived
+        self._doubtful = False  # the last line broke soon after it was opened: being open is no proof of the next one
+        self._said: set[str] = set()  # faults in the log since there was a line
+        self.fault = ""
+        self.opened = 0
+
+    async def start(self) -> int:
+        """Begin to open the line, and return 0: a line has no port number."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_open())
+        return 0
+
+    async def stop(self, grace_s: float = 3.0) -> None:
+        self._stopping = True
+        if self._task is None:
+            return
+        if self._stream is not None:
+            self._stream.end()
+        else:
+            self._task.cancel()
+        _, late = await asyncio.wait({self._task}, timeout=grace_s)
+        if late:
+            self._task.cancel()
+            await asyncio.wait(late, timeout=1.0)
+
+    async def _keep_open(self) -> None:
+        while not self._stopping:
+            try:
+                stream = await self._opener()
+            except LineError as error:
+                self._failures += 1
+                self._down(str(error))
+            except Exception:  # a fault of ours; the next try is as ever
+                self._failures += 1
+                logger.exception("opening a serial line failed", extra={"peer": self._device})
+            else:
+                await self._serve(stream)
+            if not self._stopping:
+                await asyncio.sleep(reopen_after(self._failures, self._reopen_max_s, random.random()))
+
+    async def _serve(self, stream: LineStream) -> None:
+        """Run the handler on an open line, to its end."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.opened += 1
+        self._stream = stream
+        settled = loop.call_later(STABLE_S, self._up)
+        if not self._doubtful:
+            self._up()
+        try:
+            if not self._stopping:
+                await self._handler(stream)
+        except Exception:  # a fault of ours in one line's handling costs that line; the next is handled as ever
+            logger.exception("connection handler failed", extra={"peer": self._device})
+        finally:
+            self._stream = None
+            settled.cancel()
+            await stream.close()
+        young = loop.time() - began < STABLE_S
+        self._failures = self._failures + 1 if young else 0
+        self._doubtful = young and bool(stream.fault)
+        if stream.fault:
+            self._down(stream.fault)
+
+    def _up(self) -> None:
+        if self.fault:
+            logger.info("serial line is open again", extra={"peer": self._device})
+        self.fault = ""
+        self._said.clear()
+
+    def _down(self, fault: str) -> None:
+        if fault not in self._said:  # a change; the same again is counted in nobody's log
+            logger.warning("no serial line, will keep trying", extra={"peer": self._device, "detail": fault})
+        self._said.add(fault)
+        self.fault = fault
+
+
+def reopen_after(failures: int, longest_s: float, chance: float) -> float:
+    """Seconds until the next try.
+
+    Args:
+        failures: tries in a row that gave no line, from 0.
+        chance: a number in [0, 1); takes up to a fifth off, so that the lines of one server do not all come at once.
+    """
+    doublings = min(max(failures - 1, 0), 16)
+    return min(REOPEN_FIRST_S * (1 << doublings), longest_s) * (1 - chance / 5)
