@@ -99,7 +99,9 @@ DEVIATIONS: dict[str, dict[str, tuple[int, str]]] = {
             *("roche-c111.astm", "roche-c311.astm", "roche-e411-results.astm", "roche-e411-results-wire.astm"),
             *("roche-e411-multiframe.astm", "roche-e411-dribble.astm", "sysmex-xp100.astm", "sysmex-xn350-result.astm"),
             *("stago-satellite-max.astm", "abbott-m2000-session.astm", "abbott-m2000-below-limit.astm"),
-            "abbott-m2000-escape.astm",
+            *("abbott-m2000-escape.astm", "cepheid-genexpert-mtb.astm", "hologic-panther-hpv.astm"),
+            *("cepheid-guidance-hivvl-below40.astm", "cepheid-guidance-hivvl-error.astm"),
+            "cepheid-guidance-cov2flursv.astm",
         )
     },
     "erba-em200-results.astm": {"patients": (0, "P-3 is 0: no number")},

@@ -7,16 +7,20 @@
     ^MTB-RIF^^RIF^^^SPC^Ct                    GeneXpert: panel in 2, test in 4, analyte in 7, cycle threshold in 8
     ^^^HIV1mlDBS^...^lot^lot^^F               Abbott m2000: F final, I interpretation, P raw signal in 9
 
-A channel's setting says otherwise where its maker does.
+A channel's setting says otherwise where its maker does. Two more speak of the same components: `table_code` where the
+code that is sent was chosen at the site and another part of the id names the assay, `raw_results` for parts that are
+signals of the instrument.
 """
 
 from engine.mapping.functions.registry import function
 from engine.mapping.run import Run
 
 SETTING = "test_code"
+TABLE_SETTING = "table_code"
+RAW_SETTING = "raw_results"
 
 
-@function("astm_test_code(id: field) -> text")
+@function("astm_test_code(id: field) -> text", settings=(SETTING,))
 def astm_test_code(run: Run, raw: str) -> str | None:
     """The code of a test id, its parts joined with `/`, so that a cycle threshold never has the code of the result.
 
@@ -24,12 +28,10 @@ def astm_test_code(run: Run, raw: str) -> str | None:
     (5) beside it, a measured part (8) and a kind of result (9) always do; 6 is a run, version or lot and never does.
     A channel says which components count where its maker does otherwise (Hologic Panther): `test_code: 4/5`.
     """
-    parts = [run.text(part) if part else None for part in raw.split(run.C)[:9]]
-    parts += [None] * (9 - len(parts))
+    parts = _parts(run, raw)
     wanted = run.setting(SETTING)
     if wanted is not None:
-        numbers = [int(number) for number in wanted.split("/") if number.isdecimal()]
-        chosen = [parts[number - 1] for number in numbers if 1 <= number <= len(parts)]
+        chosen = _chosen(parts, wanted)
     else:
         first, panel, _, fourth, fifth, _, analyte, measured, kind = parts
         test = fourth or fifth
@@ -38,3 +40,42 @@ def astm_test_code(run: Run, raw: str) -> str | None:
         named = fourth is not None and fifth is not None
         chosen = [panel, test, None if named else analyte, measured, kind]
     return "/".join(part for part in chosen if part) or None
+
+
+@function("astm_table_code(id: field) -> text", settings=(TABLE_SETTING,))
+def astm_table_code(run: Run, raw: str) -> str | None:
+    """The code by which the code table is asked; without the channel's setting the test code.
+
+    Where test codes are chosen at each site (GeneXpert: host codes), the same one means different analytes, and the
+    maker's own name of the assay says which. `table_code: 5/7/8` joins these components, if the first of them is there:
+    the parts of a result (cycle thresholds) have no name of an assay and keep the test code.
+    """
+    wanted = run.setting(TABLE_SETTING)
+    if wanted is not None:
+        chosen = _chosen(_parts(run, raw), wanted)
+        if chosen and chosen[0]:
+            return "/".join(part for part in chosen if part)
+    return astm_test_code(run, raw)
+
+
+@function("astm_is_raw(id: field) -> flag!", settings=(RAW_SETTING,))
+def astm_is_raw(run: Run, raw: str) -> bool:
+    """Whether a test id is that of a signal, not of a result: the last part of its code is one that the channel lists
+    under `raw_results`, as `[P]` (Abbott m2000: cycle number) or `[AnalyteRLU]` (Hologic Panther)."""
+    listed = run.settings.get(RAW_SETTING)
+    if not listed:
+        return False
+    code = astm_test_code(run, raw)
+    return code is not None and code.rpartition("/")[2] in ([listed] if isinstance(listed, str) else map(str, listed))
+
+
+def _parts(run: Run, raw: str) -> list[str | None]:
+    """The nine components of a test id, None where one is empty."""
+    parts = [run.text(part) if part else None for part in raw.split(run.C)[:9]]
+    return parts + [None] * (9 - len(parts))
+
+
+def _chosen(parts: list[str | None], wanted: str) -> list[str | None]:
+    """The components that a setting (``4/5``) lists."""
+    numbers = [int(number) for number in wanted.split("/") if number.isdecimal()]
+    return [parts[number - 1] for number in numbers if 1 <= number <= len(parts)]

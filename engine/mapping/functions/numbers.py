@@ -96,6 +96,27 @@ def decimal_of(run: Run, text: str) -> Measured | None:
     return _measured(run, text)
 
 
+@function("no_result(words: text) -> flag!", settings=("no_result",))
+def no_result(run: Run, text: str) -> bool:
+    """Whether words say that there is no result: one of those that the channel lists under `no_result`, whatever its
+    case, as `[ERROR, NO RESULT]` (GeneXpert)."""
+    listed = run.settings.get("no_result")
+    if not listed:
+        return False
+    words = " ".join(text.split()).upper()
+    return any(words == str(one).upper() for one in ([listed] if isinstance(listed, str) else listed))
+
+
+@function("misfits(row: row, number: measured) -> flag!")
+def misfits(run: Run, row: Row, measured: Measured) -> bool:
+    """Whether a row speaks of something else than a number: its column `scale` is `Ord` (present or not), and the value
+    is a number. An index of 0.32 is not the presence of an antibody. It is warned of."""
+    if measured.value is None or row.cells.get("scale") != "Ord":
+        return False
+    run.warn("ORDINAL", "a number for a test whose row in the code table is ordinal; the row was not used")
+    return True
+
+
 def _measured(run: Run, text: str) -> Measured | None:
     if _PLAIN(text):
         return Measured(text)
