@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine import anchor as anchor_file
-from engine import arrival, audit, migrate, outbox, suspect, verdict, verify
+from engine import arrival, audit, migrate, outbox, superseding, suspect, verdict, verify
 from engine.anchor import Anchor, sync_folder
 from engine.batch import Batch, Tail
 from engine.clock import Clock
@@ -413,7 +413,7 @@ class Journal(Reader):
 
     def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]":
         """Whether a newer message's document for one of its reports was delivered in this lane."""
-        return self._submit(partial(outbox.is_superseded, delivery_id=delivery.id), verdict=True)
+        return self._submit(partial(superseding.is_superseded, delivery_id=delivery.id), verdict=True)
 
     def supersede(self, delivery_ids: Iterable[int], *, detail: str = "") -> "asyncio.Future[int]":
         """Close deliveries that a newer result has made wrong; how many."""

@@ -337,31 +337,6 @@ def release_lane(batch: Batch, channel: str, destination: str) -> None:
     batch.lane(channel, destination).held_by = 0
 
 
-def is_superseded(batch: Batch, delivery_id: int) -> bool:
-    """Whether a newer message's document for one of the same reports was delivered in this lane.
-
-    A report of another patient under the same number, which a person has accepted, is another report.
-    """
-    row = batch.execute(
-        "SELECT d.lane, d.message_id, o.reports FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.id = ?",
-        (delivery_id,),
-    ).fetchone()
-    if row is None:
-        raise StoreError(f"there is no delivery {delivery_id}")
-    lane_id, message_id, packed = row
-    for report in unpack_reports(packed):
-        newer = batch.execute(
-            "SELECT o.reports FROM report r JOIN delivery d ON d.message_id = r.message_id"
-            " JOIN document o ON o.id = d.document_id"
-            " WHERE r.key = ? AND r.message_id > ? AND d.lane = ? AND d.state = 'delivered'",
-            (report.key, message_id, lane_id),
-        ).fetchall()
-        whose = report.key, report.patient  # a person's name may have been corrected since
-        if any(whose == (other.key, other.patient) for (others,) in newer for other in unpack_reports(others)):
-            return True
-    return False
-
-
 # -- moving --------------------------------------------------------------------------------------------------------
 
 

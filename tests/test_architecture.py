@@ -35,10 +35,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "stores, mapping, configuration",
         names(
             "anchor arrival audit batch config detecting formats journal lock loss mapping memory migrate outbox packs "
-            "reading upkeep suspect vault verdict verify writer"
+            "reading upkeep superseding suspect vault verdict verify writer"
         ),
     ),
-    ("the way of a message", names("channel delivery intake outcomes")),
+    ("the way of a message", names("channel delivery intake outcomes tee")),
     (
         "the running site",
         names(
@@ -46,7 +46,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "worker"
         ),
     ),
-    ("commands", names("__main__ bench commands demo")),
+    ("commands", names("__main__ bench commands demo simulator")),
 )
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.
 APART = (("mapping", names("journal outbox vault writer reading batch arrival verdict memory anchor audit config")),)

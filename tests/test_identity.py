@@ -348,6 +348,17 @@ async def test_a_session_with_other_tests_of_an_order_takes_nothing_out_of_its_r
     assert held(site) == [Held("MR-1", "13.9", 2, "final"), Held("MR-1", "250.0", 1, "final")]
 
 
+async def test_a_late_session_with_other_tests_is_no_older_version(site: RunningSite) -> None:
+    """The first session was dead when the second was delivered; once it is tried again, its results arrive too."""
+    analyzer = Analyzer(site, "astm", "astm")
+    site.sandbox.faults.next = ["422"]
+    early, _ = await analyzer.send(Result(), Result(code="PLT", value="250"))
+    assert site.ends() == ["REFUSED", "delivered"]
+    assert (await site.retry(early))["requeued"] == 1
+    assert site.ends() == ["delivered"] * 2
+    assert held(site) == first(("MR-1", "14.8"), ("MR-1", "250.0"))
+
+
 async def test_a_rerun_is_a_new_version_of_the_same_result(site: RunningSite, analyzer: Analyzer) -> None:
     await analyzer.send(Result(), Result(value="13.2", at=MONDAY + LATER))
 
