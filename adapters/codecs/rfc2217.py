@@ -4,8 +4,8 @@
     IAC WILL | WONT | DO | DONT option                 255 251..254 o
     IAC IAC                                            one byte 255 of the line
 
-Telnet's options are negotiated as in RFC 1143, without its queue: we ask for each option once and never give one up,
-so a server that answers its own way cannot draw us into a loop. What is agreed:
+Telnet's options are negotiated so that there is no loop (RFC 1143 tells of those): we ask for each option once, and one
+that was refused stays refused, so each can change its state twice at most. What is agreed:
 
 - COM-PORT-OPTION (44): we WILL, the server answers DO. Some servers offer it themselves; that counts as well.
 - BINARY (0) and SUPPRESS-GO-AHEAD (3), both ways. Where a server refuses them, bytes pass as they are all the same: a
@@ -84,7 +84,7 @@ class ComPortClient:
         }
         self._flow = settings.flow
         self._confirmed: set[int] = set()
-        self._agreed: dict[tuple[str, int], bool] = {}  # ("ours" or "theirs", option) -> stands
+        self._agreed: dict[tuple[str, int], bool] = {}  # ("ours" or "theirs", option); False: refused, for good
         self._asked: set[tuple[str, int]] = set()
         self._set = False
         self._out = bytearray()
@@ -105,6 +105,11 @@ class ComPortClient:
     def speaks(self) -> bool:
         """Whether the server has agreed to the option at all."""
         return self._set
+
+    @property
+    def errors(self) -> int:
+        """Bytes that did not fit the line's settings, and breaks."""
+        return sum(self.line_errors[name] for name in ("framing", "parity", "break"))
 
     def outgoing(self) -> bytes:
         """What the negotiation has to say now; empties it."""
@@ -167,13 +172,13 @@ class ComPortClient:
         side = "theirs" if command in (WILL, WONT) else "ours"
         yes, no = (DO, DONT) if side == "theirs" else (WILL, WONT)
         key = (side, option)
-        stood = self._agreed.get(key, False)
+        stood = self._agreed.get(key)
         if command in (WILL, DO):
             wanted = option in (_THEIRS if side == "theirs" else _OURS) or key == ("theirs", COM_PORT)
-            if not wanted:
+            if not wanted or stood is False:
                 self._say(no, option)
                 return
-            if not stood and key not in self._asked:
+            if stood is None and key not in self._asked:
                 self._say(yes, option)
             self._agreed[key] = True
         else:

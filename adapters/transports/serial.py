@@ -19,8 +19,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
-from adapters.transports import serial_device, serial_server
-from adapters.transports.serial_device import DeviceStream, LineError, in_thread, open_port
+from adapters.transports import serial_opening, serial_server
+from adapters.transports.serial_device import DeviceStream, open_device
+from adapters.transports.serial_opening import LineError
 from adapters.transports.serial_ports import Port, ports
 from adapters.transports.serial_server import ServerStream
 
@@ -32,13 +33,14 @@ REOPEN_FIRST_S = 0.5
 REOPEN_MAX_S = 5.0  # a port of this machine: trying costs nothing, and whoever plugs a cable in waits for it
 REOPEN_SERVER_MAX_S = 30.0
 STABLE_S = 5.0  # a line that lived this long was a line
+LOOK_S = 10.0  # between looks at a line: whether its device is still there, and what comes is what was sent
 
 LineStream = DeviceStream | ServerStream
 Handler = Callable[[LineStream], Awaitable[None]]
 Opener = Callable[[], Awaitable[LineStream]]
 
 
-class Settings(serial_device.Settings, Protocol):
+class Settings(serial_opening.Settings, Protocol):
     """What a channel's ``source:`` says about the line."""
 
     @property
@@ -53,21 +55,11 @@ def build(source: Settings, handler: Handler) -> "SerialLine":
     return SerialLine(source.device, partial(open_device, source.device, source), handler)
 
 
-async def open_device(device: str, settings: serial_device.Settings) -> DeviceStream:
-    """Open a port of this machine, in a thread: a driver may take seconds.
-
-    Raises:
-        LineError: it cannot be opened.
-    """
-    port = await in_thread(partial(open_port, device, settings), undo=lambda port: port.shut(drop=True))
-    return DeviceStream(port, device, settings)
-
-
 class SerialLine:
     """Keep one line open, and run ``handler`` for as long as it lives; a `engine.ports.Transport`.
 
     Attributes:
-        fault: why there is no line just now, in words; empty where there is one, or nothing was tried yet.
+        fault: why there is no line just now, or none that works, in words; empty where there is nothing to say.
         opened: how often the line was opened.
     """
 
@@ -124,9 +116,9 @@ class SerialLine:
         began = loop.time()
         self.opened += 1
         self._stream = stream
-        settled = loop.call_later(STABLE_S, self._up)
         if not self._doubtful:
             self._up()
+        looking = loop.create_task(self._look_after(stream))
         try:
             if not self._stopping:
                 await self._handler(stream)
@@ -134,7 +126,7 @@ class SerialLine:
             logger.exception("connection handler failed", extra={"peer": self._device})
         finally:
             self._stream = None
-            settled.cancel()
+            looking.cancel()
             await stream.close()
         young = loop.time() - began < STABLE_S
         self._failures = self._failures + 1 if young else 0
@@ -142,15 +134,26 @@ class SerialLine:
         if stream.fault:
             self._down(stream.fault)
 
+    async def _look_after(self, stream: LineStream) -> None:
+        await asyncio.sleep(STABLE_S)
+        self._up()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            trouble = stream.look()
+            if trouble:
+                self._down(trouble)
+            elif not stream.fault:
+                self._up()
+
     def _up(self) -> None:
         if self.fault:
-            logger.info("serial line is open again", extra={"peer": self._device})
+            logger.info("serial line works again", extra={"peer": self._device})
         self.fault = ""
         self._said.clear()
 
     def _down(self, fault: str) -> None:
         if fault not in self._said:  # a change; the same again is counted in nobody's log
-            logger.warning("no serial line, will keep trying", extra={"peer": self._device, "detail": fault})
+            logger.warning("serial line does not work", extra={"peer": self._device, "detail": fault})
         self._said.add(fault)
         self.fault = fault
 

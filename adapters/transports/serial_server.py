@@ -10,7 +10,8 @@ from typing import Protocol
 
 from adapters.codecs import seven_bits
 from adapters.codecs.rfc2217 import ComPortClient
-from adapters.transports.serial_device import LineError, Settings
+from adapters.transports.serial_health import LineHealth
+from adapters.transports.serial_opening import LineError, Settings
 from adapters.transports.tcp import READ_HIGH_WATER, TcpStream
 
 CONNECT_TIMEOUT_S = 10.0
@@ -26,6 +27,8 @@ class Port(Protocol):
     def suspended(self) -> bool: ...
     @property
     def ready(self) -> bool: ...
+    @property
+    def errors(self) -> int: ...
     def receive(self, data: bytes) -> bytes: ...
     def outgoing(self) -> bytes: ...
     def encode(self, data: bytes) -> bytes: ...
@@ -37,6 +40,7 @@ class BarePort:
     refusal = ""
     suspended = False
     ready = True
+    errors = 0
 
     def __init__(self, settings: Settings) -> None:
         self._parity = settings.parity if settings.bytesize == 7 else None
@@ -69,7 +73,9 @@ class ServerStream:
     def __init__(self, stream: TcpStream, port: Port, peer: str) -> None:
         self._stream = stream
         self._port = port
-        self._came = bytearray()  # read while something else was waited for
+        self._came = bytearray()  # not read yet by whom it is for
+        self._received = 0
+        self._health = LineHealth()
         self._ended = False
         self.peer = peer
         self.fault = ""
@@ -95,18 +101,16 @@ class ServerStream:
     async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as the protocol has it
         due = None if timeout is None else asyncio.get_running_loop().time() + timeout
         while not self._came:
-            if self._ended:
-                return b""
             left = None if due is None else due - asyncio.get_running_loop().time()
-            await self._hear(left)
+            if not await self._hear(left):
+                return b""
         data = bytes(self._came)
         self._came.clear()
         return data
 
     async def write(self, data: bytes) -> None:
         while self._port.suspended:
-            await self._hear(None)
-            if self._ended:
+            if not await self._hear(None):
                 raise LineError("the line is being closed, and what was written does not go out")
             if len(self._came) > READ_HIGH_WATER:
                 raise self._broke("the device server takes nothing from us, and never stops sending")
@@ -120,6 +124,10 @@ class ServerStream:
     async def close(self) -> None:
         await self._stream.close()
 
+    def look(self) -> str:
+        """What is wrong with what comes on this line, in words."""
+        return self._health.look(self._received, self._port.errors)
+
     async def _say(self) -> None:
         if out := self._port.outgoing():
             await self._send(out)
@@ -130,8 +138,8 @@ class ServerStream:
         except OSError as error:
             raise self._broke("the connection to the device server was lost") from error
 
-    async def _hear(self, timeout: float | None) -> None:  # noqa: ASYNC109 - a timer of the stream's own
-        """Take what comes next; at the end of the stream `_ended` is set."""
+    async def _hear(self, timeout: float | None) -> bool:  # noqa: ASYNC109 - a timer of the stream's own
+        """Take what comes next. False: nothing will, since we have ended the stream."""
         if self.fault:
             raise LineError(self.fault)
         try:
@@ -142,12 +150,15 @@ class ServerStream:
             raise self._broke("the connection to the device server was lost") from error
         if not data:
             if self._ended:
-                return
+                return False
             raise self._broke("the device server closed the connection; does another program use this line?")
-        self._came += self._port.receive(data)
+        line = self._port.receive(data)
+        self._came += line
+        self._received += len(line)
         await self._say()
         if self._port.refusal:
             raise self._broke(self._port.refusal)
+        return True
 
     def _broke(self, fault: str) -> LineError:
         self.fault = self.fault or fault

@@ -1,0 +1,52 @@
+"""Calls that may block, in threads that nobody has to wait for."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_thread(call: Callable[[], T], undo: Callable[[T], None] = lambda result: None) -> T:
+    """Run ``call`` in a thread of its own.
+
+    Not in a pool: a driver that hangs for ever would take a place in it from everybody else, and keep the process from
+    ending. A thread costs some 50 us, so this is for what is rare.
+
+    Args:
+        undo: takes back what ``call`` did, where nobody waits for it any more.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def resolve(result: T) -> None:
+        if future.done():  # cancelled
+            threading.Thread(target=undo, args=(result,), daemon=True).start()
+        else:
+            future.set_result(result)
+
+    def fail(error: Exception) -> None:
+        if not future.done():
+            future.set_exception(error)
+
+    def run() -> None:
+        try:
+            result = call()
+        except Exception as error:
+            _tell(loop, partial(fail, error))
+            return
+        if not _tell(loop, partial(resolve, result)):
+            undo(result)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future
+
+
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:  # the loop has closed meanwhile
+        return False
+    return True
