@@ -55,7 +55,7 @@ def _line(rule: str) -> str:
 
 
 def _read(path: Path) -> Table:
-    key = ["unit_in"] if path.stem == "ucum" else ["code", "unit_in"]
+    key = {"ucum": ["unit_in"], "loinc": ["code"]}.get(path.stem, ["code", "unit_in"])
     table, findings = read_table(path.read_text(encoding="utf-8"), path.stem, path.name, key)
     assert [finding.at(path.name) for finding in findings] == []
     return table

@@ -33,6 +33,7 @@ class Row:
     Attributes:
         cells: column -> text, blank cells left out.
         code, coding, concept: the LOINC term as Coding and CodeableConcept, None without one. Shared: never change.
+        dimension: what kind of quantity it measures, where the table says so.
         unit, ucum: the unit after conversion, as text and as UCUM code; None where the table does not say.
         quantity: what a Quantity has besides its value, None where that depends on the message. It holds
             for results whose unit was sent as ``quantity_unit``, for all where that is None.
@@ -47,6 +48,7 @@ class Row:
         "coding",
         "concept",
         "converts",
+        "dimension",
         "digits",
         "factor",
         "line",
@@ -71,6 +73,7 @@ class Row:
             if "display" in cells:
                 self.coding["display"] = cells["display"]
             self.concept = {"coding": [self.coding], "text": cells.get("display", self.code)}
+        self.dimension = cells.get("dimension")
         self.unit = cells.get("unit")
         self.ucum = cells.get("ucum")
         self.quantity: str | None = None

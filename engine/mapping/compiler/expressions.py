@@ -990,6 +990,8 @@ class Expressions:
                 if not value.known or not isinstance(value.constant, str):
                     self.error(part, f"{wrong}: a text in quotes or a number, known when the mapping is loaded")
                     return None
+            case "table":
+                return self._table_argument(value, part)
             case "text":
                 if name == "field":
                     value = self.text(value, part)
@@ -1013,6 +1015,16 @@ class Expressions:
         if parameter.many and not value.kind.many and not value.is_absent:
             value = self._as_list(value)
         return value
+
+    def _table_argument(self, value: Val, part: syntax.Expression) -> Val | None:
+        """A table of the mapping, which a function reads itself: what is missing in it is no gap of the channel."""
+        table = self.setting.tables.get(value.constant) if value.known and isinstance(value.constant, str) else None
+        if table is None:
+            known = suggestion(str(value.constant or ""), self.setting.tables)
+            self.error(part, f"here stands the name of one of the mapping's tables, in quotes{known}")
+            return None
+        self.setting.tables_used.add(table.name)
+        return Val(self.code.constant(table), Kind("table"), maybe=False)
 
     def _whole(self, value: Val) -> Val:
         if value.kind.many:

@@ -5,7 +5,7 @@ from typing import Any
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import CODING_SYSTEMS, TERMINOLOGY, coding_system
 from engine.mapping.run import Run
-from engine.mapping.tables import Row
+from engine.mapping.tables import LOINC, Row
 
 Json = dict[str, Any]
 
@@ -88,7 +88,10 @@ def _cwe(run: Run, raw: str) -> Json | None:
 
 @function("coded(row: row?, code: CodeableConcept?) -> CodeableConcept")
 def coded(run: Run, row: Row | None, sent: Json | None) -> Json | None:
-    """The code of the table row first, then what was sent; without a row, what was sent."""
+    """The code of the table row first, then what was sent; without a row, what was sent.
+
+    Where the row names another LOINC term than the sender, the sender's stays as a code without a system.
+    """
     if row is None or row.coding is None:
         return sent
     if sent is None:
@@ -97,13 +100,19 @@ def coded(run: Run, row: Row | None, sent: Json | None) -> Json | None:
     if not codings:
         return {"coding": [row.coding], "text": sent["text"]}
     first = codings[0]
-    if first.get("code") == row.code and first.get("system") == row.coding["system"]:
-        return {**sent, "coding": [row.coding, *codings[1:]]}
+    if first.get("code") == row.code and first.get("system") == LOINC:
+        if len(codings) == 1:
+            return {**sent, "coding": [row.coding]}
+        codings = codings[1:]
+    others = [without_system(one) if one.get("system") == LOINC else one for one in codings]
     return (
-        {"coding": [row.coding, *codings], "text": sent["text"]}
-        if "text" in sent
-        else {"coding": [row.coding, *codings]}
+        {"coding": [row.coding, *others], "text": sent["text"]} if "text" in sent else {"coding": [row.coding, *others]}
     )
+
+
+def without_system(coding: Json) -> Json:
+    """A coding that claims to be of no system: what was sent stays to be seen, and means nothing to a machine."""
+    return {name: value for name, value in coding.items() if name not in ("system", "version")}
 
 
 @function("concept(system: text, code: text, display: text?) -> CodeableConcept", pure=True)

@@ -7,6 +7,7 @@ A signature is written as one line and is also what the reference documentation 
         field     one repetition as sent, still escaped       text, decimal, date, dateTime ...  FHIR primitives
         segment   one segment or record                       row, measured                      table rows, numbers
         literal   a text known when the mapping is loaded     Identifier, CodeableConcept ...    FHIR data types
+        table     the name of one of the mapping's tables
         x[]       a list        x?  may be absent or left out       x...  any number of them     x!  never absent
 
 A function whose argument is absent is absent, unless the parameter says ``?``. A list given for a parameter that takes
