@@ -17,11 +17,11 @@ from engine.conditional import ConditionalGuard
 from engine.config import ChannelConfig, DestinationConfig, Site, TcpPart
 from engine.delivery import DestinationWorker, Outbox
 from engine.errors import ConfigError
-from engine.formats import format_of
+from engine.formats import MEDIA_TYPES, format_of
 from engine.intake import ChannelRoutes, Route
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
-from engine.mapping.conditions import compile_condition
+from engine.mapping.conditions import EITHER, route_condition
 from engine.message import Delivery, FormatOptions, MapContext, Received, SessionEnd
 from engine.packing import Unpacking
 from engine.ports import Destination, Format, Link
@@ -30,7 +30,6 @@ from engine.records import Assembled
 from engine.retry import RetryPolicy
 from engine.worker.destination import Deliverer, RemoteDestination
 
-MEDIA_TYPES = {"hl7v2": "x-application/hl7-v2+er7", "astm": "text/x-astm-e1394"}
 CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
 
 
@@ -113,11 +112,11 @@ def build_channel(
         ),
         new_link=registry.load(registry.LINKS, source.link).links(source),
         message_format=message_format,
-        answer=_answer(config, clock) if source.format == "hl7v2" else None,
+        answer=_answer(config, clock) if source.format in ("hl7v2", EITHER) else None,
         routes=ChannelRoutes(
             channel=config.channel,
             message_format=message_format,
-            media_type=MEDIA_TYPES[source.format],
+            media_type=MEDIA_TYPES.get(source.format, ""),
             options=FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx),
             routes=_routes(site, config, programs),
             context=context,
@@ -200,16 +199,13 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
         place = site.node(config.channel, "routes", index, "when").place
         try:
             program = programs.get(route.mapping, config.tables) if route.mapping is not None else None
-            if program is not None and program.format != config.source.reads_as:
-                text = (
-                    f"mapping {program.name} reads {program.format}, and this channel brings {config.source.reads_as}"
-                )
+            reads = config.source.reads_as
+            if program is not None and reads not in (program.format, EITHER):
+                text = f"mapping {program.name} reads {program.format}, and this channel brings {reads}"
                 problems.append(node.problem(f"routes.{index}.mapping: {text}; use another mapping"))
             routes.append(
                 Route(
-                    when=compile_condition(route.when, config.source.reads_as, place=place)
-                    if route.when is not None
-                    else None,
+                    when=route_condition(route.when, reads, program.format if program else "", place=place),
                     program=program,
                     to=tuple(route.to or ()),
                     order=route.order,
@@ -231,6 +227,7 @@ def _answer(config: ChannelConfig, clock: Clock) -> Answer:
     zone = ZoneInfo(config.timezone)
     prefix = f"LR{clock.now_us():x}-"  # differs for each start, so that no two answers share a control id
     number = 0
+    either = registry.load(registry.FORMATS, EITHER) if config.source.format == EITHER else None
 
     not_delivered = module.AckError(207, text="the message is kept, but was not delivered in time")
 
@@ -240,6 +237,8 @@ def _answer(config: ChannelConfig, clock: Clock) -> Answer:
         now_text = clock.now().astimezone(zone).strftime("%Y%m%d%H%M%S%z")
         error = module.NOT_STORED if not stored else None if delivered else not_delivered
         first = module.acknowledge_block(
+        if either is not None and either.format_of(block) != "hl7v2":
+            return ()  # ASTM records in a block: they know no answer
             block,
             messages,
             now_text=now_text,

@@ -12,6 +12,8 @@ from engine import registry
 from engine.message import FormatOptions, Header, Parsed
 from engine.ports import Format
 
+MEDIA_TYPES = {"hl7v2": "x-application/hl7-v2+er7", "astm": "text/x-astm-e1394", "text": "text/plain"}
+
 
 @dataclass(frozen=True, slots=True)
 class InDialect:

@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 from engine.clock import Clock, from_us
 from engine.delivery import DestinationWorker
 from engine.errors import ContentError, StoreError
+from engine.formats import MEDIA_TYPES
 from engine.lane import Lane
 from engine.message import (
     Document,
@@ -79,7 +80,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRoutes:
-    """What intake needs to know of a channel; compiled from its YAML by the composition root."""
+    """What intake needs to know of a channel; compiled from its YAML by the composition root.
+
+    Attributes:
+        media_type: of a message that is passed on as it is; empty where that depends on the message.
+    """
 
     channel: str
     message_format: Format
@@ -169,7 +174,8 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
             filtered = Reason.FILTERED
             break
         if route.program is None:
-            documents.append((Document(body=stored.payload, media_type=channel.media_type), route))
+            media_type = channel.media_type or MEDIA_TYPES[parsed.format]
+            documents.append((Document(body=stored.payload, media_type=media_type), route))
             continue
         if context is None:
             context = _context(stored, channel)

@@ -22,10 +22,14 @@ from types import ModuleType
 FORMATS = {
     "hl7v2": "adapters.codecs.hl7v2",
     "astm": "adapters.codecs.astm_records",
+    "text": "adapters.codecs.text_layout",
+    "auto": "adapters.codecs.auto_format",
 }
 LINKS = {
     "mllp": "adapters.codecs.mllp",
     "e1381": "adapters.codecs.astm_link",
+    "text": "adapters.codecs.text_link",
+    "auto": "adapters.codecs.auto_link",
 }
 ACKNOWLEDGEMENTS = {
     "hl7v2": "adapters.codecs.hl7v2_ack",

@@ -226,6 +226,21 @@ class AstmReceiver:
     def state(self) -> State:
         return self._state
 
+    @property
+    def mid_frame(self) -> bool:
+        """Whether a frame has begun that is not over."""
+        return self._reader.open
+
+    @property
+    def waits_behind(self) -> int:
+        """Bytes that wait behind a frame that is held."""
+        return self._reader.unread if self._state is State.HOLDING else 0
+
+    @property
+    def resting(self) -> bool:
+        """Between two sessions, and nothing has begun that may become one."""
+        return self._state is State.IDLE and not self._reader.open and not self._reader.in_text
+
     def refuse(self, refusing: bool) -> None:
         """``True``: nothing can be kept (disk full, draining), so ENQ is answered with NAK. ``False``: it can again."""
         self._refusing = refusing

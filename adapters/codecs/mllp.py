@@ -102,6 +102,11 @@ class MllpLink:
         self._noise = 0
         self._dead = False
 
+    @property
+    def resting(self) -> bool:
+        """Between two blocks."""
+        return not self._open
+
     # -- engine.ports.Link -------------------------------------------------------------------------------------
 
     @property

@@ -88,7 +88,7 @@ def mapper_for(
             context=MapContext(timezone=timezone or _site_zone(folder), settings=BARE_SETTINGS),
             received=received,
         )
-    from engine.mapping.conditions import compile_condition
+    from engine.mapping.conditions import EITHER, route_condition
 
     site = session.load(require_secrets=False)
     config = site.channels.get(channel)
@@ -112,7 +112,9 @@ def mapper_for(
     )
     for index, route in enumerate(config.routes):
         place = site.node(channel, "routes", index, "when").place if route.when is not None else ""
-        when = None if route.when is None else compile_condition(route.when, config.source.reads_as, place=place)
+        reads = config.source.reads_as
+        mapped = made.program(route.mapping).format if reads == EITHER and route.mapping is not None else ""
+        when = route_condition(route.when, reads, mapped, place=place)
         made.routes.append(RouteOf(when, route.mapping, route.filter is not None))
     return made
 

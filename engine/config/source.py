@@ -8,6 +8,8 @@ are, so there is one model per link.
     astm         tcp        e1381  astm
     hl7-serial   serial     mllp   hl7v2
     astm-serial  serial     e1381  astm
+    auto         tcp        auto   auto
+    auto-serial  serial     auto   auto
 
 A model is put together of a transport's part and a link's part.
 """
@@ -26,9 +28,11 @@ PRESETS = {
     "astm": ("tcp", "e1381", "astm"),
     "hl7-serial": ("serial", "mllp", "hl7v2"),
     "astm-serial": ("serial", "e1381", "astm"),
+    "auto": ("tcp", "auto", "auto"),
+    "auto-serial": ("serial", "auto", "auto"),
 }
 KINDS = tuple(PRESETS)
-LINKS = ("mllp", "e1381")
+LINKS = ("mllp", "e1381", "auto")
 TRANSPORTS = ("tcp", "serial")
 
 KiB = 1024
@@ -71,7 +75,8 @@ class Source(Model):
     kind: str = Field(
         default="mllp",
         description="Preset of transport, link and format: `mllp` is HL7 v2 in MLLP blocks, `astm` is E1394 records "
-        "in E1381 frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line.",
+        "in E1381 frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line. `auto` and "
+        "`auto-serial` take either, as it comes.",
     )
     idle_timeout: Duration | None = Field(
         default=None,
@@ -144,11 +149,16 @@ class TcpPart(Source):
         return self
 
 
-class MllpPart(Model):
-    """MLLP blocks."""
+class LinkPart(Model):
+    """What every link's part has; each says which values there are."""
 
-    link: Literal["mllp"] = Field(default="mllp", description="Framing and link acknowledgement: `mllp`.")
-    format: Literal["hl7v2", "astm"] = Field(default="hl7v2", description="Content: `hl7v2` (or `astm`).")
+    link: str
+    format: str
+
+
+class MllpOptions(LinkPart):
+    """How MLLP blocks are read."""
+
     start_without_vt: Flag = Field(
         default=False, description="`true`: a message header starts a message where the analyzer sends no VT before it."
     )
@@ -163,11 +173,16 @@ class MllpPart(Model):
     )
 
 
-class E1381Part(Model):
-    """Frames of ASTM E1381."""
+class MllpPart(MllpOptions):
+    """MLLP blocks."""
 
-    link: Literal["e1381"] = Field(default="e1381", description="Framing and link acknowledgement: `e1381`.")
-    format: Literal["astm", "hl7v2"] = Field(default="astm", description="Content: `astm` (or `hl7v2`).")
+    link: Literal["mllp"] = Field(default="mllp", description="Framing and link acknowledgement: `mllp`.")
+    format: Literal["hl7v2", "astm"] = Field(default="hl7v2", description="Content: `hl7v2` (or `astm`).")
+
+
+class E1381Options(LinkPart):
+    """How frames of ASTM E1381 are read."""
+
     framing: Literal["e1381", "enq-less", "none"] = Field(
         default="e1381",
         description="`e1381`: ENQ, frames, EOT. `enq-less`: frames or an H record may start without ENQ. "
@@ -205,6 +220,26 @@ class E1381Part(Model):
     )
 
 
+class E1381Part(E1381Options):
+    """Frames of ASTM E1381."""
+
+    link: Literal["e1381"] = Field(default="e1381", description="Framing and link acknowledgement: `e1381`.")
+    format: Literal["astm", "hl7v2"] = Field(default="astm", description="Content: `astm` (or `hl7v2`).")
+
+
+class AutoPart(MllpOptions, E1381Options):
+    """Either of the two: what comes first decides, for each connection; the content, for each message."""
+
+    link: Literal["auto"] = Field(
+        default="auto",
+        description="`auto`: ENQ, STX or an H record begins ASTM E1381, VT or MSH begins MLLP. The options of both "
+        "are known here.",
+    )
+    format: Literal["auto"] = Field(default="auto", description="`auto`: each message is HL7 v2 or ASTM E1394.")
+    start_without_vt: Flag = Field(default=True, description="As for MLLP.")
+    framing: Literal["e1381", "enq-less", "none"] = Field(default="enq-less", description="As for ASTM E1381.")
+
+
 class MllpSource(MllpPart, TcpPart):
     """HL7 v2 in MLLP blocks over TCP."""
 
@@ -219,6 +254,14 @@ class MllpSerialSource(MllpPart, SerialPart, Source):
 
 class AstmSerialSource(E1381Part, SerialPart, Source):
     """ASTM E1394 records in E1381 frames on a serial line."""
+
+
+class AutoSource(AutoPart, TcpPart):
+    """Whatever comes, HL7 v2 or ASTM, over TCP."""
+
+
+class AutoSerialSource(AutoPart, SerialPart, Source):
+    """Whatever comes, HL7 v2 or ASTM, on a serial line."""
 
 
 def _parts(value: Any) -> str | None:
@@ -240,6 +283,8 @@ SourceConfig = Annotated[
     Annotated[MllpSource, Tag("tcp/mllp")]
     | Annotated[AstmSource, Tag("tcp/e1381")]
     | Annotated[MllpSerialSource, Tag("serial/mllp")]
-    | Annotated[AstmSerialSource, Tag("serial/e1381")],
+    | Annotated[AstmSerialSource, Tag("serial/e1381")]
+    | Annotated[AutoSource, Tag("tcp/auto")]
+    | Annotated[AutoSerialSource, Tag("serial/auto")],
     Discriminator(_parts),
 ]

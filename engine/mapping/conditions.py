@@ -22,6 +22,9 @@ from engine.yaml_nodes import Node
 
 Condition = Callable[[Parsed], bool]
 
+FORMATS = ("hl7v2", "astm")
+EITHER = "auto"  # what a source reads that brings messages of either
+
 _NOTHING = MapContext()
 # A condition makes no resources, so it needs none of what makes them.
 _PROLOGUE = "".join(line for line in PROLOGUE.splitlines(keepends=True) if "making" not in line)
@@ -68,6 +71,37 @@ def compile_condition(text: str, message_format: str, *, place: str) -> Conditio
         return bool(holds(run, of_name))
 
     return condition
+
+
+def route_condition(text: str | None, reads: str, mapped: str, *, place: str) -> Condition | None:
+    """When a route takes a message; None: always.
+
+    Where the source brings messages of either format, a mapping takes its own format only, and a condition holds only
+    for messages in whose format it makes sense (``=MSH-9.1 == 'ORU'`` is about HL7 v2).
+
+    Args:
+        text: the route's ``when``, if it has one.
+        reads: the format that the source brings, or `EITHER`.
+        mapped: the format that the route's mapping reads; empty where it has none.
+
+    Raises:
+        ConfigError: the condition is wrong, or makes sense in no format that comes.
+    """
+    if reads != EITHER:
+        return None if text is None else compile_condition(text, reads, place=place)
+    formats = (mapped,) if mapped else FORMATS
+    if text is None:
+        return lambda parsed: parsed.format in formats
+    compiled: dict[str, Condition] = {}
+    problems: list[str] = []
+    for one in formats:
+        try:
+            compiled[one] = compile_condition(text, one, place=place)
+        except ConfigError as error:
+            problems += error.problems
+    if not compiled:
+        raise ConfigError(*dict.fromkeys(problems))
+    return lambda parsed: parsed.format in compiled and compiled[parsed.format](parsed)
 
 
 def _node(text: str, place: str) -> Node:
