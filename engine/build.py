@@ -223,22 +223,22 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
 def _answer(config: ChannelConfig, clock: Clock) -> Answer:
     """HL7's acknowledgement; ASTM needs none, its link has acknowledged every frame."""
     module = registry.load(registry.ACKNOWLEDGEMENTS, "hl7v2")
+    either = registry.load(registry.FORMATS, EITHER) if config.source.format == EITHER else None
     ack_code = "aa" if config.ack_code == "aa" else ""
     zone = ZoneInfo(config.timezone)
     prefix = f"LR{clock.now_us():x}-"  # differs for each start, so that no two answers share a control id
     number = 0
-    either = registry.load(registry.FORMATS, EITHER) if config.source.format == EITHER else None
 
     not_delivered = module.AckError(207, text="the message is kept, but was not delivered in time")
 
     def answer(block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool) -> Sequence[bytes]:
         nonlocal number
+        if either is not None and either.format_of(block) != "hl7v2":
+            return ()  # ASTM records in a block: they know no answer
         number += 1
         now_text = clock.now().astimezone(zone).strftime("%Y%m%d%H%M%S%z")
         error = module.NOT_STORED if not stored else None if delivered else not_delivered
         first = module.acknowledge_block(
-        if either is not None and either.format_of(block) != "hl7v2":
-            return ()  # ASTM records in a block: they know no answer
             block,
             messages,
             now_text=now_text,
