@@ -45,7 +45,16 @@ TRANSPORTS = {
     "tcp": "adapters.transports.tcp",
     "serial": "adapters.transports.serial",
 }
-DIALECTS: dict[str, str] = {}
+DIALECTS: dict[str, str] = {
+    "cepheid-genexpert": "adapters.dialects.cepheid_genexpert",
+    "cepheid-genexpert-hl7": "adapters.dialects.cepheid_genexpert_hl7",
+    "roche-cobas-6800": "adapters.dialects.roche_cobas_6800",
+    "roche-cobas-c111": "adapters.dialects.roche_cobas_c111",
+    "roche-cobas-c311": "adapters.dialects.roche_cobas_c311",
+    "roche-cobas-e411": "adapters.dialects.roche_cobas_e411",
+    "siemens-clinitek": "adapters.dialects.siemens_clinitek",
+    "siemens-dca-vantage": "adapters.dialects.siemens_dca_vantage",
+}
 DESTINATIONS = {
     "fhir": "adapters.destinations.fhir_rest",
     "http": "adapters.destinations.http_out",

@@ -1,0 +1,100 @@
+r"""Cepheid GeneXpert over E1394; delimiters are ``|@^\``.
+
+    R|1|^^^HIVVL^Xpert HIV-1 Viral Load XC^3^^|DETECTED^1250|copies/mL|40.00 to 10000000.00|   the result: call ^ number
+    R|2|^^^HIVVL^Xpert HIV-1 Viral Load XC^3^^LOG|^3.10|copies/mL|1.60 to 7.00|                its logarithm
+    R|3|^^^HIVVL^^^HIV-1^|POS^|||                                                              an analyte
+    R|4|^^^HIVVL^^^HIV-1^Ct|^38.4|||                                                           a part of it
+
+Analytes and their parts are results of their own with codes of their own (``HIVVL/HIV-1/Ct``); nothing of that is done
+here. What departs:
+
+- A value of ``^`` alone is none. A call that says there is no result (ERROR, INVALID, NO RESULT) wins over a number
+  behind it: the part behind it is left out, so that ``ERROR^0`` is never 0. The channel's setting ``no_result`` makes a
+  reason of the word.
+- Systems set to French write ``40,00 to 10000000,00``. Where a number of a message has a comma and one or two digits
+  behind it, the comma is the decimal point in the whole message. ``1,250`` alone proves nothing and stays as it is.
+- A record that lost its middle (fields 6 to 13 run into one: ``10.00 to...114709``, with the instrument behind it)
+  keeps its code, value and unit. The ruins of the range go, the instrument goes from R-7 to R-14 where it belongs, and
+  a warning says so: an instrument is no abnormal flag.
+- P-6 of ``^^^^`` is no name.
+
+Sources: GeneXpert LIS Interface Protocol Specification 302-2261 (as the driver senaite.astm, genexpert.py, names its
+fields); captures cepheid-genexpert-mtb, -hbv, -french-latin1, -french-utf8; the maker's examples cepheid-guidance-*.
+"""
+
+import re
+from collections.abc import Iterator
+
+from adapters.dialects.fields import components, get, groups, is_blank, put
+from engine.message import Issue, Parsed, Segment
+
+NAME = 6  # P-6
+VALUE, RANGE, FLAGS, INSTRUMENT = 4, 6, 7, 14  # R-4, R-6, R-7, R-14
+NO_RESULT = ("ERROR", "INVALID", "NO RESULT")
+
+_COMMA = re.compile(r"(?<![0-9,.])([0-9]+),([0-9]+)(?![0-9,.])", re.ASCII)
+_SURE_COMMA = re.compile(r"(?<![0-9,.])[0-9]+,[0-9]{1,2}(?![0-9,.])", re.ASCII)
+_NUMBERS_ONLY = re.compile(r"[-<>=^\s0-9,.]*|[0-9,.]*\s*to\s*[0-9,.]*", re.ASCII).fullmatch
+# system ^ instrument ^ module ^ cartridge ^ reagent lot ^ expiry (R-14)
+_AN_INSTRUMENT = re.compile(r"[^^]+\^[0-9]+\^[0-9]+\^[0-9]+\^[0-9]+\^[0-9]{8}", re.ASCII).fullmatch
+
+
+def adapt(parsed: Parsed) -> Parsed:
+    for patient in groups(parsed, "PATIENT"):
+        for record in patient.segments.get("P", ()):
+            if is_blank(get(record, NAME), parsed.delimiters):
+                put(record, NAME, "")
+    results = list(_results(parsed))
+    for record in results:
+        _mend_cut(record, parsed)
+    if any(_SURE_COMMA.search(text) for record in results for text in _numbers(record)):
+        for record in results:
+            for number in (VALUE, RANGE):
+                call, text = _divided(get(record, number), number)
+                if _NUMBERS_ONLY(text):
+                    put(record, number, call + _COMMA.sub(r"\1.\2", text))
+    for record in results:
+        _read_value(record, parsed)
+    return parsed
+
+
+def _results(parsed: Parsed) -> Iterator[Segment]:
+    for result in groups(parsed, "RESULT"):
+        yield from result.segments.get("R", ())
+
+
+def _numbers(record: Segment) -> Iterator[str]:
+    for number in (VALUE, RANGE):
+        _, text = _divided(get(record, number), number)
+        if _NUMBERS_ONLY(text):
+            yield text
+
+
+def _divided(text: str, number: int) -> tuple[str, str]:
+    """A field as the call before its number, with the delimiter, and the number."""
+    call, found, behind = text.partition("^")
+    return (call + found, behind) if number == VALUE and found else ("", text)
+
+
+def _mend_cut(record: Segment, parsed: Parsed) -> None:
+    if "..." not in get(record, RANGE) or not _AN_INSTRUMENT(get(record, FLAGS)):
+        return
+    put(record, INSTRUMENT, get(record, FLAGS))
+    put(record, FLAGS, "")
+    put(record, RANGE, "")
+    parsed.warnings.append(
+        Issue(
+            code="cut-record",
+            text="the middle of a result is missing: range, flags, status and times of it are not known",
+            place=f"R[{record.ordinal}]",
+        )
+    )
+
+
+def _read_value(record: Segment, parsed: Parsed) -> None:
+    value = get(record, VALUE)
+    call = components(value, parsed.delimiters)[0]
+    if is_blank(value, parsed.delimiters):
+        put(record, VALUE, "")
+    elif " ".join(call.split()).upper() in NO_RESULT:
+        put(record, VALUE, call)

@@ -1,0 +1,48 @@
+"""Cepheid GeneXpert over HL7 v2.5 (ORU^R32; SPM behind the results).
+
+    OBX|1|ST|HIVVL&HIVVL&Xpert HIV-1 Viral Load&1||DETECTED^1250|copies/mL|...     call ^ number
+    OBX|9|ST|CTNG&CT|SPC&Ct|^31.3||                                                 a number alone
+    OBX|5|ST|CTNG&CT|SAC|NA^|||                                                     a word alone
+
+What departs: OBX-5 of type ST holds two things. Where there is a number, it becomes the value (type NM) and the call
+one of the flags (OBX-8), in words; a word alone loses its delimiter. A call that says there is no result (ERROR,
+INVALID, NO RESULT) wins over a number behind it, so that ``ERROR^0`` is never 0; the channel's setting ``no_result``
+makes a reason of it.
+
+The code of a result is divided (``panel & test & assay``, and the analyte in OBX-4); the shipped mapping knows that.
+
+Sources: GeneXpert LIS Interface Protocol Specification 301-2002; the maker's example cepheid-genexpert-oru-r32. No
+example of it shows a quantity beside a call over HL7: that layout is the one of R-4 over ASTM, which the maker's
+examples show.
+"""
+
+import re
+
+from adapters.dialects.cepheid_genexpert import NO_RESULT
+from adapters.dialects.fields import components, get, is_blank, put
+from engine.message import Parsed
+
+KIND, VALUE, FLAGS = 2, 5, 8  # OBX-2, OBX-5, OBX-8
+
+_NUMBER = re.compile(r"[<>]?=?\s*-?[0-9]+(?:\.[0-9]+)?", re.ASCII).fullmatch
+
+
+def adapt(parsed: Parsed) -> Parsed:
+    delimiters = parsed.delimiters
+    for record in parsed.segments:
+        if record.name != "OBX" or get(record, KIND) != "ST":
+            continue
+        value = get(record, VALUE)
+        call, *rest = components(value, delimiters)
+        if is_blank(value, delimiters):
+            put(record, VALUE, "")
+        elif len(rest) != 1:
+            continue
+        elif not rest[0] or " ".join(call.split()).upper() in NO_RESULT:
+            put(record, VALUE, call)
+        elif _NUMBER(rest[0]):
+            put(record, KIND, "NM")
+            put(record, VALUE, rest[0])
+            flags = get(record, FLAGS)
+            put(record, FLAGS, delimiters.repetition.join(part for part in (flags, call) if part))
+    return parsed

@@ -1,0 +1,71 @@
+"""Roche cobas e411: immunoassays over E1394.
+
+    R|1|^^^8/1/not|1.95|uIU/ml        a quantity; the code is application / dilution / pre-dilution
+    R|1|^^^8/1/not|1.95^27|uIU/ml     a quantity, and behind it the number of a result message: never the value
+    R|4|^^^5/1/not|-1^0.282|COI       a call and its cutoff index: 1 positive, 0 borderline, -1 negative
+    O|1|000002327|159^0^1^^S1^SC|     O-4.5 is the kind of sample: QC or CONTROL is a control, whatever O-12 says
+
+What departs: component 1 of a value is a call in one case and the value itself in the other. Unit and number decide:
+with the unit COI, 1, 0 and -1 are calls; -1 is one with any unit, since no concentration is negative. A call stays
+beside its index, and what it means becomes a flag in words (R-7); where the index is missing (seven blanks) the words
+are the result, and -1 is no number. 1 and 0 with another unit and a second part could be either: both parts stay,
+as text. The number behind a quantity becomes a flag in words. Reference ranges come as ``low^high`` and are joined.
+Comments are numbers of data alarms, and say so. Q among the action codes (``X\\Q``), or a sample type that says
+control, makes a control.
+
+An unread barcode gives a specimen number such as ``@192``: the analyzer's sequence number. It stays, and names nobody.
+
+Sources: cobas e 411 Host Interface Manual 2.3 (test order record 4 and 12, result record 4 and 6, tables 7 and 19);
+captures roche-e411-results, -multiframe, -dribble, -query, -query-unknown.
+"""
+
+import re
+
+from adapters.dialects.fields import components, get, groups, put
+from adapters.dialects.roche_cobas import adapt_results, mark_control
+from engine.message import Delimiters, Parsed, Segment
+
+VALUE, UNIT, FLAGS = 4, 5, 7  # R-4, R-5, R-7
+INSTRUMENT_SPECIMEN = 4  # O-4
+CALLS = {"1": "positive (reactive)", "0": "borderline", "-1": "negative (non-reactive)"}
+INDEX_UNITS = ("COI",)
+
+_MESSAGE_NUMBER = re.compile(r"[0-9]{1,3}", re.ASCII).fullmatch
+
+
+def adapt(parsed: Parsed) -> Parsed:
+    delimiters = parsed.delimiters
+    for order in groups(parsed, "ORDER"):
+        kinds = [
+            components(get(record, INSTRUMENT_SPECIMEN), delimiters)[4:5] for record in order.segments.get("O", ())
+        ]
+        mark_control(order, delimiters, sample_type=kinds[0][0] if kinds and kinds[0] else "")
+    for result in groups(parsed, "RESULT"):
+        for record in result.segments.get("R", ()):
+            _read_value(record, delimiters)
+    adapt_results(parsed)
+    return parsed
+
+
+def _read_value(record: Segment, delimiters: Delimiters) -> None:
+    first, *rest = components(get(record, VALUE), delimiters)
+    second = rest[0] if rest else ""
+    if not first and not second:
+        put(record, VALUE, "")  # blanks: no result
+    elif first in CALLS and (first == "-1" or get(record, UNIT) in INDEX_UNITS):
+        if second:
+            _flag(record, CALLS[first], delimiters)
+        else:
+            put(record, VALUE, CALLS[first])
+    elif not second:
+        put(record, VALUE, first)
+    elif first in CALLS or not _MESSAGE_NUMBER(second):
+        put(record, VALUE, f"{first} / {second}")  # could be either: shown, never a number
+    else:
+        put(record, VALUE, first)
+        _flag(record, f"result message {second}", delimiters)
+
+
+def _flag(record: Segment, words: str, delimiters: Delimiters) -> None:
+    flags = get(record, FLAGS)
+    put(record, FLAGS, f"{flags}{delimiters.repetition}{words}" if flags else words)
