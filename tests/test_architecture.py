@@ -34,8 +34,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "stores, mapping, configuration",
         names(
-            "anchor arrival audit batch config detecting formats journal lock loss mapping memory migrate outbox packs "
-            "reading upkeep superseding suspect vault verdict verify writer"
+            "anchor arrival audit batch config detecting formats journal layouts lock loss mapping memory migrate outbox "
+            "packs reading upkeep superseding suspect vault verdict verify writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),
@@ -63,6 +63,7 @@ DATA_FOLDERS = (
     "channels",
     "config",
     "docs",
+    "layouts",
     "mappings",
     "requirements",
     "samples",

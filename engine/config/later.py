@@ -29,7 +29,6 @@ KEYS = frozenset(
 VALUES = {
     "source.kind": ("folder", "http"),
     "source.transport": ("folder", "http"),
-    "source.link": ("lines",),
     "destinations.*.kind": ("mqtt", "abdm", "worklist"),
 }
 

@@ -347,7 +347,7 @@ class _Loader:
     def _hash(self) -> str:
         digest = hashlib.sha256()
         files = [self._folder / CONFIG_FILE, *self._channel_files()]
-        for folder in mapping_path(self._folder):
+        for folder in (*mapping_path(self._folder), *search_path(self._folder, "layouts")):
             files += sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".csv") and path.is_file())
         for path in files:
             content = path.read_bytes()

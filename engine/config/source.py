@@ -10,6 +10,8 @@ are, so there is one model per link.
     astm-serial  serial     e1381  astm
     auto         tcp        auto   auto
     auto-serial  serial     auto   auto
+    text         tcp        text   text
+    text-serial  serial     text   text
 
 A model is put together of a transport's part and a link's part.
 """
@@ -20,6 +22,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.source_serial import SerialPart
+from engine.config.source_text import TextPart
 from engine.config.values import Address, Duration, FilePath, Flag, Model, Size, Whole
 from engine.units import HostPort
 
@@ -30,9 +33,11 @@ PRESETS = {
     "astm-serial": ("serial", "e1381", "astm"),
     "auto": ("tcp", "auto", "auto"),
     "auto-serial": ("serial", "auto", "auto"),
+    "text": ("tcp", "text", "text"),
+    "text-serial": ("serial", "text", "text"),
 }
 KINDS = tuple(PRESETS)
-LINKS = ("mllp", "e1381", "auto")
+LINKS = ("mllp", "e1381", "auto", "text")
 TRANSPORTS = ("tcp", "serial")
 
 KiB = 1024
@@ -264,6 +269,14 @@ class AutoSerialSource(AutoPart, SerialPart, Source):
     """Whatever comes, HL7 v2 or ASTM, on a serial line."""
 
 
+class TextSource(TextPart, TcpPart):
+    """Texts that a layout describes, over TCP."""
+
+
+class TextSerialSource(TextPart, SerialPart, Source):
+    """Texts that a layout describes, on a serial line."""
+
+
 def _parts(value: Any) -> str | None:
     """Which model reads a ``source:`` block, as ``transport/link``; an unknown kind or link is returned as it is, for
     the error."""
@@ -285,6 +298,8 @@ SourceConfig = Annotated[
     | Annotated[MllpSerialSource, Tag("serial/mllp")]
     | Annotated[AstmSerialSource, Tag("serial/e1381")]
     | Annotated[AutoSource, Tag("tcp/auto")]
-    | Annotated[AutoSerialSource, Tag("serial/auto")],
+    | Annotated[AutoSerialSource, Tag("serial/auto")]
+    | Annotated[TextSource, Tag("tcp/text")]
+    | Annotated[TextSerialSource, Tag("serial/text")],
     Discriminator(_parts),
 ]

@@ -1,0 +1,68 @@
+"""The part of a ``source:`` block for analyzers with a text format of their own, described by a layout.
+
+source: {kind: text, listen: "0.0.0.0:4001", layout: biomerieux-minividas}
+source: {kind: text-serial, device: /dev/ttyS0, baud: 4800, layout: biomerieux-minividas}
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from engine.config.values import Model, Words
+from engine.layouts import layout_files, load_layout
+from engine.near import did_you_mean
+
+READS_AS = "astm"  # what mappings see: the records that an analyzer that speaks E1394 would have sent
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutFile:
+    """A layout by its name, and where it is."""
+
+    name: str
+    path: Path
+
+
+def _layout(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str):
+        return value
+    folder = info.context.get("folder") if isinstance(info.context, dict) else None
+    known = layout_files(folder)
+    if value not in known:
+        hint = did_you_mean(value, known) or f"write layouts/{value}.yaml, or use {' or '.join(known)}"
+        raise ValueError(f"no layout has this name; {hint}")
+    return LayoutFile(value, known[value])
+
+
+LayoutName = Annotated[LayoutFile, BeforeValidator(_layout), Words("name of a layout")]
+
+
+class LayoutPart(Model):
+    """A source whose messages a layout describes."""
+
+    layout: LayoutName = Field(
+        description="The layout that describes its texts: a file of `layouts/`, or the `layout.yaml` of a pack."
+    )
+
+    @property
+    def reads_as(self) -> str:
+        return READS_AS
+
+    @cached_property
+    def text_layout(self) -> Any:
+        """The layout itself, read once.
+
+        Raises:
+            ConfigError: all that is wrong with it.
+        """
+        return load_layout(self.layout.path, self.layout.name)
+
+
+class TextPart(LayoutPart):
+    """Texts between start and end bytes, as a layout says."""
+
+    link: Literal["text"] = Field(default="text", description="Framing and link acknowledgement: `text`.")
+    format: Literal["text"] = Field(default="text", description="Content: `text`.")

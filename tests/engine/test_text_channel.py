@@ -1,0 +1,119 @@
+"""Channels of analyzers with a text format of their own: from the line to the server, on real sockets."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from engine.config import load_site
+from engine.errors import ConfigError
+from tests.support.running import Json, running_site
+from tests.support.sites import make_site
+from tests.support.waiting import until
+
+ENQ, ACK, NAK, STX, ETX, EOT = b"\x05", b"\x06", b"\x15", b"\x02", b"\x03", b"\x04"
+FIELDS = b"\x1emtrsl|\x1epi4711|\x1epn|\x1esi|\x1eciS-0815|\x1ertTSH|\x1ernTSH|\x1ett18:35|\x1etd10/25/24|\x1eql|"
+FIELDS += b"\x1eqn2.31 uUI/ml|"
+
+MINIVIDAS = {"kind": "text", "listen": "127.0.0.1:0", "layout": "biomerieux-minividas"}
+SPOTCHEM = {"kind": "text", "listen": "127.0.0.1:0", "layout": "arkray-spotchem-el"}
+SPOTCHEM_TEXT = b"24/10/29 13:08 ID# S-1   [B. Plasma] Na       131  mmol/L K        9.7  mmol/L "
+
+
+def minividas(fields: bytes = FIELDS) -> bytes:
+    return STX + fields + b"\x1d%02x" % (sum(fields + b"\x1d") & 0xFF) + ETX
+
+
+def text_channel(source: Json) -> Json:
+    routes = [{"when": "=R", "mapping": "astm-results", "to": "lab-fhir"}, {"filter": "no result in it"}]
+    return {"source": source, "routes": routes}
+
+
+def values(bundles: list[Json]) -> list[tuple[str, float]]:
+    """The code as sent and the number of each observation."""
+    return [
+        (entry["resource"]["code"]["coding"][-1]["code"], entry["resource"]["valueQuantity"]["value"])
+        for bundle in bundles
+        for entry in bundle["entry"]
+        if entry["resource"]["resourceType"] == "Observation"
+    ]
+
+
+async def test_a_text_is_acknowledged_once_it_is_kept_and_delivered_as_results(tmp_path: Path) -> None:
+    async with running_site(tmp_path, {"vidas": text_channel(MINIVIDAS)}) as site:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port("vidas"))
+        writer.write(ENQ)
+        assert await reader.readexactly(1) == ACK
+        assert site.messages() == []  # which promised nothing
+        writer.write(minividas())
+        assert await reader.readexactly(1) == ACK
+        assert [view.channel for view in site.messages()] == ["vidas"]
+        writer.write(EOT)
+        await site.settled()
+
+        assert site.ends() == ["delivered"]
+        assert values(site.bundles(site.messages()[0].id)) == [("TSH", 2.31)]
+        writer.close()
+
+
+async def test_a_wrong_checksum_is_refused_and_the_repeated_text_is_taken_once(tmp_path: Path) -> None:
+    async with running_site(tmp_path, {"vidas": text_channel(MINIVIDAS)}) as site:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port("vidas"))
+        writer.write(ENQ + minividas().replace(b"2.31", b"2.37") + minividas())
+        assert await reader.readexactly(3) == ACK + NAK + ACK
+        await site.settled()
+
+        assert site.ends() == ["delivered"]
+        assert site.app.sources["vidas"].channel.counts.faults == {"bad-checksum": 1}
+        writer.close()
+
+
+async def test_a_printer_that_waits_for_nothing(tmp_path: Path) -> None:
+    async with running_site(tmp_path, {"electrolytes": text_channel(SPOTCHEM)}) as site:
+        _, writer = await asyncio.open_connection("127.0.0.1", site.port("electrolytes"))
+        writer.write(STX + SPOTCHEM_TEXT + ETX + STX + SPOTCHEM_TEXT[:40])
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: len(site.messages()) == 2)
+        await site.settled()
+
+        assert site.ends() == ["delivered", "INCOMPLETE"]
+        assert values(site.bundles(site.messages()[0].id)) == [("Na", 131), ("K", 9.7)]
+
+
+def channel_file(source: str) -> dict[str, str]:
+    return {"analyzer.yaml": f"channel: analyzer\nsource: {source}\nroutes:\n  - to: archive\n"}
+
+
+def test_a_layout_of_the_site_comes_before_a_shipped_one_and_counts_for_the_hash(tmp_path: Path) -> None:
+    source = '{kind: text, listen: "127.0.0.1:0", layout: arkray-spotchem-el}'
+    folder = make_site(tmp_path, channels=channel_file(source))
+    before = load_site(folder).hash
+    (folder / "layouts").mkdir()
+    own = folder / "layouts" / "arkray-spotchem-el.yaml"
+    own.write_text("layout: arkray-spotchem-el\ntext: {as: lines}\nrules:\n  - {line: .*, skip: true}\n")
+    site = load_site(folder)
+
+    assert site.hash != before
+    source_model: object = site.channels["analyzer"].source
+    assert getattr(source_model, "layout").path == own  # noqa: B009
+    assert getattr(source_model, "reads_as") == "astm"  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (
+            '{kind: text, listen: "127.0.0.1:0", layout: arkray-spotchem}',
+            "channels/analyzer.yaml:2:53: source.layout: 'arkray-spotchem': no layout has this name; did you mean "
+            "arkray-spotchem-el?",
+        ),
+        ('{kind: text, listen: "127.0.0.1:0"}', "channels/analyzer.yaml:2:9: source.layout: is missing"),
+    ],
+)
+def test_what_is_wrong_with_the_source_is_said_at_its_place(tmp_path: Path, source: str, problem: str) -> None:
+    folder = make_site(tmp_path, channels=channel_file(source))
+
+    with pytest.raises(ConfigError) as caught:
+        load_site(folder)
+    assert caught.value.problems[0].startswith(problem)
