@@ -23,13 +23,11 @@ FORMATS = {
     "hl7v2": "adapters.codecs.hl7v2",
     "astm": "adapters.codecs.astm_records",
     "text": "adapters.codecs.text_layout",
-    "text": "adapters.codecs.text_layout",
     "auto": "adapters.codecs.auto_format",
 }
 LINKS = {
     "mllp": "adapters.codecs.mllp",
     "e1381": "adapters.codecs.astm_link",
-    "text": "adapters.codecs.text_link",
     "text": "adapters.codecs.text_link",
     "auto": "adapters.codecs.auto_link",
 }
