@@ -85,12 +85,12 @@ def pack_keys() -> Iterator[str]:
 
 
 def shipped_analyzers() -> Iterator[str]:
-    yield "| pack | maker | models | measures | seen | codes | without LOINC |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| pack | maker | models | measures | seen | codes | without LOINC | no results |"
+    yield "|---|---|---|---|---|---|---|---|"
     for one in packs():
         row = summary(one)
         cells = [row["maker"], ", ".join(row["models"]), row["measures"], ", ".join(row["seen"])]
-        yield f"| `{one.name}` | {' | '.join(map(cell, cells))} | {row['codes']} | {row['unmapped']} |"
+        yield f"| `{one.name}` | {' | '.join(map(cell, cells))} | {row['codes']} | {row['unmapped']} | {row['left_out']} |"
 
 
 def later_names() -> Iterator[str]:

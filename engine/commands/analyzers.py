@@ -29,6 +29,7 @@ COLUMNS = (
     Column("seen", "SEEN"),
     Column("codes", "CODES", right=True),
     Column("unmapped", "WITHOUT LOINC", right=True),
+    Column("left_out", "NO RESULTS", right=True),
 )
 CODE_COLUMNS = (
     Column("code", "CODE"),
@@ -55,11 +56,13 @@ def command(ctx: click.Context, form: Form) -> ExitCode:
 
 
 def summary(pack: "Pack") -> dict[str, Any]:
-    """One row of the list; codes are counted once, however many units they have."""
+    """One row of the list. Codes are counted once, however many units they have; some are known to be no results."""
+    from engine.mapping.tables import NO_RESULT
     from engine.packs import codes_of
 
     rows = codes_of(pack)
     mapped = {row.cells["code"] for row in rows if row.code}
+    none = {row.cells["code"] for row in rows if row.cells.get("type") == NO_RESULT}
     config = pack.config
     kinds = Counter(one.what for one in config.seen)
     return {
@@ -70,7 +73,8 @@ def summary(pack: "Pack") -> dict[str, Any]:
         "format": config.format,
         "seen": [f"{kind} x{count}" if count > 1 else kind for kind, count in kinds.items()],
         "codes": len(mapped),
-        "unmapped": len({row.cells["code"] for row in rows} - mapped),
+        "unmapped": len({row.cells["code"] for row in rows} - mapped - none),
+        "left_out": len(none),
     }
 
 

@@ -3,6 +3,9 @@
     code,unit_in,loinc,display,type,unit,ucum,factor,digits          header; `#` begins a comment line
     HGB,g/dL,718-7,Hemoglobin [Mass/volume] in Blood,NM,g/L,g/L,10,0
 
+A row whose ``type`` is ``none`` says that this is no result (a mode, an image, the patient's age). A row that holds
+nothing but its key, a ``source`` and a ``note`` is for people: the code is known and has no term, and stays a gap.
+
 ``*`` in a key column matches anything; the row with the fewest wildcards wins, and two rows that could both win are an
 error. ``*`` beside a unit or a factor is refused in ``unit_in``: it would make mg/dL into mg/L. Factors and offsets are
 exact decimals.
@@ -21,6 +24,8 @@ import orjson
 from engine.mapping import decimals, units
 
 KEY_COLUMNS = ("code", "unit_in", "device", "specimen")
+FOR_PEOPLE = frozenset({*KEY_COLUMNS, "source", "note"})
+NO_RESULT = "none"  # in the column `type`
 MAX_ROWS = 100_000
 UCUM = "http://unitsofmeasure.org"
 LOINC = "http://loinc.org"
@@ -48,8 +53,8 @@ class Row:
         "coding",
         "concept",
         "converts",
-        "dimension",
         "digits",
+        "dimension",
         "factor",
         "line",
         "name",
@@ -131,6 +136,7 @@ class Table:
         wildcards: the others, fewest wildcards first.
         codes: texts of the first key column that the table knows, with a row of each, for the unit policy.
         on_missing: ``local``, ``dead`` or ``drop``; ``on_missing_unit``: ``dead`` or ``local``.
+        left_out: codes that are no results.
         used: lines of rows that were read, for coverage of tests.
     """
 
@@ -142,6 +148,7 @@ class Table:
     wildcards: list[Wildcards] = field(default_factory=list)
     codes: dict[str, Row] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    left_out: frozenset[str] = frozenset()
     on_missing: str = "local"
     on_missing_unit: str = "dead"
 
@@ -212,6 +219,8 @@ def read_table(text: str, name: str, file: str, key: Sequence[str]) -> tuple[Tab
         values = tuple(filled.get(column, "") for column in key)
         row = Row(filled, ",".join(values), line)
         table.rows.append(row)
+        if filled.keys() <= FOR_PEOPLE and "note" in filled:
+            continue
         positions = tuple(at for at, value in enumerate(values) if value != "*")
         known = grouped.setdefault(positions, {})
         chosen = tuple(values[at] for at in positions)
@@ -292,8 +301,11 @@ def _arrange(table: Table, grouped: dict[tuple[int, ...], dict[tuple[str, ...], 
                 early, late = sorted((row.line, other.line))
                 text = f"this row and line {early} can match the same key; make one of them exact"
                 findings.append(Finding(late, 1, text))
+    table.left_out = frozenset(row.cells[table.key[0]] for row in table.rows if row.cells.get("type") == NO_RESULT)
     for row in table.rows:
         code = row.cells.get(table.key[0], "") if table.key else ""
+        if row.cells.keys() <= FOR_PEOPLE and "note" in row.cells:
+            continue
         if code != "*" and row.cells.get("unit_in") != "*":
             table.codes.setdefault(code, row)
 

@@ -14,6 +14,7 @@ signals of the instrument.
 
 from engine.mapping.functions.registry import function
 from engine.mapping.run import Run
+from engine.mapping.tables import Table
 
 SETTING = "test_code"
 TABLE_SETTING = "table_code"
@@ -58,10 +59,13 @@ def astm_table_code(run: Run, raw: str) -> str | None:
     return astm_test_code(run, raw)
 
 
-@function("astm_is_raw(id: field) -> flag!", settings=(RAW_SETTING,))
-def astm_is_raw(run: Run, raw: str) -> bool:
+@function("astm_is_raw(id: field, table: table?) -> flag!", settings=(RAW_SETTING,))
+def astm_is_raw(run: Run, raw: str, table: Table | None = None) -> bool:
     """Whether a test id is that of a signal, not of a result: the last part of its code is one that the channel lists
-    under `raw_results`, as `[P]` (Abbott m2000: cycle number) or `[AnalyteRLU]` (Hologic Panther)."""
+    under `raw_results`, as `[P]` (Abbott m2000: cycle number) or `[AnalyteRLU]` (Hologic Panther); or the `type`
+    in the code table is `none`, as for the images of Sysmex."""
+    if table is not None and table.left_out and astm_table_code(run, raw) in table.left_out:
+        return True
     listed = run.settings.get(RAW_SETTING)
     if not listed:
         return False

@@ -5,7 +5,7 @@ from typing import Any
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import CODING_SYSTEMS, TERMINOLOGY, coding_system
 from engine.mapping.run import Run
-from engine.mapping.tables import LOINC, Row
+from engine.mapping.tables import LOINC, Row, Table
 
 Json = dict[str, Any]
 
@@ -108,6 +108,12 @@ def coded(run: Run, row: Row | None, sent: Json | None) -> Json | None:
     return (
         {"coding": [row.coding, *others], "text": sent["text"]} if "text" in sent else {"coding": [row.coding, *others]}
     )
+
+
+@function("left_out(code: text, table: table) -> flag!")
+def left_out(run: Run, code: str, table: Table) -> bool:
+    """Whether a code table says that this is no result: the `type` of its row is `none` (a mode, an image, an age)."""
+    return code in table.left_out
 
 
 def without_system(coding: Json) -> Json:
