@@ -36,6 +36,7 @@ from engine.receive_memory import ReceiveMemory
 from engine.records import Recovery
 from engine.sources import ChannelSource
 from engine.supervisor import Supervisor
+from engine.tee import TeeChannel
 from engine.watchdog import Notifier, watch
 from engine.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
 
@@ -343,6 +344,19 @@ class App:
         return build_worker(name, config, self.journal, self.clock, self._settled, process=self.worker)
 
     def _source(self, built: BuiltChannel) -> ChannelSource:
+        if built.new_listener is not None:
+            return ChannelSource(
+                built,
+                TeeChannel(
+                    built.settings,
+                    new_listener=built.new_listener,
+                    message_format=built.message_format,
+                    store=self.journal,
+                    stored=self.intake.accept,
+                    clock=self.clock,
+                    memory=self.memory,
+                ),
+            )
         channel = Channel(
             built.settings,
             new_link=built.new_link,

@@ -20,7 +20,10 @@ from engine.records import KIND_FRAME, KIND_MESSAGE, Assembled
 
 
 def store_message(batch: Batch, received: Received, *, repeat_window_s: float, session: int = 0) -> Stored:
-    """Journal one message; a repeat gets its verdict at once and is not processed again."""
+    """Journal one message; a repeat gets its verdict at once and is not processed again, and so does what is for the
+    record only."""
+    if received.filtered is not None:
+        return _store_for_the_record(batch, received, received.filtered, session)
     has_control_id = bool(received.control_id)
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
     seen = memory.look_up(batch, token, received.received_us, has_control_id=has_control_id)
@@ -36,6 +39,15 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     batch.opened.append(stored.id)
     if seen.other_bytes:
         batch.count(received.channel, "", "same_id_other_bytes")
+    return stored
+
+
+def _store_for_the_record(batch: Batch, received: Received, reason: Reason, session: int) -> Stored:
+    """Journal what will never be mapped; no part of the repeat memory, which is about results."""
+    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    stored = _insert(batch, received, token, memory.Seen(), session)
+    set_verdict(batch, stored.id, "filtered", reason)
+    batch.count(received.channel, "", "filtered")
     return stored
 
 
@@ -136,6 +148,8 @@ def _insert(batch: Batch, received: Received, token: bytes, seen: memory.Seen, s
         meta["repeat_of"] = seen.repeat_of
     if seen.other_bytes:
         meta["other_bytes"] = True
+    if received.filtered is not None:
+        meta["filtered"] = received.filtered.value
     if session and (frames := batch.frames(session)):
         meta["frames"] = (frames[0], frames[-1])
         batch.set_frames(session, ())
@@ -162,4 +176,5 @@ def _insert(batch: Batch, received: Received, token: bytes, seen: memory.Seen, s
         message_type=received.message_type,
         repeat_of=seen.repeat_of,
         same_id_other_bytes=seen.other_bytes,
+        filtered=received.filtered,
     )

@@ -14,7 +14,7 @@ from engine.breaker import Breaker
 from engine.channel import Answer, ChannelSettings
 from engine.clock import Clock
 from engine.conditional import ConditionalGuard
-from engine.config import ChannelConfig, DestinationConfig, Site, TcpPart
+from engine.config import ChannelConfig, DestinationConfig, Site, TcpPart, TeePart
 from engine.delivery import DestinationWorker, Outbox
 from engine.errors import ConfigError
 from engine.formats import MEDIA_TYPES, format_of
@@ -24,7 +24,7 @@ from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
 from engine.message import Delivery, FormatOptions, MapContext, Received, SessionEnd
 from engine.packing import Unpacking
-from engine.ports import Destination, Format, Link
+from engine.ports import Destination, Format, Link, TeeLink
 from engine.reasons import Reason
 from engine.records import Assembled
 from engine.retry import RetryPolicy
@@ -35,11 +35,12 @@ CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltChannel:
-    """One channel, ready to be connected to a transport."""
+    """One channel, ready to be connected to a transport. ``new_listener``: of a tee, which answers nothing."""
 
     config: ChannelConfig
     settings: ChannelSettings
     new_link: Callable[[], Link]
+    new_listener: Callable[[], TeeLink] | None
     message_format: Format
     answer: Answer | None
     routes: ChannelRoutes
@@ -106,11 +107,14 @@ def build_channel(
             name=config.channel,
             repeat_window_s=config.repeat_window,
             idle_timeout_s=source.idle_timeout,
-            max_connections=source.max_connections if isinstance(source, TcpPart) else 1,
+            max_connections=source.max_connections if isinstance(source, TcpPart | TeePart) else 1,
             answer_store_fault=config.on_store_fault == "ae",
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
         ),
         new_link=registry.load(registry.LINKS, source.link).links(source),
+        new_listener=registry.load(registry.TEES, source.link).listeners(source)
+        if isinstance(source, TeePart)
+        else None,
         message_format=message_format,
         answer=_answer(config, clock) if source.format in ("hl7v2", EITHER) else None,
         routes=ChannelRoutes(

@@ -141,6 +141,8 @@ def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
     """Parse, route and map one message. Pure: the same message and configuration give the same verdict."""
     if stored.repeat_of is not None:
         return Verdict("filtered", Reason.REPEAT)
+    if stored.filtered is not None:
+        return Verdict("filtered", stored.filtered)
     header = channel.message_format.header(stored.payload)
     if header.problem:
         return Verdict("dead", Reason.UNREADABLE, header.problem)
@@ -350,6 +352,9 @@ class Intake:
         """A message became durable. Called in journal order, on the event loop."""
         if stored.repeat_of is not None:  # it has its verdict already
             self.counts.ended[stored.channel, "repeat"] += 1
+            return
+        if stored.filtered is not None:  # and so has what is for the record only
+            self.counts.ended[stored.channel, "filtered"] += 1
             return
         if stored.id <= self._newest:
             return  # already read back from the store

@@ -6,6 +6,7 @@ From the wire inwards: a *link* turns bytes into link events (`Block`, `Frame`, 
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from engine.reasons import Reason
@@ -76,6 +77,44 @@ class LinkFault:
 
 
 LinkEvent = Block | Frame | SessionEnd | LinkFault
+
+
+class Way(Enum):
+    """Where bytes came from, on a line that LabRelay only listens to (a tee)."""
+
+    ANALYZER = "analyzer"
+    MIDDLEWARE = "middleware"
+
+    @property
+    def other(self) -> "Way":
+        return Way.MIDDLEWARE if self is Way.ANALYZER else Way.ANALYZER
+
+
+class Answered(Enum):
+    """What the other side said to a message that passed a tee."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    NOT = "not"  # nothing, or nothing that was heard
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one side of a tee said to the other, once it is known what the other answered.
+
+    Attributes:
+        whole: a message; False for text that never became one, which is evidence and never a result.
+        notes: in words, for the journal; never patient data.
+    """
+
+    way: Way
+    payload: bytes
+    whole: bool = True
+    answered: Answered = Answered.NOT
+    notes: tuple[str, ...] = ()
+
+
+TeeEvent = Heard | LinkFault
 
 # -- parsed messages ---------------------------------------------------------------------------------------------
 
@@ -306,6 +345,7 @@ class Received:
     Attributes:
         peer: where it came from (``127.0.0.1:50213``, ``/dev/ttyUSB0``).
         notes: tolerated departures.
+        filtered: it is for the record only, for this reason: filtered on arrival, never mapped.
     """
 
     channel: str
@@ -315,6 +355,7 @@ class Received:
     control_id: str = ""
     message_type: str = ""
     notes: tuple[str, ...] = ()
+    filtered: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +367,7 @@ class Stored:
         seq: its number within its channel, from 1 without gaps.
         repeat_of: the id of the first message with the same bytes, where this one is a repeat.
         same_id_other_bytes: the control id was seen before with other bytes; both are delivered, this one is flagged.
+        filtered: as in `Received`; it stays so, also where a person has it processed again.
     """
 
     id: int
@@ -337,6 +379,7 @@ class Stored:
     message_type: str = ""
     repeat_of: int | None = None
     same_id_other_bytes: bool = False
+    filtered: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ delivers documents.
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from engine.message import Delivery, FormatOptions, Header, LinkEvent, Parsed
+from engine.message import Delivery, FormatOptions, Header, LinkEvent, Parsed, TeeEvent, Way
 
 
 class Stream(Protocol):
@@ -89,6 +89,44 @@ class Link(Protocol):
 
     def wrap(self, payload: bytes) -> bytes:
         """Frame an answer for this link."""
+
+
+class Hearing(Stream, Protocol):
+    """A line between two others, as a tee hears it: what passed, in the order in which it passed.
+
+    It is a `Stream` that nothing can be read from or written to; ``end`` stops the hearing and leaves the line alone.
+    """
+
+    async def hear(self, timeout: float | None = None) -> tuple[Way, bytes] | None:  # noqa: ASYNC109 - as `Stream.read`
+        """The next bytes that passed; None once the line is gone. ``b""``: some passed unheard, for lack of memory.
+
+        Raises:
+            TimeoutError: nothing passed within ``timeout`` seconds.
+        """
+
+
+class TeeLink(Protocol):
+    """What two others say to each other on one connection: pure, one instance per connection; it answers nothing."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept for messages that are not complete, or not answered, yet."""
+
+    @property
+    def receiving(self) -> bool:
+        """Whether a session or block is under way."""
+
+    def hear(self, way: Way, data: bytes, now: float) -> list[TeeEvent]:
+        """What ``data`` from ``way`` completes, in order. ``now``: seconds, monotonic."""
+
+    def deadline(self) -> float | None:
+        """When `tick` must be called at the latest (monotonic), or None."""
+
+    def tick(self, now: float) -> list[TeeEvent]:
+        """Let timers act."""
+
+    def closed(self) -> list[TeeEvent]:
+        """The line is gone: what is left becomes evidence."""
 
 
 class Format(Protocol):

@@ -20,6 +20,7 @@ from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.lock import SiteLock
 from engine.message import Stored
 from engine.outbox import read_note
+from engine.reasons import Reason
 from engine.records import (
     KIND_FRAME,
     MANUAL,
@@ -426,6 +427,7 @@ class Reader:
             message_type=message_type,
             repeat_of=meta.get("repeat_of"),
             same_id_other_bytes=meta.get("other_bytes", False),
+            filtered=Reason[meta["filtered"]] if "filtered" in meta else None,
         )
 
     # -- dead letters --------------------------------------------------------------------------------------------

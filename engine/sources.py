@@ -10,7 +10,7 @@ import logging
 from engine import registry
 from engine.build import BuiltChannel
 from engine.channel import Channel
-from engine.config import TcpPart
+from engine.config import TcpPart, TeePart
 from engine.ports import Transport
 
 logger = logging.getLogger("labrelay." + __name__)
@@ -39,6 +39,8 @@ class ChannelSource:
     def listens(self) -> bool:
         """Whether it waits for an analyzer that connects, and is not itself the one that does."""
         source = self.built.config.source
+        if isinstance(source, TeePart):
+            return source.tee.ends[0].listen is not None
         return isinstance(source, TcpPart) and source.listen is not None
 
     @property

@@ -187,6 +187,11 @@ class FrameReader:
         """Whether a frame has begun that is not over."""
         return self._part not in (_Part.BETWEEN, _Part.UNFRAMED)
 
+    @property
+    def unread(self) -> int:
+        """Bytes that were not looked at yet, without what may follow any frame."""
+        return len(self._input[self._at :].lstrip(b"\r\n\0"))
+
     def feed(self, data: bytes) -> None:
         del self._input[: self._at]
         self._at = 0

@@ -261,11 +261,22 @@ class AstmReceiver:
         if self._state is State.HOLDING:
             return events
         if self._reader.waiting and self._silent_at is not None and now >= self._silent_at:
-            self._silent_at = None
-            for token in self._reader.silence():
-                self._see(token, now, events)
+            self._fall_silent(now, events)
         self._check_frame_timer(now, events)
         return events
+
+    def silence(self, now: float) -> list[LinkEvent]:
+        """The sender is done with what it is sending: somebody else, who hears it too, has answered it."""
+        events: list[LinkEvent] = []
+        self._read(now, events)
+        if self._state is not State.HOLDING and self._reader.open and self._reader.waiting:
+            self._fall_silent(now, events)
+        return events
+
+    def _fall_silent(self, now: float, events: list[LinkEvent]) -> None:
+        self._silent_at = None
+        for token in self._reader.silence():
+            self._see(token, now, events)
 
     def committed(self, now: float) -> None:
         held = self._release(now)

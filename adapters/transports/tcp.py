@@ -6,10 +6,12 @@ never reads what it is sent, frees its place within 90 s.
 """
 
 import asyncio
+import contextlib
 import logging
 import resource
 import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -113,6 +115,28 @@ class TcpStream(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, whatever was written."""
         self._transport.abort()
+
+    def end_writing(self) -> None:
+        """Say that nothing more will be written (FIN); what the peer still sends is read."""
+        if not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def reset(self) -> None:
+        """Close at once, so that the peer sees that the connection broke (RST), not that it ended."""
+        if self._closed.done():
+            return
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    def bear_with_slow_readers(self) -> None:
+        """Wait for as long as the peer does not read, as the two ends of a connection would without us."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
 
     def leaves_files(self) -> bool:
         """Whether the process has files to spare beside this connection; a new file gets the lowest free number."""

@@ -17,6 +17,7 @@ from engine.config.load import Site, data_folder, load_site
 from engine.config.sitewide import SiteConfig, SiteInfo, WebConfig
 from engine.config.source import AstmSource, ConnectTls, MllpSource, ServerTls, SourceConfig, TcpPart
 from engine.config.source_serial import SerialPart
+from engine.config.source_tee import TeePart
 
 __all__ = [
     "AstmSource",
@@ -41,6 +42,7 @@ __all__ = [
     "SiteInfo",
     "SourceConfig",
     "TcpPart",
+    "TeePart",
     "WebConfig",
     "data_folder",
     "load_site",

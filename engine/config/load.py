@@ -19,6 +19,7 @@ from engine.config.problems import Path as KeyPath
 from engine.config.problems import Reporter, closest, line, walk
 from engine.config.sitewide import SiteConfig
 from engine.config.source_serial import USE_BY_ID, SerialPart
+from engine.config.source_tee import TeePart
 from engine.errors import ConfigError
 from engine.secrets import Lookup, expand, lookup
 from engine.site import CONFIG_FILE, mapping_path, search_path
@@ -304,12 +305,13 @@ class _Loader:
         if config is not None and config.web.enabled:
             taken.append((config.web.listen, f"the status page ({site.file})"))
         for name, channel in channels.items():
-            address = getattr(channel.source, "listen", None)
+            tee = channel.source.tee if isinstance(channel.source, TeePart) else None
+            address = getattr(channel.source, "listen", None) if tee is None else tee.listens_on
             if address is None or not channel.enabled:
                 continue
             for other, owner in taken:
                 if address.collides_with(other):
-                    path = ("source", "listen")
+                    path = ("source", "listen" if tee is None else "tee")
                     self._add(walk(nodes[name], path), path, f"{address} is taken by {owner}; use another port")
             taken.append((address, f"channel {name} ({nodes[name].file})"))
 

@@ -1,0 +1,267 @@
+"""A tee: a line between two others goes through here, and what passes is heard.
+
+    analyzer  <->  us  <->  middleware
+
+Every byte goes on unchanged and at once, in both directions, and no byte is ours. The two ends of the line are treated
+as one connection: where one end stops writing (FIN) the other is told so and may go on, where it breaks (RST) the other
+is broken, where the far end cannot be reached the near one is broken too, as it would have been refused without us. Who
+does not read slows the other down after some 256 KiB, as a socket's buffer would.
+
+What passed is put into a queue beside the line, before it is passed on, so that a message always stands before its
+answer there. Nothing that becomes of it can hold a byte back: a listener that fails, hangs or is too slow costs the
+listening. The queue is bounded; beyond the bound bytes pass unheard, and the listener is told.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from adapters.transports.tcp import CONNECT_TIMEOUT_S, TcpListener, TcpStream
+from engine.message import Way
+from engine.ports import StreamHandler
+
+logger = logging.getLogger("labrelay." + __name__)
+
+UNHEARD_AFTER_BYTES = 8 * 1024 * 1024  # of one line wait to be heard; a listener never leaves more than one read
+
+
+class HostPort(Protocol):
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+class End(Protocol):
+    """One end of the line: exactly one of these is set."""
+
+    @property
+    def listen(self) -> HostPort | None: ...
+    @property
+    def connect(self) -> HostPort | None: ...
+
+
+class Ends(Protocol):
+    @property
+    def ends(self) -> tuple[End, End]:
+        """The analyzer's and the middleware's."""
+
+
+class Settings(Protocol):
+    """What a channel's ``source:`` says about the tee."""
+
+    @property
+    def tee(self) -> Ends: ...
+    @property
+    def max_connections(self) -> int: ...
+
+
+def build(source: Settings, handler: StreamHandler) -> "TcpTee":
+    """The transport of one channel."""
+    analyzer, middleware = source.tee.ends
+    if analyzer.listen is not None:
+        assert middleware.connect is not None
+        return TcpTee(analyzer.listen, middleware.connect, Way.ANALYZER, handler, source.max_connections)
+    assert middleware.listen is not None
+    assert analyzer.connect is not None
+    return TcpTee(middleware.listen, analyzer.connect, Way.MIDDLEWARE, handler, source.max_connections)
+
+
+class PassingStream(Protocol):
+    """A stream as the line needs it; where its transport has no half-close or reset these do what comes nearest."""
+
+    peer: str
+
+    async def read(self, timeout: float | None = None) -> bytes: ...  # noqa: ASYNC109 - as `engine.ports.Stream`
+    async def write(self, data: bytes) -> None: ...
+    async def close(self) -> None: ...
+    def end(self) -> None: ...
+    def end_writing(self) -> None: ...
+    def reset(self) -> None: ...
+
+
+class Hearing:
+    """What passes on one line, for whoever listens (`engine.ports.Hearing`)."""
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.unheard = 0  # bytes
+        self._passed: deque[tuple[Way, bytes]] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def passed(self, way: Way, data: bytes) -> None:
+        """Bytes are passing; never waits."""
+        if self._ended:
+            return
+        if self._bytes + len(data) > UNHEARD_AFTER_BYTES:
+            self.unheard += len(data)
+            data = b""
+            if self._passed and not self._passed[-1][1]:
+                return
+        self._passed.append((way, data))
+        self._bytes += len(data)
+        self._wake()
+
+    async def hear(self, timeout: float | None = None) -> tuple[Way, bytes] | None:  # noqa: ASYNC109 - as `Stream.read`
+        if not self._passed and not self._ended:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.wait_for(self._waiter, None if timeout is None else max(timeout, 0.0))
+            finally:
+                self._waiter = None
+        if not self._passed:
+            return None
+        way, data = self._passed.popleft()
+        self._bytes -= len(data)
+        return way, data
+
+    async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as `Stream.read`
+        """Nothing: a tee is no end of the line."""
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        raise OSError("a tee says nothing")
+
+    def end(self) -> None:
+        self._ended = True
+        self._wake()
+
+    async def close(self) -> None:
+        self.end()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Line:
+    """Two streams that are one connection."""
+
+    def __init__(self, streams: dict[Way, PassingStream], handler: StreamHandler) -> None:
+        self.hearing = Hearing(streams[Way.ANALYZER].peer)
+        self._streams = streams
+        self._handler = handler
+
+    async def carry(self, over: Callable[[], None]) -> None:
+        """Pass bytes until both sides have ended, or one has broken; then call ``over`` and let the listener finish."""
+        loop = asyncio.get_running_loop()
+        listener = loop.create_task(self._listen())
+        pumps = {loop.create_task(self._pump(way)) for way in Way}
+        try:
+            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
+            if all(pump.exception() is None for pump in done):
+                await asyncio.gather(*(stream.close() for stream in self._streams.values()))
+            else:
+                self.break_off()
+            self.hearing.end()
+            over()
+            await asyncio.wait({listener})
+        finally:
+            self.break_off()
+            over()
+            for task in (*pumps, listener):
+                task.cancel()
+            await asyncio.gather(*pumps, listener, return_exceptions=True)
+
+    def end(self) -> None:
+        """Stop passing bytes: both sides see the end of the connection."""
+        for stream in self._streams.values():
+            stream.end()
+
+    def break_off(self) -> None:
+        for stream in self._streams.values():
+            stream.reset()
+
+    async def _pump(self, way: Way) -> None:
+        source, sink = self._streams[way], self._streams[way.other]
+        while data := await source.read():
+            self.hearing.passed(way, data)
+            await sink.write(data)
+        sink.end_writing()
+
+    async def _listen(self) -> None:
+        try:
+            await self._handler(self.hearing)
+        except Exception:  # a fault of ours: the line goes on, unheard
+            logger.exception("the listener of a tee failed", extra={"peer": self.hearing.peer})
+        finally:
+            self.hearing.end()
+
+
+class TcpTee:
+    """One end listens, and for each connection there one is made to the other end."""
+
+    def __init__(
+        self, listen: HostPort, connect: HostPort, accepts: Way, handler: StreamHandler, max_connections: int
+    ) -> None:
+        """``accepts``: who connects to us."""
+        self._connect = connect
+        self._accepts = accepts
+        self._handler = handler
+        self._max_connections = max_connections
+        self._listener = TcpListener(listen.host, listen.port, self._accepted)
+        self._lines: set[Line] = set()
+        self._coming = 0
+        self._stopping = False
+        self.refused = 0  # connections beyond the limit
+        self._unreachable = ""
+
+    @property
+    def fault(self) -> str:
+        return self._unreachable
+
+    async def start(self) -> int:
+        return await self._listener.start()
+
+    async def stop(self, grace_s: float = 3.0) -> None:
+        self._stopping = True
+        for line in self._lines:
+            line.end()
+        await self._listener.stop(grace_s)
+
+    async def _accepted(self, stream: TcpStream) -> None:
+        if len(self._lines) + self._coming >= self._max_connections:
+            self.refused += 1
+            logger.error("too many connections through the tee, one was refused", extra={"peer": stream.peer})
+            stream.reset()
+            return
+        self._coming += 1
+        try:
+            far = await self._reach()
+        except (OSError, TimeoutError) as error:
+            self._say_unreachable(error)
+            stream.reset()
+            return
+        finally:
+            self._coming -= 1
+        self._unreachable = ""
+        line = Line({self._accepts: stream, self._accepts.other: far}, self._handler)
+        for one in (stream, far):
+            one.bear_with_slow_readers()
+        self._lines.add(line)
+        if self._stopping:
+            line.end()
+        await line.carry(lambda: self._lines.discard(line))
+
+    async def _reach(self) -> TcpStream:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, stream = await loop.create_connection(
+                lambda: TcpStream(lambda _: None), self._connect.host, self._connect.port
+            )
+        return stream
+
+    def _say_unreachable(self, error: Exception) -> None:
+        why = getattr(error, "strerror", None) or "no answer"
+        who = self._accepts.other.value
+        text = f"the {who} at {self._connect.host}:{self._connect.port} cannot be reached: {why}"
+        if text != self._unreachable:  # the state changed; the same again is not worth a line
+            logger.warning(
+                "the far end of a tee cannot be reached, so the near one is cut off",
+                extra={"peer": f"{self._connect.host}:{self._connect.port}", "detail": why},
+            )
+        self._unreachable = text

@@ -1,0 +1,102 @@
+"""The part of a ``source:`` block that puts LabRelay between an analyzer and the middleware that it talks to today.
+
+source: {kind: astm, tee: {listen: "0.0.0.0:5100", connect: "10.0.0.5:5100"}}       the analyzer connects
+source: {kind: astm, tee: {analyzer: {connect: "10.0.0.9:5100"}, middleware: {listen: "0.0.0.0:5100"}}}
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from engine.config.values import Address, Model, Whole
+from engine.units import HostPort
+
+
+class TeeEnd(Model):
+    """One end of a teed line, as that end is reached."""
+
+    listen: Address | None = Field(default=None, description="It connects to us: address to listen on.")
+    connect: Address | None = Field(default=None, description="It is a TCP server: its address.")
+
+    @property
+    def place(self) -> str:
+        return str(self.listen or self.connect)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.listen is None) == (self.connect is None):
+            raise PydanticCustomError("tee_end", "give either listen (it connects to us) or connect")
+        if self.connect is not None and self.connect.port == 0:
+            raise PydanticCustomError("tee_end", "connect needs a port, not 0")
+        return self
+
+
+class TeeEnds(Model):
+    """The two ends of a line through LabRelay. `{listen: A, connect: B}` is short for `{analyzer: {listen: A},
+    middleware: {connect: B}}`."""
+
+    listen: Address | None = Field(
+        default=None, description="Where the analyzer connects to us, in the place of the middleware. With `connect`."
+    )
+    connect: Address | None = Field(default=None, description="Address of the middleware, where we connect.")
+    analyzer: TeeEnd | None = Field(default=None, description="The analyzer's end; with `middleware`.")
+    middleware: TeeEnd | None = Field(default=None, description="The middleware's end; with `analyzer`.")
+
+    @property
+    def ends(self) -> tuple[TeeEnd, TeeEnd]:
+        """The analyzer's and the middleware's."""
+        if self.analyzer is not None and self.middleware is not None:
+            return self.analyzer, self.middleware
+        return TeeEnd(listen=self.listen), TeeEnd(connect=self.connect)
+
+    @property
+    def listens_on(self) -> HostPort | None:
+        """The address that one of the ends connects to."""
+        return next((end.listen for end in self.ends if end.listen is not None), None)
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        short = (self.listen, self.connect)
+        long = (self.analyzer, self.middleware)
+        if any(short) == any(long) or not (all(short) or all(long)):
+            raise PydanticCustomError(
+                "tee_ends",
+                "give either listen (where the analyzer connects) and connect (the middleware's address), or analyzer "
+                "and middleware with a block each",
+            )
+        if self.connect is not None and self.connect.port == 0:
+            raise PydanticCustomError("tee_ends", "connect needs the middleware's port, not 0")
+        analyzer, middleware = self.ends
+        if (analyzer.listen is None) == (middleware.listen is None):
+            raise PydanticCustomError(
+                "tee_ends",
+                "one end connects and the other is the TCP server today, so here one has listen and the other connect",
+            )
+        return self
+
+
+class TeePart(Model):
+    """A line between an analyzer and its middleware, to listen to."""
+
+    transport: Literal["tee"] = Field(default="tee", description="How bytes come: `tee`.")
+    tee: TeeEnds = Field(description="The two ends of the line.")
+    max_connections: Whole = Field(
+        default=32, ge=1, le=10_000, description="Connections through the tee at once; one more is refused."
+    )
+
+    @property
+    def place(self) -> str:
+        analyzer, middleware = self.tee.ends
+        return f"{analyzer.place} <-> {middleware.place}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_tee(cls, given: Any) -> Any:
+        return {"transport": "tee"} | given if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _never_closed_by_us(self) -> Self:
+        if getattr(self, "idle_timeout", None) is not None:
+            raise PydanticCustomError("tee_idle", "a tee never ends a line by itself; take idle_timeout out")
+        return self
