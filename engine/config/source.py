@@ -22,6 +22,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.source_serial import SerialPart
+from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
 from engine.config.values import Address, Duration, FilePath, Flag, Model, Size, Whole
 from engine.units import HostPort
@@ -38,7 +39,7 @@ PRESETS = {
 }
 KINDS = tuple(PRESETS)
 LINKS = ("mllp", "e1381", "auto", "text")
-TRANSPORTS = ("tcp", "serial")
+TRANSPORTS = ("tcp", "serial", "tee")
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -269,6 +270,14 @@ class AutoSerialSource(AutoPart, SerialPart, Source):
     """Whatever comes, HL7 v2 or ASTM, on a serial line."""
 
 
+class MllpTeeSource(MllpPart, TeePart, Source):
+    """HL7 v2 in MLLP blocks, heard as they pass."""
+
+
+class AstmTeeSource(E1381Part, TeePart, Source):
+    """ASTM E1394 records in E1381 frames, heard as they pass."""
+
+
 class TextSource(TextPart, TcpPart):
     """Texts that a layout describes, over TCP."""
 
@@ -289,6 +298,8 @@ def _parts(value: Any) -> str | None:
         return str(kind)
     transport, link, _ = PRESETS.get(str(kind), ("tcp", None, None))
     link = value.get("link", link)
+    if "tee" in value:
+        transport = "tee"
     return f"{value.get('transport', transport)}/{link}" if link is not None else None
 
 
@@ -299,6 +310,8 @@ SourceConfig = Annotated[
     | Annotated[AstmSerialSource, Tag("serial/e1381")]
     | Annotated[AutoSource, Tag("tcp/auto")]
     | Annotated[AutoSerialSource, Tag("serial/auto")]
+    | Annotated[MllpTeeSource, Tag("tee/mllp")]
+    | Annotated[AstmTeeSource, Tag("tee/e1381")]
     | Annotated[TextSource, Tag("tcp/text")]
     | Annotated[TextSerialSource, Tag("serial/text")],
     Discriminator(_parts),
