@@ -122,6 +122,8 @@ class SerialLine:
         try:
             if not self._stopping:
                 await self._handler(stream)
+        except OSError:
+            logger.debug("line lost", extra={"peer": self._device})
         except Exception:  # a fault of ours in one line's handling costs that line; the next is handled as ever
             logger.exception("connection handler failed", extra={"peer": self._device})
         finally:

@@ -5,6 +5,7 @@ pyserial does the opening and the line settings. What it leaves undone is done h
 - VMIN is 1, so that "nothing there" (EAGAIN) and "hung up" (end of file) can be told apart.
 - A break condition reads as a NUL byte; with BRKINT it would empty the buffers.
 - The port is ours alone: flock(2), which careful programs look at, and TIOCEXCL for the others.
+- What has come already is kept: an analyzer that waits for no answer sends it once.
 - A driver that cannot do a setting takes it back without an error, so the settings are read back.
 """
 
@@ -49,6 +50,11 @@ class LineError(OSError):
     """The line cannot be opened, or broke; the text is for people."""
 
 
+class _Serial(serial.Serial):
+    def _reset_input_buffer(self) -> None:
+        """pyserial empties the buffer when it opens a port."""
+
+
 @dataclass(slots=True)
 class OpenPort:
     """An open port, under which path it was found, and which device it was then."""
@@ -82,7 +88,7 @@ def open_port(device: str, settings: Settings) -> OpenPort:
         path = serial_ports.find(device)
     except serial_ports.NoSuchPortError as error:
         raise LineError(str(error)) from error
-    port = serial.Serial()
+    port = _Serial()
     port.port = path
     port.baudrate = settings.baud
     port.bytesize = settings.bytesize
