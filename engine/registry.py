@@ -44,6 +44,7 @@ SENDERS = {
 TRANSPORTS = {
     "tcp": "adapters.transports.tcp",
     "serial": "adapters.transports.serial",
+    "tee": "adapters.transports.tee",
 }
 DIALECTS: dict[str, str] = {
     "cepheid-genexpert": "adapters.dialects.cepheid_genexpert",
