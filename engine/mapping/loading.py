@@ -291,11 +291,6 @@ def _nothing(*_: Any) -> None:
 
 def build(code: Code, read: frozenset[str], arguments: str, prologue: str = PROLOGUE) -> Generated:
     """The function of generated code. Only numbers and our own words are in its source."""
-    source, rules, telling = code.source("mapping", arguments)
-    head, _, body = source.partition("\n")
-    lines = prologue.count("\n")
-    source = f"{head}\n{prologue}{body}"
-    rules = [rules[0], *[""] * lines, *rules[1:]]
-    countable = frozenset(line + lines for line in telling)
+    source, rules, telling = code.source("mapping", arguments, prologue)
     function = compile_function(source, GENERATED, "mapping", dict(BOUND), code.bound)
-    return Generated(function, rules, source, read, countable)
+    return Generated(function, rules, source, read, frozenset(telling))

@@ -3,23 +3,22 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
 from engine.errors import ContentError
 from engine.mapping import bundle
 from engine.mapping.identity import Making
+from engine.mapping.reading import Readings
 from engine.mapping.run import GENERATED, RESULT_SEGMENT, Run
 from engine.mapping.runtime import Dropped
 from engine.mapping.structures import unescape_of
 from engine.mapping.tables import Table
 from engine.mapping.trace import Trace, Tracer
-from engine.message import Delimiters, Document, MapContext, Mapped, Parsed
+from engine.message import Document, MapContext, Mapped, Parsed
 from engine.reasons import Reason
 
 # Segments that frame a message or describe it, and are read by the engine if by anyone.
 _FRAMING = frozenset({"MSH", "SFT", "UAC", "EVN", "DSC", "H", "L"})
 _NOT_PRODUCTION = frozenset("DT")  # MSH-11, H-12: debugging, training
-WAYS_OF_READING = 64  # delimiters, character sets and local systems that coded fields are kept apart by
 _CONTROL = "Q"  # H-12, and analyzers that say it in MSH-11 too
 
 
@@ -72,7 +71,7 @@ class Program:
     plain: dict[str, Generated] = field(repr=False)
     compile_traced: Callable[[str], Generated] = field(repr=False)
     _traced: dict[str, Generated] = field(default_factory=dict, repr=False)
-    _read_alike: dict[tuple[Delimiters, str, str], dict[str, dict[str, Any]]] = field(default_factory=dict, repr=False)
+    _readings: Readings = field(default_factory=Readings, repr=False)
 
     def apply(self, parsed: Parsed, context: MapContext) -> Mapped:
         """Map one message.
@@ -103,16 +102,6 @@ class Program:
             found = self._traced[parsed.structure] = self.compile_traced(parsed.structure)
         return found
 
-    def _concepts(self, parsed: Parsed, context: MapContext) -> dict[str, dict[str, Any]]:
-        """The coded fields read before under the same delimiters, character set and local system."""
-        key = (parsed.delimiters, parsed.charset, str(context.settings.get("local_system", "")))
-        found = self._read_alike.get(key)
-        if found is None:
-            if len(self._read_alike) >= WAYS_OF_READING:
-                self._read_alike.clear()
-            found = self._read_alike[key] = {}
-        return found
-
     def _apply(self, parsed: Parsed, context: MapContext, generated: Generated, tracer: Tracer | None) -> Mapped:
         run = Run(
             parsed,
@@ -120,7 +109,7 @@ class Program:
             unescape_of(parsed.format),
             generated.rule_of,
             self.policies,
-            self._concepts(parsed, context),
+            self._readings.of(parsed, context),
         )
         making = Making(run, transaction=self.bundle == "transaction")
         results = self._refuse_what_is_no_report(run, generated)

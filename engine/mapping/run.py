@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.errors import ContentError
 from engine.mapping.local_time import LocalTimes
+from engine.mapping.reading import Reading
 from engine.mapping.uris import quoted
 from engine.message import Group, Issue, MapContext, Parsed, Segment, Unmapped
 from engine.reasons import Reason
@@ -34,7 +35,11 @@ def _namespace(facility: str, name: str) -> str:
 
 
 class Run:
-    """The state of one application of a mapping. Not shared between messages, nor between threads."""
+    """The state of one application of a mapping. Not shared between messages, nor between threads.
+
+    Attributes:
+        noted: how often somebody was to be told something; values that are computed meanwhile hold for this once.
+    """
 
     __slots__ = (
         "C",
@@ -55,7 +60,9 @@ class Run:
         "filtered",
         "hl7",
         "issues",
+        "kept",
         "local_system",
+        "noted",
         "numbers_with_comma",
         "parsed",
         "policies",
@@ -74,10 +81,13 @@ class Run:
         unescape: Unescape,
         rule_of: RuleOf,
         policies: dict[str, str],
-        concepts: dict[str, dict[str, Any]] | None = None,
+        reading: Reading | None = None,
     ) -> None:
-        """``concepts``: coded fields as they were sent -> what was made of them, kept over messages that read alike."""
-        self.concepts: dict[str, dict[str, Any]] = {} if concepts is None else concepts
+        """``reading``: what is kept of messages that are read alike; nothing, if not given."""
+        reading = Reading(context.settings, context.namespaces) if reading is None else reading
+        self.concepts = reading.concepts
+        self.kept = reading.results
+        self.noted = 0
         delimiters = parsed.delimiters
         self.parsed = parsed
         self.context = context
@@ -246,6 +256,7 @@ class Run:
 
     def warn(self, code: str, text: str, *, severity: str = "warning") -> None:
         """Note something that a person should see; never patient data."""
+        self.noted += 1
         place = self.place
         key = (code, place, text)
         if key in self._seen_issues or len(self.issues) >= MAX_ISSUES:

@@ -3,25 +3,17 @@
 from operator import attrgetter
 from typing import Any
 
-from orjson import Fragment
+from orjson import Fragment, dumps
 
 from engine.mapping import decimals
 from engine.mapping.functions.code_maps import CodeMap, miss
 from engine.mapping.functions.numbers import number
+from engine.mapping.reading import UNSET
 from engine.mapping.run import Run
 from engine.mapping.tables import Row, Table
 from engine.message import Group, Segment, Unmapped
 from engine.reasons import Reason
 
-
-class _Unset:
-    """The value of a variable that was not computed yet; absent is None."""
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET = _Unset()
 NO_FIELDS: list[str] = []
 
 
@@ -58,6 +50,7 @@ def _note_unmapped(run: Run, table: Table, key: tuple[str, ...], unit_at: int | 
     display = ""
     if run.at is not None and run.hl7 and run.at.name == "OBX" and len(run.at.fields) > 3:
         display = run.text(run.component(run.at.fields[3], 2) or "") or ""
+    run.noted += 1
     run.unmapped.append(Unmapped(table=table.name, code=key[0], unit=unit, display=display))
 
 
@@ -144,6 +137,11 @@ def order(left: Any, right: Any) -> int | None:
     return decimals.compare(str(left), str(right))
 
 
+def fragment(value: Any) -> Fragment | None:
+    """A value that is kept, as the JSON that it will be in every document."""
+    return None if value is None else Fragment(dumps(value))
+
+
 def integer(text: str, least: int | None) -> int | None:
     """A decimal as a whole number; None where it is none, or less than the type allows."""
     whole, _, fraction = text.partition(".")
@@ -158,6 +156,7 @@ BOUND: dict[str, Any] = {
     "NO_FIELDS": NO_FIELDS,
     "Dropped": Dropped,
     "Fragment": Fragment,
+    "fragment": fragment,
     "calculate": decimals.calculate,
     "find_row": find_row,
     "inside": inside,

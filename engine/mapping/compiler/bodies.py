@@ -351,6 +351,20 @@ class Bodies(Expressions):
 
     def _fit(self, value: Value, element: r4.Element, path: str, scope: Scope, node: Node) -> Val:
         """A value as the element wants it: its type, and a list or one."""
+        if isinstance(value, Formula) and (reading := self.recurs(value.tree, scope)) is not None:
+            key = ("element", id(value), id(scope), path)
+            return self.keep(key, reading, lambda: self._written(self._fitted(value, element, path, scope, node), path))
+        return self._fitted(value, element, path, scope, node)
+
+    def _written(self, value: Val, path: str) -> Val:
+        """A kept value as JSON, where it is not a primitive. Observations only: they are never joined with another."""
+        if value.known or value.is_absent or not path.startswith("Observation."):
+            return value
+        if not value.kind.many and value.kind.name in r4.PRIMITIVES:
+            return value
+        return Val(f"fragment({value.code})", value.kind, value.maybe)
+
+    def _fitted(self, value: Value, element: r4.Element, path: str, scope: Scope, node: Node) -> Val:
         if isinstance(value, Values):
             return self._values_of(value, element, path, scope)
         if isinstance(value, Body):

@@ -4,14 +4,17 @@ No text of a user gets into the source: names, literals and paths are constants 
 numbered by the compiler, and every line knows the rule it came from.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.mapping.compiler.registers import share_variables
 
 MAX_LINES = 40_000  # of one generated function; a larger one is a mapping that no one can read either
+
+_WORD = re.compile(r"\w+")
 
 
 class TooLargeError(Exception):
@@ -127,6 +130,25 @@ class Slot:
         self.indent = indent
         self.lines: list[Line | Slot] = []
 
+    def gathered(self) -> list[Line]:
+        """The lines in this place and in those inside it."""
+        found: list[Line] = []
+        for line in self.lines:
+            if isinstance(line, Slot):
+                found += line.gathered()
+            else:
+                found.append(line)
+        return found
+
+
+@dataclass(slots=True)
+class Function:
+    """A function beside the main one: its name, its parameters as source, and its lines."""
+
+    name: str
+    parameters: str
+    lines: Slot
+
 
 class Code:
     """Source under construction.
@@ -140,6 +162,7 @@ class Code:
 
     def __init__(self) -> None:
         self._main = Slot(1)
+        self._functions: list[Function] = []
         self._into = self._main
         self._indent = 1
         self._early = False
@@ -177,6 +200,20 @@ class Code:
         self._into, self._indent, self._early = slot, slot.indent, True
         yield
         self._into, self._indent, self._early = before
+
+    @contextmanager
+    def function(self, name: str, parameters: str) -> Iterator[Function]:
+        """Write a function of its own. It sees its parameters and what is bound, and nothing computed elsewhere."""
+        made = Function(name, parameters, Slot(1))
+        self._functions.append(made)
+        before = self._into, self._indent, self._early, self.available, self.maybe
+        self._into, self._indent, self._early, self.available, self.maybe = made.lines, 1, False, set(), set()
+        yield made
+        self._into, self._indent, self._early, self.available, self.maybe = before
+
+    def drop(self, function: Function) -> None:
+        """There is nothing that it would have to compute."""
+        self._functions.remove(function)
 
     @property
     def size(self) -> int:
@@ -249,21 +286,41 @@ class Code:
         """A value known now."""
         return Val(self.constant(value), kind, value is None, value)
 
-    def source(self, name: str, arguments: str) -> tuple[str, list[str], set[int]]:
-        """The whole function, the rule of each of its lines (from line 1), and the lines that show that a rule ran."""
-        lines: list[Line] = []
+    def source(self, name: str, arguments: str, prologue: str) -> tuple[str, list[str], set[int]]:
+        """All functions, the rule of each of the lines (from line 1), and the lines that show that a rule ran.
 
-        def gather(slot: Slot) -> None:
-            for line in slot.lines:
-                if isinstance(line, Slot):
-                    gather(line)
-                else:
-                    lines.append(line)
+        Args:
+            name, arguments: of the main function, which comes first.
+            prologue: lines at the start of the main function; the others get those of them that they need.
+        """
+        written = _Source()
+        written.function(f"def {name}({arguments}):", prologue.splitlines(), self._main)
+        for function in self._functions:
+            written.function(
+                f"def {function.name}({function.parameters}):", _needed(prologue, function), function.lines
+            )
+        return "\n".join(written.texts) + "\n", written.rules, written.telling
 
-        gather(self._main)
-        shared = share_variables([(line.indent, line.text) for line in lines])
-        texts = [f"def {name}({arguments}):"]
-        texts += [" " * line.indent + text for line, text in zip(lines, shared, strict=True)]
-        rules = ["", *(line.rule for line in lines)]
-        telling = {number for number, line in enumerate(lines, 2) if line.rule and not line.early}
-        return "\n".join(texts) + "\n", rules, telling
+
+@dataclass(slots=True)
+class _Source:
+    texts: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+    telling: set[int] = field(default_factory=set)
+
+    def function(self, head: str, prologue: list[str], body: Slot) -> None:
+        lines = body.gathered()
+        head, *shared = share_variables([(0, head), *((line.indent, line.text) for line in lines)])
+        self.texts += [head, *prologue]
+        self.rules += [""] * (1 + len(prologue))
+        self.telling |= {
+            number for number, line in enumerate(lines, len(self.texts) + 1) if line.rule and not line.early
+        }
+        self.texts += [" " * line.indent + text for line, text in zip(lines, shared, strict=True)]
+        self.rules += [line.rule for line in lines]
+
+
+def _needed(prologue: str, function: Function) -> list[str]:
+    """The lines of the prologue that give a function a name that stands in it."""
+    words = {word for line in function.lines.gathered() for word in _WORD.findall(line.text)}
+    return [line for line in prologue.splitlines() if line.partition(" = ")[0].strip() in words]

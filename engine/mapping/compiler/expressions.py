@@ -6,7 +6,7 @@ read several hundred fields.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from engine.mapping.compiler.code import (
     Kind,
     Val,
 )
+from engine.mapping.compiler.recurring import Reading, Recurring, recurring
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments, Variable, bind_outwards, bind_segments
 from engine.mapping.functions import FUNCTIONS, Function, Parameter
 from engine.mapping.functions.code_maps import CODE_MAPS
@@ -77,6 +78,8 @@ class Expressions:
         self._values: dict[Any, Val] = {}  # of paths; true where their key is in code.available
         self._hoisted: dict[Any, Val] = {}  # of paths read at the start of their scope
         self._invariant: dict[Any, Lazy] = {}  # expressions that are the same in every round of a loop
+        self._recurring: list[Recurring] = []
+        self._keeping = False  # what is being compiled is part of a value that is kept
 
     # -- entry points ----------------------------------------------------------------------------------------------
 
@@ -112,7 +115,52 @@ class Expressions:
             home = self._home(part, scope, set())
             if home is not None and home.loop < self.code.loop:
                 return self._outside_the_loop(part, scope, want, home)
+        if isinstance(part, _WORTH_KEEPING_OVER_MESSAGES) and (reading := self.recurs(part, scope)) is not None:
+            key = ("path", part, want) if isinstance(part, syntax.Path) else ("value", id(part), id(scope), want)
+            return self.keep(key, reading, lambda: self._expression(part, scope, want))
         return self._expression(part, scope, want)
+
+    def recurs(self, part: syntax.Expression, scope: Scope) -> Reading | None:
+        """What an expression reads whose value is to be kept from message to message; None for all others.
+
+        Not a part of one that is kept already.
+        """
+        if self.traced or self._keeping or not self.code.loop:
+            return None
+        return self._reading(part, scope)
+
+    def _reading(self, part: syntax.Expression, scope: Scope) -> Reading | None:
+        reading = recurring(part, scope)
+        return (
+            reading
+            if reading is not None and reading.home is not None and reading.home.loop == self.code.loop
+            else None
+        )
+
+    def keep(self, key: Any, reading: Reading, build: Callable[[], Val]) -> Val:
+        """A value that is computed in the first message that needs it, and kept (see `recurring`)."""
+        code, home = self.code, reading.home
+        assert home is not None
+        kept = home.values.get(key)
+        if kept is None:
+            before = self._formula, self._keeping, self._hoisted
+            self._keeping, self._hoisted = True, {}
+            try:
+                kept = home.compile(code, key, reading.fields, build)
+            finally:
+                self._formula, self._keeping, self._hoisted = before
+        if isinstance(kept, Val):
+            return kept
+        known = ("kept", key)
+        if known not in code.available:
+            variable = kept.variable
+            if self._keeping:
+                variable = code.new()
+                code.emit(f"{variable} = {home.kept}[{kept.place}]")
+            call = f"{kept.function}(m, making, {home.arguments})"
+            code.emit(f"if {variable} is UNSET: {variable} = {call}")
+            self._remember(known, Val(variable, kept.value.kind, kept.value.maybe))
+        return self._values[known]
 
     def _outside_the_loop(self, part: syntax.Expression, scope: Scope, want: str, home: Scope) -> Val:
         """An expression in which nothing changes from round to round: computed in the first one that needs it."""
@@ -441,6 +489,10 @@ class Expressions:
             lazy = variable.lazies[way] = Lazy(build, variable.loop, variable.slot, key=("let", id(variable), way))
         variable.active = True
         try:
+            if not self.traced and self.code.loop:
+                reading = self._reading(variable.value.tree, variable.scope)
+                if reading is not None:
+                    return self.keep(lazy.key, reading, lazy.build)
             return self.lazy(lazy)
         finally:
             variable.active = False
@@ -746,6 +798,18 @@ class Expressions:
 
     def truth(self, part: syntax.Expression, scope: Scope) -> str:
         """A Python expression, true where the condition holds; ``True`` and ``False`` where that is known now."""
+        reading = self.recurs(part, scope)
+        if reading is None:
+            return self._truth(part, scope)
+
+        def build() -> Val:
+            test = self._truth(part, scope)
+            return self.code.literal(test == "True", FLAG) if test in ("True", "False") else Val(test, FLAG, False)
+
+        kept = self.keep(("truth", id(part), id(scope)), reading, build)
+        return str(kept.constant) if kept.known else kept.code
+
+    def _truth(self, part: syntax.Expression, scope: Scope) -> str:
         match part:
             case syntax.Unary(operator="not", value=value):
                 test = self.truth(value, scope)
@@ -1219,6 +1283,16 @@ def _with_code(value: Val) -> Kind:
     return value.kind
 
 
+_WORTH_KEEPING_OVER_MESSAGES = (
+    syntax.Path,
+    syntax.Call,
+    syntax.Binary,
+    syntax.Choice,
+    syntax.Member,
+    syntax.Item,
+    syntax.Part,
+    syntax.ListOf,
+)
 _WORTH_KEEPING = (syntax.Call, syntax.Binary, syntax.Choice, syntax.Member, syntax.Item, syntax.Part)
 _VARIABLE = re.compile(r"[a-z]\d+")
 _ORDERS: dict[str, tuple[int, ...]] = {"<": (-1,), "<=": (-1, 0), ">": (1,), ">=": (0, 1)}

@@ -69,13 +69,18 @@ def _assign(lives: Mapping[str, list[int]]) -> dict[str, str]:
 
 
 def compile_function(source: str, file: str, name: str, bound: dict[str, Any], constants: Mapping[str, Any]) -> Any:
-    """The function that ``source`` defines, with ``constants`` in its code and ``bound`` as its globals."""
+    """The function called ``name`` in ``source``, with ``constants`` in its code and ``bound`` as its globals.
+
+    The other functions in ``source`` are made as well, and put into ``bound``.
+    """
     marked = _CONSTANT.sub(lambda match: repr(_MARK + match[0]), source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # "a text is not callable": by then it is a function
         module = compile(marked, file, "exec")
-    code = next(one for one in module.co_consts if isinstance(one, CodeType) and one.co_name == name)
-    return FunctionType(_filled(code, constants), bound, name)
+    for code in module.co_consts:
+        if isinstance(code, CodeType):
+            bound[code.co_name] = FunctionType(_filled(code, constants), bound, code.co_name)
+    return bound.pop(name)
 
 
 def _filled(code: CodeType, constants: Mapping[str, Any]) -> CodeType:

@@ -6,12 +6,15 @@ missing segment is absent and not somebody else's. A value of a `let:` is comput
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.mapping.compiler.code import Code, Slot, Val
 from engine.mapping.rules import Formula, Let, Text
 from engine.mapping.structures import Group
 from engine.yaml_nodes import Node
+
+if TYPE_CHECKING:
+    from engine.mapping.compiler.recurring import Recurring
 
 
 @dataclass(slots=True)
@@ -109,6 +112,7 @@ class Scope:
         slot: place at the start of its code for what must be bound first.
         loop: how many loops surround it.
         patient: variable of the identity of the patient made in this scope, if any.
+        recurring: what is kept from message to message, where this scope is a loop over results.
     """
 
     parent: "Scope | None"
@@ -122,6 +126,7 @@ class Scope:
     patient: str = ""
     identities: dict[Any, Lazy] = field(default_factory=dict)
     fragment: str = ""
+    recurring: "Recurring | None" = None
 
     def find(self, name: str) -> "Variable | Made | None":
         holder = self.holder_of(name)

@@ -9,7 +9,8 @@ for g2 in root.groups.get(K0, ()):          each: PATIENT_RESULT
 
 from engine.mapping import r4, syntax
 from engine.mapping.compiler.bodies import Bodies
-from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Slot, Val
+from engine.mapping.compiler.code import NOTHING, TEXT, TEXT_LIKE, Slot, Val
+from engine.mapping.compiler.recurring import Recurring
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments, Variable, bind_outwards, bind_segments, declare
 from engine.mapping.rules import Formula, Let, Step, Text, suggestion
 from engine.mapping.run import RESULT_SEGMENT
@@ -32,7 +33,7 @@ class Steps(Bodies):
     def mapping(self, lets: tuple[Let, ...], steps: tuple[Step, ...]) -> Scope:
         """The body of the generated function, with ``root`` as the outermost group."""
         code = self.code
-        slot = code.slot()
+        slot = self._function_start = code.slot()
         scope = Scope(None, slot, 0, group=self.setting.root, variable="root")
         declare(scope, code, lets)
         self._anchor(scope)
@@ -173,6 +174,8 @@ class Steps(Bodies):
         with code.loop_over(f"for {item} in {head}:"):
             if segment is None:
                 inner = Scope(scope, code.slot(), code.loop, group=group, variable=item)
+                if has_results and not self.traced:
+                    inner.recurring = self._recurring_results(inner, result)
                 self._anchor(inner)
             else:
                 inner = self._segment_scope(scope, item, segment)
@@ -195,12 +198,24 @@ class Steps(Bodies):
                 inside = self._act(step, inner, inner, inner_before)
             end = code.slot()
             self.check_used(inner)
+        if inner.recurring is not None:
+            inner.recurring.finish(code, self._function_start)
         here = scope.group_scope()
         self._anchor(here, again=True)
         if has_results:
             code.emit(f"making.check_drops({mark})")
         made = self._gathered(step, inside, before, end, scope)
         self._hand_out(inner, scope, before, end)
+        return made
+
+    def _recurring_results(self, scope: Scope, result: str) -> Recurring:
+        """What this loop over results keeps; fetched behind the binding of its results."""
+        code = self.code
+        segments = self._noted(bind_segments(code, scope, result))
+        with code.into(scope.slot):
+            load = code.slot()
+        made = Recurring(len(self._recurring), code.loop, segments, load, code.new("l"), code.new("l"))
+        self._recurring.append(made)
         return made
 
     def _segment_scope(self, scope: Scope, item: str, segment: str) -> Scope:
@@ -407,6 +422,20 @@ class Steps(Bodies):
 
     def _list_key(self, step: Step, formula: Formula, tree: syntax.ListOf, scope: Scope) -> tuple[str, str, str] | None:
         """A key of several parts, each of which must be there."""
+        reading = self.recurs(tree, scope)
+        if reading is not None:
+
+            def build() -> Val:
+                made = self._joined_key(step, formula, tree, scope)
+                return NOTHING if made is None else Val(made[0], TEXT, maybe=False)
+
+            kept = self.keep(("key", id(formula), id(scope)), reading, build)
+            return None if kept.is_absent else (kept.code, "None", kept.code)
+        made = self._joined_key(step, formula, tree, scope)
+        return None if made is None else (made[0], "None", made[1])
+
+    def _joined_key(self, step: Step, formula: Formula, tree: syntax.ListOf, scope: Scope) -> tuple[str, str] | None:
+        """Code of the parts as one text, and of the first."""
         code = self.code
         parts = []
         before, self._formula = self._formula, formula
@@ -427,7 +456,7 @@ class Steps(Bodies):
             return None
         joined = code.new()
         code.emit(f"{joined} = '\\x1f'.join(({', '.join(parts)},))")
-        return joined, "None", parts[0]
+        return joined, parts[0]
 
     def _check_key(self, step: Step, scope: Scope, kind: str) -> None:
         """Warn where a key cannot tell two resources of a loop apart, or overwrites a person."""

@@ -21,7 +21,7 @@ TABLE_SETTING = "table_code"
 RAW_SETTING = "raw_results"
 
 
-@function("astm_test_code(id: field) -> text", settings=(SETTING,))
+@function("astm_test_code(id: field) -> text", steady=True, settings=(SETTING,))
 def astm_test_code(run: Run, raw: str) -> str | None:
     """The code of a test id, its parts joined with `/`, so that a cycle threshold never has the code of the result.
 
@@ -43,7 +43,7 @@ def astm_test_code(run: Run, raw: str) -> str | None:
     return "/".join(part for part in chosen if part) or None
 
 
-@function("astm_table_code(id: field) -> text", settings=(TABLE_SETTING,))
+@function("astm_table_code(id: field) -> text", steady=True, settings=(TABLE_SETTING,))
 def astm_table_code(run: Run, raw: str) -> str | None:
     """The code by which the code table is asked; without the channel's setting the test code.
 
@@ -59,7 +59,7 @@ def astm_table_code(run: Run, raw: str) -> str | None:
     return astm_test_code(run, raw)
 
 
-@function("astm_is_raw(id: field, table: table?) -> flag!", settings=(RAW_SETTING,))
+@function("astm_is_raw(id: field, table: table?) -> flag!", steady=True, settings=(RAW_SETTING,))
 def astm_is_raw(run: Run, raw: str, table: Table | None = None) -> bool:
     """Whether a test id is that of a signal, not of a result: the last part of its code is one that the channel lists
     under `raw_results`, as `[P]` (Abbott m2000: cycle number) or `[AnalyteRLU]` (Hologic Panther); or the `type`

@@ -34,7 +34,7 @@ def make_coding(system: str | None, code: str | None, display: str | None = None
     return made
 
 
-@function("cwe(value: field) -> CodeableConcept", settings=("local_system",))
+@function("cwe(value: field) -> CodeableConcept", steady=True, settings=("local_system",))
 def cwe(run: Run, raw: str) -> Json | None:
     """A CE, CWE or CNE: up to three codings, and the text.
 
@@ -86,7 +86,7 @@ def _cwe(run: Run, raw: str) -> Json | None:
     return {"text": said} if said else None
 
 
-@function("coded(row: row?, code: CodeableConcept?) -> CodeableConcept")
+@function("coded(row: row?, code: CodeableConcept?) -> CodeableConcept", steady=True)
 def coded(run: Run, row: Row | None, sent: Json | None) -> Json | None:
     """The code of the table row first, then what was sent; without a row, what was sent.
 
@@ -110,7 +110,7 @@ def coded(run: Run, row: Row | None, sent: Json | None) -> Json | None:
     )
 
 
-@function("left_out(code: text, table: table) -> flag!")
+@function("left_out(code: text, table: table) -> flag!", steady=True)
 def left_out(run: Run, code: str, table: Table) -> bool:
     """Whether a code table says that this is no result: the `type` of its row is `none` (a mode, an image, an age)."""
     return code in table.left_out
@@ -133,7 +133,7 @@ def coding(system: str, code: str, display: str | None = None) -> Json:
     return make_coding(_system(system), code, display)
 
 
-@function("coding_concept(system: text, value: field) -> CodeableConcept")
+@function("coding_concept(system: text, value: field) -> CodeableConcept", steady=True)
 def coding_concept(run: Run, system: str, raw: str) -> Json | None:
     """A field that holds a code of a given system, with its text in component 2 if it has one."""
     parts = raw.split(run.C)
@@ -144,7 +144,7 @@ def coding_concept(run: Run, system: str, raw: str) -> Json | None:
     return {"coding": [make_coding(_system(system), code, display)]}
 
 
-@function("local_concept(code: text, text: text?) -> CodeableConcept", settings=("local_system",))
+@function("local_concept(code: text, text: text?) -> CodeableConcept", steady=True, settings=("local_system",))
 def local_concept(run: Run, code: str, text: str | None = None) -> Json:
     """A sender's own code under the channel's `local_system`, and what it is called there."""
     return {"coding": [make_coding(run.local_system or None, code)], "text": text or code}
@@ -178,13 +178,13 @@ def concepts(*values: Json | None) -> Json | None:
     return made or None
 
 
-@function("table_code(row: row) -> CodeableConcept")
+@function("table_code(row: row) -> CodeableConcept", steady=True)
 def table_code(run: Run, row: Row) -> Json | None:
     """The code of a table row alone."""
     return row.concept
 
 
-@function("answers(code: CodeableConcept, values: field[]) -> Observation.component[]")
+@function("answers(code: CodeableConcept, values: field[]) -> Observation.component[]", steady=True)
 def answers(run: Run, code: Json, values: list[str]) -> list[Json] | None:
     """Several coded answers to one question: a component each, under the code of the result."""
     found = [concept for value in values if (concept := cwe(run, value)) is not None]

@@ -77,7 +77,7 @@ def _is_placeholder(run: Run, value: str) -> bool:
     return found
 
 
-@function("ei(id: field, type: literal?) -> Identifier")
+@function("ei(id: field, type: literal?) -> Identifier", steady=True)
 def ei(run: Run, raw: str, kind: str | None = None) -> Json | None:
     """An EI: value and the system of its namespace; `type` is a code of table 0203 (`PLAC`, `FILL`)."""
     parts = raw.split(run.C)
@@ -90,7 +90,7 @@ def ei(run: Run, raw: str, kind: str | None = None) -> Json | None:
     return make_identifier(system, value, kind)
 
 
-@function("hd_identifier(authority: field) -> Identifier[]")
+@function("hd_identifier(authority: field) -> Identifier[]", steady=True)
 def hd_identifier(run: Run, raw: str) -> list[Json] | None:
     """An HD as identifiers of the organization that it names: its universal id as a URI, and its short name."""
     parts = [run.text(part) for part in raw.split(run.C)[:3]] + [None, None]
@@ -105,13 +105,13 @@ def hd_identifier(run: Run, raw: str) -> list[Json] | None:
     return made or None
 
 
-@function("identifier(system: text?, value: text) -> Identifier")
+@function("identifier(system: text?, value: text) -> Identifier", steady=True)
 def identifier(run: Run, system: str | None, value: str) -> Json:
     """An Identifier of a system, often a `setting('...')`, and a value."""
     return make_identifier(system, value)
 
 
-@function("typed_identifier(type: literal, system: text?, value: text) -> Identifier")
+@function("typed_identifier(type: literal, system: text?, value: text) -> Identifier", steady=True)
 def typed_identifier(run: Run, kind: str, system: str | None, value: str) -> Json:
     """As `identifier`, with a type of table 0203."""
     return make_identifier(system, value, kind)
@@ -127,7 +127,7 @@ def preferred(ids: list[Json], *kinds: str | None) -> Json | None:
     return ids[0]
 
 
-@function("xcn_identifier(person: field) -> Identifier")
+@function("xcn_identifier(person: field) -> Identifier", steady=True)
 def xcn_identifier(run: Run, raw: str) -> Json | None:
     """The identifier in an XCN: component 1, the system of its authority (9), its type (13)."""
     parts = raw.split(run.C)
@@ -138,7 +138,7 @@ def xcn_identifier(run: Run, raw: str) -> Json | None:
     return make_identifier(system, value, run.part_text(parts, 12))
 
 
-@function("xon_identifier(organization: field) -> Identifier")
+@function("xon_identifier(organization: field) -> Identifier", steady=True)
 def xon_identifier(run: Run, raw: str) -> Json | None:
     """The identifier in an XON: component 10, else 3, the system of its authority (6), its type (7)."""
     parts = raw.split(run.C)

@@ -22,7 +22,7 @@ WARNING = "LOINC_MISMATCH"
 _BY_NAME = {"#": "count/volume", "%": "fraction"}
 
 
-@function("believed(code: CodeableConcept, terms: table, units: row?, unit: text?) -> CodeableConcept")
+@function("believed(code: CodeableConcept, terms: table, units: row?, unit: text?) -> CodeableConcept", steady=True)
 def believed(run: Run, sent: Json, terms: Table, units: Row | None = None, unit: str | None = None) -> Json | None:
     """A coded field in which a LOINC code stays one only if it can be what was measured.
 

@@ -76,7 +76,7 @@ def number(run: Run, text: str | None) -> str | None:
     return decimals.normal(text.strip())
 
 
-@function("decimal(value: field) -> measured", settings=("decimal_comma",))
+@function("decimal(value: field) -> measured", steady=True, settings=("decimal_comma",))
 def decimal(run: Run, raw: str) -> Measured | None:
     """The number in an NM or SN field, or in a text that is one; see `value`, `comparator`, `low` ...
 
@@ -90,7 +90,7 @@ def decimal(run: Run, raw: str) -> Measured | None:
     return None if text is None else _measured(run, text)
 
 
-@function("decimal_of(value: text) -> measured", settings=("decimal_comma",))
+@function("decimal_of(value: text) -> measured", steady=True, settings=("decimal_comma",))
 def decimal_of(run: Run, text: str) -> Measured | None:
     """As `decimal`, of a text that was cut out of a field."""
     return _measured(run, text)
@@ -224,7 +224,7 @@ def _sent_unit(run: Run, raw: str) -> tuple[str | None, str | None]:
     return (text.strip() or None if text else None), None
 
 
-@function("unit_text(unit: field) -> text")
+@function("unit_text(unit: field) -> text", steady=True)
 def unit_text(run: Run, raw: str) -> str | None:
     """A unit as one text, for code tables: `10^3/uL` stays whole even where the sender did not escape it."""
     if run.C not in raw and run.X not in raw:
@@ -234,7 +234,7 @@ def unit_text(run: Run, raw: str) -> str | None:
     return _sent_unit(run, raw)[0]
 
 
-@function("quantity(number: measured, row: row?, unit: field?, units: row?) -> Quantity")
+@function("quantity(number: measured, row: row?, unit: field?, units: row?) -> Quantity", steady=True)
 def quantity(
     run: Run, measured: Measured, row: Row | None, unit: str | None, units: Row | None = None
 ) -> Fragment | None:
@@ -248,7 +248,7 @@ def quantity(
     return amount(run, measured.value, row, unit, units, comparator)
 
 
-@function("range(number: measured, row: row?, unit: field?, units: row?) -> Range")
+@function("range(number: measured, row: row?, unit: field?, units: row?) -> Range", steady=True)
 def range_of(run: Run, measured: Measured, row: Row | None, unit: str | None, units: Row | None = None) -> Json | None:
     """A range of values (SN `100^-^200`) as Range."""
     made: Json = {}
@@ -259,7 +259,7 @@ def range_of(run: Run, measured: Measured, row: Row | None, unit: str | None, un
     return made or None
 
 
-@function("ratio(number: measured) -> Ratio")
+@function("ratio(number: measured) -> Ratio", steady=True)
 def ratio(run: Run, measured: Measured) -> Json | None:
     """A titer or ratio (SN `^1^:^128`) as Ratio; no unit applies to it."""
     if measured.numerator is None or measured.denominator is None:
@@ -270,7 +270,7 @@ def ratio(run: Run, measured: Measured) -> Json | None:
     }
 
 
-@function("numeric_range(value: field, row: row?, unit: field?) -> Range", settings=("decimal_comma",))
+@function("numeric_range(value: field, row: row?, unit: field?) -> Range", steady=True, settings=("decimal_comma",))
 def numeric_range(run: Run, raw: str, row: Row | None, unit: str | None) -> Json | None:
     """An NR field (low ^ high) as Range."""
     parts = raw.split(run.C)
@@ -279,7 +279,7 @@ def numeric_range(run: Run, raw: str, row: Row | None, unit: str | None) -> Json
     return range_of(run, made, row, unit)
 
 
-@function("quantity_of(value: field) -> Quantity", settings=("decimal_comma",))
+@function("quantity_of(value: field) -> Quantity", steady=True, settings=("decimal_comma",))
 def quantity_of(run: Run, raw: str) -> Json | None:
     """A CQ field (number ^ unit) as Quantity."""
     parts = raw.split(run.C)
@@ -292,6 +292,7 @@ def quantity_of(run: Run, raw: str) -> Json | None:
 
 @function(
     "reference_range(range: field, row: row?, unit: field?, units: row?) -> Observation.referenceRange",
+    steady=True,
     settings=("decimal_comma",),
 )
 def reference_range(
@@ -343,7 +344,7 @@ def reference_range(
     return made
 
 
-@function("number(value: text) -> decimal", settings=("decimal_comma",))
+@function("number(value: text) -> decimal", steady=True, settings=("decimal_comma",))
 def number_of(run: Run, text: str) -> str | None:
     """A text as a plain decimal for a FHIR element of that type or for arithmetic; absent where it is none."""
     return number(run, text)

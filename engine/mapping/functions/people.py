@@ -97,7 +97,7 @@ def _name(family: str | None, given: list[str], prefix: list[str], suffix: list[
     return made or None
 
 
-@function("xcn_name(person: field) -> HumanName")
+@function("xcn_name(person: field) -> HumanName", steady=True)
 def xcn_name(run: Run, raw: str) -> Json | None:
     """The name in an XCN: components 2 to 6, and its use (10)."""
     parts = raw.split(run.C)

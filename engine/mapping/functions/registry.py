@@ -49,6 +49,8 @@ class Function:
         call: ``call(run, *arguments)``, or ``call(*arguments)`` where it is pure.
         kind, many, always: what it returns; ``always`` means never absent for present arguments.
         pure: knows nothing of the message beside its arguments, so that it can be called when the mapping is loaded.
+        steady: gives the same value for the same arguments in all messages that are read alike
+            (`engine.mapping.reading`), and changes nothing; every pure function is steady.
         doc: first line of its documentation; ``details`` the rest.
         settings: channel settings that it reads.
         method: of the run, which does the same; generated code calls it without a step in between.
@@ -61,6 +63,7 @@ class Function:
     many: bool
     always: bool
     pure: bool
+    steady: bool
     call: Callable[..., Any]
     doc: str
     details: str
@@ -80,7 +83,12 @@ _PARAMETER = re.compile(r"(\w+): (\w+(?:\.\w+)?)((?:\[\])?)(\?|\.\.\.)?")
 
 
 def function(
-    signature: str, *, pure: bool = False, settings: tuple[str, ...] = (), method: str = ""
+    signature: str,
+    *,
+    pure: bool = False,
+    steady: bool = False,
+    settings: tuple[str, ...] = (),
+    method: str = "",
 ) -> Callable[[Implementation], Implementation]:
     """Declare a function of the language."""
     match = _SIGNATURE.fullmatch(signature)
@@ -105,6 +113,7 @@ def function(
             many=bool(match[4]),
             always=bool(match[5]),
             pure=pure,
+            steady=pure or steady,
             call=implementation,
             doc=first,
             details="\n".join(line.strip() for line in rest.strip().splitlines()),

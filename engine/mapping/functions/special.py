@@ -9,7 +9,7 @@ def _compiled(*_: Any) -> None:
     raise AssertionError("the compiler replaces this call")
 
 
-@function("lookup(table: literal, key: text...) -> any")
+@function("lookup(table: literal, key: text...) -> any", steady=True)
 def lookup(*arguments: Any) -> None:
     """A code in a table: HL7 and ASTM tables by number or name give FHIR codes, a table of the mapping gives its row.
 
@@ -26,7 +26,7 @@ def ref(*arguments: Any) -> None:
     _compiled(arguments)
 
 
-@function("setting(name: literal, default: literal?) -> text")
+@function("setting(name: literal, default: literal?) -> text", steady=True)
 def setting(*arguments: Any) -> None:
     """A setting of the channel, else the default, else absent."""
     _compiled(arguments)

@@ -1,0 +1,188 @@
+"""What recurs from message to message: an analyzer sends the same codes, units, ranges, flags and devices for ever.
+
+An expression *recurs* where it reads nothing but such fields of the result at hand, through functions that give the
+same value for the same arguments. Its value is kept from one message to the next, under the fields it was made of:
+
+    if l0.passing: l0.forget_passing()  l0: what is kept of this loop, among messages that are read alike
+    k1 = K9(f12)                        the fields of this OBX that kept values read, as one tuple
+    l1 = l0.get(k1)
+    if l1 is None: l1 = l0.keep(k1, 3)
+    v3, v5, v8, = l1                    UNSET where not computed yet
+    ...
+    if v3 is UNSET: v3 = kept_3(m, making, f12, l0, l1)
+
+    def kept_3(m, making, f12, l0, l1): beside the mapping's own function, which stays short by that
+     v6 = l1[0]
+     if v6 is not UNSET: return v6      another function of this kind has needed it meanwhile
+     n4 = m.noted
+     v6 = l1[0] = ...
+     if m.noted != n4: l0.passing.append((l1, 0))
+     return v6
+
+So a value is computed where a rule first asks for it, as ever, and what somebody is to be told while it is computed
+(a warning, a code without its row) is told for every result: such a value passes with the result it is of. One whose
+computing ends the message is not kept at all. A traced mapping keeps nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+from engine.mapping import syntax
+from engine.mapping.compiler.code import Code, Slot, Val
+from engine.mapping.compiler.scopes import Scope, Segments, Variable
+from engine.mapping.functions import FUNCTIONS
+from engine.mapping.rules import Formula
+
+# Fields of a result that differ from one result to the next; the others say what was measured, how and by what.
+VARYING = {
+    "OBX": frozenset({1, 5, 14, 19}),  # set id, value, time of the observation, time of the analysis
+    "R": frozenset({2, 4, 12, 13}),  # sequence number, value, started, completed
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One kept value.
+
+    Attributes:
+        place: among those of its loop.
+        variable: of the loop's own code that holds it.
+        function: computes and keeps it.
+        value: its kind, and whether it may be absent.
+    """
+
+    place: int
+    variable: str
+    function: str
+    value: Val
+
+
+@dataclass(slots=True)
+class Recurring:
+    """What one loop over results keeps.
+
+    Attributes:
+        number: of the loop within the mapping.
+        loop: how many loops surround its code.
+        segments: the results; ``fields`` those of their fields that kept values read.
+        load: place at the start of a round where kept values are fetched.
+        memory, kept: variables of what the loop keeps, and of what is kept for the result at hand.
+        count: of the kept values; ``written`` of the functions begun so far.
+        values: key of an expression -> its kept value, or the value where it is known when the mapping is loaded.
+    """
+
+    number: int
+    loop: int
+    segments: Segments
+    load: Slot
+    memory: str
+    kept: str
+    fields: set[int] = field(default_factory=set)
+    values: dict[object, Kept | Val] = field(default_factory=dict)
+    count: int = 0
+    written: int = 0
+
+    @property
+    def arguments(self) -> str:
+        """What the functions take beside the message and what is made of it."""
+        return f"{self.segments.fields}, {self.memory}, {self.kept}"
+
+    def compile(self, code: Code, key: object, fields: set[int], build: Callable[[], Val]) -> Kept | Val:
+        """Write the function that computes a value which is made of these fields."""
+        name = f"kept_{self.number}_{self.written}"
+        self.written += 1
+        noted, made = code.new("n"), code.new()
+        with code.function(name, f"m, making, {self.arguments}") as function:
+            start = code.slot()
+            code.emit(f"{noted} = m.noted")
+            value = build()
+            here = f"{self.kept}[{self.count}]"
+            code.emit(f"{made} = {here} = {value.code}")
+            code.emit(f"if m.noted != {noted}: {self.memory}.passing.append(({self.kept}, {self.count}))")
+            code.emit(f"return {made}")
+            with code.into(start):  # another kept value may have needed it since this result was begun
+                code.emit(f"{made} = {here}")
+                code.emit(f"if {made} is not UNSET: return {made}")
+        if value.known or value.is_absent:
+            code.drop(function)
+            self.values[key] = value
+            return value
+        kept = self.values[key] = Kept(self.count, code.new("v"), name, value)
+        self.count += 1
+        self.fields |= fields
+        self.segments.width = max(self.segments.width, max(fields) + 1)
+        return kept
+
+    def finish(self, code: Code, start: Slot) -> None:
+        """Write what fetches the kept values. ``start`` is the place at the start of the function."""
+        variables = [kept.variable for kept in self.values.values() if isinstance(kept, Kept)]
+        if not variables:
+            return
+        with code.into(start):
+            code.emit(f"{self.memory} = m.kept[{self.number}]")
+        with code.into(self.load):
+            code.emit(f"if {self.memory}.passing: {self.memory}.forget_passing()")
+            key = code.new()
+            # One field alone would be its own key: it is taken twice, so that keys are always tuples.
+            numbers = sorted(self.fields)
+            getter = code.constant(itemgetter(*numbers, *(numbers if len(numbers) == 1 else ())))
+            code.emit(f"{key} = {getter}({self.segments.fields})")
+            code.emit(f"{self.kept} = {self.memory}.get({key})")
+            code.emit(f"if {self.kept} is None: {self.kept} = {self.memory}.keep({key}, {len(variables)})")
+            code.emit(f"{', '.join(variables)}, = {self.kept}")
+
+
+class Reading:
+    """What an expression reads of the result at hand.
+
+    Attributes:
+        home: the loop over results; None as long as no field was found.
+    """
+
+    __slots__ = ("_names", "fields", "home")
+
+    def __init__(self) -> None:
+        self.home: Recurring | None = None
+        self.fields: set[int] = set()
+        self._names: set[int] = set()
+
+    def recurs(self, part: syntax.Expression, scope: Scope) -> bool:
+        """Look at an expression; False where it reads anything that may differ."""
+        return all(self._recurs(inner, scope) for inner in syntax.walk(part))
+
+    def _recurs(self, part: syntax.Expression, scope: Scope) -> bool:
+        match part:
+            case syntax.Path(segment=segment, which=None, field=number) if number:
+                owner = scope.owner_of(segment)
+                home = None if owner is None else owner.recurring
+                if home is None or home.segments.name != segment or number in VARYING[segment]:
+                    return False
+                self.fields.add(number)
+                first, self.home = self.home, home
+                return first is None or first is home
+            case syntax.Path():
+                return False
+            case syntax.Name(name=name):
+                return self._name_recurs(name, scope)
+            case syntax.Call(name=name):
+                return name in FUNCTIONS and FUNCTIONS[name].steady
+            case _:
+                return True
+
+    def _name_recurs(self, name: str, scope: Scope) -> bool:
+        named = scope.find(name)
+        if not isinstance(named, Variable):
+            return False
+        if not isinstance(named.value, Formula):
+            return True  # a literal, or an argument that was not given
+        if id(named) in self._names:
+            return True  # it is being looked at, or was already
+        self._names.add(id(named))
+        return self.recurs(named.value.tree, named.scope)
+
+
+def recurring(part: syntax.Expression, scope: Scope) -> Reading | None:
+    """What an expression that recurs reads; None where it does not, or reads no field at all."""
+    found = Reading()
+    return found if found.recurs(part, scope) and found.home is not None else None

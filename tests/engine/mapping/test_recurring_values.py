@@ -1,0 +1,167 @@
+"""What is kept from message to message changes nothing: a mapping that has met a thousand messages gives for the next
+one what it would have given for its first, and tells everything that it would have told."""
+
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from engine.bench.messages import oru
+from engine.errors import ContentError
+from engine.mapping import Program
+from engine.mapping.inputs import Mapper, messages_in
+from engine.mapping.reading import LONGEST_RESULT, RESULTS_KEPT, UNSET, Kept, Readings
+from engine.message import MapContext, Mapped, Parsed
+from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
+from tests.support.mapping_texts import HL7, Workshop, context, parse
+from tests.support.shipped import MAPPINGS
+
+TABLE = "code,unit_in,loinc,unit,ucum,factor,digits\nHGB,g/dL,718-7,g/L,g/L,10,0\n"
+TABLES = "tables:\n  analytes: {csv: t.csv, key: [code, unit_in], on_missing: local, on_missing_unit: local}\n"
+STEPS = """
+- each: PATIENT_RESULT
+  do:
+    - each: ORDER_OBSERVATION
+      do:
+        - each: OBSERVATION
+          create: Observation
+          key: =[OBX-3.1, OBX-4 | '-']
+          let:
+            row: =lookup('analytes', OBX-3.1, OBX-6)
+          body:
+            status: =lookup('0085', OBX-11) | 'final'
+            code: =coded(row, cwe(OBX-3))
+            interpretation: =lookup('0078', OBX-8[*])
+            valueQuantity: =quantity(decimal(OBX-5), row, OBX-6)
+            method: =cwe(OBX-17)
+            device:
+              $case:
+                - when: =OBX-18
+                  identifier: =ei(OBX-18)
+                - else: true
+                  display: none
+"""
+
+
+@pytest.fixture
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    made = Workshop(tmp_path_factory.mktemp("recurring"))
+    made.write("t.csv", TABLE)
+    return made
+
+
+def outcome(program: Program, message: str, given: MapContext, *, traced: bool = False) -> object:
+    """Everything that a rule may say of a message; rules and notes differ between the variants."""
+    try:
+        if not traced:
+            mapped: Mapped | None = program.apply(parse(message), given)
+        else:
+            trace = program.explain(parse(message), given)
+            mapped = trace.mapped
+            if trace.error is not None:
+                raise trace.error
+    except ContentError as error:
+        return str(error), error.reason, error.place
+    assert mapped is not None
+    warnings = [(issue.code, issue.text, issue.place) for issue in mapped.issues]
+    return mapped.documents, mapped.counts, mapped.unmapped, warnings
+
+
+def test_a_message_among_others_gives_what_it_gives_alone(workshop: Workshop) -> None:
+    used = workshop.steps(STEPS, tables=TABLES)
+    messages = [
+        HL7,
+        HL7.replace("||14.8|g/dL|", "||9.1|mmol/L|"),  # the code is known, not with this unit: told each time
+        HL7.replace("HGB^Hemoglobin^L", "XYZ^Something^L"),  # a code without a row
+        HL7.replace("|N|||F|||20260301094500", "|ODD|||F|||20260301094500"),
+        HL7.replace("|N|||F|||20260301094500", "|N|||?|||20260301094500"),  # dead: a status that nobody knows
+        HL7.replace("|F|||20260301094500", "|F|||20260301094500|||X^Method^L|DEV1^ANY"),
+        HL7.replace("|F|||20260301094500", "|F|||20260301094500|||X^Method^L|DEV1^ANY").replace("|LAB|", "|LAB2|"),
+        HL7.replace("^~\\&", "$~\\&").replace("^", "$"),
+        "\n".join([*HL7.splitlines(), *[line.replace("OBX|1", "OBX|7") for line in HL7.splitlines()[3:4]]]),
+    ]
+    rng = random.Random(7)
+    settings: list[dict[str, str]] = [
+        {},
+        {"local_system": "urn:x"},
+        {"on_missing": "dead"},
+        {"on_missing_unit": "dead"},
+    ]
+    for _ in range(300):
+        message = rng.choice(messages)
+        given = context(settings=rng.choice(settings), namespaces=rng.choice([{}, {"ANY": "urn:any"}]))
+        got = outcome(used, message, given)
+        assert got == outcome(used, message, given, traced=True)
+        if rng.random() < 0.1:
+            assert got == outcome(workshop.steps(STEPS, tables=TABLES), message, given)
+
+
+def test_what_is_told_of_a_result_is_told_of_the_next_one_too(workshop: Workshop) -> None:
+    program = workshop.steps(STEPS, tables=TABLES)
+    twice = "\n".join(
+        [*HL7.splitlines()[:3], *(f"OBX|{n}|NM|XYZ^Something^L|{n}|14.8|g/dL||ODD|||F" for n in (1, 2, 3))]
+    )
+    seen = [program.apply(parse(twice), context()) for _ in range(3)]
+    assert seen[0] == seen[1] == seen[2]
+    assert [one.code for one in seen[2].unmapped] == ["XYZ"] * 3  # once a result, however many values need the row
+
+
+@needs_corpus
+@pytest.mark.corpus
+def test_the_corpus_gives_the_same_in_any_order() -> None:
+    used, other = Mapper([MAPPINGS]), Mapper([MAPPINGS])
+    read = [parsed for file in corpus_files() for parsed in _readable(file, used)]
+    first = [_outcome(used, parsed) for parsed in read]
+    assert [_outcome(other, parsed) for parsed in reversed(read)] == first[::-1]
+    assert [_outcome(used, parsed) for parsed in read] == first
+
+
+def _readable(file: CorpusFile, mapper: Mapper) -> Iterator[Parsed]:
+    for found in messages_in(file.path.read_bytes()):
+        with suppress(ContentError):
+            parsed = mapper.read(found)
+            mapper.program_for(parsed)
+            yield parsed
+
+
+def _outcome(mapper: Mapper, parsed: Parsed) -> object:
+    try:
+        return mapper.program_for(parsed).apply(parsed, context())
+    except ContentError as error:
+        return str(error)
+
+
+def test_what_is_kept_is_bounded() -> None:
+    kept = Kept()
+    for number in range(RESULTS_KEPT + 10):
+        assert kept.keep((str(number),), 3) == [UNSET] * 3
+    assert len(kept) <= RESULTS_KEPT
+    before = len(kept)
+    kept.keep(("x" * (LONGEST_RESULT + 1),), 3)
+    assert len(kept) == before
+
+
+def test_ways_of_reading_are_kept_apart() -> None:
+    readings = Readings()
+    parsed = parse(HL7)
+    here = readings.of(parsed, context())
+    assert readings.of(parsed, context(channel="other")) is here
+    assert readings.of(parsed, context(settings={"local_system": "urn:x"})) is not here
+    assert readings.of(parse(HL7.replace("|LAB|", "|LAB2|")), context()) is not here
+    assert readings.of(replace(parsed, charset="iso-8859-1"), context()) is not here
+    again = readings.of(parsed, context(namespaces={"A": "urn:a"}))
+    assert again is not here
+    assert readings.of(parsed, context(namespaces={"A": "urn:a"})) is again
+
+
+def test_an_analyzers_results_are_computed_once(workshop: Workshop) -> None:
+    program = workshop.steps(STEPS, tables=TABLES)
+    rng = random.Random(3)
+    for number in range(1, 60):
+        program.apply(parse(oru(1, number, rng)), context())
+    (reading,) = program._readings._known.values()
+    (kept,) = reading.results.values()
+    assert 20 <= len(kept) <= 60  # 20 analytes with up to three flags each, not 1,180 results
+    assert all(any(value is not UNSET for value in values) for values in kept.values())
