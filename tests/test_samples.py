@@ -39,10 +39,12 @@ def run(name: str, specimen_ids: str = "restart") -> tuple[Verdict, Mapped | Non
     return verdict_of(
         path.read_bytes(),
         FORMATS[path.suffix],
-        channel["settings"],
+        channel["settings"] | ({"charset": channel["charset"]} if "charset" in channel else {}),
         timezone=channel["timezone"],
         channel=path.parent.name,
         specimen_ids=specimen_ids,
+        dialect=channel.get("dialect"),
+        mapping=channel["mapping"],
     )
 
 

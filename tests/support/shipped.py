@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from engine import registry
+from engine.formats import InDialect
 from engine.intake import ChannelRoutes, Route, Verdict, judge
 from engine.mapping import Program, load
 from engine.mapping.conditions import compile_condition
 from engine.message import FormatOptions, MapContext, Mapped, Parsed, Stored
+from engine.ports import Format
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 ANALYZERS = MAPPINGS.parent / "analyzers"
@@ -69,24 +71,30 @@ def verdict_of(
     channel: str = "analyzer",
     specimen_ids: str = "restart",
     explained: bool = False,
+    dialect: str | None = None,
+    mapping: str | None = None,
 ) -> tuple[Verdict, Mapped | None]:
     """What becomes of one message, and what its mapping gave, if it came that far.
 
     Args:
         explained: map by the code that `explain` runs.
+        mapping: takes every message, in place of the routes of results.
     """
     given = dict(settings or {})
     charsets = tuple(given.pop("charset", ("utf-8",)))
     tables = tuple(sorted(given.get("tables", {}).items()))
     recorders = []
     routes = []
-    for condition, name in ROUTES[message_format]:
+    for condition, name in ROUTES[message_format] if mapping is None else ((None, mapping),):
         recorders.append(Recorder(program(name, tables), explained=explained))
-        takes = compile_condition(condition, message_format, place="the route of results")
-        routes.append(Route(when=takes, program=recorders[-1]))
+        takes = condition and compile_condition(condition, message_format, place="the route of results")
+        routes.append(Route(when=takes or None, program=recorders[-1]))
+    message_format_read: Format = registry.load(registry.FORMATS, message_format)  # type: ignore[assignment]  # a module
+    if dialect is not None:
+        message_format_read = InDialect(message_format_read, registry.load(registry.DIALECTS, dialect))
     channel_routes = ChannelRoutes(
         channel=channel,
-        message_format=registry.load(registry.FORMATS, message_format),
+        message_format=message_format_read,
         media_type="",
         options=FormatOptions(charsets=charsets),
         routes=tuple(routes),
