@@ -15,6 +15,7 @@ from engine.config import Site, TcpPart
 from engine.demo.analyzers import Analyzer, Model
 from engine.demo.parts import Part, get_json, plain_environment, port_is_taken
 from engine.errors import LabRelayError
+from engine.simulator.play import new_seed
 
 # Which samples each channel of the repository's site plays: results only, so that every message ends on the server.
 PLAYED = {
@@ -53,10 +54,10 @@ class Demo:
         self._base = "/" + server.url.split("//", 1)[1].partition("/")[2]
         self._web = site.config.web.listen
         self._stop = asyncio.Event()
-        run = f"{int(time.time()) % 10_000_000:07d}"
+        seed = new_seed()
         self._analyzers = [
-            Analyzer(model, zone=ZoneInfo(site.channels[model.channel].timezone), run=run, seed=index)
-            for index, model in enumerate(_models(site, samples), 1)
+            Analyzer(model, zone=ZoneInfo(site.channels[model.channel].timezone), seed=seed + index)
+            for index, model in enumerate(_models(site, samples))
         ]
 
     async def run(self) -> int:
@@ -66,7 +67,7 @@ class Demo:
             for name, host, port in (
                 ("sandbox", self._sandbox_host, self._sandbox_port),
                 ("status page", self._web.host, self._web.port),
-                *((a.model.channel, a.model.host, a.model.port) for a in self._analyzers),
+                *((a.model.channel, a.model.address.host, a.model.address.port) for a in self._analyzers),
             )
             if port_is_taken(host, port)
         ]
@@ -84,19 +85,19 @@ class Demo:
             self._say(f"Starting a FHIR server to receive results (the sandbox) on http://{listen}{self._base}")
             await sandbox.start(self._sandbox_host, self._sandbox_port)
             self._say(f"Starting LabRelay on the site in {self._site.folder}")
-            last = self._analyzers[-1].model
+            last = self._analyzers[-1].model.address
             await daemon.start(last.host, last.port)
             self._say(f"The status page: http://{self._web.host}:{self._web.port}/")
             for analyzer in self._analyzers:
                 model = analyzer.model
-                self._say(f"A simulated {model.name} connects to {model.host}:{model.port} ({model.protocol})")
+                self._say(f"A simulated {model.name} connects to {model.address} ({model.protocol})")
             return await self._play(daemon, sandbox)
         except RuntimeError as error:
             self._say(str(error))
             return 1
         finally:
             for analyzer in self._analyzers:
-                analyzer.close()
+                await analyzer.close()
             self._say("Stopping ...")
             await daemon.stop()
             await sandbox.stop()
@@ -112,11 +113,7 @@ class Demo:
         quick = self._messages is not None
         tasks = [
             asyncio.create_task(
-                analyzer.play(
-                    count=share,
-                    pause_s=(lambda: 0.0) if quick else (lambda: random.uniform(0.5, 2.0)),
-                    told=lambda: None,
-                )
+                analyzer.play(count=share, pause_s=(lambda: 0.0) if quick else (lambda: random.uniform(0.5, 2.0)))
             )
             for analyzer, share in zip(self._analyzers, shares, strict=True)
         ]
@@ -144,7 +141,7 @@ class Demo:
         deadline = time.monotonic() + DRAIN_WITHIN_S
         while time.monotonic() < deadline and not (self._stop.is_set() or daemon.ended or sandbox.ended):
             with contextlib.suppress(OSError, ValueError):  # an answer that is missing is not the end
-                if await self._on_sandbox() - before >= sum(a.played.acknowledged for a in self._analyzers):
+                if await self._on_sandbox() - before >= sum(a.acknowledged for a in self._analyzers):
                     return
             await asyncio.sleep(0.1)
 
@@ -161,7 +158,7 @@ class Demo:
             await asyncio.sleep(every)
 
     async def _look(self, progress: Progress, before: int) -> None:
-        progress.sent = sum(analyzer.played.acknowledged for analyzer in self._analyzers)
+        progress.sent = sum(analyzer.acknowledged for analyzer in self._analyzers)
         with contextlib.suppress(OSError, ValueError):
             progress.delivered = await self._on_sandbox() - before
         with contextlib.suppress(OSError, ValueError, KeyError):
@@ -181,10 +178,8 @@ class Demo:
         self._say("")
         self._say(f"{'analyzer':<20}{'channel':<14}{'sent':>6}{'acknowledged':>14}{'sent again':>12}")
         for analyzer in self._analyzers:
-            model, played = analyzer.model, analyzer.played
-            self._say(
-                f"{model.name:<20}{model.channel:<14}{played.sent:>6}{played.acknowledged:>14}{played.repeated:>12}"
-            )
+            model, sent, acknowledged = analyzer.model, analyzer.sent, analyzer.acknowledged
+            self._say(f"{model.name:<20}{model.channel:<14}{sent:>6}{acknowledged:>14}{analyzer.repeated:>12}")
         complete = progress.delivered >= progress.sent and (
             self._messages is None or progress.sent >= self._messages or self._stop.is_set()
         )
@@ -210,9 +205,8 @@ def _models(site: Site, samples: Path) -> list[Model]:
             Model(
                 name=name,
                 channel=channel,
-                protocol="mllp" if config.source.link == "mllp" else "astm",
-                host=config.source.listen.host,
-                port=config.source.listen.port,
+                protocol=config.source.link,
+                address=config.source.listen,
                 samples=tuple(samples / folder / file for file in files),
             )
         )

@@ -1,0 +1,169 @@
+"""`labrelay simulate` and `labrelay send` as people use them: what they print, and how they end."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from engine.commands.output import ExitCode
+from tests.support.astm_host import Habit, Served, serving
+from tests.support.command_line import Ran, labrelay
+from tests.support.mllp_peer import ack, mllp_peer
+
+SAMPLES = Path(__file__).parents[3] / "samples"
+XP = SAMPLES / "sysmex_xp" / "01-monday.astm"
+BS200 = SAMPLES / "mindray_bs200" / "01-chemistry.hl7"
+
+
+async def against_astm(arguments: list[str], habit: Habit = lambda came, answer: answer) -> tuple[Ran, Served]:
+    async with serving(habit) as host:
+        ran = await asyncio.to_thread(labrelay, *[part.replace("PORT", str(host.port)) for part in arguments])
+    return ran, host
+
+
+# -- simulate ------------------------------------------------------------------------------------------------------
+
+
+async def test_it_prints_the_dialogue_and_the_summary() -> None:
+    ran, host = await against_astm(["simulate", "sysmex-xp", "--connect", "127.0.0.1:PORT", "--specimens", "2"])
+    assert ran.code == ExitCode.OK, ran.err
+    lines = ran.out.splitlines()
+    assert lines.count("> ENQ") == lines.count("> EOT") == len(host.messages)
+    assert any(line.startswith("> <STX>1H|\\^&|") for line in lines)
+    assert "the peer kept the protocol" in lines
+    assert "all of it is invented" in ran.err
+
+
+async def test_the_same_seed_gives_the_same_dialogue() -> None:
+    arguments = ["simulate", "erba-em200", "--connect", "127.0.0.1:PORT", "--seed", "9", "--faults", "split,lost-ack"]
+    first, _ = await against_astm(arguments)
+    again, _ = await against_astm(arguments)
+    assert first.out == again.out
+    assert "! ACK is lost on its way" in first.out
+
+
+async def test_quiet_prints_the_summary_only_and_json_is_for_scripts() -> None:
+    quiet, _ = await against_astm(["simulate", "sysmex-xp", "--connect", "127.0.0.1:PORT", "-q", "--seed", "3"])
+    assert len(quiet.out.splitlines()) == 4
+    assert quiet.out.splitlines()[-1] == "the same again: --seed 3"
+    ran, host = await against_astm(["simulate", "sysmex-xp", "--connect", "127.0.0.1:PORT", "-o", "json"])
+    assert ran.json["acknowledged"] == len(host.messages) == sum(ran.json["messages"].values())
+    assert ran.json["violations"] == 0
+
+
+async def test_a_peer_that_takes_damaged_frames_makes_it_fail() -> None:
+    def trusting(came: bytes, answer: bytes) -> bytes:
+        return b"\x06" if answer == b"\x15" else answer
+
+    ran, _ = await against_astm(
+        ["simulate", "sysmex-xp", "--connect", "127.0.0.1:PORT", "-q", "--faults", "bad-checksum", "--seed", "1"],
+        trusting,
+    )
+    assert ran.code == ExitCode.FAILED
+    assert "the peer broke the protocol: ACK to frame" in ran.out
+
+
+async def test_controls_are_sent_where_a_sample_shows_how() -> None:
+    ran, _ = await against_astm(["simulate", "sysmex-xp", "--connect", "127.0.0.1:PORT", "-q", "--qc"])
+    assert "no sample shows how sysmex-xp sends a control run" in ran.err
+    async with mllp_peer(ack()) as peer:
+        ran = await asyncio.to_thread(
+            labrelay, "simulate", "mindray-bc5380", "--connect", f"127.0.0.1:{peer.port}", "-q", "--qc"
+        )
+    assert ran.code == ExitCode.OK
+    assert "1 control" in ran.out
+    assert sum(b"|Q|2.3.1|" in message for message in peer.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["sysmex-xp", "--connect", "127.0.0.1:1", "--listen", "127.0.0.1:2"], 2, "one of --connect"),
+        (["sysmex-xp", "--connect", "nowhere"], 2, "--connect"),
+        (["sysmex-xp", "--connect", "127.0.0.1:1", "--faults", "rain"], 2, "no fault is called 'rain'"),
+        (["sysmex-xp"], 2, "where to?"),
+        (["sismex", "--connect", "127.0.0.1:1"], 1, "no samples of an analyzer 'sismex'; there are:"),
+        (["sysmex-xp", "--connect", "192.0.2.1:2575"], 7, "add --yes"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: list[str], code: int, words: str, tmp_path: Path) -> None:
+    ran = labrelay("simulate", *arguments)
+    assert ran.code == code
+    assert words in ran.err
+
+
+# -- send ----------------------------------------------------------------------------------------------------------
+
+
+async def test_bare_records_are_framed_and_sent() -> None:
+    ran, host = await against_astm(["send", str(XP), "astm://127.0.0.1:PORT"])
+    assert ran.code == ExitCode.OK, ran.err
+    assert ran.out == "1 of 1 messages acknowledged\n"
+    assert host.messages == [XP.read_bytes().strip().replace(b"\n", b"\r") + b"\r"]
+    assert host.hosts[0].frames == len(XP.read_bytes().strip().splitlines())
+
+
+async def test_frames_can_be_packed_and_the_dialogue_shown() -> None:
+    ran, host = await against_astm(["send", str(XP), "astm://127.0.0.1:PORT", "--frame", "packed", "--show"])
+    assert host.hosts[0].frames == -(-len(host.messages[0]) // 240)
+    assert ran.out.startswith("> ENQ\n< ACK\n> <STX>1H|")
+
+
+async def test_hl7_goes_out_in_blocks(tmp_path: Path) -> None:
+    both = tmp_path / "two.hl7"
+    both.write_bytes(BS200.read_bytes() * 2)
+    async with mllp_peer(ack()) as peer:
+        ran = await asyncio.to_thread(labrelay, "send", str(both), f"mllp://127.0.0.1:{peer.port}", "-o", "json")
+    assert (ran.code, ran.json["acknowledged"]) == (ExitCode.OK, 2)
+    assert len(peer.messages) == 2
+
+
+async def test_after_a_refusal_nothing_more_is_sent(tmp_path: Path) -> None:
+    both = tmp_path / "two.hl7"
+    both.write_bytes(BS200.read_bytes() * 2)
+    async with mllp_peer(ack("AR")) as peer:
+        ran = await asyncio.to_thread(labrelay, "send", str(both), f"mllp://127.0.0.1:{peer.port}")
+    assert ran.code == ExitCode.FAILED
+    assert "message 1 was not acknowledged" in ran.err
+    assert len(peer.messages) == 1
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    import socket
+
+    with socket.socket() as held:  # bound and not listening: nobody answers, and nobody else can
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def test_nobody_there_is_said() -> None:
+    with closed_port() as port:
+        ran = labrelay("send", str(BS200), f"mllp://127.0.0.1:{port}")
+    assert ran.code == ExitCode.FAILED
+    assert "is anybody there?" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([str(BS200), "astm://127.0.0.1:1"], 1, "not (only) ASTM"),
+        ([str(XP), "mllp://127.0.0.1:1"], 1, "not (only) HL7 v2"),
+        ([str(XP), "http://127.0.0.1:1"], 2, "expected mllp://HOST:PORT or astm://HOST:PORT"),
+        ([str(XP), "astm://192.0.2.1:1"], 7, "add --yes"),
+        ([str(XP), "astm://192.0.2.1:1", "--dry-run"], 0, "1 messages for astm://192.0.2.1:1"),
+        (["no-such-file", "astm://127.0.0.1:1"], 2, "no-such-file"),
+    ],
+)
+def test_what_cannot_be_sent_is_said(arguments: list[str], code: int, words: str) -> None:
+    ran = labrelay("send", *arguments)
+    assert ran.code == code
+    assert words in ran.err
+
+
+def test_a_person_is_named_only_where_it_is_asked_for() -> None:
+    ran = labrelay("send", str(XP), "astm://192.0.2.1:1", "--dry-run")
+    assert not re.search(r"MR-1007", ran.out + ran.err)
