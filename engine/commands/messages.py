@@ -140,7 +140,7 @@ def export(
         if unmask:
             _ = reader.vault  # says so where the key is not at hand
             what = {name: value for name, value in asdict(wanted).items() if value is not None}
-            _note_exported(session, {**what, "up_to": up_to})
+            note_exported(session, {**what, "up_to": up_to})
         messages, deliveries = write_file(path, reader, wanted, up_to=up_to, contents=unmask)
     say(f"{path}: {messages} messages, {deliveries} deliveries")
     return ExitCode.OK
@@ -167,7 +167,7 @@ def note_shown(session: Session, message: int) -> None:
         without_daemon(session, note)
 
 
-def _note_exported(session: Session, what: dict[str, Any]) -> None:
+def note_exported(session: Session, what: dict[str, Any]) -> None:
     """As `note_shown`, for all messages that fit."""
     try:
         session.call("exported", {"what": what})

@@ -69,6 +69,11 @@ class Session:
 
         return site_zone(self.folder) or datetime.now().astimezone().tzinfo or UTC
 
+    @property
+    def zone_or_here(self) -> tzinfo:
+        """As `zone`, for verbs that need no site: without one, this machine's."""
+        return self.zone if self.folder_or_none is not None else datetime.now().astimezone().tzinfo or UTC
+
     @contextmanager
     def reader(self) -> "Iterator[Journal]":
         """The journal, to read only; beside a running daemon or without one.

@@ -52,6 +52,7 @@ class Look:
         resent: frames that came again, byte for byte.
         misnumbered: frames with another number than the one before asks for.
         zero_based: sessions whose first frame is number 0.
+        answered: we have sent something.
         stray: bytes that belong to nothing.
         enq_every: seconds between one ENQ and the next, where only ENQs come.
     """
@@ -72,6 +73,7 @@ class Look:
     sessions: int = 0
     stray: int = 0
     both_ways: bool = False
+    answered: bool = False
     enq_every: float = 0.0
     astm: AstmText = field(default_factory=AstmText)
     hl7: list[Hl7Message] = field(default_factory=list)
@@ -103,6 +105,7 @@ def look(pieces: Sequence[Piece]) -> Look:
     seen.counts = Counter(mark.kind for mark in seen.marks)
     answers = seen.counts[Kind.ACK] + seen.counts[Kind.NAK]
     seen.both_ways = all(piece.way is Way.UNKNOWN for piece in pieces) and answers > 0 and seen.counts[Kind.FRAME] > 0
+    seen.answered = any(piece.way is Way.US for piece in pieces)
     seen.frames = [mark.frame for mark in seen.marks if mark.frame is not None]
     seen.packets = [mark for mark in seen.marks if mark.kind is Kind.PACKET]
     seen.blocks = [mark for mark in seen.marks if mark.kind is Kind.BLOCK]
@@ -266,6 +269,9 @@ def _about_asking(seen: Look) -> Iterator[Remark]:
         return
     if seen.keep_alives and seen.keep_alives == enqs:
         yield Remark("keep-alive", "ENQ, then EOT with nothing between: a keep-alive, or a sender that got no answer")
+        return
+    if seen.answered:
+        yield Remark("enq", "ENQ: the analyzer asks to send (ASTM E1381)")
         return
     every = f" every {seen.enq_every:.0f} s" if seen.enq_every >= 1 else ""
     yield Remark(

@@ -1,0 +1,104 @@
+"""Watch a line: what comes, in hex and text with control characters named, and in words what it is.
+
+PLACE is a serial device (/dev/serial/by-id/..., usb:0403:6001), a line at a device server (rfc2217://HOST:PORT,
+socket://HOST:PORT), or an address HOST:PORT to wait at (with --connect: to connect to). Nothing is sent: an analyzer
+that asks to send (ENQ) says nothing more before it is answered, which --answer does.
+
+Letters and digits of messages are masked: patient data is shown with --unmask only.
+"""
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+import click
+
+from engine.commands.line_options import LineAt, duration_option, line_at, line_options
+from engine.commands.output import ExitCode, Form, form_option, say
+from engine.commands.session import Session, pass_session
+
+
+@click.command(help=__doc__)
+@click.argument("place")
+@line_options
+@click.option(
+    "--answer",
+    is_flag=True,
+    help="Answer as a channel would (ACK, NAK, an HL7 acknowledgement). The analyzer then takes what it sent for "
+    "delivered and never sends it again: needs --save.",
+)
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep every byte. As it came; with times and answers where the name ends in .ndjson. Holds patient data.",
+)
+@click.option("--for", "for_s", callback=duration_option, metavar="TIME", help="Stop after this time, as 60s.")
+@click.option("--unmask", is_flag=True, help="Show messages too. This is noted in the audit trail.")
+@form_option(Form.TABLE, Form.NDJSON)
+@pass_session
+def command(
+    session: Session,
+    /,
+    place: str,
+    connect: bool,
+    baud: str | None,
+    bytesize: str | None,
+    parity: str | None,
+    stopbits: str | None,
+    flow: str | None,
+    answer: bool,
+    save: Path | None,
+    for_s: float | None,
+    unmask: bool,
+    form: Form,
+) -> ExitCode:
+    if answer and save is None:
+        raise click.UsageError(
+            "--answer needs --save FILE: the analyzer takes what is answered for delivered and does not send it again"
+        )
+    line = line_at(place, connect=connect, baud=baud, bytesize=bytesize, parity=parity, stopbits=stopbits, flow=flow)
+    if unmask:
+        note_watched(session, place)
+    return asyncio.run(_listen(session, line, answer=answer, save=save, for_s=for_s, masked=not unmask, form=form))
+
+
+async def _listen(
+    session: Session,
+    line: LineAt,
+    *,
+    answer: bool,
+    save: Path | None,
+    for_s: float | None,
+    masked: bool,
+    form: Form,
+) -> ExitCode:
+    from engine.commands.listening import Listener, Save, Screen
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(ValueError, RuntimeError):  # not in a thread of its own, as in tests
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    screen = Screen(form, masked=masked, zone=session.zone_or_here)
+    kept = Save(save) if save is not None else None
+    try:
+        async with Listener(line, screen, save=kept, answer=answer).opened() as listener:
+            where = f"listening on {line.place.rpartition(':')[0]}:{listener.port}" if line.listens else line.place
+            say(f"{where}; Ctrl-C ends it" + ("; messages are masked (letters x, digits 9)" if masked else ""))
+            await listener.until(stop, for_s)
+    finally:
+        if kept is not None:
+            kept.close()
+    return ExitCode.OK if listener.heard else ExitCode.FAILED
+
+
+def note_watched(session: Session, place: str) -> None:
+    """The audit row comes first, as with `messages show --unmask`; where there is no site, there is no trail."""
+    from engine.commands.messages import note_exported
+    from engine.journal import JOURNAL_NAME
+
+    if session.folder_or_none is None or not (session.data / JOURNAL_NAME).exists():
+        say("there is no site with a journal here, so nothing is noted: what you see is patient data all the same")
+        return
+    note_exported(session, {"line": place})
