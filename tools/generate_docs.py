@@ -26,7 +26,7 @@ sys.path.insert(0, str(CHECKOUT))
 from engine.__main__ import labrelay, verbs  # noqa: E402 - the checkout must be found first
 from engine.commands.analyzers import summary  # noqa: E402
 from engine.commands.output import EXIT_WORDS  # noqa: E402
-from engine.config import channel, destination, later, pack, sitewide, source, source_serial  # noqa: E402
+from engine.config import channel, destination, later, pack, sitewide, source, source_serial, source_tee  # noqa: E402
 from engine.config.problems import words  # noqa: E402
 from engine.packs import packs  # noqa: E402
 from engine.reasons import Reason  # noqa: E402
@@ -72,6 +72,9 @@ def source_keys() -> Iterator[str]:
     yield from block("Every source", source.Source, intro=False)
     yield from block("On TCP", source.TcpPart, skip=common, intro=False)
     yield from block("On a serial line", source_serial.SerialPart, intro=False)
+    yield from block("Between an analyzer and its middleware", source_tee.TeePart, intro=False)
+    yield from block("`tee:`", source_tee.TeeEnds)
+    yield from block("`analyzer:` and `middleware:` of a `tee:`", source_tee.TeeEnd)
     yield from block("MLLP (`kind: mllp`)", source.MllpPart, intro=False)
     yield from block("ASTM E1381 (`kind: astm`)", source.E1381Part, intro=False)
     yield from block("`tls:` of a source", source.ServerTls)
@@ -89,8 +92,9 @@ def shipped_analyzers() -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for one in packs():
         row = summary(one)
-        cells = [row["maker"], ", ".join(row["models"]), row["measures"], ", ".join(row["seen"])]
-        yield f"| `{one.name}` | {' | '.join(map(cell, cells))} | {row['codes']} | {row['unmapped']} | {row['left_out']} |"
+        words = [row["maker"], ", ".join(row["models"]), row["measures"], ", ".join(row["seen"])]
+        counts = [str(row[kind]) for kind in ("codes", "unmapped", "left_out")]
+        yield f"| `{one.name}` | {' | '.join(map(cell, words + counts))} |"
 
 
 def later_names() -> Iterator[str]:

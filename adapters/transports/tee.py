@@ -20,7 +20,7 @@ from typing import Protocol
 
 from adapters.transports.tcp import CONNECT_TIMEOUT_S, TcpListener, TcpStream
 from engine.message import Way
-from engine.ports import StreamHandler
+from engine.ports import StreamHandler, Transport
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -35,12 +35,24 @@ class HostPort(Protocol):
 
 
 class End(Protocol):
-    """One end of the line: exactly one of these is set."""
+    """One end of the line: exactly one of the first three is set; the rest is of a ``device``."""
 
     @property
     def listen(self) -> HostPort | None: ...
     @property
     def connect(self) -> HostPort | None: ...
+    @property
+    def device(self) -> str | None: ...
+    @property
+    def baud(self) -> int: ...
+    @property
+    def bytesize(self) -> int: ...
+    @property
+    def parity(self) -> str: ...
+    @property
+    def stopbits(self) -> int: ...
+    @property
+    def flow(self) -> str: ...
 
 
 class Ends(Protocol):
@@ -58,28 +70,19 @@ class Settings(Protocol):
     def max_connections(self) -> int: ...
 
 
-def build(source: Settings, handler: StreamHandler) -> "TcpTee":
+def build(source: Settings, handler: StreamHandler) -> Transport:
     """The transport of one channel."""
     analyzer, middleware = source.tee.ends
+    if analyzer.device is not None or middleware.device is not None:
+        from adapters.transports.tee_serial import SerialTee
+
+        return SerialTee({Way.ANALYZER: analyzer, Way.MIDDLEWARE: middleware}, handler)
     if analyzer.listen is not None:
         assert middleware.connect is not None
         return TcpTee(analyzer.listen, middleware.connect, Way.ANALYZER, handler, source.max_connections)
     assert middleware.listen is not None
     assert analyzer.connect is not None
     return TcpTee(middleware.listen, analyzer.connect, Way.MIDDLEWARE, handler, source.max_connections)
-
-
-class PassingStream(Protocol):
-    """A stream as the line needs it; where its transport has no half-close or reset these do what comes nearest."""
-
-    peer: str
-
-    async def read(self, timeout: float | None = None) -> bytes: ...  # noqa: ASYNC109 - as `engine.ports.Stream`
-    async def write(self, data: bytes) -> None: ...
-    async def close(self) -> None: ...
-    def end(self) -> None: ...
-    def end_writing(self) -> None: ...
-    def reset(self) -> None: ...
 
 
 class Hearing:
@@ -138,10 +141,39 @@ class Hearing:
             self._waiter.set_result(None)
 
 
+async def listen(hearing: Hearing, handler: StreamHandler) -> None:
+    """Let the handler listen for as long as it does."""
+    try:
+        await handler(hearing)
+    except Exception:  # a fault of ours: the line goes on, unheard
+        logger.exception("the listener of a tee failed", extra={"peer": hearing.peer})
+    finally:
+        hearing.end()
+
+
+async def reach(address: HostPort) -> TcpStream:
+    """Connect to the far end.
+
+    Raises:
+        OSError, TimeoutError: nobody is there.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        _, stream = await loop.create_connection(lambda: TcpStream(lambda _: None), address.host, address.port)
+    stream.bear_with_slow_readers()
+    return stream
+
+
+def unreachable(who: Way, address: HostPort, error: Exception) -> str:
+    """Why the far end cannot be reached, for the page."""
+    why = getattr(error, "strerror", None) or "no answer"
+    return f"the {who.value} at {address.host}:{address.port} cannot be reached: {why}"
+
+
 class Line:
     """Two streams that are one connection."""
 
-    def __init__(self, streams: dict[Way, PassingStream], handler: StreamHandler) -> None:
+    def __init__(self, streams: dict[Way, TcpStream], handler: StreamHandler) -> None:
         self.hearing = Hearing(streams[Way.ANALYZER].peer)
         self._streams = streams
         self._handler = handler
@@ -149,7 +181,7 @@ class Line:
     async def carry(self, over: Callable[[], None]) -> None:
         """Pass bytes until both sides have ended, or one has broken; then call ``over`` and let the listener finish."""
         loop = asyncio.get_running_loop()
-        listener = loop.create_task(self._listen())
+        listener = loop.create_task(listen(self.hearing, self._handler))
         pumps = {loop.create_task(self._pump(way)) for way in Way}
         try:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
@@ -182,14 +214,6 @@ class Line:
             self.hearing.passed(way, data)
             await sink.write(data)
         sink.end_writing()
-
-    async def _listen(self) -> None:
-        try:
-            await self._handler(self.hearing)
-        except Exception:  # a fault of ours: the line goes on, unheard
-            logger.exception("the listener of a tee failed", extra={"peer": self.hearing.peer})
-        finally:
-            self.hearing.end()
 
 
 class TcpTee:
@@ -231,37 +255,26 @@ class TcpTee:
             return
         self._coming += 1
         try:
-            far = await self._reach()
+            far = await reach(self._connect)
         except (OSError, TimeoutError) as error:
-            self._say_unreachable(error)
+            self._note_unreachable(error)
             stream.reset()
             return
         finally:
             self._coming -= 1
         self._unreachable = ""
         line = Line({self._accepts: stream, self._accepts.other: far}, self._handler)
-        for one in (stream, far):
-            one.bear_with_slow_readers()
+        stream.bear_with_slow_readers()
         self._lines.add(line)
         if self._stopping:
             line.end()
         await line.carry(lambda: self._lines.discard(line))
 
-    async def _reach(self) -> TcpStream:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, stream = await loop.create_connection(
-                lambda: TcpStream(lambda _: None), self._connect.host, self._connect.port
-            )
-        return stream
-
-    def _say_unreachable(self, error: Exception) -> None:
-        why = getattr(error, "strerror", None) or "no answer"
-        who = self._accepts.other.value
-        text = f"the {who} at {self._connect.host}:{self._connect.port} cannot be reached: {why}"
+    def _note_unreachable(self, error: Exception) -> None:
+        text = unreachable(self._accepts.other, self._connect, error)
         if text != self._unreachable:  # the state changed; the same again is not worth a line
             logger.warning(
                 "the far end of a tee cannot be reached, so the near one is cut off",
-                extra={"peer": f"{self._connect.host}:{self._connect.port}", "detail": why},
+                extra={"peer": f"{self._connect.host}:{self._connect.port}", "detail": text},
             )
         self._unreachable = text

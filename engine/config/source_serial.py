@@ -53,7 +53,7 @@ def _server(text: str, scheme: str) -> str:
 Device = Annotated[str, AfterValidator(_device), Words("device")]
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
@@ -68,12 +68,12 @@ class SerialPart(Model):
         "the keys below say, or `socket://host:port`, which sets its line itself. `labrelay ports` lists what there is."
     )
     baud: Whole = Field(default=9600, ge=50, le=4_000_000, description="Bits a second, as the analyzer is set.")
-    bytesize: Annotated[Literal[7, 8], BeforeValidator(_number)] = Field(
+    bytesize: Annotated[Literal[7, 8], BeforeValidator(number)] = Field(
         default=8,
         description="Data bits. With `7`, bit 7 of each byte that comes is cleared: it is parity, or nothing.",
     )
     parity: Literal["none", "even", "odd", "mark", "space"] = Field(default="none", description="Parity bit.")
-    stopbits: Annotated[Literal[1, 2], BeforeValidator(_number)] = Field(default=1, description="Stop bits.")
+    stopbits: Annotated[Literal[1, 2], BeforeValidator(number)] = Field(default=1, description="Stop bits.")
     flow: Literal["none", "xonxoff", "rtscts", "dsrdtr"] = Field(
         default="none",
         description="Flow control: `none` as most analyzers have it, `xonxoff` by characters, `rtscts` or `dsrdtr` by "

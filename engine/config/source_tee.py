@@ -2,33 +2,58 @@
 
 source: {kind: astm, tee: {listen: "0.0.0.0:5100", connect: "10.0.0.5:5100"}}       the analyzer connects
 source: {kind: astm, tee: {analyzer: {connect: "10.0.0.9:5100"}, middleware: {listen: "0.0.0.0:5100"}}}
+source: {kind: astm, tee: {analyzer: {device: /dev/ttyS0}, middleware: {device: /dev/ttyS1}}}
 """
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config.source_serial import Device, number
 from engine.config.values import Address, Model, Whole
 from engine.units import HostPort
 
 
 class TeeEnd(Model):
-    """One end of a teed line, as that end is reached."""
+    """One end of a teed line, as that end is reached: one of `listen`, `connect` and `device`."""
 
     listen: Address | None = Field(default=None, description="It connects to us: address to listen on.")
     connect: Address | None = Field(default=None, description="It is a TCP server: its address.")
+    device: Device | None = Field(
+        default=None, description="It is at a serial port of this machine, named as the `device` of a serial source."
+    )
+    baud: Whole = Field(default=9600, ge=50, le=4_000_000, description="With `device`: bits a second.")
+    bytesize: Annotated[Literal[7, 8], BeforeValidator(number)] = Field(
+        default=8, description="With `device`: data bits."
+    )
+    parity: Literal["none", "even", "odd", "mark", "space"] = Field(
+        default="none", description="With `device`: parity bit."
+    )
+    stopbits: Annotated[Literal[1, 2], BeforeValidator(number)] = Field(
+        default=1, description="With `device`: stop bits."
+    )
+    flow: Literal["none", "xonxoff", "rtscts", "dsrdtr"] = Field(
+        default="none", description="With `device`: flow control."
+    )
 
     @property
     def place(self) -> str:
-        return str(self.listen or self.connect)
+        return self.device or str(self.listen or self.connect)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.listen is None) == (self.connect is None):
-            raise PydanticCustomError("tee_end", "give either listen (it connects to us) or connect")
+        if [self.listen, self.connect, self.device].count(None) != 2:
+            raise PydanticCustomError(
+                "tee_end", "give one of listen (it connects to us), connect (it is a server) and device (a serial port)"
+            )
         if self.connect is not None and self.connect.port == 0:
             raise PydanticCustomError("tee_end", "connect needs a port, not 0")
+        if self.device is not None and "://" in self.device:
+            raise PydanticCustomError(
+                "tee_end",
+                "a device server is a TCP server: have it pass bytes on raw, and write connect: with its address",
+            )
         return self
 
 
@@ -68,7 +93,8 @@ class TeeEnds(Model):
         if self.connect is not None and self.connect.port == 0:
             raise PydanticCustomError("tee_ends", "connect needs the middleware's port, not 0")
         analyzer, middleware = self.ends
-        if (analyzer.listen is None) == (middleware.listen is None):
+        tcp = analyzer.device is None and middleware.device is None
+        if tcp and (analyzer.listen is None) == (middleware.listen is None):
             raise PydanticCustomError(
                 "tee_ends",
                 "one end connects and the other is the TCP server today, so here one has listen and the other connect",

@@ -234,6 +234,34 @@ MISTAKES = {
         CHANNEL_YAML + "channel: other\n",
         "channels/a.yaml:7:1: key 'channel' stands here a second time (first in line 1); remove one",
     ),
+    "a tee with one end": (
+        CHANNEL_YAML.replace('listen: "127.0.0.1:0"', 'tee: {listen: "127.0.0.1:0"}'),
+        "channels/a.yaml:2:27: source.tee: give either listen (where the analyzer connects) and connect (the "
+        "middleware's address), or analyzer and middleware with a block each",
+    ),
+    "a tee between two clients": (
+        CHANNEL_YAML.replace(
+            'listen: "127.0.0.1:0"', 'tee: {analyzer: {listen: "127.0.0.1:0"}, middleware: {listen: "127.0.0.1:0"}}'
+        ),
+        "channels/a.yaml:2:27: source.tee: one end connects and the other is the TCP server today, so here one has "
+        "listen and the other connect",
+    ),
+    "a tee that ends lines": (
+        CHANNEL_YAML.replace('listen: "127.0.0.1:0"', 'idle_timeout: 1m, tee: {listen: "0.0.0.0:1", connect: "h:2"}'),
+        "channels/a.yaml:2:9: source: a tee never ends a line by itself; take idle_timeout out",
+    ),
+    "a tee that answers": (
+        CHANNEL_YAML.replace('listen: "127.0.0.1:0"', 'tee: {listen: "0.0.0.0:1", connect: "h:2"}')
+        + "ack: on_delivery\n",
+        "channels/a.yaml:1:1: ack: on_delivery: a tee answers nothing; take ack out",
+    ),
+    "a tee at a device server": (
+        CHANNEL_YAML.replace(
+            'listen: "127.0.0.1:0"', 'tee: {analyzer: {device: "socket://h:1"}, middleware: {listen: "127.0.0.1:0"}}'
+        ),
+        "channels/a.yaml:2:38: source.tee.analyzer: a device server is a TCP server: have it pass bytes on raw, and "
+        "write connect: with its address",
+    ),
     "unset name": (
         CHANNEL_YAML.replace('"127.0.0.1:0"', '"127.0.0.1:${LABRELAY_NO_SUCH_PORT}"'),
         "channels/a.yaml:2:31: source.listen: ${LABRELAY_NO_SUCH_PORT} is not set; set the environment variable or add "
