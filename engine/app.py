@@ -22,6 +22,7 @@ from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reas
 from engine.channel import Channel
 from engine.clock import Clock, SystemClock
 from engine.config import DestinationConfig, Site, load_site
+from engine.config.renewal import fingerprints
 from engine.control import SOCKET_NAME, ControlServer
 from engine.delivery import DestinationWorker
 from engine.errors import ConfigError, StoreError
@@ -116,6 +117,7 @@ class App:
                 extra={"count": recovery.unprocessed, "waiting": recovery.maybe_delivered},
             )
         self.built = built
+        self._certificates = fingerprints(built.site)
         if site.config.workers:
             self.worker = WorkerProcess(self.journal.vault.identity_key)
             self.worker.configure(site)
@@ -255,14 +257,18 @@ class App:
 
     async def _swap(self, built: BuiltSite) -> None:
         old, new = self.built.site.config, built.site.config
+        certificates = fingerprints(built.site)
+        renewed = {key for key, found in certificates.items() if self._certificates.get(key) != found}
         changed = {
             name
             for name in {*old.destinations, *new.destinations}
-            if old.destinations.get(name) != new.destinations.get(name)
+            if old.destinations.get(name) != new.destinations.get(name) or ("destination", name) in renewed
         }
         made = {name: self._worker(name, new.destinations[name]) for name in changed & new.destinations.keys()}
         leaving = [
-            source for name, source in self.sources.items() if not _same_source(source.built, built.channels.get(name))
+            source
+            for name, source in self.sources.items()
+            if ("channel", name) in renewed or not _same_source(source.built, built.channels.get(name))
         ]
         await self._stop_sources(leaving)
         for source in leaving:
@@ -273,6 +279,7 @@ class App:
             replaced = [self.workers.pop(name) for name in changed & self.workers.keys()]
             self.workers.update(made)
             self.built = built
+            self._certificates = certificates
             self._take_over(built)
             if self.worker is not None:
                 self.worker.configure(built.site)

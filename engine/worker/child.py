@@ -20,6 +20,7 @@ from engine import heap
 from engine.build import BuiltSite, build_destination, build_site
 from engine.clock import SystemClock
 from engine.config import DestinationConfig, load_site
+from engine.config.renewal import Fingerprints, fingerprints
 from engine.errors import ConfigError, DeliveryError, TransientDeliveryError
 from engine.intake import Verdict, judge
 from engine.logs import loop_exception_handler, setup_logging
@@ -48,6 +49,7 @@ class Child:
         self._clock = SystemClock()
         self._site: BuiltSite | None = None
         self._configs: Mapping[str, DestinationConfig] = {}
+        self._certificates: Fingerprints = {}
         self._destinations: dict[str, Destination] = {}
         self._waiting: deque[Frame] = deque()
         self._judging = False  # a turn of `_judge_some` is due
@@ -83,7 +85,7 @@ class Child:
                 if site.hash != wanted.config_hash:
                     raise ConfigError("the files of the configuration are not those that the main process has read")
                 built = build_site(site, identity_key=wanted.identity_key, clock=self._clock)
-                await self._open(site.config.destinations)
+                await self._open(site.config.destinations, fingerprints(site))
             except ConfigError as error:
                 self.pipe.send(frames.refused(wanted.epoch, error.problems))
                 return
@@ -95,12 +97,17 @@ class Child:
             heap.settle()
             self.pipe.send(frames.ready(wanted.epoch))
 
-    async def _open(self, configs: Mapping[str, DestinationConfig]) -> None:
+    async def _open(self, configs: Mapping[str, DestinationConfig], certificates: Fingerprints) -> None:
         """Have exactly these destinations; those that did not change keep their connections.
 
         What is under way with one that leaves is not cut off: the main process calls back what it waits for no longer.
         """
-        changed = {name for name in {*self._configs, *configs} if self._configs.get(name) != configs.get(name)}
+        changed = {
+            name
+            for name in {*self._configs, *configs}
+            if self._configs.get(name) != configs.get(name)
+            or certificates.get(("destination", name)) != self._certificates.get(("destination", name))
+        }
         made = {name: build_destination(name, configs[name], self._clock) for name in configs if name in changed}
         for name in changed & self._destinations.keys():
             self._in_background(self._retire(self._destinations.pop(name)))
@@ -108,6 +115,7 @@ class Child:
             await one.start()
             self._destinations[name] = one
         self._configs = configs
+        self._certificates = certificates
 
     async def _retire(self, leaving: Destination) -> None:
         under_way = [task for destination, task in self._under_way.values() if destination is leaving]

@@ -6,6 +6,7 @@ import json
 import random
 import socket
 import sqlite3
+import ssl
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
 from engine import sources as sources_module
 from engine.app import App
@@ -25,6 +27,7 @@ from engine.commands.output import ExitCode
 from engine.errors import ConfigError, IntegrityError, LockedError, StoreError
 from engine.snapshot import ChannelState, SiteSnapshot
 from engine.vault import KEY_NAME, make_kek
+from tests.support.certificates import Authority
 from tests.support.command_line import Ran, labrelay
 from tests.support.failing_disk import FULL, IOERR_FSYNC, FailingDisk
 from tests.support.live import Analyzer, Mood, Server
@@ -359,6 +362,37 @@ async def test_a_destination_that_is_taken_away_leaves_its_deliveries_waiting_an
             await app.reload()
             await until(lambda: to.arrived[0] == [1])
             assert not [note for note in look(app).notes if "other" in note]
+
+
+async def test_a_reload_takes_up_renewed_certificates(folder: Folder, tmp_path: Path) -> None:
+    """The files have the same names as before; channels without TLS keep their connections."""
+    authority = Authority(tmp_path / "pem")
+    pair = authority.sign("lab")
+
+    async def serial_number() -> int:
+        context = ssl.create_default_context(cafile=authority.ca)
+        _, writer = await asyncio.open_connection("127.0.0.1", folder.ports["c0"], ssl=context)
+        try:
+            certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            return x509.load_der_x509_certificate(certificate).serial_number
+        finally:
+            writer.close()
+
+    async with server() as to:
+        source = {"kind": "mllp", "listen": f"127.0.0.1:{folder.ports['c0']}"}
+        secured = {**source, "tls": {"cert": str(pair.cert), "key": str(pair.key)}}
+        folder.write({"server": http(to)}, {"c0": {"source": secured}, "c1": {}})
+        async with running_app(folder.path) as app:
+            before = await serial_number()
+            _, writer = await asyncio.open_connection("127.0.0.1", folder.ports["c1"])
+            await until(lambda: len(app.sources["c1"].channel.connections) == 1)
+            await app.reload()
+            assert await serial_number() == before
+            authority.sign("lab")
+            await app.reload()
+            assert await serial_number() != before
+            assert len(app.sources["c1"].channel.connections) == 1
+            writer.close()
 
 
 @pytest.mark.slow
