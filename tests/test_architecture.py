@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional errors examine hashes lane message near packing ports reasons "
+            "breaker chain clock conditional errors examine examine_lines hashes lane message near packing ports reasons "
             "receive_memory records registry retry secrets site snapshot timing units words yaml_nodes"
         ),
     ),

@@ -22,10 +22,10 @@ from typing import Protocol
 from adapters.transports import serial_opening, serial_server
 from adapters.transports.serial_device import DeviceStream, open_device
 from adapters.transports.serial_opening import LineError
-from adapters.transports.serial_ports import Port, ports
+from adapters.transports.serial_ports import look, ports
 from adapters.transports.serial_server import ServerStream
 
-__all__ = ["Port", "SerialLine", "build", "ports"]
+__all__ = ["SerialLine", "build", "look", "ports"]
 
 logger = logging.getLogger("labrelay." + __name__)
 

@@ -2,14 +2,16 @@
 
     /dev/ttyS0                       a port of the board
     /dev/serial/by-id/usb-FTDI_...   the name of a USB adapter, wherever it is plugged in and whatever its number is
-    /dev/serial/by-id/usb-FTDI_*     a pattern; it must fit exactly one name
+    /dev/serial/by-id/usb-FTDI_*     a pattern; it must fit exactly one port
     usb:0403:6001                    the USB adapter with this vendor and product number; there must be exactly one
     usb:0403:6001/A50285BI           the one of them with this serial number
 
 A name is looked up anew at each opening: an adapter that was pulled and plugged in again often comes back under another
 number. Where several ports fit, none is taken: results of another analyzer would be worse than none.
 
-Nothing here opens a port, since opening moves its modem lines, and some analyzers take that for a restart.
+Nothing here opens a port, since opening moves its modem lines, and some analyzers take that for a restart. What is
+known comes from files: ``/sys/class/tty`` (hardware), ``/dev/serial`` (names that udev gives), ``/proc/*/fd`` and
+``/proc/locks`` (who uses a port).
 """
 
 import glob
@@ -18,18 +20,16 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from serial.tools import list_ports
-
-BY_NAME = (Path("/dev/serial/by-id"), Path("/dev/serial/by-path"), Path("/dev/labrelay"))
-TTY_CLASS = Path("/sys/class/tty")
-PROC = Path("/proc")
-USB = re.compile(r"usb:([0-9a-fA-F]{4}):([0-9a-fA-F]{4})(?:/(.+))?")
+ROOT = Path("/")
+NAMES = ("dev/labrelay", "dev/serial/by-id", "dev/serial/by-path")  # the most lasting first
+USB = re.compile(r"usb:([0-9a-fA-F]{4}:[0-9a-fA-F]{4})(?:/(.+))?")
 OVERFLOW_GID = 65534  # what a group is called in a user namespace that does not have it
+NO_HARDWARE = "0"  # type of a port that the kernel has a name for, and no more
+_FLOCK = re.compile(r"FLOCK\s.*\s([0-9a-f]+):([0-9a-f]+):(\d+)\s")  # 3: FLOCK  ADVISORY  WRITE 4711 00:05:623 0 EOF
 
 
 class NoSuchPortError(OSError):
@@ -38,10 +38,10 @@ class NoSuchPortError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A process that has a port open; ``command`` is empty where we may not look."""
+    """A process that has a port open."""
 
     pid: int
-    command: str = ""
+    command: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,52 +50,72 @@ class Port:
 
     Attributes:
         device: the kernel's name, ``/dev/ttyUSB0``.
-        names: what else leads to it, the most lasting first; ``by-id`` comes before ``by-path``.
-        vid, pid: USB vendor and product number, four hexadecimal digits; empty for ports that are not USB.
+        names: what else leads to it, the most lasting first.
+        usb: vendor and product number, ``0403:6001``; empty for ports that are not USB.
+        owner, group, mode: of the device file; the mode in octal.
         permitted: this user may open it.
+        locked: somebody holds a lock on it; who, only root may see.
+        users: who has it open, as far as this user may see.
     """
 
     device: str
     names: tuple[str, ...] = ()
     description: str = ""
-    manufacturer: str = ""
-    vid: str = ""
-    pid: str = ""
+    usb: str = ""
     serial_number: str = ""
     owner: str = ""
     group: str = ""
     mode: str = ""
     permitted: bool = False
     locked: bool = False
-    users: tuple[User, ...] = field(default=())
+    users: tuple[User, ...] = ()
 
     @property
     def in_use(self) -> bool:
         return self.locked or bool(self.users)
 
 
-def ports() -> list[Port]:
-    """Every serial port of this machine, USB adapters first. Looks at files of the system only; takes milliseconds."""
-    links = dict(_links())
-    users = _users()
-    locks = _locks()
-    found = [_port(info, links, users, locks) for info in _infos()]
-    return sorted(found, key=lambda port: (not port.vid, _natural(port.device)))
+@dataclass(frozen=True, slots=True)
+class _Hardware:
+    device: str
+    description: str = "port of the board"
+    usb: str = ""
+    serial_number: str = ""
 
 
-def find(device: str) -> str:
+def ports(root: Path = ROOT) -> list[Port]:
+    """Every serial port of this machine, USB adapters first. Reads files of the system only; takes milliseconds."""
+    names, users, locks = _names(root), _users(root), _locks(root)
+    found = [_port(hardware, names, users, locks) for hardware in _hardware(root)]
+    return sorted(found, key=lambda port: (not port.usb, _natural(port.device)))
+
+
+def look(device: str, root: Path = ROOT) -> Port:
+    """The port that ``device`` means now; also one that is not in the list, as a pseudo-terminal is not.
+
+    Raises:
+        NoSuchPortError: as `find`, or the path leads nowhere.
+    """
+    path = os.path.realpath(find(device, root))
+    if not os.path.exists(path):
+        raise NoSuchPortError("there is no such device")
+    hardware = next((port for port in _hardware(root) if port.device == path), _Hardware(path, description=""))
+    return _port(hardware, _names(root), _users(root), _locks(root))
+
+
+def find(device: str, root: Path = ROOT) -> str:
     """The path that ``device`` means now. Blocks for milliseconds.
 
     Raises:
         NoSuchPortError: nothing has this name, or more than one port.
     """
     if match := USB.fullmatch(device):
-        vid, pid, number = match.groups()
-        fitting = [info for info in _infos() if _is_usb(info, vid, pid) and number in (None, info.serial_number)]
-        return _only([info.device for info in fitting], device, "no USB adapter with this number is plugged in")
+        usb, number = match[1].lower(), match[2]
+        fitting = [port.device for port in _hardware(root) if port.usb == usb and number in (None, port.serial_number)]
+        return _only(fitting, device, "no USB adapter with this number is plugged in")
     if glob.has_magic(device):
-        fitting_names = {os.path.realpath(name): name for name in sorted(glob.glob(device))}
-        return _only(list(fitting_names.values()), device, "nothing fits this pattern; is the adapter plugged in?")
+        by_target = {os.path.realpath(name): name for name in sorted(glob.glob(device))}
+        return _only(list(by_target.values()), device, "nothing fits this pattern; is the adapter plugged in?")
     return device
 
 
@@ -116,71 +136,86 @@ def _only(paths: list[str], device: str, none: str) -> str:
     raise NoSuchPortError(f"{len(paths)} ports fit {device} ({', '.join(sorted(paths))}); name one of them")
 
 
-def _is_usb(info: Any, vid: str, pid: str) -> bool:
-    return info.vid is not None and (info.vid, info.pid) == (int(vid, 16), int(pid, 16))
+# -- what there is -----------------------------------------------------------------------------------------------------
 
 
-def _infos() -> Iterator[Any]:
-    """Ports that have hardware behind them: the kernel makes names for four or 32 of the board whether they exist or
-    not, and gives those that do not the type 0."""
-    for info in list_ports.comports():
-        try:
-            kind = (TTY_CLASS / info.name / "type").read_text().strip()
-        except OSError:
-            kind = ""  # only ports of the board say what they are
-        if kind != "0":
-            yield info
+def _hardware(root: Path) -> Iterator[_Hardware]:
+    """Terminals with a device behind them. Consoles have none; and of the board's ports the kernel makes four or 32
+    names, whether they exist or not."""
+    folder = root / "sys/class/tty"
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not (entry / "device").exists() or _text(entry / "type") == NO_HARDWARE:
+            continue
+        device = str(root / "dev" / entry.name)
+        place = (entry / "device").resolve()
+        adapter = _above(place, "idVendor")
+        if adapter is None:
+            yield _Hardware(device)
+            continue
+        interface = _above(place, "bInterfaceNumber") or place
+        words = (_text(adapter / "manufacturer"), _text(adapter / "product"), _text(interface / "interface"))
+        yield _Hardware(
+            device,
+            description=" ".join(dict.fromkeys(word for word in words if word)) or "USB adapter",
+            usb=f"{_text(adapter / 'idVendor')}:{_text(adapter / 'idProduct')}",
+            serial_number=_text(adapter / "serial"),
+        )
 
 
-def _port(info: Any, links: dict[str, list[str]], users: dict[str, list[User]], locks: set[tuple[int, int]]) -> Port:
+def _above(place: Path, name: str) -> Path | None:
+    """The nearest folder from ``place`` upwards that has a file of this name."""
+    return next((folder for folder in (place, *place.parents) if (folder / name).is_file()), None)
+
+
+def _port(
+    hardware: _Hardware, names: dict[str, list[str]], users: dict[str, list[User]], locks: set[tuple[int, int]]
+) -> Port:
     try:
-        state = os.stat(info.device)
-    except OSError:  # pulled between the list and the look
-        state = None
-    description = "" if info.description in (None, "n/a", info.name) else info.description
+        state = os.stat(hardware.device)
+    except OSError:  # pulled between the list and the look, or no node was made
+        return Port(device=hardware.device, description=hardware.description, usb=hardware.usb)
     return Port(
-        device=info.device,
-        names=tuple(links.get(info.device, ())),
-        description=description,
-        manufacturer=info.manufacturer or "",
-        vid="" if info.vid is None else f"{info.vid:04x}",
-        pid="" if info.pid is None else f"{info.pid:04x}",
-        serial_number=info.serial_number or "",
-        owner=_user_name(state.st_uid) if state is not None else "",
-        group=group_of(info.device),
-        mode=f"{stat.S_IMODE(state.st_mode):o}" if state is not None else "",
-        permitted=os.access(info.device, os.R_OK | os.W_OK),
-        locked=state is not None and (state.st_dev, state.st_ino) in locks,
-        users=tuple(users.get(info.device, ())),
+        device=hardware.device,
+        names=tuple(names.get(hardware.device, ())),
+        description=hardware.description,
+        usb=hardware.usb,
+        serial_number=hardware.serial_number,
+        owner=_user_name(state.st_uid),
+        group=group_of(hardware.device),
+        mode=f"{stat.S_IMODE(state.st_mode):03o}",
+        permitted=os.access(hardware.device, os.R_OK | os.W_OK),
+        locked=(state.st_dev, state.st_ino) in locks,
+        users=tuple(users.get(hardware.device, ())),
     )
 
 
-def _links() -> Iterator[tuple[str, list[str]]]:
+def _names(root: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for folder in BY_NAME:
+    for folder in (root / name for name in NAMES):
         for link in sorted(folder.rglob("*")) if folder.is_dir() else ():
             if link.is_symlink():
                 found.setdefault(os.path.realpath(link), []).append(str(link))
-    yield from found.items()
-
-
-def _users() -> dict[str, list[User]]:
-    """Who has which terminal open, as far as this user may see: everything as root, else our own processes."""
-    found: dict[str, list[User]] = {}
-    for folder in _numbered(PROC):
-        for target in {target for target in _open_files(folder / "fd") if target.startswith("/dev/")}:
-            found.setdefault(target, []).append(User(int(folder.name), _command(folder)))
     return found
 
 
-def _numbered(folder: Path) -> Iterable[Path]:
-    return (path for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else ()
+# -- who uses it -------------------------------------------------------------------------------------------------------
+
+
+def _users(root: Path) -> dict[str, list[User]]:
+    """As far as this user may see: everything as root, else our own processes."""
+    found: dict[str, list[User]] = {}
+    folder = root / "proc"
+    for process in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if process.name.isdigit():
+            for path in {path for path in _open_files(process / "fd") if path.startswith(str(root / "dev"))}:
+                found.setdefault(path, []).append(User(int(process.name), _text(process / "comm")))
+    return found
 
 
 def _open_files(folder: Path) -> Iterator[str]:
     try:
         names = os.listdir(folder)
-    except OSError:  # not ours, or gone
+    except OSError:  # not ours to see, or gone
         return
     for name in names:
         try:
@@ -189,26 +224,21 @@ def _open_files(folder: Path) -> Iterator[str]:
             continue
 
 
-def _command(folder: Path) -> str:
+def _locks(root: Path) -> set[tuple[int, int]]:
+    """Device and inode of every file with a flock(2) on it: how programs mark a serial port as theirs."""
+    lines = _text(root / "proc/locks").splitlines()
+    return {
+        (os.makedev(int(match[1], 16), int(match[2], 16)), int(match[3]))
+        for match in map(_FLOCK.search, lines)
+        if match is not None
+    }
+
+
+def _text(path: Path) -> str:
     try:
-        return (folder / "comm").read_text().strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-def _locks() -> set[tuple[int, int]]:
-    """Device and inode of every file with a flock(2) on it: how programs mark a serial port as theirs."""
-    found = set()
-    try:
-        lines = (PROC / "locks").read_text().splitlines()
-    except OSError:
-        return set()
-    for line in lines:
-        # 3: FLOCK  ADVISORY  WRITE 4711 00:05:623 0 EOF
-        match = re.search(r"FLOCK\s.*\s([0-9a-f]+):([0-9a-f]+):(\d+)\s", line)
-        if match:
-            found.add((os.makedev(int(match[1], 16), int(match[2], 16)), int(match[3])))
-    return found
 
 
 def _user_name(uid: int) -> str:
@@ -218,5 +248,5 @@ def _user_name(uid: int) -> str:
         return str(uid)
 
 
-def _natural(text: str) -> list[int | str]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+def _natural(text: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]

@@ -58,6 +58,7 @@ def _examine(session: Session) -> Iterator[Line]:
     sources = [channel.source for channel in site.channels.values()]
     yield examine.open_files(sum(getattr(source, "max_connections", 1) for source in sources))
     yield from _network(site, runs)
+    yield from _lines(site, runs)
     yield from _secrets(site)
 
 
@@ -89,6 +90,29 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
         tls = getattr(destination, "tls", None)
         if tls is not None and tls.cert is not None:
             yield from _tls(tls.cert, tls.key, f"destination {name}")
+
+
+def _lines(site: "Site", runs: bool) -> Iterator[Line]:
+    from engine import examine_lines, registry
+    from engine.config import SerialPart
+
+    channels = {name: channel.source for name, channel in site.channels.items() if channel.enabled}
+    lines = {name: source for name, source in channels.items() if isinstance(source, SerialPart)}
+    if not lines:
+        return
+    serial = registry.load(registry.TRANSPORTS, "serial")
+    for name, source in lines.items():
+        owner = f"channel {name}"
+        if source.is_remote:
+            yield examine_lines.server(source.device, owner)
+            continue
+        try:
+            yield examine_lines.port(source.device, owner, serial.look(source.device), daemon_runs=runs)
+        except OSError as error:
+            yield examine_lines.missing(source.device, owner, str(error))
+    busybodies = examine_lines.busybodies()
+    if busybodies is not None:
+        yield busybodies
 
 
 def _tls(cert: Path, key: Path | None, owner: str) -> Iterator[Line]:
