@@ -26,7 +26,7 @@ destinations:
 """
 CHANNEL = """\
 channel: c{number:03d}
-source: {{kind: {kind}, listen: "127.0.0.1:{port}"}}
+source: {{kind: {kind}, listen: "127.0.0.1:{port}"{more}}}
 routes:
   - mapping: {mapping}
     to: sink
@@ -38,10 +38,11 @@ class Case:
     """One line of the table.
 
     Attributes:
-        scenario: ``oru20`` (HL7 over MLLP), ``astm20``, ``mixed``.
+        scenario: ``oru20`` (HL7 over MLLP), ``astm20``, ``mixed``; ``astm-fhir``: as ``astm20``, for each ``commit``.
         rate: messages a second offered over all connections; 0: closed loop, as fast as answers come.
         delay_ms: how long the sink takes to answer.
         workers: 1: mapping and delivery in a second process.
+        commit: of ASTM channels: each ``frame`` durable before its ACK, or only that which ends a ``message``.
     """
 
     scenario: str = "oru20"
@@ -49,11 +50,13 @@ class Case:
     rate: float = 0.0
     delay_ms: float = 0.0
     workers: int = 0
+    commit: str = "frame"
 
     def name(self) -> str:
+        scenario = f"{self.scenario}, commit {self.commit}" if self.scenario == "astm-fhir" else self.scenario
         offered = f", {self.rate:.0f}/s offered" if self.rate else ""
         delay = f", sink answers after {self.delay_ms:.0f} ms" if self.delay_ms else ""
-        return f"{self.scenario}, {self.connections} connections{offered}{delay}, workers {self.workers}"
+        return f"{scenario}, {self.connections} connections{offered}{delay}, workers {self.workers}"
 
 
 @dataclass(slots=True)
@@ -81,6 +84,7 @@ class Bench:
     folder: Path
     workers: int
     scenario: str
+    commit: str
     say: Callable[[str], None]
     daemon: Daemon = field(init=False)
     sink: Told = field(init=False)
@@ -100,11 +104,17 @@ class Bench:
         )
         self.ports = []
         for number, port in enumerate(ports):
-            astm = self.scenario == "astm20" or (self.scenario == "mixed" and number % 2)
+            astm = self.scenario.startswith("astm") or (self.scenario == "mixed" and number % 2)
             kind, mapping = ("astm", "astm-results") if astm else ("mllp", "hl7-results")
             self.ports.append((port, kind))
             (self.folder / "channels" / f"c{number:03d}.yaml").write_text(
-                CHANNEL.format(number=number, kind=kind, port=port, mapping=mapping)
+                CHANNEL.format(
+                    number=number,
+                    kind=kind,
+                    port=port,
+                    mapping=mapping,
+                    more=f", commit: {self.commit}" if astm else "",
+                )
             )
         self.daemon = Daemon(self.folder, ports[-1], self.folder / "daemon.log")
 
@@ -215,6 +225,7 @@ def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dic
         "rate_offered": case.rate,
         "dest_delay_ms": case.delay_ms,
         "workers": case.workers,
+        "commit": case.commit,
         "rounds": len(rounds),
         "messages": sum(entry.messages for entry in rounds),
         "cpu_ms_per_msg": {"median": round(median, 4), "min": round(min(cpu), 4), "max": round(max(cpu), 4)},
@@ -240,9 +251,9 @@ def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dic
 def run(cases: list[Case], folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Run all cases and return the report. ``say`` gets a line of talk now and then."""
     report: dict[str, Any] = {"version": 1, "box": measure(folder), "cases": []}
-    for scenario, workers in dict.fromkeys((case.scenario, case.workers) for case in cases):
-        mine = [case for case in cases if (case.scenario, case.workers) == (scenario, workers)]
-        bench = Bench(folder / f"{scenario}-{workers}", workers, scenario, say)
+    for scenario, workers, commit in dict.fromkeys(map(_site_of, cases)):
+        mine = [case for case in cases if _site_of(case) == (scenario, workers, commit)]
+        bench = Bench(folder / f"{scenario}-{workers}-{commit}", workers, scenario, commit, say)
         try:
             idle_mib = bench.daemon.rss_mib()
             counts: dict[Case, int] = {}
@@ -265,3 +276,8 @@ def run(cases: list[Case], folder: Path, *, seconds: float, rounds: int, say: Ca
             bench.close()
     report["box"]["load_after"] = [round(value, 2) for value in os.getloadavg()]
     return report
+
+
+def _site_of(case: Case) -> tuple[str, int, str]:
+    """What needs a site of its own."""
+    return case.scenario, case.workers, case.commit

@@ -15,6 +15,7 @@ import click
 
 from engine.commands.output import Column, ExitCode, Form, form_option, say, show_rows
 
+SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir")
 COLUMNS = (
     Column("case", "case"),
     Column("cpu", "CPU ms/msg", right=True),
@@ -29,7 +30,9 @@ COLUMNS = (
 )
 
 
-def _numbers(_ctx: click.Context, _param: click.Parameter, text: str) -> list[float]:
+def _numbers(_ctx: click.Context, _param: click.Parameter, text: str | None) -> list[float]:
+    if text is None:
+        return []
     try:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
@@ -37,8 +40,8 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, text: str) -> list[fl
 
 
 @click.command(help=__doc__)
-@click.option("--scenario", type=click.Choice(["oru20", "astm20", "mixed"]), default="oru20", show_default=True)
-@click.option("--connections", default="1,32", callback=_numbers, show_default=True, help="One case for each.")
+@click.option("--scenario", type=click.Choice(SCENARIOS), default="oru20", show_default=True)
+@click.option("--connections", callback=_numbers, help="One case for each. Default: 1,32; with astm-fhir 16.")
 @click.option("--rate", default="0", callback=_numbers, show_default=True, help="Offered messages/s; 0: closed loop.")
 @click.option("--dest-delay-ms", default="0", callback=_numbers, show_default=True, help="The sink's answering time.")
 @click.option("--workers", default="0", callback=_numbers, show_default=True, help="0, 1, or both for comparison.")
@@ -61,11 +64,13 @@ def command(
 ) -> None:
     from engine.bench.cases import CHANNELS, Case, run
 
+    connections = connections or ([16] if scenario == "astm-fhir" else [1, 32])
     if max(connections) > CHANNELS or min(connections) < 1:
         raise click.BadParameter(f"connections are 1 to {CHANNELS}: one for each channel")
     cases = [
-        Case(scenario=scenario, connections=int(c), rate=r, delay_ms=d, workers=int(w))
+        Case(scenario=scenario, connections=int(c), rate=r, delay_ms=d, workers=int(w), commit=commit)
         for w in workers
+        for commit in (["frame", "message"] if scenario == "astm-fhir" else ["frame"])
         for d in dest_delay_ms
         for r in rate
         for c in connections
@@ -94,8 +99,9 @@ def _row(case: dict[str, Any]) -> dict[str, Any]:
     offered = f" at {case['rate_offered']:.0f}/s" if case["rate_offered"] else ""
     delay = f" sink {case['dest_delay_ms']:.0f} ms" if case["dest_delay_ms"] else ""
     noisy = " (noisy)" if case["noisy"] else ""
+    commit = f" commit: {case['commit']}" if case["scenario"] == "astm-fhir" else ""
     return {
-        "case": f"{case['scenario']} x{case['connections']}{offered}{delay} workers {case['workers']}{noisy}",
+        "case": f"{case['scenario']}{commit} x{case['connections']}{offered}{delay} workers {case['workers']}{noisy}",
         "cpu": f"{case['cpu_ms_per_msg']['median']:.3f}",
         "e2e_per_s": case["e2e_per_s"],
         "ack": f"{case['ack_ms']['p50']:.1f} / {case['ack_ms']['p99']:.1f}",
