@@ -30,6 +30,7 @@ from engine.records import Assembled
 from engine.retry import RetryPolicy
 from engine.worker.destination import Deliverer, RemoteDestination
 
+WHOLE = "whole"  # the link of files: nobody reads an answer there
 CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
 
 
@@ -116,7 +117,7 @@ def build_channel(
         if isinstance(source, TeePart)
         else None,
         message_format=message_format,
-        answer=_answer(config, clock) if source.format in ("hl7v2", EITHER) else None,
+        answer=_answer(config, clock) if source.format in ("hl7v2", EITHER) and source.link != WHOLE else None,
         routes=ChannelRoutes(
             channel=config.channel,
             message_format=message_format,

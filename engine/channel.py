@@ -256,6 +256,8 @@ class Channel:
                     return False
                 stored = False
                 break
+        if stored:
+            connection.link.committed(self._clock.monotonic())
         connection.last_message = connection.last_byte
         if self._answer is not None:
             if stored and awaited:

@@ -59,7 +59,8 @@ class Link(Protocol):
 
     The caller feeds bytes, stores what the events ask to be stored, says how that went, and writes what `outgoing`
     returns, in this order. For a `Frame` the caller must call `committed` or `failed` before it feeds more bytes or
-    handles the next event; for a `Block` the answer is the format's (`Format.acknowledge`), framed by `wrap`.
+    handles the next event; for a `Block` the answer is the format's (`Format.acknowledge`), framed by `wrap`, and
+    `committed` is called once all that is in it is durable.
     """
 
     @property

@@ -29,6 +29,7 @@ LINKS = {
     "mllp": "adapters.codecs.mllp",
     "e1381": "adapters.codecs.astm_link",
     "text": "adapters.codecs.text_link",
+    "whole": "adapters.codecs.whole_link",
     "auto": "adapters.codecs.auto_link",
 }
 ACKNOWLEDGEMENTS = {
@@ -43,6 +44,7 @@ SENDERS = {
 }
 TRANSPORTS = {
     "tcp": "adapters.transports.tcp",
+    "folder": "adapters.transports.folder",
     "serial": "adapters.transports.serial",
     "tee": "adapters.transports.tee",
 }

@@ -136,6 +136,7 @@ class _Reading:
         self._end_rules = [rule for rule in layout.rules if rule.at_end_of]
         self._piece_rules = [rule for rule in layout.rules if not rule.at_end_of]
         self._ignored: set[str] | None = None
+        self._key: list[str] | None = None
 
     # -- pieces ------------------------------------------------------------------------------------------------
 
@@ -188,6 +189,10 @@ class _Reading:
 
     def _take_row(self, piece: Piece, how: Rows) -> None:
         """Every rule looks at every row; a cell that none names is not read."""
+        key = [piece.cells.get(column, "") for column in how.key]
+        if self._key not in (None, key):
+            self.tree.open("P", piece.place)  # another specimen: nothing of the one before is its
+        self._key = key
         used = self._used(piece, how)
         for rule in self._piece_rules:
             if rule.each is None:
@@ -251,6 +256,13 @@ class _Reading:
             if record is None:
                 raise ContentError(
                     Reason.UNREADABLE, f"{field} without an R record before it (rule {rule.at})", place=place
+                )
+            if text and field.letter in "PO" and record.get(field) not in ("", text):
+                raise ContentError(
+                    Reason.UNREADABLE,
+                    f"{field} has another value already (rule {rule.at}): several specimens in one text need "
+                    "key:, or a rule with new:",
+                    place=place,
                 )
             if text:
                 record.set(field, text, place)

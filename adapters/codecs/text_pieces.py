@@ -40,7 +40,7 @@ class Piece:
 
 
 def pieces(text: str, how: Lines | Fields | Rows, columns: tuple[str, ...]) -> list[Piece]:
-    """The pieces of a text that are not blank, in order.
+    """The pieces of a text that are not blank, in order; rows of one key together, where its first one stands.
 
     Args:
         columns: of rows, those that must be there.
@@ -49,7 +49,9 @@ def pieces(text: str, how: Lines | Fields | Rows, columns: tuple[str, ...]) -> l
         ContentError: UNREADABLE, the text is no such text; TOO_LARGE, it has more of them than anybody sends.
     """
     if isinstance(how, Rows):
-        return _rows(text, how, columns)
+        rows = _rows(text, how, columns)
+        first: dict[tuple[str, ...], int] = {}
+        return sorted(rows, key=lambda row: first.setdefault(_key(row.cells, how), len(first))) if how.key else rows
     found = list(_lines(text, how) if isinstance(how, Lines) else _fields(text, how))
     if len(found) > MAX_PIECES:
         raise ContentError(Reason.TOO_LARGE, f"more than {MAX_PIECES} lines or fields")
@@ -107,6 +109,10 @@ def _rows(text: str, how: Rows, columns: tuple[str, ...]) -> list[Piece]:
     if how.header and not names:
         raise ContentError(Reason.UNREADABLE, "there is no row with the names of the columns")
     return found
+
+
+def _key(cells: dict[str, str], how: Rows) -> tuple[str, ...]:
+    return tuple(cells.get(column, "").strip() for column in how.key)
 
 
 def _header(cells: list[str], place: str, columns: tuple[str, ...]) -> list[str]:
@@ -201,9 +207,7 @@ def split_rows(payload: bytes, how: Rows) -> list[bytes]:
                 continue
             cells = dict(zip(names or map(str, range(1, len(raw.cells) + 1)), raw.cells, strict=False))
             row = text[raw.start : raw.end]
-            groups.setdefault(tuple(cells.get(key, "").strip() for key in how.key), []).append(
-                row if row.endswith(("\n", "\r")) else row + "\n"
-            )
+            groups.setdefault(_key(cells, how), []).append(row if row.endswith(("\n", "\r")) else row + "\n")
     except ContentError:
         return [payload]
     if len(groups) < 2:

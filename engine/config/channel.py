@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from engine.config.source import SourceConfig
+from engine.config.source_folder import FolderPart
 from engine.config.source_tee import TeePart
 from engine.config.values import Charsets, Dialect, Duration, Fixes, Flag, Model, Name, Names, NotEmpty, Text, Zone
 
@@ -129,6 +130,8 @@ class ChannelConfig(Model):
     def _ack_fits(self) -> Self:
         if self.ack == "on_delivery" and isinstance(self.source, TeePart):
             raise ValueError("ack: on_delivery: a tee answers nothing; take ack out")
+        if self.ack == "on_delivery" and isinstance(self.source, FolderPart):
+            raise ValueError("ack: on_delivery: nobody reads an answer to a file; take ack out")
         if self.ack == "on_delivery" and self.source.format != "hl7v2":
             raise ValueError(
                 "ack: on_delivery is for HL7 v2; an ASTM link acknowledges frames before there is a message"

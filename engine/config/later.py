@@ -27,8 +27,8 @@ KEYS = frozenset(
 )
 
 VALUES = {
-    "source.kind": ("folder", "http"),
-    "source.transport": ("folder", "http"),
+    "source.kind": ("http",),
+    "source.transport": ("http",),
     "destinations.*.kind": ("mqtt", "abdm", "worklist"),
 }
 

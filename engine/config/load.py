@@ -18,6 +18,7 @@ from engine.config.pack import find_pack
 from engine.config.problems import Path as KeyPath
 from engine.config.problems import Reporter, closest, line, walk
 from engine.config.sitewide import SiteConfig
+from engine.config.source_folder import FolderPart
 from engine.config.source_serial import USE_BY_ID, SerialPart
 from engine.config.source_tee import TeePart
 from engine.errors import ConfigError
@@ -151,6 +152,7 @@ class _Loader:
             self._check_names(site_node, channels, nodes)
             self._check_listeners(config, site_node, channels, nodes)
             self._check_devices(channels, nodes)
+            self._check_folders(channels, nodes)
             self._look_at_use(site_node, channels)
         if self._problems or config is None:
             raise ConfigError(*(text for *_, text in sorted(self._problems)))
@@ -332,6 +334,20 @@ class _Loader:
             if source.wanders:
                 text = f"{source.device} is another adapter when they are plugged in in another order; {USE_BY_ID}"
                 self._warnings.append(line(node, path, text))
+
+    def _check_folders(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
+        """A watched folder belongs to one channel: two would take each other's claimed files for their own."""
+        taken: dict[Path, str] = {}
+        for name, channel in channels.items():
+            source = channel.source
+            if not isinstance(source, FolderPart) or not channel.enabled:
+                continue
+            folder = source.folder.resolve()
+            if folder in taken:
+                path = ("source", "folder")
+                text = f"is the folder of {taken[folder]} too; a folder belongs to one channel"
+                self._add(walk(nodes[name], path), path, text)
+            taken[folder] = f"channel {name} ({nodes[name].file})"
 
     def _look_at_use(self, site: Node, channels: dict[str, ChannelConfig]) -> None:
         used = {

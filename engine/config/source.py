@@ -12,6 +12,7 @@ are, so there is one model per link.
     auto-serial  serial     auto   auto
     text         tcp        text   text
     text-serial  serial     text   text
+    folder       folder     whole  text
 
 A model is put together of a transport's part and a link's part.
 """
@@ -21,6 +22,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config.source_folder import FolderPart
 from engine.config.source_serial import SerialPart
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
@@ -36,10 +38,11 @@ PRESETS = {
     "auto-serial": ("serial", "auto", "auto"),
     "text": ("tcp", "text", "text"),
     "text-serial": ("serial", "text", "text"),
+    "folder": ("folder", "whole", "text"),
 }
 KINDS = tuple(PRESETS)
-LINKS = ("mllp", "e1381", "auto", "text")
-TRANSPORTS = ("tcp", "serial", "tee")
+LINKS = ("mllp", "e1381", "auto", "text", "whole")
+TRANSPORTS = ("tcp", "serial", "tee", "folder")
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -82,7 +85,8 @@ class Source(Model):
         default="mllp",
         description="Preset of transport, link and format: `mllp` is HL7 v2 in MLLP blocks, `astm` is E1394 records "
         "in E1381 frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line. `auto` and "
-        "`auto-serial` take either, as it comes.",
+        "`auto-serial` take either, as it comes. `text` and `text-serial` are texts that a `layout` describes; "
+        "`folder` is files in a folder.",
     )
     idle_timeout: Duration | None = Field(
         default=None,
@@ -286,6 +290,10 @@ class TextSerialSource(TextPart, SerialPart, Source):
     """Texts that a layout describes, on a serial line."""
 
 
+class FolderSource(FolderPart, Source):
+    """Files in a folder."""
+
+
 def _parts(value: Any) -> str | None:
     """Which model reads a ``source:`` block, as ``transport/link``; an unknown kind or link is returned as it is, for
     the error."""
@@ -313,6 +321,7 @@ SourceConfig = Annotated[
     | Annotated[MllpTeeSource, Tag("tee/mllp")]
     | Annotated[AstmTeeSource, Tag("tee/e1381")]
     | Annotated[TextSource, Tag("tcp/text")]
-    | Annotated[TextSerialSource, Tag("serial/text")],
+    | Annotated[TextSerialSource, Tag("serial/text")]
+    | Annotated[FolderSource, Tag("folder/whole")],
     Discriminator(_parts),
 ]

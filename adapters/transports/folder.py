@@ -1,0 +1,297 @@
+"""A watched folder: each file is a stream of its own, read at once, and put away when its messages are durable.
+
+    look    every few seconds; a file is ready when it has settled, or when its marker is there
+    claim   renamed, so that nobody else takes it
+    handle  the channel reads the file as it reads a connection, and answers ACK once everything in it is committed
+    put     renamed to the folder of the finished ones, or of those that failed
+
+The answer decides (P1): a file without ACK stays claimed and is read again, after a pause that grows to half a minute.
+A crash between the commit and the last rename has the file read again as well; its messages are repeats then.
+
+All calls that can block are made in one thread of the folder's own: a network share that hangs stops nobody else.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from adapters.transports.folder_files import Files, FolderError, Found
+from engine.clock import Clock, SystemClock
+
+logger = logging.getLogger("labrelay." + __name__)
+
+ACK, NAK = b"\x06", b"\x15"  # of `adapters.codecs.whole_link`
+ANSWER_WITHIN_S = 30.0  # of a call to the file system; then the folder is said to hang
+RETRY_FIRST_S = 1.0
+RETRY_MAX_S = 30.0
+MAX_UNMOVED = 100  # finished files that cannot be put away; with so many, no further file is taken
+REST = 20  # a look that took a while is followed by so many times that long, so that it costs at most 5 % of a core
+
+T = TypeVar("T")
+
+
+class Settings(Protocol):
+    """What a channel's ``source:`` says about the folder."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def pattern(self) -> str: ...
+    @property
+    def settle(self) -> float: ...
+    @property
+    def every(self) -> float: ...
+    @property
+    def marker(self) -> str: ...
+    @property
+    def finished_folder(self) -> Path: ...
+    @property
+    def failed_folder(self) -> Path: ...
+    @property
+    def max_message(self) -> int: ...
+
+
+class FileStream:
+    """One file as a `engine.ports.Stream`: one read gives all of it, the answer says what becomes of it."""
+
+    def __init__(self, peer: str, content: bytes) -> None:
+        self._content = content
+        self._ended = False
+        self.peer = peer
+        self.answer = b""
+
+    async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as `engine.ports.Stream`
+        content, self._content = self._content, b""
+        return b"" if self._ended else content
+
+    async def write(self, data: bytes) -> None:
+        self.answer += data
+
+    def end(self) -> None:
+        self._ended = True
+
+    async def close(self) -> None:
+        self._ended = True
+
+
+Handler = Callable[[FileStream], Awaitable[None]]
+
+
+def build(source: Settings, handler: Handler) -> "WatchedFolder":
+    """The transport of one channel."""
+    files = Files(
+        Path(source.folder),
+        source.pattern,
+        finished=Path(source.finished_folder),
+        failed=Path(source.failed_folder),
+        marker=source.marker,
+        max_bytes=source.max_message,
+    )
+    settle = 0.0 if source.marker else source.settle
+    return WatchedFolder(str(source.folder), files, handler, settle_s=settle, every_s=source.every)
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """What is wrong just now, by what it is about; each clears itself."""
+
+    folder: str = ""
+    file: str = ""
+    store: str = ""
+    unmoved: str = ""
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "; ".join(part for part in (self.folder, self.file, self.store, self.unmoved, *self.left) if part)
+
+
+class WatchedFolder:
+    """Watch one folder; a `engine.ports.Transport`. One file at a time, the oldest first."""
+
+    def __init__(
+        self,
+        place: str,
+        files: Files,
+        handler: Handler,
+        *,
+        settle_s: float,
+        every_s: float,
+        clock: Clock | None = None,
+    ) -> None:
+        self._place = place
+        self._files = files
+        self._handler = handler
+        self._settle_s = settle_s
+        self._every_s = every_s
+        self._clock = clock or SystemClock()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="folder")
+        self._hanging: asyncio.Future[None] | None = None
+        self._settling: dict[str, tuple[Found, float]] = {}
+        self._ended: dict[str, bool] = {}  # claimed files that only have to be put away: finished or failed
+        self._stream: FileStream | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._trouble = _Trouble()
+        self._failures = 0
+        self._said = ""
+
+    @property
+    def fault(self) -> str:
+        """Why files are not taken just now, or which need a person; no file's name."""
+        return self._trouble.text
+
+    async def start(self) -> int:
+        """Begin to look. The folder may come later."""
+        self._task = asyncio.get_running_loop().create_task(self._watch(), name="watched folder")
+        return 0
+
+    async def stop(self, grace_s: float = 3.0) -> None:
+        """Take no further file, let the one that is being read finish."""
+        self._stopping.set()
+        if self._task is not None:
+            done, _ = await asyncio.wait({self._task}, timeout=grace_s)
+            if not done:
+                if self._stream is not None:
+                    self._stream.end()
+                self._task.cancel()
+                await asyncio.wait({self._task}, timeout=1.0)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    # -- watching ----------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        while not self._stopping.is_set():
+            pause = self._every_s
+            try:
+                pause = max(pause, await self._round() * REST)
+                self._trouble.folder = ""
+            except FolderError as error:
+                self._trouble.folder = str(error)
+            except Exception:
+                logger.exception("looking at the folder failed", extra={"peer": self._place})
+                self._trouble.folder = "looking at the folder failed; the log says why"
+            self._say()
+            if self._failures:
+                pause = max(pause, min(RETRY_FIRST_S * 2 ** (self._failures - 1), RETRY_MAX_S))
+            try:
+                await asyncio.wait_for(self._stopping.wait(), min(pause, RETRY_MAX_S))
+            except TimeoutError:
+                continue
+
+    async def _round(self) -> float:
+        """One look, and every file that is ready; returns how long the look took."""
+        look = await self._call(self._files.look)
+        self._trouble.left = []
+        self._trouble.file = ""
+        if look.empty:
+            self._trouble.left.append(f"{look.empty} files are empty; they are taken once there is something in them")
+        if look.failed:
+            self._trouble.left.append(f"{look.failed} files could not be taken; see the folder of those that failed")
+        await self._put_away()
+        for name in look.claimed:
+            if name not in self._ended and not await self._take(name):
+                return look.took_s
+        now = self._clock.monotonic()
+        ready: list[Found] = []
+        settling: dict[str, tuple[Found, float]] = {}
+        for file in look.files:
+            known, since = self._settling.get(file.name, (None, now))
+            since = since if known == file else now
+            settling[file.name] = (file, since)
+            if now - since >= self._settle_s:
+                ready.append(file)
+        self._settling = settling
+        for file in ready:
+            if self._stopping.is_set() or len(self._ended) >= MAX_UNMOVED:
+                return look.took_s
+            try:
+                claimed = await self._call(partial(self._files.claim, file))
+            except FolderError as error:  # it stays where it is, and costs the others nothing
+                self._trouble.file = str(error)
+                continue
+            del self._settling[file.name]
+            if claimed is not None and not await self._take(claimed):
+                return look.took_s
+        return look.took_s
+
+    async def _take(self, name: str) -> bool:
+        """Hand one claimed file to the channel. False: nothing can be kept just now, so no other is tried either."""
+        if self._stopping.is_set():
+            return False
+        try:
+            content = await self._call(partial(self._files.read, name))
+        except FolderError as error:
+            self._trouble.file = str(error)
+            return True
+        if content is None:
+            logger.error("a file is empty, or larger than max_message", extra={"peer": self._place})
+            await self._end(name, finished=False)
+            return True
+        self._stream = stream = FileStream(self._place, content)
+        try:
+            await self._handler(stream)
+        except Exception:  # a fault of ours costs this attempt, never the folder
+            logger.exception("connection handler failed", extra={"peer": self._place})
+        finally:
+            self._stream = None
+        if stream.answer not in (ACK, NAK):
+            self._failures += 1
+            self._trouble.store = "a file could not be kept yet; it is tried again"
+            return False
+        self._failures = 0
+        self._trouble.store = ""
+        await self._end(name, finished=stream.answer == ACK)
+        return True
+
+    async def _end(self, name: str, *, finished: bool) -> None:
+        self._ended[name] = finished
+        await self._put_away()
+
+    async def _put_away(self) -> None:
+        """Move what is done with; what cannot be moved is tried again, and not read again."""
+        self._trouble.unmoved = ""
+        for name, finished in list(self._ended.items()):
+            try:
+                await self._call(partial(self._files.put_away, name, finished=finished))
+            except FolderError as error:
+                self._trouble.unmoved = str(error)
+                return
+            del self._ended[name]
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        """A call that can block.
+
+        Raises:
+            FolderError: also where it did not return in time; no other call is made before it has.
+        """
+        if self._hanging is not None and not self._hanging.done():
+            raise FolderError(f"the folder has not answered for more than {ANSWER_WITHIN_S:g} s")
+        future = asyncio.get_running_loop().run_in_executor(self._thread, function)
+        done, _ = await asyncio.wait({future}, timeout=ANSWER_WITHIN_S)
+        if not done:
+            self._hanging = asyncio.ensure_future(_heard(future))
+            raise FolderError(f"the folder has not answered for more than {ANSWER_WITHIN_S:g} s")
+        return future.result()
+
+    def _say(self) -> None:
+        """One line in the log when what is wrong has changed."""
+        fault = self.fault
+        if fault != self._said:
+            self._said = fault
+            if fault:
+                logger.error("trouble with the folder", extra={"peer": self._place, "detail": fault})
+            else:
+                logger.info("the folder is read again", extra={"peer": self._place})
+
+
+async def _heard(future: "asyncio.Future[T]") -> None:
+    """Wait for a call that nobody waits for any more, so that its exception is not logged as one that was lost."""
+    with contextlib.suppress(Exception):
+        await future
