@@ -17,18 +17,20 @@ What a line does to this layout decides the reader below:
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 ENQ, ACK, NAK, EOT = b"\x05", b"\x06", b"\x15", b"\x04"
 STX, ETX, ETB = b"\x02", b"\x03", b"\x17"
 CR, LF = b"\r", b"\n"
 SAMPLE_BYTES = 64
+_AFTER_TEXT = 5  # ETX or ETB, two digits, CR, LF
 
 _LAYOUT_BYTE = re.compile(rb"[\x02\x03\x04\x05\x17]")
 _LAYOUT_BYTE_OR_H = re.compile(rb"[\x02\x03\x04\x05\x17Hh]")
 _TEXT_ENDS = re.compile(rb"[\r\n\x04\x05]")
 _STX_OR_LF = re.compile(rb"[\x02\n]")
+_WHOLE = re.compile(rb"\x02[^\x02\x03\x04\x05\x17]+[\x03\x17][0-9A-Fa-f]{2}\r\n")
 _TRAILER = re.compile(rb"[\x03\x17][0-9A-Fa-f]{2}\r?\n\Z")
 _HEX = b"0123456789ABCDEFabcdef"
 _LATE_TRAILER = re.compile(rb"[\r\n]")  # no noise: the end of a frame that was taken without it
@@ -45,7 +47,7 @@ def encode_frame(text: bytes, number: int, *, last: bool) -> bytes:
     return STX + body + b"%02X" % checksum(body) + CR + LF
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WireFrame:
     """One frame as it came; its layout is sound, its number and sum are the receiver's to judge.
 
@@ -53,21 +55,23 @@ class WireFrame:
         raw: from STX through LF, or as far as it came.
         body: FN through ETX or ETB, over which the sum is taken.
         given: the checksum digits as sent, empty if there were none.
+        number: the frame number; None if no digit stands there.
+        text: what the frame carries: without its number if it has one.
+        identity: what makes two frames the same frame; CR and LF may come differently.
     """
 
     raw: bytes
     body: bytes
     given: bytes
+    number: int | None = field(init=False)
+    text: bytes = field(init=False)
+    identity: bytes = field(init=False)
 
-    @property
-    def number(self) -> int | None:
-        """The frame number; None if no digit stands there."""
-        return self.body[0] - 0x30 if 0x30 <= self.body[0] <= 0x39 else None
-
-    @property
-    def text(self) -> bytes:
-        """What the frame carries: without its number if it has one."""
-        return self.body[1:-1] if self.number is not None else self.body[:-1]
+    def __post_init__(self) -> None:
+        digit = self.body[0] - 0x30
+        self.number = digit if 0 <= digit <= 9 else None
+        self.text = self.body[1:-1] if self.number is not None else self.body[:-1]
+        self.identity = self.body + self.given
 
     @property
     def last(self) -> bool:
@@ -81,11 +85,6 @@ class WireFrame:
     @property
     def sum_is_right(self) -> bool:
         return self.given.upper() == b"%02X" % self.computed
-
-    @property
-    def identity(self) -> bytes:
-        """What makes two frames the same frame; CR and LF may come differently."""
-        return self.body + self.given
 
 
 class Seen(Enum):
@@ -196,6 +195,23 @@ class FrameReader:
         del self._input[: self._at]
         self._at = 0
         self._input += data
+
+    def whole(self, data: bytes) -> WireFrame | None:
+        """The frame that ``data`` is, to the byte, where nothing else is under way; else None, and nothing is taken.
+
+        One frame in one read is nearly all that a reader sees; `feed` and `next` would say the same.
+        """
+        if (
+            self._part is not _Part.BETWEEN
+            or self._at < len(self._input)
+            or not self._frames
+            or self._trailer != CR + LF
+            or len(data) - _AFTER_TEXT > self._max_frame
+            or _WHOLE.fullmatch(data) is None
+        ):
+            return None
+        self._answered_early = False
+        return WireFrame(data, data[1:-4], data[-4:-2])
 
     def next(self) -> Token | None:
         """The next token that the bytes so far complete."""

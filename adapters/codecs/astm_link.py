@@ -96,6 +96,8 @@ class SessionCounters:
 
 
 class State(Enum):
+    __hash__ = object.__hash__  # these are looked up for every frame, and Enum's own is slow
+
     IDLE = auto()
     RECEIVING = auto()
     HOLDING = auto()  # a good frame waits to be durable; whatever comes meanwhile waits too
@@ -103,6 +105,8 @@ class State(Enum):
 
 class Event(Enum):
     """What moves the link: what was seen on the line, judged, and what the caller said."""
+
+    __hash__ = object.__hash__
 
     ENQ = auto()
     ENQ_REFUSED = auto()  # ENQ while nothing can be kept
@@ -144,7 +148,7 @@ TRANSITIONS: dict[tuple[State, Event], tuple[State, bytes]] = {
 ANSWERED_ONCE_A_SESSION = (Event.ENQ, Event.ENQ_REFUSED)  # with `acks: session`; EOT too, as it went
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Held:
     """A frame that waits for the caller's word. ``frame`` is None for text without frames."""
 
@@ -247,10 +251,13 @@ class AstmReceiver:
 
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
         events: list[LinkEvent] = []
-        self._reader.feed(data)
         if data:
             self._silent_at = now + SILENCE_S
-        self._read(now, events)
+        if self._state is State.RECEIVING and (frame := self._reader.whole(data)) is not None:
+            self._take_frame(frame, now, events)
+        elif data or self._reader.unread:
+            self._reader.feed(data)
+            self._read(now, events)
         # After the bytes: what came in time counts, even if this process is late to look at it.
         self._check_frame_timer(now, events)
         return events
@@ -297,8 +304,10 @@ class AstmReceiver:
     def deadline(self) -> float | None:
         if self._state is State.HOLDING:
             return None
-        due = (self._frame_due, self._silent_at if self._reader.waiting else None)
-        return min((at for at in due if at is not None), default=None)
+        due = self._frame_due
+        if self._reader.waiting and self._silent_at is not None and (due is None or self._silent_at < due):
+            return self._silent_at
+        return due
 
     def closed(self) -> list[LinkEvent]:
         """The stream ended, and nothing can be answered any more.
@@ -422,33 +431,38 @@ class AstmReceiver:
     def _judge(self, frame: WireFrame, events: list[LinkEvent]) -> LinkFault | None:
         """Why a frame is not taken, else None. What is tolerated only is reported here."""
         options, number, expected = self._options, frame.number, self._session.expected
-        detail = (
-            f"checksum {frame.given.decode('ascii') or 'missing'}, computed {frame.computed:02X}; "
-            f"number {'missing' if number is None else number}, expected {'any' if expected is None else expected}"
-        )
-        sample = frame.raw[:SAMPLE_BYTES]
         if not frame.sum_is_right and options.checksum != "ignore":
             self.counters.bad_checksums += 1
             if options.checksum == "required":
-                return LinkFault("bad-checksum", detail, sample)
-            events.append(LinkFault("checksum-tolerated", detail, sample))
+                return self._fault("bad-checksum", frame)
+            events.append(self._fault("checksum-tolerated", frame))
         if frame.identity == self._session.last_identity and options.acks == "frame":
             return None
         if number is None and options.frame_numbers != "ignore":
-            return LinkFault("bad-layout", f"no frame number; {detail}", sample)
+            return self._fault("bad-layout", frame, "no frame number; ")
         if self._went_on(number):
             self._session.lost = True
-            return LinkFault("frame-number", f"the sender went on after a NAK; {detail}", sample)
+            return self._fault("frame-number", frame, "the sender went on after a NAK; ")
         if expected is not None and number != expected:
             if options.frame_numbers == "strict":
-                return LinkFault("frame-number", detail, sample)
+                return self._fault("frame-number", frame)
             elif options.frame_numbers == "warn":
-                events.append(LinkFault("frame-number-tolerated", detail, sample))
+                events.append(self._fault("frame-number-tolerated", frame))
         if not self._messages.room_for(frame.text):
-            return LinkFault("too-large", f"the message is over {options.max_message} bytes; {detail}", sample)
+            return self._fault("too-large", frame, f"the message is over {options.max_message} bytes; ")
         if self._session.message_frames >= options.max_frames:
-            return LinkFault("too-many-frames", f"the message has over {options.max_frames} frames; {detail}", sample)
+            return self._fault("too-many-frames", frame, f"the message has over {options.max_frames} frames; ")
         return None
+
+    def _fault(self, kind: str, frame: WireFrame, why: str = "") -> LinkFault:
+        """What is wrong with a frame, with both sums and both numbers."""
+        number, expected = frame.number, self._session.expected
+        return LinkFault(
+            kind,
+            f"{why}checksum {frame.given.decode('ascii') or 'missing'}, computed {frame.computed:02X}; "
+            f"number {'missing' if number is None else number}, expected {'any' if expected is None else expected}",
+            frame.raw[:SAMPLE_BYTES],
+        )
 
     def _went_on(self, number: int | None) -> bool:
         """Whether the sender left out a frame that it was to repeat.

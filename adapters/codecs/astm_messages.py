@@ -20,6 +20,7 @@ _HEADER_RECORD = re.compile(rb"(?:\A|[\r\n])[\0\t ]*(?=[Hh]" + _PUNCTUATION + _P
 _RECORD_END = re.compile(rb"[\r\n]")
 _RECORD = re.compile(rb"[^\r\n]+")
 _BLANKS = b"\0\n\r\t "
+_INNER = frozenset(b"ABCDEFGIJKMNOPQRSTUVWXYZ")  # what records between H and L begin with
 _HEAD_BYTES = 64  # of a record: enough to tell H and L from others
 
 
@@ -62,7 +63,7 @@ def split(payload: bytes) -> list[bytes]:
     return [payload[start:end] for start, end in zip(cuts, [*cuts[1:], len(payload)], strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Assembled:
     """What one more piece of text makes of a session. Nothing is changed by it until `MessageAssembler.keep`.
 
@@ -126,6 +127,15 @@ class MessageAssembler:
 
         ``last``: the frame ended in ETX, so that an L record needs no CR any more.
         """
+        if (
+            self._record_at == len(self._open)
+            and not self._torn
+            and text
+            and text[0] in _INNER
+            and text.find(b"\r") == len(text) - 1
+            and b"\n" not in text
+        ):  # one record between H and L, whole: nearly all that a session sees
+            return Assembled((), None, text, self._record_at + len(text), self._delimiter, b"")
         if self._torn and not begins_with_header(text):
             return Assembled((), None, b"", self._record_at, self._delimiter, text, torn=True)
         completes: list[bytes] = []
