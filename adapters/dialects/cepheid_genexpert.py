@@ -16,6 +16,10 @@ here. What departs:
 - A record that lost its middle (fields 6 to 13 run into one: ``10.00 to...114709``, with the instrument behind it)
   keeps its code, value and unit. The ruins of the range go, the instrument goes from R-7 to R-14 where it belongs, and
   a warning says so: an instrument is no abnormal flag.
+- The range of a viral load is what the assay can measure, not what is normal: its logarithm has the same range in
+  logarithms, and the flag ``<`` (off the scale) goes with a value below it. It says so, and is no range to compare
+  with.
+- Comments are divided (``Error^2097^Operation terminated^...``, ``Notes^^...``): their parts become one sentence.
 - P-6 of ``^^^^`` is no name.
 
 Sources: GeneXpert LIS Interface Protocol Specification 302-2261 (as the driver senaite.astm, genexpert.py, names its
@@ -26,10 +30,11 @@ import re
 from collections.abc import Iterator
 
 from adapters.dialects.fields import components, get, groups, is_blank, put
-from engine.message import Issue, Parsed, Segment
+from engine.message import Delimiters, Issue, Parsed, Segment
 
 NAME = 6  # P-6
 VALUE, RANGE, FLAGS, INSTRUMENT = 4, 6, 7, 14  # R-4, R-6, R-7, R-14
+TEXT = 4  # C-4
 NO_RESULT = ("ERROR", "INVALID", "NO RESULT")
 
 _COMMA = re.compile(r"(?<![0-9,.])([0-9]+),([0-9]+)(?![0-9,.])", re.ASCII)
@@ -55,7 +60,18 @@ def adapt(parsed: Parsed) -> Parsed:
                     put(record, number, call + _COMMA.sub(r"\1.\2", text))
     for record in results:
         _read_value(record, parsed)
+        if get(record, RANGE):
+            put(record, RANGE, f"measuring range {get(record, RANGE)}")
+    for record in parsed.segments:
+        if record.name == "C":
+            put(record, TEXT, sentence(get(record, TEXT), parsed.delimiters))
     return parsed
+
+
+def sentence(comment: str, delimiters: Delimiters) -> str:
+    """The parts of a comment, without the word that only says what kind it is."""
+    parts = [part for part in components(comment, delimiters) if part]
+    return ", ".join(parts[1:] if len(parts) > 1 and parts[0] == "Notes" else parts)
 
 
 def _results(parsed: Parsed) -> Iterator[Segment]:

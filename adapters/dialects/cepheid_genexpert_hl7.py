@@ -7,7 +7,7 @@
 What departs: OBX-5 of type ST holds two things. Where there is a number, it becomes the value (type NM) and the call
 one of the flags (OBX-8), in words; a word alone loses its delimiter. A call that says there is no result (ERROR,
 INVALID, NO RESULT) wins over a number behind it, so that ``ERROR^0`` is never 0; the channel's setting ``no_result``
-makes a reason of it.
+makes a reason of it. As over ASTM a range is the measuring range, and a divided comment becomes one sentence.
 
 The code of a result is divided (``panel & test & assay``, and the analyte in OBX-4); the shipped mapping knows that.
 
@@ -18,11 +18,12 @@ examples show.
 
 import re
 
-from adapters.dialects.cepheid_genexpert import NO_RESULT
+from adapters.dialects.cepheid_genexpert import NO_RESULT, sentence
 from adapters.dialects.fields import components, get, is_blank, put
 from engine.message import Parsed
 
-KIND, VALUE, FLAGS = 2, 5, 8  # OBX-2, OBX-5, OBX-8
+KIND, VALUE, RANGE, FLAGS = 2, 5, 7, 8  # OBX-2, OBX-5, OBX-7, OBX-8
+COMMENT = 3  # NTE-3
 
 _NUMBER = re.compile(r"[<>]?=?\s*-?[0-9]+(?:\.[0-9]+)?", re.ASCII).fullmatch
 
@@ -30,8 +31,12 @@ _NUMBER = re.compile(r"[<>]?=?\s*-?[0-9]+(?:\.[0-9]+)?", re.ASCII).fullmatch
 def adapt(parsed: Parsed) -> Parsed:
     delimiters = parsed.delimiters
     for record in parsed.segments:
+        if record.name == "NTE":
+            put(record, COMMENT, sentence(get(record, COMMENT), delimiters))
         if record.name != "OBX" or get(record, KIND) != "ST":
             continue
+        if get(record, RANGE):
+            put(record, RANGE, f"measuring range {get(record, RANGE)}")
         value = get(record, VALUE)
         call, *rest = components(value, delimiters)
         if is_blank(value, delimiters):

@@ -12,7 +12,7 @@ roche-c111, roche-c311 (which sends 0 for no alarm, where the manual leaves the 
 import re
 
 from adapters.dialects.fields import components, get, groups, put, repetitions
-from engine.message import Delimiters, Group, Parsed
+from engine.message import Delimiters, Group, Parsed, Segment
 
 COMMENT_TEXT = 4  # C-4
 ACTION_CODE = 12  # O-12
@@ -45,16 +45,16 @@ def join_range(result: Group, delimiters: Delimiters) -> None:
                 put(record, RANGE, f"{limits[0]}-{limits[1]}")
 
 
-def mark_control(order: Group, delimiters: Delimiters, *, sample_type: str = "") -> None:
+def mark_control(order: Segment, delimiters: Delimiters, *, sample_type: str = "") -> None:
     """Q anywhere in the action code, or a sample type that says control, makes the action code plain ``Q``.
 
     Args:
+        order: the O record.
         sample_type: as the order says it, where it says one.
     """
-    for record in order.segments.get("O", ()):
-        codes = {code.strip() for code in repetitions(get(record, ACTION_CODE), delimiters)}
-        if "Q" in codes or sample_type in ("QC", "CONTROL"):
-            put(record, ACTION_CODE, "Q")
+    codes = {code.strip() for code in repetitions(get(order, ACTION_CODE), delimiters)}
+    if "Q" in codes or sample_type in ("QC", "CONTROL"):
+        put(order, ACTION_CODE, "Q")
 
 
 def adapt_results(parsed: Parsed) -> None:

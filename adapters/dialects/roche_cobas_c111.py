@@ -17,6 +17,7 @@ from engine.message import Parsed
 
 def adapt(parsed: Parsed) -> Parsed:
     for order in groups(parsed, "ORDER"):
-        mark_control(order, parsed.delimiters)
+        for record in order.segments.get("O", ()):
+            mark_control(record, parsed.delimiters)
     adapt_results(parsed)
     return parsed

@@ -8,8 +8,9 @@
 
 What departs: the manual says that O-3 is the specimen number alone; the capture has it in component 2, behind a
 counter. So component 2 becomes O-3, and the counter goes into O-4 (which holds only the kind of rack), where settings
-may keep it as a second number of the specimen. Without a number in component 2 (no barcode) O-3 stays as it is.
-Comments are alarm numbers (0: none), and say so. A control has Q as its action code.
+may keep it as a second number of the specimen. Without a number in component 2 (no barcode) the counter is all there
+is. O-16 names the container (SC, MC) and not what is in it, so it is no specimen type. Comments are alarm numbers (0:
+none), and say so. A control has Q as its action code.
 
 Sources: capture roche-c311 and the driver published with it (senaite.astm, roche_cobas_c311.py, which names the
 components); cobas c 311 Host Interface Manual 1.3, E-12 to E-17.
@@ -17,22 +18,25 @@ components); cobas c 311 Host Interface Manual 1.3, E-12 to E-17.
 
 from adapters.dialects.fields import components, get, groups, put
 from adapters.dialects.roche_cobas import adapt_results, mark_control
-from engine.message import Delimiters, Group, Parsed
+from engine.message import Delimiters, Parsed, Segment
 
-SPECIMEN, INSTRUMENT_SPECIMEN = 3, 4  # O-3, O-4
+SPECIMEN, INSTRUMENT_SPECIMEN, DESCRIPTOR = 3, 4, 16  # O-3, O-4, O-16
+CONTAINERS = ("SC", "MC")
 
 
 def adapt(parsed: Parsed) -> Parsed:
     for order in groups(parsed, "ORDER"):
-        _name_specimen(order, parsed.delimiters)
-        mark_control(order, parsed.delimiters)
+        for record in order.segments.get("O", ()):
+            _name_specimen(record, parsed.delimiters)
+            mark_control(record, parsed.delimiters)
     adapt_results(parsed)
     return parsed
 
 
-def _name_specimen(order: Group, delimiters: Delimiters) -> None:
-    for record in order.segments.get("O", ()):
-        counter, *rest = components(get(record, SPECIMEN), delimiters)
-        if len(rest) >= 3 and rest[0]:  # the layout above, and a number in it
-            put(record, SPECIMEN, rest[0])
-            put(record, INSTRUMENT_SPECIMEN, counter)
+def _name_specimen(order: Segment, delimiters: Delimiters) -> None:
+    counter, *rest = components(get(order, SPECIMEN), delimiters)
+    if len(rest) >= 3:  # the layout above
+        put(order, SPECIMEN, rest[0] or counter)
+        put(order, INSTRUMENT_SPECIMEN, counter)
+    if get(order, DESCRIPTOR) in CONTAINERS:
+        put(order, DESCRIPTOR, "")

@@ -8,14 +8,14 @@
 What departs: component 1 of a value is a call in one case and the value itself in the other. Unit and number decide:
 with the unit COI, 1, 0 and -1 are calls; -1 is one with any unit, since no concentration is negative. A call stays
 beside its index, and what it means becomes a flag in words (R-7); where the index is missing (seven blanks) the words
-are the result, and -1 is no number. 1 and 0 with another unit and a second part could be either: both parts stay,
-as text. The number behind a quantity becomes a flag in words. Reference ranges come as ``low^high`` and are joined.
-Comments are numbers of data alarms, and say so. Q among the action codes (``X\\Q``), or a sample type that says
-control, makes a control.
+are the result, and -1 is no number. 1 and 0 with another unit and a second part could be either: both parts stay, as
+text. The number behind a quantity becomes a flag in words. Reference ranges come as ``low^high`` and are joined.
+Comments are numbers of data alarms, and say so; O-16 is a number for what is in the tube, and says so. Q among the
+action codes (``X\\Q``), or a sample type that says control, makes a control.
 
 An unread barcode gives a specimen number such as ``@192``: the analyzer's sequence number. It stays, and names nobody.
 
-Sources: cobas e 411 Host Interface Manual 2.3 (test order record 4 and 12, result record 4 and 6, tables 7 and 19);
+Sources: cobas e 411 Host Interface Manual 2.3 (test order record 4, 12 and 16, result record 4 and 6, tables 7 and 19);
 captures roche-e411-results, -multiframe, -dribble, -query, -query-unknown.
 """
 
@@ -26,7 +26,8 @@ from adapters.dialects.roche_cobas import adapt_results, mark_control
 from engine.message import Delimiters, Parsed, Segment
 
 VALUE, UNIT, FLAGS = 4, 5, 7  # R-4, R-5, R-7
-INSTRUMENT_SPECIMEN = 4  # O-4
+INSTRUMENT_SPECIMEN, DESCRIPTOR = 4, 16  # O-4, O-16
+KINDS = {"1": "blood serum", "2": "urine", "5": "other"}
 CALLS = {"1": "positive (reactive)", "0": "borderline", "-1": "negative (non-reactive)"}
 INDEX_UNITS = ("COI",)
 
@@ -36,10 +37,10 @@ _MESSAGE_NUMBER = re.compile(r"[0-9]{1,3}", re.ASCII).fullmatch
 def adapt(parsed: Parsed) -> Parsed:
     delimiters = parsed.delimiters
     for order in groups(parsed, "ORDER"):
-        kinds = [
-            components(get(record, INSTRUMENT_SPECIMEN), delimiters)[4:5] for record in order.segments.get("O", ())
-        ]
-        mark_control(order, delimiters, sample_type=kinds[0][0] if kinds and kinds[0] else "")
+        for record in order.segments.get("O", ()):
+            kind = components(get(record, INSTRUMENT_SPECIMEN), delimiters)[4:5]
+            mark_control(record, delimiters, sample_type=kind[0] if kind else "")
+            put(record, DESCRIPTOR, KINDS.get(get(record, DESCRIPTOR), get(record, DESCRIPTOR)))
     for result in groups(parsed, "RESULT"):
         for record in result.segments.get("R", ()):
             _read_value(record, delimiters)

@@ -89,7 +89,7 @@ def verdict_of(
         recorders.append(Recorder(program(name, tables), explained=explained))
         takes = condition and compile_condition(condition, message_format, place="the route of results")
         routes.append(Route(when=takes or None, program=recorders[-1]))
-    message_format_read: Format = registry.load(registry.FORMATS, message_format)  # type: ignore[assignment]  # a module
+    message_format_read: Format = registry.load(registry.FORMATS, message_format)
     if dialect is not None:
         message_format_read = InDialect(message_format_read, registry.load(registry.DIALECTS, dialect))
     channel_routes = ChannelRoutes(
