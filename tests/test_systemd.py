@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 UNIT = ROOT / "systemd" / "labrelay.service"
+RULES = ROOT / "systemd" / "60-labrelay-serial.rules"
 INSTALL = ROOT / "tools" / "install.sh"
 MOST_EXPOSURE = 20  # tenths: systemd-analyze's scale goes from 0 to 10, an unhardened service has 9.6
 
@@ -120,6 +121,38 @@ def test_the_user_is_made_without_password_and_shell(tmp_path: Path) -> None:
     assert "dialout:x:20:labrelay" in (tmp_path / "etc" / "group").read_text()
 
 
+# -- serial ports ------------------------------------------------------------------------------------------------
+
+
+def test_the_service_may_open_serial_ports_and_nothing_else() -> None:
+    found = directives()
+    assert found["DevicePolicy"] == ["closed"]
+    assert "PrivateDevices" not in found
+    kinds = [re.fullmatch(r"char-(tty[A-Z]+) rw", value) for value in found["DeviceAllow"]]
+    assert all(kinds)
+    assert {kind[1] for kind in kinds if kind} >= {"ttyS", "ttyUSB", "ttyACM"}
+
+
+def rules() -> list[str]:
+    text = RULES.read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_ports_are_for_the_group_of_the_service() -> None:
+    (group,) = directives()["SupplementaryGroups"]
+    assert f'GROUP="{group}", MODE="0660"' in rules()
+
+
+def test_the_rules_are_written_as_udev_reads_them() -> None:
+    """Each part is a key, an operator and a value in quotes; each jump has its mark further down."""
+    part = r'[A-Z_]+(\{[^}]+\})?\s*(==|!=|\+=|:=|=)\s*"[^"]*"'
+    assert [line for line in rules() if not re.fullmatch(rf"{part}(,\s*{part})*", line)] == []
+    lines = rules()
+    for at, line in enumerate(lines):
+        for mark in re.findall(r'GOTO="([^"]+)"', line):
+            assert f'LABEL="{mark}"' in lines[at:]
+
+
 # -- the installer -----------------------------------------------------------------------------------------------
 
 
@@ -127,6 +160,7 @@ def test_a_staged_install_puts_everything_in_its_place(tmp_path: Path) -> None:
     told = install(tmp_path, "--site-only").stdout
     found = tree(tmp_path)
     assert found["etc/systemd/system/labrelay.service"] == f"0o644 {UNIT.read_text()}"
+    assert found["etc/udev/rules.d/60-labrelay-serial.rules"] == f"0o644 {RULES.read_text()}"
     assert found["etc/labrelay/var"].endswith(" /var/lib/labrelay")
     assert found["var/lib/labrelay"] == "0o700 folder"
     assert found["etc/labrelay"] == "0o750 folder"
@@ -161,7 +195,13 @@ def test_uninstalling_keeps_site_and_journal(tmp_path: Path) -> None:
     (tmp_path / "opt" / "labrelay" / "venv").mkdir(parents=True)
     told = install(tmp_path, "--uninstall").stdout
     found = tree(tmp_path)
-    program = ("opt/labrelay", "usr/local/bin/", "etc/systemd/system/labrelay", "etc/sysusers.d/labrelay")
+    program = (
+        "opt/labrelay",
+        "usr/local/bin/",
+        "etc/systemd/system/labrelay",
+        "etc/sysusers.d/labrelay",
+        "etc/udev/rules.d/6",
+    )
     assert [path for path in found if path.startswith(program)] == []
     assert "var/lib/labrelay/journal.db" in found
     assert "etc/labrelay/config/labrelay.yaml" in found

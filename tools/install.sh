@@ -21,6 +21,7 @@ SITE=/etc/labrelay
 DATA=/var/lib/labrelay
 UNIT=/etc/systemd/system/labrelay.service
 SYSUSERS=/etc/sysusers.d/labrelay.conf
+UDEV=/etc/udev/rules.d/60-labrelay-serial.rules
 COMMAND=/usr/local/bin/labrelay
 
 dry_run=no
@@ -61,6 +62,15 @@ make_user() {
         run systemd-sysusers "$SYSUSERS"
     elif ! id labrelay >/dev/null 2>&1; then
         run useradd --system --home-dir "$DATA" --shell /usr/sbin/nologin --groups dialout labrelay
+    fi
+}
+
+install_serial() {
+    say "Serial ports: $UDEV, for the group dialout alone, and ModemManager stays away"
+    run install -D -m 0644 "$SOURCE/systemd/60-labrelay-serial.rules" "$DESTDIR$UDEV"
+    if ! staged && [ -S /run/udev/control ]; then
+        run udevadm control --reload
+        run udevadm trigger --subsystem-match=tty --action=change
     fi
 }
 
@@ -150,8 +160,8 @@ remove() {
         say "Service: stopping and disabling it"
         run systemctl disable --now labrelay || say "    (it was not running)"
     fi
-    say "Removing $COMMAND, $PROGRAM, $UNIT, $SYSUSERS"
-    run rm -rf "$DESTDIR$PROGRAM" "$DESTDIR$UNIT" "$DESTDIR$SYSUSERS" "$DESTDIR$COMMAND"
+    say "Removing $COMMAND, $PROGRAM, $UNIT, $SYSUSERS, $UDEV"
+    run rm -rf "$DESTDIR$PROGRAM" "$DESTDIR$UNIT" "$DESTDIR$SYSUSERS" "$DESTDIR$UDEV" "$DESTDIR$COMMAND"
     if has_systemd; then run systemctl daemon-reload; fi
     say "Kept: the site in $SITE, the journal in $DATA, the user labrelay."
     say "The journal holds patients' results and may be the only copy: remove it by hand, once that is sure."
@@ -180,6 +190,7 @@ if [ "$uninstall" = yes ]; then
 fi
 if [ "$site_only" = no ]; then check_python; fi
 make_user
+install_serial
 if [ "$site_only" = no ]; then install_program; fi
 install_site
 install_unit
