@@ -25,7 +25,7 @@ from engine.mapping.compiler.code import (
     Kind,
     Val,
 )
-from engine.mapping.compiler.recurring import Reading, Recurring, recurring
+from engine.mapping.compiler.recurring import Reading, Recurring, Taken, recurring
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments, Variable, bind_outwards, bind_segments
 from engine.mapping.functions import FUNCTIONS, Function, Parameter
 from engine.mapping.functions.code_maps import CODE_MAPS
@@ -79,7 +79,9 @@ class Expressions:
         self._hoisted: dict[Any, Val] = {}  # of paths read at the start of their scope
         self._invariant: dict[Any, Lazy] = {}  # expressions that are the same in every round of a loop
         self._recurring: list[Recurring] = []
-        self._keeping = False  # what is being compiled is part of a value that is kept
+        self._tests: dict[tuple[int, int], Lazy] = {}  # which value a let is that is one of two
+        self._taken: Taken = {}  # such lets, where it is settled
+        self._keeping = 0  # number of the kept value whose function is being written; 0: none
 
     # -- entry points ----------------------------------------------------------------------------------------------
 
@@ -130,7 +132,7 @@ class Expressions:
         return self._reading(part, scope)
 
     def _reading(self, part: syntax.Expression, scope: Scope) -> Reading | None:
-        reading = recurring(part, scope)
+        reading = recurring(part, scope, self._taken)
         return (
             reading
             if reading is not None and reading.home is not None and reading.home.loop == self.code.loop
@@ -139,19 +141,22 @@ class Expressions:
 
     def keep(self, key: Any, reading: Reading, build: Callable[[], Val]) -> Val:
         """A value that is computed in the first message that needs it, and kept (see `recurring`)."""
+        if reading.choice is not None:
+            return self._keep_either(key, reading, reading.choice, build)
         code, home = self.code, reading.home
         assert home is not None
+        key = (*key, *sorted(reading.decided))
         kept = home.values.get(key)
         if kept is None:
             before = self._formula, self._keeping, self._hoisted
-            self._keeping, self._hoisted = True, {}
+            self._keeping, self._hoisted = home.written + 1, {}
             try:
                 kept = home.compile(code, key, reading.fields, build)
             finally:
                 self._formula, self._keeping, self._hoisted = before
         if isinstance(kept, Val):
             return kept
-        known = ("kept", key)
+        known = ("kept", home.number, key, self._keeping)
         if known not in code.available:
             variable = kept.variable
             if self._keeping:
@@ -161,6 +166,30 @@ class Expressions:
             code.emit(f"if {variable} is UNSET: {variable} = {call}")
             self._remember(known, Val(variable, kept.value.kind, kept.value.maybe))
         return self._values[known]
+
+    def _keep_either(self, key: Any, reading: Reading, variable: Variable, build: Callable[[], Val]) -> Val:
+        """A value made of a let that is one of two: kept for both, and chosen as the let is."""
+        code = self.code
+        assert isinstance(variable.value, Formula)
+        tree = variable.value.tree
+        assert isinstance(tree, syntax.Choice)
+        test = self.lazy(self._test_of(variable, tree))
+        chosen = code.new()
+        values = []
+        for which, (head, branch) in enumerate(((f"if {test.code}:", tree.then), ("else:", tree.other))):
+            with code.block(head):
+                before, self._taken = self._taken, {**self._taken, id(variable): (which, branch)}
+                try:
+                    inner = self._reading(reading.part, reading.scope)
+                    value = build() if inner is None else self.keep(key, inner, build)
+                finally:
+                    self._taken = before
+                code.emit(f"{chosen} = {value.code}")
+            values.append(value)
+        one, other = values
+        if one.is_absent or other.is_absent:
+            return NOTHING if one.is_absent and other.is_absent else Val(chosen, (other if one.is_absent else one).kind)
+        return Val(chosen, self._common(_with_code(one), _with_code(other)), one.maybe or other.maybe)
 
     def _outside_the_loop(self, part: syntax.Expression, scope: Scope, want: str, home: Scope) -> Val:
         """An expression in which nothing changes from round to round: computed in the first one that needs it."""
@@ -478,6 +507,10 @@ class Expressions:
             return self.code.literal(variable.value.text, TEXT)
         if variable.active:
             return self.error(part, f"{variable.name} is defined by itself")
+        if self._recurring and isinstance(variable.value.tree, syntax.Choice):
+            self._test_of(variable, variable.value.tree)
+        if id(variable) in self._taken:
+            return self._taken_branch(variable, self._taken[id(variable)][1], want)
         way = "text" if want == "text" and self._is_field_like(variable) else ""
         lazy = variable.lazies.get(way)
         if lazy is None:
@@ -493,9 +526,37 @@ class Expressions:
                 reading = self._reading(variable.value.tree, variable.scope)
                 if reading is not None:
                     return self.keep(lazy.key, reading, lazy.build)
+                if self._taken:
+                    return lazy.build()  # it may be another value for the other branch
             return self.lazy(lazy)
         finally:
             variable.active = False
+
+    def _test_of(self, variable: Variable, tree: syntax.Choice) -> Lazy:
+        """Which value a let is that is one of two: asked once a round, by whoever needs to know first."""
+        key = (id(tree), id(variable.scope))  # a fragment has one tree, and a scope for each use
+        known = self._tests.get(key)
+        if known is None:
+
+            def build() -> Val:
+                before, self._formula = self._formula, variable.value if isinstance(variable.value, Formula) else None
+                try:
+                    return Val(self._kept(self.truth(tree.condition, variable.scope)), FLAG, maybe=False)
+                finally:
+                    self._formula = before
+
+            known = self._tests[key] = Lazy(build, variable.loop, variable.slot, key=("test", id(variable)))
+        return known
+
+    def _taken_branch(self, variable: Variable, branch: syntax.Expression, want: str) -> Val:
+        """The value of a let that is one of two, where it is known which."""
+        assert isinstance(variable.value, Formula)
+        before, self._formula = self._formula, variable.value
+        variable.active = True
+        try:
+            return self.expression(branch, variable.scope, want)
+        finally:
+            self._formula, variable.active = before, False
 
     def _is_field_like(self, variable: Variable) -> bool:
         """Whether a variable is fields only, so that it can be read as text or as it was sent, as one wants it."""
@@ -761,7 +822,8 @@ class Expressions:
         return Val(self._kept(f"[{value.code}] if {value.code} is not None else None"), value.kind.each())
 
     def _choice(self, part: syntax.Choice, scope: Scope, want: str) -> Val:
-        test = self.truth(part.condition, scope)
+        asked = self._tests.get((id(part), id(scope)))
+        test = self.truth(part.condition, scope) if asked is None else self.lazy(asked).code
         if test in ("True", "False"):
             return self.expression(part.then if test == "True" else part.other, scope, want)
         variable = self.code.new()

@@ -24,7 +24,7 @@ So a value is computed where a rule first asks for it, as ever, and what somebod
 computing ends the message is not kept at all. A traced mapping keeps nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -39,6 +39,10 @@ VARYING = {
     "OBX": frozenset({1, 5, 14, 19}),  # set id, value, time of the observation, time of the analysis
     "R": frozenset({2, 4, 12, 13}),  # sequence number, value, started, completed
 }
+
+
+Taken = Mapping[int, tuple[int, syntax.Expression]]
+"""id of a let that is one of two values -> which of both is meant, and its expression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +140,32 @@ class Recurring:
 class Reading:
     """What an expression reads of the result at hand.
 
+    A let that is one of two values that recur (``row if fits(number) else absent``) does not recur by itself, and yet
+    what is made of it does, twice: once for either value. ``taken`` says for which.
+
     Attributes:
         home: the loop over results; None as long as no field was found.
+        choice: a let that is one of two values, and not in ``taken``; None where there is none.
+        decided: the lets of ``taken`` that it reads, each with the branch.
     """
 
-    __slots__ = ("_names", "fields", "home")
+    __slots__ = ("_names", "_taken", "choice", "decided", "fields", "home", "part", "scope")
 
-    def __init__(self) -> None:
+    def __init__(self, part: syntax.Expression, scope: Scope, taken: Taken) -> None:
+        self.part = part
+        self.scope = scope
         self.home: Recurring | None = None
+        self.choice: Variable | None = None
+        self.decided: set[tuple[int, int]] = set()
         self.fields: set[int] = set()
+        self._taken = taken
         self._names: set[int] = set()
 
-    def recurs(self, part: syntax.Expression, scope: Scope) -> bool:
-        """Look at an expression; False where it reads anything that may differ."""
+    def recurs(self) -> bool:
+        """Look at the expression; False where it reads anything that may differ."""
+        return self._all(self.part, self.scope)
+
+    def _all(self, part: syntax.Expression, scope: Scope) -> bool:
         return all(self._recurs(inner, scope) for inner in syntax.walk(part))
 
     def _recurs(self, part: syntax.Expression, scope: Scope) -> bool:
@@ -179,10 +196,24 @@ class Reading:
         if id(named) in self._names:
             return True  # it is being looked at, or was already
         self._names.add(id(named))
-        return self.recurs(named.value.tree, named.scope)
+        tree = named.value.tree
+        if id(named) in self._taken:
+            which, branch = self._taken[id(named)]
+            self.decided.add((id(named), which))
+            return self._all(branch, named.scope)
+        before = self.home, self.choice, self.fields.copy(), self.decided.copy(), self._names.copy()
+        if self._all(tree, named.scope):
+            return True
+        if not isinstance(tree, syntax.Choice):
+            return False
+        self.home, self.choice, self.fields, self.decided, self._names = before
+        if self.choice is not None and self.choice is not named:
+            return False
+        self.choice = named
+        return self._all(tree.then, named.scope) and self._all(tree.other, named.scope)
 
 
-def recurring(part: syntax.Expression, scope: Scope) -> Reading | None:
+def recurring(part: syntax.Expression, scope: Scope, taken: Taken) -> Reading | None:
     """What an expression that recurs reads; None where it does not, or reads no field at all."""
-    found = Reading()
-    return found if found.recurs(part, scope) and found.home is not None else None
+    found = Reading(part, scope, taken)
+    return found if found.recurs() and found.home is not None else None
