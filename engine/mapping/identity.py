@@ -48,7 +48,6 @@ class Making:
     """
 
     __slots__ = (
-        "_bases",
         "_hash",
         "_persons",
         "_run",
@@ -67,8 +66,7 @@ class Making:
 
     def __init__(self, run: Run, *, transaction: bool) -> None:
         self._run = run
-        self._hash = blake2b(digest_size=16, key=run.context.key)
-        self._bases: dict[str, Any] = {}  # type -> state of the hash that has read it
+        self._hash = _base(run.context.key, "")
         self._shared: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], int] = {}
         self._persons: dict[str, bytes] = {}  # identity of a patient -> token of the person
@@ -86,11 +84,7 @@ class Making:
 
     def identity(self, kind: str, key: str) -> str:
         """The UUID (version 8: a hash of our own) of a natural key."""
-        base = self._bases.get(kind)
-        if base is None:
-            base = self._bases[kind] = self._hash.copy()
-            base.update(f"{kind}{_SEPARATOR}".encode())
-        state = base.copy()
+        state = _base(self._run.context.key, kind).copy()
         state.update(key.encode("utf-8", "surrogatepass"))
         digits = state.hexdigest()
         return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
@@ -293,6 +287,15 @@ class Making:
         since = self.entries[before[0] :]
         if not any(entry["resource"]["resourceType"] == "Observation" for entry in since):
             raise self._run.dead(Reason.UNMAPPED_CODE, "every result of this report would be dropped")
+
+
+@lru_cache(maxsize=256)
+def _base(key: bytes, kind: str) -> Any:
+    """The state of the keyed hash that has read a type of resource; to be copied. A site has one key and few types."""
+    state = blake2b(digest_size=16, key=key)
+    if kind:
+        state.update(f"{kind}{_SEPARATOR}".encode())
+    return state
 
 
 def _inside(group: Group, name: str) -> list[Segment]:

@@ -113,8 +113,8 @@ class Expressions:
     # -- expressions -----------------------------------------------------------------------------------------------
 
     def expression(self, part: syntax.Expression, scope: Scope, want: str = "") -> Val:
-        if self.code.loop and not self.traced and isinstance(part, _WORTH_KEEPING):
-            home = self._home(part, scope, set())
+        if self.code.loop and not self.traced and not self._keeping and isinstance(part, _WORTH_KEEPING):
+            home = scope.outermost() if _is_same_everywhere(part) else self._home(part, scope, set())
             if home is not None and home.loop < self.code.loop:
                 return self._outside_the_loop(part, scope, want, home)
         if isinstance(part, _WORTH_KEEPING_OVER_MESSAGES) and (reading := self.recurs(part, scope)) is not None:
@@ -335,7 +335,7 @@ class Expressions:
             unusual = f"{variable} is not None and ({variable} < '#' or R in {variable})"
             self.code.emit(f"if {unusual}: {variable} = present({variable}.partition(R)[0])")
             if path.component:
-                self.code.emit(f"if {variable} is not None: {variable} = component({variable}, 1)")
+                self.code.emit(f"if {variable} is not None and C in {variable}: {variable} = component({variable}, 1)")
         self._trace_read(f"{segments.segments}[0]", path, variable)
         return Val(variable, kind)
 
@@ -914,7 +914,9 @@ class Expressions:
         raw = f"{segments.fields}[{path.field}]"
         if path.component or path.subcomponent:
             there = f"S in {raw}" if path.subcomponent > 1 else f"C in {raw}" if path.component > 1 else f"{raw} != ''"
-            return f"({there} and has({raw}, {path.component}, {path.subcomponent}))"
+            test = f"({there} and has({raw}, {path.component}, {path.subcomponent}))"
+            # What begins with a letter or a digit has a first part that says something.
+            return f"({raw}[:1].isalnum() or {test})" if path.component == 1 and path.subcomponent < 2 else test
         return f"({raw} > '#' or has({raw}, 0, 0))"
 
     def _segments_known(self, path: syntax.Path, scope: Scope) -> Segments | None:
@@ -1321,6 +1323,15 @@ class Expressions:
     def _trace_use(self, lazy: Lazy) -> None:
         if self.traced:
             self.code.emit(f"T.use({self.code.constant(lazy.variable)})")
+
+
+def _is_same_everywhere(part: syntax.Expression) -> bool:
+    """Whether a call has one value in the whole message: a setting, a system that only this channel uses."""
+    return isinstance(part, syntax.Call) and all(
+        isinstance(inner, syntax.Literal)
+        or (isinstance(inner, syntax.Call) and inner.name in FUNCTIONS and FUNCTIONS[inner.name].whole_message)
+        for inner in syntax.walk(part)
+    )
 
 
 def _lists(pairs: Sequence[tuple[Parameter, Val]]) -> list[int]:

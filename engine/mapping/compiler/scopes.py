@@ -158,6 +158,10 @@ class Scope:
             scope = scope.parent
         return scope
 
+    def outermost(self) -> "Scope":
+        """The scope of the whole message."""
+        return self if self.parent is None else self.parent.outermost()
+
     def frame(self) -> "Scope":
         """The innermost scope that begins anew with each round of a loop: a group, or a segment that is looped over."""
         scope = self

@@ -5,7 +5,7 @@ from engine.mapping.run import Run
 from engine.mapping.uris import quoted
 
 
-@function("channel_system(name: literal) -> text!")
+@function("channel_system(name: literal) -> text!", whole_message=True)
 def channel_system(run: Run, name: str) -> str:
     """A system of identifiers that only this channel uses: for numbers whose system no setting names."""
     return f"urn:labrelay:ns:{quoted(run.context.channel)}:{quoted(name)}"

@@ -51,6 +51,7 @@ class Function:
         pure: knows nothing of the message beside its arguments, so that it can be called when the mapping is loaded.
         steady: gives the same value for the same arguments in all messages that are read alike
             (`engine.mapping.reading`), and changes nothing; every pure function is steady.
+        whole_message: gives the same value for the same arguments everywhere in a message.
         doc: first line of its documentation; ``details`` the rest.
         settings: channel settings that it reads.
         method: of the run, which does the same; generated code calls it without a step in between.
@@ -64,6 +65,7 @@ class Function:
     always: bool
     pure: bool
     steady: bool
+    whole_message: bool
     call: Callable[..., Any]
     doc: str
     details: str
@@ -87,6 +89,7 @@ def function(
     *,
     pure: bool = False,
     steady: bool = False,
+    whole_message: bool = False,
     settings: tuple[str, ...] = (),
     method: str = "",
 ) -> Callable[[Implementation], Implementation]:
@@ -114,6 +117,7 @@ def function(
             always=bool(match[5]),
             pure=pure,
             steady=pure or steady,
+            whole_message=pure or steady or whole_message,
             call=implementation,
             doc=first,
             details="\n".join(line.strip() for line in rest.strip().splitlines()),
