@@ -93,7 +93,8 @@ class Making:
         """16 bytes that stand for a key where the key itself must not be kept."""
         state = self._hash.copy()
         state.update(text.encode("utf-8", "surrogatepass"))
-        return state.digest()
+        digest: bytes = state.digest()
+        return digest
 
     def identity_of(self, identifier: Json) -> str:
         """An Identifier as part of a key. Without a system it means something within its channel only."""
