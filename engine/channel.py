@@ -21,7 +21,7 @@ from engine.errors import StoreError
 from engine.message import Block, Frame, LinkEvent, LinkFault, Received, SessionEnd, Stored
 from engine.ports import Format, Link, Stream
 from engine.reasons import Reason
-from engine.receive_memory import ReceiveMemory
+from engine.receive_memory import SMALL_BYTES, ReceiveMemory
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -201,7 +201,7 @@ class Channel:
                     return not connection.evicted
                 now = connection.last_byte = self._clock.monotonic()
                 events = link.receive(data, now)
-                if (held := link.held) or connection.held:
+                if (held := link.held) >= SMALL_BYTES or connection.held:
                     self._memory.note(connection, held, partial(self._cut, connection))
             while True:
                 for event in events:
@@ -351,7 +351,10 @@ class Channel:
                 _raise(await self._kept(future, self._note_all))
                 connection.last_message = connection.last_byte
             elif frame.durable:
-                _raise(await self._kept(self._store.append_frame(name, connection.session, frame.raw, now_us)))
+                # Nothing follows from its being durable but its ACK, so its own future is waited for: a wait that is
+                # cut off takes that future with it, and leaves the frame in the journal.
+                await self._store.append_frame(name, connection.session, frame.raw, now_us)
+                self.counts.store_fault = None
         except StoreError as error:
             self._store_fault(connection, error)
             connection.link.failed(self._clock.monotonic())

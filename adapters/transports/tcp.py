@@ -49,6 +49,9 @@ class TcpStream(asyncio.Protocol):
         self._ended = False
         self._error: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
+        self._due: float | None = None  # when the read that waits times out
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._writer: asyncio.Future[None] | None = None
         self._writing_paused = False
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -59,13 +62,13 @@ class TcpStream(asyncio.Protocol):
     async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - asyncio.timeout costs 5 us a read
         if not self._chunks and not self._eof:
             self._reader = waiter = self._loop.create_future()
-            timer = None if timeout is None else self._loop.call_later(max(timeout, 0.0), _expire, waiter)
+            self._due = None if timeout is None else self._loop.time() + max(timeout, 0.0)
+            if self._due is not None and (self._timer is None or self._timer_at > self._due):
+                self._set_timer(self._due)
             try:
                 await waiter
             finally:
                 self._reader = None
-                if timer is not None:
-                    timer.cancel()
         if self._chunks:
             data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
             self._chunks.clear()
@@ -77,6 +80,22 @@ class TcpStream(asyncio.Protocol):
         if self._error is not None:
             raise OSError(f"connection lost: {type(self._error).__name__}") from self._error
         return b""
+
+    def _set_timer(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._time_out)
+
+    def _time_out(self) -> None:
+        """One timer serves many reads: a later read only notes when it is due, and nearly none ever is."""
+        self._timer = None
+        if self._reader is None or self._due is None:
+            return
+        if self._loop.time() < self._due:
+            self._set_timer(self._due)
+        else:
+            _expire(self._reader)
 
     async def write(self, data: bytes) -> None:
         if self._transport.is_closing():
@@ -176,6 +195,9 @@ class TcpStream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._eof = True
         self._error = exc
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         _wake(self._reader)
         if self._writer is not None and not self._writer.done():
             self._writer.set_exception(ConnectionResetError("the connection was lost while writing"))
