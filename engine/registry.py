@@ -9,7 +9,7 @@ What such a module offers, by its table:
     LINKS         ``links(source)``: what makes a new `engine.ports.Link` for each connection;
                   ``assemble(frames, max_message=...)`` where the link has frames of its own
     TEES          ``listeners(source)``: what makes a new `engine.ports.TeeLink` for each connection
-    TRANSPORTS    ``build(source, handler)``: an `engine.ports.Transport`; ``ports()`` where it has ports of this machine
+    TRANSPORTS    ``build(source, handler)``: an `engine.ports.Transport`; of `serial`, ``ports()`` and ``look(device)``
     DESTINATIONS  ``build(name, config, clock)``: an `engine.ports.Destination`
     DIALECTS      ``adapt(parsed)``, see `adapters.dialects`
 
@@ -51,12 +51,14 @@ TRANSPORTS = {
 DIALECTS: dict[str, str] = {
     "cepheid-genexpert": "adapters.dialects.cepheid_genexpert",
     "cepheid-genexpert-hl7": "adapters.dialects.cepheid_genexpert_hl7",
+    "horiba-pentra": "adapters.dialects.horiba_pentra",
     "roche-cobas-6800": "adapters.dialects.roche_cobas_6800",
     "roche-cobas-c111": "adapters.dialects.roche_cobas_c111",
     "roche-cobas-c311": "adapters.dialects.roche_cobas_c311",
     "roche-cobas-e411": "adapters.dialects.roche_cobas_e411",
     "siemens-clinitek": "adapters.dialects.siemens_clinitek",
     "siemens-dca-vantage": "adapters.dialects.siemens_dca_vantage",
+    "sysmex": "adapters.dialects.sysmex",
 }
 DESTINATIONS = {
     "fhir": "adapters.destinations.fhir_rest",

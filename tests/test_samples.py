@@ -22,7 +22,7 @@ from tests.support.fhir_check import check_bundle, resources
 from tests.support.shipped import verdict_of
 
 SAMPLES = Path(__file__).parents[1] / "samples"
-FORMATS = {".hl7": "hl7v2", ".astm": "astm"}
+FORMATS = {".hl7": "hl7v2", ".astm": "astm", ".txt": "text"}
 MESSAGES = sorted(path for path in SAMPLES.glob("*/*") if path.suffix in FORMATS)
 UPDATE = bool(os.environ.get("LABRELAY_UPDATE_SAMPLES"))
 
@@ -45,6 +45,7 @@ def run(name: str, specimen_ids: str = "restart") -> tuple[Verdict, Mapped | Non
         specimen_ids=specimen_ids,
         dialect=channel.get("dialect"),
         mapping=channel["mapping"],
+        layout=channel.get("layout"),
     )
 
 

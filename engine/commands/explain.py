@@ -4,7 +4,6 @@ The argument is a file, or the number of a message in the journal. Values are pa
 --show-values; from the journal that leaves a row in the audit trail.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,10 @@ def command(
     timezone: str | None,
     form: Form,
 ) -> ExitCode:
-    messages, of_channel = _messages(session, what, show_values)
+    stored = None if what == "-" or Path(what).exists() or not what.isdigit() else _stored(session, what, show_values)
+    of_channel = stored[1] if stored is not None else None
     mapper = mapper_for(session, mapping=mapping, channel=channel or of_channel, timezone=timezone)
+    messages = iter(stored[0]) if stored is not None else inputs((what,), mapper)
     failed = False
     documents: list[dict[str, Any]] = []
     out: list[str] = []
@@ -62,10 +63,8 @@ def command(
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
-def _messages(session: Session, what: str, show_values: bool) -> tuple[Iterator[Input], str | None]:
-    """The messages to explain, and the channel of one from the journal."""
-    if what == "-" or Path(what).exists() or not what.isdigit():
-        return inputs((what,)), None
+def _stored(session: Session, what: str, show_values: bool) -> tuple[list[Input], str]:
+    """A message of the journal, and its channel."""
     if show_values:
         from engine.commands.messages import note_shown
 
@@ -77,7 +76,7 @@ def _messages(session: Session, what: str, show_values: bool) -> tuple[Iterator[
         payload = journal.payload(int(what))
     found = messages_in(payload)
     where = f"message {what}"
-    return iter([Input(where, one) for one in found]), trace.message.channel
+    return [Input(where, one) for one in found], trace.message.channel
 
 
 def _document(one: Input, trace: Trace, leaves: list[Leaf], values: bool, *, whole: bool) -> dict[str, Any]:

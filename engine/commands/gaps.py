@@ -72,7 +72,7 @@ def _from_files(
     mapper.context = replace(mapper.context, settings=settings)
     tally = Tally()
     failed = False
-    for one in inputs(files):
+    for one in inputs(files, mapper):
         try:
             parsed = mapper.read(one.found)
             program = mapper.program_for(parsed)

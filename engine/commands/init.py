@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from engine.config.pack import Pack
 
 # A device instead of an address, and the other way round: the same link and content over another transport.
-SERIAL = {"astm": "astm-serial", "mllp": "hl7-serial"}
+SERIAL = {"astm": "astm-serial", "mllp": "hl7-serial", "text": "text-serial"}
+OF_A_LINE = r"(?m)^  (?:baud|bytesize|parity|stopbits|flow): .*\n"  # nothing of these on TCP
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -151,6 +152,8 @@ def channel_text(pack: "Pack", name: str, places: dict[str, str], site: "Site") 
     text = re.sub(r"(?m)^channel: .*$", lambda _: f"channel: {name}", pack.template)
     for key, value in places.items():
         text = re.sub(r"(?m)^  (?:listen|connect|device): .*$", lambda _: f'  {key}: "{value}"', text)  # noqa: B023
+        if key != "device":
+            text = re.sub(OF_A_LINE, "", text)
         kinds = SERIAL if key == "device" else {serial: tcp for tcp, serial in SERIAL.items()}
         text = re.sub(r"(?m)^  kind: (\S+)", lambda found: f"  kind: {kinds.get(found[1], found[1])}", text)  # noqa: B023
     known = site.config.destinations

@@ -65,7 +65,7 @@ def command(
     rows: list[dict[str, Any]] = []
     failed = False
     count = 0
-    for one in inputs(files):
+    for one in inputs(files, mapper):
         count += 1
         row: dict[str, Any] = {"message": one.where}
         rows.append(row)

@@ -14,7 +14,7 @@ from engine.commands.output import say
 from engine.commands.session import Session
 from engine.errors import ConfigError, ContentError
 from engine.formats import format_of
-from engine.mapping.inputs import Found, Mapper, messages_in
+from engine.mapping.inputs import ASTM, Found, Mapper, messages_in
 from engine.mapping.program import Program
 from engine.message import FormatOptions, MapContext, Parsed
 from engine.site import mapping_path
@@ -110,6 +110,7 @@ def mapper_for(
         received=received,
         message_format=format_of(config.source, config.dialect),
     )
+    made.own_format = config.source.reads_as not in (config.source.format, EITHER)
     for index, route in enumerate(config.routes):
         place = site.node(channel, "routes", index, "when").place if route.when is not None else ""
         reads = config.source.reads_as
@@ -132,11 +133,22 @@ class RouteOf:
 
 
 class ChannelMapper(Mapper):
-    """A mapper that follows a channel's routes where there is one."""
+    """A mapper that follows a channel's routes where there is one.
+
+    Attributes:
+        own_format: the channel brings texts of another kind than HL7 v2 and ASTM, which are read into their records.
+    """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.routes: list[RouteOf] = []
+        self.own_format = False
+
+    def messages_in(self, data: bytes) -> list[Found]:
+        """The messages of a file: by what its bytes look like, or as the channel's own format cuts it."""
+        if self.own_format and self.message_format is not None:
+            return [Found(part, ASTM) for part in self.message_format.split(data)]
+        return messages_in(data)
 
     def program_for(self, parsed: Parsed) -> Program:
         """The mapping of the first route with one that takes the message; else as without a channel."""
@@ -171,8 +183,8 @@ class Input:
     found: Found
 
 
-def inputs(files: tuple[str, ...]) -> Iterator[Input]:
-    """All messages of all files, in order; ``-`` is standard input.
+def inputs(files: tuple[str, ...], mapper: ChannelMapper) -> Iterator[Input]:
+    """All messages of all files, in order, as ``mapper`` finds them; ``-`` is standard input.
 
     Raises:
         click.UsageError: a file cannot be read.
@@ -182,7 +194,7 @@ def inputs(files: tuple[str, ...]) -> Iterator[Input]:
             data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         except OSError as error:
             raise click.UsageError(f"{name}: cannot be read: {error.strerror}") from error
-        found = messages_in(data)
+        found = mapper.messages_in(data)
         if not found:
             found = [Found(data, "")]
         for number, one in enumerate(found, 1):

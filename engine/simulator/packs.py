@@ -93,12 +93,12 @@ def read_model(name: str, files: Sequence[Path]) -> Model:
 
 
 def _folders(site: Path | None) -> list[Path]:
-    """Folders of samples; a site's own come first."""
+    """Folders of samples; a site's own come first. Texts (``.txt``) are of links that are not played."""
     return [
         folder
         for base in search_path(site, SAMPLES)
         for folder in sorted(base.iterdir())
-        if folder.is_dir() and any(file.suffix not in (".json", ".yaml") for file in folder.iterdir())
+        if folder.is_dir() and any(file.suffix not in (".json", ".yaml", ".txt") for file in folder.iterdir())
     ]
 
 

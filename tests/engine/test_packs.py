@@ -55,17 +55,20 @@ def test_each_pack_has_samples(pack: Pack) -> None:
 def test_a_channel_takes_over_what_its_pack_gives_and_keeps_what_it_says(tmp_path: Path) -> None:
     own = tmp_path / "own"
     shutil.copytree(CHECKOUT / "analyzers" / "sysmex-xn", own / "analyzers" / "sysmex-xn")
-    with (own / "analyzers" / "sysmex-xn" / "pack.yaml").open("a", encoding="utf-8") as file:
-        file.write("\ngives: {charset: [cp1252], settings: {test_code: 4/5, lab: Theirs}}\n")
+    path = own / "analyzers" / "sysmex-xn" / "pack.yaml"
+    gives = "gives:\n  charset: [cp1252]\n  settings: {test_code: 4/5, lab: Theirs}\n"
+    path.write_text(path.read_text("utf-8").replace("gives:\n", gives), encoding="utf-8")
     plain = channel(own, CHANNEL)
-    assert plain["charset"] == ("cp1252",)
+    assert (plain["charset"], plain["dialect"]) == (("cp1252",), "sysmex")
     assert plain["settings"] == {
         "test_code": "4/5",
         "lab": "Theirs",
         "tables": {"analytes": "sysmex-xn/codes.csv"},
     }
-    said = channel(own, CHANNEL + "charset: utf-8\nsettings: {lab: Mine, tables: {ucum: tables/x.csv}}\n")
-    assert said["charset"] == ("utf-8",)
+    said = channel(
+        own, CHANNEL + "dialect: horiba-pentra\ncharset: utf-8\nsettings: {lab: Mine, tables: {ucum: tables/x.csv}}\n"
+    )
+    assert (said["charset"], said["dialect"]) == (("utf-8",), "horiba-pentra")
     assert said["settings"] == {
         "test_code": "4/5",
         "lab": "Mine",
@@ -141,14 +144,18 @@ SAMPLES = {
     (pack.name, path)
     for pack in SHIPPED
     for path in (CHECKOUT / "samples" / pack.name.replace("-", "_")).glob("*")
-    if path.suffix in (".astm", ".hl7")
+    if path.suffix in (".astm", ".hl7", ".txt")
 }
 
 
 @pytest.mark.parametrize(("name", "path"), sorted(SAMPLES), ids=lambda value: getattr(value, "stem", value))
 def test_a_packs_samples_are_recognised_as_it_and_nothing_else(name: str, path: Path) -> None:
+    data = path.read_bytes()
+    if path.suffix == ".txt":
+        assert [pack.name for pack, _ in recognise(data, SHIPPED)] == [name]
+        return
     mapper = Mapper(())
-    for found in messages_in(path.read_bytes()):
+    for found in messages_in(data):
         assert [pack.name for pack, _ in recognise(mapper.read(found), SHIPPED)] == [name]
 
 

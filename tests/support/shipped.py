@@ -11,6 +11,7 @@ from typing import Any
 from engine import registry
 from engine.formats import InDialect
 from engine.intake import ChannelRoutes, Route, Verdict, judge
+from engine.layouts import layout_files, load_layout
 from engine.mapping import Program, load
 from engine.mapping.conditions import compile_condition
 from engine.message import FormatOptions, MapContext, Mapped, Parsed, Stored
@@ -62,6 +63,11 @@ class Recorder:
         return self.mapped
 
 
+@cache
+def _layout(name: str) -> Any:
+    return load_layout(layout_files(None)[name], name)
+
+
 def verdict_of(
     payload: bytes,
     message_format: str,
@@ -73,12 +79,14 @@ def verdict_of(
     explained: bool = False,
     dialect: str | None = None,
     mapping: str | None = None,
+    layout: str | None = None,
 ) -> tuple[Verdict, Mapped | None]:
     """What becomes of one message, and what its mapping gave, if it came that far.
 
     Args:
         explained: map by the code that `explain` runs.
         mapping: takes every message, in place of the routes of results.
+        layout: describes the text, where the format is ``text``.
     """
     given = dict(settings or {})
     charsets = tuple(given.pop("charset", ("utf-8",)))
@@ -89,7 +97,8 @@ def verdict_of(
         recorders.append(Recorder(program(name, tables), explained=explained))
         takes = condition and compile_condition(condition, message_format, place="the route of results")
         routes.append(Route(when=takes or None, program=recorders[-1]))
-    message_format_read: Format = registry.load(registry.FORMATS, message_format)
+    module: Any = registry.load(registry.FORMATS, message_format)
+    message_format_read: Format = module if layout is None else module.TextFormat(_layout(layout))
     if dialect is not None:
         message_format_read = InDialect(message_format_read, registry.load(registry.DIALECTS, dialect))
     channel_routes = ChannelRoutes(
@@ -106,6 +115,8 @@ def verdict_of(
             specimen_ids=specimen_ids,
         ),
     )
+    if layout is not None:
+        (payload,) = message_format_read.split(payload)  # as the link hands it on, without its framing
     stored = Stored(id=1, channel=channel, seq=1, payload=payload, received_us=int(RECEIVED.timestamp() * 1_000_000))
     verdict = judge(stored, channel_routes)
     return verdict, next((recorder.mapped for recorder in recorders if recorder.mapped is not None), None)

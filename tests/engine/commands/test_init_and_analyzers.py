@@ -1,0 +1,135 @@
+"""`labrelay analyzers` and `labrelay init`: what is known, and a channel of it that works."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.commands.output import ExitCode
+from engine.config import load_site
+from engine.config.pack import packs
+from tests.support.command_line import labrelay
+
+NAMES = [pack.name for pack in packs()]
+
+
+def test_the_list_says_what_was_seen_of_each(tmp_path: Path) -> None:
+    ran = labrelay("analyzers", "-o", "json")
+    assert ran.code == ExitCode.OK
+    rows = {row["analyzer"]: row for row in json.loads(ran.out)["analyzers"]}
+    assert list(rows) == NAMES
+    assert rows["sysmex-xn"]["seen"] == ["capture x3", "modelled x2"]
+    assert rows["sysmex-xn"]["codes"] > 20
+    assert rows["siemens-rapidlab-348"]["codes"] == 0
+
+
+def test_one_is_shown_with_its_evidence_its_codes_and_the_licence_notice() -> None:
+    ran = labrelay("analyzers", "show", "horiba-pentra-xlr")
+    assert ran.code == ExitCode.OK
+    for text in ("capture, ABX Pentra XLR", "senaite.astm/blob/", "6690-2", "sends 804-5", "loinc.org/license"):
+        assert text in ran.out
+    document = json.loads(labrelay("analyzers", "show", "sysmex-xn", "-o", "json").out)
+    assert "loinc.org/license" in document["notice"]
+    assert {"code": "MACROR", "loinc": ""}.items() <= next(
+        row.items() for row in document["code_table"] if row["code"] == "MACROR"
+    )
+
+
+def test_a_slip_in_the_name_gets_the_one_that_may_be_meant() -> None:
+    ran = labrelay("analyzers", "show", "sysmex-xnn")
+    assert ran.code == ExitCode.USAGE
+    assert "did you mean sysmex-xn?" in ran.err
+
+
+def test_a_new_site_is_sound_and_says_the_next_step(tmp_path: Path) -> None:
+    ran = labrelay("--site", str(tmp_path / "lab"), "init", "--timezone", "Asia/Kolkata")
+    assert ran.code == ExitCode.OK, ran.err
+    assert "labrelay init --analyzer NAME" in ran.err
+    site = load_site(tmp_path / "lab")
+    assert (site.config.site.name, site.config.site.timezone) == ("lab", "Asia/Kolkata")
+    again = labrelay("--site", str(tmp_path / "lab"), "init")
+    assert again.code == ExitCode.USAGE
+    assert "is a site already" in again.err
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--listen", "127.0.0.1:4711"), ("--connect", "10.0.0.7:4711"), ("--device", "/dev/serial/by-id/usb-X")],
+)
+def test_a_channel_of_each_analyzer_on_each_line_passes_the_check(
+    name: str, option: str, value: str, tmp_path: Path
+) -> None:
+    ran = labrelay("--site", str(tmp_path), "init", "--analyzer", name, "--name", "mine", option, value)
+    assert ran.code == ExitCode.OK, ran.err
+    assert "Next: labrelay check" in ran.err
+    channel = load_site(tmp_path).channels["mine"]
+    assert channel.analyzer == name
+    assert channel.source.place == value
+    text = (tmp_path / "channels" / "mine.yaml").read_text(encoding="utf-8")
+    assert "#" in text  # commented
+    checked = labrelay("--site", str(tmp_path), "check")
+    assert checked.code == ExitCode.OK, checked.err
+
+
+def test_nothing_is_overwritten_and_nothing_broken_is_left(tmp_path: Path) -> None:
+    given = ("--site", str(tmp_path), "init", "--analyzer", "sysmex-xn", "--listen", "127.0.0.1:4711")
+    assert labrelay(*given).code == ExitCode.OK
+    path = tmp_path / "channels" / "sysmex-xn.yaml"
+    before = path.read_text(encoding="utf-8")
+
+    again = labrelay(*given)
+    assert (again.code, "has a channel sysmex-xn already" in again.err) == (ExitCode.USAGE, True)
+    assert path.read_text(encoding="utf-8") == before
+    stray = tmp_path / "channels" / "stray.yaml"
+    stray.write_text("channel: other\n" + before.partition("\n")[2].partition("\n")[2].replace("4711", "4712"), "utf-8")
+    onto = labrelay(*given[:3], "--analyzer", "sysmex-xp", "--name", "stray", "--listen", "127.0.0.1:4713")
+    assert (onto.code, "is there already" in onto.err) == (ExitCode.USAGE, True)
+
+    taken = labrelay(*given, "--name", "second")
+    assert taken.code == ExitCode.CONFIG
+    assert "127.0.0.1:4711 is taken by channel" in taken.err
+    assert not (tmp_path / "channels" / "second.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--analyzer", "sysmex-xn", "--listen", "127.0.0.1:1", "--connect", "h:1"), "exclude each other"),
+        (("--listen", "127.0.0.1:1"), "name its --analyzer"),
+        (("--analyzer", "nobody-at-all"), "no analyzer is called 'nobody-at-all'"),
+        (("--analyzer", "sysmex-xn", "--name", "a b"), "expected letters"),
+    ],
+)
+def test_wrong_use_is_said_and_writes_nothing(given: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    ran = labrelay("--site", str(tmp_path / "lab"), "init", *given)
+    assert ran.code == ExitCode.USAGE
+    assert said in ran.err
+    assert not (tmp_path / "lab").exists()
+
+
+def test_results_go_to_destinations_that_the_site_has(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "labrelay.yaml").write_text(
+        "site: {name: Lab, timezone: UTC}\ndestinations:\n  hospital: {kind: file, folder: var/out}\n", encoding="utf-8"
+    )
+    ran = labrelay("--site", str(tmp_path), "init", "--analyzer", "mindray-bc5380")
+    assert ran.code == ExitCode.OK, ran.err
+    assert "The address is the pack's own" in ran.err
+    assert load_site(tmp_path).channels["mindray-bc5380"].routes[0].to == ("hospital",)
+
+
+def test_a_site_without_channels_of_its_own_uses_its_own_pack(tmp_path: Path) -> None:
+    assert labrelay("--site", str(tmp_path), "init").code == ExitCode.OK
+    shipped = next(pack for pack in packs() if pack.name == "sysmex-xn").folder
+    mine = tmp_path / "analyzers" / "mine"
+    mine.mkdir(parents=True)
+    for name in ("pack.yaml", "channel.yaml", "codes.csv"):
+        text = (shipped / name).read_text(encoding="utf-8")
+        (mine / name).write_text(text.replace("analyzer: sysmex-xn", "analyzer: mine"), encoding="utf-8")
+    assert labrelay("--site", str(tmp_path), "init", "--analyzer", "mine").code == ExitCode.OK
+    assert labrelay("--site", str(tmp_path), "check").code == ExitCode.OK
+    (mine / "codes.csv").write_text("code,unit_in,loinc,source\nWBC,,6690-2,\n", encoding="utf-8")
+    broken = labrelay("--site", str(tmp_path), "check")
+    assert broken.code == ExitCode.CONFIG
+    assert "analyzers/mine/codes.csv:2:1: without a source" in broken.out
