@@ -174,6 +174,19 @@ class Screen:
         click.echo(to_json({"schema_version": SCHEMA_VERSION, **what}))
 
 
+class NoScreen(Screen):
+    """Shows nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Form.TABLE, masked=True, zone=UTC)
+
+    def run(self, piece: Piece, before: bytes, marks: list[Mark]) -> None:
+        """Nothing."""
+
+    def _line(self, sign: str, text: str, *, bold: bool = False) -> None:
+        """Nothing."""
+
+
 class Watch:
     """One connection, from its first byte to its end."""
 
@@ -281,9 +294,9 @@ class Listener:
         watches: one a connection, in the order they came.
     """
 
-    def __init__(self, line: LineAt, screen: Screen, *, save: Save | None = None, answer: bool = False) -> None:
+    def __init__(self, line: LineAt, screen: Screen | None, *, save: Save | None = None, answer: bool = False) -> None:
         self._line = line
-        self._screen = screen
+        self._screen = screen or NoScreen()
         self._save = save
         self._answers = answer
         self._failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

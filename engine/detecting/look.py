@@ -348,7 +348,7 @@ def _about_blocks(seen: Look) -> Iterator[Remark]:
     ends = {mark.trailer for mark in seen.blocks}
     yield Remark("blocks", f"{_count(len(seen.blocks), 'MLLP block')} (VT ... FS)")
     if ends != {b"\r"}:
-        other = "nothing" if b"" in ends else "LF" if b"\n" in ends else "CR LF"
+        other = "nothing" if b"" in ends else "LF"
         yield Remark("block-ends", f"behind FS stands {other} instead of CR; that is tolerated")
 
 

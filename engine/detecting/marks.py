@@ -150,7 +150,7 @@ class Marks:
             return Mark(Kind.CUT, start, data[at:]) if final else None
         if fs + 1 == len(data) and not quiet:
             return None
-        end = fs + 1 + _line_end(data, fs + 1)
+        end = fs + 2 if data[fs + 1 : fs + 2] in (b"\r", b"\n") else fs + 1
         return Mark(Kind.BLOCK, start, data[at:end], content=data[at + 1 : fs], trailer=data[fs + 1 : end])
 
 

@@ -88,14 +88,14 @@ async def test_frames_are_shown_judged_and_masked(shown: Shown) -> None:
 
         await shown.has("frame 5,", "5 frames of ASTM E1381, all checksums right", "ASTM E1394 records: H P O R L")
         assert "Doe" not in shown.text
-        assert "P|9||99||xxx^xxx" in shown.text
+        assert "2P|9||99||xxx^x" in shown.text
 
 
 async def test_unmasked_shows_what_came(shown: Shown) -> None:
     async with listener(masked=False) as line:
         await send(line.port, SESSION)
 
-        await shown.has("P|1||77||Doe^Jan")
+        await shown.has("2P|1||77||Doe^J")
 
 
 async def test_a_7_bit_line_is_told_in_the_words_of_the_settings(shown: Shown) -> None:

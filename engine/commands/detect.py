@@ -1,0 +1,206 @@
+"""Guess what an analyzer speaks, from a capture or from its line, and write a channel file to start from.
+
+WHAT is a file (`-` is standard input; as `listen --save` wrote it, or any recording), a serial device, or an address to
+wait at (with --connect: to connect to). Every part of the guess comes with how sure it is and why; what stays open is
+said to be open.
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.commands.line_options import LineAt, duration_option, line_at, line_options
+from engine.commands.output import ExitCode, Form, form_option, printable, say, show_document
+from engine.commands.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from engine.detecting.capture import Piece
+    from engine.detecting.guess import Guess
+
+MAX_BYTES = 16 * 1024 * 1024  # of a capture; more tells nothing new
+
+
+@click.command(help=__doc__)
+@click.argument("what")
+@line_options
+@click.option(
+    "--for",
+    "for_s",
+    callback=duration_option,
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="How long to listen to a line at most; it ends when all is known.",
+)
+@click.option("--answer", is_flag=True, help="Answer while listening, as `listen --answer` does; needs --save.")
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep what comes while listening. Holds patient data.",
+)
+@click.option(
+    "--write",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a channel file, as channels/chemistry.yaml; its name is the channel's.",
+)
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(
+    session: Session,
+    /,
+    what: str,
+    connect: bool,
+    for_s: float,
+    answer: bool,
+    save: Path | None,
+    path: Path | None,
+    form: Form,
+    **settings: str | None,
+) -> ExitCode:
+    from engine.detecting.guess import guess
+    from engine.packs import packs
+
+    known = packs(session.folder_or_none)
+    place: tuple[str, str] | None = None
+    if what == "-" or Path(what).is_file():  # which a device never is
+        _no_line_options(connect, answer, save, settings)
+        made = guess(_captured(what), known)
+    else:
+        if answer and save is None:
+            raise click.UsageError("--answer needs --save FILE: what is answered is never sent again")
+        line = line_at(what, connect=connect, **settings)
+        place = ("device" if line.is_serial else "connect" if connect else "listen", what)
+        made = guess(asyncio.run(_heard(line, known, for_s, answer, save)), known, live=True)
+    show_document(form, _document(made), _lines(made))
+    if path is not None:
+        _write(session, made, path, place, {name: value for name, value in settings.items() if value is not None})
+    return ExitCode.OK if made.is_enough else ExitCode.FAILED
+
+
+def _no_line_options(connect: bool, answer: bool, save: Path | None, settings: dict[str, str | None]) -> None:
+    given = [name for name, value in settings.items() if value is not None]
+    given += [name for name, on in (("connect", connect), ("answer", answer), ("save", save is not None)) if on]
+    if given:
+        raise click.UsageError(f"--{' and --'.join(given)} are for a line; a capture is just read")
+
+
+def _captured(what: str) -> "list[Piece]":
+    from engine.detecting.capture import read
+
+    try:
+        if what == "-":
+            data = sys.stdin.buffer.read(MAX_BYTES)
+        else:
+            with Path(what).open("rb") as file:
+                data = file.read(MAX_BYTES)
+    except OSError as error:
+        raise click.UsageError(f"{what}: cannot be read: {error.strerror}") from error
+    return read(data)
+
+
+async def _heard(line: LineAt, known: list[Any], for_s: float, answer: bool, save: Path | None) -> "list[Piece]":
+    """What comes until all is known, or the time is over; of the connection that said most."""
+    from engine.commands.listening import QUIET_S, Listener, Save, Watch
+    from engine.detecting.guess import Sure, guess
+
+    stop = asyncio.Event()
+    kept = Save(save) if save is not None else None
+
+    def pieces(watch: Watch) -> "list[Piece]":
+        return list(watch.pieces)
+
+    async def know() -> None:
+        looked_at = 0
+        while True:
+            await asyncio.sleep(QUIET_S)
+            now = sum(len(watch.pieces) for watch in listener.watches)
+            if now == looked_at:  # the line is quiet
+                for watch in listener.watches:
+                    made = guess(pieces(watch), known, live=True)
+                    if made.link.sure is made.format.sure is made.analyzer.sure is Sure.SURE:
+                        stop.set()
+            looked_at = now
+
+    try:
+        async with Listener(line, None, save=kept, answer=answer).opened() as listener:
+            where = f"{line.place.rpartition(':')[0]}:{listener.port}" if line.listens else line.place
+            say(f"listening on {where} for {for_s:g} s at most; let the analyzer send a result")
+            knowing = asyncio.create_task(know())
+            await listener.until(stop, for_s)
+            knowing.cancel()
+            await asyncio.wait({knowing})
+    finally:
+        if kept is not None:
+            kept.close()
+    return max((pieces(watch) for watch in listener.watches), key=lambda one: sum(len(p.data) for p in one), default=[])
+
+
+def _document(made: "Guess") -> dict[str, Any]:
+    return {
+        "parts": [
+            {"name": part.name, "value": part.value, "sure": part.sure.value, "why": part.why} for part in made.parts
+        ],
+        "options": made.options,
+        "enough": made.is_enough,
+        "remarks": [{"about": one.key, "remark": one.text, "advice": one.advice} for one in made.seen.remarks],
+    }
+
+
+def _lines(made: "Guess") -> Iterator[str]:
+    for part in made.parts:
+        value = click.style(f"{part.value or '-':<24}", bold=bool(part.value))
+        yield f"{part.name:<9} {value} {part.sure.value:<9} {printable(part.why)}"
+    for option, value in made.options.items():
+        yield f"{'option':<9} {option}: {value}"
+    yield ""
+    yield "seen:"
+    for remark in made.seen.remarks:
+        yield f"  {printable(str(remark))}"
+    if not made.is_enough:
+        yield "not sure: " + "; ".join(part.why for part in made.parts if not part.value)
+
+
+def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] | None, line: dict[str, str]) -> None:
+    """Write the channel file, or leave everything as it was."""
+    from engine.config import TcpPart, load_site
+    from engine.detecting.channel import channel_text
+    from engine.errors import ConfigError
+
+    if not made.is_enough:
+        raise ConfigError(f"{path} was not written: too little is known of the line (see above)")
+    if path.suffix != ".yaml":
+        raise click.UsageError(f"--write {path}: a channel file ends in .yaml, as channels/chemistry.yaml")
+    site = load_site(session.folder, require_secrets=False)
+    sources = [one.source for one in site.channels.values()]
+    text = channel_text(
+        made,
+        name=path.stem,
+        place=place,
+        line=line,
+        destinations=list(site.config.destinations),
+        taken={one.listen.port for one in sources if isinstance(one, TcpPart) and one.listen is not None},
+    )
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise click.UsageError(f"{path} is there already and was left as it is; give another name") from None
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        load_site(session.folder, require_secrets=False)
+    except ConfigError:
+        path.unlink()  # a file that would keep the site from starting is worse than none
+        say(f"{path} was not written, because the site would not start with it:")
+        raise
+    say(f"wrote {path}")
+    if place is None:
+        say("The address is only an example: set source: to where the analyzer is.")
+    say("Next: labrelay check, then labrelay run (or labrelay reload, where the daemon runs).")

@@ -1,0 +1,130 @@
+"""A channel file to start from: the pack's where the analyzer is known, else one with what was seen. Pure."""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from engine.detecting.guess import ASTM, Guess, Sure
+
+# The kind of a source, by its link and whether it is a serial line.
+KINDS = {
+    ("e1381", False): "astm",
+    ("e1381", True): "astm-serial",
+    ("mllp", False): "mllp",
+    ("mllp", True): "hl7-serial",
+    ("text", False): "text",
+    ("text", True): "text-serial",
+}
+FIRST_PORT = 5000  # where nobody said
+DEVICE = "/dev/serial/by-id/usb-NAME-OF-THE-ADAPTER"
+WIDTH = 118
+_LISTEN = re.compile(r'(?m)^  listen: "?(\S+):(\d+)')
+
+
+def channel_text(
+    made: Guess,
+    *,
+    name: str,
+    place: tuple[str, str] | None,
+    line: dict[str, str],
+    destinations: Sequence[str],
+    taken: Collection[int] = (),
+) -> str:
+    """The text of ``channels/NAME.yaml``.
+
+    Args:
+        place: ``("listen" | "connect" | "device", where)``; None where nobody said.
+        line: settings of the serial line that the person gave, ``{"baud": "4800"}``.
+        destinations: of the site.
+        taken: ports that its other channels listen on.
+    """
+    options = {**line, **made.options}
+    if place is None and "parity" in options:
+        place = ("device", DEVICE)
+    port = next(port for port in range(FIRST_PORT, 65536) if port not in taken)
+    text = _of_pack(made, place, options) if made.pack is not None else _plain(made, place, options, port)
+    if place is None and (own := _LISTEN.search(text)) and int(own[2]) in taken:
+        text = text[: own.start(2)] + str(port) + text[own.end(2) :]
+    text = re.sub(r"(?m)^channel: .*$", lambda _: f"channel: {name}", text)
+    return "".join(f"# {line}\n" for line in _why(made)) + _with_destinations(text, destinations)
+
+
+def _why(made: Guess) -> Iterable[str]:
+    yield "Written by labrelay detect. What it rests on:"
+    for part in made.parts:
+        value = part.value or "open"
+        yield from _wrapped(f"{part.name}: {value} ({part.sure.value}): {part.why}")
+
+
+def _of_pack(made: Guess, place: tuple[str, str] | None, options: dict[str, str]) -> str:
+    """The pack's channel with this address, and what differs from it."""
+    assert made.pack is not None
+    text = made.pack.template
+    if place is not None:
+        key, where = place
+        text = re.sub(r"(?m)^  (?:listen|connect|device): .*$", lambda _: f'  {key}: "{where}"', text)
+        text = re.sub(r"(?m)^  kind: (\S+)", lambda found: f"  kind: {_kind_at(found[1], key)}", text)
+    if "\n  kind:" in text:
+        body = text.split("\n  kind:", 1)[1]
+        added = "".join(f"\n  {key}: {value}" for key, value in options.items() if f"\n  {key}:" not in body)
+        text = re.sub(r"(?m)^  (?:listen|connect|device): .*$", lambda found: found[0] + added, text, count=1)
+    return text
+
+
+def _kind_at(kind: str, key: str) -> str:
+    """The same kind, at a serial line or not."""
+    serial = {"astm": "astm-serial", "mllp": "hl7-serial", "text": "text-serial"}
+    if key == "device":
+        return serial.get(kind, kind)
+    return next((tcp for tcp, other in serial.items() if other == kind), kind)
+
+
+def _plain(made: Guess, place: tuple[str, str] | None, options: dict[str, str], port: int) -> str:
+    """A channel without a pack: its codes are the analyzer's own until a table names them."""
+    key, where = place or ("listen", f"0.0.0.0:{port}")
+    kind = KINDS.get((made.link.value, key == "device"), "auto-serial" if key == "device" else "auto")
+    lines = ["channel: analyzer", "description: an analyzer without a pack", "source:", f"  kind: {kind}"]
+    lines.append(f'  {key}: "{where}"' + ("" if place else "    # set it to where the analyzer is"))
+    lines += [f"  {option}: {value}" for option, value in options.items()]
+    if made.charset.value and made.charset.sure is not Sure.OPEN:
+        charsets = list(dict.fromkeys([made.charset.value, "utf-8", "cp1252"]))
+        if charsets[0] in ("utf-8", "cp1252"):
+            charsets = ["utf-8", "cp1252"]
+        lines.append(f"charset: [{', '.join(charsets)}]")
+    lines += ["settings:", "  local_system: urn:labrelay:codes:analyzer    # of codes that are the analyzer's own"]
+    lines += ["routes:", *_routes(made)]
+    return "\n".join(lines) + "\n"
+
+
+def _routes(made: Guess) -> Iterable[str]:
+    if made.format.value == ASTM:
+        yield "  - when: =R                         # it has results; a query or orders alone have none"
+        yield "    mapping: astm-results"
+        yield "    to: archive"
+    elif made.format.value == "hl7v2":
+        kinds = {message.type[:7] for message in made.seen.hl7}
+        mapping = "hl7-oul-results" if "OUL^R22" in kinds else "hl7-results"
+        yield f"  - when: =MSH-9.1 == '{'OUL' if mapping == 'hl7-oul-results' else 'ORU'}'"
+        yield f"    mapping: {mapping}"
+        yield "    to: archive"
+    yield "  - to: archive                      # whatever else it sends, as it came"
+
+
+def _with_destinations(text: str, known: Sequence[str]) -> str:
+    """Destinations that the site has, in place of those that it has not."""
+
+    def chosen(found: re.Match[str]) -> str:
+        wanted = [one.strip() for one in found[2].strip("[]").split(",")]
+        kept = [one for one in wanted if one in known] or list(known[:1]) or wanted
+        return f"{found[1]}{kept[0] if len(kept) == 1 else '[' + ', '.join(kept) + ']'}"
+
+    return re.sub(r"(?m)^((?:    |  - )to: )(\[[^\]]*\]|[^\s#]+)", chosen, text)
+
+
+def _wrapped(text: str) -> Iterable[str]:
+    words, line = text.split(), ""
+    for word in words:
+        if line and len(line) + len(word) > WIDTH - 4:
+            yield line
+            line = "  "
+        line += (" " if line.strip() else "") + word
+    yield line
