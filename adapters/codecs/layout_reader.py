@@ -53,6 +53,8 @@ class Node(Protocol):
     @property
     def line(self) -> int: ...
     @property
+    def column(self) -> int: ...
+    @property
     def items(self) -> "tuple[Node, ...]": ...
     @property
     def pairs(self) -> "tuple[tuple[Node, Node], ...]": ...
@@ -72,7 +74,7 @@ class _Reader:
     """Collects problems; what cannot be read is replaced by something harmless, so that reading goes on."""
 
     def __init__(self) -> None:
-        self._problems: list[str] = []
+        self._problems: list[tuple[int, int, str]] = []  # line and column: their order
         self._remembered: set[str] = set()
         self._sections: set[str] = set()
 
@@ -105,7 +107,7 @@ class _Reader:
             columns=_columns(text, rules),
         )
         if self._problems:
-            raise ConfigError(*self._problems)
+            raise ConfigError(*(text for *_, text in sorted(self._problems)))
         return made
 
     # -- framing -----------------------------------------------------------------------------------------------
@@ -379,7 +381,7 @@ class _Reader:
         for piece in re.split(r"(\{\{|\}\}|\{[^{}]*\})", text):
             if piece in ("{{", "}}"):
                 parts[-1] += piece[0]
-            elif piece.startswith("{"):
+            elif piece.startswith("{") and piece.endswith("}"):
                 parts += [self._known(node, piece[1:-1].strip(), names), ""]
             elif "{" in piece or "}" in piece:
                 self._problem(node, "a brace without its partner; write {{ or }} for the character itself")
@@ -479,7 +481,7 @@ class _Reader:
         return ""
 
     def _problem(self, node: Node, text: str) -> None:
-        self._problems.append(node.problem(text))
+        self._problems.append((node.line, node.column, node.problem(text)))
 
 
 _CSV_KEYS = ("delimiter", "quote", "header", "skip", "skip_lines", "key", "optional", "ignore")

@@ -81,8 +81,12 @@ class TextFormat:
         wide = ("utf-16",) if payload.startswith(_UTF16_MARKS) else options.charsets
         text, charset = decode(payload, wide)
         reading = _Reading(self._layout)
-        for piece in pieces(text.removeprefix(_BOM).replace("\0", ""), self._layout.text, self._layout.columns):
+        text = text.removeprefix(_BOM).replace("\0", "")
+        found = pieces(text, self._layout.text, self._layout.columns)
+        for piece in found:
             reading.take(piece)
+        if isinstance(self._layout.text, Rows) and found and not text.endswith(("\n", "\r")):
+            reading.warn("no-line-end", "the last row has no line end; it may have been cut off", "last row")
         reading.end()
         parsed = astm_records.parse(reading.tree.text().encode(), FormatOptions())
         parsed.charset = charset
@@ -213,7 +217,7 @@ class _Reading:
                 if not known and all(_column(one, column, used) is None for one in each):
                     self._ignored.add(column)
                     text = "a column that no rule of the layout reads; read it, or list it in ignore"
-                    self._warn("unread-column", text, f"column {number}")
+                    self.warn("unread-column", text, f"column {number}")
 
     def _apply_to_row(self, rule: Rule, values: dict[str, str], place: str) -> None:
         if not self._apply(rule, values, place):
@@ -274,12 +278,12 @@ class _Reading:
             if text in value.words:
                 text = value.words[text]
             else:
-                self._warn("unknown-word", f"a word that the layout does not know was kept (rule {rule.at})", place)
+                self.warn("unknown-word", f"a word that the layout does not know was kept (rule {rule.at})", place)
         if value.times and text:
             read = _time(text, value.times)
             if read:
                 return read
-            self._warn("unreadable-time", f"a time that the layout does not describe was kept (rule {rule.at})", place)
+            self.warn("unreadable-time", f"a time that the layout does not describe was kept (rule {rule.at})", place)
         return text
 
     def _end_of(self, record: Record) -> None:
@@ -317,9 +321,9 @@ class _Reading:
                 Reason.UNREADABLE, "no rule of the layout takes this, and it says unread: refuse", place=place
             )
         self.tree.keep_unread(place, CONTROL_CHARACTER.sub("\ufffd", text.strip()))
-        self._warn("unread", "no rule of the layout takes this; it was kept in an M record", place)
+        self.warn("unread", "no rule of the layout takes this; it was kept in an M record", place)
 
-    def _warn(self, code: str, text: str, place: str) -> None:
+    def warn(self, code: str, text: str, place: str) -> None:
         self.warnings.append(Issue(code=code, text=text, place=place))
 
 

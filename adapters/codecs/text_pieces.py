@@ -206,8 +206,7 @@ def split_rows(payload: bytes, how: Rows) -> list[bytes]:
                 head = text[: raw.end]
                 continue
             cells = dict(zip(names or map(str, range(1, len(raw.cells) + 1)), raw.cells, strict=False))
-            row = text[raw.start : raw.end]
-            groups.setdefault(_key(cells, how), []).append(row if row.endswith(("\n", "\r")) else row + "\n")
+            groups.setdefault(_key(cells, how), []).append(text[raw.start : raw.end])
     except ContentError:
         return [payload]
     if len(groups) < 2:

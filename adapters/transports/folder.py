@@ -191,9 +191,9 @@ class WatchedFolder:
         self._trouble.left = []
         self._trouble.file = ""
         if look.empty:
-            self._trouble.left.append(f"{look.empty} files are empty; they are taken once there is something in them")
+            self._trouble.left.append(f"empty files: {look.empty}; each is taken once there is something in it")
         if look.failed:
-            self._trouble.left.append(f"{look.failed} files could not be taken; see the folder of those that failed")
+            self._trouble.left.append(f"files that could not be taken: {look.failed}; see the failed folder")
         await self._put_away()
         for name in look.claimed:
             if name not in self._ended and not await self._take(name):

@@ -152,10 +152,10 @@ async def test_an_empty_file_waits_and_is_shown(tmp_path: Path) -> None:
     reader = Reader()
     (tmp_path / "a.csv").touch()
     async with watching(tmp_path, reader) as watched:
-        await until(lambda: "1 files are empty" in watched.fault)
+        await until(lambda: "empty files: 1" in watched.fault)
         (tmp_path / "a.csv").write_bytes(b"x")
+        await until(lambda: reader.read == [b"x"])
         await until(lambda: watched.fault == "")
-    assert reader.read == [b"x"]
 
 
 async def test_a_file_without_an_answer_stays_claimed_and_is_read_again(
@@ -192,7 +192,7 @@ async def test_a_file_that_was_claimed_when_the_process_ended_is_read_again(tmp_
 async def test_a_refused_file_is_put_where_a_person_looks(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"one")
     async with watching(tmp_path, Reader(NAK)) as watched:
-        await until(lambda: "1 files could not be taken" in watched.fault)
+        await until(lambda: "could not be taken: 1" in watched.fault)
         assert names(tmp_path / "failed") == ["a.csv"]
         (tmp_path / "failed" / "a.csv").unlink()
         await until(lambda: watched.fault == "")
