@@ -77,6 +77,9 @@ def source_keys() -> Iterator[str]:
     yield from block("`analyzer:` and `middleware:` of a `tee:`", source_tee.TeeEnd)
     yield from block("MLLP (`kind: mllp`)", source.MllpPart, intro=False)
     yield from block("ASTM E1381 (`kind: astm`)", source.E1381Part, intro=False)
+    own = {"link", "format", "start_without_vt", "framing"}
+    either = {*source.MllpOptions.model_fields, *source.E1381Options.model_fields} - own
+    yield from block("Either of the two (`kind: auto`)", source.AutoPart, skip=either)
     yield from block("`tls:` of a source", source.ServerTls)
 
 

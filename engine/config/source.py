@@ -238,7 +238,9 @@ class E1381Part(E1381Options):
 
 
 class AutoPart(MllpOptions, E1381Options):
-    """Either of the two: what comes first decides, for each connection; the content, for each message."""
+    """MLLP or ASTM E1381, with the options of both: what comes first decides, for each connection. What each message
+    is, its first segment or record decides.
+    """
 
     link: Literal["auto"] = Field(
         default="auto",
