@@ -199,6 +199,7 @@ class Parsed:
         message_type: as in `Header`.
         charset: the Python codec that decoded it.
         warnings: what was tolerated while reading.
+        places: where the fields came from, in texts of another kind (``R[3]-4``: ``line 14``); for `explain`.
     """
 
     format: str
@@ -210,6 +211,7 @@ class Parsed:
     charset: str = "utf-8"
     control_id: str = ""
     warnings: list["Issue"] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

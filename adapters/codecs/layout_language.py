@@ -156,6 +156,7 @@ class Layout:
         unread: a piece that no rule takes is kept in an M record with a warning (``keep``), or makes the text
             UNREADABLE (``refuse``).
         columns: of rows, those that must be there.
+        at: ``file:line:column`` of it.
     """
 
     name: str
@@ -166,3 +167,4 @@ class Layout:
     required: tuple[tuple[Place, str], ...] = ()
     unread: Literal["keep", "refuse"] = "keep"
     columns: tuple[str, ...] = ()
+    at: str = ""

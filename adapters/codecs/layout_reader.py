@@ -105,6 +105,7 @@ class _Reader:
             if "unread" in block and self._choice(block["unread"], ("keep", "refuse")) == "refuse"
             else "keep",
             columns=_columns(text, rules),
+            at=f"{root.file}:{root.line}:{root.column}",
         )
         if self._problems:
             raise ConfigError(*(text for *_, text in sorted(self._problems)))

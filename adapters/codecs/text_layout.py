@@ -90,6 +90,7 @@ class TextFormat:
         reading.end()
         parsed = astm_records.parse(reading.tree.text().encode(), FormatOptions())
         parsed.charset = charset
+        parsed.places = reading.tree.places()
         known = {warning.code for warning in parsed.warnings}
         parsed.warnings = [*reading.warnings, *parsed.warnings]
         if charset not in wide and "charset" not in known:

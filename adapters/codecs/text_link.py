@@ -32,7 +32,7 @@ _LINE_ENDS = (b"\r", b"\n")
 
 class Layout(Protocol):
     @property
-    def name(self) -> str: ...
+    def at(self) -> str: ...
     @property
     def framing(self) -> Framing | None: ...
 
@@ -52,9 +52,10 @@ def links(source: Settings) -> "Callable[[], TextLink]":
     Raises:
         ConfigError: the layout says nothing about the line.
     """
-    framing, name = source.text_layout.framing, source.text_layout.name
+    framing = source.text_layout.framing
     if framing is None:
-        raise ConfigError(f"layout {name} has no framing: it is for files; say there what begins and ends a text")
+        what = "framing is missing: without it the layout is for files; add framing: {start: <STX>, end: <ETX>}"
+        raise ConfigError(f"{source.text_layout.at}: {what} or what else begins and ends a text on the line")
     return lambda: TextLink(framing, max_message=source.max_message)
 
 

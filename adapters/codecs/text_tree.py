@@ -8,6 +8,7 @@ r"""Records on their way from a layout's rules to E1394 text. Pure.
 P and O are there when a rule fills them; R, C and M only when a rule begins them (``new: R``).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from adapters.codecs.layout_language import Place
@@ -138,9 +139,15 @@ class Tree:
         """The records of a type that will be written, in order."""
         return [record for record, _ in self._written() if record.letter == letter]
 
-    def places(self) -> list[tuple[str, dict[int, str]]]:
-        """For each written record, the places in the text that its fields came from."""
-        return [(record.letter, record.places) for record, _ in self._written()]
+    def places(self) -> dict[str, str]:
+        """Where the fields came from: ``R[3]-4``: ``line 14``. Records of a type are counted over the whole text."""
+        found: dict[str, str] = {}
+        counts: Counter[str] = Counter()
+        for record, _ in self._written():
+            counts[record.letter] += 1
+            for field, place in record.places.items():
+                found[f"{record.letter}[{counts[record.letter]}]-{field}"] = place
+        return found
 
     def text(self) -> str:
         """The records as E1394 text."""

@@ -13,7 +13,7 @@ from engine.commands.mapping_options import Input, inputs, mapper_for, mapping_o
 from engine.commands.output import ExitCode, Form, form_option, show_document
 from engine.commands.session import Session, pass_session
 from engine.errors import ContentError
-from engine.mapping.inputs import messages_in
+from engine.mapping.inputs import ASTM, Found, messages_in
 from engine.mapping.trace import Leaf, Trace, chosen, lines
 
 
@@ -40,7 +40,10 @@ def command(
     stored = None if what == "-" or Path(what).exists() or not what.isdigit() else _stored(session, what, show_values)
     of_channel = stored[1] if stored is not None else None
     mapper = mapper_for(session, mapping=mapping, channel=channel or of_channel, timezone=timezone)
-    messages = iter(stored[0]) if stored is not None else inputs((what,), mapper)
+    messages = inputs((what,), mapper)
+    if stored is not None:
+        found = [Found(stored[0], ASTM)] if mapper.own_format else messages_in(stored[0])
+        messages = iter([Input(f"message {what}", one) for one in found])
     failed = False
     documents: list[dict[str, Any]] = []
     out: list[str] = []
@@ -63,7 +66,7 @@ def command(
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
-def _stored(session: Session, what: str, show_values: bool) -> tuple[list[Input], str]:
+def _stored(session: Session, what: str, show_values: bool) -> tuple[bytes, str]:
     """A message of the journal, and its channel."""
     if show_values:
         from engine.commands.messages import note_shown
@@ -73,10 +76,7 @@ def _stored(session: Session, what: str, show_values: bool) -> tuple[list[Input]
         trace = journal.message(int(what))
         if trace is None:
             raise click.UsageError(f"the journal has no message {what}")
-        payload = journal.payload(int(what))
-    found = messages_in(payload)
-    where = f"message {what}"
-    return [Input(where, one) for one in found], trace.message.channel
+        return journal.payload(int(what)), trace.message.channel
 
 
 def _document(one: Input, trace: Trace, leaves: list[Leaf], values: bool, *, whole: bool) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Leaf:
         value: the value as text, for ``--show-values`` only: it is patient data.
         rule: ``lab.yaml:31``.
         function: ``quantity()``, empty where a field was only read.
-        sources: ``OBX[3]-5``; the fields it was made of.
+        sources: ``OBX[3]-5``; the fields it was made of, as ``R[3]-4 (line 14)`` where they stand in a text.
         rows: ``row HGB,g/dL factor 10``: the table rows it was made with.
     """
 
@@ -147,9 +147,16 @@ class Tracer:
                 _, _, rest = path.partition(".")
                 for inner, text in _flatten(value):
                     where = f"{kind}[{number}].{rest}{inner}"
-                    leaves.append(Leaf(where, text, rule, function, sources, rows))
+                    leaves.append(Leaf(where, text, rule, function, tuple(map(self._placed, sources)), rows))
         issues = self.mapped.issues if self.mapped is not None else self.issues
         return Trace(tuple(leaves), self._unread(), issues, self.mapped, self.error, frozenset(self.rules))
+
+    def _placed(self, source: str) -> str:
+        """A source with its place in a text of another kind, where there is one: ``R[3]-4 (line 14)``."""
+        if not self._parsed.places:
+            return source
+        place = self._parsed.places.get(source) or self._parsed.places.get(source.partition(".")[0])
+        return f"{source} ({place})" if place else source
 
     def _unread(self) -> tuple[str, ...]:
         found: dict[str, None] = {}

@@ -81,6 +81,22 @@ async def test_a_printer_that_waits_for_nothing(tmp_path: Path) -> None:
         assert values(site.bundles(site.messages()[0].id)) == [("Na", 131), ("K", 9.7)]
 
 
+async def test_every_value_can_be_explained_down_to_its_place_in_the_text(tmp_path: Path) -> None:
+    async with running_site(tmp_path, {"electrolytes": text_channel(SPOTCHEM)}) as site:
+        (tmp_path / "one.txt").write_bytes(STX + SPOTCHEM_TEXT + ETX)
+        ran = await site.labrelay("explain", "--channel", "electrolytes", str(tmp_path / "one.txt"), "--show-values")
+        assert ran.code == 0, ran.err
+        (line,) = [line for line in ran.out.splitlines() if "valueQuantity.value = 9.7" in line]
+        assert "R[2]-4.1 (line 1, character 59)" in line
+
+        _, writer = await asyncio.open_connection("127.0.0.1", site.port("electrolytes"))
+        writer.write(STX + SPOTCHEM_TEXT + ETX)
+        await until(lambda: len(site.messages()) == 1)
+        ran = await site.labrelay("explain", "1", "--show-values")
+        assert "R[2]-4.1 (line 1, character 59)" in ran.out, ran.err
+        writer.close()
+
+
 def channel_file(source: str) -> dict[str, str]:
     return {"analyzer.yaml": f"channel: analyzer\nsource: {source}\nroutes:\n  - to: archive\n"}
 
@@ -117,3 +133,12 @@ def test_what_is_wrong_with_the_source_is_said_at_its_place(tmp_path: Path, sour
     with pytest.raises(ConfigError) as caught:
         load_site(folder)
     assert caught.value.problems[0].startswith(problem)
+
+
+async def test_a_layout_for_files_is_refused_on_a_line(tmp_path: Path) -> None:
+    (tmp_path / "layouts").mkdir()
+    (tmp_path / "layouts" / "own.yaml").write_text("layout: own\ntext: {as: lines}\nrules: []\n")
+    source = {"kind": "text", "listen": "127.0.0.1:0", "layout": "own"}
+    with pytest.raises(ConfigError, match=r"^layouts/own\.yaml:1:1: framing is missing"):
+        async with running_site(tmp_path, {"own": text_channel(source)}):
+            pass
