@@ -386,6 +386,50 @@ def test_a_frame_with_a_changed_byte_is_no_result(name: str, file: str, damage: 
     assert not any(damage[1] in payload for payload in messages)
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "damage", "reason"),
+    [
+        ("roche-cobas-c111", "astm/roche-c111.astm", (b"N||F||$SYS$", b"N||Z||$SYS$"), "UNMAPPED_STATUS"),
+        ("abbott-m2000", "astm/abbott-m2000-below-limit.astm", (b"||||R||", b"||||Y||"), "UNMAPPED_STATUS"),
+        ("siemens-dca-vantage", "astm/siemens-dca-vantage.astm", (b"mg/L||||F|", b"mg/L||||5.0|"), "UNMAPPED_STATUS"),
+        (
+            "siemens-clinitek",
+            "hl7-analyzers/siemens-clinitek.mllp",
+            (b"Negative||||||F", b"Negative||||||?"),
+            "UNMAPPED_STATUS",
+        ),
+        (
+            "roche-cobas-pro",
+            "hl7-analyzers/roche-cobas-pro-c503-oul.hl7",
+            (b"N^^HL70078|||F", b"N^^HL70078|||U"),
+            "mapped",
+        ),
+        (
+            "roche-cobas-pro",
+            "hl7-analyzers/roche-cobas-pro-c503-oul.hl7",
+            (b"|1|32.2|mg/L^^99ROC||N^^HL70078|||F", b"|1||mg/L^^99ROC||N^^HL70078|||U"),
+            "NO_VALUE",
+        ),
+        (
+            "cepheid-genexpert",
+            "astm/cepheid-guidance-hivvl-error.astm",
+            (b"^^^HIVVL^Xpert HIV-1 Viral Load XC^3^^|", b"|"),
+            "NO_IDENTITY",
+        ),
+        ("abbott-afinion-2", "astm/abbott-afinion2.astm", (b"|P|1|2024", b"|Q|1|2024"), QC),
+        ("siemens-dca-vantage", "astm/siemens-dca-vantage.astm", (b"|P||2024", b"|D||2024"), "NOT_PRODUCTION"),
+        ("cepheid-genexpert", "astm/cepheid-guidance-hivvl-below40.astm", (b"L|1|N", b"L|1|E"), "SENDER_ABORTED"),
+    ],
+)
+def test_what_is_wrong_in_a_message_is_its_reason(
+    name: str, file: str, damage: tuple[bytes, bytes], reason: str
+) -> None:
+    built = channel_of(name)
+    for payload in payloads_of(built, corpus_file(file).path.read_bytes()):
+        assert damage[0] in payload
+        assert judged(built, payload.replace(*damage)).outcome == reason
+
+
 def test_a_viral_load_of_another_roche_system_goes_through_the_pack_of_the_6800() -> None:
     """Which model it is does not say; its layout is the same."""
     built = channel_of("roche-cobas-6800")
