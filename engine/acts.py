@@ -296,6 +296,7 @@ class Acts:
             mapping=verdict.mapping,
             issues=verdict.issues,
             unmapped=verdict.unmapped,
+            reagents=verdict.reagents,
             again=True,
             # Under a number that is never used twice the ids are the same, so one result would take the other's place.
             accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",

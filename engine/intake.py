@@ -12,7 +12,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from engine.clock import Clock, from_us
@@ -27,11 +27,13 @@ from engine.message import (
     MapContext,
     Mapped,
     Parsed,
+    Reagent,
     Stored,
     Unmapped,
 )
 from engine.outcomes import Outcomes
 from engine.ports import Format
+from engine.reagents import reagents_in
 from engine.reasons import Reason
 from engine.records import MapOutcome, Routed
 
@@ -101,6 +103,7 @@ class IntakeCounts:
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)
     dead: Counter[tuple[str, str]] = field(default_factory=Counter)
     unmapped: Counter[str] = field(default_factory=Counter)
+    reagents: Counter[str] = field(default_factory=Counter)
 
 
 class Store(Protocol):
@@ -118,6 +121,7 @@ class Store(Protocol):
         mapping: str,
         issues: Sequence[Issue],
         unmapped: Sequence[Unmapped],
+        reagents: Sequence[Reagent],
         after: int,
     ) -> "asyncio.Future[MapOutcome]": ...
     def unprocessed(self, after: int, limit: int) -> list[Stored]: ...
@@ -135,6 +139,7 @@ class Verdict:
     documents: tuple[tuple[Document, Route], ...] = ()
     issues: tuple[Issue, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
+    reagents: tuple[Reagent, ...] = ()
 
 
 def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
@@ -146,12 +151,15 @@ def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
     header = channel.message_format.header(stored.payload)
     if header.problem:
         return Verdict("dead", Reason.UNREADABLE, header.problem)
+    reagents: tuple[Reagent, ...] = ()
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
-        return _route(stored, parsed, channel)
+        reagents = reagents_in(parsed)
+        verdict = _route(stored, parsed, channel)
+        return replace(verdict, reagents=reagents) if reagents else verdict
     except ContentError as error:
         detail = f"{error.place}: {error.detail}" if error.place else error.detail
-        return Verdict("dead", error.reason, detail)
+        return Verdict("dead", error.reason, detail, reagents=reagents)
     except Exception as error:
         # P2 and P7: a fault of ours is a dead letter with its place, and the next message is not affected.
         logger.exception(
@@ -482,6 +490,7 @@ class Intake:
                 mapping=verdict.mapping,
                 issues=verdict.issues,
                 unmapped=verdict.unmapped,
+                reagents=verdict.reagents,
                 after=self._before.get(stored.channel, 0) if in_turn else 0,
             )
         except BaseException:
@@ -519,6 +528,7 @@ class Intake:
         outcome = done.result()
         if not outcome.already:
             self._count(stored.channel, outcome, len(verdict.unmapped))
+            self.counts.reagents[stored.channel] += len(verdict.reagents)
             if self._outcomes is not None:
                 deliveries = len(outcome.deliveries) + outcome.waiting
                 self._outcomes.processed(stored.id, deliveries, dead=outcome.state == "dead")

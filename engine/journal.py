@@ -30,7 +30,7 @@ from engine.clock import Clock
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss
-from engine.message import Delivery, Issue, Received, Stored, Unmapped
+from engine.message import Delivery, Issue, Reagent, Received, Stored, Unmapped
 from engine.reading import Reader, access, connect
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed
@@ -279,6 +279,7 @@ class Journal(Reader):
         mapping: str = "",
         issues: Sequence[Issue] = (),
         unmapped: Sequence[Unmapped] = (),
+        reagents: Sequence[Reagent] = (),
         after: int = 0,
         again: bool = False,
         accept_conflict: bool = False,
@@ -301,6 +302,7 @@ class Journal(Reader):
             mapping=mapping,
             issues=issues,
             unmapped=unmapped,
+            reagents=reagents,
             after=after,
             again=again,
             accept_conflict=accept_conflict,

@@ -260,6 +260,25 @@ class Unmapped:
     display: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reagent:
+    """A reagent lot that a message names (`engine.reagents`). Lots are no patient data.
+
+    Attributes:
+        lot: as the analyzer writes it.
+        name: what the analyzer calls the reagent; may be empty.
+        expires: ``2018-10-30`` or ``2019-07``; empty where the message does not say.
+        tests: codes of the tests that the message says were measured with it; empty: of the whole message.
+        left: what is left, with its unit if there is one; empty where the message does not say.
+    """
+
+    lot: str
+    name: str = ""
+    expires: str = ""
+    tests: tuple[str, ...] = ()
+    left: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """A report in the journal's short memory: who owns an order or specimen number on a day.

@@ -20,6 +20,7 @@ from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.lock import SiteLock
 from engine.message import Stored
 from engine.outbox import read_note
+from engine.reagents import lot_key
 from engine.reasons import Reason
 from engine.records import (
     KIND_FRAME,
@@ -38,6 +39,7 @@ from engine.records import (
     MessageState,
     MessageView,
     OpenLane,
+    ReagentView,
     Trace,
 )
 from engine.vault import Vault
@@ -164,6 +166,47 @@ class Reader:
                 )
             ]
 
+    def reagents(
+        self, channel: str | None = None, *, lot: str | None = None, message: int | None = None, limit: int = 100
+    ) -> list[ReagentView]:
+        """Reagent lots, those that were named last first.
+
+        Args:
+            lot: this one only; letters and digits count.
+            message: only those that this message names, with its own tests.
+        """
+        source, tests, where, values = "reagent r", "r.tests", ["r.n > 0"], list[Any]()
+        if message is not None:
+            source, tests = "reagent_use u CROSS JOIN reagent r ON r.id = u.reagent", "u.tests"
+            where.append("u.message_id = ?")
+            values.append(message)
+        if channel is not None:
+            where.append("r.channel = ?" if lot is None else "+r.channel = ?")
+            values.append(channel)
+        if lot is not None:
+            where.append("r.lot_key = ?")
+            values.append(lot_key(lot))
+        text = (
+            f"SELECT r.channel, r.name, r.lot, r.expires, {tests}, r.remains, r.first_us, r.last_us, r.n"  # noqa: S608 - constants
+            f" FROM {source} WHERE {' AND '.join(where)} ORDER BY r.last_us DESC, r.id DESC LIMIT ?"
+        )
+        with self.snapshot() as execute:
+            rows = execute(text, (*values, limit))
+            return [
+                ReagentView(
+                    channel=row[0],
+                    name=row[1],
+                    lot=row[2],
+                    expires=row[3],
+                    tests=tuple(filter(None, row[4].split("\n"))),
+                    left=row[5],
+                    first_us=row[6],
+                    last_us=row[7],
+                    messages=row[8],
+                )
+                for row in rows
+            ]
+
     # -- messages ------------------------------------------------------------------------------------------------
 
     def messages(
@@ -207,8 +250,14 @@ class Reader:
             if wanted.control_id is not None:
                 ids = self._with_control_id(execute, wanted)
                 narrow(f"j.id IN ({','.join('?' * len(ids))})", *ids)
-            elif wanted.channel is not None:
+            elif wanted.channel is not None and wanted.lot is None:
                 channel, order = "j.channel = ?", "j.seq"
+        if wanted.lot is not None:
+            narrow(
+                "j.id IN (SELECT u.message_id FROM reagent r CROSS JOIN reagent_use u ON u.reagent = r.id"
+                " WHERE r.lot_key = ?)",
+                lot_key(wanted.lot),
+            )
         if wanted.channel is not None:
             narrow(channel, wanted.channel)
         if before_id is not None:

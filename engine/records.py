@@ -11,6 +11,8 @@ LETTER_STATES = ("dead", "incomplete", "held")  # of what waits for a person
 DeliveryState = Literal["waiting", "sending", "delivered", "dead", "held", "dismissed", "superseded"]
 
 UNMAPPED_ROWS = 10_000  # distinct codes kept; a device that sends noise as codes must not fill the disk
+REAGENT_ROWS = 20_000  # distinct reagent lots kept, for the same reason ...
+REAGENT_TESTS = 100  # ... and tests of each
 
 KIND_MESSAGE = 1
 KIND_FRAME = 2
@@ -264,12 +266,35 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReagentView:
+    """A reagent lot that messages of a channel name.
+
+    Attributes:
+        tests: codes of the tests it was named for; empty: messages name it as a whole.
+        left: what was left when it was named last, or empty.
+        messages: how many name it.
+        first_us, last_us: receive times of the first and last of them.
+    """
+
+    channel: str
+    name: str
+    lot: str
+    expires: str
+    tests: tuple[str, ...]
+    left: str
+    first_us: int
+    last_us: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which messages or dead letters; every field that is set must fit.
 
     Attributes:
         after_us, before_us: received within.
         control_id: exact; needs ``channel``.
+        lot: of a reagent that the message names; letters and digits count.
     """
 
     channel: str | None = None
@@ -280,3 +305,4 @@ class Filter:
     control_id: str | None = None
     after_us: int | None = None
     before_us: int | None = None
+    lot: str | None = None

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from engine import memory, outbox
+from engine import lots, memory, outbox
 from engine.arrival import seal_note, set_verdict
 from engine.batch import Batch
 from engine.errors import StoreError
-from engine.message import Issue, Report, Unmapped
+from engine.message import Issue, Reagent, Report, Unmapped
 from engine.reasons import Reason
 from engine.records import UNMAPPED_ROWS, MapOutcome, Routed
 
@@ -35,6 +35,7 @@ def map_done(
     mapping: str,
     issues: Sequence[Issue],
     unmapped: Sequence[Unmapped],
+    reagents: Sequence[Reagent] = (),
     after: int = 0,
     again: bool = False,
     accept_conflict: bool = False,
@@ -89,6 +90,8 @@ def map_done(
         batch.count(channel, "", state)
     if unmapped:
         _note_unmapped(batch, channel, unmapped)
+    if reagents or old_state is not None:
+        lots.note(batch, message_id, channel, received_us, reagents)
     claimed, waiting = outbox.put(
         batch,
         message_id=message_id,

@@ -42,6 +42,7 @@ def command() -> None:
 @command.command("list", help="List messages, newest first.")
 @filter_options("channel", "state", "reason", "since", "until")
 @click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
+@click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count.")
 @click.option("--control-id", metavar="TEXT", help="With exactly this control id; needs --channel.")
 @click.option("--id", "ids", type=int, multiple=True, metavar="ID", help="With this number; may be given again.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
@@ -52,6 +53,7 @@ def list_messages(
     session: Session,
     /,
     message_type: str | None,
+    lot: str | None,
     control_id: str | None,
     ids: tuple[int, ...],
     limit: int,
@@ -67,6 +69,7 @@ def list_messages(
         reason=given["reason"],
         message_type=message_type,
         control_id=control_id,
+        lot=lot,
         after_us=instant_us(session, given["since"]),
         before_us=instant_us(session, given["until"]),
     )
@@ -100,6 +103,7 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
 @command.command("export", help="Write messages and their deliveries to a SQLite database, as CSV or as lines of JSON.")
 @filter_options("channel", "state", "reason", "since", "until")
 @click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
+@click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count.")
 @click.option(
     "--to",
     "path",
@@ -116,7 +120,14 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
 )
 @pass_session
 def export(
-    session: Session, /, message_type: str | None, path: Path, yes: bool, unmask: bool, **given: Any
+    session: Session,
+    /,
+    message_type: str | None,
+    lot: str | None,
+    path: Path,
+    yes: bool,
+    unmask: bool,
+    **given: Any,
 ) -> ExitCode:
     from engine.commands.exporting import SINKS, write_file
 
@@ -129,6 +140,7 @@ def export(
         state=given["state"],
         reason=given["reason"],
         message_type=message_type,
+        lot=lot,
         after_us=instant_us(session, given["since"]),
         before_us=instant_us(session, given["until"]),
     )

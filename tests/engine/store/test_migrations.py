@@ -54,5 +54,5 @@ async def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None
             opened(tmp_path, read_only=read_only)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
         assert migrate.version(connection) == 99
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA user_version = {migrate.steps()[-1][0]}")
     opened(tmp_path).close()

@@ -1,0 +1,57 @@
+"""List reagent lots that analyzers name in their messages.
+
+When a lot is recalled: `labrelay reagents --lot LOT` says which analyzers used it, for which tests and when, and
+`labrelay messages list --lot LOT` lists the messages that were measured with it (`messages export` writes them to a
+file). Only what the analyzer sends is known: many send no lots at all.
+"""
+
+from typing import Any
+
+import click
+
+from engine.clock import from_us
+from engine.commands.output import Column, Form, form_option, show_rows
+from engine.commands.session import Session, pass_session
+from engine.records import ReagentView
+
+COLUMNS = (
+    Column("channel", "CHANNEL"),
+    Column("name", "REAGENT"),
+    Column("lot", "LOT"),
+    Column("expires", "EXPIRES"),
+    Column("tests", "TESTS"),
+    Column("left", "LEFT"),
+    Column("messages", "MESSAGES", right=True),
+    Column("first", "FIRST"),
+    Column("last", "LAST"),
+)
+
+
+@click.command(help=__doc__)
+@click.option("--lot", metavar="TEXT", help="This lot only; letters and digits count.")
+@click.option("--channel", metavar="NAME", help="Of this channel.")
+@click.option("--message", type=int, metavar="ID", help="Only those that this message names.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
+@form_option()
+@pass_session
+def command(
+    session: Session, lot: str | None, channel: str | None, message: int | None, limit: int, form: Form
+) -> None:
+    with session.reader() as reader:
+        found = reader.reagents(channel, lot=lot, message=message, limit=limit)
+    empty = "no message names this lot" if lot is not None else "no message names a reagent lot"
+    show_rows(form, "reagents", [_row(session, view) for view in found], COLUMNS, empty)
+
+
+def _row(session: Session, view: ReagentView) -> dict[str, Any]:
+    return {
+        "channel": view.channel,
+        "name": view.name,
+        "lot": view.lot,
+        "expires": view.expires,
+        "tests": view.tests,
+        "left": view.left,
+        "messages": view.messages,
+        "first": from_us(view.first_us).astimezone(session.zone),
+        "last": from_us(view.last_us).astimezone(session.zone),
+    }
