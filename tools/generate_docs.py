@@ -26,7 +26,18 @@ sys.path.insert(0, str(CHECKOUT))
 from engine.__main__ import labrelay, verbs  # noqa: E402 - the checkout must be found first
 from engine.commands.analyzers import summary  # noqa: E402
 from engine.commands.output import EXIT_WORDS  # noqa: E402
-from engine.config import channel, destination, later, pack, sitewide, source, source_serial, source_tee  # noqa: E402
+from engine.config import (  # noqa: E402
+    channel,
+    destination,
+    later,
+    pack,
+    sitewide,
+    source,
+    source_folder,
+    source_serial,
+    source_tee,
+    source_text,
+)
 from engine.config.problems import words  # noqa: E402
 from engine.packs import packs  # noqa: E402
 from engine.reasons import Reason  # noqa: E402
@@ -80,6 +91,8 @@ def source_keys() -> Iterator[str]:
     own = {"link", "format", "start_without_vt", "framing"}
     either = {*source.MllpOptions.model_fields, *source.E1381Options.model_fields} - own
     yield from block("Either of the two (`kind: auto`)", source.AutoPart, skip=either)
+    yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
+    yield from block("Files (`kind: folder`)", source_folder.FolderPart, intro=False)
     yield from block("`tls:` of a source", source.ServerTls)
 
 

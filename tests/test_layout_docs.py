@@ -1,0 +1,42 @@
+"""docs/layouts.md: its example does what it says, and its tables know every key."""
+
+import re
+from pathlib import Path
+
+from adapters.codecs.layout_reader import ACTIONS, RULE_KEYS, read_layout
+from adapters.codecs.text_framing import CHECKSUMS, wire
+from adapters.codecs.text_layout import TextFormat
+from engine.layouts import layout_files
+from engine.message import FormatOptions
+from engine.yaml_nodes import read
+
+TEXT = (Path(__file__).parents[1] / "docs" / "layouts.md").read_text(encoding="utf-8")
+
+
+def examples() -> tuple[str, str, str]:
+    """What the analyzer sends, the layout, and the records."""
+    (layout,) = re.findall(r"```yaml example\n(.*?)```", TEXT, re.DOTALL)
+    sent, records = re.findall(r"```text example\n(.*?)```", TEXT, re.DOTALL)
+    return sent, layout, records
+
+
+def test_the_example_is_read_as_the_page_says() -> None:
+    sent, layout, records = examples()
+    reads = TextFormat(read_layout(read(layout, "example.yaml")))
+    (text,) = reads.split(wire(sent.replace("\n", "")))
+    parsed = reads.parse(text, FormatOptions())
+
+    assert ["|".join(segment.fields[1:]) for segment in parsed.segments] == records.splitlines()
+    assert parsed.warnings == []
+
+
+def test_every_key_is_described() -> None:
+    keys = {*RULE_KEYS, *ACTIONS, *CHECKSUMS}
+    keys |= {"start", "end", "idle", "lines", "checksum", "answer", "replies", "between", "timeout", "covers", "place"}
+    keys |= {"delimiter", "quote", "header", "key", "skip_lines", "optional", "ignore", "separator", "until", "ends"}
+    keys |= {"take", "time", "words", "decimal", "required", "unread", "about", "evidence", "written", "check"}
+    assert [key for key in sorted(keys) if f"`{key}`" not in TEXT and f"`{key}:" not in TEXT] == []
+
+
+def test_every_shipped_layout_is_named() -> None:
+    assert [name for name in layout_files(None) if f"`{name}`" not in TEXT] == []
