@@ -9,6 +9,9 @@ one of the flags (OBX-8), in words; a word alone loses its delimiter. A call tha
 INVALID, NO RESULT) wins over a number behind it, so that ``ERROR^0`` is never 0; the channel's setting ``no_result``
 makes a reason of it. As over ASTM a range is the measuring range, and a divided comment becomes one sentence.
 
+OBX-18 lists expiry, lot and number of the cartridge before the module, the instrument and the name of the system (R-14
+over ASTM has the same six the other way round). The first is taken for the device, so the instrument comes first here.
+
 The code of a result is divided (``panel & test & assay``, and the analyte in OBX-4); the shipped mapping knows that.
 
 Sources: GeneXpert LIS Interface Protocol Specification 301-2002; the maker's example cepheid-genexpert-oru-r32. No
@@ -19,12 +22,13 @@ examples show.
 import re
 
 from adapters.dialects.cepheid_genexpert import NO_RESULT, sentence
-from adapters.dialects.fields import components, get, is_blank, put
-from engine.message import Parsed
+from adapters.dialects.fields import components, get, is_blank, put, repetitions
+from engine.message import Delimiters, Parsed, Segment
 
 KIND, VALUE, RANGE, FLAGS = 2, 5, 7, 8  # OBX-2, OBX-5, OBX-7, OBX-8
-COMMENT = 3  # NTE-3
+COMMENT, DEVICES = 3, 18  # NTE-3, OBX-18
 
+_EXPIRY = re.compile(r"[0-9]{8}", re.ASCII).fullmatch
 _NUMBER = re.compile(r"[<>]?=?\s*-?[0-9]+(?:\.[0-9]+)?", re.ASCII).fullmatch
 
 
@@ -33,6 +37,8 @@ def adapt(parsed: Parsed) -> Parsed:
     for record in parsed.segments:
         if record.name == "NTE":
             put(record, COMMENT, sentence(get(record, COMMENT), delimiters))
+        if record.name == "OBX":
+            _name_instrument(record, delimiters)
         if record.name != "OBX" or get(record, KIND) != "ST":
             continue
         if get(record, RANGE):
@@ -51,3 +57,10 @@ def adapt(parsed: Parsed) -> Parsed:
             flags = get(record, FLAGS)
             put(record, FLAGS, delimiters.repetition.join(part for part in (flags, call) if part))
     return parsed
+
+
+def _name_instrument(record: Segment, delimiters: Delimiters) -> None:
+    listed = repetitions(get(record, DEVICES), delimiters)
+    if len(listed) == 6 and _EXPIRY(listed[0]) and listed[4]:
+        instrument = listed.pop(4)
+        put(record, DEVICES, delimiters.repetition.join([instrument, *listed]))

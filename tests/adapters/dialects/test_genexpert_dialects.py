@@ -113,3 +113,20 @@ def test_over_hl7_coded_values_are_left_alone() -> None:
     text = "MSH|^~\\&|GENEXPERT||LIS||20260302||ORU^R01|1|P|2.5\rOBR|1|||X\rOBX|1|CE|X||260415000^Not detected^SCT"
     read = cepheid_genexpert_hl7.adapt(hl7v2.parse(text.encode(), OPTIONS))
     assert get(read.segments[-1], 5) == "260415000^Not detected^SCT"
+
+
+@pytest.mark.parametrize(
+    ("sent", "first"),
+    [
+        ("20120527~01502~100886755~619078~708373~REBOLI-HP840", "708373"),
+        ("708373~20120527", "708373"),
+        ("20120527~01502~100886755~619078~~REBOLI-HP840", "20120527"),
+        ("", ""),
+    ],
+)
+def test_over_hl7_the_device_is_the_instrument_and_not_the_expiry_of_a_cartridge(sent: str, first: str) -> None:
+    header = "MSH|^~\\&|x^GeneXpert||LIS||20260302||ORU^R32^ORU_R30|1|P|2.5"
+    text = f"{header}\rOBR|1|||VL\rOBX|1|ST|VL&VL&X||NEG^||||||F|||||||{sent}"
+    result = cepheid_genexpert_hl7.adapt(hl7v2.parse(text.encode(), OPTIONS)).segments[-1]
+    assert get(result, 18).split("~")[0] == first
+    assert sorted(get(result, 18).split("~")) == sorted(sent.split("~"))

@@ -133,3 +133,16 @@ def test_records_that_end_early_are_left_as_they_are() -> None:
     for dialect in (roche_cobas_c111, roche_cobas_c311, roche_cobas_e411):
         read = dialect.adapt(astm("O", "O|1", "R", "R|1|^^^1", "C"))
         assert [segment.name for segment in read.segments] == ["H", "P", "O", "O", "R", "R", "C", "L"]
+
+
+@pytest.mark.parametrize(
+    ("sender", "named"),
+    [
+        ("CITYLAB^Roche^c111^4.2.2.1730^1^13147", "c111 13147^Roche^c111^4.2.2.1730^1^13147"),
+        ("CITYLAB^Roche^c111^4.2.2.1730^1", "CITYLAB^Roche^c111^4.2.2.1730^1"),
+        ("c111", "c111"),
+    ],
+)
+def test_c111_is_named_by_its_model_and_serial_number(sender: str, named: str) -> None:
+    text = f"H|\\^&|||{sender}|||||host\rP|1\rO|1||S1\rR|1|^^^413|40|g/L\rL|1"
+    assert get(roche_cobas_c111.adapt(astm_records.parse(text.encode(), OPTIONS)).segments[0], 5) == named
