@@ -52,6 +52,7 @@ DIALECTS: dict[str, str] = {
     "cepheid-genexpert": "adapters.dialects.cepheid_genexpert",
     "cepheid-genexpert-hl7": "adapters.dialects.cepheid_genexpert_hl7",
     "horiba-pentra": "adapters.dialects.horiba_pentra",
+    "mindray-bs": "adapters.dialects.mindray_bs",
     "roche-cobas-6800": "adapters.dialects.roche_cobas_6800",
     "roche-cobas-c111": "adapters.dialects.roche_cobas_c111",
     "roche-cobas-c311": "adapters.dialects.roche_cobas_c311",
