@@ -10,7 +10,7 @@ import logging
 from engine import registry
 from engine.build import BuiltChannel
 from engine.channel import Channel
-from engine.config import TcpPart, TeePart
+from engine.config import FolderPart, TcpPart, TeePart
 from engine.ports import Transport
 
 logger = logging.getLogger("labrelay." + __name__)
@@ -42,6 +42,13 @@ class ChannelSource:
         if isinstance(source, TeePart):
             return source.tee.ends[0].listen is not None
         return isinstance(source, TcpPart) and source.listen is not None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a line just now; a folder is one for as long as it is watched."""
+        if isinstance(self.built.config.source, FolderPart):
+            return self._transport is not None
+        return bool(self.channel.connections)
 
     @property
     def idle(self) -> bool:

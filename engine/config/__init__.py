@@ -16,6 +16,7 @@ from engine.config.destination import (
 from engine.config.load import Site, data_folder, load_site
 from engine.config.sitewide import SiteConfig, SiteInfo, WebConfig
 from engine.config.source import AstmSource, ConnectTls, MllpSource, ServerTls, SourceConfig, TcpPart
+from engine.config.source_folder import FolderPart
 from engine.config.source_serial import SerialPart
 from engine.config.source_tee import TeePart
 
@@ -30,6 +31,7 @@ __all__ = [
     "DestinationConfig",
     "FhirDestination",
     "FileDestination",
+    "FolderPart",
     "HttpDestination",
     "MllpDestination",
     "MllpSource",
