@@ -9,7 +9,7 @@ import pytest
 from adapters.transports.folder_files import CLAIMED
 from engine.config import load_site
 from engine.errors import ConfigError, StoreError
-from engine.snapshot import ChannelState
+from engine.snapshot import ChannelSnapshot, ChannelState
 from tests.support.channels import hl7
 from tests.support.running import Json, RunningSite, running_site
 from tests.support.sites import make_site
@@ -62,7 +62,7 @@ def finished(folder: Path) -> list[str]:
     return []
 
 
-def results(site: RunningSite) -> list[tuple[str, str, object]]:
+def results(site: RunningSite) -> Sequence[tuple[str, str, object]]:
     """Specimen, test and value of each observation that was made."""
     found = []
     for view in site.messages():
@@ -77,6 +77,12 @@ def results(site: RunningSite) -> list[tuple[str, str, object]]:
     return found
 
 
+def look(site: RunningSite) -> ChannelSnapshot:
+    """The row of the page, as it is now."""
+    (row,) = site.app.observer._look(site.app.clock.monotonic()).channels
+    return row
+
+
 async def test_the_rows_of_a_file_become_a_message_for_each_specimen(tmp_path: Path) -> None:
     channels = elisa_site(tmp_path)
     async with running_site(tmp_path, channels) as site:
@@ -87,8 +93,7 @@ async def test_the_rows_of_a_file_become_a_message_for_each_specimen(tmp_path: P
         await until(lambda: finished(tmp_path / "plates") == ["plate.csv"])
         await site.settled()
 
-        (channel,) = site.app.observer._look(site.app.clock.monotonic()).channels
-        assert (channel.state, channel.address) == (ChannelState.RECEIVING, str(tmp_path / "plates"))
+        assert (look(site).state, look(site).address) == (ChannelState.RECEIVING, str(tmp_path / "plates"))
         assert site.ends() == ["delivered", "delivered", "QUALITY_CONTROL"]
         assert results(site) == [
             ("S-1", "HBs", ("", 0.12)),
@@ -170,9 +175,9 @@ async def test_files_of_hl7_messages_with_and_without_framing(tmp_path: Path) ->
     inbox.mkdir()
     channels = {"his": folder_channel(inbox, format="hl7v2")}
     async with running_site(tmp_path, channels) as site:
-        put(inbox, "1.hl7", hl7(1) + hl7(2))
+        put(inbox, "1.hl7", hl7("1") + hl7("2"))
         await until(lambda: len(finished(inbox)) == 1)
-        put(inbox, "2.hl7", b"\x0b" + hl7(3) + b"\x1c\r\x0b" + hl7(4) + b"\x1c\r")
+        put(inbox, "2.hl7", b"\x0b" + hl7("3") + b"\x1c\r\x0b" + hl7("4") + b"\x1c\r")
         await until(lambda: len(finished(inbox)) == 2)
 
         assert [view.control_id for view in site.messages()] == _ids(4)
@@ -238,4 +243,4 @@ def test_a_folder_belongs_to_one_channel(tmp_path: Path) -> None:
 def _ids(count: int) -> Sequence[str]:
     from adapters.codecs.hl7v2 import header
 
-    return [header(hl7(number)).control_id for number in range(1, count + 1)]
+    return [header(hl7(str(number))).control_id for number in range(1, count + 1)]

@@ -8,6 +8,7 @@ import pytest
 from engine.config import load_site
 from engine.errors import ConfigError
 from tests.support.running import Json, running_site
+from tests.support.serial_peers import Cable
 from tests.support.sites import make_site
 from tests.support.waiting import until
 
@@ -95,6 +96,29 @@ async def test_every_value_can_be_explained_down_to_its_place_in_the_text(tmp_pa
         ran = await site.labrelay("explain", "1", "--show-values")
         assert "R[2]-4.1 (line 1, character 59)" in ran.out, ran.err
         writer.close()
+
+
+async def test_a_serial_line_that_is_pulled_in_a_text_leaves_evidence_and_comes_back(tmp_path: Path) -> None:
+    cable = Cable(tmp_path / "port")
+    serial = {"kind": "text-serial", "device": cable.path, "layout": "biomerieux-minividas"}
+    try:
+        async with running_site(tmp_path, {"vidas": text_channel(serial)}) as site:
+            connected = site.app.sources["vidas"].channel.connections
+            await until(lambda: bool(connected))
+            await cable.send(ENQ + minividas()[:50])
+            assert await cable.receive() == ACK
+            await until(lambda: any(one.link.held for one in connected.values()))
+            cable.pull()
+            await until(lambda: len(site.messages()) == 1)
+            cable.plug()
+            await until(lambda: bool(connected))
+            await cable.send(ENQ + minividas())
+            assert await cable.receive(2) == ACK + ACK
+            await site.settled()
+
+            assert site.ends() == ["INCOMPLETE", "delivered"]
+    finally:
+        cable.close()
 
 
 def channel_file(source: str) -> dict[str, str]:
