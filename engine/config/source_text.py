@@ -6,6 +6,7 @@ source: {kind: text-serial, device: /dev/ttyS0, baud: 4800, layout: biomerieux-m
 
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,10 +21,15 @@ READS_AS = "astm"  # what mappings see: the records that an analyzer that speaks
 
 @dataclass(frozen=True, slots=True)
 class LayoutFile:
-    """A layout by its name, and where it is."""
+    """A layout by its name, and where it is.
+
+    Attributes:
+        content: SHA-256 of the file: a channel whose layout has changed has another source than before, for a reload.
+    """
 
     name: str
     path: Path
+    content: bytes = b""
 
 
 def _layout(value: Any, info: ValidationInfo) -> Any:
@@ -34,7 +40,11 @@ def _layout(value: Any, info: ValidationInfo) -> Any:
     if value not in known:
         hint = did_you_mean(value, known) or f"write layouts/{value}.yaml, or use {' or '.join(known)}"
         raise ValueError(f"no layout has this name; {hint}")
-    return LayoutFile(value, known[value])
+    try:
+        content = sha256(known[value].read_bytes()).digest()
+    except OSError:
+        content = b""  # reading it will say so
+    return LayoutFile(value, known[value], content)
 
 
 LayoutName = Annotated[LayoutFile, BeforeValidator(_layout), Words("name of a layout")]

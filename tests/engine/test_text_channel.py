@@ -121,6 +121,24 @@ async def test_a_serial_line_that_is_pulled_in_a_text_leaves_evidence_and_comes_
         cable.close()
 
 
+async def test_a_changed_layout_counts_after_a_reload(tmp_path: Path) -> None:
+    own = tmp_path / "layouts" / "own.yaml"
+    own.parent.mkdir()
+    rules = "text: {as: lines}\nrules:\n  - {line: '(?P<v>.*)', new: R, set: {R-3: GLU, R-4: '{v}', O-3: S1}}\n"
+    own.write_text("layout: own\nframing: {start: <STX>, end: <ETX>}\n" + rules)
+    source = {"kind": "text", "listen": "127.0.0.1:0", "layout": "own"}
+    async with running_site(tmp_path, {"own": text_channel(source)}) as site:
+        own.write_text("layout: own\nframing: {start: <SOH>, end: <ETX>}\n" + rules)
+        await site.app.reload()
+        _, writer = await asyncio.open_connection("127.0.0.1", site.port("own"))
+        writer.write(b"\x015.4\x03")
+        await until(lambda: len(site.messages()) == 1)
+        await site.settled()
+
+        assert values(site.bundles(site.messages()[0].id)) == [("GLU", 5.4)]
+        writer.close()
+
+
 def channel_file(source: str) -> dict[str, str]:
     return {"analyzer.yaml": f"channel: analyzer\nsource: {source}\nroutes:\n  - to: archive\n"}
 
