@@ -14,12 +14,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from engine.clock import Clock
 from engine.errors import StoreError
+from engine.line_trace import LineRecord, LineTrace
 from engine.message import Block, Frame, LinkEvent, LinkFault, Received, SessionEnd, Stored
-from engine.ports import Format, Link, Stream
+from engine.ports import Format, Link, Stream, TracedLink
 from engine.reasons import Reason
 from engine.receive_memory import SMALL_BYTES, ReceiveMemory
 
@@ -50,6 +51,7 @@ class Store(Protocol):
         self, received: Received, reason: Reason, *, session: int | None = None
     ) -> "asyncio.Future[Stored]": ...
     def new_session(self) -> int: ...
+    def keep_line(self, record: LineRecord) -> None: ...
 
 
 class Answer(Protocol):
@@ -95,6 +97,8 @@ class Connection:
     session: int | None = None
     evicted: bool = False
     held: int = 0  # as `ReceiveMemory` counts it
+    trace: LineTrace | None = None  # of links that answer frame by frame
+    ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
 
     @property
     def peer(self) -> str:
@@ -151,6 +155,7 @@ class Channel:
         self._insisting_bytes = 0
         self.connections: OrderedDict[int, Connection] = OrderedDict()
         self.counts = ChannelCounts()
+        self.last_line: LineRecord | None = None  # what passed on a line before it came to rest last
 
     async def handle(self, stream: Stream) -> None:
         """Serve one connection until either side ends it. Never raises for what the peer does."""
@@ -160,6 +165,8 @@ class Channel:
             self._fault(LinkFault("too-many-connections"), stream)
             return
         connection = Connection(stream, self._new_link(), opened=now, last_byte=now)
+        if getattr(connection.link, "traced", False):
+            connection.trace = LineTrace()
         self.connections[id(connection)] = connection
         self.counts.connections += 1
         theirs = False
@@ -179,6 +186,8 @@ class Channel:
         for event in connection.link.closed():
             with contextlib.suppress(OSError):  # nobody may be there any more to hear an answer
                 await self._take(connection, event)
+        if connection.trace is not None:
+            self._keep_line(connection, connection.trace, over=True)
 
     def stop(self) -> None:
         """No more waiting for a failing store; open connections are ended by the transport."""
@@ -186,7 +195,7 @@ class Channel:
 
     async def _serve(self, connection: Connection) -> bool:
         """Read, store, answer. True: the peer has ended the stream; False: it is ours to close."""
-        stream, link = connection.stream, connection.link
+        stream, link, trace = connection.stream, connection.link, connection.trace
         while True:
             try:
                 data = await stream.read(self._patience(connection))
@@ -200,6 +209,8 @@ class Channel:
                 if not data:
                     return not connection.evicted
                 now = connection.last_byte = self._clock.monotonic()
+                if trace is not None:
+                    trace.heard(data, self._clock.now_us())
                 events = link.receive(data, now)
                 if (held := link.held) >= SMALL_BYTES or connection.held:
                     self._memory.note(connection, held, partial(self._cut, connection))
@@ -210,6 +221,10 @@ class Channel:
                 out = link.outgoing()
                 if out:
                     await stream.write(out)
+                if trace is not None:
+                    if out:
+                        trace.said(out, self._clock.now_us())
+                    self._keep_line(connection, trace)
                 if not events:
                     break
                 events = link.receive(b"", self._clock.monotonic())
@@ -232,8 +247,28 @@ class Channel:
         if isinstance(event, SessionEnd):
             await self._take_session_end(connection, event)
             return True
+        if connection.trace is not None:
+            connection.trace.about(
+                f"{event.kind}: {event.detail}" if event.detail else event.kind, self._clock.now_us()
+            )
         self._fault(event, connection.stream)
         return not event.fatal
+
+    def _keep_line(self, connection: Connection, trace: LineTrace, *, over: bool = False) -> None:
+        """Keep what passed on the line, once a session is over or nothing is under way."""
+        record: LineRecord | None = None
+        link = cast(TracedLink, connection.link)
+        if connection.ended is not None:
+            session, cause = connection.ended
+            connection.ended = None
+            record = trace.session_over(self.settings.name, session, cause)
+        elif not link.traced:  # it has turned out to be another kind of line
+            trace.clear()
+        elif trace.entries and (over or link.resting):
+            record = trace.at_rest(self.settings.name)
+        if record is not None:
+            self.last_line = record
+            self._store.keep_line(record)
 
     # -- whole messages (MLLP) ---------------------------------------------------------------------------------
 
@@ -356,6 +391,8 @@ class Channel:
                 await self._store.append_frame(name, connection.session, frame.raw, now_us)
                 self.counts.store_fault = None
         except StoreError as error:
+            if connection.trace is not None:
+                connection.trace.about("not stored, so refused", self._clock.now_us())
             self._store_fault(connection, error)
             connection.link.failed(self._clock.monotonic())
             return not error.fatal
@@ -365,6 +402,7 @@ class Channel:
     async def _take_session_end(self, connection: Connection, end: SessionEnd) -> None:
         """EOT is not acknowledged: nobody will send this again, so it is tried until it is stored or we stop."""
         session, connection.session = connection.session or 0, None
+        connection.ended = (session, end.cause)
         window_s = self.settings.repeat_window_s
         for text in end.completes:
             whole = partial(self._store.append, self._received(connection, text), repeat_window_s=window_s)

@@ -28,6 +28,7 @@ from engine.anchor import Anchor, sync_folder
 from engine.batch import Batch, Tail
 from engine.clock import Clock
 from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.line_trace import LineLog, LineRecord
 from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss
 from engine.message import Delivery, Issue, Reagent, Received, Stored, Unmapped
@@ -74,6 +75,7 @@ class Journal(Reader):
         self._upkeep: StoreUpkeep | None = None
         self._tail: Tail | None = None
         self._writer: Writer | None = None
+        self._lines = LineLog(lambda operation, size: self._submit(operation, size=size, patient=True))
         self._sessions = itertools.count(1)
 
     # -- opening and closing -------------------------------------------------------------------------------------
@@ -191,6 +193,7 @@ class Journal(Reader):
         """Finish what was submitted, leave the files in order, give back the lock. A second call does nothing."""
         writer = self._writer
         if writer is not None and writer.started:
+            self._lines.write()
             if self._recovered:
                 with suppress(StoreError):  # it has failed for good: then it did not stop in order
                     writer.submit(suspect.end)
@@ -260,6 +263,10 @@ class Journal(Reader):
         """Journal text that never became a message, as evidence."""
         operation = partial(arrival.store_incomplete, received=received, reason=reason, session=session or 0)
         return self._submit(operation, size=len(received.payload))
+
+    def keep_line(self, record: LineRecord) -> None:
+        """Keep what passed on a line, for people (`engine.line_trace`): never raises, and nothing waits for it."""
+        self._lines.keep(record)
 
     def new_session(self) -> int:
         """A number for a link session, never used before."""

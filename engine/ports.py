@@ -92,6 +92,18 @@ class Link(Protocol):
         """Frame an answer for this link."""
 
 
+class TracedLink(Link, Protocol):
+    """A link of which people want to see what passed (`engine.line_trace`): it takes or refuses frame by frame."""
+
+    @property
+    def traced(self) -> bool:
+        """Whether that is so on this connection."""
+
+    @property
+    def resting(self) -> bool:
+        """Nothing is under way: what comes next begins something."""
+
+
 class Hearing(Stream, Protocol):
     """A line between two others, as a tee hears it: what passed, in the order in which it passed.
 

@@ -17,6 +17,7 @@ import orjson
 
 from engine import migrate
 from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.line_trace import LineRecord, unpack
 from engine.lock import SiteLock
 from engine.message import Stored
 from engine.outbox import read_note
@@ -359,6 +360,37 @@ class Reader:
             documents=tuple(DocumentView(id=r[0], ordinal=r[1], media_type=r[2], stored_bytes=r[3]) for r in documents),
             deliveries=tuple(self._delivery(delivery, attempts[delivery[0]]) for delivery in deliveries),
         )
+
+    def line(self, channel: str, *, session: int | None = None, limit: int = 20) -> list[LineRecord]:
+        """What passed on a channel's line, newest session first; nothing where it is too long ago.
+
+        Args:
+            session: this one only.
+
+        Raises:
+            ConfigError, IntegrityError: it cannot be opened.
+        """
+        which, values = ("session = ? AND", [session]) if session is not None else ("", [])
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT id, session, content FROM line_trace"  # noqa: S608 - constants
+                f" WHERE {which} channel = ? ORDER BY id DESC LIMIT ?",
+                (*values, channel, limit),
+            ).fetchall()
+        return [
+            LineRecord(channel, own, tuple(unpack(self.vault.open(content, "line_trace", row_id, channel))))
+            for row_id, own, content in rows
+        ]
+
+    def frames(self, session: int, channel: str, first: int, last: int) -> list[tuple[int, bytes]]:
+        """The frames that a message was made of: (receive time, bytes as they came), in order."""
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT id, received_us, body FROM journal"
+                " WHERE id BETWEEN ? AND ? AND kind = 2 AND session = ? AND channel = ? ORDER BY id",
+                (first, last, session, channel),
+            ).fetchall()
+        return [(at_us, self.vault.open(body, "body", row_id, channel)) for row_id, at_us, body in rows]
 
     def deliveries(self, message_ids: Sequence[int], *, notes: bool = False) -> list[DeliveryView]:
         """The deliveries of some messages (at most a few hundred), with their failed attempts, oldest first.

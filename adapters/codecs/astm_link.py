@@ -240,6 +240,8 @@ class AstmReceiver:
         """Bytes that wait behind a frame that is held."""
         return self._reader.unread if self._state is State.HOLDING else 0
 
+    traced = True
+
     @property
     def resting(self) -> bool:
         """Between two sessions, and nothing has begun that may become one."""

@@ -55,6 +55,14 @@ class AutoLink:
         self.decided = ""
 
     @property
+    def traced(self) -> bool:
+        return self._link is None or self._link.traced
+
+    @property
+    def resting(self) -> bool:
+        return self._link is None or self._link.resting
+
+    @property
     def held(self) -> int:
         return self._link.held if self._link is not None else 0
 

@@ -102,6 +102,8 @@ class MllpLink:
         self._noise = 0
         self._dead = False
 
+    traced = False  # one block, one answer: the journal tells as much
+
     @property
     def resting(self) -> bool:
         """Between two blocks."""

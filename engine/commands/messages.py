@@ -82,10 +82,11 @@ def list_messages(
 
 @command.command("show", help="Show what became of one message: states, documents, deliveries, attempts.")
 @click.argument("message", type=int)
+@click.option("--wire", is_flag=True, help="Show what passed on the line too: each frame in and out, judged.")
 @click.option("--unmask", is_flag=True, help="Show the bytes and documents too. This is noted in the audit trail.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
+def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -> ExitCode:
     with session.reader() as reader:
         trace = reader.message(message)
         if trace is None:
@@ -95,8 +96,40 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
         if unmask:
             note_shown(session, message)
             contents = _contents(reader, trace)
+        if wire:
+            from engine.commands.wire_lines import wire_of
+
+            contents["wire"] = wire_of(session, reader, trace, masked=not unmask)
     document = {**_document(session, trace, answers=unmask), **contents}
     show_document(form, document, _lines(document))
+    return ExitCode.OK
+
+
+@command.command("line", help="Show what passed on a channel's line lately, also what never became a message.")
+@click.argument("channel")
+@click.option("--last", type=click.IntRange(1, 1000), default=5, show_default=True, help="So many sessions.")
+@click.option("--unmask", is_flag=True, help="Show the contents of frames too. This is noted in the audit trail.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def line(session: Session, channel: str, last: int, unmask: bool, form: Form) -> ExitCode:
+    from engine.commands.wire_lines import lines, sessions_of
+
+    with session.reader() as reader:
+        if unmask:
+            note_exported(session, {"line": channel, "last": last})
+        found = sessions_of(session, reader.line(channel, limit=last), masked=not unmask)
+    if not found and form is Form.TABLE:
+        say(
+            f"nothing is kept of the line of {channel}: no session yet, no channel of that name, or whole blocks (MLLP)"
+        )
+
+    def shown() -> Iterator[str]:
+        for one in reversed(found):
+            number = f" (session {one['session']})" if one["session"] else ""
+            yield click.style(f"{one['steps'][0]['at']:%Y-%m-%d}{number}" if one["steps"] else "-", bold=True)
+            yield from lines(one["steps"], whole=unmask)
+
+    show_document(form, {"channel": channel, "sessions": found}, shown())
     return ExitCode.OK
 
 
@@ -290,6 +323,13 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         yield f"  {'document':<10} {made['id']} {made['media_type']}, {made['stored_bytes']} bytes stored"
     for delivery in document["deliveries"]:
         yield from _delivery_lines(delivery)
+    if "wire" in document:
+        from engine.commands.wire_lines import lines
+
+        yield click.style("on the line", bold=True)
+        if document["wire"]["note"]:
+            yield f"  {document['wire']['note']}"
+        yield from lines(document["wire"]["steps"], whole="payload" in document)
     if "payload" in document:
         yield click.style("received", bold=True)
         yield from (printable(line) for line in document["payload"].replace("\r", os.linesep).splitlines())

@@ -13,6 +13,7 @@ from adapters.codecs import astm_link, astm_records, hl7v2, hl7v2_ack, mllp
 from engine.channel import Awaiting, Channel, ChannelSettings, Store
 from engine.clock import Clock, SystemClock
 from engine.errors import StoreError
+from engine.line_trace import LineRecord
 from engine.message import Received, Stored
 from engine.ports import Format, Link
 from engine.reasons import Reason
@@ -90,6 +91,7 @@ class ScriptedStore:
     frames: list[tuple[int, bytes]] = field(default_factory=list)
     sessions: list[int] = field(default_factory=list)
     waiting: list[Callable[[], None]] = field(default_factory=list)
+    lines: list[LineRecord] = field(default_factory=list)
     _ids: "count[int]" = field(default_factory=lambda: count(1))
     _sessions: "count[int]" = field(default_factory=lambda: count(1))
 
@@ -124,6 +126,9 @@ class ScriptedStore:
             return [self._stored(message) for message in messages]
 
         return self._submit("stored", store)
+
+    def keep_line(self, record: LineRecord) -> None:
+        self.lines.append(record)
 
     def append_incomplete(
         self, received: Received, reason: Reason, *, session: int | None = None

@@ -1,0 +1,212 @@
+"""What passes on an analyzer's line, both ways, kept for people: each session's bytes with their times.
+
+The journal keeps what was taken. It does not tell what was refused and why, nor what we answered when; that is what
+somebody who connects an analyzer asks. So each session that carried something leaves one row: what came, what went, and
+what the link said about it (`LinkFault`). Nobody waits for it, and where it cannot be kept it is not.
+
+Bounds: `SESSION_BYTES` of one session, `KEPT_SESSIONS` and `KEPT_BYTES` of one channel, `WAITING` rows in memory.
+
+The sealed content is a sequence of entries, integers big-endian::
+
+    1 way: 1 in, 2 out, 3 about it | 8 microseconds since 1970 | 4 length | bytes
+"""
+
+import asyncio
+import re
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from engine.batch import NOTE_KEYS, Batch
+from engine.errors import StoreError
+
+SESSION_BYTES = 128 * 1024  # of one session; a longer one shows its beginning
+KEPT_SESSIONS = 1000  # of one channel ...
+KEPT_BYTES = 8 * 1024 * 1024  # ... and their sealed bytes
+SWEEP_EVERY = 64  # rows between two looks at these
+WAITING = 512  # rows that wait for the writer; while it cannot write, newer ones take the place of older ones
+WRITE_AT = 32  # rows that are written together ...
+WRITE_WITHIN_S = 0.5  # ... or what there is after this time
+
+_HEAD = struct.Struct(">BQI")
+_FRAME_OR_RECORD = re.compile(rb"\x02|[Hh][!-/:-@\\[-`{-~]{2}")
+_EOT, _ENQ = b"\x04", b"\x05"
+
+
+class LineWay(IntEnum):
+    IN = 1
+    OUT = 2
+    ABOUT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LineEntry:
+    """Bytes that passed together, or (ABOUT) what the link said, as UTF-8 text without content."""
+
+    way: LineWay
+    at_us: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LineRecord:
+    """One session of one connection. ``session``: 0 where no frame of it was ever taken."""
+
+    channel: str
+    session: int
+    entries: tuple[LineEntry, ...]
+
+
+@dataclass(slots=True)
+class LineTrace:
+    """Collects what passes on one connection, from one rest to the next. Used by one task."""
+
+    entries: list[LineEntry] = field(default_factory=list)
+    _size: int = 0
+    _left_out: int = 0
+
+    def heard(self, data: bytes, at_us: int) -> None:
+        self._add(LineWay.IN, data, at_us)
+
+    def said(self, data: bytes, at_us: int) -> None:
+        self._add(LineWay.OUT, data, at_us)
+
+    def about(self, text: str, at_us: int) -> None:
+        self._add(LineWay.ABOUT, text.encode(), at_us)
+
+    def clear(self) -> None:
+        self.entries.clear()
+        self._size = self._left_out = 0
+
+    def session_over(self, channel: str, session: int, cause: str) -> LineRecord:
+        """The session that ended; what came behind its end in the same bytes begins the next one."""
+        rest = self._cut_behind(cause)
+        made = self._take(channel, session)
+        if rest is not None:
+            self._add(rest.way, rest.data, rest.at_us)
+        return made
+
+    def at_rest(self, channel: str) -> LineRecord | None:
+        """What is left when nothing is under way; None where it was no more than a keep-alive or noise."""
+        telling = any(
+            entry.way is LineWay.ABOUT or (entry.way is LineWay.IN and _FRAME_OR_RECORD.search(entry.data))
+            for entry in self.entries
+        )
+        if telling:
+            return self._take(channel, 0)
+        self.clear()
+        return None
+
+    def _add(self, way: LineWay, data: bytes, at_us: int) -> None:
+        if self._size + len(data) + _HEAD.size > SESSION_BYTES:
+            self._left_out += len(data)
+            return
+        self._size += len(data) + _HEAD.size
+        self.entries.append(LineEntry(way, at_us, data))
+
+    def _take(self, channel: str, session: int) -> LineRecord:
+        if self._left_out:
+            at_us = self.entries[-1].at_us if self.entries else 0
+            self.entries.append(LineEntry(LineWay.ABOUT, at_us, b"%d bytes more are not kept here" % self._left_out))
+        made = LineRecord(channel, session, tuple(self.entries))
+        self.clear()
+        return made
+
+    def _cut_behind(self, cause: str) -> LineEntry | None:
+        """Take off what belongs to the next session: bytes behind the EOT, or from the ENQ on that ended this one."""
+        at = next((n for n in range(len(self.entries) - 1, -1, -1) if self.entries[n].way is LineWay.IN), None)
+        if at is None or cause not in ("eot", "enq"):
+            return None
+        last = self.entries[at]
+        cut = last.data.find(_EOT) + 1 if cause == "eot" else last.data.rfind(_ENQ)
+        if cut <= 0 or cut >= len(last.data):
+            return None
+        self.entries[at] = LineEntry(last.way, last.at_us, last.data[:cut])
+        return LineEntry(last.way, last.at_us, last.data[cut:])
+
+
+def pack(entries: Sequence[LineEntry]) -> bytes:
+    return b"".join(_HEAD.pack(entry.way, entry.at_us, len(entry.data)) + entry.data for entry in entries)
+
+
+def unpack(content: bytes) -> Iterator[LineEntry]:
+    at = 0
+    while at < len(content):
+        way, at_us, size = _HEAD.unpack_from(content, at)
+        at += _HEAD.size
+        yield LineEntry(LineWay(way), at_us, content[at : at + size])
+        at += size
+
+
+# -- the store -----------------------------------------------------------------------------------------------------
+
+
+class LineLog:
+    """Rows on their way to the writer, some at a time. Used on the event loop."""
+
+    def __init__(self, submit: Callable[[Callable[[Batch], None], int], "asyncio.Future[None]"]) -> None:
+        """``submit``: hands an operation of that many bytes to the journal's writer."""
+        self._submit = submit
+        self._waiting: deque[LineRecord] = deque(maxlen=WAITING)
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = False
+
+    def keep(self, record: LineRecord) -> None:
+        """Never raises, and nobody waits for it."""
+        self._waiting.append(record)
+        if len(self._waiting) >= WRITE_AT:
+            self.write()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WRITE_WITHIN_S, self.write)
+
+    def write(self) -> None:
+        """Hand over what waits, unless the writer still has what it was handed before."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing or not self._waiting:
+            return
+        records = tuple(self._waiting)
+        self._waiting.clear()
+        size = sum(len(entry.data) for record in records for entry in record.entries)
+        try:
+            future = self._submit(lambda batch: store(batch, records), size)
+        except StoreError:
+            return
+        self._writing = True
+        future.add_done_callback(self._written)
+
+    def _written(self, future: "asyncio.Future[None]") -> None:
+        self._writing = False
+        if not future.cancelled():
+            future.exception()  # a failing store is known without these, and says so
+        if len(self._waiting) >= WRITE_AT:
+            self.write()
+
+
+def store(batch: Batch, records: Sequence[LineRecord]) -> None:
+    """Write sessions, and let the oldest of their channels go where there are too many."""
+    (last,) = batch.execute("SELECT coalesce(max(id), 0) FROM line_trace").fetchone()
+    rows = []
+    for row_id, record in enumerate(records, last + 1):
+        content = batch.seal(NOTE_KEYS, pack(record.entries), "line_trace", row_id, record.channel)
+        began_us = record.entries[0].at_us if record.entries else 0
+        rows.append((row_id, record.channel, record.session, began_us, len(content), content))
+    batch.executemany(
+        "INSERT INTO line_trace (id, channel, session, began_us, size, content) VALUES (?, ?, ?, ?, ?, ?)", rows
+    )
+    if last // SWEEP_EVERY != (last + len(rows)) // SWEEP_EVERY:
+        for channel in {record.channel for record in records}:
+            _sweep(batch, channel)
+
+
+def _sweep(batch: Batch, channel: str) -> None:
+    size = 0
+    rows = batch.execute("SELECT id, size FROM line_trace WHERE channel = ? ORDER BY id DESC", (channel,)).fetchall()
+    for count, (row_id, row_size) in enumerate(rows, 1):
+        size += row_size
+        if count > KEPT_SESSIONS or size > KEPT_BYTES:
+            batch.execute("DELETE FROM line_trace WHERE channel = ? AND id <= ?", (channel, row_id))
+            return
