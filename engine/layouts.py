@@ -34,7 +34,8 @@ def load_layout(path: Path, name: str) -> Any:
     Raises:
         ConfigError: all that is wrong with it.
     """
-    root = read_file(path, f"{path.parent.name}/{path.name}")
+    parts = 3 if path.name == IN_PACK else 2  # as a path below the site
+    root = read_file(path, "/".join(path.parts[-parts:]))
     layout = registry.load(registry.FORMATS, "text").read_layout(root)
     if layout.name != name:
         at = root.get("layout") or root

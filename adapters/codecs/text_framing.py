@@ -140,3 +140,11 @@ class Framing:
     replies: dict[int, bytes] = field(default_factory=dict)
     between: bytes = b"\x00\r\n"
     timeout: float = 60.0
+
+    def encode(self, text: bytes) -> bytes:
+        """A text as its sender puts it on the line."""
+        if self.checksum is None:
+            return self.start + text + self.end
+        checksum = self.checksum.write(self.checksum.of(text, self.start, self.end))
+        tail = self.end + checksum if self.checksum.place == "after" else checksum + self.end
+        return self.start + text + tail

@@ -147,7 +147,7 @@ class TextLink:
         return events
 
     def wrap(self, payload: bytes) -> bytes:
-        return self._framing.start + payload + self._framing.end
+        return self._framing.encode(payload)
 
     # -- between texts -----------------------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class TextLink:
         if len(text) < whole:
             self._searched = end  # the checksum may hold any byte: no start is looked for in it
             return len(data)
-        self._finish(bytes(text[:end]), bytes(text[end + len(framing.end) : whole]), events)
+        self._finish(bytes(text[:whole]), end, events)
         return at + whole - before
 
     def _find_restart(self) -> tuple[int, int]:
@@ -251,9 +251,10 @@ class TextLink:
                     return found + 1
         return -1
 
-    def _finish(self, content: bytes, checksum: bytes, events: list[LinkEvent]) -> None:
-        """A text with its end: look at its checksum."""
+    def _finish(self, raw: bytes, end: int, events: list[LinkEvent]) -> None:
+        """A text with its end, which begins at ``end``: look at its checksum."""
         framing, rule = self._framing, self._framing.checksum
+        content, checksum = raw[:end], raw[end + len(framing.end) :]
         if len(content) > self._max:
             self._give_up("too-large", events)
             self._torn = False  # its end has come
@@ -268,9 +269,9 @@ class TextLink:
                 if rule.check == "required":
                     self._refuse("checksum", content, events)
                     return
-        self._complete(content, events)
+        self._complete(content, events, raw)
 
-    def _complete(self, content: bytes, events: list[LinkEvent]) -> None:
+    def _complete(self, content: bytes, events: list[LinkEvent], raw: bytes = b"") -> None:
         if self._torn:
             self._refuse("torn", content, events)
             return
@@ -280,9 +281,10 @@ class TextLink:
             self._out += self._framing.good
             return
         self._noise = 0
-        if self._framing.good:
+        framing = self._framing
+        if framing.good:
             self._pending = True
-            events.append(Frame(raw=content, number=0, completes=(content,)))
+            events.append(Frame(raw=framing.start + (raw or content), number=0, completes=(content,)))
         else:
             events.append(SessionEnd("end", completes=(content,)))
 

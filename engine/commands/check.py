@@ -86,6 +86,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
         problems |= dict.fromkeys(error.problems)
     for _, found in own_packs(folder):
         problems |= dict.fromkeys(found)
+    problems |= dict.fromkeys(_layouts(folder))
     for problem, warning in _mappings(folder):
         problems |= dict.fromkeys(problem)
         warnings |= dict.fromkeys(warning)
@@ -119,6 +120,18 @@ def _mappings(folder: Path) -> Iterator[tuple[Iterable[str], Iterable[str]]]:
             yield (), load(path.stem, mapping_path(folder)).problems
         except ConfigError as error:
             yield error.problems, ()
+
+
+def _layouts(folder: Path) -> Iterator[str]:
+    """Problems of each of the site's own layouts, also of those that no channel uses yet."""
+    from engine.layouts import layout_files, load_layout
+
+    for name, path in layout_files(folder).items():
+        if path.is_relative_to(folder):
+            try:
+                load_layout(path, name)
+            except ConfigError as error:
+                yield from error.problems
 
 
 def _is_mapping(path: Path) -> bool:

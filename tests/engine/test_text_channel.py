@@ -7,6 +7,7 @@ import pytest
 
 from engine.config import load_site
 from engine.errors import ConfigError
+from tests.support.command_line import labrelay
 from tests.support.running import Json, running_site
 from tests.support.serial_peers import Cable
 from tests.support.sites import make_site
@@ -55,6 +56,8 @@ async def test_a_text_is_acknowledged_once_it_is_kept_and_delivered_as_results(t
         assert site.ends() == ["delivered"]
         assert values(site.bundles(site.messages()[0].id)) == [("TSH", 2.31)]
         writer.close()
+    async with running_site(tmp_path, {"vidas": text_channel(MINIVIDAS)}) as site:
+        assert site.ends() == ["delivered"]  # nothing of it is assembled once more
 
 
 async def test_a_wrong_checksum_is_refused_and_the_repeated_text_is_taken_once(tmp_path: Path) -> None:
@@ -156,6 +159,17 @@ def test_a_layout_of_the_site_comes_before_a_shipped_one_and_counts_for_the_hash
     source_model: object = site.channels["analyzer"].source
     assert getattr(source_model, "layout").path == own  # noqa: B009
     assert getattr(source_model, "reads_as") == "astm"  # noqa: B009
+
+
+def test_check_reads_layouts_that_no_channel_uses(tmp_path: Path) -> None:
+    folder = make_site(tmp_path)
+    for name in ("layouts/a.yaml", "analyzers/b/layout.yaml"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("layout: a\ntext: {as: line}\nrules: []\n")
+    ran = labrelay("check", site=folder)
+
+    assert "layouts/a.yaml:2:12: expected lines, fields or csv; did you mean lines?" in ran.out + ran.err
+    assert "analyzers/b/layout.yaml:2:12: expected lines" in ran.out + ran.err
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,7 @@ def test_the_answer_waits_until_the_text_is_kept() -> None:
     (frame,) = link.receive(encode(ANSWERED, b"one") + encode(ANSWERED, b"two"), 0.0)
     assert isinstance(frame, Frame)
     assert frame.completes == (b"one",)
+    assert frame.raw == encode(ANSWERED, b"one")
     assert link.outgoing() == b""
     assert link.receive(b"more", 0.0) == []  # nothing beyond it is looked at
     link.committed(0.0)
@@ -337,3 +338,8 @@ def test_what_is_shown_can_be_written(data: bytes) -> None:
 )
 def test_checksums(kind: str, value: int) -> None:
     assert CHECKSUMS[kind](b"120") == value
+
+
+@pytest.mark.parametrize("name", [name for name, framing in FRAMINGS.items() if not framing.lines])
+def test_what_is_encoded_is_what_analyzers_send(name: str) -> None:
+    assert FRAMINGS[name].encode(b"text") == TextLink(FRAMINGS[name]).wrap(b"text") == encode(FRAMINGS[name], b"text")
