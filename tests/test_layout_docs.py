@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from adapters.codecs.layout_reader import ACTIONS, RULE_KEYS, read_layout
 from adapters.codecs.text_framing import CHECKSUMS, wire
 from adapters.codecs.text_layout import TextFormat
@@ -13,21 +15,23 @@ from engine.yaml_nodes import read
 TEXT = (Path(__file__).parents[1] / "docs" / "layouts.md").read_text(encoding="utf-8")
 
 
-def examples() -> tuple[str, str, str]:
-    """What the analyzer sends, the layout, and the records."""
-    (layout,) = re.findall(r"```yaml example\n(.*?)```", TEXT, re.DOTALL)
-    sent, records = re.findall(r"```text example\n(.*?)```", TEXT, re.DOTALL)
-    return sent, layout, records
+LAYOUTS = re.findall(r"```yaml example\n(.*?)```", TEXT, re.DOTALL)
+TEXTS = re.findall(r"```text example\n(.*?)```", TEXT, re.DOTALL)  # what is sent, and the records that it becomes
 
 
-def test_the_example_is_read_as_the_page_says() -> None:
-    sent, layout, records = examples()
+@pytest.mark.parametrize("number", range(len(LAYOUTS)))
+def test_each_example_is_read_as_the_page_says(number: int) -> None:
+    layout, (sent, records) = LAYOUTS[number], TEXTS[2 * number : 2 * number + 2]
     reads = TextFormat(read_layout(read(layout, "example.yaml")))
-    (text,) = reads.split(wire(sent.replace("\n", "")))
-    parsed = reads.parse(text, FormatOptions())
+    found: list[str] = []
+    for text in reads.split(wire(sent.replace("\n", ""))):
+        parsed = reads.parse(text, FormatOptions())
+        assert parsed.warnings == []
+        lines = ["|".join(segment.fields[1:]) for segment in parsed.segments]
+        found = [*found[:-1], *lines[1:]] if found else lines  # one after the other, as if they were one message
 
-    assert ["|".join(segment.fields[1:]) for segment in parsed.segments] == records.splitlines()
-    assert parsed.warnings == []
+    assert len(TEXTS) == 2 * len(LAYOUTS) > 0
+    assert found == records.splitlines()
 
 
 def test_every_key_is_described() -> None:
