@@ -99,7 +99,11 @@ def _clean(events: list[LinkEvent]) -> bool:
 
 
 def _is_ended(message: bytes) -> bool:
-    """Whether a message ends with its L record."""
+    """Whether a message ends with its L record: with its line end, or at least with its code (T says do not use)."""
     records = [record for record in message.replace(b"\n", b"\r").split(b"\r") if record.strip(BLANKS)]
-    header = records[0].lstrip(BLANKS) if records else b""
-    return bool(records) and astm_messages.is_terminator(records[-1], astm_messages.field_delimiter(header) or b"|")
+    if not records:
+        return False
+    delimiter = astm_messages.field_delimiter(records[0].lstrip(BLANKS)) or b"|"
+    last = records[-1].split(delimiter)
+    ended = message.rstrip(b"\0\x1a ").endswith((b"\r", b"\n")) or (len(last) > 2 and bool(last[2].strip(BLANKS)))
+    return ended and astm_messages.is_terminator(records[-1], delimiter)
