@@ -5,6 +5,7 @@ checked across files. A problem in one file never hides one in another.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -342,7 +343,7 @@ class _Loader:
             source = channel.source
             if not isinstance(source, FolderPart) or not channel.enabled:
                 continue
-            folder = source.folder.resolve()
+            folder = Path(os.path.abspath(source.folder))  # without looking: a share that hangs would hang us
             if folder in taken:
                 path = ("source", "folder")
                 text = f"is the folder of {taken[folder]} too; a folder belongs to one channel"
