@@ -32,6 +32,7 @@ OWN_SYSTEM = "urn:labrelay:id"
 NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
 _SEPARATOR = "\x1f"
 _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # RFC 3986, 2.3: need no escape
 _PERSON_FIELDS = {"hl7v2": (5, 7), "astm": (6, 8)}  # name and birth date in PID, in P
 _UNKNOWN_NAMES = frozenset({"unknown", "unk", "noname"})
 _UNKNOWN_DAYS = frozenset({"00000000", "19000101"})
@@ -249,7 +250,11 @@ class Making:
         name, birth = _PERSON_FIELDS[run.parsed.format]
         if len(fields) <= birth or not fields[name] or not fields[birth]:
             return b""
-        family = "".join(filter(str.isalnum, normalize("NFKC", run.text(fields[name]) or "").casefold()))
+        family = run.text(fields[name]) or ""
+        if family.isascii() and family.isalpha():
+            family = family.lower()
+        else:
+            family = "".join(filter(str.isalnum, normalize("NFKC", family).casefold()))
         born = (run.text(fields[birth]) or "")[:8]
         if not family or family in _UNKNOWN_NAMES or len(born) < 8 or not born.isdecimal() or born in _UNKNOWN_DAYS:
             return b""
@@ -319,7 +324,7 @@ def _quoted(text: str) -> str:
     Without their backslash, a comma would divide the token into alternatives and a bar would move its system: a server
     would find the person whose number is the part before it.
     """
-    if text.isalnum() and text.isascii():
+    if _UNRESERVED(text):
         return text
     return quote(_SEARCH_MARKS.sub(r"\\\g<0>", text), safe="")
 

@@ -47,6 +47,9 @@ class LocalTimes:
         found = self._dates.get(text)
         if found is not None:
             return found
+        if len(text) == 19 and text[14:] == self._message_offset:
+            found = self._dates[text] = self.datetime(text[:14])  # it would be given this offset anyway
+            return found
         if len(text) == 14 and text.isdigit() and text[10:12] < "60" and text[12:] < "60":
             hour = self._hours.get(text[:10])
             if hour is not None:
@@ -71,6 +74,10 @@ class LocalTimes:
 
     def date(self, text: str) -> str | None:
         """FHIR date: the date part with its precision."""
+        if len(text) == 8 and text.isdecimal() and text.isascii():
+            month, day = text[4:6], text[6:]
+            if "01" <= month <= "12" and "01" <= day <= "28" and not text.startswith("0000"):
+                return f"{text[:4]}-{month}-{day}"
         found = self.datetime(text)
         return found and found[:10]
 
@@ -79,10 +86,17 @@ class LocalTimes:
         found = self.datetime(text) if text else None
         if found is None or len(found) < 10:
             return ""
-        if len(found) > 10 and (self._message_offset or not text.isdigit()):
+        if len(found) > 10 and (self._message_offset or not text.isdigit()) and not self._is_local(found):
             at = datetime.fromisoformat(found).astimezone(_zone(self._zone))
             return f"{at:%Y%m%d}"
         return found[:10].replace("-", "")
+
+    def _is_local(self, found: str) -> bool:
+        """Whether a dateTime to the second has the offset that the channel's zone has in that hour, and no other."""
+        if len(found) != 25:
+            return False
+        hour = int(found[:4]), int(found[5:7]), int(found[8:10]), int(found[11:13])
+        return _offsets_in_hour(self._zone, *hour) == (found[19:],)
 
     def second(self, text: str) -> str:
         """A time to the second as it identifies a result of no known patient; empty where there is none."""

@@ -262,13 +262,12 @@ class Run:
         if key in self._seen_issues or len(self.issues) >= MAX_ISSUES:
             return
         self._seen_issues.add(key)
-        # Finding the rule costs 20 us in a long mapping: notes are read in `explain` only, which traces.
-        rule = self.rule if severity != "note" or self.trace is not None else ""
-        self.issues.append(Issue(code=code, text=text, place=place, rule=rule, severity=severity))
+        self.issues.append(Issue(code=code, text=text, place=place, rule=self.rule, severity=severity))
 
     def note(self, code: str, text: str) -> None:
-        """As `warn`, for what is worth knowing and no fault: shown by `explain`, never by `test`."""
-        self.warn(code, text, severity="note")
+        """As `warn`, for what is worth knowing and no fault: for `explain` only, which traces."""
+        if self.trace is not None:
+            self.warn(code, text, severity="note")
 
     def dead(self, reason: Reason, text: str, field: int = 0) -> ContentError:
         """The error that makes this message a dead letter, to be raised."""

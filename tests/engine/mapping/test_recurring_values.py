@@ -53,7 +53,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 def outcome(program: Program, message: str, given: MapContext, *, traced: bool = False) -> object:
-    """Everything that a rule may say of a message; rules and notes differ between the variants."""
+    """Everything that may be said of a message, but the rules, and the notes of a traced one."""
     try:
         if not traced:
             mapped: Mapped | None = program.apply(parse(message), given)
@@ -65,7 +65,7 @@ def outcome(program: Program, message: str, given: MapContext, *, traced: bool =
     except ContentError as error:
         return str(error), error.reason, error.place
     assert mapped is not None
-    warnings = [(issue.code, issue.text, issue.place) for issue in mapped.issues]
+    warnings = [(issue.code, issue.text, issue.place) for issue in mapped.issues if issue.severity != "note"]
     return mapped.documents, mapped.counts, mapped.unmapped, warnings
 
 
