@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import StoreError
@@ -41,8 +42,7 @@ class LineWay(IntEnum):
     ABOUT = 3
 
 
-@dataclass(frozen=True, slots=True)
-class LineEntry:
+class LineEntry(NamedTuple):
     """Bytes that passed together, or (ABOUT) what the link said, as UTF-8 text without content."""
 
     way: LineWay

@@ -107,7 +107,7 @@ def _captured(what: str) -> "list[Piece]":
 
 async def _heard(line: LineAt, known: list[Any], for_s: float, answer: bool, save: Path | None) -> "list[Piece]":
     """What comes until all is known, or the time is over; of the connection that said most."""
-    from engine.commands.listening import QUIET_S, Listener, Save, Watch
+    from engine.commands.listening import QUIET_S, Listener, Save, Watch, only_copy
     from engine.detecting.guess import Sure, guess
 
     stop = asyncio.Event()
@@ -139,6 +139,8 @@ async def _heard(line: LineAt, known: list[Any], for_s: float, answer: bool, sav
     finally:
         if kept is not None:
             kept.close()
+    if answer and save is not None and listener.heard:
+        say(only_copy(save))
     return max((pieces(watch) for watch in listener.watches), key=lambda one: sum(len(p.data) for p in one), default=[])
 
 

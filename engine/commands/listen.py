@@ -74,7 +74,7 @@ async def _listen(
     masked: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.commands.listening import Listener, Save, Screen
+    from engine.commands.listening import Listener, Save, Screen, only_copy
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -90,6 +90,8 @@ async def _listen(
     finally:
         if kept is not None:
             kept.close()
+    if answer and save is not None and listener.heard:
+        say(only_copy(save))
     return ExitCode.OK if listener.heard else ExitCode.FAILED
 
 

@@ -12,6 +12,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import re
 import time
@@ -40,6 +41,8 @@ RUN_BYTES = 1024
 KEPT_BYTES = 256 * 1024  # that the sentences are about
 SILENCE_S = 10.0  # before the first byte, until we say what may be wrong
 HEX_WIDTH = signs.ROW_BYTES * 3 - 1
+# What the transports log is told here in words.
+logging.getLogger("labrelay").addHandler(logging.NullHandler())
 _DIGITS = re.compile(r"\d+")
 
 
@@ -285,6 +288,14 @@ def _about(mark: Mark) -> str:
         return f"block of {size}" if mark.kind is Kind.BLOCK else f"{size} from STX on, without frame number"
     number = "without a number" if mark.frame.number is None else f"{mark.frame.number}"
     return f"frame {number}, {size}, ends in {'ETB' if mark.frame.goes_on else 'ETX'}, {mark.frame.in_words()}"
+
+
+def only_copy(save: Path) -> str:
+    """What a person must know who has answered an analyzer."""
+    return (
+        f"the analyzer takes what was answered for delivered, and {save} is the only copy: bring it into a channel "
+        f"with labrelay send {save} astm://HOST:PORT (or mllp://)"
+    )
 
 
 class Listener:

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from engine import registry
+from engine.detecting import capture
 from engine.errors import ContentError
 from engine.mapping.loading import load
 from engine.mapping.local_time import LocalTimes, parse_instant
@@ -61,6 +62,7 @@ def detect(data: bytes) -> str:
 
 def messages_in(data: bytes) -> list[Found]:
     """The messages of a file, in order; bytes that are no message come back as one with an empty format."""
+    data = _recorded(data)
     kind = detect(data)
     if kind == ASTM:
         try:
@@ -71,6 +73,15 @@ def messages_in(data: bytes) -> list[Found]:
     if kind == HL7:
         return [Found(part, HL7) for block in _blocks(data) for part in _codec(HL7).split(block) if part.strip(_BLANKS)]
     return [Found(data, "")]
+
+
+def _recorded(data: bytes) -> bytes:
+    """What the other side sent, where the file is a recording with times; any other file as it is."""
+    try:
+        pieces = capture.read(data)
+    except ContentError:
+        return data
+    return capture.received(pieces)
 
 
 def _codec(name: str) -> ModuleType:

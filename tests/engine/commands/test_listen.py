@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.line_options import line_at
-from engine.commands.listening import Listener, Save, Screen
+from engine.commands.listening import Listener, Save, Screen, only_copy
 from engine.commands.output import Form
 from engine.errors import LabRelayError
 from tests.support.astm_peer import ACK, ENQ, NAK, one_record_a_frame, session
@@ -284,3 +284,7 @@ def test_unmasking_where_there_is_no_journal_says_so(tmp_path: Path) -> None:
     ran = labrelay("listen", HERE, "--for", "50ms", "--unmask", site=make_site(tmp_path))
 
     assert "nothing is noted" in ran.err
+
+
+def test_who_has_answered_is_told_where_the_only_copy_is() -> None:
+    assert "labrelay send a.bin astm://" in only_copy(Path("a.bin"))

@@ -7,6 +7,7 @@ import pytest
 
 from engine.detecting.capture import Piece, Way, line_of, read
 from engine.detecting.guess import Guess, Sure, guess
+from engine.mapping.inputs import messages_in
 from engine.packs import Pack, packs
 from tests.support.astm_peer import ENQ, EOT, one_record_a_frame, session, wire_frames
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
@@ -216,3 +217,11 @@ def test_a_capture_with_times_is_read_back() -> None:
     pieces = [Piece(b"\x05", Way.THEM, 1_700_000_000_000_000), Piece(b"\x06", Way.US, 1_700_000_000_000_500)]
 
     assert read(b"".join(map(line_of, pieces))) == pieces
+
+
+def test_a_capture_with_times_is_a_file_of_messages_like_any_other() -> None:
+    pieces = [Piece(SESSION[:40], Way.THEM, 1), Piece(b"\x06", Way.US, 2), Piece(SESSION[40:], Way.THEM, 3)]
+
+    (message,) = messages_in(b"".join(map(line_of, pieces)))
+
+    assert message.payload == RECORDS
