@@ -218,6 +218,7 @@ class AstmReceiver:
         self._frame_due: float | None = None
         self.counters = SessionCounters()
         self._session = _Session(expected=None, by_enq=False, stray_before=0)
+        self._behind = False  # what comes next has waited, perhaps longer than its sender did
         self._rest()
 
     # -- what the caller does ------------------------------------------------------------------------------------------
@@ -229,6 +230,11 @@ class AstmReceiver:
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def stray(self) -> int:
+        """Bytes so far that belonged to nothing."""
+        return self._reader.stray
 
     @property
     def mid_frame(self) -> bool:
@@ -260,6 +266,8 @@ class AstmReceiver:
         elif data or self._reader.unread:
             self._reader.feed(data)
             self._read(now, events)
+        if data:
+            self._behind = False
         # After the bytes: what came in time counts, even if this process is late to look at it.
         self._check_frame_timer(now, events)
         return events
@@ -363,6 +371,7 @@ class AstmReceiver:
                 self._reject(number, b"")
 
     def _see_enq(self, now: float, events: list[LinkEvent]) -> None:
+        self._withdraw_late_answers()
         if self._state is State.RECEIVING:
             self._end("enq", events)
         if self._refusing:
@@ -374,11 +383,22 @@ class AstmReceiver:
             self._frame_due = now + self._options.receive_timeout
 
     def _see_eot(self, events: list[LinkEvent]) -> None:
+        self._withdraw_late_answers()
         if self._state is State.RECEIVING:
             if self._options.acks == "session":
                 self._out += NAK if self._session.lost else ACK
             self._end("eot", events)
             self._go(Event.EOT)
+
+    def _withdraw_late_answers(self) -> None:
+        """The sender went on before our answer was out: nobody waits for it, and its next frame would be taken for it.
+
+        That is so where a frame was held for longer than senders wait. What they sent meanwhile comes in one piece: the
+        EOT with which they gave up, an ENQ, the EOT after that, and only the last of them still wants an answer.
+        """
+        if self._behind and self._out:
+            self.counters.late_answers += 1
+            self._out.clear()
 
     def _begins_without_enq(self, token: Token, now: float, events: list[LinkEvent]) -> bool:
         """Whether a frame or text that came while idle begins a session."""
@@ -523,6 +543,7 @@ class AstmReceiver:
             return Event.UNANSWERED
         if now - held.since > self._options.answer_within:
             self.counters.late_answers += 1
+            self._behind = True
             return Event.UNANSWERED
         return event
 
