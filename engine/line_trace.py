@@ -23,7 +23,8 @@ from typing import NamedTuple
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import StoreError
 
-SESSION_BYTES = 128 * 1024  # of one session; a longer one shows its beginning
+SESSION_BYTES = 64 * 1024  # of one session; a longer one shows its beginning
+TOGETHER_US = 50_000  # bytes of one side closer than this are one entry: a serial line brings them one by one
 KEPT_SESSIONS = 1000  # of one channel ...
 KEPT_BYTES = 8 * 1024 * 1024  # ... and their sealed bytes
 SWEEP_EVERY = 64  # rows between two looks at these
@@ -102,6 +103,11 @@ class LineTrace:
     def _add(self, way: LineWay, data: bytes, at_us: int) -> None:
         if self._size + len(data) + _HEAD.size > SESSION_BYTES:
             self._left_out += len(data)
+            return
+        last = self.entries[-1] if self.entries else None
+        if last is not None and last.way is way is not LineWay.ABOUT and at_us - last.at_us < TOGETHER_US:
+            self._size += len(data)
+            self.entries[-1] = LineEntry(way, last.at_us, last.data + data)
             return
         self._size += len(data) + _HEAD.size
         self.entries.append(LineEntry(way, at_us, data))

@@ -43,11 +43,23 @@ def test_bytes_behind_the_end_of_a_session_begin_the_next() -> None:
     trace = LineTrace()
     trace.heard(FRAMES[0] + EOT + b"\r\n" + ENQ, 5)
     first = trace.session_over("chem", 1, "eot")
-    trace.heard(FRAMES[1], 6)
+    trace.heard(FRAMES[1], 100_000)
     second = trace.session_over("chem", 2, "closed")
 
     assert [entry.data for entry in first.entries] == [FRAMES[0] + EOT]
     assert [entry.data for entry in second.entries] == [b"\r\n" + ENQ, FRAMES[1]]
+
+
+def test_bytes_that_come_one_by_one_are_one_entry_until_a_pause_or_an_answer() -> None:
+    trace = LineTrace()
+    for at, byte in enumerate(FRAMES[0]):
+        trace.heard(bytes([byte]), at * 1000)
+    trace.said(ACK, 60_000)
+    trace.heard(EOT, 61_000)
+    record = trace.session_over("chem", 1, "eot")
+
+    assert len(record.entries) == 3
+    assert record.entries[0] == LineEntry(LineWay.IN, 0, FRAMES[0])
 
 
 def test_a_keep_alive_leaves_nothing() -> None:
@@ -62,8 +74,8 @@ def test_a_keep_alive_leaves_nothing() -> None:
 
 def test_a_session_without_end_shows_its_beginning_and_says_so() -> None:
     trace = LineTrace()
-    for _ in range(SESSION_BYTES // 1000 + 10):
-        trace.heard(b"\x02" + bytes(999), 1)
+    for at in range(SESSION_BYTES // 1000 + 10):
+        trace.heard(b"\x02" + bytes(999), at * 100_000)
     made = trace.at_rest("chem")
 
     assert made is not None
