@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
 TEST ?=
+SESSIONS ?= 10000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test check format lock install uninstall clean
+.PHONY: help setup setup-dev demo test sessions check format lock install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -48,6 +49,9 @@ check: setup-dev  ## formatting, lint and types
 
 test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests
 	@$(BIN)/python -m pytest $(TEST)
+
+sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
+	@LABRELAY_SESSIONS=$(SESSIONS) $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py
 
 format: setup-dev  ## let ruff format and mend what it can
 	@$(BIN)/ruff format .

@@ -1,0 +1,53 @@
+"""Every analyzer that ships, simulated, with every fault on its line: results on the server are those that were sent.
+
+None is missing, none is there twice, none was invented, and none is another patient's. Two analyzers share each port;
+half of the ASTM channels hold each ACK until the frame is durable, half that of the last one only; the server fails one
+write in twenty. `LABRELAY_SESSIONS=10000 pytest tests/faults/test_simulated_sessions.py -s` (or `make sessions`) for a
+longer run; LABRELAY_SEED for another one.
+"""
+
+import os
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from engine.verify import run as verify
+from tests.support.simulated_site import SimulatedDaemon, Simulation, playable, sandbox_in_trouble
+
+SESSIONS = int(os.environ.get("LABRELAY_SESSIONS", "200"))
+SEED = int(os.environ.get("LABRELAY_SEED", "20260302"))
+FAULTS = {"bad-checksum", "lost-ack", "drop", "contention", "slow", "garbage", "split"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120 + SESSIONS)
+async def test_results_on_the_server_are_those_that_were_sent(tmp_path: Path) -> None:
+    async with AsyncExitStack() as ending:
+        sandbox = sandbox_in_trouble(SEED)
+        await sandbox.start()
+        ending.push_async_callback(sandbox.stop)
+        daemon = SimulatedDaemon(tmp_path / "site", list(playable()), sandbox.url)
+        ending.push_async_callback(daemon.end)
+        await daemon.start()
+        run = Simulation(daemon, sandbox)
+        began = time.monotonic()
+        await run.play(SESSIONS, SEED)
+        await run.delivered(60.0 + SESSIONS / 20)
+        took = time.monotonic() - began
+        assert await daemon.terminate() == 0
+        count = await run.count()
+    tally = run.tally
+    print(
+        f"\n{tally.acknowledged} messages in {tally.sessions} sessions, {tally.frames} frames or blocks, {took:.0f} s"
+    )
+    print(f"done on purpose: {dict(sorted(tally.faults.items()))}")
+    print(f"in the journal and on the server: {dict(sorted(count.looked_at.items()))}")
+    assert tally.violations == []
+    assert tally.failed == 0
+    assert count.wrong == []
+    assert set(tally.faults) == FAULTS
+    assert count.looked_at["messages"] >= SESSIONS
+    assert count.looked_at["results of a known patient"] > count.looked_at["results"] / 2
+    assert verify(tmp_path / "site" / "var", deep=True) == []

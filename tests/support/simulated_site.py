@@ -1,0 +1,278 @@
+"""A site with a channel for every analyzer that can be simulated, and the count afterwards: what was sent, what came.
+
+The daemon is a process of its own, the FHIR server runs in this one, and two analyzers share each channel. What must be
+on the server follows from what was acknowledged, once through the channels' own mappings (which have tests of their
+own) and once by reading numbers out of the messages with a regular expression.
+"""
+
+import asyncio
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import yaml
+
+from engine.bench.processes import free_ports
+from engine.build import build_site
+from engine.clock import SystemClock
+from engine.config import load_site
+from engine.errors import LabRelayError
+from engine.intake import judge
+from engine.journal import Journal
+from engine.message import Stored
+from engine.records import Filter
+from engine.sandbox import Faults, Sandbox
+from engine.simulator.astm import Habits
+from engine.simulator.dialogue import Dialogue, Tally
+from engine.simulator.faults import ALL
+from engine.simulator.packs import Model, find_model, names
+from engine.simulator.play import Analyzer, Manner
+from engine.simulator.shift import Kind, Sending, shift
+from engine.simulator.wires import Connecting
+from engine.units import HostPort
+from tests.support.live import Daemon
+
+Json = dict[str, Any]
+
+CHECKOUT = Path(__file__).parents[2]
+ANALYZERS_EACH = 2  # on one port
+START = datetime(2026, 3, 2, 8, 0)
+PERSON = re.compile(rb"SIM-\d{5}")
+LINKED = (
+    "subject",
+    "specimen",
+    "device",
+    "performer",
+    "encounter",
+    "id",
+    "meta",
+)  # other resources, or the server's own
+
+
+def playable() -> Iterator[Model]:
+    """Every shipped analyzer on TCP whose samples hold a result."""
+    for name in names():
+        if (CHECKOUT / "analyzers" / name / "channel.yaml").is_file():
+            try:
+                yield find_model(name)
+            except LabRelayError:  # controls only
+                continue
+
+
+class SimulatedDaemon(Daemon):
+    """`labrelay run` with the channels of packs, as their own files have them."""
+
+    def __init__(self, folder: Path, models: list[Model], fhir: str) -> None:
+        self.models = models
+        super().__init__(
+            folder, ["mllp"] * len(models), f'{{kind: fhir, url: "{fhir}", retry: {{first: 50ms, max: 500ms}}}}'
+        )
+
+    def __post_init__(self) -> None:
+        self.web_port, *ports = free_ports(len(self.models) + 1)
+        (self.folder / "config").mkdir(parents=True)
+        (self.folder / "channels").mkdir()
+        (self.folder / "config" / "labrelay.yaml").write_text(
+            "site: {name: Test Lab, timezone: Asia/Kolkata}\n"
+            f'web: {{listen: "127.0.0.1:{self.web_port}"}}\n'
+            f"destinations:\n  lab-fhir: {self.destination}\n"
+        )
+        for number, (model, port) in enumerate(zip(self.models, ports, strict=True)):
+            self.port_of[number] = port
+            text = (CHECKOUT / "analyzers" / model.name / "channel.yaml").read_text(encoding="utf-8")
+            channel: Json = yaml.safe_load(text)
+            source = {key: value for key, value in channel["source"].items() if key not in ("listen", "connect")}
+            source["listen"] = f"127.0.0.1:{port}"
+            if model.link == "e1381" and number % 2:
+                source["commit"] = "message"
+            channel["source"] = source
+            for route in channel["routes"]:
+                if "to" in route:
+                    route["to"] = ["lab-fhir"]
+            (self.folder / "channels" / f"{model.name}.yaml").write_text(yaml.safe_dump(channel, allow_unicode=True))
+
+
+@dataclass
+class Simulation:
+    """One run. ``sent`` is what was acknowledged, by channel, in no order between its analyzers."""
+
+    daemon: SimulatedDaemon
+    sandbox: Sandbox
+    tally: Tally = field(default_factory=Tally)
+    sent: dict[str, list[Sending]] = field(default_factory=lambda: defaultdict(list))
+
+    async def play(self, sessions: int, seed: int) -> None:
+        """At least so many messages over all channels, with every fault."""
+        analyzers = len(self.daemon.models) * ANALYZERS_EACH
+        each = -(-sessions // analyzers)
+        await asyncio.gather(
+            *(
+                self._play_one(number, model, seed * 1000 + number * ANALYZERS_EACH + twin, each)
+                for number, model in enumerate(self.daemon.models)
+                for twin in range(ANALYZERS_EACH)
+            )
+        )
+
+    async def _play_one(self, number: int, model: Model, seed: int, specimens: int) -> None:
+        wire = Connecting(HostPort("127.0.0.1", self.daemon.port_of[number]))
+        how = Manner(faults=ALL, seed=seed, habits=Habits(holds=0.002), again_after=0.05, trickle=0.0002)
+        analyzer = Analyzer(model.link, wire, Dialogue(tally=self.tally), how)
+        try:
+            await analyzer.work(shift(model, seed=seed, start=START, specimens=specimens, controls=True))
+        finally:
+            await wire.close()
+        self.sent[model.name] += analyzer.acknowledged
+
+    async def delivered(self, within_s: float) -> None:
+        """Wait until the daemon has nothing left to do."""
+        async with asyncio.timeout(within_s), aiohttp.ClientSession() as session:
+            while True:
+                async with session.get(f"http://127.0.0.1:{self.daemon.web_port}/status.json") as answer:
+                    status = await answer.json()
+                waiting = sum(
+                    channel["stored_waiting"] + sum(lane["waiting"] for lane in channel["lanes"])
+                    for channel in status["channels"]
+                )
+                kept = sum(channel["today_received"] for channel in status["channels"])
+                if not waiting and kept >= sum(map(len, self.sent.values())):
+                    return
+                await asyncio.sleep(0.2)
+
+    # -- the count -------------------------------------------------------------------------------------------------
+
+    async def count(self) -> "Count":
+        """Compare, once the daemon has ended."""
+        count = Count()
+        site = load_site(self.daemon.folder)
+        journal = Journal.open(self.daemon.folder / "var", clock=SystemClock(), read_only=True)
+        try:
+            assert journal.vault is not None
+            built = build_site(site, identity_key=journal.vault.identity_key, clock=SystemClock()).channels
+            expected: dict[tuple[str, str], Json] = {}
+            for name in built:
+                count.take_channel(name, self.sent[name], journal, built[name].routes, expected)
+        finally:
+            journal.close()
+        found = await self._stored("Observation")
+        specimens = {one["id"]: one for one in await self._stored("Specimen")}
+        patients = {one["id"]: one for one in await self._stored("Patient")}
+        count.take_observations(expected, found, specimens, patients, self.sent)
+        return count
+
+    async def _stored(self, kind: str) -> list[Json]:
+        """Every resource of one type, page by page."""
+        found: list[Json] = []
+        async with aiohttp.ClientSession() as session:
+            url: str | None = f"{self.sandbox.url}/{kind}?_count=500"
+            while url is not None:
+                async with session.get(url) as answer:
+                    bundle = orjson.loads(await answer.read())
+                found += [entry["resource"] for entry in bundle.get("entry", [])]
+                url = next((link["url"] for link in bundle.get("link", []) if link["relation"] == "next"), None)
+        return found
+
+
+@dataclass
+class Count:
+    """What is wrong, in words; and how much was looked at."""
+
+    wrong: list[str] = field(default_factory=list)
+    looked_at: Counter[str] = field(default_factory=Counter)
+
+    def take_channel(
+        self, name: str, sent: list[Sending], journal: Journal, routes: Any, expected: dict[tuple[str, str], Json]
+    ) -> None:
+        """What the journal of a channel holds, against what was sent; adds to what the server must have."""
+        wanted = {sending.payload for sending in sent}
+        kept: Counter[bytes] = Counter()
+        for view in _messages(journal, name):
+            if view.reason == "REPEAT":
+                self.looked_at["repeats"] += 1
+                continue
+            if view.state == "incomplete":
+                self.looked_at["incomplete"] += 1
+                continue
+            payload = journal.payload(view.id)
+            kept[payload] += 1
+            stored = Stored(id=view.id, channel=name, seq=view.seq, payload=payload, received_us=view.received_us)
+            verdict = judge(stored, routes)
+            state = verdict.reason.value if verdict.reason else verdict.state
+            self.looked_at[state] += 1
+            if (view.reason or view.state) != state:
+                self.wrong.append(f"{name}: message {view.id} is {view.reason or view.state}, and should be {state}")
+            for document, _ in verdict.documents:
+                for entry in orjson.loads(document.body)["entry"]:
+                    kind, _, ident = entry["request"]["url"].partition("/")
+                    if kind == "Observation" and ident:
+                        expected[kind, ident] = entry["resource"]
+        self.looked_at["messages"] += len(wanted)
+        self._note(f"{name}: acknowledged and not in the journal", wanted - set(kept))
+        self._note(f"{name}: in the journal, and never sent", set(kept) - wanted)
+        self._note(f"{name}: taken more than once", {payload for payload, times in kept.items() if times > 1})
+
+    def _note(self, words: str, which: Collection[object]) -> None:
+        if which:
+            self.wrong.append(f"{words}: {len(which)}")
+
+    def take_observations(
+        self,
+        expected: dict[tuple[str, str], Json],
+        found: list[Json],
+        specimens: dict[str, Json],
+        patients: dict[str, Json],
+        sent: dict[str, list[Sending]],
+    ) -> None:
+        """The results on the server, against those that were sent."""
+        here = {("Observation", one["id"]): one for one in found}
+        self.looked_at["results"] += len(here)
+        self._note("results are missing", set(expected) - set(here))
+        self._note("results were invented", set(here) - set(expected))
+        for ident in set(expected) & set(here):
+            if _plain(expected[ident]) != _plain(here[ident]):
+                self.wrong.append(f"{ident[1]} differs from what was sent")
+        person_of: dict[str, str] = {}
+        for sendings in sent.values():
+            for sending in sendings:
+                people = set(PERSON.findall(sending.payload))
+                if sending.kind is not Kind.CONTROL and len(people) == 1:
+                    person_of |= dict.fromkeys(sending.numbers, people.pop().decode())
+        for one in found:
+            specimen = specimens.get(_target(one, "specimen"))
+            numbers = {entry["value"] for entry in (specimen or {}).get("identifier", [])}
+            person = next((person_of[number] for number in numbers if number in person_of), None)
+            if person is None:
+                continue
+            self.looked_at["results of a known patient"] += 1
+            patient = patients.get(_target(one, "subject"), {})
+            if person not in {entry["value"] for entry in patient.get("identifier", [])}:
+                self.wrong.append(f"a result of {sorted(numbers)} is not {person}'s")
+
+
+def _messages(journal: Journal, channel: str) -> Iterator[Any]:
+    """Oldest first."""
+    views: list[Any] = []
+    before: int | None = None
+    while page := journal.messages(Filter(channel=channel), before_id=before, limit=500):
+        views += page
+        before = page[-1].id
+    return reversed(views)
+
+
+def _plain(resource: Json) -> Json:
+    return {key: value for key, value in resource.items() if key not in LINKED}
+
+
+def _target(resource: Json, name: str) -> str:
+    """The id that a reference leads to."""
+    return str(resource.get(name, {}).get("reference", "")).rpartition("/")[2]
+
+
+def sandbox_in_trouble(seed: int) -> Sandbox:
+    """A server that fails one write in twenty, before or after it was kept."""
+    return Sandbox(host="127.0.0.1", port=0, faults=Faults(fail=0.05, kinds=("503", "reset", "lost")), seed=seed)
