@@ -51,7 +51,7 @@ test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narro
 	@$(BIN)/python -m pytest $(TEST)
 
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
-	@LABRELAY_SESSIONS=$(SESSIONS) $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py
+	@LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py
 
 format: setup-dev  ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
