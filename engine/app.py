@@ -50,6 +50,7 @@ STOP_SOURCES_S = 2.0  # with what follows these graces, well within ten seconds 
 STOP_WORKERS_S = 2.0
 STOP_INTAKE_S = 1.0
 STOP_RELOAD_S = 2.0
+REAGENTS_FOUND = 200  # lots that the page lists at most
 PAGE_RETRY_S = 5.0
 STORE_RETRY_S = 1.0
 STRICTEST_FIRST = ("channel", "specimen", "none")
@@ -398,6 +399,7 @@ class App:
             self.observer.snapshot,
             self.observer.obstacles,
             new_registry(self.counters, self.observer.snapshot),
+            reagents=lambda lot, channel: self.journal.reagents(channel, lot=lot, limit=REAGENTS_FOUND),
         )
         try:
             await page.start()

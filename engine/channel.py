@@ -117,6 +117,7 @@ class ChannelCounts:
     notes: Counter[str] = field(default_factory=Counter)
     last_fault: tuple[str, float] | None = None
     last_message_us: int | None = None
+    stray_bytes: int = 0  # outside of sessions, on connections that are gone
     store_fault: tuple[str, float] | None = None  # why nothing could be kept, and when last; None once it could
 
 
@@ -176,6 +177,7 @@ class Channel:
             logger.debug("connection lost", extra={"channel": self.settings.name, "peer": stream.peer})
         finally:
             self.connections.pop(id(connection), None)
+            self.counts.stray_bytes += int(getattr(connection.link, "stray", 0))  # of links that have sessions
             if not theirs:
                 await stream.close()  # before what may take long: a peer without its answer must see the end
             await self._put_aside(connection)
@@ -221,13 +223,15 @@ class Channel:
                 out = link.outgoing()
                 if out:
                     await stream.write(out)
-                if trace is not None:
-                    if out:
+                    if trace is not None:
                         trace.said(out, self._clock.now_us())
+                if trace is not None and connection.ended is not None:
                     self._keep_line(connection, trace)
                 if not events:
                     break
                 events = link.receive(b"", self._clock.monotonic())
+            if trace is not None and link.deadline() is None:  # perhaps nothing is under way any more
+                self._keep_line(connection, trace)
 
     def _patience(self, connection: Connection) -> float | None:
         """Seconds to wait for bytes before a timer is due."""

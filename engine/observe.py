@@ -20,6 +20,7 @@ from engine.config import DestinationConfig
 from engine.delivery import DestinationWorker
 from engine.errors import StoreError
 from engine.lane import Lane
+from engine.link_view import LinkViews, tee_snapshot
 from engine.message import Delivery
 from engine.reasons import Reason
 from engine.records import ChannelView, Count, LaneView
@@ -30,6 +31,7 @@ from engine.snapshot import (
     JournalSnapshot,
     LaneSnapshot,
     LastError,
+    ReagentSnapshot,
     Retrying,
     SiteSnapshot,
     channel_state,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 REFRESH_S = 1.0
 RATE_WINDOW_S = 60.0
+REAGENTS_SHOWN = 20  # lots of each channel
 STORE_FAULT_S = 60.0  # for so long after the last try a fault of the store is shown, if nobody has tried again
 
 
@@ -56,6 +59,9 @@ class Observer:
         self._rates: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
         self._dead: Counter[tuple[str, str]] = Counter()  # deliveries; messages are counted by intake
         self._unreadable = ""
+        self._links = LinkViews()
+        self._reagents: dict[str, tuple[ReagentSnapshot, ...]] = {}
+        self._reagents_seen: dict[str, int] = {}
         self.page_fault = ""
         try:
             self._version = version("labrelay")
@@ -117,6 +123,7 @@ class Observer:
             channels = {view.name: view for view in app.journal.channels()}
             lanes = {(view.channel, view.destination): view for view in app.journal.lanes()}
             unmapped = app.journal.unmapped_count()
+            self._look_for_reagents()
             self._unreadable = ""
         except StoreError as error:
             # The page stays up with what is in memory, and says what it cannot see.
@@ -161,6 +168,24 @@ class Observer:
             alarms=tuple(alarms),
             notes=tuple(notes),
         )
+
+    def _look_for_reagents(self) -> None:
+        """Read again the lots of channels that have named some since the last look."""
+        seen = self._app.intake.counts.reagents
+        for name in self._app.sources:
+            if self._reagents_seen.get(name) != seen[name]:
+                self._reagents_seen[name] = seen[name]
+                self._reagents[name] = tuple(
+                    ReagentSnapshot(
+                        name=view.name,
+                        lot=view.lot,
+                        expires=view.expires,
+                        tests=view.tests,
+                        left=view.left,
+                        last_at=from_us(view.last_us),
+                    )
+                    for view in self._app.journal.reagents(name, limit=REAGENTS_SHOWN)
+                )
 
     def _day(self, now: datetime) -> str:
         return now.astimezone(ZoneInfo(self._app.built.site.config.site.timezone or "UTC")).strftime("%Y-%m-%d")
@@ -228,6 +253,9 @@ class Observer:
             stored_waiting=view.stored if view else 0,
             dead=view.dead if view else 0,
             link_faults=dict(source.channel.counts.faults),
+            link=self._links.look(source, now, now_s),
+            tee=tee_snapshot(source.channel),
+            reagents=self._reagents.get(name, ()),
             lanes=mine,
         )
 
@@ -245,7 +273,7 @@ class Observer:
             destination=worker.name,
             waiting=view.open if view else 0,
             oldest_age_s=max(0.0, (now - from_us(oldest.received_us)).total_seconds()) if oldest else None,
-            retrying=self._retrying([lane], now),
+            retrying=self._retrying(worker, [lane], now),
             dead=view.dead if view else 0,
             held=view.held if view else 0,
             delivered_today=today.get((lane.channel, worker.name), {}).get("delivered", 0),
@@ -264,7 +292,7 @@ class Observer:
         oldest = min((d.received_us for lane in worker.lanes.values() if (d := lane.oldest())), default=None)
         counts = worker.counts
         error = counts.last_error
-        retrying = self._retrying(worker.lanes.values(), now)
+        retrying = self._retrying(worker, worker.lanes.values(), now)
         probe = worker.breaker.next_probe
         return DestinationSnapshot(
             name=worker.name,
@@ -286,7 +314,7 @@ class Observer:
             rate_per_min=self._rate(worker, now_s),
         )
 
-    def _retrying(self, lanes: Iterable[Lane], now: datetime) -> Retrying | None:
+    def _retrying(self, worker: DestinationWorker, lanes: Iterable[Lane], now: datetime) -> Retrying | None:
         failures = [lane.failure for lane in lanes if lane.failure is not None]
         if not failures:
             return None
@@ -295,7 +323,8 @@ class Observer:
         return Retrying(
             attempt=worst.attempt,
             reason=worst.reason,
-            next_at=now + timedelta(seconds=wait_s) if wait_s > 0 else None,
+            # An open breaker lets nothing pass, whenever the lane would try: then the destination says when.
+            next_at=now + timedelta(seconds=wait_s) if wait_s > 0 and worker.breaker.next_probe is None else None,
         )
 
     def _rate(self, worker: DestinationWorker, now_s: float) -> float:

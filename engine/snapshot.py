@@ -15,6 +15,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from engine.link_words import fault_words
 from engine.reasons import Reason
 from engine.records import UNMAPPED_ROWS
 from engine.words import Phrase, Span
@@ -126,6 +127,112 @@ class LaneSnapshot:
     delivered_today: int = 0
 
 
+class LinkState(Enum):
+    """What the line of a channel is doing."""
+
+    OFF = "off"
+    DOWN = "down"  # it cannot be opened, or the cable is out
+    UNCONNECTED = "unconnected"  # nobody has connected to us, or we to nobody
+    CONNECTED = "connected"
+    WAITING_ENQ = "waiting_for_enq"
+    RECEIVING = "receiving"
+
+
+_LINK_WORDS = {
+    LinkState.OFF: "switched off",
+    LinkState.DOWN: "no line",
+    LinkState.UNCONNECTED: "nobody connected",
+    LinkState.CONNECTED: "line idle",
+    LinkState.WAITING_ENQ: "waiting for ENQ",
+    LinkState.RECEIVING: "message coming in",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineStep:
+    """One thing that passed on a line lately, without its content.
+
+    Attributes:
+        way: ``in`` from the analyzer, ``out`` to it, ``about``: what the link said about it; ``analyzer`` and
+            ``middleware`` at a tee: who said it.
+        phrase: ENQ, ``frame 3, 57 bytes`` ...
+        verdict: of a frame, what its checksum is; of what passed a tee, what the other side answered; None where there
+            is nothing to judge.
+        good: the verdict is a good one; None where there is none, or it is neither.
+    """
+
+    at: datetime
+    way: str
+    phrase: Phrase
+    verdict: Phrase | None = None
+    good: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFaults:
+    """How often one kind of fault was seen since the start, and what it means."""
+
+    kind: str
+    n: int
+
+    @property
+    def phrase(self) -> Phrase:
+        return Phrase(fault_words(self.kind))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSnapshot:
+    """The line of a channel.
+
+    Attributes:
+        stray_bytes: bytes since the start that came outside of any session.
+        faults: the most frequent first.
+        last_fault: its kind, and when it was.
+        steps: what passed lately, oldest first.
+    """
+
+    state: LinkState = LinkState.UNCONNECTED
+    stray_bytes: int = 0
+    faults: tuple[LinkFaults, ...] = ()
+    last_fault: str = ""
+    last_fault_at: datetime | None = None
+    steps: tuple[LineStep, ...] = ()
+
+    @property
+    def words(self) -> Phrase:
+        return Phrase(_LINK_WORDS[self.state])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeeSnapshot:
+    """What a tee has heard since the start.
+
+    Attributes:
+        seen, acknowledged, refused: messages of the analyzer, and what the middleware answered to them.
+        middleware_seen, middleware_acknowledged: messages of the middleware, and of those what the analyzer accepted.
+        not_kept: messages that passed and are not in the journal.
+    """
+
+    seen: int = 0
+    acknowledged: int = 0
+    refused: int = 0
+    middleware_seen: int = 0
+    middleware_acknowledged: int = 0
+    not_kept: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReagentSnapshot:
+    """A reagent lot that the analyzer has named lately; the attributes are those of `engine.records.ReagentView`."""
+
+    name: str
+    lot: str
+    expires: str = ""
+    tests: tuple[str, ...] = ()
+    left: str = ""
+    last_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelSnapshot:
     """One analyzer or system.
@@ -140,6 +247,8 @@ class ChannelSnapshot:
         stored_waiting: journaled and acknowledged, not mapped yet.
         dead: open dead letters that died before they had a destination (unreadable, mapping faults).
         link_faults: how often the peer departed from its protocol since the start, by kind.
+        tee: of a channel that listens between an analyzer and its middleware, else None.
+        reagents: lots that the analyzer has named lately, the latest first.
     """
 
     name: str
@@ -161,6 +270,9 @@ class ChannelSnapshot:
     stored_waiting: int = 0
     dead: int = 0
     link_faults: Mapping[str, int] = field(default_factory=dict)
+    link: LinkSnapshot = field(default_factory=LinkSnapshot)
+    tee: TeeSnapshot | None = None
+    reagents: tuple[ReagentSnapshot, ...] = ()
     lanes: tuple[LaneSnapshot, ...] = ()
 
     @property
@@ -175,6 +287,8 @@ class ChannelSnapshot:
     @property
     def level(self) -> Level:
         """The worst of its state, its dead letters and its lanes."""
+        if self.tee is not None and self.tee.not_kept:
+            return Level.PROBLEM
         if self.state.level is Level.OK and (self.dead_total or any(lane.retrying or lane.held for lane in self.lanes)):
             return Level.ATTENTION
         return self.state.level
@@ -336,6 +450,9 @@ class SiteSnapshot:
         for channel in sorted(self.channels, key=_longest_silent_first):
             if channel.state.level is not Level.OK:
                 found.append(Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=channel.name))
+            if channel.tee is not None and channel.tee.not_kept:
+                phrase = Phrase("{name} tee: {n} messages not kept", {"name": channel.name, "n": channel.tee.not_kept})
+                found.append(Finding(level=Level.PROBLEM, phrase=phrase, subject=channel.name))
         for destination in self.destinations:
             if destination.state.level is not Level.OK:
                 phrase = _destination_phrase(destination, self.now)
@@ -432,11 +549,17 @@ def _disk(free_bytes: int | None, days_left: float | None) -> list[Finding]:
 
 def _plain(value: object) -> Any:
     """Dataclasses to objects (with ``level`` and ``words`` where a person would see them), instants to ISO 8601."""
+    if isinstance(value, Phrase):
+        return str(value)
     if is_dataclass(value):
         plain = {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
         if isinstance(value, (ChannelSnapshot, DestinationSnapshot)):
             plain["level"] = value.level.value
+        if isinstance(value, (ChannelSnapshot, DestinationSnapshot, LinkSnapshot)):
             plain["words"] = str(value.words)
+        if isinstance(value, (LineStep, LinkFaults)):
+            plain.pop("phrase", None)
+            plain["words"] = str(value.phrase)
         return plain
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds")

@@ -29,6 +29,7 @@ logger = logging.getLogger("labrelay." + __name__)
 
 BACKLOG_BYTES = 32 * 1024 * 1024  # of a channel's messages wait for the journal; more is not kept, and counted
 BACKLOG_MESSAGES = 10_000
+LATELY = 12  # messages that the page shows
 QUERIES = ("QRY", "QBP", "Q")  # MSH-9.1, and what an ASTM header is called that leads a query
 
 
@@ -45,6 +46,17 @@ class TeeCounts:
     seen: Counter[Way] = field(default_factory=Counter)
     answered: Counter[tuple[Way, Answered]] = field(default_factory=Counter)
     not_kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """One message that passed, as the page shows it."""
+
+    at_us: int
+    way: Way
+    size: int
+    whole: bool
+    answered: Answered
 
 
 class _Mute:
@@ -115,6 +127,7 @@ class TeeChannel(Channel):
         self._waiting_bytes = 0  # ... and their bytes
         self._lines: dict[int, _Line] = {}
         self.tee = TeeCounts()
+        self.lately: deque[Passed] = deque(maxlen=LATELY)
 
     @property
     def receiving(self) -> bool:
@@ -200,6 +213,7 @@ class TeeChannel(Channel):
         self.tee.seen[heard.way] += 1
         self.tee.answered[heard.way, heard.answered] += 1
         size = len(heard.payload)
+        self.lately.append(Passed(self._clock.now_us(), heard.way, size, heard.whole, heard.answered))
         if self._waiting >= BACKLOG_MESSAGES or self._waiting_bytes + size > BACKLOG_BYTES:
             self._lose(line, "not-kept", 1)
             return

@@ -27,23 +27,24 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional errors examine examine_lines hashes lane message near packing ports "
-            "reagents reasons receive_memory records registry retry secrets site snapshot timing units words yaml_nodes"
+            "breaker chain clock conditional errors examine examine_lines hashes lane link_words message near packing "
+            "ports reagents reasons receive_memory records registry retry secrets site snapshot timing units "
+            "words yaml_nodes"
         ),
     ),
     (
         "stores, mapping, configuration",
         names(
-            "anchor arrival audit batch config detecting formats journal layouts line_trace lock loss lots mapping memory "
-            "migrate outbox packs reading upkeep superseding suspect vault verdict verify writer"
+            "anchor arrival audit batch config detecting formats journal layouts line_trace lock loss lots mapping "
+            "memory migrate outbox packs reading upkeep superseding suspect vault verdict verify writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),
     (
         "the running site",
         names(
-            "acts app build control heap logs metrics observe process_metrics sandbox sources supervisor watchdog web "
-            "worker"
+            "acts app build control heap link_view logs metrics observe process_metrics sandbox sources supervisor "
+            "watchdog web worker"
         ),
     ),
     ("commands", names("__main__ bench commands demo simulator")),

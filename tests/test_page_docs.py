@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from engine.link_words import FAULT_WORDS
 from engine.logs import REPEAT_WINDOW_S, describe
-from engine.snapshot import SILENT_AFTER_GAPS, ChannelState, DestinationState
+from engine.snapshot import SILENT_AFTER_GAPS, ChannelState, DestinationState, LinkState
 from engine.web.server import MAX_EVENT_READERS
 from tests.support.status_sites import troubled_site
 
@@ -28,6 +29,22 @@ def test_every_field_of_status_json_is_described() -> None:
     assert set(told["channels"][0]["lanes"][0]) <= named("channels[].lanes[]")
     assert set(told["destinations"][0]) <= named("destinations[]")
     assert set(told["journal"]) <= named("journal")
+    link, tee, lot = (
+        next(channel[key] for channel in told["channels"] if channel[key] and (key != "link" or channel[key]["steps"]))
+        for key in ("link", "tee", "reagents")
+    )
+    assert set(link) | set(link["steps"][0]) | set(link["faults"][0]) <= named("channels[].link")
+    assert {state.value for state in LinkState} <= named("channels[].link")
+    assert set(tee) <= named("channels[].tee")
+    assert set(lot[0]) <= named("channels[].reagents")
+
+
+def test_every_link_fault_is_explained() -> None:
+    table = PAGE.partition("## The page of one analyzer")[2].partition("\n## ")[0]
+    told = dict(re.findall(r"^\| `([a-z-]+)` \| (.+?) \| .+ \|$", table, re.MULTILINE))
+    assert set(told) == set(FAULT_WORDS)
+    for kind, words in told.items():
+        assert FAULT_WORDS[kind].removeprefix("tee: ") in words
 
 
 def test_every_state_is_named_with_its_word() -> None:

@@ -27,10 +27,11 @@ MESSAGES = {
     500: "LabRelay could not make this page. Its log says why.",
     503: "Too many readers at once. Please try again in a moment.",
 }
+UNREADABLE = "The journal cannot be read just now."
 _HEADERS = {
-    # No inline script or style, nothing from elsewhere, no frames: injected text stays text.
+    # No inline script or style, nothing from elsewhere, no frames: injected text stays text. Forms only ask.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",

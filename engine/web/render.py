@@ -6,21 +6,25 @@ A row whose visible content did not change is not rendered again. Long rendering
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jinja2
 from markupsafe import Markup
 
+from engine.records import ReagentView
 from engine.snapshot import SiteSnapshot
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
-from engine.web.rows import Teller, worst_first
+from engine.web.rows import Teller, row_id, worst_first
 from engine.words import Phrase
 
 ROWS_PER_SLICE = 25
+ANALYZER_PARTS = ("analyzer_head", "analyzer_steps", "analyzer_faults", "analyzer_lots")
 STATIC = Path(__file__).parent / "static"
 
 
@@ -48,10 +52,13 @@ class Renderer:
         self._rows: dict[str, dict[str, tuple[object, Markup]]] = {language: {} for language in LANGUAGES}
         self._last: dict[str, tuple[SiteSnapshot, Live]] = {}
         environment = _environment()
-        self._pages = {name: environment.get_template(name) for name in ("overview.html", "error.html")}
+        self._pages = {
+            name: environment.get_template(f"{name}.html") for name in ("overview", "analyzer", "reagents", "error")
+        }
         macros = environment.get_template("parts.html").module
         self._macros: dict[str, Callable[..., Markup]] = {
-            name: getattr(macros, name) for name in ("strip", "caption", "channel", "destination", "footer")
+            name: getattr(macros, name)
+            for name in ("strip", "caption", "channel", "destination", "footer", *ANALYZER_PARTS)
         }
 
     async def live(self, language: str) -> Live:
@@ -68,24 +75,70 @@ class Renderer:
         """The whole page."""
         live = await self.live(language)
         site = self._snapshot()
-        return self._pages["overview.html"].render(
-            language=language,
-            languages=LANGUAGES,
-            site_name=site.site_name,
+        return self._pages["overview"].render(
+            **self._around(site, language), title=live.title, parts=live.parts, order=live.order
+        )
+
+    def analyzer_parts(self, language: str, name: str) -> Live | None:
+        """The parts of the page about one channel; None where there is no such channel."""
+        site = self._snapshot()
+        channel = next((channel for channel in site.channels if channel.name == name), None)
+        if channel is None:
+            return None
+        say = _translate(language)
+        teller = Teller(site, catalogue(language), language)
+        page = teller.analyzer(channel)
+        parts = {macro.replace("_", "-"): self._macros[macro](page, say) for macro in ANALYZER_PARTS}
+        parts["footer"] = self._macros["footer"](teller.footer(), say)
+        state = {row_id("c", name): f"{name}: {page.badge.word}"}
+        return Live(f"{name} {page.badge.word} · {site.site_name} · LabRelay", parts, {}, state)
+
+    def analyzer(self, language: str, name: str) -> str | None:
+        """The page about one channel; None where there is no such channel."""
+        live = self.analyzer_parts(language, name)
+        if live is None:
+            return None
+        named = urlencode({"name": name})
+        return self._pages["analyzer"].render(
+            **self._around(self._snapshot(), language, f"&{named}"),
             title=live.title,
             parts=live.parts,
-            order=live.order,
-            _=_translate(language),
+            poll=f"/analyzer.json?{named}&lang={language}",
         )
+
+    def reagents(self, language: str, lot: str, channel: str, found: Sequence[ReagentView], trouble: str = "") -> str:
+        """The page on which lots are looked for. ``trouble``: why there is nothing to show."""
+        site = self._snapshot()
+        say = _translate(language)
+        asked = {name: value for name, value in (("lot", lot), ("channel", channel)) if value}
+        return self._pages["reagents"].render(
+            **self._around(site, language, f"&{urlencode(asked)}" if asked else ""),
+            lot=lot,
+            shown_lot=shlex.quote(lot),
+            channel=channel,
+            channels=sorted(one.name for one in site.channels),
+            rows=Teller(site, catalogue(language), language).lots(found),
+            trouble=say(trouble) if trouble else "",
+        )
+
+    def _around(self, site: SiteSnapshot, language: str, query: str = "") -> dict[str, Any]:
+        """What every page needs; ``query`` is kept by the links that change the language."""
+        return {
+            "language": language,
+            "languages": LANGUAGES,
+            "site_name": site.site_name,
+            "query": query,
+            "_": _translate(language),
+        }
 
     def error(self, language: str, status: int, message: str) -> str:
         """A page that says what went wrong, without details of the inside."""
         say = _translate(language)
-        return self._pages["error.html"].render(language=language, status=status, message=say(message), _=say)
+        return self._pages["error"].render(language=language, status=status, message=say(message), _=say)
 
     async def _render(self, site: SiteSnapshot, language: str) -> Live:
         say = _translate(language)
-        teller = Teller(site, catalogue(language))
+        teller = Teller(site, catalogue(language), language)
         before, rows = self._rows[language], dict[str, tuple[object, Markup]]()
         order: dict[str, list[str]] = {"channels": [], "destinations": []}
 

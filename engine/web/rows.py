@@ -5,12 +5,15 @@ differ. Nothing here knows HTML.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+from engine.clock import from_us
 from engine.reasons import Reason
+from engine.records import ReagentView
 from engine.snapshot import (
     ChannelSnapshot,
     ChannelState,
@@ -19,6 +22,10 @@ from engine.snapshot import (
     Finding,
     LaneSnapshot,
     Level,
+    LineStep,
+    LinkFaults,
+    LinkState,
+    ReagentSnapshot,
     Retrying,
     SiteSnapshot,
 )
@@ -27,6 +34,7 @@ from engine.words import Catalogue, Phrase, Span
 Row = TypeVar("Row", ChannelSnapshot, DestinationSnapshot)
 
 PEERS_SHOWN = 3
+FAULTS_SHOWN = 3
 FINDINGS_SHOWN = 5
 LANES_SHOWN = 8
 
@@ -56,6 +64,14 @@ _DESTINATION_ICONS = {
     DestinationState.PROBING: "retry",
 }
 
+
+_WHO = {
+    "in": "analyzer",
+    "out": "LabRelay",
+    "about": "note",
+    "analyzer": "analyzer",
+    "middleware": "middleware",
+}
 
 # Neither good nor bad: no colour. Green is for what demonstrably works.
 _CALM = {ChannelState.QUIET, ChannelState.DISABLED, DestinationState.IDLE}
@@ -106,8 +122,11 @@ class ChannelRow:
     level: str
     name: str
     description: str
+    href: str
     where: str
-    peers: str
+    line: str
+    tee: str
+    tee_lost: str
     badge: Badge
     last: str
     last_at: str
@@ -142,6 +161,58 @@ class DestinationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StepRow:
+    """One thing that passed on a line. ``level``: a `Level`'s value, or ``calm``."""
+
+    at: str
+    at_iso: str
+    who: str
+    what: str
+    level: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRow:
+    kind: str
+    what: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class LotRow:
+    """A reagent lot; ``channel``, ``messages`` and ``first`` are given where lots of several analyzers are listed."""
+
+    name: str
+    lot: str
+    href: str
+    expires: str
+    expired: str
+    tests: str
+    left: str
+    last: str
+    last_at: str
+    channel: str = ""
+    messages: str = ""
+    first: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzerPage:
+    """Everything about one channel's line."""
+
+    name: str
+    description: str
+    badge: Badge
+    line: str
+    facts: tuple[Fact, ...]
+    steps: tuple[StepRow, ...]
+    faults: tuple[FaultRow, ...]
+    last_fault: str
+    lots: tuple[LotRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Strip:
     """The top of the page."""
 
@@ -162,10 +233,11 @@ class Footer:
 
 
 class Teller:
-    """Makes the rows of one snapshot in one language."""
+    """Makes the rows of one snapshot in one language. ``language``: for links, where the reader has chosen one."""
 
-    def __init__(self, site: SiteSnapshot, catalogue: Catalogue) -> None:
+    def __init__(self, site: SiteSnapshot, catalogue: Catalogue, language: str = "") -> None:
         self._site = site
+        self._language = language
         self._catalogue = catalogue
         self._zone = ZoneInfo(site.timezone)
 
@@ -232,8 +304,11 @@ class Teller:
             level=channel.level.value,
             name=channel.name,
             description=channel.description,
+            href=self._href("/analyzer", name=channel.name),
             where=f"{channel.kind} {channel.address}",
-            peers=self._peers(channel.connections),
+            line=self._line(channel),
+            tee=self._tee(channel),
+            tee_lost=self._tee_lost(channel),
             badge=Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
             last=self._say("never") if age is None else self._say("{age} ago", age=Span(age)),
             last_at="" if last_at is None else last_at.isoformat(timespec="seconds"),
@@ -244,12 +319,71 @@ class Teller:
                 for (word, level), count in zip(TODAY_WORDS.items(), counts, strict=True)
                 if count
             ),
-            link_faults=", ".join(f"{kind} {count}" for kind, count in sorted(channel.link_faults.items()) if count),
+            link_faults=self._link_faults(channel.link.faults),
             stored=self._say("not mapped yet: {n}", n=channel.stored_waiting) if channel.stored_waiting else "",
             lanes=tuple(self._lane(lane) for lane in busy[:LANES_SHOWN]),
             lanes_idle=len(channel.lanes) - len(busy),
             dead=channel.dead_total,
         )
+
+    def analyzer(self, channel: ChannelSnapshot) -> AnalyzerPage:
+        link, tee = channel.link, channel.tee
+        facts = [
+            Fact(self._say("Line"), link.words.say(self._catalogue)),
+            Fact(self._say("Address"), f"{channel.kind} {channel.address}"),
+        ]
+        if channel.fault:
+            facts.append(Fact(self._say("Trouble"), channel.fault, "problem"))
+        if channel.connections:
+            facts.append(Fact(self._say("Connected"), ", ".join(channel.connections)))
+        age = channel.last_message_age_s
+        facts.append(
+            Fact(
+                self._say("Last message"),
+                self._say("never") if age is None else self._say("{age} ago", age=Span(age)),
+            )
+        )
+        facts.append(Fact(self._say("Received today"), str(channel.today_received)))
+        if link.stray_bytes:
+            facts.append(Fact(self._say("Bytes outside a session"), str(link.stray_bytes)))
+        if tee is not None:
+            facts += [
+                Fact(self._say("Results seen"), str(tee.seen)),
+                Fact(self._say("acknowledged by the middleware"), str(tee.acknowledged)),
+                Fact(self._say("refused by the middleware"), str(tee.refused), _warn(bool(tee.refused))),
+                Fact(self._say("Orders seen"), str(tee.middleware_seen)),
+                Fact(self._say("acknowledged by the analyzer"), str(tee.middleware_acknowledged)),
+                Fact(self._say("Not kept"), str(tee.not_kept), "problem" if tee.not_kept else "ok"),
+            ]
+        return AnalyzerPage(
+            name=channel.name,
+            description=channel.description,
+            badge=Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
+            line=self._line(channel),
+            facts=tuple(facts),
+            steps=tuple(self._step(step) for step in reversed(link.steps)),
+            faults=tuple(FaultRow(one.kind, one.phrase.say(self._catalogue), one.n) for one in link.faults),
+            last_fault=""
+            if link.last_fault_at is None
+            else self._say("last {age} ago", age=self._since(link.last_fault_at)),
+            lots=tuple(self._lot(lot) for lot in channel.reagents),
+        )
+
+    def lots(self, found: Sequence[ReagentView]) -> tuple[LotRow, ...]:
+        """Rows of a search over all analyzers."""
+        rows = []
+        for view in found:
+            reagent = ReagentSnapshot(
+                name=view.name,
+                lot=view.lot,
+                expires=view.expires,
+                tests=view.tests,
+                left=view.left,
+                last_at=from_us(view.last_us),
+            )
+            first = self._clock_time(from_us(view.first_us))
+            rows.append(replace(self._lot(reagent), channel=view.channel, messages=str(view.messages), first=first))
+        return tuple(rows)
 
     def destination(self, destination: DestinationSnapshot) -> DestinationRow:
         last_at, oldest = destination.last_delivered_at, destination.oldest_age_s
@@ -302,7 +436,7 @@ class Teller:
 
     def _destination_trouble(self, destination: DestinationSnapshot) -> Trouble | None:
         if destination.retrying is not None:
-            return self._retrying(destination.retrying)
+            return self._retrying(destination.retrying, held_by_breaker=destination.breaker_until is not None)
         if destination.last_error is None:
             return None
         error = destination.last_error
@@ -310,9 +444,10 @@ class Teller:
             error.reason.value, self._meaning(error.reason), self._say("{age} ago", age=self._since(error.at))
         )
 
-    def _retrying(self, retrying: Retrying) -> Trouble:
+    def _retrying(self, retrying: Retrying, *, held_by_breaker: bool = False) -> Trouble:
+        """``held_by_breaker``: when the next try is stands with the state, and only there."""
         said = self._say("attempts failed: {n}", n=retrying.attempt)
-        if retrying.next_at is not None:
+        if retrying.next_at is not None and not held_by_breaker:
             said = f"{said}, {self._next(retrying.next_at)}"
         return Trouble(retrying.reason.value, self._meaning(retrying.reason), said)
 
@@ -323,9 +458,70 @@ class Teller:
     def _meaning(self, reason: Reason) -> str:
         return self._say(meaning(reason))
 
-    def _peers(self, peers: Sequence[str]) -> str:
-        if not peers:
+    def _line(self, channel: ChannelSnapshot) -> str:
+        """What the line is doing, and with whom; nothing where the state of the channel has said it already."""
+        link = channel.link
+        said = []
+        if link.state not in (LinkState.OFF, LinkState.DOWN) and (channel.connections or not channel.last_message_at):
+            said.append(link.words.say(self._catalogue))
+        if channel.connections:
+            said.append(self._peers(channel.connections))
+        if link.stray_bytes:
+            said.append(self._say("bytes outside a session: {n}", n=link.stray_bytes))
+        return " · ".join(said)
+
+    def _tee(self, channel: ChannelSnapshot) -> str:
+        tee = channel.tee
+        if tee is None:
             return ""
+        return self._say("tee: seen {n}, acknowledged by the middleware {m}", n=tee.seen, m=tee.acknowledged)
+
+    def _tee_lost(self, channel: ChannelSnapshot) -> str:
+        tee = channel.tee
+        return "" if tee is None or not tee.not_kept else self._say("tee: {n} messages not kept", n=tee.not_kept)
+
+    def _link_faults(self, faults: Sequence[LinkFaults]) -> str:
+        shown = [f"{one.phrase.say(self._catalogue)}: {one.n}" for one in faults[:FAULTS_SHOWN]]
+        if len(faults) > FAULTS_SHOWN:
+            shown.append(self._say("and {n} more", n=len(faults) - FAULTS_SHOWN))
+        return "; ".join(shown)
+
+    def _step(self, step: LineStep) -> StepRow:
+        who = _WHO[step.way]
+        level = "calm" if step.good is None else "ok" if step.good else "attention"
+        return StepRow(
+            at=step.at.astimezone(self._zone).strftime("%H:%M:%S.%f")[:-3],
+            at_iso=step.at.isoformat(timespec="milliseconds"),
+            who="LabRelay" if who == "LabRelay" else self._say(who),
+            what=step.phrase.say(self._catalogue),
+            level=level,
+            verdict="" if step.verdict is None else step.verdict.say(self._catalogue),
+        )
+
+    def _lot(self, reagent: ReagentSnapshot) -> LotRow:
+        at = reagent.last_at
+        over = (
+            bool(reagent.expires)
+            and reagent.expires < self._site.now.astimezone(self._zone).strftime("%Y-%m-%d")[: len(reagent.expires)]
+        )
+        return LotRow(
+            name=reagent.name or "-",
+            lot=reagent.lot,
+            href=self._href("/reagents", lot=reagent.lot),
+            expires=reagent.expires or "-",
+            expired=self._say("expired") if over else "",
+            tests=", ".join(reagent.tests) or "-",
+            left=reagent.left or "-",
+            last="" if at is None else self._say("{age} ago", age=self._since(at)),
+            last_at="" if at is None else at.isoformat(timespec="seconds"),
+        )
+
+    def _href(self, path: str, **query: str) -> str:
+        if self._language:
+            query["lang"] = self._language
+        return f"{path}?{urlencode(query)}"
+
+    def _peers(self, peers: Sequence[str]) -> str:
         more = len(peers) - PEERS_SHOWN
         shown = ", ".join(peers[:PEERS_SHOWN])
         if more > 0:

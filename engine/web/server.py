@@ -4,9 +4,12 @@
     GET /events       live updates             GET /live.json     one live update, for browsers without an event slot
     GET /healthz      the process answers      GET /readyz        503 with reasons until messages can be taken
     GET /metrics      Prometheus text          GET /static/...    style, script, icon
+    GET /analyzer     one channel's line       GET /analyzer.json its parts, for its script
+    GET /reagents     reagent lots, searched   GET /reagents.json the same as data
 
-Everything is read from one snapshot that the daemon makes; no handler touches the journal, so a reader can never slow
-an acknowledgment down. Connections, event readers, request lines and headers are limited.
+Everything but the search for lots is read from one snapshot that the daemon makes; no handler touches the journal, so a
+reader can never slow an acknowledgment down. The search reads an index of the journal in a thread, one at a time, with
+a deadline. Connections, event readers, request lines and headers are limited.
 """
 
 import asyncio
@@ -19,11 +22,16 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from engine.snapshot import SiteSnapshot
+from engine.clock import from_us
+from engine.errors import StoreError
+from engine.records import ReagentView
+from engine.snapshot import SCHEMA_VERSION, SiteSnapshot
 from engine.web.feed import Feed, everything
-from engine.web.guard import MESSAGES, add_headers, require_loopback, wall
+from engine.web.guard import MESSAGES, UNREADABLE, add_headers, require_loopback, wall
 from engine.web.languages import LANGUAGES, choose
 from engine.web.render import STATIC, Renderer
+
+FindReagents = Callable[[str | None, str | None], Sequence[ReagentView]]
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -32,6 +40,7 @@ PATIENCE_S = 10.0  # a connection that has asked for nothing for so long may los
 MAX_EVENT_READERS = 16
 MAX_REQUEST_BODY = 4096  # nothing here takes a body
 MAX_LINE = 4096
+MAX_WORD = 64  # of a search
 SEND_TIMEOUT_S = 10.0  # an event reader that does not take its event in this time is dropped
 STOP_TIMEOUT_S = 2.0
 
@@ -44,6 +53,7 @@ class StatusServer:
         snapshot: the current snapshot; cheap, returns the same object until there is a new one.
         readiness: what still stands in the way of taking messages, one sentence each; empty when ready.
         registry: what ``/metrics`` shows.
+        reagents: (lot or None, channel or None) -> the lots there are, called in a thread; raises StoreError.
         names: more host names under which a proxy on this machine may ask for the page.
         interval_s: between live updates.
     """
@@ -55,6 +65,7 @@ class StatusServer:
         readiness: Callable[[], Sequence[str]],
         registry: CollectorRegistry,
         *,
+        reagents: FindReagents = lambda lot, channel: [],
         names: Sequence[str] = (),
         interval_s: float = 1.0,
         max_event_readers: int = MAX_EVENT_READERS,
@@ -67,6 +78,8 @@ class StatusServer:
         self._snapshot = snapshot
         self._readiness = readiness
         self._registry = registry
+        self._reagents = reagents
+        self._searching = asyncio.Lock()
         self._renderer = Renderer(snapshot)
         self._feeds = {language: Feed(partial(self._renderer.live, language), interval_s) for language in LANGUAGES}
         self._event_readers = 0
@@ -84,6 +97,10 @@ class StatusServer:
         app.router.add_get("/events", self._events)
         app.router.add_get("/live.json", self._live)
         app.router.add_get("/status.json", self._status)
+        app.router.add_get("/analyzer", self._analyzer)
+        app.router.add_get("/analyzer.json", self._analyzer_parts)
+        app.router.add_get("/reagents", self._reagents_page)
+        app.router.add_get("/reagents.json", self._reagents_data)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -174,6 +191,58 @@ class StatusServer:
         html = await self._renderer.overview(_language(request))
         return web.Response(text=html, content_type="text/html", headers={hdrs.VARY: hdrs.ACCEPT_LANGUAGE})
 
+    async def _analyzer(self, request: web.Request) -> web.Response:
+        html = self._renderer.analyzer(_language(request), request.query.get("name", ""))
+        if html is None:
+            raise web.HTTPNotFound
+        return web.Response(text=html, content_type="text/html", headers={hdrs.VARY: hdrs.ACCEPT_LANGUAGE})
+
+    async def _analyzer_parts(self, request: web.Request) -> web.Response:
+        live = self._renderer.analyzer_parts(_language(request), request.query.get("name", ""))
+        if live is None:
+            raise web.HTTPNotFound
+        return web.Response(body=orjson.dumps(everything(live)), content_type="application/json")
+
+    async def _reagents_page(self, request: web.Request) -> web.Response:
+        lot, channel = _asked(request)
+        found: Sequence[ReagentView] = []
+        trouble = ""
+        try:
+            found = await self._find(lot, channel)
+        except StoreError:
+            trouble = UNREADABLE
+        html = self._renderer.reagents(_language(request), lot, channel, found, trouble)
+        status = 503 if trouble else 200
+        return web.Response(
+            status=status, text=html, content_type="text/html", headers={hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
+        )
+
+    async def _reagents_data(self, request: web.Request) -> web.Response:
+        try:
+            found = await self._find(*_asked(request))
+        except StoreError as error:
+            raise web.HTTPServiceUnavailable from error
+        rows = [
+            {
+                "channel": view.channel,
+                "name": view.name,
+                "lot": view.lot,
+                "expires": view.expires,
+                "tests": view.tests,
+                "left": view.left,
+                "messages": view.messages,
+                "first_at": from_us(view.first_us).isoformat(timespec="milliseconds"),
+                "last_at": from_us(view.last_us).isoformat(timespec="milliseconds"),
+            }
+            for view in found
+        ]
+        body = orjson.dumps({"schema_version": SCHEMA_VERSION, "reagents": rows}, option=orjson.OPT_INDENT_2)
+        return web.Response(body=body, content_type="application/json")
+
+    async def _find(self, lot: str, channel: str) -> Sequence[ReagentView]:
+        async with self._searching:
+            return await asyncio.to_thread(self._reagents, lot or None, channel or None)
+
     async def _status(self, _request: web.Request) -> web.Response:
         body = orjson.dumps(self._snapshot().to_json(), option=orjson.OPT_INDENT_2)
         return web.Response(body=body, content_type="application/json")
@@ -236,6 +305,11 @@ class StatusServer:
             self._following.discard(request.protocol)
             await events.aclose()
         return response
+
+
+def _asked(request: web.Request) -> tuple[str, str]:
+    """The lot and the channel that a search is for; either may be empty."""
+    return request.query.get("lot", "").strip()[:MAX_WORD], request.query.get("channel", "").strip()[:MAX_WORD]
 
 
 _STATIC_FILES = {

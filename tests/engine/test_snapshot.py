@@ -141,10 +141,18 @@ def test_json_is_plain_and_says_instants_with_their_zone() -> None:
     assert told["overall"] == {"level": "problem", "words": "haematology-1 silent 47 min"}
     chemistry = next(channel for channel in told["channels"] if channel["name"] == "chemistry")
     assert chemistry["state"] == "receiving"
-    assert chemistry["lanes"][0]["retrying"] == {
-        "attempt": 7,
-        "reason": "NO_ANSWER",
-        "next_at": (NOW + timedelta(seconds=28)).isoformat(timespec="milliseconds"),
+    assert chemistry["lanes"][0]["retrying"] == {"attempt": 7, "reason": "NO_ANSWER", "next_at": None}
+    until = (NOW + timedelta(seconds=28)).isoformat(timespec="milliseconds")
+    assert told["destinations"][0]["breaker_until"] == until
+    link = next(channel for channel in told["channels"] if channel["name"] == "haematology-1")["link"]
+    assert (link["state"], link["words"], link["stray_bytes"]) == ("unconnected", "nobody connected", 17)
+    assert link["faults"][0] == {"kind": "bad-checksum", "n": 3, "words": "frame with a wrong checksum, refused"}
+    assert link["steps"][2] == {
+        "at": "2026-03-02T03:54:58.000+00:00",
+        "way": "in",
+        "words": "frame 1, 57 bytes",
+        "verdict": "checksum wrong",
+        "good": False,
     }
     assert chemistry["connections"] == ["10.20.4.17:50213", "10.20.4.18:50871"]
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from engine.link_words import fault_words
 from engine.reasons import Reason
 from engine.snapshot import (
     ChannelSnapshot,
@@ -11,9 +12,16 @@ from engine.snapshot import (
     JournalSnapshot,
     LaneSnapshot,
     LastError,
+    LineStep,
+    LinkFaults,
+    LinkSnapshot,
+    LinkState,
+    ReagentSnapshot,
     Retrying,
     SiteSnapshot,
+    TeeSnapshot,
 )
+from engine.words import Phrase
 
 NOW = datetime(2026, 3, 2, 4, 42, 7, tzinfo=UTC)
 
@@ -81,7 +89,42 @@ def troubled_site() -> SiteSnapshot:
             today_received=212,
             today_delivered=211,
             today_dead=1,
-            link_faults={"bad-checksum": 3, "timeout": 1},
+            link_faults={"bad-checksum": 3, "receive-timeout": 1},
+            link=LinkSnapshot(
+                state=LinkState.UNCONNECTED,
+                stray_bytes=17,
+                faults=(LinkFaults(kind="bad-checksum", n=3), LinkFaults(kind="receive-timeout", n=1)),
+                last_fault="receive-timeout",
+                last_fault_at=ago(47 * 60),
+                steps=(
+                    LineStep(at=ago(2830), way="in", phrase=Phrase("{text}", {"text": "ENQ"})),
+                    LineStep(at=ago(2829.9), way="out", phrase=Phrase("{text}", {"text": "ACK"})),
+                    LineStep(
+                        at=ago(2829),
+                        way="in",
+                        phrase=Phrase("frame {n}, {size} bytes", {"n": 1, "size": 57}),
+                        verdict=Phrase("checksum wrong"),
+                        good=False,
+                    ),
+                    LineStep(at=ago(2828.9), way="out", phrase=Phrase("{text}", {"text": "NAK"})),
+                    LineStep(
+                        at=ago(2828.9),
+                        way="about",
+                        phrase=Phrase(
+                            "{what} ({detail})",
+                            {"what": Phrase(fault_words("bad-checksum")), "detail": "checksum A1, computed 53"},
+                        ),
+                    ),
+                    LineStep(
+                        at=ago(2828),
+                        way="in",
+                        phrase=Phrase("frame {n}, {size} bytes", {"n": 1, "size": 57}),
+                        verdict=Phrase("checksum right"),
+                        good=True,
+                    ),
+                    LineStep(at=ago(2827.9), way="out", phrase=Phrase("{text}", {"text": "ACK"})),
+                ),
+            ),
             lanes=(
                 LaneSnapshot(destination="archive", delivered_today=212),
                 LaneSnapshot(destination="lab-fhir", delivered_today=211, dead=1),
@@ -94,6 +137,7 @@ def troubled_site() -> SiteSnapshot:
             address="127.0.0.1:2575",
             state=ChannelState.RECEIVING,
             connections=("10.20.4.17:50213", "10.20.4.18:50871"),
+            link=LinkSnapshot(state=LinkState.CONNECTED),
             last_message_at=ago(12),
             last_message_age_s=12,
             usual_gap_s=90,
@@ -107,7 +151,7 @@ def troubled_site() -> SiteSnapshot:
                     destination="lab-fhir",
                     waiting=38,
                     oldest_age_s=1204,
-                    retrying=Retrying(attempt=7, reason=Reason.NO_ANSWER, next_at=NOW + timedelta(seconds=28)),
+                    retrying=Retrying(attempt=7, reason=Reason.NO_ANSWER),
                     delivered_today=338,
                 ),
                 LaneSnapshot(destination="archive", delivered_today=376),
@@ -125,6 +169,17 @@ def troubled_site() -> SiteSnapshot:
             today_received=31,
             today_delivered=31,
             today_incomplete=1,
+            link=LinkSnapshot(state=LinkState.DOWN),
+            reagents=(
+                ReagentSnapshot(
+                    name="STA-NEO CI PLUS 5",
+                    lot="254169",
+                    expires="2026-02-28",
+                    tests=("SPT", "SINR"),
+                    last_at=ago(5400),
+                ),
+                ReagentSnapshot(name="CACL2 0.025 M", lot="254005", expires="2027-08", left="12 mL", last_at=ago(9000)),
+            ),
             lanes=(LaneSnapshot(destination="lab-fhir", delivered_today=31),),
         ),
         ChannelSnapshot(
@@ -136,7 +191,13 @@ def troubled_site() -> SiteSnapshot:
             last_message_age_s=3 * 86400 + 7200,
             lanes=(LaneSnapshot(destination="lab-fhir", waiting=2, oldest_age_s=60, held=2),),
         ),
-        ChannelSnapshot(name="urinalysis", kind="astm", address="127.0.0.1:2576", state=ChannelState.DISABLED),
+        ChannelSnapshot(
+            name="urinalysis",
+            kind="astm",
+            address="127.0.0.1:2576",
+            state=ChannelState.DISABLED,
+            link=LinkSnapshot(state=LinkState.OFF),
+        ),
         ChannelSnapshot(
             name="point-of-care",
             description="Glucose meters",
@@ -150,6 +211,22 @@ def troubled_site() -> SiteSnapshot:
             today_delivered=62,
             today_dead=2,
             dead=2,
+            connections=("10.20.4.40:41000",),
+            link=LinkSnapshot(
+                state=LinkState.CONNECTED,
+                steps=(
+                    LineStep(
+                        at=ago(1500),
+                        way="analyzer",
+                        phrase=Phrase("message, {size} bytes", {"size": 612}),
+                        verdict=Phrase("accepted"),
+                        good=True,
+                    ),
+                ),
+            ),
+            tee=TeeSnapshot(
+                seen=64, acknowledged=63, refused=1, middleware_seen=3, middleware_acknowledged=3, not_kept=2
+            ),
             lanes=(LaneSnapshot(destination="lab-fhir", delivered_today=62),),
         ),
     )
@@ -167,7 +244,7 @@ def troubled_site() -> SiteSnapshot:
             delivered_today=642,
             last_delivered_at=ago(1230),
             last_error=LastError(reason=Reason.NO_ANSWER, at=ago(31)),
-            retrying=Retrying(attempt=7, reason=Reason.NO_ANSWER, next_at=NOW + timedelta(seconds=28)),
+            retrying=Retrying(attempt=7, reason=Reason.NO_ANSWER),
         ),
         DestinationSnapshot(
             name="archive",

@@ -1,11 +1,13 @@
 // Live updates: the server sends, once a second, the elements that changed; each replaces the one with its id.
-// Without scripts the page reloads itself; without a free event slot it asks every five seconds.
+// Without scripts the page reloads itself; without a free event slot it asks every five seconds. The page of one
+// analyzer asks every two seconds.
 "use strict";
 (() => {
   const FOCUSABLE = "a[href], button, summary, input, select";
   const link = document.getElementById("link");
   const announce = document.getElementById("announce");
   const language = document.documentElement.lang;
+  const asked = document.body.dataset.poll;
   const shown = new Map();
   let lastSeen = Date.now();
 
@@ -48,14 +50,18 @@
 
   async function poll() {
     try {
-      const answer = await fetch(`/live.json?lang=${language}`, { cache: "no-store" });
+      const answer = await fetch(asked ?? `/live.json?lang=${language}`, { cache: "no-store" });
       if (answer.ok) show(await answer.json());
     } catch { /* the line below the clock says so */ }
   }
 
-  const events = new EventSource(`/events?lang=${language}`);
-  events.onmessage = (event) => show(JSON.parse(event.data));
-  setInterval(() => { if (events.readyState === EventSource.CLOSED) poll(); }, 5000);
+  if (asked) {
+    setInterval(poll, 2000);
+  } else {
+    const events = new EventSource(`/events?lang=${language}`);
+    events.onmessage = (event) => show(JSON.parse(event.data));
+    setInterval(() => { if (events.readyState === EventSource.CLOSED) poll(); }, 5000);
+  }
   setInterval(() => {
     if (Date.now() - lastSeen < 10000) return;
     link.textContent = `${link.dataset.lost} ${document.getElementById("as-of").textContent}`;

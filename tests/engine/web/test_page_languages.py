@@ -7,10 +7,11 @@ from string import Formatter
 
 import pytest
 
+from engine.link_words import FAULT_WORDS
 from engine.reasons import Reason
-from engine.snapshot import _CHANNEL_WORDS, _DESTINATION_WORDS
+from engine.snapshot import _CHANNEL_WORDS, _DESTINATION_WORDS, _LINK_WORDS
 from engine.web import languages, rows
-from engine.web.guard import MESSAGES
+from engine.web.guard import MESSAGES, UNREADABLE
 from engine.words import SPANS, Phrase
 
 ENGINE = Path(languages.__file__).parents[1]
@@ -22,13 +23,14 @@ def said_in_code() -> set[str]:
     found = set()
     for template in (ENGINE / "web" / "templates").glob("*.html"):
         found |= {text for _, text in re.findall(r"""_\((["'])(.*?)\1\)""", template.read_text(encoding="utf-8"))}
-    for path in (ENGINE / "snapshot.py", ENGINE / "web" / "rows.py"):
+    for path in (ENGINE / "snapshot.py", ENGINE / "link_view.py", ENGINE / "web" / "rows.py"):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
                 name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
                 if name in {"Phrase", "_say"}:
                     found.add(call.args[0].value)
-    found |= {*SPANS, *MESSAGES.values(), *_CHANNEL_WORDS.values(), *_DESTINATION_WORDS.values()}
+    found |= {*SPANS, *MESSAGES.values(), UNREADABLE, *_CHANNEL_WORDS.values(), *_DESTINATION_WORDS.values()}
+    found |= {*_LINK_WORDS.values(), *FAULT_WORDS.values(), *(set(rows._WHO.values()) - {"LabRelay"})}
     found |= {*rows._LEVEL_WORDS.values(), *rows.TODAY_WORDS, "Analyzers", "Destinations"}
     return found - {"{text}"}
 

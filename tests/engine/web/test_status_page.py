@@ -21,9 +21,13 @@ async def test_the_worst_is_said_first_in_words() -> None:
     strip = root.one("section", id="strip")
     assert strip.one("p", class_="headline").text == "Problem: haematology-1 silent 47 min"
     said = [item.text for item in strip.all("li")]
-    assert said[:2] == ["coagulation down: device not found", "lab-fhir not reachable, 40 waiting"]
+    assert said[:3] == [
+        "coagulation down: device not found",
+        "point-of-care tee: 2 messages not kept",
+        "lab-fhir not reachable, 40 waiting",
+    ]
     assert len(said) == 6
-    assert said[-1] == "and 3 more"
+    assert said[-1] == "and 4 more"
     assert [fact.text for fact in strip.all("div", class_="attention")] == ["Dead letters 3", "Unmapped codes 5"]
     assert root.one("title").text == "haematology-1 silent 47 min · City Lab · LabRelay"
 
@@ -44,16 +48,20 @@ async def test_channels_stand_worst_first_and_say_what_a_technician_needs() -> N
     assert silent.one("td", class_="state").text == "silent"
     assert silent.one("td", class_="age").text == "47 min ago usual 2 min"
     assert silent.one("td", class_="dead").text == "1"
-    assert "bad-checksum 3, timeout 1" in silent.text
+    assert "bytes outside a session: 17" in silent.text
+    assert "link faults: frame with a wrong checksum, refused: 3; the sender stopped amid a session: 1" in silent.text
+    heard = root.one("tr", id="c-point-of-care").text
+    assert "tee: seen 64, acknowledged by the middleware 63 tee: 2 messages not kept" in heard
     waits = root.one("tr", id="c-chemistry").one("td", class_="lanes").text
-    assert waits == "not mapped yet: 3 38 for lab-fhir, oldest 20 min NO_ANSWER attempts failed: 7, next try in 28 s"
+    assert waits == "not mapped yet: 3 38 for lab-fhir, oldest 20 min NO_ANSWER attempts failed: 7"
     assert "10.20.4.17:50213" in root.one("tr", id="c-chemistry").text
 
 
 async def test_a_retrying_destination_says_attempt_cause_and_next_try() -> None:
     row = (await overview(troubled_site())).one("tr", id="d-lab-fhir")
     assert row.one("td", class_="state").text == "not reachable next try in 28 s"
-    assert "NO_ANSWER attempts failed: 7, next try in 28 s" in row.text
+    assert "NO_ANSWER attempts failed: 7 The destination did not answer" in row.text
+    assert row.text.count("next try") == 1  # the breaker's: it decides, whenever the lane would try
     assert "The destination did not answer, or the connection failed." in row.text
     assert "oldest 20 min" in row.text
 

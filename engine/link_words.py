@@ -1,0 +1,43 @@
+"""What is wrong on a line, in words: every kind of `LinkFault`, and what a channel counts beside them.
+
+Each is what happened, said from where the person stands; what to do about it is in docs/page.md.
+"""
+
+FAULT_WORDS = {
+    # ASTM E1381
+    "bad-checksum": "frame with a wrong checksum, refused",
+    "checksum-tolerated": "frame with a wrong checksum, taken",
+    "frame-number": "frame out of order, refused",
+    "frame-number-tolerated": "frame out of order, taken",
+    "bad-layout": "broken frame, refused",
+    "no-enq": "frame outside a session",
+    "receive-timeout": "the sender stopped amid a session",
+    "too-many-frames": "message of too many frames",
+    # MLLP, and texts of analyzers with a format of their own
+    "block-timeout": "block without an end",
+    "empty-block": "empty block",
+    "empty-text": "empty text",
+    "text-timeout": "text without an end",
+    "text-too-large": "text over the size limit",
+    "not-whole": "file without a whole message",
+    # all
+    "noise": "bytes that belong to no message",
+    "too-large": "message over the size limit",
+    "memory": "cut off: too much unfinished at once",
+    "evicted": "idle connection ended for another",
+    "too-many-connections": "connection refused: too many",
+    "refused": "refused: nothing can be stored",
+    "not-stored": "not stored, so not acknowledged",
+    "evidence-not-kept": "unfinished message not kept",
+    # a tee
+    "unmatched-answer": "answer to nothing that was said",
+    "not-kept": "tee: message not kept",
+    "store-failed": "tee: the journal failed, tried again",
+    "unheard": "tee: bytes passed unheard",
+    "listener-failed": "tee: the listener failed",
+}
+
+
+def fault_words(kind: str) -> str:
+    """A kind without words of its own is said as it is."""
+    return FAULT_WORDS.get(kind, kind)
