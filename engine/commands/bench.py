@@ -15,7 +15,7 @@ import click
 
 from engine.commands.output import Column, ExitCode, Form, form_option, say, show_rows
 
-SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir")
+SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial")
 COLUMNS = (
     Column("case", "case"),
     Column("cpu", "CPU ms/msg", right=True),
@@ -24,6 +24,16 @@ COLUMNS = (
     Column("delivered", "delivered p50/p99 ms", right=True),
     Column("rss", "RSS idle/peak MiB", right=True),
     Column("listening_s", "listening s", right=True),
+    Column("lost", "lost", right=True),
+    Column("reordered", "reordered", right=True),
+    Column("repeats", "repeats same/other key", right=True),
+)
+
+SERIAL_COLUMNS = (
+    Column("case", "case"),
+    Column("cpu", "CPU, share of one core", right=True),
+    Column("messages", "messages", right=True),
+    Column("rss", "RSS peak MiB", right=True),
     Column("lost", "lost", right=True),
     Column("reordered", "reordered", right=True),
     Column("repeats", "repeats same/other key", right=True),
@@ -62,6 +72,7 @@ def command(
     json_file: Path | None,
     form: Form,
 ) -> None:
+    from engine.bench import serial_case
     from engine.bench.cases import CHANNELS, Case, run
 
     connections = connections or ([16] if scenario == "astm-fhir" else [1, 32])
@@ -77,7 +88,10 @@ def command(
     ]
     folder = Path(tempfile.mkdtemp(prefix="labrelay-bench-", dir=data))
     try:
-        report = run(cases, folder, seconds=seconds, rounds=rounds, say=say)
+        if scenario == "serial":
+            report = serial_case.run(folder, seconds=seconds, rounds=rounds, say=say)
+        else:
+            report = run(cases, folder, seconds=seconds, rounds=rounds, say=say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if json_file is not None:
@@ -90,7 +104,8 @@ def command(
     if form is Form.JSON:
         click.echo(json.dumps(report, indent=1))
     else:
-        show_rows(form, "cases", map(_row, report["cases"]), COLUMNS, "nothing was measured")
+        row, columns = (_serial_row, SERIAL_COLUMNS) if scenario == "serial" else (_row, COLUMNS)
+        show_rows(form, "cases", map(row, report["cases"]), columns, "nothing was measured")
     if any(case["lost"] or case["repeats_other_key"] or case["reordered"] for case in report["cases"]):
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
@@ -108,6 +123,19 @@ def _row(case: dict[str, Any]) -> dict[str, Any]:
         "delivered": f"{case['delivered_ms']['p50']:.1f} / {case['delivered_ms']['p99']:.1f}",
         "rss": f"{case['rss_mib_idle']:.0f} / {case['rss_mib_max']:.0f}",
         "listening_s": f"{case['listening_s']:.2f}",
+        "lost": str(case["lost"]),
+        "reordered": str(case["reordered"]),
+        "repeats": f"{case['repeats_same_key']} / {case['repeats_other_key']}",
+    }
+
+
+def _serial_row(case: dict[str, Any]) -> dict[str, Any]:
+    share = case["cpu_share"]
+    return {
+        "case": f"{case['lines']} serial lines at {case['bytes_per_s_and_line']} bytes/s each",
+        "cpu": f"{share['median']:.1%} ({share['min']:.1%} to {share['max']:.1%})",
+        "messages": case["messages"],
+        "rss": f"{case['rss_mib_max']:.0f}",
         "lost": str(case["lost"]),
         "reordered": str(case["reordered"]),
         "repeats": f"{case['repeats_same_key']} / {case['repeats_other_key']}",
