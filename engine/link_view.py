@@ -22,7 +22,7 @@ from engine.words import Phrase
 
 STEPS = 12
 ENTRIES = 40  # of a trace are read for so many steps
-_Key = tuple[int, int]
+_Key = tuple[int, int, int]
 _ANSWERS: dict[Answered, tuple[Phrase, bool | None]] = {
     Answered.ACCEPTED: (Phrase("accepted"), True),
     Answered.REFUSED: (Phrase("refused"), False),
@@ -54,7 +54,7 @@ class LinkViews:
         if isinstance(channel, TeeChannel):
             return tuple(_passed(one) for one in list(channel.lately)[-STEPS:])
         entries = _entries(channel)
-        key = (entries[-1].at_us, len(entries)) if entries else (0, 0)
+        key = (entries[-1].at_us, len(entries), len(entries[-1].data)) if entries else (0, 0, 0)
         known = self._steps.get(channel.settings.name)
         if known is None or known[0] != key:
             steps = list(dialogue(entries))[-STEPS:]
@@ -108,10 +108,10 @@ def _entries(channel: Channel) -> Sequence[LineEntry]:
     """What passed last: on the connection that is open and has something to tell, else in the last session."""
     live = [one.trace for one in channel.connections.values() if one.trace is not None and one.trace.entries]
     before = channel.last_line.entries if channel.last_line is not None else ()
-    newest = max(live, key=lambda trace: trace.entries[-1].at_us, default=None)
+    newest = max(live, key=lambda trace: trace.entries[-1][1], default=None)  # by its last instant
     if newest is None:
         return before[-ENTRIES:]
-    return (*before, *newest.entries)[-ENTRIES:]
+    return (*before, *(LineEntry(*entry) for entry in newest.entries[-ENTRIES:]))[-ENTRIES:]
 
 
 def _step(step: Step) -> LineStep:
