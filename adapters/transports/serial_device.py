@@ -1,10 +1,10 @@
 """An open serial port as a stream: the event loop reads its file descriptor.
 
-How many wake-ups a line can cost is bounded, whatever comes: a quiet line is watched by the event loop; once bytes
-have come, the loop does not look again for as long as some 24 characters take (5 to 25 ms), and then all that came
-meanwhile is read at once. A byte-wise adapter at 9600 baud so costs 40 reads a second instead of 960, noise costs no
-more than data, and a descriptor that is always ready (its device is gone) can never spin. A full output buffer is
-tried again at the same pace.
+How many wake-ups a line can cost is bounded, whatever comes. A quiet line is watched by the event loop; once bytes have
+come, it is looked at once in a *rest*, for as long as some 24 characters take (5 to 25 ms), and all that came meanwhile
+is read at once. A byte-wise adapter at 9600 baud so costs 40 looks a second instead of 960, noise costs no more than
+data, and a descriptor that is always ready (its device is gone) can never spin. Lines of the same speed rest until the
+same moment, so that one wake-up of the process serves them all. A full output buffer is tried again at the same pace.
 
 A device that is gone reads as an error or as the end of the file. Some drivers do neither, so the port's name is looked
 up now and then: where it leads elsewhere or nowhere, twice in a row, the line is given up as well.
@@ -175,7 +175,9 @@ class DeviceStream:
 
     def _rest(self) -> None:
         if not self.fault and self._buffered <= READ_HIGH_WATER:
-            self._resting = self._loop.call_later(self._rest_s, self._rested)
+            # The next multiple, and never less than half a rest away.
+            until = (self._loop.time() / self._rest_s + 1.5) // 1 * self._rest_s
+            self._resting = self._loop.call_at(until, self._rested)
 
     def _take(self) -> bool:
         """Read what is there. True: there was something."""

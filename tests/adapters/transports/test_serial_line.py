@@ -309,7 +309,7 @@ async def test_a_port_that_was_opened_too_late_is_closed_again(cable: Cable) -> 
 
 @pytest.mark.parametrize("baud", [1200, 9600, 115_200])
 async def test_noise_costs_a_bounded_number_of_looks(cable: Cable, baud: int) -> None:
-    """As many bytes as come: between two looks lies a rest, so a second costs at most 200 of them."""
+    """As many bytes as come: between two looks lies half a rest or more, and on average a whole one."""
     loop = asyncio.get_running_loop()
     async with opened(cable, Settings(baud=baud)) as stream:
         assert 0.005 <= stream._rest_s <= 0.025
@@ -317,8 +317,9 @@ async def test_noise_costs_a_bounded_number_of_looks(cable: Cable, baud: int) ->
         sending = asyncio.create_task(cable.send(os.urandom(1_000_000)))
         while came < 100_000:
             came += len(await stream.read(5.0))
-            # A timer never comes early, so this holds on the slowest machine; the first look and the last are extra.
-            assert stream.wakeups - looks <= (loop.time() - began) / stream._rest_s + 2
+            # Each rest is followed by one look, and by another where that found nothing and something comes at once.
+            # A slow machine only makes the rests longer.
+            assert stream.wakeups - looks <= 2 * ((loop.time() - began) / stream._rest_s + 2)
         sending.cancel()
 
 
