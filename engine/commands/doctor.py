@@ -76,14 +76,17 @@ def _data(data: Path, runs: bool) -> Iterator[Line]:
 
 
 def _network(site: "Site", runs: bool) -> Iterator[Line]:
-    from engine.config import TcpPart
+    from engine.config import TcpPart, TeePart
 
     if site.config.web.enabled:
         yield examine.address(site.config.web.listen, "status page", daemon_runs=runs)
     for name, channel in site.channels.items():
         source = channel.source
-        if isinstance(source, TcpPart) and source.listen is not None and channel.enabled:
-            yield examine.address(source.listen, f"channel {name}", daemon_runs=runs)
+        listens_on = source.listen if isinstance(source, TcpPart) else None
+        if isinstance(source, TeePart):
+            listens_on = source.tee.listens_on
+        if listens_on is not None and channel.enabled:
+            yield examine.address(listens_on, f"channel {name}", daemon_runs=runs)
         if isinstance(source, TcpPart) and source.tls is not None:
             yield from _tls(source.tls.cert, source.tls.key, f"channel {name}")
     for name, destination in site.config.destinations.items():
@@ -94,22 +97,27 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
 
 def _lines(site: "Site", runs: bool) -> Iterator[Line]:
     from engine import examine_lines, registry
-    from engine.config import SerialPart
+    from engine.config import SerialPart, TeePart
 
     channels = {name: channel.source for name, channel in site.channels.items() if channel.enabled}
-    lines = {name: source for name, source in channels.items() if isinstance(source, SerialPart)}
+    lines: list[tuple[str, SerialPart]] = []
+    for name, source in channels.items():
+        if isinstance(source, SerialPart):
+            lines.append((name, source))
+        elif isinstance(source, TeePart):
+            lines += [(name, line) for end in source.tee.ends if (line := end.serial) is not None]
     if not lines:
         return
     serial = registry.load(registry.TRANSPORTS, "serial")
-    for name, source in lines.items():
+    for name, line in lines:
         owner = f"channel {name}"
-        if source.is_remote:
-            yield examine_lines.server(source.device, owner)
+        if line.is_remote:
+            yield examine_lines.server(line.device, owner)
             continue
         try:
-            yield examine_lines.port(source.device, owner, serial.look(source.device), daemon_runs=runs)
+            yield examine_lines.port(line.device, owner, serial.look(line.device), daemon_runs=runs)
         except OSError as error:
-            yield examine_lines.missing(source.device, owner, str(error))
+            yield examine_lines.missing(line.device, owner, str(error))
     busybodies = examine_lines.busybodies()
     if busybodies is not None:
         yield busybodies

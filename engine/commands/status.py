@@ -19,6 +19,7 @@ COLORS = {"ok": "green", "attention": "yellow", "problem": "red"}
 CHANNELS = (
     Column("name", "CHANNEL"),
     Column("words", "STATE"),
+    Column("line", "LINE"),
     Column("address", "ADDRESS"),
     Column("age", "LAST MESSAGE", right=True),
     Column("today_received", "TODAY", right=True),
@@ -74,6 +75,7 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     if said["channels"]:
         yield ""
         yield from table([_channel(channel) for channel in said["channels"]], CHANNELS)
+        yield from (_tee(channel) for channel in said["channels"] if channel["tee"] is not None)
     if said["destinations"]:
         yield ""
         yield from table([_destination(destination) for destination in said["destinations"]], DESTINATIONS)
@@ -83,10 +85,20 @@ def _channel(channel: dict[str, Any]) -> dict[str, Any]:
     lanes = channel["lanes"]
     return {
         **channel,
+        "line": channel["link"]["words"],
         "age": _age(channel["last_message_age_s"]),
         "waiting": channel["stored_waiting"] + sum(lane["waiting"] for lane in lanes),
         "dead": channel["dead"] + sum(lane["dead"] for lane in lanes),
     }
+
+
+def _tee(channel: dict[str, Any]) -> str:
+    heard = channel["tee"]
+    text = f"{channel['name']} (tee): seen {heard['seen']}, acknowledged by the middleware {heard['acknowledged']}"
+    if heard["refused"]:
+        text += f", refused {heard['refused']}"
+    text += f"; orders seen {heard['middleware_seen']}"
+    return text + (f"; not kept {heard['not_kept']}" if heard["not_kept"] else "")
 
 
 def _destination(destination: dict[str, Any]) -> dict[str, Any]:

@@ -322,19 +322,16 @@ class _Loader:
         """A serial line belongs to one channel: two readers would each get half of what comes."""
         taken: dict[str, str] = {}
         for name, channel in channels.items():
-            source = channel.source
-            if not isinstance(source, SerialPart):
-                continue
-            path = ("source", "device")
-            node = walk(nodes[name], path)
-            if channel.enabled:
-                line_of = source.line
-                if line_of in taken:
-                    self._add(node, path, f"is the line of {taken[line_of]} too; a line belongs to one channel")
-                taken[line_of] = f"channel {name} ({nodes[name].file})"
-            if source.wanders:
-                text = f"{source.device} is another adapter when they are plugged in in another order; {USE_BY_ID}"
-                self._warnings.append(line(node, path, text))
+            for path, serial in _serial_lines(channel):
+                node = walk(nodes[name], path)
+                if channel.enabled:
+                    line_of = serial.line
+                    if line_of in taken:
+                        self._add(node, path, f"is the line of {taken[line_of]} too; a line belongs to one channel")
+                    taken[line_of] = f"channel {name} ({nodes[name].file})"
+                if serial.wanders:
+                    text = f"{serial.device} is another adapter when they are plugged in in another order; {USE_BY_ID}"
+                    self._warnings.append(line(node, path, text))
 
     def _check_folders(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         """A watched folder belongs to one channel: two would take each other's claimed files for their own."""
@@ -373,6 +370,17 @@ class _Loader:
             digest.update(f"{path.name}\0{len(content)}\0".encode())
             digest.update(content)
         return digest.hexdigest()
+
+
+def _serial_lines(channel: ChannelConfig) -> Iterator[tuple[KeyPath, SerialPart]]:
+    """The serial lines of a channel, each with the path of its key."""
+    source = channel.source
+    if isinstance(source, SerialPart):
+        yield ("source", "device"), source
+    if isinstance(source, TeePart):
+        for name, end in zip(("analyzer", "middleware"), source.tee.ends, strict=True):
+            if (serial := end.serial) is not None:
+                yield ("source", "tee", name, "device"), serial
 
 
 def _mapping_names(folders: tuple[Path, ...]) -> list[str]:

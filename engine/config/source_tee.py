@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from engine.config.source_serial import Device, number
+from engine.config.source_serial import Device, SerialPart, number
 from engine.config.values import Address, Model, Whole
 from engine.units import HostPort
 
@@ -40,6 +40,20 @@ class TeeEnd(Model):
     @property
     def place(self) -> str:
         return self.device or str(self.listen or self.connect)
+
+    @property
+    def serial(self) -> SerialPart | None:
+        """The serial line at this end, if there is one."""
+        if self.device is None:
+            return None
+        return SerialPart(
+            device=self.device,
+            baud=self.baud,
+            bytesize=self.bytesize,
+            parity=self.parity,
+            stopbits=self.stopbits,
+            flow=self.flow,
+        )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -99,7 +113,16 @@ class TeeEnds(Model):
                 "tee_ends",
                 "one end connects and the other is the TCP server today, so here one has listen and the other connect",
             )
+        listens, connects = self.listens_on, analyzer.connect or middleware.connect
+        if listens is not None and connects is not None and _is_the_same(listens, connects):
+            raise PydanticCustomError("tee_ends", "connect is the address that we listen on ourselves")
         return self
+
+
+def _is_the_same(listens: HostPort, connects: HostPort) -> bool:
+    """Whether connecting there would reach our own listener, as far as the addresses tell."""
+    here = listens.is_every_interface and connects.host in ("localhost", "127.0.0.1", "::1")
+    return listens.port == connects.port and (listens.host == connects.host or here)
 
 
 class TeePart(Model):

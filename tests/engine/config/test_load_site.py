@@ -255,6 +255,17 @@ MISTAKES = {
         + "ack: on_delivery\n",
         "channels/a.yaml:1:1: ack: on_delivery: a tee answers nothing; take ack out",
     ),
+    "a tee into itself": (
+        CHANNEL_YAML.replace('listen: "127.0.0.1:0"', 'tee: {listen: "0.0.0.0:5100", connect: "127.0.0.1:5100"}'),
+        "channels/a.yaml:2:27: source.tee: connect is the address that we listen on ourselves",
+    ),
+    "a tee with one cable": (
+        CHANNEL_YAML.replace(
+            'listen: "127.0.0.1:0"', "tee: {analyzer: {device: /dev/ttyS0}, middleware: {device: /dev/ttyS0}}"
+        ),
+        "channels/a.yaml:2:81: source.tee.middleware.device: is the line of channel haematology (channels/a.yaml) too; "
+        "a line belongs to one channel",
+    ),
     "a tee at a device server": (
         CHANNEL_YAML.replace(
             'listen: "127.0.0.1:0"', 'tee: {analyzer: {device: "socket://h:1"}, middleware: {listen: "127.0.0.1:0"}}'
