@@ -97,15 +97,10 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
 
 def _lines(site: "Site", runs: bool) -> Iterator[Line]:
     from engine import examine_lines, registry
-    from engine.config import SerialPart, TeePart
+    from engine.config import serial_lines
 
-    channels = {name: channel.source for name, channel in site.channels.items() if channel.enabled}
-    lines: list[tuple[str, SerialPart]] = []
-    for name, source in channels.items():
-        if isinstance(source, SerialPart):
-            lines.append((name, source))
-        elif isinstance(source, TeePart):
-            lines += [(name, line) for end in source.tee.ends if (line := end.serial) is not None]
+    enabled = [(name, channel) for name, channel in site.channels.items() if channel.enabled]
+    lines = [(name, line) for name, channel in enabled for _, line in serial_lines(channel)]
     if not lines:
         return
     serial = registry.load(registry.TRANSPORTS, "serial")

@@ -3,7 +3,7 @@
 Ports that a channel names and that are not there are listed too, and lines at device servers. Nothing is opened.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,7 +32,7 @@ COLUMNS = (
 @form_option()
 @pass_session
 def command(session: Session, form: Form) -> ExitCode:
-    rows = list(_rows(_channels(session)))
+    rows = list(_rows(_lines(session)))
     show_rows(form, "ports", [_for_people(row) if form is Form.TABLE else row for row in rows], COLUMNS, _NONE)
     if form is Form.TABLE and any(row["present"] and not row["permitted"] for row in rows):
         groups = sorted({row["group"] for row in rows if row["present"] and not row["permitted"] and row["group"]})
@@ -43,26 +43,26 @@ def command(session: Session, form: Form) -> ExitCode:
 _NONE = "no serial port; plug in a USB adapter, or give a device server as rfc2217://host:port or socket://host:port"
 
 
-def _channels(session: Session) -> "Mapping[str, SerialPart]":
-    """The serial sources of the site, by channel; none where there is no site."""
-    from engine.config import SerialPart
+def _lines(session: Session) -> "list[tuple[str, SerialPart]]":
+    """The serial lines of the site, each with its channel; none where there is no site."""
+    from engine.config import serial_lines
 
     if session.folder_or_none is None:
-        return {}
+        return []
     try:
         site = session.load(require_secrets=False)
     except ConfigError as error:
         say(f"channels are not shown: the configuration has {len(error.problems)} problem(s); labrelay check")
-        return {}
-    return {name: config.source for name, config in site.channels.items() if isinstance(config.source, SerialPart)}
+        return []
+    return [(name, line) for name, channel in site.channels.items() for _, line in serial_lines(channel)]
 
 
-def _rows(channels: "Mapping[str, SerialPart]") -> Iterator[dict[str, Any]]:
+def _rows(lines: "Iterable[tuple[str, SerialPart]]") -> Iterator[dict[str, Any]]:
     serial = registry.load(registry.TRANSPORTS, "serial")
     listed = serial.ports()
     used: dict[str, list[str]] = {}
     others, absent = {}, []
-    for name, source in channels.items():
+    for name, source in lines:
         try:
             port = None if source.is_remote else serial.look(source.device)
         except OSError:

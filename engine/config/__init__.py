@@ -13,7 +13,7 @@ from engine.config.destination import (
     MllpDestination,
     RetryConfig,
 )
-from engine.config.load import Site, data_folder, load_site
+from engine.config.load import Site, data_folder, load_site, serial_lines
 from engine.config.sitewide import SiteConfig, SiteInfo, WebConfig
 from engine.config.source import AstmSource, ConnectTls, MllpSource, ServerTls, SourceConfig, TcpPart
 from engine.config.source_folder import FolderPart
@@ -48,4 +48,5 @@ __all__ = [
     "WebConfig",
     "data_folder",
     "load_site",
+    "serial_lines",
 ]

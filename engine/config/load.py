@@ -322,7 +322,7 @@ class _Loader:
         """A serial line belongs to one channel: two readers would each get half of what comes."""
         taken: dict[str, str] = {}
         for name, channel in channels.items():
-            for path, serial in _serial_lines(channel):
+            for path, serial in serial_lines(channel):
                 node = walk(nodes[name], path)
                 if channel.enabled:
                     line_of = serial.line
@@ -372,7 +372,7 @@ class _Loader:
         return digest.hexdigest()
 
 
-def _serial_lines(channel: ChannelConfig) -> Iterator[tuple[KeyPath, SerialPart]]:
+def serial_lines(channel: ChannelConfig) -> Iterator[tuple[KeyPath, SerialPart]]:
     """The serial lines of a channel, each with the path of its key."""
     source = channel.source
     if isinstance(source, SerialPart):
