@@ -230,7 +230,7 @@ class Channel:
                 if not events:
                     break
                 events = link.receive(b"", self._clock.monotonic())
-            if trace is not None and link.deadline() is None:  # perhaps nothing is under way any more
+            if trace is not None and cast(TracedLink, link).resting:
                 self._keep_line(connection, trace)
 
     def _patience(self, connection: Connection) -> float | None:
@@ -268,7 +268,7 @@ class Channel:
             record = trace.session_over(self.settings.name, session, cause)
         elif not link.traced:  # it has turned out to be another kind of line
             trace.clear()
-        elif trace.entries and (over or link.resting):
+        elif over or link.resting:
             record = trace.at_rest(self.settings.name)
         if record is not None:
             self.last_line = record

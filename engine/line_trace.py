@@ -16,7 +16,7 @@ import re
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -43,6 +43,9 @@ class LineWay(IntEnum):
     ABOUT = 3
 
 
+_IN, _OUT, _ABOUT = LineWay.IN, LineWay.OUT, LineWay.ABOUT
+
+
 class LineEntry(NamedTuple):
     """Bytes that passed together, or (ABOUT) what the link said, as UTF-8 text without content."""
 
@@ -60,25 +63,35 @@ class LineRecord:
     entries: tuple[LineEntry, ...]
 
 
-@dataclass(slots=True)
 class LineTrace:
-    """Collects what passes on one connection, from one rest to the next. Used by one task."""
+    """Collects what passes on one connection, from one rest to the next. Used by one task.
 
-    entries: list[LineEntry] = field(default_factory=list)
-    _size: int = 0
-    _left_out: int = 0
+    This is called for every read and write of a line, so it makes as little as it can: `LineEntry`s only at the end.
+    """
+
+    __slots__ = ("_entries", "_left_out", "_size")
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[LineWay, int, bytes]] = []
+        self._size = 0
+        self._left_out = 0
+
+    @property
+    def entries(self) -> list[LineEntry]:
+        """What passed so far."""
+        return [LineEntry(*entry) for entry in self._entries]
 
     def heard(self, data: bytes, at_us: int) -> None:
-        self._add(LineWay.IN, data, at_us)
+        self._add(_IN, data, at_us)
 
     def said(self, data: bytes, at_us: int) -> None:
-        self._add(LineWay.OUT, data, at_us)
+        self._add(_OUT, data, at_us)
 
     def about(self, text: str, at_us: int) -> None:
-        self._add(LineWay.ABOUT, text.encode(), at_us)
+        self._add(_ABOUT, text.encode(), at_us)
 
     def clear(self) -> None:
-        self.entries.clear()
+        self._entries.clear()
         self._size = self._left_out = 0
 
     def session_over(self, channel: str, session: int, cause: str) -> LineRecord:
@@ -86,51 +99,50 @@ class LineTrace:
         rest = self._cut_behind(cause)
         made = self._take(channel, session)
         if rest is not None:
-            self._add(rest.way, rest.data, rest.at_us)
+            self._add(_IN, rest[1], rest[0])
         return made
 
     def at_rest(self, channel: str) -> LineRecord | None:
         """What is left when nothing is under way; None where it was no more than a keep-alive or noise."""
-        telling = any(
-            entry.way is LineWay.ABOUT or (entry.way is LineWay.IN and _FRAME_OR_RECORD.search(entry.data))
-            for entry in self.entries
-        )
+        telling = any(way is _ABOUT or (way is _IN and _FRAME_OR_RECORD.search(data)) for way, _, data in self._entries)
         if telling:
             return self._take(channel, 0)
         self.clear()
         return None
 
     def _add(self, way: LineWay, data: bytes, at_us: int) -> None:
-        if self._size + len(data) + _HEAD.size > SESSION_BYTES:
+        if self._size + len(data) > SESSION_BYTES:
             self._left_out += len(data)
             return
-        last = self.entries[-1] if self.entries else None
-        if last is not None and last.way is way is not LineWay.ABOUT and at_us - last.at_us < TOGETHER_US:
-            self._size += len(data)
-            self.entries[-1] = LineEntry(way, last.at_us, last.data + data)
-            return
+        entries = self._entries
+        if entries and way is not _ABOUT:
+            last_way, last_us, last = entries[-1]
+            if last_way is way and at_us - last_us < TOGETHER_US:
+                self._size += len(data)
+                entries[-1] = (way, last_us, last + data)
+                return
         self._size += len(data) + _HEAD.size
-        self.entries.append(LineEntry(way, at_us, data))
+        entries.append((way, at_us, data))
 
     def _take(self, channel: str, session: int) -> LineRecord:
+        made = self.entries
         if self._left_out:
-            at_us = self.entries[-1].at_us if self.entries else 0
-            self.entries.append(LineEntry(LineWay.ABOUT, at_us, b"%d bytes more are not kept here" % self._left_out))
-        made = LineRecord(channel, session, tuple(self.entries))
+            at_us = made[-1].at_us if made else 0
+            made.append(LineEntry(_ABOUT, at_us, b"%d bytes more are not kept here" % self._left_out))
         self.clear()
-        return made
+        return LineRecord(channel, session, tuple(made))
 
-    def _cut_behind(self, cause: str) -> LineEntry | None:
+    def _cut_behind(self, cause: str) -> tuple[int, bytes] | None:
         """Take off what belongs to the next session: bytes behind the EOT, or from the ENQ on that ended this one."""
-        at = next((n for n in range(len(self.entries) - 1, -1, -1) if self.entries[n].way is LineWay.IN), None)
+        at = next((n for n in range(len(self._entries) - 1, -1, -1) if self._entries[n][0] is _IN), None)
         if at is None or cause not in ("eot", "enq"):
             return None
-        last = self.entries[at]
-        cut = last.data.find(_EOT) + 1 if cause == "eot" else last.data.rfind(_ENQ)
-        if cut <= 0 or cut >= len(last.data):
+        _, at_us, last = self._entries[at]
+        cut = last.find(_EOT) + 1 if cause == "eot" else last.rfind(_ENQ)
+        if cut <= 0 or cut >= len(last):
             return None
-        self.entries[at] = LineEntry(last.way, last.at_us, last.data[:cut])
-        return LineEntry(last.way, last.at_us, last.data[cut:])
+        self._entries[at] = (_IN, at_us, last[:cut])
+        return at_us, last[cut:]
 
 
 def pack(entries: Sequence[LineEntry]) -> bytes:
