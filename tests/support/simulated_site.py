@@ -191,6 +191,7 @@ class Count:
         """What the journal of a channel holds, against what was sent; adds to what the server must have."""
         wanted = {sending.payload for sending in sent}
         kept: Counter[bytes] = Counter()
+        dead: set[bytes] = set()
         for view in _messages(journal, name):
             if view.reason == "REPEAT":
                 self.looked_at["repeats"] += 1
@@ -204,6 +205,8 @@ class Count:
             verdict = judge(stored, routes)
             state = verdict.reason.value if verdict.reason else verdict.state
             self.looked_at[state] += 1
+            if verdict.state == "dead":
+                dead.add(payload)
             if (view.reason or view.state) != state:
                 self.wrong.append(f"{name}: message {view.id} is {view.reason or view.state}, and should be {state}")
             for document, _ in verdict.documents:
@@ -214,7 +217,8 @@ class Count:
         self.looked_at["messages"] += len(wanted)
         self._note(f"{name}: acknowledged and not in the journal", wanted - set(kept))
         self._note(f"{name}: in the journal, and never sent", set(kept) - wanted)
-        self._note(f"{name}: taken more than once", {payload for payload, times in kept.items() if times > 1})
+        # What is dead may come again: the memory of repeats is about results, and a person may have mended the reason.
+        self._note(f"{name}: taken more than once", {p for p, times in kept.items() if times > 1 and p not in dead})
 
     def _note(self, words: str, which: Collection[object]) -> None:
         if which:
