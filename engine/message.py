@@ -305,6 +305,7 @@ class Document:
         media_type: ``application/fhir+json`` ...
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
         reports: the reports it carries.
+        entries: how many entries the Bundle has; 0 where nobody has counted them.
     """
 
     body: bytes
@@ -312,6 +313,7 @@ class Document:
     media_type: str = "application/fhir+json"
     conditional: tuple[bytes, ...] = ()
     reports: tuple[Report, ...] = ()
+    entries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -417,6 +419,7 @@ class Delivery:
         manual: a person retried or replayed it: the `superseded` guard looks before it is sent.
         conditional: `Document.conditional`; deliveries that share an unconfirmed one are never in flight together.
         reports: the keys of `Document.reports`; with ``order: specimen`` those that share one keep their order.
+        entries: `Document.entries`, as long as the document has not been in the store.
     """
 
     id: int
@@ -435,3 +438,4 @@ class Delivery:
     conditional: tuple[bytes, ...] = ()
     reports: tuple[bytes, ...] = ()
     packed: bool = False
+    entries: int = 0

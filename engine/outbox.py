@@ -78,6 +78,7 @@ def put(
                     manual=manual,
                     conditional=routed.document.conditional,
                     reports=tuple(report.key for report in routed.document.reports),
+                    entries=routed.document.entries,
                 )
             )
     return claimed, waiting

@@ -135,16 +135,13 @@ class Program:
 
     def _refuse_what_is_no_report(self, run: Run, generated: Generated) -> int | None:
         """What holds for every message before its rules; returns how many results it has, None for a control."""
-        segments = run.parsed.segments
-        result = RESULT_SEGMENT[self.format]
-        results = 0
-        unread: dict[str, None] = {}
-        for segment in segments:
-            name = segment.name
-            if name == result:
-                results += 1
-            if name not in generated.read and name not in _FRAMING and name[0] != "Z":
-                unread[name] = None
+        names = [segment.name for segment in run.parsed.segments]
+        results = names.count(RESULT_SEGMENT[self.format])
+        unread = [
+            name
+            for name in dict.fromkeys(names)
+            if name not in generated.read and name not in _FRAMING and name[0] != "Z"
+        ]
         processing = run.text(run.field("MSH", 11) if run.hl7 else run.field("H", 12)) or ""
         processing = processing.upper()[:1]
         if processing == _CONTROL:
@@ -155,7 +152,7 @@ class Program:
                 place = "MSH-11" if run.hl7 else "H-12"
                 raise ContentError(Reason.NOT_PRODUCTION, f"processing id {processing}", place=place)
         if unread:
-            self._unread(run, list(unread))
+            self._unread(run, unread)
         return results
 
     def _unread(self, run: Run, names: list[str]) -> None:
@@ -197,6 +194,7 @@ class Program:
             body=body,
             conditional=tuple(dict.fromkeys(making.conditional)),
             reports=tuple(making.reports.values()),
+            entries=len(making.entries),
         )
         return Mapped(
             documents=(document,),

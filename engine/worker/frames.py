@@ -97,7 +97,7 @@ def deliver(request: int, one: Delivery) -> Parts:
         "deliver",
         (
             request, one.id, one.message_id, one.channel, one.destination, one.seq, one.key, one.packed, one.media_type,
-            one.received_us, one.attempt, one.maybe_delivered, one.manual,
+            one.received_us, one.attempt, one.maybe_delivered, one.manual, one.entries,
         ),
         (one.body,),
     )  # fmt: skip
@@ -107,7 +107,7 @@ def read_deliver(frame: Frame) -> tuple[int, Delivery]:
     """The delivery as a destination may look at it; what orders deliveries among each other stays with main."""
     (
         request, row_id, message_id, channel, destination, seq, key, packed, media_type,
-        received_us, attempt, maybe_delivered, manual,
+        received_us, attempt, maybe_delivered, manual, entries,
     ) = frame.fields  # fmt: skip
     return request, Delivery(
         id=row_id,
@@ -123,6 +123,7 @@ def read_deliver(frame: Frame) -> tuple[int, Delivery]:
         attempt=attempt,
         maybe_delivered=maybe_delivered,
         manual=manual,
+        entries=entries,
     )
 
 
@@ -154,7 +155,7 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
     blobs: list[bytes] = []
     for document, route in found.documents:
         body, packed = (document.body, True) if document.packed else pack(document.body)
-        documents.append((positions[id(route)], document.media_type, packed))
+        documents.append((positions[id(route)], document.media_type, packed, document.entries))
         blobs += (body, b"".join(document.conditional), pack_reports(document.reports))
     return encode(
         "verdict",
@@ -184,7 +185,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
     _, state, reason, detail, mapping, documents, issues, unmapped, reagents = frame.fields
     blobs = iter(frame.blobs)
     made = []
-    for position, media_type, packed in documents:
+    for position, media_type, packed, entries in documents:
         body, conditional, reports = next(blobs), next(blobs), next(blobs)
         document = Document(
             body=body,
@@ -192,6 +193,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
             media_type=media_type,
             conditional=split_hashes(conditional),
             reports=tuple(unpack_reports(reports)),
+            entries=entries,
         )
         made.append((document, channel.routes[position]))
     return Verdict(
