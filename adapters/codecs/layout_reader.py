@@ -371,9 +371,14 @@ class _Reader:
 
     def _time(self, node: Node) -> str:
         text = self._word(node)
-        unknown = [letter for letter in re.findall("%(.)", text) if letter not in "dmyYHIMSpbBjf%"]
-        if "%" not in text or unknown:
+        letters = set(re.findall("%(.)", text))
+        if not letters or letters - set("dmyYHIMSpbBjf%"):
             self._problem(node, "expected the parts of a time, as %d/%m/%Y %H:%M")
+        elif not (letters & set("yY") and ("j" in letters or ("d" in letters and letters & set("mbB")))):
+            what = "a time without day, month and year would become one of 1900"
+            self._problem(node, f'{what}; put date and time together, as take: "{{date}} {{time}}"')
+        elif "I" in letters and "p" not in letters:
+            self._problem(node, "%I is an hour of 1 to 12, and needs %p; hours of 0 to 23 are %H")
         return text
 
     def _template(self, node: Node, names: set[str] | None) -> Template:

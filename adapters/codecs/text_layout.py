@@ -10,12 +10,13 @@ as the layout says. A text without a field that the layout requires is UNREADABL
 """
 
 import re
+from codecs import BOM_UTF8
 from datetime import datetime
 from typing import Protocol
 
 from adapters.codecs import astm_records
 from adapters.codecs.astm_text import CONTROL_CHARACTER, decode
-from adapters.codecs.layout_language import Layout, Rows, Rule, Value
+from adapters.codecs.layout_language import Layout, Place, Rows, Rule, Value
 from adapters.codecs.layout_reader import read_layout
 from adapters.codecs.text_framing import shown
 from adapters.codecs.text_link import TextLink
@@ -31,6 +32,7 @@ FED_AT_ONCE = 64 * 1024  # bytes of a file
 _BOM = "\ufeff"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _COMMA_NUMBER = re.compile(r"[<>=~+-]{0,2} ?[+-]?[0-9]+,[0-9]+")
+_POINT_NUMBER = re.compile(r"[<>=~+-]{0,2} ?[0-9]{1,3}\.[0-9]{3}")  # 1.025 or one thousand and twenty-five
 _COMMA_RANGE = re.compile(r"[<>=~ ]*[0-9]*,?[0-9]+ ?(-|\.\.|to) ?[0-9]*,?[0-9]+|" + _COMMA_NUMBER.pattern)
 _BLANKS = re.compile(r"\s+")
 
@@ -78,8 +80,9 @@ class TextFormat:
                 rows), INCOMPLETE (a file whose framing is damaged), TOO_LARGE, UNKNOWN_CHARSET.
         """
         self._refuse_framing(payload)
-        wide = ("utf-16",) if payload.startswith(_UTF16_MARKS) else options.charsets
-        text, charset = decode(payload, wide)
+        marked = ("utf-16",) if payload.startswith(_UTF16_MARKS) else ("utf-8",) if payload.startswith(BOM_UTF8) else ()
+        wide = (*marked, *options.charsets)
+        text, charset = decode(payload.removeprefix(BOM_UTF8), wide)
         reading = _Reading(self._layout)
         text = text.removeprefix(_BOM).replace("\0", "")
         found = pieces(text, self._layout.text, self._layout.columns)
@@ -249,11 +252,22 @@ class _Reading:
         self._no_result |= rule.no_result
         opened = self.tree.open(rule.new, place) if rule.new else None
         for name, value in rule.remembers:
-            self.tree.remember(name, self._value(value, known, place, rule))
+            if not self.tree.remember(name, self._value(value, known, place, rule)):
+                raise ContentError(
+                    Reason.UNREADABLE,
+                    f"another {name} is remembered for a record around this one (rule {rule.at}): begin what it "
+                    "belongs to in this rule or before it, as with new: P",
+                    place=place,
+                )
         known = self.tree.remembered() | values
         for field, value in rule.sets:
             text = self._value(value, known, place, rule)
             if field.letter == "R" and field.field in (4, 6) and self._layout.decimal == ",":
+                if field.field == 4 and _POINT_NUMBER.fullmatch(text):
+                    what = (
+                        f"a point before three digits, and decimal is a comma; kept as a decimal point (rule {rule.at})"
+                    )
+                    self.warn("unclear-point", what, place)
                 text = _with_point(text, field.field)
             record = target or (opened if opened is not None and field.letter == rule.new else None)
             if record is None:
@@ -262,11 +276,12 @@ class _Reading:
                 raise ContentError(
                     Reason.UNREADABLE, f"{field} without an R record before it (rule {rule.at})", place=place
                 )
-            if text and field.letter in "PO" and record.get(field) not in ("", text):
+            if text and target is None and _stays(field) and record.get(field) not in ("", text):
+                several = "results" if field.letter == "R" else "specimens"
+                need = "new: R" if field.letter == "R" else "key:, or a rule with new:"
                 raise ContentError(
                     Reason.UNREADABLE,
-                    f"{field} has another value already (rule {rule.at}): several specimens in one text need "
-                    "key:, or a rule with new:",
+                    f"{field} has another value already (rule {rule.at}): several {several} in one text need {need}",
                     place=place,
                 )
             if text:
@@ -359,6 +374,11 @@ def _column(each: "re.Pattern[str] | tuple[str, ...]", column: str, used: frozen
         return {} if column in each else None
     found = each.fullmatch(column) if column not in used else None
     return None if found is None else _groups(found)
+
+
+def _stays(field: Place) -> bool:
+    """Whether a field never changes once it is set: which patient and specimen, which test and value."""
+    return field.letter in "PO" or (field.letter == "R" and field.field in (3, 4))
 
 
 def _part(piece: Piece, start: int) -> str:

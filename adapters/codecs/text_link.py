@@ -88,8 +88,10 @@ class TextLink:
 
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
         """Events that ``data`` completes, in order; none beyond a text that waits for `committed` or `failed`."""
+        if not data and self._open:  # the channel was keeping what came before: that pause was not the sender's
+            self._started = self._last_byte = now
         events: list[LinkEvent] = [] if self._pending else self.tick(now)  # the pause before ``data``
-        if data:
+        if data or self._waiting:
             self._last_byte = now
         data, self._waiting = self._waiting + data, b""
         at = 0

@@ -20,7 +20,8 @@ MAX_PIECE = 4096
 MAX_CELLS = 200_000
 
 _LINE_END = re.compile("\r\n|\r|\n")
-_WIDE = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+# Byte order marks, and how the bytes behind them are told apart: delimiters of UTF-8 are those of Latin-1.
+_MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF8, "latin-1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ def split_rows(payload: bytes, how: Rows) -> list[bytes]:
     """
     if not how.key:
         return [payload]
-    mark, name = next(((mark, name) for mark, name in _WIDE if payload.startswith(mark)), (b"", "latin-1"))
+    mark, name = next(((mark, name) for mark, name in _MARKS if payload.startswith(mark)), (b"", "latin-1"))
     text = payload[len(mark) :].decode(name, errors="surrogateescape" if name == "latin-1" else "replace")
     groups: dict[tuple[str, ...], list[str]] = {}
     head = ""
@@ -202,7 +203,6 @@ def split_rows(payload: bytes, how: Rows) -> list[bytes]:
         for raw in _read(text, how):
             if how.header and not names:
                 names = [cell.strip() for cell in raw.cells]
-                names[0] = names[0].removeprefix("\xef\xbb\xbf")
                 head = text[: raw.end]
                 continue
             cells = dict(zip(names or map(str, range(1, len(raw.cells) + 1)), raw.cells, strict=False))

@@ -111,16 +111,24 @@ class Tree:
                 return record
         return None
 
-    def remember(self, name: str, text: str) -> None:
-        """Keep a value as long as the innermost open record lasts."""
-        self._deepest().remembered[name] = text
+    def remember(self, name: str, text: str) -> bool:
+        """Keep a value as long as the innermost open record lasts.
+
+        False: a record around that one has another under this name, which would come back when that one ends: the
+        time, or the patient, of the specimen before.
+        """
+        keeps = self._deepest()
+        around = (record.remembered.get(name, text) for record in self._around() if record is not keeps)
+        if any(known != text for known in around):
+            return False
+        keeps.remembered[name] = text
+        return True
 
     def remembered(self) -> dict[str, str]:
         """Everything that is remembered, inner records before outer ones."""
-        found = dict(self._header.remembered)
-        for letter in _LEVELS:
-            if letter in self._open:
-                found |= self._open[letter].remembered
+        found: dict[str, str] = {}
+        for record in self._around():
+            found |= record.remembered
         return found
 
     def keep_unread(self, place: str, text: str) -> None:
@@ -177,8 +185,12 @@ class Tree:
         self._open[letter] = record
         return record
 
+    def _around(self) -> list[Record]:
+        """The open records, outer ones first."""
+        return [self._header, *(self._open[letter] for letter in _LEVELS if letter in self._open)]
+
     def _deepest(self) -> Record:
-        return next((self._open[letter] for letter in reversed(_LEVELS) if letter in self._open), self._header)
+        return self._around()[-1]
 
     def _end_from(self, letter: str) -> None:
         """End the open record of a type and those below it, innermost first."""

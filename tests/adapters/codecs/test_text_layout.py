@@ -1,5 +1,6 @@
 """The language of layouts: what each word of it does, what it refuses, and that nothing is lost or mixed up."""
 
+import codecs
 import contextlib
 import re
 
@@ -174,6 +175,12 @@ def test_a_decimal_comma_in_a_number_alone(value: str, sent: str) -> None:
     assert records(LINES + rules, value) == [f"R|1|x|{sent}||{sent}"]
 
 
+def test_a_point_that_may_group_thousands_is_told() -> None:
+    rules = 'decimal: ","\nrules:\n  - {line: "(?P<v>.*)", new: R, set: {R-3: x, R-4: "{v}"}}\n'
+    made = parsed(LINES + rules, "1.234\n5.4\n0,123")
+    assert [(issue.code, issue.place) for issue in made.warnings] == [("unclear-point", "line 1")]
+
+
 def test_delimiters_in_values_are_escaped_and_come_out_as_they_were() -> None:
     rules = 'rules:\n  - {line: "(?P<v>.*)", new: R, set: {R-3.4: "{v}", R-4: "{v}"}}\n'
     made = parsed(LINES + rules, "a|b^c&d\\e")
@@ -236,6 +243,35 @@ rules:
     assert "several specimens" in refused(LINES + rules, "ID 1\nR 5\nID 2\nR 6").detail
     each = rules.replace("set: {O-3", "new: O, set: {O-3")
     assert records(LINES + each, "ID 1\nR 5\nID 2\nR 6") == ["O|1|1", "R|1|x|5", "O|2|2", "R|1|x|6"]
+
+
+def test_what_is_remembered_of_one_specimen_is_never_taken_for_another() -> None:
+    rules = """
+rules:
+  - {line: "PAT (?P<p>.*)", remember: {pat: "{p}"}}
+  - {line: "ID (?P<id>.*)", new: O, set: {O-3: "{id}", P-3: "{pat}"}}
+  - {line: "R (?P<v>.*)", new: R, set: {R-3: x, R-4: "{v}"}}
+"""
+    text = "PAT 17\nID 1\nR 5\nPAT 18\nID 2\nR 6"
+    error = refused(LINES + rules, text)
+    assert (error.place, "another pat is remembered" in error.detail) == ("line 4", True)
+    assert records(LINES + rules, text.replace("18", "17"))[0] == "P|1|17"
+    begun = rules.replace("remember:", "new: P, remember:")
+    assert records(LINES + begun, text) == [
+        "P|1|17", "O|1|1", "R|1|x|5", "P|2|18", "O|1|2", "R|1|x|6",
+    ]  # fmt: skip
+
+
+def test_two_results_are_never_one() -> None:
+    rules = """
+rules:
+  - {line: RESULTS, new: R, set: {R-9: F}}
+  - {line: "(?P<t>[A-Z]+) (?P<v>[0-9.]+)", set: {R-3: "{t}", R-4: "{v}"}}
+  - {line: "(?P<t>[A-Z]+) corrected (?P<v>.*)", amend: {R-3: "{t}"}, set: {R-4: "{v}"}}
+"""
+    assert "several results" in refused(LINES + rules, "RESULTS\nNA 131\nK 4.1").detail
+    assert "several results" in refused(LINES + rules, "RESULTS\nNA 131\nNA 132").detail
+    assert records(LINES + rules, "RESULTS\nNA 131\nNA corrected 132") == ["R|1|NA|132|||||F"]
 
 
 def test_a_value_without_its_result_is_refused() -> None:
@@ -309,6 +345,15 @@ def test_files_of_spreadsheets_in_their_character_sets(codec: str) -> None:
         made = reads.parse(part, FormatOptions(charsets=("utf-8", "cp1252")))
         notes += [one.fields[14] for one in made.segments if one.name == "R"]
     assert notes == ["é", "ü"]
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "cp1252"])
+def test_a_mark_before_a_quoted_header_is_no_part_of_it(codec: str) -> None:
+    """As chemistry middleware exports: the mark of UTF-8, whatever the channel says, and sometimes not even UTF-8."""
+    reads = format_of(CSV + LONG)
+    parts = reads.split(codecs.BOM_UTF8 + '"Id","V","Note"\r\n"1","5","é"\r\n"2","6","ü"\r\n'.encode(codec))
+    made = [reads.parse(part, FormatOptions(charsets=("cp1252",))) for part in parts]
+    assert [one.fields[14] for each in made for one in each.segments if one.name == "R"] == ["é", "ü"]
 
 
 @pytest.mark.parametrize(
@@ -455,6 +500,14 @@ def _results(reads: TextFormat, data: bytes) -> list[tuple[str, ...]]:
         (
             LINES + "rules:\n  - {line: x, set: {O-8: {take: y, time: yyyy}}}\n",
             "4:42: expected the parts of a time, as %d/%m/%Y %H:%M",
+        ),
+        (
+            LINES + "rules:\n  - {line: x, set: {R-13: {take: y, time: '%H:%M'}}}\n",
+            "4:44: a time without day, month and year would become one of 1900; put date and time together",
+        ),
+        (
+            LINES + "rules:\n  - {line: x, set: {O-8: {take: y, time: '%d.%m.%Y %I:%M'}}}\n",
+            "4:43: %I is an hour of 1 to 12, and needs %p",
         ),
         (LINES + "framing: {start: <STX>}\nrules: []\n", "3:10: give one of end, idle and lines: what ends a text"),
         (

@@ -262,6 +262,21 @@ def test_bytes_behind_a_long_silence_are_a_text_of_their_own() -> None:
     assert line.texts == [b"one", b"two"]
 
 
+@pytest.mark.parametrize("framing", [Framing(idle=2.0), Framing(end=ETX), Framing(end=ETX, good=ACK)])
+def test_time_in_which_the_channel_kept_something_is_no_silence_of_the_sender(framing: Framing) -> None:
+    """A store that fails for minutes: what follows stands in the buffers of the line, and is read then."""
+    link = TextLink(framing)
+    link.receive(b"one", 0.0)
+    (first,) = link.receive(framing.end + b"two, be", 5.0)
+    link.committed(90.0)
+    events = [first, *link.receive(b"", 90.0), *link.receive(b"fore" + framing.end, 90.1), *link.tick(93.0)]
+    assert [event.completes for event in events if isinstance(event, Frame | SessionEnd)] == [
+        (b"one",),
+        (b"two, before",),
+    ]
+    assert len(events) == 2
+
+
 @pytest.mark.parametrize("ends", [b"\r", b"\n", b"\r\n"])
 def test_lines_are_counted_by_any_end(ends: bytes) -> None:
     line = Line(Framing(lines=3)).feed(b"a" + ends + b"b" + ends + b"c" + ends + b"d" + ends)
