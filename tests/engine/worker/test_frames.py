@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from adapters.codecs import hl7v2
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.intake import ChannelRoutes, Route, Verdict
-from engine.message import Delivery, Document, FormatOptions, Issue, MapContext, Report, Stored, Unmapped
+from engine.message import Delivery, Document, FormatOptions, Issue, MapContext, Reagent, Report, Stored, Unmapped
 from engine.packing import Packer, unpack
 from engine.reasons import Reason
 from engine.worker import frames
@@ -38,6 +38,9 @@ documents = st.builds(
 )
 issues = st.builds(Issue, code=texts, text=texts, place=texts, rule=texts, severity=texts)
 unmapped = st.builds(Unmapped, texts, texts, texts, texts)
+reagents = st.builds(
+    Reagent, lot=texts, name=texts, expires=texts, tests=st.lists(texts, max_size=3).map(tuple), left=texts
+)
 verdicts = st.builds(
     Verdict,
     st.sampled_from(["mapped", "filtered", "dead"]),
@@ -47,6 +50,7 @@ verdicts = st.builds(
     st.lists(st.tuples(documents, st.sampled_from(ROUTES)), max_size=3).map(tuple),
     st.lists(issues, max_size=3).map(tuple),
     st.lists(unmapped, max_size=3).map(tuple),
+    st.lists(reagents, max_size=3).map(tuple),
 )
 deliveries = st.builds(
     Delivery,
