@@ -279,6 +279,8 @@ def shown(resource: Json) -> set[str]:
     texts = set(walk(resource))
     if (quantity := resource.get("valueQuantity", {})).get("comparator"):
         texts |= {f"{quantity['comparator']}{blank}{quantity['value']}" for blank in ("", " ")}
+    if "valueString" in resource:
+        texts.add(resource["valueString"].partition(" ")[0])  # a number as text has its unit behind it
     return texts
 
 

@@ -8,9 +8,10 @@ r"""Cepheid GeneXpert over E1394; delimiters are ``|@^\``.
 Analytes and their parts are results of their own with codes of their own (``HIVVL/HIV-1/Ct``); nothing of that is done
 here. What departs:
 
-- A value of ``^`` alone is none. A call that says there is no result (ERROR, INVALID, NO RESULT) wins over a number
-  behind it: the part behind it is left out, so that ``ERROR^0`` is never 0. The channel's setting ``no_result`` makes a
-  reason of the word.
+- A value of ``^`` alone is none. A call that says there is no result (ERROR, INVALID, NO RESULT, also with words behind
+  it) wins over a number: the part behind it is left out, so that ``ERROR^0`` is never 0. The channel's setting
+  ``no_result`` makes a reason of the word. Systems of other languages have other words (``ERREUR^0``), so a zero behind
+  any call is left out: no viral load is measured as zero.
 - Systems set to French write ``40,00 to 10000000,00``. Where a number of a message has a comma and one or two digits
   behind it, the comma is the decimal point in the whole message. ``1,250`` alone proves nothing and stays as it is.
 - A record that lost its middle (fields 6 to 13 run into one: ``10.00 to...114709``, with the instrument behind it)
@@ -37,6 +38,7 @@ VALUE, RANGE, FLAGS, INSTRUMENT = 4, 6, 7, 14  # R-4, R-6, R-7, R-14
 TEXT = 4  # C-4
 NO_RESULT = ("ERROR", "INVALID", "NO RESULT")
 
+_ZERO = re.compile(r"0+(?:[.,]0*)?", re.ASCII).fullmatch
 _COMMA = re.compile(r"(?<![0-9,.])([0-9]+),([0-9]+)(?![0-9,.])", re.ASCII)
 _SURE_COMMA = re.compile(r"(?<![0-9,.])[0-9]+,[0-9]{1,2}(?![0-9,.])", re.ASCII)
 _NUMBERS_ONLY = re.compile(r"[-<>=^\s0-9,.]*|[0-9,.]*\s*to\s*[0-9,.]*", re.ASCII).fullmatch
@@ -74,6 +76,14 @@ def sentence(comment: str, delimiters: Delimiters) -> str:
     return ", ".join(parts[1:] if len(parts) > 1 and parts[0] == "Notes" else parts)
 
 
+def outweighs(call: str, rest: list[str]) -> bool:
+    """Whether a call leaves no room for what stands behind it: it says that there is no result, or that is a zero."""
+    words = " ".join(call.split()).upper()
+    if any(words == none or re.match(rf"{none}\W", words) for none in NO_RESULT):
+        return True
+    return bool(words) and len(rest) == 1 and _ZERO(rest[0]) is not None
+
+
 def _results(parsed: Parsed) -> Iterator[Segment]:
     for result in groups(parsed, "RESULT"):
         yield from result.segments.get("R", ())
@@ -109,8 +119,8 @@ def _mend_cut(record: Segment, parsed: Parsed) -> None:
 
 def _read_value(record: Segment, parsed: Parsed) -> None:
     value = get(record, VALUE)
-    call = components(value, parsed.delimiters)[0]
+    call, *rest = components(value, parsed.delimiters)
     if is_blank(value, parsed.delimiters):
         put(record, VALUE, "")
-    elif " ".join(call.split()).upper() in NO_RESULT:
+    elif outweighs(call, rest):
         put(record, VALUE, call)

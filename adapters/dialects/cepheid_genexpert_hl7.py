@@ -6,8 +6,9 @@
 
 What departs: OBX-5 of type ST holds two things. Where there is a number, it becomes the value (type NM) and the call
 one of the flags (OBX-8), in words; a word alone loses its delimiter. A call that says there is no result (ERROR,
-INVALID, NO RESULT) wins over a number behind it, so that ``ERROR^0`` is never 0; the channel's setting ``no_result``
-makes a reason of it. As over ASTM a range is the measuring range, and a divided comment becomes one sentence.
+INVALID, NO RESULT) wins over a number behind it, and any call over a zero, so that ``ERROR^0`` is never 0; the
+channel's setting ``no_result`` makes a reason of it. As over ASTM a range is the measuring range, and a divided comment
+becomes one sentence.
 
 OBX-18 lists expiry, lot and number of the cartridge before the module, the instrument and the name of the system (R-14
 over ASTM has the same six the other way round). The first is taken for the device, so the instrument comes first here.
@@ -21,7 +22,7 @@ examples show.
 
 import re
 
-from adapters.dialects.cepheid_genexpert import NO_RESULT, sentence
+from adapters.dialects.cepheid_genexpert import outweighs, sentence
 from adapters.dialects.fields import components, get, is_blank, put, repetitions
 from engine.message import Delimiters, Parsed, Segment
 
@@ -49,7 +50,7 @@ def adapt(parsed: Parsed) -> Parsed:
             put(record, VALUE, "")
         elif len(rest) != 1:
             continue
-        elif not rest[0] or " ".join(call.split()).upper() in NO_RESULT:
+        elif not rest[0] or outweighs(call, rest):
             put(record, VALUE, call)
         elif _NUMBER(rest[0]):
             put(record, KIND, "NM")

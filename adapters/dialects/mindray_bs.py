@@ -5,9 +5,10 @@
     OBR|1|0000000002|2|Mindray^BS-200E|Y||20070719145300||||||||serum   OBR-2 bar code, OBR-3 a counter, OBR-4 itself
     OBX|1|NM|2|test2|5.000000|g/ml|-||||F                               OBX-3 a number of the site, OBX-4 its name
 
-What departs, where OBR-4 says that it is a Mindray BS:
-- MSH-16 tells what was measured. Calibrations and controls, whose values stand in OBR, are marked as HL7 marks controls
-  (MSH-11 is Q), so that they are filtered and never make a report of nobody.
+What departs:
+- MSH-16 tells what was measured (HL7 has no such numbers there). Calibrations and controls, whose values stand in OBR,
+  are marked as HL7 marks controls (MSH-11 is Q), so that they are filtered and never make a report of nobody.
+And where OBR-4 says that it is a Mindray BS:
 - A bed (PID-4) is no number of a patient: the next one in it is somebody else. It is emptied.
 - The specimen's number is its bar code; the counter behind it begins anew. The bar code goes into OBR-3.
 - OBR-4 names the analyzer and would make one report of all tests of a tube, of which each message brings one. It
@@ -31,10 +32,10 @@ CONTROL = "Q"
 def adapt(parsed: Parsed) -> Parsed:
     header = parsed.segments[0]
     orders = [segment for segment in parsed.segments if segment.name == "OBR"]
-    if not any(_names_itself(parsed, order) for order in orders):
-        return parsed
     if get(header, KIND) in NO_SPECIMEN:
         put(header, PROCESSING, CONTROL)
+    if not any(_names_itself(parsed, order) for order in orders):
+        return parsed
     order: Segment | None = None
     for segment in parsed.segments:
         if segment.name == "PID":
@@ -57,4 +58,4 @@ def adapt(parsed: Parsed) -> Parsed:
 def _names_itself(parsed: Parsed, order: Segment) -> bool:
     """Whether OBR-4 is ``Mindray^BS-...``, the analyzer where the test should stand."""
     maker, *model = components(get(order, SERVICE), parsed.delimiters)
-    return maker == "Mindray" and bool(model) and model[0].startswith("BS")
+    return maker.upper() == "MINDRAY" and bool(model) and model[0].upper().startswith("BS")

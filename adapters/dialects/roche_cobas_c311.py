@@ -7,14 +7,17 @@
         +-- counter of the analyzer, which says nothing to a laboratory
 
 What departs: the manual says that O-3 is the specimen number alone; the capture has it in component 2, behind a
-counter. So component 2 becomes O-3, and the counter goes into O-4 (which holds only the kind of rack), where settings
-may keep it as a second number of the specimen. Without a number in component 2 (no barcode) the counter is all there
-is. O-16 names the container (SC, MC) and not what is in it, so it is no specimen type. Comments are alarm numbers (0:
+counter. So component 2 becomes O-3, and the counter goes into O-4, where settings may keep it as a second number of the
+specimen. Without a number in component 2 (no barcode) the counter is all there is. Where what stands before is no
+counter, it is the number, whatever follows. O-4 holds the kind of rack (R1), which is never the number of a specimen.
+O-16 names the container (SC, MC) and not what is in it, so it is no specimen type. Comments are alarm numbers (0:
 none), and say so. A control has Q as its action code.
 
 Sources: capture roche-c311 and the driver published with it (senaite.astm, roche_cobas_c311.py, which names the
 components); cobas c 311 Host Interface Manual 1.3, E-12 to E-17.
 """
+
+import re
 
 from adapters.dialects.fields import components, get, groups, put
 from adapters.dialects.roche_cobas import adapt_results, mark_control
@@ -22,6 +25,8 @@ from engine.message import Delimiters, Parsed, Segment
 
 SPECIMEN, INSTRUMENT_SPECIMEN, DESCRIPTOR = 3, 4, 16  # O-3, O-4, O-16
 CONTAINERS = ("SC", "MC")
+_NUMBER = re.compile(r"[0-9]+", re.ASCII).fullmatch
+_RACK = re.compile(r"R[0-9]", re.ASCII).fullmatch
 
 
 def adapt(parsed: Parsed) -> Parsed:
@@ -35,7 +40,11 @@ def adapt(parsed: Parsed) -> Parsed:
 
 def _name_specimen(order: Segment, delimiters: Delimiters) -> None:
     counter, *rest = components(get(order, SPECIMEN), delimiters)
-    if len(rest) >= 3:  # the layout above
+    if _RACK(get(order, INSTRUMENT_SPECIMEN)):
+        put(order, INSTRUMENT_SPECIMEN, "")
+    if rest and not counter:
+        put(order, SPECIMEN, rest[0])
+    elif len(rest) >= 3 and _NUMBER(counter):  # the layout above
         put(order, SPECIMEN, rest[0] or counter)
         put(order, INSTRUMENT_SPECIMEN, counter)
     if get(order, DESCRIPTOR) in CONTAINERS:

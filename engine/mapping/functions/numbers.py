@@ -109,12 +109,29 @@ def no_result(run: Run, text: str) -> bool:
 
 @function("misfits(row: row, number: measured) -> flag!")
 def misfits(run: Run, row: Row, measured: Measured) -> bool:
-    """Whether a row speaks of something else than a number: its column `scale` is `Ord` (present or not), and the value
-    is a number. An index of 0.32 is not the presence of an antibody. It is warned of."""
-    if measured.value is None or row.cells.get("scale") != "Ord":
+    """Whether a row speaks of something else than this number. Its column `scale` is `Ord` (present or not), and the
+    value is a number: an index of 0.32 is not the presence of an antibody. Or it makes a percentage of a fraction
+    without a unit, and the number is none: 40.5 is a percentage already. It is warned of."""
+    if measured.value is None:
         return False
-    run.warn("ORDINAL", "a number for a test whose row in the code table is ordinal; the row was not used")
-    return True
+    if row.cells.get("scale") == "Ord":
+        run.warn("ORDINAL", "a number for a test whose row in the code table is ordinal; the row was not used")
+        return True
+    of_fraction = row.factor is not None and row.ucum == "%" and not row.cells.get("unit_in")
+    if of_fraction and not _is_fraction(measured.value, row.digits):
+        run.warn("NO_FRACTION", "a number without a unit that is no fraction of one; the code table's row was not used")
+        return True
+    return False
+
+
+def _is_fraction(value: str, digits: int | None) -> bool:
+    """Whether a number is at most 1, with as many decimals as a percentage of so many digits comes from.
+
+    A basophil count of 0.5 may be 0.5 % or a half: written as a fraction it would be 0.500.
+    """
+    _, _, decimals_sent = value.partition(".")
+    precise = digits is None or len(decimals_sent) >= digits + 2
+    return float(value) == 0 or (float(value) <= 1 and precise)
 
 
 def _measured(run: Run, text: str) -> Measured | None:

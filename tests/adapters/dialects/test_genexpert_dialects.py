@@ -33,6 +33,12 @@ def results(parsed: Parsed, *numbers: int) -> list[tuple[str, ...]]:
         ("NO  RESULT^", "NO  RESULT"),
         ("NON DÉTECTÉ^", "NON DÉTECTÉ^"),
         ("", ""),
+        ("NO RESULT - REPEAT TEST^1250", "NO RESULT - REPEAT TEST"),
+        ("ERREUR^0", "ERREUR"),
+        ("ERREUR^0,00", "ERREUR"),
+        ("INVALIDE^1250", "INVALIDE^1250"),
+        ("^0.0", "^0.0"),
+        ("DETECTED^0.5", "DETECTED^0.5"),
     ],
 )
 def test_a_call_that_says_there_is_no_result_wins_over_a_number(value: str, becomes: str) -> None:
@@ -94,6 +100,8 @@ def test_the_parts_of_a_comment_become_a_sentence() -> None:
         ("DETECTED^1250", "NM", "1250", "A~DETECTED"),
         ("DETECTED^< 40", "NM", "< 40", "A~DETECTED"),
         ("ERROR^0", "ST", "ERROR", "A"),
+        ("ERREUR^0.00", "ST", "ERREUR", "A"),
+        ("NO RESULT - REPEAT TEST^12", "ST", "NO RESULT - REPEAT TEST", "A"),
         ("NO RESULT^", "ST", "NO RESULT", "A"),
         ("^", "ST", "", "A"),
         ("A^B", "ST", "A^B", "A"),

@@ -43,7 +43,13 @@ def test_calibrations_and_controls_are_marked_as_controls(kind: str, processing:
     assert field(adapted(MESSAGE.replace("||||0||ASCII", f"||||{kind}||ASCII")), "MSH", 11) == processing
 
 
+@pytest.mark.parametrize("service", ["", "GLU^Glucose", "Mindray^bs-200e", "MINDRAY^BS-300"])
+def test_a_control_is_one_whatever_stands_where_the_analyzer_names_itself(service: str) -> None:
+    text = MESSAGE.replace("Mindray^BS-200E", service).replace("||||0||ASCII", "||||2||ASCII")
+    assert field(adapted(text), "MSH", 11) == "Q"
+
+
 def test_a_message_of_something_else_is_left_as_it_is() -> None:
-    text = MESSAGE.replace("Mindray^BS-200E", "GLU^Glucose").replace("||||0||ASCII", "||||2||ASCII")
+    text = MESSAGE.replace("Mindray^BS-200E", "GLU^Glucose").replace("||||0||ASCII", "||||AL||ASCII")
     before = [list(segment.fields) for segment in hl7v2.parse(text.encode(), FormatOptions()).segments]
     assert [segment.fields for segment in adapted(text).segments] == before

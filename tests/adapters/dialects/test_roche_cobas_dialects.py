@@ -108,8 +108,11 @@ def test_a_number_in_the_comment_of_an_order_is_no_alarm() -> None:
     [
         ("11625^CL-PL-24-0370         ^1^^004", "CL-PL-24-0370", "11625"),
         ("11625^                      ^1^^004", "11625", "11625"),
-        ("2603020072", "2603020072", "R1"),
-        ("2603020072^B", "2603020072^B", "R1"),
+        ("2603020072", "2603020072", ""),
+        ("2603020072^B", "2603020072^B", ""),
+        ("^CL-9^1", "CL-9", ""),
+        ("CL-9^1^1^^004", "CL-9^1^1^^004", ""),
+        ("", "", ""),
     ],
 )
 def test_c311_finds_the_number_of_the_specimen_behind_its_counter(specimen: str, number: str, counter: str) -> None:
