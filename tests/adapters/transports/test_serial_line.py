@@ -109,6 +109,30 @@ async def test_a_read_that_times_out_leaves_the_line_as_it_is(cable: Cable) -> N
         assert await stream.read(5.0) == b"later"
 
 
+async def test_what_ends_in_a_control_character_is_handed_on_at_once_and_the_rest_after_a_silence(
+    cable: Cable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.transports.serial_device.REST_MAX_S", 3.0)
+    async with opened(cable, Settings(baud=240)) as stream:  # a rest of a second
+        await cable.send(b"\x05")
+        assert await stream.read(1.0) == b"\x05"
+        reading = asyncio.create_task(stream.read(10.0))
+        await cable.send(b"\x021H|")
+        await until(lambda: bool(stream._chunks))
+        assert not reading.done()
+        assert await reading == b"\x021H|"
+
+
+async def test_a_read_that_times_out_gives_what_has_come_so_far(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link whose timer is due must know of every byte that came in time."""
+    monkeypatch.setattr("adapters.transports.serial_device.REST_MAX_S", 30.0)
+    async with opened(cable, Settings(baud=50)) as stream:
+        reading = asyncio.create_task(stream.read(0.2))
+        await asyncio.sleep(0)
+        await cable.send(b"\x021H|")
+        assert await reading == b"\x021H|"
+
+
 async def test_an_analyzer_that_does_not_read_slows_the_writer_and_gets_every_byte(cable: Cable) -> None:
     data = os.urandom(200_000)
     async with opened(cable, Settings(baud=115_200)) as stream:

@@ -77,7 +77,7 @@ async def test_a_cable_to_a_middleware_on_tcp_that_comes_and_goes() -> None:
     with closing(cable):
         async with teeing(TeeEnd(device=cable.path), TeeEnd(connect=HostPort(HOST, port))) as tee:
             await until(lambda: "cannot be reached" in tee.made.fault)
-            await cable.send(b"into the void")
+            await cable.send(b"into the void\r")
             async with middleware(port) as far:
                 there = await far.accepted()
                 await until(tee.together)
