@@ -9,8 +9,9 @@ from collections.abc import Callable
 from engine.errors import ConfigError
 from engine.mapping import syntax
 from engine.mapping.compiler.code import Code
-from engine.mapping.compiler.expressions import Expressions, Setting
+from engine.mapping.compiler.expressions import Expressions
 from engine.mapping.compiler.scopes import Scope
+from engine.mapping.compiler.values import Setting
 from engine.mapping.field_tables import known_segments
 from engine.mapping.loading import build
 from engine.mapping.rules import Formula, Problems

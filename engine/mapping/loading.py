@@ -14,9 +14,9 @@ from typing import Any
 from engine import yaml_nodes
 from engine.errors import ConfigError
 from engine.mapping.compiler.code import Code, TooLargeError
-from engine.mapping.compiler.expressions import Setting
 from engine.mapping.compiler.registers import compile_function
 from engine.mapping.compiler.steps import Steps
+from engine.mapping.compiler.values import Setting
 from engine.mapping.field_tables import known_segments
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.program import Generated, Program

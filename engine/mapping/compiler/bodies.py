@@ -15,8 +15,9 @@ from orjson import Fragment
 
 from engine.mapping import decimals, r4, syntax
 from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Code, Kind, Val
-from engine.mapping.compiler.expressions import Expressions, Setting
+from engine.mapping.compiler.expressions import Expressions
 from engine.mapping.compiler.scopes import Scope, Variable, declare
+from engine.mapping.compiler.values import Setting
 from engine.mapping.rules import Body, Case, Element, Formula, Problems, Text, Use, Value, Values, suggestion
 from engine.mapping.rules import Fragment as RuleFragment
 from engine.yaml_nodes import Node
