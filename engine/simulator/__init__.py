@@ -8,6 +8,7 @@
     wires      TCP, either side of it, and serial lines at their pace
     astm       one message over E1381, by the sender that the engine uses
     mllp       one message over MLLP
+    texts      analyzers that send text of their own
     dialogue   what was said, for people, and what the peer did wrong
     play       all of it together
 

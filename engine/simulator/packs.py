@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.errors import LabRelayError
 from engine.mapping.inputs import ASTM, HL7, messages_in
+from engine.simulator.texts import SHAPES
 from engine.site import search_path
 
 SAMPLES = "samples"
@@ -33,7 +34,7 @@ class Model:
     """An analyzer to play.
 
     Attributes:
-        link: ``e1381`` or ``mllp``.
+        link: ``e1381``, ``mllp``, ``text`` or ``text-answered``.
         results: what it sends of patients; never empty.
         controls: what it sends of control material; empty where no sample shows how.
     """
@@ -74,6 +75,10 @@ def read_model(name: str, files: Sequence[Path]) -> Model:
     for file in files:
         if file.name.endswith((".json", ".yaml", ".md")) or any(part in file.stem for part in LEFT_OUT_NAMES):
             continue
+        if name in SHAPES:
+            results.append(Sample(f"{file.parent.name}/{file.name}", file.read_bytes().decode("latin-1"), "latin-1"))
+            links.add("text-answered" if SHAPES[name].answered else "text")
+            continue
         for found in messages_in(file.read_bytes()):
             if found.format not in LINK_OF:
                 continue
@@ -93,12 +98,14 @@ def read_model(name: str, files: Sequence[Path]) -> Model:
 
 
 def _folders(site: Path | None) -> list[Path]:
-    """Folders of samples; a site's own come first. Texts (``.txt``) are of links that are not played."""
+    """Folders of samples; a site's own come first. Texts (``.txt``) are played where it is known how they change."""
+    unplayed = {".json", ".yaml", ".txt"}
     return [
         folder
         for base in search_path(site, SAMPLES)
         for folder in sorted(base.iterdir())
-        if folder.is_dir() and any(file.suffix not in (".json", ".yaml", ".txt") for file in folder.iterdir())
+        if folder.is_dir()
+        and (folder.name.replace("_", "-") in SHAPES or any(file.suffix not in unplayed for file in folder.iterdir()))
     ]
 
 

@@ -12,6 +12,7 @@ from engine.simulator.dialogue import Dialogue, Tally
 from engine.simulator.faults import TRICKLE_S, Fault, Plan, plan_of
 from engine.simulator.mllp import MllpPlayer
 from engine.simulator.shift import RUNS, Sending
+from engine.simulator.texts import TextPlayer
 from engine.simulator.wires import Wire
 
 TRIES = 6
@@ -49,6 +50,9 @@ class Manner:
 
 
 def player(link: str, wire: Wire, dialogue: Dialogue, habits: Habits) -> Player:
+    """``link``: as of a `Model`; ``text-answered`` is text whose sender waits for answers."""
+    if link.startswith("text"):
+        return TextPlayer(wire, dialogue, answered=link == "text-answered")
     return MllpPlayer(wire, dialogue) if link == "mllp" else AstmPlayer(wire, dialogue, habits)
 
 

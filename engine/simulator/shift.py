@@ -12,6 +12,7 @@ from enum import Enum
 from engine.simulator.packs import Model, Sample
 from engine.simulator.panels import measured_again, new_result
 from engine.simulator.people import Reception
+from engine.simulator.texts import SHAPES, new_text
 
 BETWEEN = timedelta(seconds=73)  # from one measurement to the next
 CONTROLS_EVERY = 40  # specimens
@@ -86,12 +87,16 @@ def shift(
                 text = measured_again(sample.text, control=control_id(), at=at, rng=rng)
                 yield Sending(Kind.CONTROL, sample.name, (), text.encode(sample.charset, "replace"))
         sample = model.results[done % len(model.results)]
-        text, made = new_result(sample.text, reception=reception, control=control_id(), at=at, rng=rng)
+        control = control_id()
+        if (shape := SHAPES.get(model.name)) is not None:
+            text, made = new_text(shape, sample.text, reception=reception, at=at, rng=rng)
+        else:
+            text, made = new_result(sample.text, reception=reception, control=control, at=at, rng=rng)
         done += 1
         before = [*before[1 - REMEMBERED :], _Measured(sample, tuple(made), text)]
         yield Sending(Kind.RESULT, sample.name, tuple(made), text.encode(sample.charset, "replace"))
         chance = rng.random()
-        if again and chance < RERUN_SHARE + CORRECTION_SHARE:
+        if again and shape is None and chance < RERUN_SHARE + CORRECTION_SHARE:
             kind = Kind.RERUN if chance < RERUN_SHARE else Kind.CORRECTION
             place = rng.randrange(len(before))
             old = before[place]
