@@ -123,6 +123,8 @@ async def serving(habit: Habit = lambda came, answer: answer) -> AsyncIterator[S
         yield served
     finally:
         server.close()
+        if tasks:  # what clients wrote before they closed is still read
+            await asyncio.wait(tasks, timeout=2.0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
