@@ -85,7 +85,9 @@ def _state(source: ChannelSource) -> LinkState:
             return LinkState.RECEIVING
         waits_for_enq = getattr(config.source, "framing", "") == "e1381" and config.source.link == "e1381"
         return LinkState.WAITING_ENQ if waits_for_enq else LinkState.CONNECTED
-    return LinkState.DOWN if source.fault else LinkState.UNCONNECTED
+    if source.fault:
+        return LinkState.DOWN
+    return LinkState.CONNECTED if source.connected else LinkState.UNCONNECTED  # a folder is a line between files, too
 
 
 def _is_receiving(channel: Channel) -> bool:

@@ -190,8 +190,6 @@ class WatchedFolder:
         look = await self._call(self._files.look)
         self._trouble.left = []
         self._trouble.file = ""
-        if look.empty:
-            self._trouble.left.append(f"empty files: {look.empty}; each is taken once there is something in it")
         if look.failed:
             self._trouble.left.append(f"files that could not be taken: {look.failed}; see the failed folder")
         await self._put_away()
@@ -200,14 +198,19 @@ class WatchedFolder:
                 return look.took_s
         now = self._clock.monotonic()
         ready: list[Found] = []
+        empty = 0
         settling: dict[str, tuple[Found, float]] = {}
         for file in look.files:
             known, since = self._settling.get(file.name, (None, now))
             since = since if known == file else now
             settling[file.name] = (file, since)
-            if now - since >= self._settle_s:
+            if now - since >= self._settle_s and file.size:
                 ready.append(file)
+            elif now - since >= self._settle_s:
+                empty += 1
         self._settling = settling
+        if empty:
+            self._trouble.left.append(f"empty files: {empty}; each is taken once there is something in it")
         for file in ready:
             if self._stopping.is_set() or len(self._ended) >= MAX_UNMOVED:
                 return look.took_s

@@ -25,6 +25,7 @@ CLAIMED = ".claimed"
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", "~")
 MAX_WAITING = 10_000  # files that are looked at; the oldest, where there are more
 FOLDER_MODE = 0o750
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in place of a file does not block
 
 
 class FolderError(Exception):
@@ -46,16 +47,14 @@ class Look:
     """What one look at the folder found.
 
     Attributes:
-        files: that may be ready, oldest first.
+        files: that may be ready, oldest first; also those that have no byte yet.
         claimed: names of files that were claimed before and not put away, oldest first.
-        empty: how many files have no byte yet.
         failed: how many files are in the folder of those that failed.
         took_s: how long the look took.
     """
 
     files: list[Found]
     claimed: list[str]
-    empty: int
     failed: int
     took_s: float
 
@@ -86,7 +85,6 @@ class Files:
         self._prepare()
         names: set[str] = set()
         found: list[Found] = []
-        empty = 0
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
@@ -94,10 +92,8 @@ class Files:
                     if self._is_ours(entry.name):
                         with contextlib.suppress(FileNotFoundError):
                             seen = entry.stat(follow_symlinks=False)
-                            if stat.S_ISREG(seen.st_mode) and seen.st_size:
+                            if stat.S_ISREG(seen.st_mode):
                                 found.append(Found(entry.name, seen.st_size, seen.st_mtime_ns, seen.st_ino))
-                            elif stat.S_ISREG(seen.st_mode):
-                                empty += 1
         except OSError as error:
             raise FolderError(f"the folder cannot be read ({_words(error)})") from error
         if self._marker:
@@ -105,7 +101,6 @@ class Files:
         return Look(
             files=nsmallest(MAX_WAITING, found, key=lambda file: (file.mtime_ns, file.name)),
             claimed=_by_age(self._claimed),
-            empty=0 if self._marker else empty,
             failed=_count(self._failed),
             took_s=time.monotonic() - began,
         )
@@ -118,7 +113,7 @@ class Files:
         """
         path = self._folder / file.name
         try:
-            os.close(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))  # what cannot be read stays
+            os.close(os.open(path, _OPEN))  # what cannot be read stays
             seen = path.stat(follow_symlinks=False)
             if (seen.st_size, seen.st_mtime_ns, seen.st_ino) != (file.size, file.mtime_ns, file.inode):
                 return None
@@ -141,7 +136,7 @@ class Files:
             FolderError: it cannot be read.
         """
         try:
-            descriptor = os.open(self._claimed / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(self._claimed / name, _OPEN)
             with os.fdopen(descriptor, "rb") as opened:
                 seen = os.fstat(descriptor)
                 content = opened.read(self._max_bytes + 1) if seen.st_size <= self._max_bytes else b""

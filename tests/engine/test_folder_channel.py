@@ -9,7 +9,7 @@ import pytest
 from adapters.transports.folder_files import CLAIMED
 from engine.config import load_site
 from engine.errors import ConfigError, StoreError
-from engine.snapshot import ChannelSnapshot, ChannelState
+from engine.snapshot import ChannelSnapshot, ChannelState, LinkState
 from tests.support.channels import hl7
 from tests.support.running import Json, RunningSite, running_site
 from tests.support.sites import make_site
@@ -86,9 +86,8 @@ def look(site: RunningSite) -> ChannelSnapshot:
 async def test_the_rows_of_a_file_become_a_message_for_each_specimen(tmp_path: Path) -> None:
     channels = elisa_site(tmp_path)
     async with running_site(tmp_path, channels) as site:
-        assert (
-            site.app.observer._look(site.app.clock.monotonic()).channels[0].state is ChannelState.QUIET
-        )  # it is watched, and nothing has come
+        row = look(site)  # it is watched, and nothing has come
+        assert (row.state, row.link.state) == (ChannelState.QUIET, LinkState.CONNECTED)
         put(tmp_path / "plates", "plate.csv", HEADER + "".join(ROWS))
         await until(lambda: finished(tmp_path / "plates") == ["plate.csv"])
         await site.settled()

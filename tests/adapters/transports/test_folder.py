@@ -158,6 +158,24 @@ async def test_an_empty_file_waits_and_is_shown(tmp_path: Path) -> None:
         await until(lambda: watched.fault == "")
 
 
+async def test_an_empty_file_is_told_once_it_has_settled(tmp_path: Path) -> None:
+    """A sender that has only just opened its file is no trouble."""
+    clock = ManualClock()
+    (tmp_path / "a.csv").touch()
+    async with watching(tmp_path, Reader(), settle_s=5.0, clock=clock) as watched:
+        await _looked(watched)
+        assert watched.fault == ""
+        clock.advance(5.0)
+        await until(lambda: "empty files: 1" in watched.fault)
+
+
+async def test_an_empty_file_with_its_marker_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "a.csv.ok").touch()
+    async with watching(tmp_path, Reader(), marker=".ok") as watched:
+        await until(lambda: "empty files: 1" in watched.fault)
+
+
 async def test_a_file_without_an_answer_stays_claimed_and_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
