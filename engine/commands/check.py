@@ -3,6 +3,11 @@
 Every problem with file, line, column, a reason and a way out; nothing is started and nothing is changed. What the
 daemon refuses at its start or on a reload is refused here, by the same code. With FILES, only problems of these files
 are shown; mapping and table files may be named too. Certificate and key files that the site names are read as well.
+
+--samples FOLDER also runs every message of a folder through, as the channels would, without a daemon: what each
+becomes, which results, segments and fields get lost, which codes and units no table has, and whether the documents are
+valid FHIR. A folder inside it with a channel's name holds messages of that channel; other messages go to the channel
+whose format, routes and analyzer fit. The exit code is 1 where a message would be dead or a document is not valid.
 """
 
 import asyncio
@@ -13,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.mapping_options import mapper_for, mapping_options
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, pass_session
 from engine.config import Site
@@ -40,9 +46,37 @@ class Remark:
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--online", is_flag=True, help="Also ask each destination whether it can be reached.")
 @click.option("--strict", is_flag=True, help="Warnings count as problems (exit code 3).")
+@click.option(
+    "--samples",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Run the messages of this folder through. Without a site: with the shipped mappings.",
+)
+@mapping_options
+@click.option(
+    "--strict-hl7",
+    is_flag=True,
+    help="With --samples: hold HL7 v2 against HL7's own structures, too; a departure is exit code 1. Needs hl7apy.",
+)
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def command(session: Session, files: tuple[Path, ...], online: bool, strict: bool, form: Form) -> ExitCode:
+def command(
+    session: Session,
+    /,
+    files: tuple[Path, ...],
+    online: bool,
+    strict: bool,
+    samples: Path | None,
+    mapping: str,
+    channel: str | None,
+    timezone: str | None,
+    strict_hl7: bool,
+    form: Form,
+) -> ExitCode:
+    if samples is None and (strict_hl7 or mapping or channel or timezone):
+        raise click.UsageError("--channel, --mapping, --timezone and --strict-hl7 are about messages: give --samples")
+    if samples is not None and session.folder_or_none is None:
+        return _run_samples(session, samples, None, mapping, channel, timezone, strict_hl7, {}, form)
     site, remarks = read_site(session.folder)
     if files:
         remarks = [remark for remark in remarks if _concerns(remark.text, session.folder, files)]
@@ -55,11 +89,49 @@ def command(session: Session, files: tuple[Path, ...], online: bool, strict: boo
         "config_hash": site.hash if site is not None else None,
         "remarks": [remark.to_json() for remark in remarks],
     }
+    if samples is not None and not bad:
+        assert site is not None
+        if form is Form.TABLE:
+            for remark in remarks:
+                say(_for_people(remark))
+        return _run_samples(session, samples, site, mapping, channel, timezone, strict_hl7, document, form)
     show_document(form, document, (_for_people(remark) for remark in remarks))
+    if samples is not None:
+        say("the messages were not run: mend the configuration first")
     if not remarks and form is Form.TABLE:
         channels = len(site.channels) if site is not None else 0
         say(f"{session.folder}: no problem found in {_count(channels, 'channel')}")
     return ExitCode.CONFIG if bad else ExitCode.OK
+
+
+def _run_samples(
+    session: Session,
+    folder: Path,
+    site: Site | None,
+    mapping: str,
+    channel: str | None,
+    timezone: str | None,
+    strict_hl7: bool,
+    document: dict[str, Any],
+    form: Form,
+) -> ExitCode:
+    """Run a folder's messages through and show what became of them, with what was found in the configuration."""
+    from engine.commands import hl7_structures, sample_report
+    from engine.commands.sampling import Channels, Sampler
+
+    if strict_hl7:
+        hl7_structures.require()
+    if mapping or channel or site is None or not site.channels:
+        one = mapper_for(session, mapping=mapping, channel=channel, timezone=timezone)
+        sampler = Sampler(one, channel or "", strict_hl7=strict_hl7)
+    else:
+        bare = mapper_for(session, timezone=timezone)
+        sampler = Sampler(channels=Channels(site, timezone), bare=bare, strict_hl7=strict_hl7)
+    report = sample_report.collect(folder, sampler)
+    if not report.samples and form is Form.TABLE:
+        say(f"{folder}: no messages in it")
+    show_document(form, {**document, **report.to_json(), "ok": not report.bad}, report.lines())
+    return ExitCode.FAILED if report.bad else ExitCode.OK
 
 
 def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -18,6 +18,9 @@ from engine.mapping.inputs import ASTM, Found, Mapper, messages_in
 from engine.mapping.program import Program
 from engine.message import FormatOptions, MapContext, Parsed
 from engine.site import mapping_path
+
+if TYPE_CHECKING:
+    from engine.config import Site
 
 # Where no channel says what it takes. Most samples that people have are marked as training, many declare no character
 # set: `labrelay map` reads them, and warns.
@@ -88,14 +91,21 @@ def mapper_for(
             context=MapContext(timezone=timezone or _site_zone(folder), settings=BARE_SETTINGS),
             received=received,
         )
+    site = session.load(require_secrets=False)
+    if channel not in site.channels:
+        raise ConfigError(f"no channel is called {channel}; the site has {', '.join(site.channels) or 'none'}")
+    return channel_mapper(site, channel, mapping=mapping, timezone=timezone, received=received)
+
+
+def channel_mapper(
+    site: "Site", name: str, *, mapping: str = "", timezone: str | None = None, received: datetime | None = None
+) -> "ChannelMapper":
+    """The mapper that does as the channel ``name`` of a site would. Raises ConfigError."""
     from engine.mapping.conditions import EITHER, route_condition
 
-    site = session.load(require_secrets=False)
-    config = site.channels.get(channel)
-    if config is None:
-        raise ConfigError(f"no channel is called {channel}; the site has {', '.join(site.channels) or 'none'}")
+    config = site.channels[name]
     context = MapContext(
-        channel=channel,
+        channel=name,
         timezone=timezone or config.timezone,
         settings=config.settings,
         namespaces=site.config.namespaces,
@@ -112,7 +122,7 @@ def mapper_for(
     )
     made.own_format = config.source.reads_as not in (config.source.format, EITHER)
     for index, route in enumerate(config.routes):
-        place = site.node(channel, "routes", index, "when").place if route.when is not None else ""
+        place = site.node(name, "routes", index, "when").place if route.when is not None else ""
         reads = config.source.reads_as
         mapped = made.program(route.mapping).format if reads == EITHER and route.mapping is not None else ""
         when = route_condition(route.when, reads, mapped, place=place)
@@ -164,6 +174,16 @@ class ChannelMapper(Mapper):
                 if route.mapping is not None:
                     return self.program(route.mapping)
         raise ContentError(Reason.NO_ROUTE, f"no route with a mapping takes {parsed.message_type or 'this message'}")
+
+    def taking(self, parsed: Parsed) -> list[RouteOf]:
+        """The routes that take a message, in order; the look ends with one that filters."""
+        found: list[RouteOf] = []
+        for route in self.routes:
+            if route.when is None or route.when(parsed):
+                found.append(route)
+                if route.filtered:
+                    break
+        return found
 
 
 def _site_zone(folder: Path | None) -> str:

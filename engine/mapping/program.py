@@ -92,6 +92,11 @@ class Program:
             tracer.error = error
         return tracer.trace()
 
+    def unread_segments(self, parsed: Parsed) -> tuple[str, ...]:
+        """Names of segments of a message that no rule reads; those that frame it excepted, Z segments included."""
+        read = self.plain[parsed.structure].read | _FRAMING
+        return tuple(dict.fromkeys(segment.name for segment in parsed.segments if segment.name not in read))
+
     def _generated(self, parsed: Parsed, variants: dict[str, Generated]) -> Generated:
         if parsed.format != self.format or parsed.structure not in self.plain:
             raise ContentError(

@@ -16,10 +16,10 @@ import pytest
 from multidict import CIMultiDictProxy
 
 from engine.clock import ManualClock
+from engine.mapping.validity import SHAPES
 from engine.sandbox import Sandbox
 from tests.support.certificates import Authority
 from tests.support.deliveries import put, shared, transaction
-from tests.support.fhir_check import SHAPES
 
 PATIENT = shared("Patient", "00000000-0000-4000-8000-00000000000a", "urn:lab:pid", "P-1")
 
