@@ -1,12 +1,14 @@
 """Channels of analyzers with a text format of their own: from the line to the server, on real sockets."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from engine.channel import Channel
 from engine.config import load_site
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StoreError
 from tests.support.command_line import labrelay
 from tests.support.running import Json, running_site
 from tests.support.serial_peers import Cable
@@ -83,6 +85,62 @@ async def test_a_printer_that_waits_for_nothing(tmp_path: Path) -> None:
 
         assert site.ends() == ["delivered", "INCOMPLETE"]
         assert values(site.bundles(site.messages()[0].id)) == [("Na", 131), ("K", 9.7)]
+
+
+class NothingKept:
+    """A store that keeps nothing while ``fails``."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.fails = True
+        self.asked = 0
+        for name in ("append", "append_frame_completing"):
+            setattr(channel._store, name, self._beneath(getattr(channel._store, name)))
+
+    def _beneath(self, keep: Callable[..., "asyncio.Future[object]"]) -> Callable[..., "asyncio.Future[object]"]:
+        def asked(*arguments: object, **named: object) -> "asyncio.Future[object]":
+            self.asked += 1
+            if not self.fails:
+                return keep(*arguments, **named)
+            failed: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            failed.set_exception(StoreError("database or disk is full"))
+            return failed
+
+        return asked
+
+
+async def test_what_cannot_be_kept_is_asked_for_again(tmp_path: Path) -> None:
+    async with running_site(tmp_path, {"vidas": text_channel(MINIVIDAS)}) as site:
+        store = NothingKept(site.app.sources["vidas"].channel)
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port("vidas"))
+        writer.write(minividas())
+        assert await reader.readexactly(1) == NAK
+        store.fails = False
+        writer.write(minividas())
+        assert await reader.readexactly(1) == ACK
+        await site.settled()
+        assert site.ends() == ["delivered"]
+        writer.close()
+
+
+async def test_while_nothing_can_be_kept_a_printer_loses_nothing(tmp_path: Path) -> None:
+    """The second report has come in part when the first cannot be kept: time passes, and it is not the printer's."""
+    (tmp_path / "layouts").mkdir()
+    shipped = (Path(__file__).parents[2] / "layouts" / "arkray-spotchem-el.yaml").read_text()
+    quick = shipped.replace("layout: arkray-spotchem-el", "layout: quick").replace("<ETX>}", "<ETX>, timeout: 500ms}")
+    (tmp_path / "layouts" / "quick.yaml").write_text(quick)
+    async with running_site(tmp_path, {"el": text_channel(SPOTCHEM | {"layout": "quick"})}) as site:
+        store = NothingKept(site.app.sources["el"].channel)
+        _, writer = await asyncio.open_connection("127.0.0.1", site.port("el"))
+        second = SPOTCHEM_TEXT.replace(b"S-1", b"S-2")
+        writer.write(STX + SPOTCHEM_TEXT + ETX + STX + second[:40])
+        await until(lambda: store.asked >= 2)  # one retry, a second later
+        writer.write(second[40:] + ETX)
+        store.fails = False
+        await until(lambda: len(site.messages()) == 2)
+        await site.settled()
+
+        assert site.ends() == ["delivered", "delivered"]
+        writer.close()
 
 
 async def test_every_value_can_be_explained_down_to_its_place_in_the_text(tmp_path: Path) -> None:
