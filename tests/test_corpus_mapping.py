@@ -32,8 +32,8 @@ Json = dict[str, Any]
 # What a channel for this sender would say, where the defaults do not do.
 SETTINGS: dict[str, dict[str, Any]] = {
     "hologic-panther-hpv.astm": {"test_code": "4/5"},  # all results share component 4 of R-3
-    "cepheid-genexpert-french-latin1.astm": {"decimal_comma": "yes"},
-    "cepheid-genexpert-french-utf8.astm": {"decimal_comma": "yes"},
+    "cepheid-genexpert-french-latin1.astm": {"decimal_comma": "yes", "specimen_in_patient": "yes"},
+    "cepheid-genexpert-french-utf8.astm": {"decimal_comma": "yes", "specimen_in_patient": "yes"},
     "own__charset_undeclared_cp1252.hl7": {"charset": ["utf-8", "cp1252"]},
 }
 
