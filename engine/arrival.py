@@ -25,9 +25,10 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     if received.filtered is not None:
         return _store_for_the_record(batch, received, received.filtered, session)
     has_control_id = bool(received.control_id)
-    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    payload_hash = sha256(received.payload).digest()
+    token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
     seen = memory.look_up(batch, token, received.received_us, has_control_id=has_control_id)
-    stored = _insert(batch, received, token, seen, session)
+    stored = _insert(batch, received, token, seen, session, payload_hash)
     tally = batch.channel(received.channel)
     if seen.repeat_of is not None:
         set_verdict(batch, stored.id, "filtered", Reason.REPEAT)
@@ -137,7 +138,9 @@ def seal_note(batch: Batch, column: str, row_id: int, channel: str, note: dict[s
     return batch.seal(NOTE_KEYS, orjson.dumps(note), column, row_id, channel) if note else b""
 
 
-def _insert(batch: Batch, received: Received, token: bytes, seen: memory.Seen, session: int) -> Stored:
+def _insert(
+    batch: Batch, received: Received, token: bytes, seen: memory.Seen, session: int, payload_hash: bytes = b""
+) -> Stored:
     tally = batch.channel(received.channel)
     tally.last_seq += 1
     tally.last_us = received.received_us
@@ -177,4 +180,5 @@ def _insert(batch: Batch, received: Received, token: bytes, seen: memory.Seen, s
         repeat_of=seen.repeat_of,
         same_id_other_bytes=seen.other_bytes,
         filtered=received.filtered,
+        payload_hash=payload_hash,
     )

@@ -226,7 +226,7 @@ def _context(stored: Stored, channel: ChannelRoutes) -> MapContext:
         key=base.key,
         timezone=base.timezone,
         received_at=from_us(stored.received_us),
-        payload_hash=_hash_of(stored.payload),
+        payload_hash=stored.payload_hash.hex() or _hash_of(stored.payload),
         settings=base.settings,
         namespaces=base.namespaces,
         specimen_ids=base.specimen_ids,

@@ -391,6 +391,7 @@ class Stored:
         repeat_of: the id of the first message with the same bytes, where this one is a repeat.
         same_id_other_bytes: the control id was seen before with other bytes; both are delivered, this one is flagged.
         filtered: as in `Received`; it stays so, also where a person has it processed again.
+        payload_hash: SHA-256 of the payload, where it was just computed; empty for a message that was read back.
     """
 
     id: int
@@ -403,6 +404,7 @@ class Stored:
     repeat_of: int | None = None
     same_id_other_bytes: bool = False
     filtered: Reason | None = None
+    payload_hash: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,6 +109,13 @@ async def test_a_bundle_written_with_spaces_counts_the_same() -> None:
     assert await outcome(GOOD, delivery(json.dumps(json.loads(BODY), indent=2).encode())) is None
 
 
+async def test_the_entries_that_are_known_must_be_answered_too() -> None:
+    assert await outcome(GOOD, delivery(BODY, entries=2)) is None
+    error = await outcome(http(200, transaction_response("201 Created")), delivery(BODY, entries=2))
+    assert isinstance(error, DestinationDownError)
+    assert error.detail == "HTTP 200, 1 entries answered of 2 sent"
+
+
 async def test_a_compressed_answer_is_read() -> None:
     packed = gzip.compress(transaction_response("201 Created", "200 OK"))
     assert await outcome(http(200, packed, "Content-Encoding: gzip"), gzip=True) is None
