@@ -196,23 +196,32 @@ class _Reading:
             self._unread(_part(piece, start + len(text) - len(text.lstrip())), text.strip())
 
     def _take_row(self, piece: Piece, how: Rows) -> None:
-        """Every rule looks at every row; a cell that none names is not read."""
+        """Every rule looks at every row; a cell that none names is not read.
+
+        A row of which rules only set fields, whatever it holds, was taken by none: its result would be lost.
+        """
         key = [piece.cells.get(column, "") for column in how.key]
         if self._key not in (None, key):
             self.tree.open("P", piece.place)  # another specimen: nothing of the one before is its
         self._key = key
         used = self._used(piece, how)
+        taken = False
         for rule in self._piece_rules:
             if rule.each is None:
                 if self._holds(rule, piece.cells):
                     self._apply_to_row(rule, piece.cells, piece.place)
+                    taken |= _takes(rule)
                 continue
             for column, value in piece.cells.items():
                 groups = _column(rule.each, column, used)
+                taken |= groups is not None and not value
                 if groups is not None and value:
                     values = piece.cells | groups | {"column": column, "value": value}
                     if self._holds(rule, values):
                         self._apply_to_row(rule, values, piece.place)
+                        taken = True
+        if not taken:
+            self._unread(piece.place, how.delimiter.join(piece.cells.values()))
         if self._ignored is None:
             self._ignored = set()
             each = [rule.each for rule in self._piece_rules if rule.each is not None]
@@ -379,6 +388,11 @@ def _column(each: "re.Pattern[str] | tuple[str, ...]", column: str, used: frozen
 def _stays(field: Place) -> bool:
     """Whether a field never changes once it is set: which patient and specimen, which test and value."""
     return field.letter in "PO" or (field.letter == "R" and field.field in (3, 4))
+
+
+def _takes(rule: Rule) -> bool:
+    """Whether a row is known to a rule that fits it: not where it sets the same fields for every row."""
+    return bool(rule.new or rule.amends or rule.where or rule.section or rule.remembers or rule.skip or rule.no_result)
 
 
 def _part(piece: Piece, start: int) -> str:

@@ -347,6 +347,21 @@ def test_files_of_spreadsheets_in_their_character_sets(codec: str) -> None:
     assert notes == ["é", "ü"]
 
 
+def test_a_row_that_no_rule_knows_is_kept_or_refuses_the_text() -> None:
+    rules = """
+rules:
+  - {set: {O-3: "{Id}"}}
+  - {if: {V: "[0-9]+"}, new: R, set: {R-3: x, R-4: "{V}"}}
+"""
+    text = "Id,V\n1,5\n1,?\n"
+    made = parsed(CSV + rules, text)
+    assert [(issue.code, issue.place) for issue in made.warnings] == [("unread", "row 3")]
+    assert records(CSV + rules, text)[2:] == ["M|1|unread|row 3|1,?"]
+    assert refused(CSV + "unread: refuse" + rules, text).place == "row 3"
+    known = rules + '  - {if: {V: "[?]"}, skip: true}\n'
+    assert records(CSV + "unread: refuse" + known, text) == ["O|1|1", "R|1|x|5"]
+
+
 @pytest.mark.parametrize("codec", ["utf-8", "cp1252"])
 def test_a_mark_before_a_quoted_header_is_no_part_of_it(codec: str) -> None:
     """As chemistry middleware exports: the mark of UTF-8, whatever the channel says, and sometimes not even UTF-8."""
