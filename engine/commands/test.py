@@ -2,6 +2,9 @@
 
 Without files: all of mappings/tests, of the site and of LabRelay. A failure shows the differences by path, then what
 the mapping made of the message and why.
+
+--evidence writes what was tested for the laboratory's records: each mapping with the digests of its files, each test
+with that of its message, what was expected and how it went. One HTML file to keep or print.
 """
 
 from collections.abc import Iterator
@@ -26,10 +29,26 @@ from engine.site import mapping_path
 )
 @click.option("--coverage", is_flag=True, help="List the rules that no test ran.")
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a JUnit report.")
+@click.option(
+    "--evidence",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a report for an assessor (ISO 15189), as one HTML file.",
+)
 @pass_session
-def command(session: Session, /, files: tuple[Path, ...], update: bool, coverage: bool, junit: Path | None) -> ExitCode:
+def command(
+    session: Session,
+    /,
+    files: tuple[Path, ...],
+    update: bool,
+    coverage: bool,
+    junit: Path | None,
+    evidence: Path | None,
+) -> ExitCode:
+    if evidence is not None and update:
+        raise click.UsageError("--update writes what is expected; evidence is of a run that compares: give one of them")
     search = mapping_path(session.folder_or_none)
-    runner = Runner(update=update, measure=coverage)
+    runner = Runner(update=update, measure=coverage or evidence is not None)
     outcomes: list[Outcome] = []
     problems: list[str] = []
     for path, folders in _test_files(files, search):
@@ -49,6 +68,8 @@ def command(session: Session, /, files: tuple[Path, ...], update: bool, coverage
             click.echo(line)
     if junit is not None:
         junit.write_bytes(_junit(outcomes))
+    if evidence is not None:
+        _write_evidence(evidence, session, runner, outcomes, problems)
     if problems:
         raise ConfigError(*problems)
     return ExitCode.FAILED if failed else ExitCode.OK
@@ -80,19 +101,47 @@ def _report(outcome: Outcome) -> None:
         click.echo(f"    {line}")
 
 
+def _write_evidence(path: Path, session: Session, runner: Runner, outcomes: list[Outcome], problems: list[str]) -> None:
+    from engine.clock import SystemClock
+    from engine.commands.evidence import evidence_of
+    from engine.commands.version import labrelay_version
+
+    report = evidence_of(
+        outcomes,
+        problems,
+        coverage={name: (len(rules) - len(missing), len(rules)) for name, rules, missing in _coverage(runner)},
+        laboratory=_laboratory(session),
+        version=labrelay_version(),
+        ran_at=SystemClock().now().strftime("%Y-%m-%d %H:%M:%S UTC"),
+    )
+    path.write_text(report, encoding="utf-8")
+
+
+def _laboratory(session: Session) -> str:
+    """The site's name; empty where there is no site, or its configuration cannot be read."""
+    try:
+        return session.load(require_secrets=False).config.site.name if session.folder_or_none is not None else ""
+    except ConfigError:
+        return ""
+
+
 def _uncovered(runner: Runner) -> Iterator[str]:
-    """Rules that no test ran, by mapping; a rule counts as run if it did for one structure."""
+    """Rules that no test ran, by mapping."""
+    for name, rules, missing in _coverage(runner):
+        share = 100 * (len(rules) - len(missing)) // max(1, len(rules))
+        yield f"{name}: {share} % of {len(rules)} rules ran"
+        for rule in missing:
+            yield f"  never run: {rule}"
+
+
+def _coverage(runner: Runner) -> Iterator[tuple[str, set[str], list[str]]]:
+    """(mapping, its rules, those that no test ran); a rule counts as run if it did for one structure."""
     ran: dict[str, set[str]] = {}
     for (name, _structure), rules in runner.covered.items():
         ran.setdefault(name, set()).update(rules)
     known = {program.name: program.rule_lines for program in runner.programs.values()}
     for name, all_rules in sorted(known.items()):
-        rules = set(all_rules)
-        missing = sorted(rules - ran.get(name, set()), key=_by_line)
-        share = 100 * (len(rules) - len(missing)) // max(1, len(rules))
-        yield f"{name}: {share} % of {len(rules)} rules ran"
-        for rule in missing:
-            yield f"  never run: {rule}"
+        yield name, set(all_rules), sorted(all_rules - ran.get(name, set()), key=_by_line)
 
 
 def _by_line(rule: str) -> tuple[str, int]:

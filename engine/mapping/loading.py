@@ -105,6 +105,7 @@ def load(name_or_path: str | Path, search: Sequence[Path], *, tables: MappingOf[
         format=mapping.format,
         structures=mapping.structures,
         content_hash=sources.content_hash(),
+        files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(sources.hashes.items())},
         bundle=mapping.bundle,
         policies=mapping.policies,
         tables=read_tables,

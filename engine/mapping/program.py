@@ -54,6 +54,7 @@ class Program:
         format: ``hl7v2`` or ``astm``.
         structures: those it takes.
         content_hash: over the mapping, its libraries and tables.
+        files: each of these by name, with its SHA-256 in hexadecimal.
         problems: warnings of the check, as lines ``file:line:column: what; what to do``.
         settings_read: names of channel settings that rules ask for.
     """
@@ -70,6 +71,7 @@ class Program:
     rule_lines: frozenset[str]
     plain: dict[str, Generated] = field(repr=False)
     compile_traced: Callable[[str], Generated] = field(repr=False)
+    files: dict[str, str] = field(default_factory=dict, repr=False)
     _traced: dict[str, Generated] = field(default_factory=dict, repr=False)
     _readings: Readings = field(default_factory=Readings, repr=False)
 

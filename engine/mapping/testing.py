@@ -60,12 +60,17 @@ class Test:
 
 @dataclass(slots=True)
 class Outcome:
-    """How a test went: failures by path, and what helps to understand them."""
+    """How a test went: failures by path, and what helps to understand them.
+
+    Attributes:
+        program: the mapping that ran; None where the message could not be read, or no mapping takes it.
+    """
 
     test: Test
     failures: list[str] = field(default_factory=list)
     help: list[str] = field(default_factory=list)
     updated: str = ""
+    program: Program | None = None
 
     @property
     def passed(self) -> bool:
@@ -106,7 +111,7 @@ class Runner:
         trace: Trace | None = None
         try:
             parsed = mapper.read(found)
-            program = self._program(mapper, parsed)
+            program = outcome.program = self._program(mapper, parsed)
             context = mapper.context_for(parsed, found.payload)
             trace = program.explain(parsed, context)
             mapped = self._apply(program, parsed, context)
