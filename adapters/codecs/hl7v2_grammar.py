@@ -169,25 +169,6 @@ _OUL_R24 = _message(
     ),
 )
 
-_ORM_O01 = _message(
-    "ORM_O01",
-    _START,
-    _group(
-        "PATIENT",
-        "PID",
-        _PATIENT,
-        _group(
-            "ORDER",
-            "ORC OBR",
-            "NTE PRT TQ1 TQ2 CTD DG1 RQD RQ1 RXO ODS ODT",
-            _group("OBSERVATION", "OBX", "NTE PRT", needs="OBX"),
-            _group("SPECIMEN", "SPM", "NTE SAC", _specimen_observation()),
-            content="OBSERVATION",
-            trailing="FT1 CTI BLG",
-        ),
-    ),
-)
-
 _PRIOR_RESULT = _group(
     "PRIOR_RESULT",
     "PID",
@@ -200,7 +181,33 @@ _PRIOR_RESULT = _group(
         needs="OBR",
     ),
 )
-_OML_OBSERVATION = _group("OBSERVATION", "OBX", "NTE PRT TCD", needs="OBX")
+_TUBE = _group("CONTAINER", "SAC", "NTE INV", _group("CONTAINER_OBSERVATION", "OBX", "NTE PRT"))
+_ORDER_DETAIL = "NTE PRT TQ1 TQ2 TCD CTD DG1"
+_ORDER_TAIL = "FT1 CTI BLG"
+
+
+def _order_observation() -> GroupGrammar:
+    return _group("OBSERVATION", "OBX", "NTE PRT TCD", needs="OBX")
+
+
+_ORM_O01 = _message(
+    "ORM_O01",
+    _START,
+    _group(
+        "PATIENT",
+        "PID",
+        _PATIENT,
+        _group(
+            "ORDER",
+            "ORC OBR",
+            _ORDER_DETAIL + " RQD RQ1 RXO ODS ODT",
+            _order_observation(),
+            _group("SPECIMEN", "SPM", "NTE", _specimen_observation(), _TUBE),
+            content="OBSERVATION",
+            trailing=_ORDER_TAIL,
+        ),
+    ),
+)
 
 _OML_O21 = _message(
     "OML_O21",
@@ -212,20 +219,18 @@ _OML_O21 = _message(
         _group(
             "ORDER",
             "ORC OBR",
-            "NTE PRT TQ1 TQ2 TCD CTD DG1",
-            _OML_OBSERVATION,
-            _group(
-                "SPECIMEN",
-                "SPM",
-                "NTE",
-                _specimen_observation(),
-                _group("CONTAINER", "SAC", "NTE", _group("CONTAINER_OBSERVATION", "OBX", "NTE PRT")),
-            ),
+            _ORDER_DETAIL,
+            _order_observation(),
+            _group("SPECIMEN", "SPM", "NTE", _specimen_observation(), _TUBE),
             _PRIOR_RESULT,
             content="OBSERVATION PRIOR_RESULT",
-            trailing="FT1 CTI BLG",
+            trailing=_ORDER_TAIL,
         ),
     ),
+)
+
+_ORDER_OF_SPECIMEN = _group(
+    "ORDER", "ORC OBR", _ORDER_DETAIL, _order_observation(), _PRIOR_RESULT, trailing=_ORDER_TAIL
 )
 
 _OML_O33 = _message(
@@ -235,27 +240,70 @@ _OML_O33 = _message(
         "PATIENT",
         "PID",
         _PATIENT,
+        _group("SPECIMEN", "SPM", "NTE", _specimen_observation(), _TUBE, _ORDER_OF_SPECIMEN, needs="SPM"),
+    ),
+)
+
+# As O33, but every container has its own orders.
+_OML_O35 = _message(
+    "OML_O35",
+    _START,
+    _group(
+        "PATIENT",
+        "PID",
+        _PATIENT,
         _group(
             "SPECIMEN",
             "SPM",
-            "NTE SAC",
+            "NTE",
             _specimen_observation(),
-            _group(
-                "ORDER",
-                "ORC OBR",
-                "NTE PRT TQ1 TQ2 TCD DG1",
-                _OML_OBSERVATION,
-                _PRIOR_RESULT,
-                trailing="FT1 CTI BLG",
-            ),
+            _group("CONTAINER", "SAC", "NTE INV", _ORDER_OF_SPECIMEN),
             needs="SPM",
         ),
     ),
 )
 
-_ADT = "EVN PID " + _PATIENT + " OBX DG1 DRG PR1 ACC UB1 UB2 PDA"
-_ADT_A01 = _message("ADT_A01", _START + " " + _ADT)
-_ADT_A39 = _message("ADT_A39", _START + " EVN", _group("PATIENT", "PID", "PD1 MRG PV1 NTE", needs="PID"))
+# Answers to orders: ORR^O02 and ORL^O22, O34 and O36, which differ in what they repeat of the order.
+_ORR_O02 = _message(
+    "ORR_O02",
+    _START + " MSA ERR",
+    _group(
+        "PATIENT",
+        "PID",
+        _PATIENT + " SPM SAC",
+        _group("ORDER", "ORC OBR", _ORDER_DETAIL + " SPM SAC RQD RQ1 RXO ODS ODT", needs="ORC", trailing="CTI"),
+    ),
+)
+
+_ABOUT_PATIENT = _PATIENT + " IN3 ACC UB1 UB2 PDA DG1 DRG PR1 MRG"
+_ADT_A01 = _message(
+    "ADT_A01",
+    _START + " EVN",
+    _group(
+        "PATIENT",
+        "PID",
+        "",
+        _group("OBSERVATION", "OBX", "NTE PRT"),
+        needs="PID",
+        trailing=_ABOUT_PATIENT,
+    ),
+)
+_ADT_A39 = _message(
+    "ADT_A39", _START + " EVN", _group("PATIENT", "PID", "PD1 MRG PV1 NTE", _group("OBSERVATION", "OBX"), needs="PID")
+)
+
+_MDM_T02 = _message(
+    "MDM_T02",
+    _START + " EVN",
+    _group(
+        "PATIENT",
+        "PID",
+        _PATIENT,
+        _group("COMMON_ORDER", "ORC OBR", "NTE PRT TQ1 TQ2", content=""),
+        _group("OBSERVATION", "OBX", "NTE PRT"),
+        trailing="TXA CON",
+    ),
+)
 
 GRAMMARS: dict[str, GroupGrammar] = {
     grammar.name: grammar
@@ -267,8 +315,11 @@ GRAMMARS: dict[str, GroupGrammar] = {
         _ORM_O01,
         _OML_O21,
         _OML_O33,
+        _OML_O35,
+        _ORR_O02,
         _ADT_A01,
         _ADT_A39,
+        _MDM_T02,
     )
 }
 """Structure -> its root group."""
@@ -277,7 +328,8 @@ GRAMMARS: dict[str, GroupGrammar] = {
 # repetitions.
 _SAME_AS = {
     **dict.fromkeys(("ORU_R30", "ORU_R31", "ORU_R32", "ORU_R40", "ORU_W01"), "ORU_R01"),
-    **dict.fromkeys(("ADT_A04", "ADT_A08", "ADT_A13", "ADT_A05", "ADT_A28", "ADT_A31"), "ADT_A01"),
+    **dict.fromkeys(("ORL_O22", "ORL_O34", "ORL_O36", "ORL_O40", "ORL_O42"), "ORR_O02"),
+    **dict.fromkeys((f"ADT_A{number:02}" for number in (*range(2, 12), 13, 28, 31)), "ADT_A01"),
     **dict.fromkeys(("ADT_A40", "ADT_A41"), "ADT_A39"),
 }
 

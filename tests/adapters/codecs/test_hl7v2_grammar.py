@@ -176,10 +176,36 @@ def test_what_is_out_of_place_is_kept_with_a_warning(names: str, tree: str, warn
         (
             "OML_O33",
             "MSH PID SPM SAC ORC OBR ORC OBR SPM ORC OBR",
-            "OML_O33(MSH1 PATIENT(PID1 SPECIMEN(SPM1 SAC1 ORDER(ORC1 OBR1) ORDER(ORC2 OBR2))"
+            "OML_O33(MSH1 PATIENT(PID1 SPECIMEN(SPM1 CONTAINER(SAC1) ORDER(ORC1 OBR1) ORDER(ORC2 OBR2))"
             " SPECIMEN(SPM2 ORDER(ORC3 OBR3))))",
         ),
-        ("ADT_A01", "MSH EVN PID PV1 OBX AL1 AL1 DG1", "ADT_A01(MSH1 EVN1 PID1 PV11 OBX1 AL11 AL12 DG11)"),
+        (  # every container has its own orders
+            "OML_O35",
+            "MSH PID SPM OBX SAC ORC OBR OBX SAC ORC OBR TCD DG1",
+            "OML_O35(MSH1 PATIENT(PID1 SPECIMEN(SPM1 SPECIMEN_OBSERVATION(OBX1)"
+            " CONTAINER(SAC1 ORDER(ORC1 OBR1 OBSERVATION(OBX2))) CONTAINER(SAC2 ORDER(ORC2 OBR2 TCD1 DG11)))))",
+        ),
+        (
+            "ORM_O01",
+            "MSH PID ORC OBR SPM SAC SPM",
+            "ORM_O01(MSH1 PATIENT(PID1 ORDER(ORC1 OBR1 SPECIMEN(SPM1 CONTAINER(SAC1)) SPECIMEN(SPM2))))",
+        ),
+        (
+            "ORR_O02",
+            "MSH MSA ERR PID SPM SAC ORC OBR ORC",
+            "ORR_O02(MSH1 MSA1 ERR1 PATIENT(PID1 SPM1 SAC1 ORDER(ORC1 OBR1) ORDER(ORC2)))",
+        ),
+        (
+            "ADT_A01",
+            "MSH EVN PID PV1 OBX AL1 AL1 DG1 IN1",
+            "ADT_A01(MSH1 EVN1 PATIENT(PID1 PV11 OBSERVATION(OBX1) AL11 AL12 DG11 IN11))",
+        ),
+        (
+            "MDM_T02",
+            "MSH EVN PID PV1 ORC OBR NTE TXA OBX OBX",
+            "MDM_T02(MSH1 EVN1 PATIENT(PID1 PV11 COMMON_ORDER(ORC1 OBR1 NTE1) TXA1"
+            " OBSERVATION(OBX1) OBSERVATION(OBX2)))",
+        ),
         (
             "ADT_A39",
             "MSH EVN PID MRG PID PD1 MRG PV1",
@@ -237,7 +263,12 @@ def test_every_segment_is_in_the_tree_exactly_once(structure: str, names: list[s
         ("XYZ^Z01^OUL_R22", "OUL_R22"),
         ("ORU", "ORU"),
         ("ADT^A08", "ADT_A01"),
+        ("ADT^A03^ADT_A03", "ADT_A01"),
+        ("ADT^A11^ADT_A09", "ADT_A01"),
         ("ADT^A40", "ADT_A39"),
+        ("OML^O35", "OML_O35"),
+        ("ORL^O34^ORL_O42", "ORR_O02"),
+        ("MDM^T06^MDM_T02", "MDM_T02"),
         ("QBP^Q11^QBP_Q11", "QBP_Q11"),
         ("ACK", "ACK"),
         ("", ""),
