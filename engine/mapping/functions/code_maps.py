@@ -59,8 +59,8 @@ _ASTM_FLAGS = _concepts(_INTERPRETATION, "L H LL HH < > N A U D B W")
 CODE_MAPS: dict[str, CodeMap] = {
     "0001": CodeMap(
         "code",
-        _pairs("F female M male O other U unknown A other N other"),
-        "sex to gender; HL7 PID-8 and ASTM P-9",
+        _pairs("F female M male O other U unknown A other N other Female female Male male FEMALE female MALE male"),
+        "sex to gender; HL7 PID-8 and ASTM P-9; in letters or, as Mindray has it, in words",
         otherwise="unknown",
     ),
     "0004": CodeMap(

@@ -149,6 +149,12 @@ def xon_identifier(run: Run, raw: str) -> Json | None:
     return make_identifier(system, value, run.part_text(parts, 6))
 
 
+def _is_name(parts: list[str]) -> bool:
+    """Whether the components of a field are words without a digit: a family name and a given name."""
+    words = [part for part in parts if part.strip()]
+    return len(words) > 1 and not any(sign.isdigit() for part in words for sign in part)
+
+
 @function(
     "astm_patient_ids(patient: segment) -> Identifier[]",
     settings=(
@@ -161,12 +167,16 @@ def xon_identifier(run: Run, raw: str) -> Json | None:
 def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
     """The ids of a P record. P-3, P-4 and P-5 number different things, so each has a system of its own: the channel's
     settings `patient_system`, `patient_system_lab`, `patient_system_3`, else one that only this channel uses. What
-    stands for no number (setting `no_patient_ids`) is absent, with a warning."""
+    stands for no number (setting `no_patient_ids`) is absent, with a warning; so is a name in the place of a number
+    (`Rabe^Marie`), which other people have too."""
     made = []
     for field, setting in _ASTM_PATIENT_IDS:
         raw = patient.fields[field] if len(patient.fields) > field else ""
         value = run.text(raw) if raw else None
         if value is None or _is_placeholder(run, value):
+            continue
+        if _is_name(raw.split(run.C)):
+            run.warn("NO_PATIENT_ID", "a name stands where a patient number should be; it identifies nobody")
             continue
         if run.trace is not None:
             run.trace.read(patient, field, 0)

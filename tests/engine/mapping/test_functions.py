@@ -162,6 +162,15 @@ def test_astm_patient_ids_have_a_system_each() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("sent", "values"),
+    [("Rabe^Marie^B", None), ("Rabe^^", ["Rabe"]), ("AB^7", ["AB"]), ("A77^Rabe", ["A77"])],
+)
+def test_a_name_in_the_place_of_an_astm_patient_id_identifies_nobody(sent: str, values: list[str] | None) -> None:
+    made = astm_ids(run_of(ASTM.replace("P|1||4711|", f"P|1|||{sent}")))
+    assert (made and [one["value"] for one in made]) == values
+
+
 # -- people ------------------------------------------------------------------------------------------------------
 
 
