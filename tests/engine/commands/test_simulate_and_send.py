@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+import signal
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,8 @@ from engine.commands.output import ExitCode
 from tests.support.astm_host import Habit, Served, serving
 from tests.support.command_line import Ran, labrelay
 from tests.support.mllp_peer import ack, mllp_peer
+from tests.support.sites import make_site
+from tests.support.waiting import until
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 XP = SAMPLES / "sysmex_xp" / "01-monday.astm"
@@ -133,8 +138,6 @@ async def test_after_a_refusal_nothing_more_is_sent(tmp_path: Path) -> None:
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    import socket
-
     with socket.socket() as held:  # bound and not listening: nobody answers, and nobody else can
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
@@ -167,3 +170,40 @@ def test_what_cannot_be_sent_is_said(arguments: list[str], code: int, words: str
 def test_a_person_is_named_only_where_it_is_asked_for() -> None:
     ran = labrelay("send", str(XP), "astm://192.0.2.1:1", "--dry-run")
     assert not re.search(r"MR-1007", ran.out + ran.err)
+
+
+# -- where a site says it, and until it is told to stop --------------------------------------------------------------
+
+
+async def test_without_an_address_it_plays_to_the_sites_channel_of_that_analyzer(tmp_path: Path) -> None:
+    async with serving() as host:
+        channel = (
+            "channel: haematology\nanalyzer: sysmex-xp\n"
+            f'source: {{kind: astm, listen: "127.0.0.1:{host.port}"}}\n'
+            "routes:\n  - to: archive\n"
+        )
+        site = make_site(tmp_path, channels={"haematology.yaml": channel})
+        ran = await asyncio.to_thread(labrelay, "simulate", "sysmex-xp", "-q", "--specimens", "2", site=site)
+    assert ran.code == ExitCode.OK, ran.err
+    assert len(host.messages) >= 2
+    ran = await asyncio.to_thread(labrelay, "simulate", "erba-em200", "-q", site=site)
+    assert ran.code == ExitCode.USAGE
+    assert "No channel of a site here says analyzer: erba-em200" in ran.err
+
+
+async def test_ctrl_c_ends_it_with_the_summary() -> None:
+    async with serving() as host:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "engine", "simulate", "sysmex-xp", "--connect", f"127.0.0.1:{host.port}",
+            "--specimens", "0", "-q", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            await until(lambda: len(host.messages) > 2, 30.0)
+            process.send_signal(signal.SIGINT)
+            out, _ = await asyncio.wait_for(process.communicate(), 30.0)
+        finally:
+            if process.returncode is None:
+                process.kill()
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert b"messages acknowledged" in out
+    assert b"the same again: --seed" in out
