@@ -7,6 +7,7 @@ broke the protocol or did not take a message.
 """
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -176,16 +177,23 @@ async def _play(
     spoken: bool,
     tally: dict[str, Any],
 ) -> None:
+    from engine.errors import LabRelayError
     from engine.simulator.dialogue import Dialogue
     from engine.simulator.play import Analyzer
     from engine.simulator.wires import Listening
 
     dialogue = Dialogue(click.echo if spoken else None)
-    tally["tally"] = dialogue.tally
-    if isinstance(wire, Listening):
-        await wire.listen()
-    say(f"{model.name} ({model.link}) at {wire.where}; all of it is invented")
     try:
+        try:
+            if isinstance(wire, Listening):
+                await wire.listen()
+            say(f"{model.name} ({model.link}) at {wire.where}; all of it is invented")
+            await wire.open()
+        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+            number = getattr(error, "errno", None)
+            words = os.strerror(number) if number else str(error) or "nobody is there"
+            raise LabRelayError(f"{wire.where}: {words}") from None
+        tally["tally"] = dialogue.tally
         await Analyzer(model.link, wire, dialogue, manner).work(sendings)
     finally:
         await wire.close()

@@ -100,6 +100,16 @@ def test_what_is_wrong_is_said(arguments: list[str], code: int, words: str, tmp_
     assert words in ran.err
 
 
+def test_nobody_there_ends_it_at_once() -> None:
+    with closed_port() as port:
+        ran = labrelay("simulate", "sysmex-xp", "--connect", f"127.0.0.1:{port}")
+    assert ran.code == ExitCode.FAILED
+    assert re.search(rf"127\.0\.0\.1:{port}: .+", ran.err)
+    ran = labrelay("simulate", "sysmex-xp", "--serial", "/dev/no-such-device")
+    assert ran.code == ExitCode.FAILED
+    assert "/dev/no-such-device: No such file or directory" in ran.err
+
+
 # -- send ----------------------------------------------------------------------------------------------------------
 
 
