@@ -239,6 +239,7 @@ class Observer:
                 up_s=now_s - self._started,
             ),
             fault=source.fault,
+            notice=source.notice,
             connections=connections,
             last_message_at=last_at,
             last_message_age_s=age,

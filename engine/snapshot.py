@@ -241,6 +241,7 @@ class ChannelSnapshot:
         kind: as in the channel's YAML (``mllp``, ``astm``, ...).
         address: where it listens, connects to, or which device; as configured, without secrets.
         fault: for FAULTED, what is wrong, without patient data (``address already in use``).
+        notice: what a person has to see to although it works (``files that could not be taken: 1``).
         connections: the peers connected now.
         last_message_age_s: None before the first message ever.
         usual_gap_s: how far apart its messages usually are.
@@ -257,6 +258,7 @@ class ChannelSnapshot:
     description: str = ""
     state: ChannelState = ChannelState.QUIET
     fault: str = ""
+    notice: str = ""
     connections: tuple[str, ...] = ()
     last_message_at: datetime | None = None
     last_message_age_s: float | None = None
@@ -286,10 +288,11 @@ class ChannelSnapshot:
 
     @property
     def level(self) -> Level:
-        """The worst of its state, its dead letters and its lanes."""
+        """The worst of its state, its notice, its dead letters and its lanes."""
         if self.tee is not None and self.tee.not_kept:
             return Level.PROBLEM
-        if self.state.level is Level.OK and (self.dead_total or any(lane.retrying or lane.held for lane in self.lanes)):
+        unwell = self.notice or self.dead_total or any(lane.retrying or lane.held for lane in self.lanes)
+        if self.state.level is Level.OK and unwell:
             return Level.ATTENTION
         return self.state.level
 
@@ -450,6 +453,9 @@ class SiteSnapshot:
         for channel in sorted(self.channels, key=_longest_silent_first):
             if channel.state.level is not Level.OK:
                 found.append(Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=channel.name))
+            if channel.notice:
+                phrase = Phrase("{name}: {notice}", {"name": channel.name, "notice": channel.notice})
+                found.append(Finding(level=Level.ATTENTION, phrase=phrase, subject=channel.name))
             if channel.tee is not None and channel.tee.not_kept:
                 phrase = Phrase("{name} tee: {n} messages not kept", {"name": channel.name, "n": channel.tee.not_kept})
                 found.append(Finding(level=Level.PROBLEM, phrase=phrase, subject=channel.name))

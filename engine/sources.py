@@ -36,6 +36,11 @@ class ChannelSource:
         return self._fault or (self._transport.fault if self._transport is not None else "")
 
     @property
+    def notice(self) -> str:
+        """What a person has to see to although bytes come, where the transport knows of such: files of a folder."""
+        return str(getattr(self._transport, "notice", ""))
+
+    @property
     def listens(self) -> bool:
         """Whether it waits for an analyzer that connects, and is not itself the one that does."""
         source = self.built.config.source

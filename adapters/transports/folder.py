@@ -108,8 +108,14 @@ class _Trouble:
     left: list[str] = field(default_factory=list)
 
     @property
-    def text(self) -> str:
-        return "; ".join(part for part in (self.folder, self.file, self.store, self.unmoved, *self.left) if part)
+    def fault(self) -> str:
+        """Why no file is taken."""
+        return "; ".join(filter(None, (self.folder, self.store, self.unmoved)))
+
+    @property
+    def notice(self) -> str:
+        """What is wrong with single files."""
+        return "; ".join(filter(None, (self.file, *self.left)))
 
 
 class WatchedFolder:
@@ -144,8 +150,13 @@ class WatchedFolder:
 
     @property
     def fault(self) -> str:
-        """Why files are not taken just now, or which need a person; no file's name."""
-        return self._trouble.text
+        """Why files are not taken just now; no file's name."""
+        return self._trouble.fault
+
+    @property
+    def notice(self) -> str:
+        """Which files need a person, while others are taken; no file's name."""
+        return self._trouble.notice
 
     async def start(self) -> int:
         """Begin to look. The folder may come later."""
@@ -285,11 +296,11 @@ class WatchedFolder:
 
     def _say(self) -> None:
         """One line in the log when what is wrong has changed."""
-        fault = self.fault
-        if fault != self._said:
-            self._said = fault
-            if fault:
-                logger.error("trouble with the folder", extra={"peer": self._place, "detail": fault})
+        trouble = "; ".join(filter(None, (self.fault, self.notice)))
+        if trouble != self._said:
+            self._said = trouble
+            if trouble:
+                logger.error("trouble with the folder", extra={"peer": self._place, "detail": trouble})
             else:
                 logger.info("the folder is read again", extra={"peer": self._place})
 

@@ -334,6 +334,8 @@ class Teller:
         ]
         if channel.fault:
             facts.append(Fact(self._say("Trouble"), channel.fault, "problem"))
+        if channel.notice:
+            facts.append(Fact(self._say("Trouble"), channel.notice, "attention"))
         if channel.connections:
             facts.append(Fact(self._say("Connected"), ", ".join(channel.connections)))
         age = channel.last_message_age_s

@@ -9,7 +9,7 @@ import pytest
 from adapters.transports.folder_files import CLAIMED
 from engine.config import load_site
 from engine.errors import ConfigError, StoreError
-from engine.snapshot import ChannelSnapshot, ChannelState, LinkState
+from engine.snapshot import ChannelSnapshot, ChannelState, Level, LinkState
 from tests.support.channels import hl7
 from tests.support.running import Json, RunningSite, running_site
 from tests.support.sites import make_site
@@ -196,6 +196,12 @@ async def test_a_file_of_astm_records_needs_its_last_record(tmp_path: Path) -> N
 
         assert [specimen for specimen, *_ in results(site)] == ["S1"]
         assert site.app.sources["coagulation"].channel.counts.faults == {"not-whole": 1}
+        await until(lambda: look(site).notice != "")
+        row = look(site)  # to be looked at, and not down: other files are taken
+        assert (row.state, row.level, row.link.state) == (
+            ChannelState.RECEIVING, Level.ATTENTION, LinkState.CONNECTED,
+        )  # fmt: skip
+        assert site.app.observer.obstacles() == []
 
 
 async def test_map_reads_a_file_as_the_channel_would(tmp_path: Path) -> None:
