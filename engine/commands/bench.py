@@ -52,6 +52,13 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, text: str | None) -> 
 @click.command(help=__doc__)
 @click.option("--scenario", type=click.Choice(SCENARIOS), default="oru20", show_default=True)
 @click.option("--connections", callback=_numbers, help="One case for each. Default: 1,32; with astm-fhir 16.")
+@click.option(
+    "--commit",
+    type=click.Choice(["frame", "message", "both"]),
+    default="both",
+    show_default=True,
+    help="With astm-fhir: each frame is durable before its ACK, or only that which ends a message.",
+)
 @click.option("--rate", default="0", callback=_numbers, show_default=True, help="Offered messages/s; 0: closed loop.")
 @click.option("--dest-delay-ms", default="0", callback=_numbers, show_default=True, help="The sink's answering time.")
 @click.option("--workers", default="0", callback=_numbers, show_default=True, help="0, 1, or both for comparison.")
@@ -63,6 +70,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, text: str | None) -> 
 def command(
     scenario: str,
     connections: list[float],
+    commit: str,
     rate: list[float],
     dest_delay_ms: list[float],
     workers: list[float],
@@ -78,10 +86,11 @@ def command(
     connections = connections or ([16] if scenario == "astm-fhir" else [1, 32])
     if max(connections) > CHANNELS or min(connections) < 1:
         raise click.BadParameter(f"connections are 1 to {CHANNELS}: one for each channel")
+    both = ["frame", "message"] if commit == "both" else [commit]
     cases = [
-        Case(scenario=scenario, connections=int(c), rate=r, delay_ms=d, workers=int(w), commit=commit)
+        Case(scenario=scenario, connections=int(c), rate=r, delay_ms=d, workers=int(w), commit=each)
         for w in workers
-        for commit in (["frame", "message"] if scenario == "astm-fhir" else ["frame"])
+        for each in (both if scenario == "astm-fhir" else ["frame"])
         for d in dest_delay_ms
         for r in rate
         for c in connections
