@@ -85,6 +85,8 @@ def _pack(session: Session, name: str) -> "Pack":
 
 
 def _write_site(folder: Path, timezone: str | None) -> None:
+    from zoneinfo import available_timezones
+
     from engine.errors import ConfigError
     from engine.site import CONFIG_FILE, shipped
 
@@ -92,6 +94,8 @@ def _write_site(folder: Path, timezone: str | None) -> None:
     if model is None:
         raise ConfigError("the shipped configuration is missing; is the package whole?")
     zone = timezone or _zone_of_this_machine()
+    if zone not in available_timezones():
+        raise click.UsageError(f"--timezone {zone}: unknown time zone; expected an IANA name, as Asia/Kolkata")
     text = (model / CONFIG_FILE.name).read_text(encoding="utf-8")
     text = re.sub(r"(?m)^  timezone: \S+", lambda _: f"  timezone: {zone}", text)
     text = re.sub(r"(?m)^  name: .*$", lambda _: f"  name: {folder.name or 'Laboratory'}", text)

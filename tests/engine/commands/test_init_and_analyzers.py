@@ -52,6 +52,13 @@ def test_a_new_site_is_sound_and_says_the_next_step(tmp_path: Path) -> None:
     assert "is a site already" in again.err
 
 
+def test_a_zone_that_is_none_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    ran = labrelay("--site", str(tmp_path / "lab"), "init", "--timezone", "Mars/Phobos")
+    assert ran.code == ExitCode.USAGE
+    assert "unknown time zone" in ran.err
+    assert not (tmp_path / "lab").exists()
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("option", "value"),
