@@ -136,6 +136,8 @@ def _describe(error: yaml.YAMLError, text: str, file: str) -> str:
     hint = ""
     if re.search(r"[{,:] *\$\{", source):
         hint = '; put quotes around it inside {...} or [...], as "${NAME}"'
+    elif "escape character" in what:
+        hint = "; inside double quotes a backslash begins an escape: use single quotes, as '\\d+'"
     elif "=" in source and any(sign in source for sign in "[{,"):
         hint = "; put quotes around an expression with [ ] , { } or ? inside {...} or [...]"
     elif "\t" in source:

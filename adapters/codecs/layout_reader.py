@@ -21,7 +21,7 @@ from adapters.codecs.layout_language import (
     Template,
     Value,
 )
-from adapters.codecs.text_framing import CHECKSUMS, Checksum, Framing, shown, wire
+from adapters.codecs.text_framing import CHECKSUMS, NAMES, Checksum, Framing, shown, wire
 from engine.errors import ConfigError
 
 FIELD = re.compile(r"([A-Z])-([0-9]{1,2})(?:\.([0-9]{1,2}))?")
@@ -117,8 +117,8 @@ class _Reader:
         block = self._block(
             node, "start", "end", "idle", "lines", "checksum", "answer", "replies", "between", "timeout"
         )
-        start = self._bytes(block.get("start"))
-        end = self._bytes(block.get("end"))
+        start = self._marks(block.get("start"))
+        end = self._marks(block.get("end"))
         lines = self._number(block["lines"], 1, 10_000) if "lines" in block else 0
         idle = self._duration(block["idle"]) if "idle" in block else None
         if sum(key in block for key in ("end", "idle", "lines")) != 1:
@@ -129,7 +129,7 @@ class _Reader:
         if checksum is not None and not end:
             self._problem(block["checksum"], "a checksum needs end bytes, so that its place is known")
         answer = self._block(block["answer"], "good", "bad") if "answer" in block else {}
-        good, bad = self._bytes(answer.get("good")), self._bytes(answer.get("bad"))
+        good, bad = self._marks(answer.get("good")), self._marks(answer.get("bad"))
         if "answer" in block and not good:
             self._problem(block["answer"], "answer needs good: what the analyzer waits for, as good: <ACK>")
         replies = {}
@@ -140,7 +140,7 @@ class _Reader:
             elif byte in start or byte in end:
                 self._problem(key, f"{shown(byte)} is part of start or end; it cannot ask for a reply as well")
             else:
-                replies[byte[0]] = self._bytes(value)
+                replies[byte[0]] = self._marks(value)
         return Framing(
             start=start,
             end=end,
@@ -150,7 +150,7 @@ class _Reader:
             good=good,
             bad=bad,
             replies=replies,
-            between=b"\0\r\n" + self._bytes(block.get("between")),
+            between=b"\0\r\n" + self._marks(block.get("between")),
             timeout=self._duration(block["timeout"]) if "timeout" in block else 60.0,
         )
 
@@ -211,10 +211,13 @@ class _Reader:
                 return default
             return text
 
+        delimiter, quote = one("delimiter", ","), one("quote", '"')
+        if delimiter == quote or {delimiter, quote} & set("\r\n"):
+            self._problem(block.get("quote", block["as"]), "delimiter and quote are two characters, and no line ends")
         header = self._choice(block["header"], ("true", "false")) != "false" if "header" in block else True
         return Rows(
-            delimiter=one("delimiter", ","),
-            quote=one("quote", '"'),
+            delimiter=delimiter,
+            quote=quote,
             header=header,
             skip=self._number(block["skip"], 0, 1000) if "skip" in block else 0,
             skip_lines=self._pattern(block["skip_lines"]) if "skip_lines" in block else None,
@@ -238,12 +241,14 @@ class _Reader:
         at = f"{node.file}:{node.line}"
         allowed = SELECTORS[type(text)]
         given = [key for key in ("line", "find", "begins", "tag", "each", "at_end_of") if key in block]
-        for selector in given:
+        for selector in (*given, *(key for key in ("columns",) if key in block)):
             if selector not in allowed:
                 wanted = " or ".join(allowed)
                 self._problem(block[selector], f"{selector} is not for this kind of text; use {wanted}")
         if len(given) > 1:
             self._problem(node, f"a rule takes one kind of piece; {given[0]} and {given[1]} are two")
+        if "value" in block and "tag" not in block:
+            self._problem(block["value"], "value goes with tag, and says which values are meant; elsewhere use if")
         if not given and "columns" not in block and not isinstance(text, Rows):
             self._problem(node, f"says nothing about what it takes; give {', '.join(allowed[:-1])} or {allowed[-1]}")
         if not any(key in block for key in ACTIONS):
@@ -446,6 +451,17 @@ class _Reader:
 
     def _bytes(self, node: Node | None) -> bytes:
         return self._convert(node, wire) if node is not None else b""
+
+    def _marks(self, node: Node | None) -> bytes:
+        """Bytes of a framing, where the name of a control character alone is never meant as text."""
+        text = node.value if node is not None else ""
+        name = text.upper().replace("\\X", "0X")
+        if node is not None and (name in NAMES or re.fullmatch("0X[0-9A-F]{2}", name)):
+            shown_as = name.replace("0X", "0x")
+            self._problem(
+                node, f"this is the text {text}, letter by letter; for the control character write <{shown_as}>"
+            )
+        return self._bytes(node)
 
     def _characters(self, node: Node | None) -> str:
         return self._bytes(node).decode("latin-1")

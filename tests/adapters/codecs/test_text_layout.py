@@ -545,6 +545,24 @@ def _results(reads: TextFormat, data: bytes) -> list[tuple[str, ...]]:
         ),
         (LINES + "framing: {end: <ETX>, answer: {bad: <NAK>}}\nrules: []\n", "3:31: answer needs good: what the "),
         (LINES + "framing: {idle: 2h}\nrules: []\n", "3:17: expected a time of up to an hour, as 500ms, 2s or 5m"),
+        (
+            LINES + "framing: {start: STX, end: <ETX>}\nrules: []\n",
+            "3:18: this is the text STX, letter by letter; for the control character write <STX>",
+        ),
+        (
+            LINES + "framing: {end: 0x03}\nrules: []\n",
+            "3:16: this is the text 0x03, letter by letter; for the control character write <0x03>",
+        ),
+        (LINES + "rules:\n  - {line: x, value: y, skip: true}\n", "4:22: value goes with tag"),
+        (CSV + "rules:\n  - {columns: {a: 1-2}, skip: true}\n", "4:15: columns is not for this kind of text; use each"),
+        (
+            "layout: a\ntext: {as: csv, delimiter: ;, quote: ;}\nrules: []\n",
+            "2:38: delimiter and quote are two characters",
+        ),
+        (
+            LINES + 'rules:\n  - {line: "\\d+", skip: true}\n',
+            "4:13: not readable as YAML: found unknown escape character",
+        ),
         (LINES + "required: [O]\nrules: []\n", "3:12: expected a field of an E1394 record"),
         ("layout: a\ntext: {as: fields, separator: ;}\nrules: []\n", "2:7: give tag: how many characters, or until"),
         ("layout: a\ntext: {as: csv, delimiter: ab}\nrules: []\n", "2:28: expected one character, as ; or <TAB>"),
