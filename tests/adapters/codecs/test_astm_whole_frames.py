@@ -10,7 +10,8 @@ from tests.support.astm_peer import ENQ, EOT, Line, wire_frame
 records = st.one_of(
     st.sampled_from([
         b"H|\\^&|||X\r", b"h|\\^&\r", b"P|1\r", b"R|1|^^^A|5\r", b"R|1|cut", b" in two\r", b"r|2\r", b"Z|9\r", b"5|x\r",
-        b"L|1|N\r", b"L|1|N", b"L|1|", b"L", b"  L|1|N\r", b"L|1|N\rH|\\^&\r", b"\r", b"R|1\n", b"R\r\r", b"R|\x00\r", b"",
+        b"L|1|N\r", b"L|1|N", b"L|1|", b"L", b"  L|1|N\r", b"L|1|N\rH|\\^&\r", b"\r", b"R|1\n", b"R\r\r", b"R|\x00\r",
+        b"",
     ]),
     st.binary(max_size=70).map(lambda data: data.translate(None, b"\x02\x03\x04\x05\x17")),
 )  # fmt: skip
