@@ -30,12 +30,14 @@ class Habits:
         frame_limit: bytes of text in a frame.
         pack: ``record`` begins a frame with each record, ``packed`` fills each frame.
         answer_within: seconds that ENQ and each frame wait for their answer.
+        block_answer_within: seconds that a block of MLLP does.
         holds: what the waits before another ENQ are multiplied with (1, 10, 15 s by the standard); less for tests.
     """
 
     frame_limit: int = 240
     pack: Literal["record", "packed"] = "record"
     answer_within: float = 15.0
+    block_answer_within: float = 30.0
     holds: float = 1.0
 
 
@@ -83,15 +85,17 @@ class AstmPlayer:
         sender.offer(message, clock())
         events: list[object] = []
         while True:
+            began = clock()
             if out := sender.outgoing():
                 await self._transmit(out)
+            writing = clock() - began  # on a slow line; the peer's time begins when it has all of it
             for event in events:
                 if isinstance(event, self._module.Failed):
                     self._talk.note(f"given up: {event.reason}")
                 return isinstance(event, self._module.Sent)
             due = sender.deadline()
             try:
-                data = await self._wire.read(max(0.0, due - clock()))
+                data = await self._wire.read(max(0.0, due + writing - clock()))
             except TimeoutError:
                 if self._asked:
                     self._talk.violation(f"no answer to {self._name()} within {habits.answer_within:g} s")

@@ -5,13 +5,12 @@ import asyncio
 from engine import registry
 from engine.errors import ContentError
 from engine.simulator import faults
-from engine.simulator.astm import DroppedError
+from engine.simulator.astm import DroppedError, Habits
 from engine.simulator.dialogue import Dialogue, readable
 from engine.simulator.wires import Wire
 
 VT, FS, CR = b"\x0b", b"\x1c", b"\r"
 END = FS + CR
-ANSWER_WITHIN_S = 30.0
 MAX_ANSWER = 1024 * 1024
 ACCEPTED = frozenset({"AA", "CA"})
 REFUSED = frozenset({"AE", "AR", "CE", "CR"})
@@ -20,10 +19,10 @@ REFUSED = frozenset({"AE", "AR", "CE", "CR"})
 class MllpPlayer:
     """Sends messages over one wire, one at a time."""
 
-    def __init__(self, wire: Wire, dialogue: Dialogue, *, answer_within: float = ANSWER_WITHIN_S) -> None:
+    def __init__(self, wire: Wire, dialogue: Dialogue, habits: Habits | None = None) -> None:
         self._wire = wire
         self._talk = dialogue
-        self._answer_within = answer_within
+        self._answer_within = (habits or Habits()).block_answer_within
         self._read_ack = registry.load(registry.ACKNOWLEDGEMENTS, "hl7v2").read_ack
         self._buffer = b""
 

@@ -53,7 +53,7 @@ def player(link: str, wire: Wire, dialogue: Dialogue, habits: Habits) -> Player:
     """``link``: as of a `Model`; ``text-answered`` is text whose sender waits for answers."""
     if link.startswith("text"):
         return TextPlayer(wire, dialogue, answered=link == "text-answered")
-    return MllpPlayer(wire, dialogue) if link == "mllp" else AstmPlayer(wire, dialogue, habits)
+    return MllpPlayer(wire, dialogue, habits) if link == "mllp" else AstmPlayer(wire, dialogue, habits)
 
 
 class Analyzer:

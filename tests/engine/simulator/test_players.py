@@ -19,7 +19,7 @@ from tests.support.mllp_peer import CLOSE, PAUSE, ack, mllp_peer
 from tests.support.waiting import until
 
 QUICK = Habits(answer_within=2.0, holds=0.002)
-HASTY = Habits(answer_within=0.15, holds=0.002)
+HASTY = Habits(answer_within=0.15, block_answer_within=0.15, holds=0.002)
 START = datetime(2026, 3, 2, 8, 0)
 
 
@@ -224,12 +224,9 @@ async def test_mllp_messages_arrive_with_every_fault() -> None:
         (PAUSE, "no answer within"),
     ],
 )
-async def test_an_mllp_peer_that_breaks_the_protocol_is_told_of_it(
-    answer: object, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("engine.simulator.mllp.MllpPlayer.__init__.__kwdefaults__", {"answer_within": 0.2})
+async def test_an_mllp_peer_that_breaks_the_protocol_is_told_of_it(answer: object, words: str) -> None:
     async with mllp_peer(answer) as peer:  # type: ignore[arg-type]  # one of its kinds of answer
-        _, dialogue = await play("mllp", peer.port, work("mindray-bs200", 1), manner(tries=1))
+        _, dialogue = await play("mllp", peer.port, work("mindray-bs200", 1), manner(habits=HASTY, tries=1))
     assert any(words in text for text in dialogue.tally.violations), dialogue.tally.violations
 
 
