@@ -12,7 +12,7 @@ from engine.bench.messages import oru
 from engine.errors import ContentError
 from engine.mapping import Program
 from engine.mapping.inputs import Mapper, messages_in
-from engine.mapping.reading import LONGEST_RESULT, RESULTS_KEPT, UNSET, Kept, Readings
+from engine.mapping.reading import LONGEST_RESULT, RESULTS_KEPT, UNSET, Kept, Readings, Room
 from engine.message import MapContext, Mapped, Parsed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
 from tests.support.mapping_texts import HL7, Workshop, context, parse
@@ -134,13 +134,27 @@ def _outcome(mapper: Mapper, parsed: Parsed) -> object:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    kept = Kept()
-    for number in range(RESULTS_KEPT + 10):
-        assert kept.keep((str(number),), 3) == [UNSET] * 3
-    assert len(kept) <= RESULTS_KEPT
-    before = len(kept)
-    kept.keep(("x" * (LONGEST_RESULT + 1),), 3)
-    assert len(kept) == before
+    room = Room(3)
+    kept, other = Kept(room), Kept(room)
+    assert kept.keep(("x" * (LONGEST_RESULT + 1),), 3) == [UNSET] * 3
+    assert not kept
+    for number in range(10):
+        for one in (kept, other):
+            assert one.keep((str(number),), 3) == [UNSET] * 3
+    assert len(kept) + len(other) == 3
+
+
+def test_without_room_all_begins_anew() -> None:
+    readings = Readings()
+    parsed = parse(HL7)
+    first = readings.of(parsed, context())
+    for number in range(RESULTS_KEPT):
+        first.results[0].keep((str(number),), 1)
+    second = readings.of(parsed, context())
+    assert second is not first
+    assert not second.results[0]
+    second.results[0].keep(("1",), 1)
+    assert len(second.results[0]) == 1
 
 
 def test_ways_of_reading_are_kept_apart() -> None:
