@@ -210,6 +210,9 @@ class Reporter:
                 return value, line(value, (*path, key), _choice(value.value, known[key], (*path, key)))
         if block.kind != "map":
             return block, line(block, path, f"expected a block with kind: {_either(known['kind'])}")
+        tee = block.get("tee")
+        if is_source and tee is not None and block.get("kind") is not None:
+            return tee, line(tee, (*path, "tee"), "a tee is for kind mllp or astm; use one of these, or take tee out")
         if block.get("transport") is not None or block.get("link") is not None:
             return block, line(block, path, f"this transport and link do not go together; use {_either(known['kind'])}")
         return block, line(block, path, f"kind is missing; add kind: {_either(known['kind'])}")

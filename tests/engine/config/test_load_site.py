@@ -239,6 +239,10 @@ MISTAKES = {
         "channels/a.yaml:2:27: source.tee: give either listen (where the analyzer connects) and connect (the "
         "middleware's address), or analyzer and middleware with a block each",
     ),
+    "a tee of texts": (
+        CHANNEL_YAML.replace('kind: mllp, listen: "127.0.0.1:0"', 'kind: text, tee: {listen: "a:1", connect: "b:2"}'),
+        "channels/a.yaml:2:27: source.tee: a tee is for kind mllp or astm; use one of these, or take tee out",
+    ),
     "a tee between two clients": (
         CHANNEL_YAML.replace(
             'listen: "127.0.0.1:0"', 'tee: {analyzer: {listen: "127.0.0.1:0"}, middleware: {listen: "127.0.0.1:0"}}'
