@@ -93,8 +93,7 @@ def build(source: Settings, handler: Handler) -> "WatchedFolder":
         marker=source.marker,
         max_bytes=source.max_message,
     )
-    settle = 0.0 if source.marker else source.settle
-    return WatchedFolder(str(source.folder), files, handler, settle_s=settle, every_s=source.every)
+    return WatchedFolder(str(source.folder), files, handler, settle_s=source.settle, every_s=source.every)
 
 
 @dataclass(slots=True)
@@ -215,10 +214,11 @@ class WatchedFolder:
             known, since = self._settling.get(file.name, (None, now))
             since = since if known == file else now
             settling[file.name] = (file, since)
-            if now - since >= self._settle_s and file.size:
-                ready.append(file)
-            elif now - since >= self._settle_s:
-                empty += 1
+            if file.marked or now - since >= self._settle_s:
+                if file.size:
+                    ready.append(file)
+                else:
+                    empty += 1
         self._settling = settling
         if empty:
             self._trouble.left.append(f"empty files: {empty}; each is taken once there is something in it")

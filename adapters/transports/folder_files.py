@@ -14,7 +14,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from heapq import nsmallest
@@ -34,12 +34,18 @@ class FolderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file that may be ready: what must stay the same while it settles."""
+    """A file that may be ready: what must stay the same while it settles.
+
+    Attributes:
+        marked: its marker was made after it. An older one was left over from an earlier file of this name (its removal
+            failed, or a crash came before it) and says nothing about this one.
+    """
 
     name: str
     size: int
     mtime_ns: int
     inode: int
+    marked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +103,19 @@ class Files:
         except OSError as error:
             raise FolderError(f"the folder cannot be read ({_words(error)})") from error
         if self._marker:
-            found = [file for file in found if file.name + self._marker in names]
+            found = [self._with_marker(file) for file in found if file.name + self._marker in names]
         return Look(
             files=nsmallest(MAX_WAITING, found, key=lambda file: (file.mtime_ns, file.name)),
             claimed=_by_age(self._claimed),
             failed=_count(self._failed),
             took_s=time.monotonic() - began,
         )
+
+    def _with_marker(self, file: Found) -> Found:
+        with contextlib.suppress(OSError):
+            made_ns = (self._folder / (file.name + self._marker)).stat(follow_symlinks=False).st_mtime_ns
+            return replace(file, marked=made_ns >= file.mtime_ns)
+        return file
 
     def claim(self, file: Found) -> str | None:
         """Make a file ours alone; its name among the claimed, or None where it is gone or has changed.

@@ -41,7 +41,7 @@ class FolderPart(Model):
     marker: str = Field(
         default="",
         description="A file is whole once a second one of its name and this ending is there: with `.ok`, `x.csv` waits "
-        "for `x.csv.ok`. Takes the place of `settle`.",
+        "for `x.csv.ok`. Takes the place of `settle`, but for a file that is newer than its marker.",
     )
     every: Duration = Field(default=2.0, ge=0.05, le=3600, description="Time between looks at the folder.")
     finished: FilePath | None = Field(

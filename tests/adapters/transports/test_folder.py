@@ -148,6 +148,21 @@ async def test_a_marker_says_that_a_file_is_whole(tmp_path: Path) -> None:
     assert "a.csv.ok" not in names(tmp_path)
 
 
+async def test_a_marker_left_over_says_nothing_about_the_next_file(tmp_path: Path) -> None:
+    """A crash between claiming a file and removing its marker; then a file of the same name is being written."""
+    clock = ManualClock()
+    reader = Reader()
+    (tmp_path / "a.csv.ok").touch()
+    os.utime(tmp_path / "a.csv.ok", ns=(10**18, 10**18))
+    (tmp_path / "a.csv").write_bytes(b"half")
+    async with watching(tmp_path, reader, marker=".ok", settle_s=5.0, clock=clock) as watched:
+        await _looked(watched)
+        assert reader.read == []
+        (tmp_path / "a.csv").write_bytes(b"whole")
+        (tmp_path / "a.csv.ok").touch()
+        await until(lambda: reader.read == [b"whole"])
+
+
 async def test_an_empty_file_waits_and_is_shown(tmp_path: Path) -> None:
     reader = Reader()
     (tmp_path / "a.csv").touch()
