@@ -6,7 +6,9 @@ own) and once by reading numbers out of the messages with a regular expression.
 """
 
 import asyncio
+import os
 import re
+import tty
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -34,14 +36,16 @@ from engine.simulator.faults import ALL
 from engine.simulator.packs import Model, find_model, names
 from engine.simulator.play import Analyzer, Manner
 from engine.simulator.shift import Kind, Sending, shift
-from engine.simulator.wires import Connecting
+from engine.simulator.wires import Connecting, Serial, SerialLine, Wire
 from engine.units import HostPort
 from tests.support.live import Daemon
+from tests.support.packs import received
 
 Json = dict[str, Any]
 
 CHECKOUT = Path(__file__).parents[2]
 ANALYZERS_EACH = 2  # on one port
+BAUD = 115_200
 START = datetime(2026, 3, 2, 8, 0)
 PERSON = re.compile(rb"SIM-\d{5}")
 LINKED = (
@@ -56,7 +60,11 @@ LINKED = (
 
 
 def playable() -> Iterator[Model]:
-    """Every shipped analyzer on TCP whose samples hold a result."""
+    """Every shipped analyzer whose samples hold a result; those on a serial line last: the others tell who listens."""
+    yield from sorted(_playable(), key=lambda model: not model.link.startswith("text"))
+
+
+def _playable() -> Iterator[Model]:
     for name in names():
         if (CHECKOUT / "analyzers" / name / "channel.yaml").is_file():
             try:
@@ -70,6 +78,7 @@ class SimulatedDaemon(Daemon):
 
     def __init__(self, folder: Path, models: list[Model], fhir: str) -> None:
         self.models = models
+        self.lines: dict[int, int] = {}  # our end of each serial line
         super().__init__(
             folder, ["mllp"] * len(models), f'{{kind: fhir, url: "{fhir}", retry: {{first: 50ms, max: 500ms}}}}'
         )
@@ -88,7 +97,13 @@ class SimulatedDaemon(Daemon):
             text = (CHECKOUT / "analyzers" / model.name / "channel.yaml").read_text(encoding="utf-8")
             channel: Json = yaml.safe_load(text)
             source = {key: value for key, value in channel["source"].items() if key not in ("listen", "connect")}
-            source["listen"] = f"127.0.0.1:{port}"
+            if "device" in source:
+                self.lines[number], device = os.openpty()
+                tty.setraw(self.lines[number])
+                tty.setraw(device)  # open here too, so that the line never hangs up
+                source |= {"device": os.ttyname(device), "baud": BAUD}
+            else:
+                source["listen"] = f"127.0.0.1:{port}"
             if model.link == "e1381" and number % 2:
                 source["commit"] = "message"
             channel["source"] = source
@@ -115,12 +130,17 @@ class Simulation:
             *(
                 self._play_one(number, model, seed * 1000 + number * ANALYZERS_EACH + twin, each)
                 for number, model in enumerate(self.daemon.models)
-                for twin in range(ANALYZERS_EACH)
+                for twin in range(1 if number in self.daemon.lines else ANALYZERS_EACH)
             )
         )
 
     async def _play_one(self, number: int, model: Model, seed: int, specimens: int) -> None:
-        wire = Connecting(HostPort("127.0.0.1", self.daemon.port_of[number]))
+        line = self.daemon.lines.get(number)
+        wire: Wire = (
+            Connecting(HostPort("127.0.0.1", self.daemon.port_of[number]))
+            if line is None
+            else SerialLine(line, Serial(baud=BAUD))
+        )
         how = Manner(faults=ALL, seed=seed, habits=Habits(holds=0.002), again_after=0.05, trickle=0.0002)
         analyzer = Analyzer(model.link, wire, Dialogue(tally=self.tally), how)
         try:
@@ -156,7 +176,12 @@ class Simulation:
             built = build_site(site, identity_key=journal.vault.identity_key, clock=SystemClock()).channels
             expected: dict[tuple[str, str], Json] = {}
             for name in built:
-                count.take_channel(name, self.sent[name], journal, built[name].routes, expected)
+                wanted = {sending.payload for sending in self.sent[name]}
+                if find_model(name).link.startswith(
+                    "text"
+                ):  # framing is part of what is sent: taken off once, in peace
+                    wanted = {text for payload in wanted for text in received(built[name], [payload])[0]}
+                count.take_channel(name, wanted, journal, built[name].routes, expected)
         finally:
             journal.close()
         found = await self._stored("Observation")
@@ -186,10 +211,9 @@ class Count:
     looked_at: Counter[str] = field(default_factory=Counter)
 
     def take_channel(
-        self, name: str, sent: list[Sending], journal: Journal, routes: Any, expected: dict[tuple[str, str], Json]
+        self, name: str, wanted: set[bytes], journal: Journal, routes: Any, expected: dict[tuple[str, str], Json]
     ) -> None:
         """What the journal of a channel holds, against what was sent; adds to what the server must have."""
-        wanted = {sending.payload for sending in sent}
         kept: Counter[bytes] = Counter()
         dead: set[bytes] = set()
         for view in _messages(journal, name):
