@@ -24,6 +24,7 @@ CLAIMED = ".claimed"
 # Names under which programs write what they are not done with.
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", "~")
 MAX_WAITING = 10_000  # files that are looked at; the oldest, where there are more
+NAME_MAX = 255  # bytes that file systems take for a name
 FOLDER_MODE = 0o750
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in place of a file does not block
 
@@ -130,7 +131,8 @@ class Files:
             if (seen.st_size, seen.st_mtime_ns, seen.st_ino) != (file.size, file.mtime_ns, file.inode):
                 return None
             self._last_us = max(time.time_ns() // 1000, self._last_us + 1)
-            name = f"{self._last_us}.{file.name}"
+            name = f"{self._last_us}."
+            name += _within(file.name, NAME_MAX - len(name))
             path.rename(self._claimed / name)
         except FileNotFoundError:
             return None
@@ -209,9 +211,24 @@ def _free(folder: Path, name: str) -> str:
     """``name``, or where there is such a file already, ``name`` with the time in it: nothing is ever replaced."""
     if not (folder / name).exists():
         return name
+    now = datetime.now(UTC).strftime(".%Y%m%dT%H%M%S.%f")
+    stem, end = _parted(_within(name, NAME_MAX - len(now)))
+    return stem + now + end
+
+
+def _within(name: str, room: int) -> str:
+    """``name``, cut before its ending where it has more than ``room`` bytes."""
+    over = len(os.fsencode(name)) - room
+    if over <= 0:
+        return name
+    stem, end = _parted(name)
+    return os.fsdecode(os.fsencode(stem)[:-over]) + end
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """A name without its ending, and the ending with its dot."""
     stem, dot, suffix = name.rpartition(".")
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    return f"{stem}.{now}{dot}{suffix}" if stem else f"{name}.{now}"
+    return (stem, dot + suffix) if stem else (name, "")
 
 
 def _by_age(folder: Path) -> list[str]:

@@ -85,10 +85,23 @@ async def test_a_second_file_of_the_same_name_replaces_nothing(tmp_path: Path) -
         for number in range(3):
             (tmp_path / ".writing").write_bytes(b"%d" % number)
             (tmp_path / ".writing").rename(tmp_path / "result.csv")
-            await until(lambda number=number: len(names(tmp_path / "finished")) == number + 1)
+            await _finished(tmp_path, number + 1)
 
     assert reader.read == [b"0", b"1", b"2"]
     assert {path.read_bytes() for path in (tmp_path / "finished").iterdir()} == {b"0", b"1", b"2"}
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".csv", "é" * 125 + ".csv", "x" * 230 + ".csv"])
+async def test_names_as_long_as_they_can_be(tmp_path: Path, name: str) -> None:
+    reader = Reader()
+    async with watching(tmp_path, reader) as watched:
+        for number in range(2):
+            (tmp_path / ".writing").write_bytes(b"%d" % number)
+            (tmp_path / ".writing").rename(tmp_path / name)
+            await _finished(tmp_path, number + 1)
+        assert (watched.fault, watched.notice) == ("", "")
+    assert reader.read == [b"0", b"1"]
+    assert all(one.endswith(".csv") for one in names(tmp_path / "finished"))
 
 
 async def test_older_files_come_first(tmp_path: Path) -> None:
@@ -369,6 +382,10 @@ async def test_stopping_waits_for_the_file_that_is_being_read(tmp_path: Path) ->
         == 5
     )
     assert names(tmp_path / CLAIMED) == []
+
+
+async def _finished(folder: Path, count: int) -> None:
+    await until(lambda: len(names(folder / "finished")) == count)
 
 
 async def _looked(watched: WatchedFolder) -> None:
