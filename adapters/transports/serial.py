@@ -138,12 +138,13 @@ class SerialLine:
 
     async def _look_after(self, stream: LineStream) -> None:
         await asyncio.sleep(STABLE_S)
-        self._up()
+        if not stream.fault:
+            self._up()
         while True:
             await asyncio.sleep(LOOK_S)
             trouble = stream.look()
             if trouble:
-                self._down(trouble)
+                self._down(trouble, change="trouble")  # its figures are others each time
             elif not stream.fault:
                 self._up()
 
@@ -153,10 +154,11 @@ class SerialLine:
         self.fault = ""
         self._said.clear()
 
-    def _down(self, fault: str) -> None:
-        if fault not in self._said:  # a change; the same again is counted in nobody's log
+    def _down(self, fault: str, change: str = "") -> None:
+        """``change``: what makes it another fault than the one before; the words, where nothing is given."""
+        if (change or fault) not in self._said:
             logger.warning("serial line does not work", extra={"peer": self._device, "detail": fault})
-        self._said.add(fault)
+        self._said.add(change or fault)
         self.fault = fault
 
 

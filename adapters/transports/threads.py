@@ -21,9 +21,12 @@ async def in_thread(call: Callable[[], T], undo: Callable[[T], None] = lambda re
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
+    def take_back(result: T) -> None:
+        threading.Thread(target=undo, args=(result,), daemon=True).start()
+
     def resolve(result: T) -> None:
         if future.done():  # cancelled
-            threading.Thread(target=undo, args=(result,), daemon=True).start()
+            take_back(result)
         else:
             future.set_result(result)
 
@@ -41,7 +44,12 @@ async def in_thread(call: Callable[[], T], undo: Callable[[T], None] = lambda re
             undo(result)
 
     threading.Thread(target=run, daemon=True).start()
-    return await future
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if not future.cancelled() and future.exception() is None:  # it was done in the same moment
+            take_back(future.result())
+        raise
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:

@@ -205,6 +205,20 @@ async def test_a_port_that_is_not_there_yet_is_waited_for(tmp_path: Path, cable:
         assert site.ends("chem") == ["delivered"]
 
 
+async def test_a_reload_with_other_settings_opens_the_line_anew(tmp_path: Path, cable: Cable) -> None:
+    async with site_on(tmp_path, {"kind": "astm-serial", "device": cable.path}) as site:
+        await until(lambda: connections(site) == 1)
+        await cable.play(play_of(astm("S-1", "5.1")))
+        file = site.folder / "channels" / "chem.yaml"
+        file.write_text(file.read_text().replace("kind: astm-serial", "kind: astm-serial\n  baud: 19200"))
+        ran = await site.labrelay("reload")
+        assert ran.code == 0, ran.err
+        await until(lambda: connections(site) == 1 and fault(site) == "")
+        await cable.play(play_of(astm("S-2", "5.2")))
+        await site.settled()
+        assert values(site) == ["5.1", "5.2"]
+
+
 async def test_a_device_server_that_restarts(tmp_path: Path) -> None:
     server = DeviceServer()
     await server.start()

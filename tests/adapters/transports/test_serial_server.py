@@ -224,7 +224,9 @@ async def test_a_line_that_is_taken_says_who_may_have_it(server: DeviceServer) -
 
 
 @pytest.mark.usefixtures("soon")
-async def test_errors_on_the_line_are_a_fault_that_clears_itself(rfc2217: DeviceServer) -> None:
+async def test_errors_on_the_line_are_a_fault_that_clears_itself(
+    rfc2217: DeviceServer, caplog: pytest.LogCaptureFixture
+) -> None:
     async with line(Settings(rfc2217.device), Echo()) as made:
         await until(lambda: rfc2217.connected and made.fault == "")
         await rfc2217.send(b"\x00\xf8\x80\xff")
@@ -232,9 +234,17 @@ async def test_errors_on_the_line_are_a_fault_that_clears_itself(rfc2217: Device
         for _ in range(8):
             rfc2217.tell_line_state(0x08)
         await until(lambda: "check baud" in made.fault)
+        first = made.fault
+        await rfc2217.send(b"\x00\xf8")
+        for _ in range(9):
+            rfc2217.tell_line_state(0x04)
+        await until(lambda: "check baud" in made.fault and made.fault != first)
         assert rfc2217.connected
         await rfc2217.send(b"that was better")
         await until(lambda: made.fault == "")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "serial line does not work"
+    ]
 
 
 async def test_stopping_gives_what_has_come_and_then_the_end(server: DeviceServer) -> None:
