@@ -194,6 +194,6 @@ async def _play(
             words = os.strerror(number) if number else str(error) or "nobody is there"
             raise LabRelayError(f"{wire.where}: {words}") from None
         tally["tally"] = dialogue.tally
-        await Analyzer(model.link, wire, dialogue, manner).work(sendings)
+        await Analyzer(model.link, wire, dialogue, manner).work(sendings, keep=False)
     finally:
         await wire.close()

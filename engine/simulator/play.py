@@ -60,7 +60,7 @@ class Analyzer:
     """One analyzer on one line.
 
     Attributes:
-        acknowledged: what the peer has, in order.
+        acknowledged: what the peer has, in order, as far as it is kept.
     """
 
     def __init__(self, link: str, wire: Wire, dialogue: Dialogue, manner: Manner | None = None) -> None:
@@ -70,21 +70,22 @@ class Analyzer:
         self._player = player(link, wire, dialogue, self._manner.habits)
         self.acknowledged: list[Sending] = []
 
-    async def work(self, sendings: Iterable[Sending]) -> None:
-        """Send everything, in order, each until the peer has it or it is given up."""
+    async def work(self, sendings: Iterable[Sending], *, keep: bool = True) -> None:
+        """Send everything, in order, each until the peer has it or it is given up. ``keep``: in ``acknowledged``."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         for session, sending in enumerate(sendings):
             if self._manner.rate:
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 due += 1 / self._manner.rate
-            if await self.deliver(sending, session):
+            if await self.deliver(sending, session) and keep:
                 self.acknowledged.append(sending)
 
     async def deliver(self, sending: Sending, session: int) -> bool:
         """Send one message. ``session``: which one it is, so that the same one meets the same faults."""
         talk, again_after = self._talk, self._manner.again_after
-        talk.note(f"-- {sending.kind.value} {', '.join(sending.numbers)}, like {sending.sample}".replace(" , ", ", "))
+        numbers = f" {', '.join(sending.numbers)}" if sending.numbers else ""
+        talk.note(f"-- {sending.kind.value}{numbers}, like {sending.sample}")
         plan = plan_of(
             self._manner.faults,
             seed=self._manner.seed,
