@@ -7,11 +7,11 @@
         +-- counter of the analyzer, which says nothing to a laboratory
 
 What departs: the manual says that O-3 is the specimen number alone; the capture has it in component 2, behind a
-counter. So component 2 becomes O-3, and the counter goes into O-4, where settings may keep it as a second number of the
-specimen. Without a number in component 2 (no barcode) the counter is all there is. Where what stands before is no
-counter, it is the number, whatever follows. O-4 holds the kind of rack (R1), which is never the number of a specimen.
-O-16 names the container (SC, MC) and not what is in it, so it is no specimen type. Comments are alarm numbers (0:
-none), and say so. A control has Q as its action code.
+counter. So component 2 becomes O-3, and the counter goes into O-4, where settings keep it as a number of the instrument
+beside that of the specimen; without a number in component 2 (no barcode) it is all there is. Where no counter stands
+before it, O-3 is the number, whatever follows. O-4 as it is sent holds the kind of rack (R1), which is no number. O-16
+names the container (SC, MC) and not what is in it, so it is no specimen type. Comments are alarm numbers (0: none), and
+say so. A control has Q as its action code.
 
 Sources: capture roche-c311 and the driver published with it (senaite.astm, roche_cobas_c311.py, which names the
 components); cobas c 311 Host Interface Manual 1.3, E-12 to E-17.
@@ -45,7 +45,7 @@ def _name_specimen(order: Segment, delimiters: Delimiters) -> None:
     if rest and not counter:
         put(order, SPECIMEN, rest[0])
     elif len(rest) >= 3 and _NUMBER(counter):  # the layout above
-        put(order, SPECIMEN, rest[0] or counter)
+        put(order, SPECIMEN, rest[0])
         put(order, INSTRUMENT_SPECIMEN, counter)
     if get(order, DESCRIPTOR) in CONTAINERS:
         put(order, DESCRIPTOR, "")
