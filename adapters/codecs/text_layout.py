@@ -34,6 +34,9 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _COMMA_NUMBER = re.compile(r"[<>=~+-]{0,2} ?[+-]?[0-9]+,[0-9]+")
 _POINT_NUMBER = re.compile(r"[<>=~+-]{0,2} ?[0-9]{1,3}\.[0-9]{3}")  # 1.025 or one thousand and twenty-five
 _COMMA_RANGE = re.compile(r"[<>=~ ]*[0-9]*,?[0-9]+ ?(-|\.\.|to) ?[0-9]*,?[0-9]+|" + _COMMA_NUMBER.pattern)
+# NULs that printers are given at the ends of lines. One within a line stands where a serial driver read a byte with a
+# wrong parity or stop bit: without it, 1.2 would become 12.
+_FILL = re.compile("(?<![^\r\n])\0+|(?<!\0)\0++(?![^\r\n])")
 _BLANKS = re.compile(r"\s+")
 
 
@@ -84,7 +87,7 @@ class TextFormat:
         wide = (*marked, *options.charsets)
         text, charset = decode(payload.removeprefix(BOM_UTF8), wide)
         reading = _Reading(self._layout)
-        text = text.removeprefix(_BOM).replace("\0", "")
+        text = _FILL.sub("", text.removeprefix(_BOM)).replace("\0", "\ufffd")
         found = pieces(text, self._layout.text, self._layout.columns)
         for piece in found:
             reading.take(piece)

@@ -274,6 +274,14 @@ rules:
     assert records(LINES + rules, "RESULTS\nNA 131\nNA corrected 132") == ["R|1|NA|132|||||F"]
 
 
+def test_a_byte_that_a_driver_could_not_read_makes_no_other_number() -> None:
+    """A serial driver reads NUL in its place; at the ends of lines NULs are what old printers needed to come back."""
+    rules = 'rules:\n  - {line: "(?P<v>[0-9.]+)", new: R, set: {R-3: x, R-4: "{v}"}}\n'
+    text = "\0\x001.2\0\r\n\0\x003.4\r\x001\x002\n\0"
+    assert records(LINES + rules, text) == ["R|1|x|1.2", "R|2|x|3.4", "M|1|unread|line 3|1\ufffd2"]
+    assert refused(LINES + "unread: refuse\n" + rules, text).place == "line 3"
+
+
 def test_a_value_without_its_result_is_refused() -> None:
     rules = 'rules:\n  - {line: "(?P<v>.*)", set: {R-4: "{v}"}}\n'
     assert refused(LINES + rules, "5").detail == "R-4 without an R record before it (rule a.yaml:4)"
