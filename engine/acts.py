@@ -8,12 +8,13 @@ so that a crash amid a replay of thousands is known.
               again with today's mapping, oldest first. Incomplete messages stay: a prefix is never a result.
     dismiss   a named person says, with a reason, that these need nothing more
     replay    stored documents go out again at the end of their lanes, at a bounded rate
+    reprocess messages are mapped again, and what differs from what was delivered goes out, at a bounded rate
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.control import Handler, RefusedError, Request
@@ -23,6 +24,7 @@ from engine.journal import Journal, Routed
 from engine.reading import Reader
 from engine.reasons import Reason
 from engine.records import DeadLetter, Filter
+from engine.reprocessing import Finding, examine, with_mapping
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -201,6 +203,43 @@ class Acts:
             rate=rate,
         )
 
+    async def reprocess(
+        self,
+        selection: Selection,
+        *,
+        routes: ChannelRoutes,
+        actor: str,
+        because: str,
+        mapping: str = "",
+        rate: float = DEFAULT_RATE,
+    ) -> dict[str, Any]:
+        """Map the messages of a channel again and send what differs; ``count`` is the number of messages looked at.
+
+        Given again, it goes on where it was cut short: what was sent differs no more.
+
+        Args:
+            routes: what to map with.
+            mapping: its name and digest, for the audit trail, where it is not the channel's own.
+        """
+        if not because.strip():
+            raise RefusedError("reprocessing needs a reason")
+        if selection.channel != routes.channel:
+            raise RefusedError("reprocessing is for one channel")
+        chosen: list[int] = []
+        for state in ("mapped", "filtered"):
+            chosen += await asyncio.to_thread(messages, self._journal, replace(selection, state=state))
+        return await self._act(
+            actor,
+            "reprocess",
+            selection,
+            len(chosen),
+            False,
+            lambda: self._reprocess(sorted(chosen), routes, rate),
+            reason=because,
+            mapping=mapping,
+            rate=rate,
+        )
+
     async def note_shown(self, actor: str, message: int) -> None:
         """A person is about to see contents: durable before they do."""
         await self._journal.act_note(actor, "unmask", {"message": message})
@@ -324,6 +363,51 @@ class Acts:
             outcome["messages"] += 1
         return outcome
 
+    async def _reprocess(self, chosen: Sequence[int], routes: ChannelRoutes, rate: float) -> dict[str, int]:
+        outcome: dict[str, int] = {"messages": 0, "deliveries": 0}
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        for message_id in chosen:
+            # In a thread: analyzers are answered meanwhile.
+            finding = await asyncio.to_thread(examine, self._journal, message_id, routes)
+            if finding.outcome != "changed":
+                outcome[finding.outcome] = outcome.get(finding.outcome, 0) + 1
+                continue
+            await asyncio.sleep(max(0.0, begin + outcome["messages"] / rate - loop.time()))
+            queued = await self._send_again(finding, routes.channel)
+            if queued is None:
+                outcome["conflicts"] = outcome.get("conflicts", 0) + 1
+            else:
+                outcome["messages"] += 1
+                outcome["deliveries"] += queued
+        return outcome
+
+    async def _send_again(self, finding: Finding, channel: str) -> int | None:
+        """Store a message's new documents and queue them where they differ; how many deliveries.
+
+        None where a number in them has meanwhile become somebody else's: the message is a dead letter then, and shown.
+        """
+        verdict = finding.verdict
+        assert verdict is not None
+        outcome = await self._journal.map_done(
+            finding.message_id,
+            channel=channel,
+            routes=finding.send,
+            state="mapped",
+            mapping=verdict.mapping,
+            issues=verdict.issues,
+            unmapped=verdict.unmapped,
+            reagents=verdict.reagents,
+            again=True,
+            accept_conflict=finding.same_reports,
+        )
+        if outcome.state != "mapped":
+            return None
+        for routed in finding.send:
+            for destination in routed.destinations:
+                self._look_again(channel, destination, 1)
+        return outcome.waiting
+
 
 def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
     """What the running site answers on its control socket."""
@@ -358,6 +442,29 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
             dry_run=_dry_run(request),
         )
 
+    async def reprocess(request: Request) -> dict[str, Any]:
+        args, selection = request.args, _selection(request)
+        channel, mapping, rate = app.built.channels.get(selection.channel or ""), args.get("mapping"), args.get("rate")
+        if channel is None:
+            raise LabRelayError(f"there is no channel {selection.channel}; known: {', '.join(app.built.channels)}")
+        if not isinstance(rate, int | float) or not 0 < rate <= 100_000:
+            raise LabRelayError("rate must be a number of messages per second above 0")
+        if args.get("config_hash") != app.built.site.hash:
+            raise RefusedError(
+                "the daemon runs another configuration than the one that the differences were made with: give "
+                "`labrelay reload`, and look at them again"
+            )
+        routes, named = channel.routes, ""
+        if mapping is not None:
+            routes, program = await asyncio.to_thread(with_mapping, app.built.site, routes, str(mapping))
+            if program.content_hash != args.get("mapping_hash"):
+                raise RefusedError(f"{mapping} has changed since the differences were made; look at them again")
+            named = f"{program.name}@{program.content_hash[:12]}"
+        because = str(args.get("because", ""))
+        return await acts.reprocess(
+            selection, routes=routes, actor=request.actor, because=because, mapping=named, rate=float(rate)
+        )
+
     async def shown(request: Request) -> dict[str, Any]:
         message = request.args.get("message")
         if not isinstance(message, int):
@@ -378,6 +485,7 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
         "retry": retry,
         "dismiss": dismiss,
         "replay": replay,
+        "reprocess": reprocess,
         "shown": shown,
         "exported": exported,
     }

@@ -17,6 +17,8 @@ Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
     retry     {"selection", "dry_run"}                             -> outcome
     dismiss   {"selection", "because", "dry_run"}                  -> outcome
     replay    {"selection", "destination", "rate", "dry_run"}      -> outcome
+    reprocess {"selection", "because", "rate", "config_hash",
+               "mapping", "mapping_hash"}                          -> outcome   the last two: null, or name and digest
     shown     {"message"}                                          -> {}   contents are about to be shown to a person
     exported  {"what"}                                             -> {}   contents are about to be written to a file
 

@@ -87,15 +87,18 @@ def put(
 def replay(batch: Batch, message_ids: Iterable[int], destinations: frozenset[str] | None) -> list[int]:
     """Queue the newest documents of these messages again, to all or some of the destinations they went to.
 
-    The new deliveries have the keys of the old ones, stand at the end of their lanes and are marked manual.
+    The newest for each destination, that is: a message that was reprocessed went only where it differed. The new
+    deliveries have the keys of the old ones, stand at the end of their lanes and are marked manual.
     """
     made = []
     for message_id in message_ids:
         rows = batch.execute(
             "SELECT DISTINCT d.document_id, d.key, d.lane FROM delivery d JOIN document o ON o.id = d.document_id"
-            " WHERE d.message_id = ? AND o.revision = (SELECT max(revision) FROM document WHERE message_id = ?)"
+            " WHERE d.message_id = ? AND o.revision = (SELECT max(p.revision) FROM delivery e"
+            "  JOIN document p ON p.id = e.document_id"
+            "  WHERE e.message_id = d.message_id AND e.lane = d.lane AND p.ordinal = o.ordinal)"
             " ORDER BY d.document_id, d.lane",
-            (message_id, message_id),
+            (message_id,),
         ).fetchall()
         for document_id, key, lane_id in rows:
             lane = batch.lane_of(lane_id)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +18,10 @@ import orjson
 
 from engine import migrate
 from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.hashes import unpack_reports
 from engine.line_trace import LineRecord, unpack
 from engine.lock import SiteLock
-from engine.message import Stored
+from engine.message import Document, Report, Stored
 from engine.outbox import read_note
 from engine.reagents import lot_key
 from engine.reasons import Reason
@@ -43,6 +45,7 @@ from engine.records import (
     ReagentView,
     Trace,
 )
+from engine.superseding import newer_delivered, results_written
 from engine.vault import Vault
 
 DEADLINE_S = 2.0
@@ -60,6 +63,14 @@ _DELIVERY = (
     "SELECT d.id, l.channel, l.destination, d.seq, d.message_id, d.document_id, d.key, d.state, d.attempt,"
     " d.not_before_us, d.cause, d.flags, d.settled_us, d.detail FROM delivery d JOIN lane l ON l.id = d.lane"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """One snapshot, for looks that others share."""
+
+    execute: Callable[..., sqlite3.Cursor]
+    vault: Vault
 
 
 class Reader:
@@ -483,6 +494,27 @@ class Reader:
         if row is None:
             raise StoreError(f"there is no document {document_id}")
         return self.vault.open(row[0], "document", document_id, row[1])
+
+    def reports(self, document_id: int) -> frozenset[Report]:
+        """The reports that a stored document carries."""
+        with self.snapshot() as execute:
+            row = execute("SELECT reports FROM document WHERE id = ?", (document_id,)).fetchone()
+        return frozenset(unpack_reports(row[0])) if row is not None else frozenset()
+
+    def would_be_superseded(self, message_id: int, channel: str, destination: str, document: Document) -> bool:
+        """Whether a newer message's document with the same results was delivered there: `superseding.is_superseded`,
+        for a document that is not in the outbox."""
+        with self.snapshot() as execute:
+            row = execute(
+                "SELECT id FROM lane WHERE channel = ? AND destination = ?", (channel, destination)
+            ).fetchone()
+            return row is not None and newer_delivered(
+                _Rows(execute, self.vault),
+                row[0],
+                message_id,
+                document.reports,
+                lambda: results_written(document.body),
+            )
 
     def stored(self, message_id: int) -> Stored:
         """A message as it is handed to the mapping; raises as `payload`."""

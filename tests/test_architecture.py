@@ -43,8 +43,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "the running site",
         names(
-            "acts app build control heap link_view logs metrics observe process_metrics sandbox sources supervisor "
-            "watchdog web worker"
+            "acts app build control heap link_view logs metrics observe process_metrics reprocessing sandbox sources "
+            "supervisor watchdog web worker"
         ),
     ),
     ("commands", names("__main__ bench commands demo simulator")),

@@ -1,0 +1,252 @@
+"""Map stored messages again with today's mapping, and show what differs from what was delivered.
+
+Nothing is sent: the differences are grouped by element, with how many messages have each and the numbers of some.
+Values are patient data and masked unless --unmask is given, which is noted in the audit trail. --mapping-from shows
+what another mapping would make of the same messages.
+
+With --apply the daemon sends the documents that differ, oldest first and at a bounded rate, to the destinations where
+they differ; messages without a difference are not sent, and neither is a result that a newer one has replaced. Cut
+short, the same command goes on: what was sent differs no more. What a new document does not have any more stays at its
+destination: LabRelay deletes nothing there.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, table
+from engine.commands.selecting import ACT_TIMEOUT_S, instant_us, without_daemon
+from engine.commands.session import Session, consent, pass_session
+from engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from engine.acts import Selection
+    from engine.config import Site
+    from engine.intake import ChannelRoutes
+    from engine.journal import Journal
+    from engine.reprocessing import Group, Tally
+
+DEFAULT_RATE = 50.0
+PAGE = 200
+SAY_EVERY_S = 10.0
+COLUMNS = (
+    Column("kind", "CHANGE"),
+    Column("path", "ELEMENT"),
+    Column("messages", "MESSAGES", right=True),
+    Column("examples", "AS IN"),
+)
+WHY = {
+    "superseded": "a newer result was delivered: nothing is sent",
+    "withdrawn": "nothing would be sent now; what was delivered stays there",
+    "dead": "would be a dead letter now: nothing is sent",
+    "unsettled": "deliveries wait or are dead letters: labrelay dlq comes first",
+    "undelivered": "was never mapped: labrelay dlq is for these",
+    "damaged": "cannot be opened: labrelay verify says more",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which messages are mapped with what.
+
+    Attributes:
+        mapping: name or absolute path of another mapping; None for the channel's own.
+        mapping_hash: of that mapping. named: name and digest, for people.
+    """
+
+    site: "Site"
+    selection: "Selection"
+    routes: "ChannelRoutes"
+    mapping: str | None = None
+    mapping_hash: str | None = None
+    named: str = ""
+
+
+@click.command(help=__doc__)
+@click.option("--channel", required=True, metavar="NAME", help="Of this channel.")
+@click.option("--since", required=True, metavar="TIME", help="Received since: an age (2h), a day, or a day and time.")
+@click.option("--until", metavar="TIME", help="Received before that; else until now.")
+@click.option("--mapping-from", "mapping", metavar="FILE|NAME", help="With this mapping instead of the channel's own.")
+@click.option("--unmask", is_flag=True, help="Show some values of each difference. This is noted in the audit trail.")
+@click.option("--apply", "send", is_flag=True, help="Send what differs. Needs --reason.")
+@click.option("--reason", "because", metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.01, 100_000),
+    default=DEFAULT_RATE,
+    show_default=True,
+    help="With --apply, messages per second, at most.",
+)
+@click.option("--yes", is_flag=True, help="Do it without being asked.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(
+    session: Session,
+    /,
+    channel: str,
+    since: str,
+    until: str | None,
+    mapping: str | None,
+    unmask: bool,
+    send: bool,
+    because: str | None,
+    rate: float,
+    yes: bool,
+    form: Form,
+) -> ExitCode:
+    from engine.acts import Selection
+
+    if send and not (because or "").strip():
+        raise click.UsageError("--apply needs --reason: why these results are sent again")
+    now_us = time.time_ns() // 1000
+    until_us = instant_us(session, until)
+    selection = Selection(
+        channel=channel,
+        after_us=instant_us(session, since),
+        # What comes meanwhile must not be sent without having been looked at.
+        before_us=min(until_us, now_us) if until_us is not None else now_us,
+    )
+    with session.reader() as journal:
+        wanted = _wanted(session, journal, selection, mapping)
+        if unmask:
+            from engine.commands.messages import note_exported
+
+            note_exported(session, {"reprocess": channel, **selection.to_json(), "mapping": wanted.named})
+        tally = _compare(journal, wanted, unmask=unmask)
+    document = _document(tally, wanted, unmask=unmask)
+    if not send or not tally.changed:
+        show_document(form, {**document, "apply": None}, _lines(tally, document))
+        if send and form is Form.TABLE:
+            say("nothing differs, and nothing was sent")
+        return ExitCode.OK
+    if form is Form.TABLE:
+        show_document(form, {}, _lines(tally, document))
+    count = f"{tally.changed} message{'' if tally.changed == 1 else 's'}"
+    consent(f"Send the documents of {count} of {channel} again where they differ?", yes=yes)
+    result = _send(session, wanted, str(because), rate)
+    show_document(form, {**document, "apply": result}, _in_words(result))
+    left = sum(count for name, count in result["done"].items() if name in WHY or name == "conflicts")
+    return ExitCode.PARTLY if left else ExitCode.OK
+
+
+def _wanted(session: Session, journal: "Journal", selection: "Selection", mapping: str | None) -> Wanted:
+    from engine.build import Programs, build_channel
+    from engine.clock import SystemClock
+    from engine.reprocessing import with_mapping
+
+    site = session.load(require_secrets=False)
+    name = selection.channel or ""
+    if name not in site.channels:
+        raise ConfigError(f"no channel is called {name}; the site has {', '.join(site.channels) or 'none'}")
+    programs = Programs(site.mapping_path())
+    key = journal.vault.identity_key
+    built = build_channel(site, site.channels[name], programs, identity_key=key, clock=SystemClock())
+    if mapping is None:
+        return Wanted(site, selection, built.routes)
+    if Path(mapping).is_file():
+        mapping = str(Path(mapping).resolve())  # the daemon has another current folder
+    routes, program = with_mapping(site, built.routes, mapping)
+    named = f"{program.name}@{program.content_hash[:12]}"
+    return Wanted(site, selection, routes, mapping, program.content_hash, named)
+
+
+def _compare(journal: "Journal", wanted: Wanted, *, unmask: bool) -> "Tally":
+    """Look at every message, newest first, a page at a time."""
+    from engine.reprocessing import Tally, examine
+
+    tally = Tally(keep_values=unmask)
+    before: int | None = None
+    begin = last = time.monotonic()
+    while page := journal.messages(wanted.selection.filter(), before_id=before, limit=PAGE):
+        for view in page:
+            tally.add(examine(journal, view.id, wanted.routes))
+            if time.monotonic() - last > SAY_EVERY_S:
+                last = time.monotonic()
+                rate = tally.messages / (last - begin)
+                say(f"{tally.messages} messages, {rate:.0f}/s, {tally.changed} differ, at message {view.id}")
+        before = page[-1].id
+    return tally
+
+
+def _send(session: Session, wanted: Wanted, because: str, rate: float) -> dict[str, Any]:
+    """Have the daemon carry it out, or queue it here where none runs."""
+    from engine.control import UnreachableError
+
+    args = {
+        "selection": wanted.selection.to_json(),
+        "because": because,
+        "rate": rate,
+        "config_hash": wanted.site.hash,
+        "mapping": wanted.mapping,
+        "mapping_hash": wanted.mapping_hash,
+    }
+    try:
+        return session.call("reprocess", args, timeout=ACT_TIMEOUT_S)
+    except UnreachableError:
+        return without_daemon(
+            session,
+            lambda acts, actor: acts.reprocess(
+                wanted.selection,
+                routes=wanted.routes,
+                actor=actor,
+                because=because,
+                mapping=wanted.named,
+                rate=100_000.0,  # nothing is sent from here, so nothing needs pacing
+            ),
+        )
+
+
+def _document(tally: "Tally", wanted: Wanted, *, unmask: bool) -> dict[str, Any]:
+    def row(group: "Group") -> dict[str, Any]:
+        made = {"messages": group.messages, "occurrences": group.occurrences, "examples": group.examples}
+        if unmask:
+            made["values"] = [{"before": before, "after": after} for before, after in group.values]
+        return made
+
+    groups = sorted(tally.groups.items(), key=lambda item: (-item[1].messages, item[0][1], item[0][0]))
+    return {
+        "channel": wanted.selection.channel,
+        "mapping": wanted.named or None,
+        "messages": tally.messages,
+        "outcomes": tally.outcomes,
+        "changes": [{"kind": kind, "path": path, **row(group)} for (kind, path), group in groups],
+        "not_sent": [
+            {"outcome": outcome, "reason": reason, "messages": group.messages, "examples": group.examples}
+            for (outcome, reason), group in sorted(tally.not_sent.items())
+        ],
+        "changes_not_listed": tally.ungrouped,
+    }
+
+
+def _lines(tally: "Tally", document: dict[str, Any]) -> Iterator[str]:
+    if document["changes"]:
+        yield from table(document["changes"], COLUMNS)
+        for change in document["changes"]:
+            for pair in change.get("values", ()):
+                if pair["before"] or pair["after"]:
+                    yield f"  {change['path']}: {printable(repr(pair['before']))} -> {printable(repr(pair['after']))}"
+    if tally.ungrouped:
+        yield f"and {tally.ungrouped} differences in other elements"
+    for row in document["not_sent"]:
+        reason = f" {row['reason']}" if row["reason"] else ""
+        examples = ", ".join(map(str, row["examples"]))
+        yield f"{row['messages']} {row['outcome']}{reason}, as {examples}: {WHY[row['outcome']]}"
+    outcomes = tally.outcomes
+    yield click.style(
+        f"{tally.messages} messages: {outcomes.get('changed', 0)} differ, {outcomes.get('unchanged', 0)} do not",
+        bold=True,
+    )
+
+
+def _in_words(result: dict[str, Any]) -> list[str]:
+    if result["going_on"]:
+        say("it takes longer and goes on in the daemon; `labrelay status` shows the queues")
+        return []
+    done = dict(result["done"])
+    sent = f"{done.pop('deliveries', 0)} documents of {done.pop('messages', 0)} messages are queued"
+    rest = [f"{count} {name.replace('_', ' ')}" for name, count in done.items() if count]
+    return [f"{sent}{'; ' + ', '.join(rest) if rest else ''}"]

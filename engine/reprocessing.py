@@ -1,0 +1,237 @@
+"""Messages of the journal mapped again with today's mapping, and compared with what was delivered.
+
+One message at a time: `examine` maps it and says what differs, by destination, from the documents that were delivered
+there. It only reads; the command shows what it finds, and the act (`engine.acts`) sends what differs, as a new
+revision. What is the same is never sent again, and no older result takes the place of a newer one that was delivered.
+
+    unchanged     the same documents as were delivered (or still nothing)
+    changed       at least one destination would get another document, or one for the first time
+    superseded    it would, but a newer message has the same results, and that one was delivered
+    withdrawn     nothing would be sent now of what was delivered once; what is at a destination stays there
+    dead          today's mapping makes a dead letter of it
+    unsettled     deliveries wait, are held, or are dead letters: these come first
+    undelivered   the message itself has no verdict, is dead, incomplete or dismissed: `labrelay dlq` is for these
+    damaged       it cannot be opened any more
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from engine.config import Site
+from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.intake import ChannelRoutes, Verdict, judge
+from engine.mapping import Program, load
+from engine.mapping.differences import DOCUMENT, Change, differences
+from engine.message import Report
+from engine.reading import Reader
+from engine.records import Routed, Trace
+
+Outcome = Literal["unchanged", "changed", "superseded", "withdrawn", "dead", "unsettled", "undelivered", "damaged"]
+
+OPEN = ("waiting", "sending", "held", "dead")
+MAX_GROUPS = 5000  # of changes that are told apart; FHIR has fewer elements
+EXAMPLES = 5
+VALUES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What mapping a message again would come to.
+
+    Attributes:
+        reason: the reason code where it would be dead or filtered.
+        send: all its documents, each with the destinations that should get it now (none, where nothing differs).
+        same_reports: they carry the reports that were delivered, of the same patients: what other messages say of these
+            numbers was decided about when the message was mapped first.
+    """
+
+    message_id: int
+    outcome: Outcome
+    reason: str = ""
+    changes: tuple[Change, ...] = ()
+    verdict: Verdict | None = None
+    send: tuple[Routed, ...] = ()
+    same_reports: bool = False
+
+
+def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
+    """Map a message again and compare.
+
+    Raises:
+        StoreError: the journal cannot be read.
+        ConfigError: its key is not at hand.
+    """
+    try:
+        trace = reader.message(message_id)
+        if trace is None:
+            raise StoreError(f"there is no message {message_id}")
+        if trace.message.state not in ("mapped", "filtered"):
+            return Finding(message_id, "undelivered")
+        if any(delivery.state in OPEN for delivery in trace.deliveries):
+            return Finding(message_id, "unsettled")
+        verdict = judge(reader.stored(message_id), channel)
+        return _compare(reader, trace, verdict)
+    except IntegrityError:
+        return Finding(message_id, "damaged")  # `labrelay verify` says what is wrong
+
+
+def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
+    message_id = trace.message.id
+    delivered = _delivered(trace)
+    if verdict.state != "mapped":
+        reason = verdict.reason.value if verdict.reason is not None else ""
+        if verdict.state == "dead":
+            return Finding(message_id, "dead", reason)
+        return Finding(message_id, "withdrawn" if delivered else "unchanged", reason if delivered else "")
+    changes: list[Change] = []
+    send: list[Routed] = []
+    made: set[tuple[str, int]] = set()
+    superseded = False
+    for ordinal, (document, route) in enumerate(verdict.documents, start=1):
+        wanted: list[str] = []
+        compared: dict[int | None, list[Change]] = {None: [Change("added", DOCUMENT)]}
+        told: set[int | None] = set()  # the same document may have gone to several destinations: told once
+        for destination in _may_go_to(trace, route.to, ordinal):
+            made.add((destination, ordinal))
+            old = delivered.get((destination, ordinal))
+            if old is not None and old not in compared:
+                compared[old] = differences(reader.document(old), document.body)
+            if not compared[old]:
+                continue
+            if reader.would_be_superseded(message_id, trace.message.channel, destination, document):
+                superseded = True
+                continue
+            wanted.append(destination)
+            if old not in told:
+                told.add(old)
+                changes += compared[old]
+        send.append(Routed(document=document, destinations=tuple(wanted)))
+    gone = any(place not in made for place in delivered)
+    if gone:
+        changes.append(Change("removed", DOCUMENT))
+    if any(routed.destinations for routed in send):
+        known = frozenset[Report]().union(*(reader.reports(old) for old in set(delivered.values())))
+        same = known.issuperset(report for routed in send for report in routed.document.reports)
+        return Finding(message_id, "changed", "", tuple(changes), verdict, tuple(send), same)
+    return Finding(message_id, "superseded" if superseded else "withdrawn" if gone else "unchanged")
+
+
+def _delivered(trace: Trace) -> dict[tuple[str, int], int]:
+    """(destination, which document of the message) -> the newest that was delivered there."""
+    ordinals = {document.id: document.ordinal for document in trace.documents}
+    found: dict[tuple[str, int], int] = {}
+    for delivery in trace.deliveries:
+        if delivery.state == "delivered":
+            place = delivery.destination, ordinals[delivery.document_id]
+            found[place] = max(found.get(place, 0), delivery.document_id)
+    return found
+
+
+def _may_go_to(trace: Trace, routed: Iterable[str], ordinal: int) -> list[str]:
+    """Where a document may go: nowhere that the message did not go to before, unless it went nowhere (filtered then),
+    and nowhere that a person, or a newer result, has kept it from."""
+    if not trace.deliveries:
+        return list(routed)
+    went = {delivery.destination for delivery in trace.deliveries}
+    ordinals = {document.id: document.ordinal for document in trace.documents}
+    closed = {d.destination for d in trace.deliveries if ordinals[d.document_id] == ordinal}
+    closed -= {d.destination for d in trace.deliveries if d.state == "delivered"}
+    return [name for name in routed if name in went and name not in closed]
+
+
+# -- with which mapping --------------------------------------------------------------------------------------------
+
+
+def with_mapping(site: Site, channel: ChannelRoutes, mapping: str) -> tuple[ChannelRoutes, Program]:
+    """A channel's routes with another mapping in place of the one of that name, or of the only one that there is.
+
+    Args:
+        mapping: name, or path of a file.
+
+    Raises:
+        ConfigError: it is wrong, or it is not clear which mapping it stands for.
+    """
+    tables = site.channels[channel.channel].tables
+    named = Path(mapping) if mapping.endswith((".yaml", ".yml")) else mapping
+    program = load(named, site.mapping_path(), tables=tables)
+    in_use = {route.program.name for route in channel.routes if route.program is not None}
+    replaced = {program.name} & in_use or in_use
+    if len(replaced) != 1:
+        names = ", ".join(sorted(in_use)) or "none"
+        raise ConfigError(
+            f"{mapping}: channel {channel.channel} uses the mappings {names}; say in mapping: of the file which of "
+            "them it stands for"
+        )
+    routes = tuple(
+        replace(route, program=program) if route.program is not None and route.program.name in replaced else route
+        for route in channel.routes
+    )
+    return replace(channel, routes=routes), program
+
+
+# -- of many messages ----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Group:
+    """One kind of change in many messages.
+
+    Attributes:
+        messages: that have it. occurrences: in all of them.
+        examples: numbers of some. values: (before, after) of some; only kept where somebody may see them.
+    """
+
+    messages: int = 0
+    occurrences: int = 0
+    examples: list[int] = field(default_factory=list)
+    values: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Findings added up, in bounded memory.
+
+    Attributes:
+        groups: (kind, path) -> how often.
+        not_sent: (outcome, reason) -> how often, of what is neither changed nor unchanged.
+        ungrouped: changes beyond `MAX_GROUPS`.
+    """
+
+    keep_values: bool = False
+    outcomes: dict[str, int] = field(default_factory=dict)
+    groups: dict[tuple[str, str], Group] = field(default_factory=dict)
+    not_sent: dict[tuple[str, str], Group] = field(default_factory=dict)
+    ungrouped: int = 0
+
+    @property
+    def messages(self) -> int:
+        return sum(self.outcomes.values())
+
+    @property
+    def changed(self) -> int:
+        return self.outcomes.get("changed", 0)
+
+    def add(self, finding: Finding) -> None:
+        self.outcomes[finding.outcome] = self.outcomes.get(finding.outcome, 0) + 1
+        if finding.outcome not in ("changed", "unchanged"):
+            self._note(self.not_sent.setdefault((finding.outcome, finding.reason), Group()), finding.message_id, ())
+        seen: dict[tuple[str, str], list[Change]] = {}
+        for change in finding.changes:
+            seen.setdefault((change.kind, change.path), []).append(change)
+        for key, changes in seen.items():
+            if key not in self.groups and len(self.groups) >= MAX_GROUPS:
+                self.ungrouped += len(changes)
+            else:
+                self._note(self.groups.setdefault(key, Group()), finding.message_id, changes)
+
+    def _note(self, group: Group, message_id: int, changes: Iterable[Change]) -> None:
+        group.messages += 1
+        if len(group.examples) < EXAMPLES:
+            group.examples.append(message_id)
+        for change in changes:
+            group.occurrences += 1
+            pair = change.before, change.after
+            if self.keep_values and len(group.values) < VALUES and pair not in group.values:
+                group.values.append(pair)

@@ -1,0 +1,303 @@
+"""Stored messages mapped again with today's mapping: shown, then sent where they differ, by a running site."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engine.commands import reprocess as reprocess_command
+from engine.commands.output import ExitCode
+from engine.control import RefusedError, call
+from engine.sandbox import Sandbox
+from tests.support.command_line import Ran, labrelay
+from tests.support.mapping_texts import HL7
+from tests.support.running import (
+    HL7_ROUTE,
+    MLLP,
+    QUICK,
+    Json,
+    RunningSite,
+    channel,
+    make_running_site,
+    running_app,
+)
+from tests.support.senders import lines, send_blocks
+from tests.support.shipped import MAPPINGS
+
+# What the laboratory adds later: the code that no table had.
+TABLE = """\
+code,unit_in,loinc,display,type,unit,ucum,factor,digits
+HGB,g/dL,718-7,Hemoglobin [Mass/volume] in Blood,NM,g/L,g/L,10,0
+"""
+LAB = channel(MLLP, {"to": "archive"}, HL7_ROUTE)
+AGAIN = ("reprocess", "--channel", "lab", "--since", "1h")
+
+
+def message(number: int, value: str = "14.8", order: str = "", patient: str = "", status: str = "F") -> bytes:
+    order = order or f"O{number}"
+    text = HL7.replace("|M1|", f"|M{number}|").replace("|14.8|", f"|{value}|").replace("|N|||F|", f"|N|||{status}|")
+    text = text.replace("4711", patient or f"47{number}").replace("Doe^Jane", f"Canary{patient or number}^Jane")
+    return text.replace("OBR|1|O1|F1|", f"OBR|1|{order}|F-{order}|").replace("\n", "\r").encode()
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
+    """The site of these tests: raw messages to a folder, Bundles to a FHIR server."""
+    if not (folder / "config").exists():
+        destinations: dict[str, Json] = {
+            "archive": {"kind": "file", "folder": "archive"},
+            "lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK},
+        }
+        make_running_site(folder, {"lab": LAB}, destinations)
+    async with running_app(folder) as app:
+        yield RunningSite(folder, app, sandbox)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    made = Sandbox()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def site(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
+    async with running(tmp_path, sandbox) as site:
+        yield site
+
+
+async def deliver(site: RunningSite, *messages: bytes) -> None:
+    for one in messages:
+        (answer,) = await send_blocks(site.port("lab"), [one])
+        assert lines(answer)["MSA"][1] == "AA"
+    await site.settled()
+
+
+def change_channel(folder: Path, **more: object) -> None:
+    text = yaml.safe_dump({"channel": "lab", **LAB, **more})
+    (folder / "channels/lab.yaml").write_text(text)
+
+
+def give_table(folder: Path) -> None:
+    (folder / "mappings/tables").mkdir(parents=True)
+    (folder / "mappings/tables/mine.csv").write_text(TABLE)
+    change_channel(folder, settings={"tables": {"analytes": "tables/mine.csv"}})
+
+
+async def reprocess(site: RunningSite, *more: str) -> Ran:
+    ran = await site.labrelay(*AGAIN, *more, "-o", "json")
+    await site.settled()
+    return ran
+
+
+def hemoglobins(sandbox: Sandbox) -> list[Json]:
+    found = [one for one in sandbox.resources("Observation") if "valueQuantity" in one]
+    return sorted(found, key=lambda one: str(one["valueQuantity"]["value"]))
+
+
+def archived(site: RunningSite) -> int:
+    return sum(path.is_file() for path in (site.folder / "archive").rglob("*"))
+
+
+async def test_nothing_differs_while_nothing_has_changed(site: RunningSite) -> None:
+    await deliver(site, message(1), message(2))
+    ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
+
+    assert ran.code == ExitCode.OK
+    assert (ran.json["outcomes"], ran.json["changes"], ran.json["apply"]) == ({"unchanged": 2}, [], None)
+    assert site.journal.acts() == []
+
+
+async def test_differences_are_grouped_and_masked(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reprocess_command, "PAGE", 1)  # every message is on a page of its own
+    await deliver(site, message(1), message(2))
+    give_table(site.folder)
+    ran = await reprocess(site)
+    people = await site.labrelay(*AGAIN)
+
+    assert ran.code == people.code == ExitCode.OK
+    assert ran.json["outcomes"] == {"changed": 2}
+    changes = {(one["kind"], one["path"]): one for one in ran.json["changes"]}
+    value = changes["changed", "Observation.valueQuantity.value"]
+    assert (value["messages"], value["occurrences"], sorted(value["examples"])) == (2, 2, [1, 2])
+    assert ("added", "Observation.code.coding.system") in changes
+    assert not [path for _, path in changes if path.startswith(("Patient", "Provenance"))]
+    assert "2 messages: 2 differ, 0 do not" in people.out
+    for text in (ran.out, people.out, people.err):
+        assert "148" not in text
+        assert "Canary" not in text
+    assert site.journal.acts() == [], "looking leaves no trace"
+    assert hemoglobins(site.sandbox)[0]["valueQuantity"]["value"] != 148, "and sends nothing"
+
+
+async def test_values_are_shown_to_who_asks_and_that_is_noted_first(site: RunningSite) -> None:
+    await deliver(site, message(1))
+    give_table(site.folder)
+    ran = await reprocess(site, "--unmask")
+
+    changes = {(one["kind"], one["path"]): one for one in ran.json["changes"]}
+    assert changes["changed", "Observation.valueQuantity.value"]["values"] == [{"before": "14.8", "after": "148"}]
+    (act,) = site.journal.acts()
+    assert (act.verb, act.what["export"]["reprocess"]) == ("unmask", "lab")
+    assert "'14.8' -> '148'" in (await site.labrelay(*AGAIN, "--unmask")).out
+
+
+async def test_what_differs_is_sent_where_it_differs_and_once(site: RunningSite) -> None:
+    await deliver(site, message(1, "14.8"), message(2, "13.1"))
+    files = archived(site)
+    give_table(site.folder)
+    assert (await site.labrelay("reload")).code == ExitCode.OK
+    ran = await reprocess(site, "--apply", "--reason", "the table knows HGB now", "--yes")
+
+    assert ran.code == ExitCode.OK, ran.err
+    assert ran.json["apply"]["done"] == {"messages": 2, "deliveries": 2}
+    first, second = hemoglobins(site.sandbox)
+    assert [first["valueQuantity"]["value"], second["valueQuantity"]["value"]] == [131, 148]
+    assert first["code"]["coding"][0]["code"] == "718-7"
+    assert first["meta"]["versionId"] == "2"
+    assert site.sandbox.count("Observation") == 4, "no result stands there twice"
+    assert archived(site) == files, "the raw messages are the same"
+    end, begin = site.journal.acts(limit=3)[:2]
+    assert (begin.verb, begin.what["reason"], begin.what["count"]) == ("reprocess", "the table knows HGB now", 2)
+    assert (end.ended, end.what["messages"]) == (begin.id, 2)
+    assert [one.state for one in site.deliveries(1)] == ["delivered"] * 3
+
+    again = await reprocess(site, "--apply", "--reason", "again", "--yes")
+    assert (again.json["outcomes"], again.json["apply"]) == ({"unchanged": 2}, None)
+    assert (await site.labrelay("verify", "--deep")).code == ExitCode.OK
+
+    # The newest of each destination is what a replay sends: the folder's is still the first one.
+    assert (await site.replay(1))["deliveries"] == 2
+    assert [one.destination for one in site.deliveries(1)].count("archive") == 2
+    assert hemoglobins(site.sandbox)[1]["valueQuantity"]["value"] == 148
+
+
+async def test_a_correction_is_never_overwritten_by_an_older_result(site: RunningSite) -> None:
+    await deliver(site, message(1, "14.8", "O1", "P1"), message(2, "15.2", "O1", "P1", "C"), message(3))
+    assert hemoglobins(site.sandbox)[-1]["valueQuantity"]["value"] == pytest.approx(15.2)
+    give_table(site.folder)
+    await site.labrelay("reload")
+    shown = await reprocess(site)
+    assert shown.json["outcomes"] == {"changed": 2, "superseded": 1}
+    assert shown.json["not_sent"] == [{"outcome": "superseded", "reason": "", "messages": 1, "examples": [1]}]
+    ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
+
+    assert ran.code == ExitCode.PARTLY
+    assert ran.json["apply"]["done"] == {"messages": 2, "deliveries": 2, "superseded": 1}
+    assert [one["valueQuantity"]["value"] for one in hemoglobins(site.sandbox)] == [148, 152]
+    assert len(site.trace(1).documents) == 2, "nothing was made of the older message"
+
+
+async def test_a_number_of_two_patients_that_a_person_has_accepted_stays_accepted(site: RunningSite) -> None:
+    await deliver(site, message(1, order="O1", patient="P1"), message(2, "13.1", order="O1", patient="P2"))
+    assert site.ends() == ["delivered", "IDENTITY_CONFLICT"]
+    assert (await site.retry(2))["processed"] == 1
+    give_table(site.folder)
+    await site.labrelay("reload")
+    ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
+
+    assert ran.json["apply"]["done"] == {"messages": 2, "deliveries": 2}
+    assert [one["valueQuantity"]["value"] for one in hemoglobins(site.sandbox)] == [131, 148]
+
+
+async def test_it_is_not_done_without_a_reason_a_yes_or_the_same_configuration(site: RunningSite) -> None:
+    await deliver(site, message(1))
+    give_table(site.folder)
+
+    assert (await reprocess(site, "--apply", "--yes")).code == ExitCode.USAGE
+    assert (await reprocess(site, "--apply", "--reason", " ", "--yes")).code == ExitCode.USAGE
+    assert (await reprocess(site, "--apply", "--reason", "x")).code == ExitCode.REFUSED
+    other = await reprocess(site, "--apply", "--reason", "x", "--yes")
+    assert other.code == ExitCode.REFUSED
+    assert "labrelay reload" in other.err
+    assert (await site.labrelay("reprocess", "--channel", "none", "--since", "1h")).code == ExitCode.CONFIG
+    assert (await site.labrelay("reprocess", "--channel", "lab")).code == ExitCode.USAGE
+    assert site.journal.acts() == []
+    assert len(site.deliveries(1)) == 2
+
+
+async def test_another_mapping_is_tried_before_it_is_used(site: RunningSite, tmp_path: Path) -> None:
+    await deliver(site, message(1))
+    drafts = tmp_path / "drafts"
+    drafts.mkdir()
+    draft = drafts / "mine.yaml"  # beside a library of its own
+    draft.write_text((MAPPINGS / "hl7-results.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    library = (MAPPINGS / "hl7-lab.yaml").read_text(encoding="utf-8")
+    assert "intent: order" in library
+    (drafts / "hl7-lab.yaml").write_text(library.replace("intent: order", "intent: plan"), encoding="utf-8")
+    shown = await reprocess(site, "--mapping-from", str(draft))
+
+    assert [(one["kind"], one["path"]) for one in shown.json["changes"]] == [("changed", "ServiceRequest.intent")]
+    assert shown.json["mapping"].startswith("hl7-results@")
+    args = {"config_hash": site.app.built.site.hash, "mapping": str(draft), "because": "x", "rate": 50.0}
+    asked = {**args, "selection": {"channel": "lab", "after_us": 1}, "mapping_hash": "0" * 64}
+    with pytest.raises(RefusedError, match="has changed since"):
+        await asyncio.to_thread(call, site.folder / "var/labrelay.sock", "reprocess", asked, timeout=10.0)
+    ran = await reprocess(site, "--mapping-from", str(draft), "--apply", "--reason", "trial", "--yes")
+    assert ran.json["apply"]["done"] == {"messages": 1, "deliveries": 1}
+    assert site.journal.acts(limit=2)[1].what["mapping"] == shown.json["mapping"]
+    assert site.trace(1).mapping == shown.json["mapping"]
+
+
+async def test_what_cannot_be_sent_is_told_and_left_alone(site: RunningSite) -> None:
+    await deliver(site, message(1))
+    before = [(one.id, one.state) for one in site.deliveries(1)]
+
+    change_channel(site.folder, settings={"on_missing": "dead"})
+    dead = await reprocess(site)
+    assert dead.json["not_sent"] == [{"outcome": "dead", "reason": "UNMAPPED_CODE", "messages": 1, "examples": [1]}]
+    change_channel(site.folder, routes=[{"filter": "not wanted any more"}])
+    assert (await reprocess(site)).json["outcomes"] == {"withdrawn": 1}
+    await site.labrelay("reload")
+    ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
+    assert (ran.code, ran.json["apply"]) == (ExitCode.OK, None)
+
+    assert [(one.id, one.state) for one in site.deliveries(1)] == before
+    assert site.trace(1).message.state == "mapped"
+
+
+async def test_messages_with_open_deliveries_come_later(site: RunningSite) -> None:
+    await site.sandbox.pause()
+    for one in (message(1), message(2)):
+        await send_blocks(site.port("lab"), [one])
+    give_table(site.folder)
+    ran = await site.labrelay(*AGAIN, "-o", "json")
+
+    assert ran.json["outcomes"] == {"unsettled": 2}
+    await site.sandbox.start()
+    await site.settled()
+    assert (await reprocess(site)).json["outcomes"] == {"changed": 2}
+
+
+async def test_what_was_filtered_then_is_sent_where_it_would_go_now(site: RunningSite) -> None:
+    change_channel(site.folder, routes=[{"when": "=MSH-9.1 == 'ORU'", "filter": "by mistake"}, {"to": "archive"}])
+    await site.labrelay("reload")
+    await deliver(site, message(1))
+    assert site.ends() == ["FILTERED"]
+    change_channel(site.folder)
+    await site.labrelay("reload")
+    ran = await reprocess(site, "--apply", "--reason", "the filter was wrong", "--yes")
+
+    assert ran.json["changes"] == [
+        {"kind": "added", "path": "(document)", "messages": 1, "occurrences": 2, "examples": [2]}
+    ]
+    assert ran.json["apply"]["done"] == {"messages": 1, "deliveries": 2}
+    assert site.sandbox.count("Observation") == 2
+    assert archived(site) == 1
+
+
+async def test_without_a_daemon_it_is_queued_for_the_next_start(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with running(tmp_path, sandbox) as site:
+        await deliver(site, message(1))
+    change_channel(tmp_path, settings={"local_system": "urn:citylab:codes"})
+    ran = await asyncio.to_thread(labrelay, *AGAIN, "--apply", "--reason", "x", "--yes", "-o", "json", site=tmp_path)
+    assert ran.json["apply"]["done"] == {"messages": 1, "deliveries": 1}
+    assert "system" not in hemoglobins(sandbox)[0]["code"]["coding"][0]
+
+    async with running(tmp_path, sandbox) as site:
+        await site.settled()
+        assert hemoglobins(sandbox)[0]["code"]["coding"][0]["system"] == "urn:citylab:codes"
