@@ -257,7 +257,7 @@ _OML_O35 = _message(
             "SPM",
             "NTE",
             _specimen_observation(),
-            _group("CONTAINER", "SAC", "NTE INV", _ORDER_OF_SPECIMEN),
+            _group("CONTAINER", "SAC", "NTE INV", *_TUBE.groups, _ORDER_OF_SPECIMEN),
             needs="SPM",
         ),
     ),

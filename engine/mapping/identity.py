@@ -2,6 +2,7 @@
 
     id       = UUID-shaped keyed hash over type | natural key, under the site's key
     shared   Patient, Organization, Practitioner, Device ...     POST + ifNoneExist: finds what the server has
+    master   Patient, Encounter, where the sender keeps them     PUT Type?identifier=...: takes its place, or is made
     ours     Specimen, DiagnosticReport, Observation ...         PUT Type/id: a resend or a correction is a new version
 
 The natural key of an order, specimen, report or observation also holds the patient and the local day of measurement,
@@ -54,6 +55,7 @@ class Making:
         "_run",
         "_runs",
         "_shared",
+        "_updated",
         "conditional",
         "dropped",
         "entries",
@@ -70,6 +72,7 @@ class Making:
         self._hash = _base(run.context.key, "")
         self._shared: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], int] = {}
+        self._updated: list[str] = []  # conditional updates in the document
         self._persons: dict[str, bytes] = {}  # identity of a patient -> token of the person
         self.entries: list[Json] = []
         self.made: dict[str, Json] = {}
@@ -155,6 +158,43 @@ class Making:
         if not self.transaction:
             self.entries.append({"fullUrl": url, "resource": {**resource, "id": identity}})
             return reference
+        query = self._query(kind, identity, resource, identifier, scoped)
+        self.entries.append(
+            {"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind, "ifNoneExist": query}}
+        )
+        return reference
+
+    def put_matched(self, kind: str, identity: str, resource: Json, identifier: Json | None, scoped: bool) -> Json:
+        """Add a resource that takes the place of what the server has under the Identifier that is its key, or is made.
+
+        One that this message made before is joined to it. The journal remembers which resources a message updates
+        together, so that an older message for the same ones is never sent after a newer one.
+        """
+        if identity in self.made:
+            url = "urn:uuid:" + identity
+            _join(next(entry["resource"] for entry in self.entries if entry["fullUrl"] == url), resource)
+            return self.made[identity]
+        url = "urn:uuid:" + identity
+        self.made[identity] = reference = {"reference": url}
+        if not self.transaction:
+            self.entries.append({"fullUrl": url, "resource": {**resource, "id": identity}})
+            return reference
+        query = self._query(kind, identity, resource, identifier, scoped)
+        change = {"method": "PUT", "url": f"{kind}?{query}"}
+        self.entries.append({"fullUrl": url, "resource": resource, "request": change})
+        if self._updated:
+            del self.reports[self._updates()]
+        self._updated.append(f"{kind}?{query}")
+        key = self._updates()
+        self.reports[key] = Report(key=key)
+        return reference
+
+    def _updates(self) -> bytes:
+        """The key of what this message updates, whatever the order."""
+        return self.token(_SEPARATOR.join(["updates", *sorted(self._updated)]))
+
+    def _query(self, kind: str, identity: str, resource: Json, identifier: Json | None, scoped: bool) -> str:
+        """The search by which the server finds a resource; adds the Identifier that it needs."""
         if scoped and not self.unique:
             identifier = None
         elif identifier is None or "system" not in identifier:  # a bare number may be anybody's
@@ -164,10 +204,7 @@ class Making:
             resource["identifier"] = [*resource.get("identifier", []), identifier]
         query = f"identifier={_quoted_system(identifier.get('system', ''))}%7C{_quoted(identifier['value'])}"
         self.conditional.append(self.token(f"{kind}?{query}"))
-        self.entries.append(
-            {"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind, "ifNoneExist": query}}
-        )
-        return reference
+        return query
 
     # -- measurement: when, and whose ------------------------------------------------------------------------------
 

@@ -253,6 +253,9 @@ class _Compiler:
             root=structures(self._mapping.format)[structure],
             known_segments=known_segments(self._mapping.format),
             tables=self._tables,
+            others=tuple(
+                structures(self._mapping.format)[other] for other in self._mapping.structures if other != structure
+            ),
         )
         problems = Problems() if traced else self._problems
         compiler = Steps(Code(), setting, problems, self._fragments, traced=traced)

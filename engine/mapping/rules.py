@@ -13,7 +13,7 @@ from engine.yaml_nodes import Node
 
 FORMAT = "labrelay-mapping/1"
 BUNDLES = ("transaction", "message", "document", "collection")
-REQUESTS = ("create_if_none", "update", "create", "none")
+REQUESTS = ("create_if_none", "update", "update_by_identifier", "create", "none")
 ON_MISSING = ("local", "dead", "drop")
 POLICIES = {
     "on_missing": ON_MISSING,

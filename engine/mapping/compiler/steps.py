@@ -19,7 +19,7 @@ from engine.reasons import Reason
 from engine.yaml_nodes import Node
 
 # Resources whose natural key holds the patient and the day of measurement, because counters restart.
-SCOPED = frozenset({"DiagnosticReport", "Observation", "ServiceRequest", "Specimen"})
+SCOPED = frozenset({"DiagnosticReport", "Observation", "ServiceRequest", "Specimen", "Task"})
 _ORDER_SEGMENT = {"hl7v2": "OBR", "astm": "O"}
 _PERSON_SEGMENT = {"hl7v2": "PID", "astm": "P"}
 _RESULT_TIME = {"hl7v2": (14,), "astm": (13, 12)}
@@ -151,6 +151,9 @@ class Steps(Bodies):
             self.setting.segments_read.add(step.each)
             segments = self._noted(bind_segments(self.code, here, step.each))
             return self._loop(step, scope, before, here.group, f"{segments.segments} or ()", step.each)
+        if self._stands_elsewhere(here.group, step.each):
+            _hand_out_nothing(step, scope)
+            return None
         way = here.group.way_to(step.each)
         known = [*here.group.groups, *sorted(here.group.segments)]
         if way:
@@ -159,6 +162,14 @@ class Steps(Bodies):
             text = f"{here.group.name} has no group {step.each}{suggestion(step.each, known)}"
         self.problems.error(step.each_node, text)
         return None
+
+    def _stands_elsewhere(self, here: Group, name: str) -> bool:
+        """Whether another structure that the mapping reads has this group here: a loop over it has no rounds."""
+        if here is self.setting.root:
+            return any(name in root.groups for root in self.setting.others)
+        return any(
+            name in group.groups for root in self.setting.others for group in root.walk() if group.name == here.name
+        )
 
     def _loop(
         self, step: Step, scope: Scope, before: Slot, group: Group, head: str, segment: str | None
@@ -357,6 +368,13 @@ class Steps(Bodies):
         name = code.constant(kind)
         first = [f"'resourceType': {name}"]
         identity = code.new("i")
+        if step.request == "update_by_identifier":
+            code.emit(f"{identity} = shared_id({name}, {key})")
+            resource = self.resource(step.body, kind, scope, first)
+            scoped = kind in SCOPED
+            code.emit(f"{variable} = making.put_matched({name}, {identity}, {resource}, {identifier}, {scoped})")
+            self._trace_made(variable)
+            return
         if step.request == "create_if_none":
             code.emit(f"{identity} = shared_id({name}, {key})")
             code.emit(f"{variable} = made.get({identity})")
@@ -570,3 +588,14 @@ class Steps(Bodies):
         if holder is not None:
             segments = self._noted(bind_segments(self.code, holder, result))
             self.code.emit(f"if {segments.segments}: account({segments.segments}[0].position)")
+
+
+def _hand_out_nothing(step: Step, scope: Scope) -> None:
+    """The names that a loop would hand out, each an empty list: it has no rounds."""
+    waiting = [step]
+    while waiting:
+        inner = waiting.pop()
+        waiting += inner.steps or ()
+        if inner.name and inner.name not in scope.names:
+            assert inner.name_node is not None
+            scope.names[inner.name] = Made(inner.name, inner.name_node, "[]", True, frozenset(), used=True)

@@ -33,6 +33,7 @@ class Setting:
     Attributes:
         message_format: ``hl7v2`` or ``astm``.
         root: the grammar of the structure.
+        others: those of the other structures that the mapping reads.
         known_segments: segments of any structure of the format, with the number of their fields where it is known.
         whole_message: paths read the first such segment of the message, wherever it stands (conditions of routes).
         settings_read: names that `setting()` asks for.
@@ -43,6 +44,7 @@ class Setting:
     root: Group
     known_segments: dict[str, int]
     tables: dict[str, Table] = field(default_factory=dict)
+    others: tuple[Group, ...] = ()
     whole_message: bool = False
     settings_read: set[str] = field(default_factory=set)
     segments_read: set[str] = field(default_factory=set)

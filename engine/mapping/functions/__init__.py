@@ -12,6 +12,7 @@ from engine.mapping.functions import (
     numbers,
     people,
     special,
+    specimens,
     texts,
 )
 from engine.mapping.functions.registry import FUNCTIONS, Function, Parameter
@@ -31,5 +32,6 @@ __all__ = [
     "numbers",
     "people",
     "special",
+    "specimens",
     "texts",
 ]

@@ -103,3 +103,35 @@ def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
             if found is not None:
                 made.append(found)
     return made or None
+
+
+@function("text_document(observations: segment[]) -> Attachment")
+def text_document(run: Run, observations: list[Segment]) -> Json | None:
+    """The lines of a document in words: all OBX segments whose value type (OBX-2) is TX, FT or ST, as one plain text.
+
+    They are counted as `attached`, and as `dropped` where there is not one line in them.
+    """
+    found = [one for one in observations if len(one.fields) > 2 and one.fields[2].strip() in ("TX", "FT", "ST")]
+    lines: list[str] = []
+    for segment in found:
+        raw = segment.fields[5] if len(segment.fields) > 5 else ""
+        if run.trace is not None:
+            run.trace.read(segment, 5, 0)
+        lines += [run.whole(part) or "" for part in raw.split(run.R)]
+    data = "\n".join(lines).strip("\n").encode()
+    for segment in found:
+        run.attach(segment, bool(data))
+    if not data:
+        return None
+    return {
+        "contentType": "text/plain; charset=utf-8",
+        "data": base64.b64encode(data).decode("ascii"),
+        "size": len(data),
+        "hash": base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode("ascii"),
+    }
+
+
+@function("document_content(document: Attachment) -> DocumentReference.content", pure=True)
+def document_content(document: Json) -> Json:
+    """An Attachment as content of a DocumentReference."""
+    return {"attachment": document}

@@ -9,3 +9,9 @@ from engine.mapping.uris import quoted
 def channel_system(run: Run, name: str) -> str:
     """A system of identifiers that only this channel uses: for numbers whose system no setting names."""
     return f"urn:labrelay:ns:{quoted(run.context.channel)}:{quoted(name)}"
+
+
+@function("numbers_restart() -> flag!", whole_message=True)
+def numbers_restart(run: Run) -> bool:
+    """Whether order and specimen numbers of this channel start anew every day (`specimen_ids: restart`)."""
+    return run.context.specimen_ids != "unique"

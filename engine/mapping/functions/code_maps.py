@@ -63,6 +63,13 @@ CODE_MAPS: dict[str, CodeMap] = {
         "sex to gender; HL7 PID-8 and ASTM P-9; in letters or, as Mindray has it, in words",
         otherwise="unknown",
     ),
+    "0002": CodeMap(
+        "CodeableConcept",
+        _concepts(TERMINOLOGY + "v3-MaritalStatus", "A D I L M S W")
+        | {"P": {"coding": [{"system": TERMINOLOGY + "v3-MaritalStatus", "code": "T"}]}},
+        "marital status (PID-16); a code without counterpart stays one of v2-0002",
+        concept_system=TERMINOLOGY + "v2-0002",
+    ),
     "0004": CodeMap(
         "Coding",
         {
@@ -79,6 +86,14 @@ CODE_MAPS: dict[str, CodeMap] = {
         ),
         "order status (ORC-5) to ServiceRequest.status",
         otherwise="unknown",
+    ),
+    "0038-task": CodeMap(
+        "code",
+        _pairs(
+            "A in-progress CA cancelled CM completed DC cancelled ER entered-in-error HD on-hold IP in-progress "
+            "RP cancelled SC accepted"
+        ),
+        "order status (ORC-5) to Task.status",
     ),
     "0065": CodeMap(
         "code", _pairs("A order G reflex-order L order O order P order R order S order"), "OBR-11 to intent"
@@ -103,10 +118,20 @@ CODE_MAPS: dict[str, CodeMap] = {
         _pairs(
             "NW active OK active RL active RO active RQ active PR active AF active CR revoked DC revoked OC revoked "
             "OD revoked DR revoked DF revoked CA revoked HR on-hold OH on-hold FU completed RE active SC active "
-            "XO active SN active NA active"
+            "XO active SN active NA active HD on-hold RP active"
         ),
         "order control (ORC-1) to ServiceRequest.status",
         otherwise="unknown",
+    ),
+    "0119-task": CodeMap(
+        "code",
+        _pairs(
+            "NW requested XO requested RP requested RL requested SN requested NA requested RF requested RE completed "
+            "OK accepted SC accepted AF accepted RQ accepted RO accepted FU completed XR accepted "
+            "CA cancelled DC cancelled OC cancelled OD cancelled CR cancelled DR cancelled DF cancelled "
+            "HD on-hold HR on-hold OH on-hold UA rejected DE failed"
+        ),
+        "order control (ORC-1) to Task.status; what could not be done (UC, UD, UH, UX ...) leaves the task as it is",
     ),
     "0123": CodeMap(
         "code",
@@ -136,6 +161,22 @@ CODE_MAPS: dict[str, CodeMap] = {
     "0201": CodeMap("code", _pairs("PRN home WPN work PRS mobile ORN home VHN temp"), "telecommunication use"),
     "0203": CodeMap(
         "CodeableConcept", {}, "identifier type; the same code in v2-0203", concept_system=TERMINOLOGY + "v2-0203"
+    ),
+    "0271": CodeMap(
+        "code",
+        _pairs("AU final LA final PA preliminary DI preliminary DO preliminary IN preliminary IP preliminary"),
+        "completion of a document (TXA-17) to DocumentReference.docStatus",
+    ),
+    "0271-report": CodeMap(
+        "code",
+        _pairs("AU final LA final PA preliminary DI preliminary DO preliminary IN partial IP partial"),
+        "completion of a document (TXA-17) to DiagnosticReport.status",
+        otherwise="unknown",
+    ),
+    "0273": CodeMap(
+        "code",
+        _pairs("AV current UN current CA entered-in-error OB superseded"),
+        "availability of a document (TXA-19) to DocumentReference.status",
     ),
     "0485": CodeMap(
         "code",

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from engine.mapping.functions.coding import coding_concept
 from engine.mapping.functions.registry import function
+from engine.mapping.functions.segments import field_of
 from engine.mapping.run import Run
+from engine.message import Segment
 
 Json = dict[str, Any]
 
@@ -42,6 +45,7 @@ _TELECOM_SYSTEM = {
     "TDD": "other",
     "TTY": "other",
 }  # table 0202
+_GENDER = {"F": "female", "M": "male", "O": "other", "A": "other", "N": "other", "U": "unknown"}  # table 0001
 
 
 def _words(*parts: str | None) -> list[str]:
@@ -178,3 +182,28 @@ def xtn(run: Run, raw: str, use: str | None = None) -> Json | None:
     if said:
         made["use"] = said
     return made
+
+
+@function("contacts(relatives: segment[]) -> Patient.contact[]")
+def contacts(run: Run, relatives: list[Segment]) -> list[Json] | None:
+    """NK1 segments as contacts: relationship (3) and role (7), name (2), telephones (5, 6), address (4), sex (15)."""
+    made = []
+    for segment in relatives:
+        names, kinship, place, home, work, role, sex = (
+            field_of(run, segment, number) for number in (2, 3, 4, 5, 6, 7, 15)
+        )
+        one: Json = {}
+        told = [("v2-0063", kinship), ("v2-0131", role)]
+        if relationship := [kind for system, text in told if text and (kind := coding_concept(run, system, text))]:
+            one["relationship"] = relationship
+        if name := xpn(run, names):
+            one["name"] = name
+        if telecom := [number for text, use in ((home, "home"), (work, "work")) if (number := xtn(run, text, use))]:
+            one["telecom"] = telecom
+        if address := xad(run, place):
+            one["address"] = address
+        if gender := _GENDER.get((run.text(sex) or "").upper()):
+            one["gender"] = gender
+        if one.keys() & {"name", "telecom", "address"}:  # pat-1
+            made.append(one)
+    return made or None

@@ -149,7 +149,7 @@ def test_elements(workshop: Workshop, element: str, finding: str) -> None:
         ("- $use: device\n  $with: {idd: =MSH-4}\n", "2:11: device does not take idd; did you mean id?"),
         (
             "- create: Patient\n  key: =MSH-4\n  request: updat\n  body: {active: true}\n",
-            "3:12: request is one of create_if_none, update, create, none, not 'updat'",
+            "3:12: request is one of create_if_none, update, update_by_identifier, create, none, not 'updat'",
         ),
         (
             "- create: Observation\n  key: =MSH-4\n  body: {status: final}\n",

@@ -1,0 +1,13 @@
+"""Fields of segments for functions that are given whole segments."""
+
+from engine.mapping.run import Run
+from engine.message import Segment
+
+
+def field_of(run: Run, segment: Segment, number: int) -> str:
+    """The first repetition of a field, raw and noted as read; empty where there is none."""
+    if len(segment.fields) <= number or not (raw := segment.fields[number]):
+        return ""
+    if run.trace is not None:
+        run.trace.read(segment, number, 0)
+    return raw.split(run.R)[0]
