@@ -37,6 +37,7 @@ _COMMA_RANGE = re.compile(r"[<>=~ ]*[0-9]*,?[0-9]+ ?(-|\.\.|to) ?[0-9]*,?[0-9]+|
 # NULs that printers are given at the ends of lines. One within a line stands where a serial driver read a byte with a
 # wrong parity or stop bit: without it, 1.2 would become 12.
 _FILL = re.compile("(?<![^\r\n])\0+|(?<!\0)\0++(?![^\r\n])")
+_NUMBERS = (3, 4, 5)  # fields of P and O with the numbers of patient and specimen
 _BLANKS = re.compile(r"\s+")
 
 
@@ -142,6 +143,7 @@ class _Reading:
         self._layout = layout
         self._section = ""
         self._no_result = False
+        self._numbers: dict[tuple[str, Place], Record] = {}  # where a rule has put the number of whom results are
         self.tree = Tree(self._end_of)
         self.warnings: list[Issue] = []
         self._end_rules = [rule for rule in layout.rules if rule.at_end_of]
@@ -296,8 +298,17 @@ class _Reading:
                     f"{field} has another value already (rule {rule.at}): several {several} in one text need {need}",
                     place=place,
                 )
+            whose = (rule.at, field)
+            if not text and self._numbers.get(whose) is record:
+                raise ContentError(
+                    Reason.UNREADABLE,
+                    f"{field} is empty, and was not before (rule {rule.at}): whose this is nobody can tell",
+                    place=place,
+                )
             if text:
                 record.set(field, text, place)
+                if field.letter in "PO" and field.field in _NUMBERS:
+                    self._numbers[whose] = record
         return True
 
     def _value(self, value: Value, known: dict[str, str], place: str, rule: Rule) -> str:

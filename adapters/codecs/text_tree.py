@@ -36,6 +36,10 @@ class Record:
     def filled(self) -> bool:
         return bool(self._values)
 
+    @property
+    def holds_results(self) -> bool:
+        return any(record.letter == "R" or record.holds_results for record in self.below)
+
     def set(self, field: Place, text: str, place: str) -> None:
         values = self._values.setdefault(field.field, {})
         if field.component == 0:
@@ -144,8 +148,12 @@ class Tree:
         self._end_from("P")
 
     def all_of(self, letter: str) -> list[Record]:
-        """The records of a type that will be written, in order."""
-        return [record for record, _ in self._written() if record.letter == letter]
+        """The records of a type, in order: those that will be written, and P and O without values that hold results."""
+        if letter not in "PO":
+            return [record for record, _ in self._written() if record.letter == letter]
+        patients = self._header.below
+        records = patients if letter == "P" else [order for patient in patients for order in patient.below]
+        return [record for record in records if record.filled or record.notes or record.holds_results]
 
     def places(self) -> dict[str, str]:
         """Where the fields came from: ``R[3]-4``: ``line 14``. Records of a type are counted over the whole text."""

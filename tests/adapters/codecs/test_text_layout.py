@@ -203,10 +203,10 @@ rules:
 @pytest.mark.parametrize(
     ("text", "detail", "place"),
     [
-        ("R 5", "there is no O record (required in a.yaml:4)", ""),
+        ("R 5", "O[1]-3 is missing (required in a.yaml:4)", "line 1"),
         ("ID 1", "there is no R record (required in a.yaml:4)", ""),
         ("ID 1\nR 5\nR ", "R[2]-4 is missing (required in a.yaml:4)", "line 3"),
-        ("ID \nR 5", "there is no O record (required in a.yaml:4)", ""),
+        ("ID \nR 5", "O[1]-3 is missing (required in a.yaml:4)", "line 2"),
         ("", "there is no O record (required in a.yaml:4)", ""),
     ],
 )
@@ -260,6 +260,31 @@ rules:
     assert records(LINES + begun, text) == [
         "P|1|17", "O|1|1", "R|1|x|5", "P|2|18", "O|1|2", "R|1|x|6",
     ]  # fmt: skip
+
+
+def test_results_without_a_number_are_not_those_of_the_specimen_before() -> None:
+    rules = """
+rules:
+  - {line: "ID(?P<id>.*)", set: {O-3: "{id}"}}
+  - {line: "R (?P<v>.*)", new: R, set: {R-3: x, R-4: "{v}"}}
+"""
+    error = refused(LINES + rules, "ID 1\nR 5\nID\nR 6")
+    assert (error.place, "O-3 is empty, and was not before" in error.detail) == ("line 3", True)
+    assert records(LINES + rules, "ID\nR 5\nID 1") == ["O|1|1", "R|1|x|5"]
+    rows = 'rules:\n  - {new: R, set: {O-3: "{Id}", R-3: x, R-4: "{V}"}}\n'
+    assert refused("layout: a\ntext: {as: csv}\n" + rows, "Id,V\n1,5\n,6\n").place == "row 3"
+
+
+def test_a_result_before_its_specimen_lacks_what_is_required_of_it() -> None:
+    """As where the beginning of a text is lost, and the rest holds another specimen."""
+    rules = """
+required: [O-3]
+rules:
+  - {line: "ID (?P<id>.*)", new: O, set: {O-3: "{id}"}}
+  - {line: "R (?P<v>.*)", new: R, set: {R-3: x, R-4: "{v}"}}
+"""
+    assert refused(LINES + rules, "R 5\nID 2\nR 6").detail == "O[1]-3 is missing (required in a.yaml:4)"
+    assert records(LINES + rules, "ID 1\nR 5\nID 2\nR 6")[0] == "O|1|1"
 
 
 def test_two_results_are_never_one() -> None:
