@@ -291,11 +291,12 @@ class _Reading:
                     Reason.UNREADABLE, f"{field} without an R record before it (rule {rule.at})", place=place
                 )
             if text and target is None and _stays(field) and record.get(field) not in ("", text):
-                several = "results" if field.letter == "R" else "specimens"
-                need = "new: R" if field.letter == "R" else "key:, or a rule with new:"
+                several = "several specimens in one text need key:, or a rule with new: P (new: O: of the same patient)"
+                if field.letter == "R":
+                    several = "several results in one text need new: R"
                 raise ContentError(
                     Reason.UNREADABLE,
-                    f"{field} has another value already (rule {rule.at}): several {several} in one text need {need}",
+                    f"{field} has another value already (rule {rule.at}): {several}",
                     place=place,
                 )
             whose = (rule.at, field)
