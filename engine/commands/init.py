@@ -75,13 +75,17 @@ def _folder(session: Session) -> Path:
 
 
 def _pack(session: Session, name: str) -> "Pack":
-    from engine.packs import find_pack
+    from engine.errors import ConfigError
+    from engine.packs import check_pack, find_pack
 
     site = Path(session.site) if session.site is not None else session.folder_or_none
     try:
-        return find_pack(name, site)
+        pack = find_pack(name, site)
     except KeyError as error:
         raise click.UsageError(str(error.args[0])) from None
+    if problems := list(check_pack(pack)):
+        raise ConfigError(*problems)
+    return pack
 
 
 def _write_site(folder: Path, timezone: str | None) -> None:

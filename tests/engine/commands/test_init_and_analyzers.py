@@ -1,13 +1,14 @@
 """`labrelay analyzers` and `labrelay init`: what is known, and a channel of it that works."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from engine.commands.output import ExitCode
 from engine.config import load_site
-from engine.config.pack import packs
+from engine.config.pack import find_pack, packs
 from tests.support.command_line import labrelay
 
 NAMES = [pack.name for pack in packs()]
@@ -57,6 +58,17 @@ def test_a_zone_that_is_none_is_refused_before_anything_is_written(tmp_path: Pat
     assert ran.code == ExitCode.USAGE
     assert "unknown time zone" in ran.err
     assert not (tmp_path / "lab").exists()
+
+
+def test_a_channel_of_a_pack_with_a_broken_code_table_is_refused(tmp_path: Path) -> None:
+    assert labrelay("--site", str(tmp_path), "init", "--timezone", "Asia/Kolkata").code == ExitCode.OK
+    own = tmp_path / "analyzers" / "sysmex-xp"
+    shutil.copytree(find_pack("sysmex-xp").folder, own)
+    (own / "codes.csv").write_text("code,unit_in,loinc,source\nWBC,10*3/uL,6690-3,x\n", encoding="utf-8")
+    ran = labrelay("--site", str(tmp_path), "init", "--analyzer", "sysmex-xp")
+    assert ran.code == ExitCode.CONFIG
+    assert "analyzers/sysmex-xp/codes.csv:2" in ran.err
+    assert not (tmp_path / "channels" / "sysmex-xp.yaml").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
