@@ -2,6 +2,9 @@
 
 Asks nothing and overwrites nothing. Without `--analyzer`: a site with its file, ready for `labrelay run`. With it: a
 channel file of that analyzer's pack (`labrelay analyzers` lists them), in the site if there is one, else in a new one.
+
+`config/schema` of the site gets JSON Schema for editors, which the first line of each file names: keys are completed,
+and slips marked, while one types. `--schemas` writes them anew, as after an upgrade.
 """
 
 import re
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 # A device instead of an address, and the other way round: the same link and content over another transport.
 SERIAL = {"astm": "astm-serial", "mllp": "hl7-serial", "text": "text-serial"}
 OF_A_LINE = r"(?m)^  (?:baud|bytesize|parity|stopbits|flow): .*\n"  # nothing of these on TCP
+# What editors with a YAML language server (VS Code, Neovim, Helix ...) find a file's schema by.
+SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
+SCHEMAS = Path("config") / "schema"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -30,17 +36,27 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 @click.option("--connect", metavar="HOST:PORT", help="The analyzer is the server; we connect to it.")
 @click.option("--device", metavar="PATH", help="A serial line, as /dev/serial/by-id/usb-...")
 @click.option("--timezone", metavar="ZONE", help="Zone of a new site, as Asia/Kolkata; else this machine's.")
+@click.option("--schemas", is_flag=True, help="Only write config/schema of a site anew.")
 @pass_session
 def command(
     session: Session,
+    /,
     analyzer: str | None,
     name: str | None,
     listen: str | None,
     connect: str | None,
     device: str | None,
     timezone: str | None,
+    schemas: bool,
 ) -> ExitCode:
     from engine.site import is_site
+
+    if schemas:
+        if any((analyzer, name, listen, connect, device, timezone)):
+            raise click.UsageError("--schemas stands alone: it writes the schemas of a site and nothing else")
+        _write_schemas(session.folder)
+        say(f"wrote {session.folder / SCHEMAS}")
+        return ExitCode.OK
 
     places = {key: value for key, value in (("listen", listen), ("connect", connect), ("device", device)) if value}
     if len(places) > 1:
@@ -103,7 +119,8 @@ def _write_site(folder: Path, timezone: str | None) -> None:
     text = (model / CONFIG_FILE.name).read_text(encoding="utf-8")
     text = re.sub(r"(?m)^  timezone: \S+", lambda _: f"  timezone: {zone}", text)
     text = re.sub(r"(?m)^  name: .*$", lambda _: f"  name: {folder.name or 'Laboratory'}", text)
-    _create(folder / CONFIG_FILE, text)
+    _create(folder / CONFIG_FILE, SCHEMA_LINE.format("schema/site.json") + text)
+    _write_schemas(folder)
     say(f"wrote {folder / CONFIG_FILE}")
     (folder / "channels").mkdir(exist_ok=True)
 
@@ -135,7 +152,9 @@ def _write_channel(folder: Path, pack: "Pack", name: str, places: dict[str, str]
     if name in before.channels:
         taken = before.nodes[name].file
         raise click.UsageError(f"the site has a channel {name} already ({taken}); give another --name")
-    _create(path, channel_text(pack, name, places, before))
+    _create(path, SCHEMA_LINE.format("../config/schema/channel.json") + channel_text(pack, name, places, before))
+    if not (folder / SCHEMAS).is_dir():
+        _write_schemas(folder)
     try:
         load_site(folder, require_secrets=False)
     except ConfigError:
@@ -172,6 +191,23 @@ def channel_text(pack: "Pack", name: str, places: dict[str, str], site: "Site") 
         return f"{found[1]}{kept[0] if len(kept) == 1 else '[' + ', '.join(kept) + ']'}"
 
     return re.sub(r"(?m)^(    to: )(\S.*?)$", destinations, text)
+
+
+def _write_schemas(folder: Path) -> None:
+    """Put this version's schemas into a site, in place of older ones.
+
+    Raises:
+        click.UsageError: they cannot be written.
+    """
+    from engine.site import shipped
+
+    model = shipped("config")
+    try:
+        for source in sorted((model / "schema").glob("*.json")) if model is not None else ():
+            (folder / SCHEMAS).mkdir(parents=True, exist_ok=True)
+            (folder / SCHEMAS / source.name).write_bytes(source.read_bytes())
+    except OSError as error:
+        raise click.UsageError(f"{folder / SCHEMAS} cannot be written: {error.strerror}") from None
 
 
 def _create(path: Path, text: str) -> None:

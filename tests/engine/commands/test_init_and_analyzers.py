@@ -53,6 +53,24 @@ def test_a_new_site_is_sound_and_says_the_next_step(tmp_path: Path) -> None:
     assert "is a site already" in again.err
 
 
+def test_editors_find_a_schema_for_each_file(tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    for more in (("--timezone", "Asia/Kolkata"), ("--analyzer", "sysmex-xp")):
+        assert labrelay("--site", str(folder), "init", *more).code == ExitCode.OK
+    for file in ("config/labrelay.yaml", "channels/sysmex-xp.yaml"):
+        first = (folder / file).read_text(encoding="utf-8").splitlines()[0]
+        named = (folder / file).parent / first.removeprefix("# yaml-language-server: $schema=")
+        assert json.loads(named.read_text(encoding="utf-8"))["title"].startswith("A ")
+    assert load_site(folder).channels, "it is a comment"
+
+    schema = folder / "config/schema/site.json"
+    schema.write_text("old", encoding="utf-8")
+    assert labrelay("--site", str(folder), "init", "--schemas").code == ExitCode.OK
+    assert schema.read_bytes() == (Path(__file__).parents[3] / "config/schema/site.json").read_bytes()
+    assert labrelay("--site", str(folder), "init", "--schemas", "--analyzer", "sysmex-xp").code == ExitCode.USAGE
+    assert labrelay("--site", str(tmp_path), "init", "--schemas").code == ExitCode.CONFIG
+
+
 def test_a_zone_that_is_none_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     ran = labrelay("--site", str(tmp_path / "lab"), "init", "--timezone", "Mars/Phobos")
     assert ran.code == ExitCode.USAGE
@@ -101,7 +119,7 @@ def test_nothing_is_overwritten_and_nothing_broken_is_left(tmp_path: Path) -> No
     assert (again.code, "has a channel sysmex-xn already" in again.err) == (ExitCode.USAGE, True)
     assert path.read_text(encoding="utf-8") == before
     stray = tmp_path / "channels" / "stray.yaml"
-    stray.write_text("channel: other\n" + before.partition("\n")[2].partition("\n")[2].replace("4711", "4712"), "utf-8")
+    stray.write_text(before.replace("\nchannel: sysmex-xn\n", "\nchannel: other\n").replace("4711", "4712"), "utf-8")
     onto = labrelay(*given[:3], "--analyzer", "sysmex-xp", "--name", "stray", "--listen", "127.0.0.1:4713")
     assert (onto.code, "is there already" in onto.err) == (ExitCode.USAGE, True)
 
