@@ -23,6 +23,7 @@ from engine.config import Site
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.intake import ChannelRoutes, Verdict, judge
 from engine.mapping import Program, load
+from engine.mapping.conditions import EITHER
 from engine.mapping.differences import DOCUMENT, Change, differences
 from engine.message import Report
 from engine.reading import Reader
@@ -156,6 +157,9 @@ def with_mapping(site: Site, channel: ChannelRoutes, mapping: str) -> tuple[Chan
     tables = site.channels[channel.channel].tables
     named = Path(mapping) if mapping.endswith((".yaml", ".yml")) else mapping
     program = load(named, site.mapping_path(), tables=tables)
+    reads = site.channels[channel.channel].source.reads_as
+    if reads not in (program.format, EITHER):
+        raise ConfigError(f"{mapping}: it reads {program.format}, and channel {channel.channel} brings {reads}")
     in_use = {route.program.name for route in channel.routes if route.program is not None}
     replaced = {program.name} & in_use or in_use
     if len(replaced) != 1:

@@ -10,7 +10,7 @@ import yaml
 
 from engine.commands import reprocess as reprocess_command
 from engine.commands.output import ExitCode
-from engine.control import RefusedError, call
+from engine.control import RefusedError, UnreachableError, call
 from engine.sandbox import Sandbox
 from tests.support.command_line import Ran, labrelay
 from tests.support.mapping_texts import HL7
@@ -26,6 +26,7 @@ from tests.support.running import (
 )
 from tests.support.senders import lines, send_blocks
 from tests.support.shipped import MAPPINGS
+from tests.support.waiting import until
 
 # What the laboratory adds later: the code that no table had.
 TABLE = """\
@@ -237,6 +238,8 @@ async def test_another_mapping_is_tried_before_it_is_used(site: RunningSite, tmp
     asked = {**args, "selection": {"channel": "lab", "after_us": 1}, "mapping_hash": "0" * 64}
     with pytest.raises(RefusedError, match="has changed since"):
         await asyncio.to_thread(call, site.folder / "var/labrelay.sock", "reprocess", asked, timeout=10.0)
+    other = await reprocess(site, "--mapping-from", "astm-results")
+    assert (other.code, "it reads astm, and channel lab brings hl7v2" in other.err) == (ExitCode.CONFIG, True)
     ran = await reprocess(site, "--mapping-from", str(draft), "--apply", "--reason", "trial", "--yes")
     assert ran.json["apply"]["done"] == {"messages": 1, "deliveries": 1}
     assert site.journal.acts(limit=2)[1].what["mapping"] == shown.json["mapping"]
@@ -301,3 +304,28 @@ async def test_without_a_daemon_it_is_queued_for_the_next_start(tmp_path: Path, 
     async with running(tmp_path, sandbox) as site:
         await site.settled()
         assert hemoglobins(sandbox)[0]["code"]["coding"][0]["system"] == "urn:citylab:codes"
+
+
+async def test_cut_short_it_goes_on_when_it_is_given_again(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with running(tmp_path, sandbox) as site:
+        await deliver(site, message(1), message(2), message(3))
+        change_channel(tmp_path, settings={"local_system": "urn:citylab:codes"})
+        await site.labrelay("reload")
+        args = {"config_hash": site.app.built.site.hash, "because": "x", "rate": 0.01}
+        asked = {**args, "selection": {"channel": "lab", "after_us": 1}}
+        under_way = asyncio.create_task(
+            asyncio.to_thread(call, site.folder / "var/labrelay.sock", "reprocess", asked, timeout=30.0)
+        )
+        await until(lambda: len(site.trace(1).documents) == 4)  # the first went at once, the next would in 100 s
+        await site.settled()
+    with contextlib.suppress(UnreachableError):
+        await under_way
+
+    async with running(tmp_path, sandbox) as site:
+        assert [act.what for act in site.journal.acts(limit=1)] == [{"interrupted": True}]
+        ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
+        assert ran.json["outcomes"] == {"changed": 2, "unchanged": 1}
+        assert ran.json["apply"]["done"] == {"messages": 2, "deliveries": 2, "unchanged": 1}
+        systems = [one["code"]["coding"][0].get("system") for one in hemoglobins(sandbox)]
+        assert systems == ["urn:citylab:codes"] * 3
+        assert [len(site.deliveries(view.id)) for view in site.messages()] == [3, 3, 3]
