@@ -113,6 +113,8 @@ class Scope:
         loop: how many loops surround it.
         patient: variable of the identity of the patient made in this scope, if any.
         recurring: what is kept from message to message, where this scope is a loop over results.
+        inner: the scopes inside. What was computed is known by the identity of scopes and names, so that all of them
+            live as long as the outermost: a later one at the address of a former one would pass for it.
     """
 
     parent: "Scope | None"
@@ -127,6 +129,11 @@ class Scope:
     identities: dict[Any, Lazy] = field(default_factory=dict)
     fragment: str = ""
     recurring: "Recurring | None" = None
+    inner: "list[Scope]" = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.parent is not None:
+            self.parent.inner.append(self)
 
     def find(self, name: str) -> "Variable | Made | None":
         holder = self.holder_of(name)

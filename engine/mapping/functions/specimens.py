@@ -16,14 +16,14 @@ Json = dict[str, Any]
 def containers(
     run: Run, tubes: list[Segment] | None, kind: Json | None = None, additive: Json | None = None
 ) -> list[Json] | None:
-    """SAC segments as containers: their number (3), volume (21) and what is in them (22), both in the unit of SAC-24.
+    """SAC segments as containers: number (3, else 4), volume (21) and what is in them (22), both in the unit of SAC-24.
 
     `type` and `additive` are those of the specimen (SPM-27, SPM-6), for its only container.
     """
     made = []
     for segment in tubes or ():
         one: Json = {}
-        if (number := field_of(run, segment, 3)) and (identifier := ei(run, number)):
+        if (number := field_of(run, segment, 3) or field_of(run, segment, 4)) and (identifier := ei(run, number)):
             one["identifier"] = [identifier]
         unit = field_of(run, segment, 24).split(run.C)[0]
         for name, field in (("capacity", 21), ("specimenQuantity", 22)):
