@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine
 from typing import Any
 
@@ -22,6 +23,7 @@ FATAL_STORE = (
     "the journal could not be written or synced; what it holds is uncertain, so this process ends at once. "
     "Nothing unacknowledged was lost. Check the disk, then start again"
 )
+LEAVE_WITHIN_S = 1.0  # once everything is closed
 
 
 @click.command(help=__doc__)
@@ -69,6 +71,7 @@ def command(session: Session, style: str, log_level: str) -> None:
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
         await app.run(started)
+        _leave_at_last()
 
     def started(app: App) -> None:
         # What exists now lives as long as the process: collections need not walk it for every batch of messages.
@@ -95,6 +98,19 @@ def command(session: Session, style: str, log_level: str) -> None:
             sys.stderr.flush()
             os._exit(ExitCode.INTEGRITY)
         raise
+
+
+def _leave_at_last() -> None:
+    """Everything is closed; see to it that the process ends, too. The event loop would wait for each name that is still
+    being looked up, and where a name server does not answer, that takes a minute."""
+
+    def leave() -> None:
+        sys.stderr.flush()
+        os._exit(ExitCode.OK)
+
+    timer = threading.Timer(LEAVE_WITHIN_S, leave)
+    timer.daemon = True
+    timer.start()
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,44 @@
+"""A name server that does not answer keeps no daemon from ending."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from tests.support.live import Daemon
+from tests.support.waiting import until
+
+WITHIN_S = 10.0  # far less than the look-up takes
+
+# The event loop has names looked up in threads that it waits for at its end; one of them has one that takes its time.
+HUNG = """\
+import asyncio, threading
+from engine.app import App
+from engine.__main__ import main
+
+run = App.run
+
+async def run_with_hung_lookup(self, started):
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait, 30.0)
+    await run(self, started)
+
+App.run = run_with_hung_lookup
+main()
+"""
+
+
+async def test_stop_does_not_wait_for_a_hung_look_up(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "site", ["mllp"], "{kind: file, folder: out}", mapped=False)
+    with daemon.log.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", HUNG, "--site", str(daemon.folder), "run", "--log", "json", stdout=log, stderr=log
+        )
+    try:
+        await until(lambda: '"ready"' in daemon.log.read_text(), 30.0)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(WITHIN_S):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
