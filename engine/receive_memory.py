@@ -40,13 +40,14 @@ class ReceiveMemory:
             held = 0
         if held == holder.held:
             return
+        more = held > holder.held
         self.held += held - holder.held
         holder.held = held
         if held:
             self._holders[id(holder)] = (holder, cut)
         else:
             self._holders.pop(id(holder), None)
-        if self.held > self.limit:
+        if more and self.held > self.limit:
             self._make_room()
 
     def forget(self, holder: Holder) -> None:

@@ -36,6 +36,20 @@ def test_the_largest_is_cut_once_and_counts_until_it_is_gone() -> None:
     assert (memory.held, memory.cut) == (0, 1)
 
 
+def test_who_lets_go_while_those_that_were_cut_still_count_cuts_nobody() -> None:
+    memory = ReceiveMemory(limit=1000 * KiB)
+    slow, slower, done, bystander = Peer(), Peer(), Peer(), Peer()
+    memory.note(done, 100 * KiB, done.end)
+    memory.note(bystander, 100 * KiB, bystander.end)
+    memory.note(slow, 450 * KiB, slow.end)
+    memory.note(slower, 400 * KiB, slower.end)
+    memory.note(slower, 440 * KiB, slower.end)  # both put aside what they have, and the journal takes its time
+    assert (slow.cut, slower.cut) == (1, 1)
+    memory.note(done, 0, done.end)  # its message is whole
+    memory.note(bystander, 0, bystander.end)
+    assert (done.cut, bystander.cut, memory.cut) == (0, 0, 2)
+
+
 def test_small_holders_cost_nothing_and_are_never_cut() -> None:
     memory = ReceiveMemory(limit=SMALL_BYTES)
     peers = [Peer() for _ in range(100)]
