@@ -121,7 +121,7 @@ def test_it_says_what_was_tested_and_how_it_went(site: Path) -> None:
     assert "counts.Observation = 1" in page.text
     assert "issues: none" in page.text
     assert "timezone = Asia/Kolkata" in page.text
-    assert "rules ran in them" in page.text
+    assert "rules of small ran in its tests" in page.text
     assert "message.hl7, SHA-256" in page.text
 
 
