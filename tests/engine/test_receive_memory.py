@@ -43,7 +43,7 @@ def test_who_lets_go_while_those_that_were_cut_still_count_cuts_nobody() -> None
     memory.note(bystander, 100 * KiB, bystander.end)
     memory.note(slow, 450 * KiB, slow.end)
     memory.note(slower, 400 * KiB, slower.end)
-    memory.note(slower, 440 * KiB, slower.end)  # both put aside what they have, and the journal takes its time
+    memory.note(slower, 560 * KiB, slower.end)  # both put aside what they have, and the journal takes its time
     assert (slow.cut, slower.cut) == (1, 1)
     memory.note(done, 0, done.end)  # its message is whole
     memory.note(bystander, 0, bystander.end)
