@@ -38,7 +38,6 @@ facts_of = {file.name: file for file in FILES}
 REPEATS = {
     ("oie__batch03.hl7", 2): "its ORU is the one of oie__08",
     ("cepheid-genexpert-oru-r32.hl7", 1): "oeplug__ORU_R30",
-    ("oe-mindray-bs200.hl7", 1): "openelis__bs200-chemistry-result",
     ("oe-sysmex-xn.hl7", 1): "openelis__sysmex-xn-result",
     ("oe-abbott-architect.hl7", 1): "openelis__abbott-architect-result",
     ("oe-genexpert.hl7", 1): "openelis__genexpert-result",
@@ -46,6 +45,8 @@ REPEATS = {
 CONFLICTS = {
     ("oe-mindray-cbc.hl7", 1): "order FILLER456 of openelis__bc5380 again, and PAT001 of another facility (MSH-4), "
     "whose HOSPITAL is another authority",
+    ("openelis__bs200-chemistry-result.hl7", 1): "PAT003 of HOSPITAL was somebody else in openelis__bc2000",
+    ("oe-mindray-bs200.hl7", 1): "the same message again: nothing of the first was delivered, so it is no repeat",
 }
 
 # Their bytes are no frames: a strict link never sees a message, so nothing can be journaled, nothing is acknowledged,

@@ -62,6 +62,7 @@ MAX_DELIMITERS = 400_000
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SKIPPED = re.compile(rb"[\0\n\r\t ]+|#[^\r\n]*")
+_NUL_INSIDE = re.compile(r"(?<=[\w.,<>=+-])\0+(?=[\w.,<>=+-])")
 _LINE = re.compile(rb"[^\r\n]+")
 _RECORD_NAME = re.compile("[A-Za-z][A-Za-z0-9]{0,2}")
 
@@ -103,8 +104,11 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
     if charset not in options.charsets:
         warnings.append(Issue(code="charset", text=f"not in a character set of the channel; read as {charset}"))
     if "\0" in text:
-        text = text.replace("\0", "")
-        warnings.append(Issue(code="nul", text="NUL characters were removed"))
+        # What pads a field or stands between records means nothing. 1<NUL>2 may have been 1.2: it is never read as 12.
+        text = _NUL_INSIDE.sub("\ufffd", text).replace("\0", "")
+        warnings.append(
+            Issue(code="nul", text="NUL characters were removed; inside a value they became U+FFFD")
+        )
     if CONTROL_CHARACTER.search(text):
         text = CONTROL_CHARACTER.sub("\ufffd", text)
         warnings.append(Issue(code="control-character", text="control characters were replaced by U+FFFD"))

@@ -190,9 +190,10 @@ def test_a_line_feed_that_ends_a_record_among_carriage_returns_is_seen() -> None
     assert [s.name for s in message.segments] == ["H", "R", "R", "L"]
 
 
-def test_nul_is_removed_with_a_warning() -> None:
-    message = parsed(H, "R|1|^^^G\0LU|5.\0004", "L|1|N")
-    assert message.segments[1].fields[3:5] == ["^^^GLU", "5.4"]
+def test_nul_that_pads_is_removed_and_nul_inside_a_value_never_joins_its_digits() -> None:
+    message = parsed(H, "\0R|1|^^^GLU\0\0|5.4\0|mg/dL\0", "R|2|^^^NA|1\0002|mmol/L", "L|1|N")
+    assert message.segments[1].fields[3:6] == ["^^^GLU", "5.4", "mg/dL"]
+    assert message.segments[2].fields[4] == "1\ufffd2"
     assert warned(message) == ["nul"]
 
 
