@@ -445,7 +445,10 @@ class AstmReceiver:
         if each or assembled.completes:
             number = frame.number if frame.number is not None else self._session.expected or 0
             self._hold(_Held(frame, frame.text, assembled, now), Event.GOOD_FRAME)
-            events.append(Frame(frame.raw, number, durable=each, completes=assembled.completes))
+            # What is left of a message with a hole is evidence, and comes with the end of the session. In the journal
+            # as a frame it would, after a crash, be put together with what came before the hole.
+            durable = each and not (assembled.torn and self._options.acks != "frame")
+            events.append(Frame(frame.raw, number, durable=durable, completes=assembled.completes))
         else:
             self._accept(frame, assembled)
             self._go(Event.GOOD_FRAME_INSIDE)

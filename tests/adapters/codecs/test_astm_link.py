@@ -886,6 +886,25 @@ def test_a_hole_that_nobody_will_fill_makes_its_message_incomplete(loss: str) ->
     assert peer.faults == {"damaged": ["bad-checksum"], "gone": ["frame-number"], "not stored": []}[loss]
 
 
+@pytest.mark.parametrize("acks", ["none", "session"])
+@pytest.mark.parametrize("loss", ["damaged", "gone", "not stored"])
+def test_a_crash_after_a_hole_does_not_close_it(acks: str, loss: str) -> None:
+    other = P + b"O|1|S2\r" + R
+    frames = wire_frames([(H + P + O, "ETX"), (R + other, "ETX"), (R, "ETX"), (L, "ETX"), (MESSAGE[:-8], "ETX")])
+    wire = list(frames)
+    if loss == "damaged":
+        wire[1] = wire[1].replace(b"S2", b"S3")
+    elif loss == "gone":
+        del wire[1]
+    peer = line(store=lambda frame: not (loss == "not stored" and frame.raw == frames[1]), acks=acks)
+    peer.send(ENQ + b"".join(wire))  # no more: the process is killed
+    kept = [event for event in peer.events if isinstance(event, Frame) and event.durable and event.raw != frames[1]]
+    for count in range(len(kept) + 1):
+        assert assemble([frame.raw for frame in kept[:count]]).completes == ()
+    assert frames[0] in [frame.raw for frame in kept]
+    assert frames[4] in [frame.raw for frame in kept], "the message behind the hole goes on"
+
+
 @pytest.mark.parametrize("size", [5, 6, 20])
 def test_after_a_hole_the_next_message_may_be_cut_anywhere_behind_its_first_letters(size: int) -> None:
     damaged = wire_frame(2, P + O).replace(b"S1", b"S2")
