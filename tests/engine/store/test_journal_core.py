@@ -1,7 +1,9 @@
 """The journal's promises in one process: numbering, repeats, verdicts, lanes, recovery."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -252,6 +254,24 @@ async def test_frames_become_messages_and_the_rest_stays_as_evidence(journal: Jo
     assert [one.payload for one in again.unprocessed()] == [b"HL", b"HL2"]
     assert [(letter.state, letter.reason) for letter in again.dead()] == [("incomplete", "INCOMPLETE")]
     assert await again.assemble_frames(read, repeat_window_s=WINDOW_S) == []
+    await again.stop()
+
+
+async def test_frames_of_which_one_cannot_be_opened_become_no_message(journal: Journal, tmp_path: Path) -> None:
+    session = journal.new_session()
+    for raw in (b"1H", b"2P", b"3L"):
+        await journal.append_frame("chem", session, raw, 1)
+    await journal.stop()
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute("UPDATE journal SET body = zeroblob(length(body)) WHERE id = 2")
+
+    again = await started(tmp_path)
+    made = await again.assemble_frames(
+        lambda channel, raws, received_us: Assembled(messages=(received(b"".join(raws)),)), repeat_window_s=WINDOW_S
+    )
+    assert [one.payload for one in made] == [b"1H3L"]
+    assert again.unprocessed() == []
+    assert [letter.state for letter in again.dead()] == ["incomplete"]
     await again.stop()
 
 
