@@ -123,6 +123,8 @@ class _Reader:
         idle = self._duration(block["idle"]) if "idle" in block else None
         if sum(key in block for key in ("end", "idle", "lines")) != 1:
             self._problem(node, "give one of end, idle and lines: what ends a text")
+        if lines and not start:
+            self._problem(block["lines"], "lines needs start; else a text that lost a line would end in the next one")
         if start and end and end in start:
             self._problem(block["start"], "start holds the end bytes; a text would end where it begins")
         checksum = self._checksum(block["checksum"]) if "checksum" in block else None

@@ -43,6 +43,8 @@ class Settings(Protocol):
     max_message: int
 
     @property
+    def transport(self) -> str: ...
+    @property
     def text_layout(self) -> Layout: ...
 
 
@@ -56,13 +58,16 @@ def links(source: Settings) -> "Callable[[], TextLink]":
     if framing is None:
         what = "framing is missing: without it the layout is for files; add framing: {start: <STX>, end: <ETX>}"
         raise ConfigError(f"{source.text_layout.at}: {what} or what else begins and ends a text on the line")
-    return lambda: TextLink(framing, max_message=source.max_message)
+    joins = source.transport == "serial"  # a connection begins with a text; a cable is plugged in at any time
+    return lambda: TextLink(framing, max_message=source.max_message, joins=joins)
 
 
 class TextLink:
     """One connection's texts. Implements `engine.ports.Link`; holds at most one unfinished text."""
 
-    def __init__(self, framing: Framing, *, max_message: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, framing: Framing, *, max_message: int = 16 * 1024 * 1024, joins: bool = False) -> None:
+        """``joins``: we may have come in the middle of a text. Without start bytes its rest looks like a whole one, so
+        the first is none, unless the line was silent before it for as long as a text may take."""
         self._framing = framing
         self._max = max_message
         self._open = False
@@ -70,7 +75,9 @@ class TextLink:
         self._searched = 0  # of the open text: no start and no end begins before
         self._counted = 0  # ... and its line ends before this are counted
         self._lines = 0
-        self._torn = False  # without start bytes: what comes up to the next end belongs to a text that was given up
+        self._joining = self._torn = joins and not framing.start
+        self._joined: float | None = None
+        # Without start bytes, torn: what comes up to the next end belongs to a text that was given up, or missed.
         self._head = b""  # between texts: what may be the beginning of the start bytes
         self._started = 0.0
         self._last_byte = 0.0
@@ -116,6 +123,8 @@ class TextLink:
         return out
 
     def deadline(self) -> float | None:
+        if self._joining and self._joined is None:
+            return 0.0  # at once
         if not self._open or self._pending:
             return None
         due = self._started + self._framing.timeout
@@ -125,6 +134,8 @@ class TextLink:
 
     def tick(self, now: float) -> list[LinkEvent]:
         events: list[LinkEvent] = []
+        if self._joined is None:
+            self._joined = now
         if not self._open or self._pending:
             return events
         idle = self._framing.idle
@@ -179,6 +190,10 @@ class TextLink:
     def _begin(self, now: float) -> None:
         self._open = True
         self._started = now
+        if self._joining and self._joined is not None:
+            self._joining = False
+            quiet = self._framing.timeout if self._framing.idle is None else self._framing.idle
+            self._torn = now - self._joined < quiet
 
     def _aside(self, data: bytes, events: list[LinkEvent]) -> None:
         """Bytes outside a text: answered, skipped, or noise."""

@@ -567,7 +567,11 @@ def _results(reads: TextFormat, data: bytes) -> list[tuple[str, ...]]:
             LINES + "framing: {end: <ETX>, checksum: {kind: crc}}\nrules: []\n",
             "3:40: expected sum, negated-sum or xor",
         ),
-        (LINES + "framing: {lines: 3, checksum: {}}\nrules: []\n", "3:31: a checksum needs end bytes"),
+        (LINES + "framing: {start: <STX>, lines: 3, checksum: {}}\nrules: []\n", "3:45: a checksum needs end bytes"),
+        (
+            LINES + "framing: {lines: 3}\nrules: []\n",
+            "3:18: lines needs start; else a text that lost a line would end in",
+        ),
         (
             LINES + "framing: {end: <ETX>, checksum: {place: before, written: byte}}\nrules: []\n",
             "3:58: a byte before the end bytes could be an end byte itself; only hex can be",

@@ -1,13 +1,15 @@
 """The link of analyzers with a framing of their own: every text once and whole, whatever the line does to it."""
 
 import string
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.codecs.text_framing import CHECKSUMS, NAMES, Checksum, Framing, shown, wire
-from adapters.codecs.text_link import NOISE_STEP, TextLink
+from adapters.codecs.text_link import NOISE_STEP, TextLink, links
 from engine.message import Frame, LinkEvent, LinkFault, SessionEnd
 
 ENQ, ACK, NAK, STX, ETX = NAMES["ENQ"], NAMES["ACK"], NAMES["NAK"], NAMES["STX"], NAMES["ETX"]
@@ -50,7 +52,7 @@ def content_of(framing: Framing, content: bytes) -> bytes:
 class Line:
     """A link that is fed as the channel feeds it, and what came of it."""
 
-    def __init__(self, framing: Framing, *, keeps: bool = True, **more: int) -> None:
+    def __init__(self, framing: Framing, *, keeps: bool = True, **more: Any) -> None:
         self.link = TextLink(framing, **more)
         self.keeps = keeps
         self.now = 0.0
@@ -102,6 +104,47 @@ def chunks(data: bytes, sizes: list[int]) -> list[bytes]:
         at += size
         turn += 1
     return parts
+
+
+@pytest.mark.parametrize("name", ["end", "idle", "answered"])
+def test_the_rest_of_a_text_that_we_came_into_is_none(name: str) -> None:
+    framing = {"end": Framing(end=ETX), "idle": Framing(idle=2.0), "answered": Framing(end=ETX, good=ACK, bad=NAK)}[
+        name
+    ]
+    line = Line(framing, joins=True)
+    line.wait(0.0)  # the channel asks when it is to be woken
+    assert line.link.deadline() != 0.0
+    line.wait(1.0).feed(b"half of it" + framing.end).wait(2.5).feed(b"whole" + framing.end).wait(2.5)
+    assert line.texts == [b"whole"]
+    assert line.incomplete == ([] if framing.bad else [b"half of it"])
+    assert line.out == (NAK + ACK if framing.bad else b"")
+
+
+def test_what_comes_the_moment_a_line_is_opened_began_before_it() -> None:
+    line = Line(Framing(end=ETX), joins=True)
+    assert line.link.deadline() == 0.0
+    line.feed(b"rest" + ETX + b"whole" + ETX)
+    assert (line.texts, line.incomplete) == ([b"whole"], [b"rest"])
+
+
+@pytest.mark.parametrize(("transport", "whole"), [("tcp", (b"text",)), ("serial", ())])
+def test_a_connection_begins_with_a_text_and_a_cable_does_not(transport: str, whole: tuple[bytes, ...]) -> None:
+    layout = SimpleNamespace(at="", framing=Framing(end=ETX))
+    (event,) = links(SimpleNamespace(transport=transport, max_message=100, text_layout=layout))().receive(
+        b"text" + ETX, 1.0
+    )
+    assert isinstance(event, SessionEnd)
+    assert event.completes == whole
+
+
+@pytest.mark.parametrize("framing", [Framing(end=ETX), Framing(idle=2.0), PLAIN])
+def test_a_text_after_a_long_silence_and_one_with_a_start_are_whole(framing: Framing) -> None:
+    line = Line(framing, joins=True)
+    line.wait(0.0)
+    if not framing.start:
+        line.wait(framing.idle or framing.timeout)
+    line.feed(encode(framing, b"first")).wait(2.5).feed(encode(framing, b"second")).wait(2.5)
+    assert (line.texts, line.incomplete) == ([b"first", b"second"], [])
 
 
 @pytest.mark.parametrize("name", FRAMINGS)
