@@ -216,7 +216,8 @@ def test_bad_bytes_are_an_error_and_never_a_traceback(tmp_path: Path, data: byte
 def test_a_mapping_that_there_is_not_gets_the_names_of_mappings_and_of_no_library(site: Path, message: Path) -> None:
     ran = labrelay("map", str(message), "--mapping", "nope", site=site)
     assert ran.code == 3
-    assert ran.err.rstrip().endswith("known are astm-results, hl7-oul-results, hl7-results, small")
+    shipped = "astm-results, hl7-documents, hl7-order-answers, hl7-orders, hl7-oul-results, hl7-patients, hl7-results"
+    assert ran.err.rstrip().endswith(f"known are {shipped}, small")
 
 
 def test_map_uses_the_mapping_that_is_named(site: Path, message: Path) -> None:
