@@ -91,8 +91,9 @@ def open_port(device: str, settings: Settings) -> OpenPort:
     port = _Serial()
     port.port = path
     port.baudrate = settings.baud
-    port.bytesize = settings.bytesize
-    port.parity = PARITY[settings.parity]
+    if not _is_pty(path):  # glibc refuses to set seven bits or parity there, unless another setting changes too
+        port.bytesize = settings.bytesize
+        port.parity = PARITY[settings.parity]
     port.stopbits = settings.stopbits
     port.xonxoff = settings.flow == "xonxoff"
     port.rtscts = settings.flow == "rtscts"
@@ -106,6 +107,13 @@ def open_port(device: str, settings: Settings) -> OpenPort:
     except (OSError, termios.error, ValueError) as error:
         port.close()
         raise LineError(why_not(path, error)) from error
+
+
+def _is_pty(path: str) -> bool:
+    try:
+        return os.major(os.stat(path).st_rdev) in PTY_MAJORS
+    except OSError:
+        return False  # opening it says why
 
 
 def why_not(path: str, error: Exception) -> str:

@@ -101,6 +101,13 @@ async def test_a_line_of_seven_bits_hands_on_bytes_without_bit_7(cable: Cable) -
         assert await stream.read(5.0) == b"\x05\x021H|"
 
 
+async def test_a_pty_is_opened_with_seven_bits_and_parity_as_often_as_one_likes(cable: Cable) -> None:
+    for _ in range(3):  # glibc refuses the second time what a pty did not take the first time
+        async with opened(cable, Settings(bytesize=7, parity="even")) as stream:
+            await cable.send(b"\x85")
+            assert await stream.read(5.0) == b"\x05"
+
+
 async def test_a_read_that_times_out_leaves_the_line_as_it_is(cable: Cable) -> None:
     async with opened(cable) as stream:
         with pytest.raises(TimeoutError):
