@@ -151,7 +151,7 @@ class Journal(Reader):
     def _open_read_only(cls, data: Path) -> "Journal":
         path = data / JOURNAL_NAME
         if not path.exists():
-            raise StoreError(f"{path}: there is no journal yet")
+            raise StoreError(f"{path}: there is no journal yet; the first labrelay run makes it")
         with ExitStack() as held:
             immutable = held.enter_context(access(path))
             vault, note = _read_vault(path, data, immutable=immutable)

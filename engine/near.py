@@ -1,13 +1,19 @@
 """The word that somebody may have meant. Pure."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 ALIKE = 0.6  # share of the letters that must agree
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``did you mean x?`` with the nearest known word, upper and lower case taken as one; or nothing."""
+    """``did you mean x?`` with the nearest known word, or two that are equally near, in any case; or nothing."""
     words = {one.lower(): one for one in known}
-    near = get_close_matches(word.lower(), words, n=1, cutoff=ALIKE)
-    return f"did you mean {words[near[0]]}?" if near else ""
+    near = get_close_matches(word.lower(), words, n=2, cutoff=ALIKE)
+    if len(near) == 2 and _alike(word, near[0]) != _alike(word, near[1]):
+        near.pop()
+    return f"did you mean {' or '.join(sorted(words[one] for one in near))}?" if near else ""
+
+
+def _alike(word: str, other: str) -> float:
+    return SequenceMatcher(None, other, word.lower()).ratio()

@@ -37,7 +37,7 @@ def find_site(given: str | None = None) -> Path:
             return folder
     raise ConfigError(
         f"no site here: neither this folder nor {SYSTEM_SITE} has {CONFIG_FILE}; "
-        f"name one with --site DIR or {SITE_VARIABLE}"
+        f"name one with --site DIR or {SITE_VARIABLE}, or make one here: labrelay init"
     )
 
 

@@ -75,13 +75,23 @@ def command(
     else:
         if answer and save is None:
             raise click.UsageError("--answer needs --save FILE: what is answered is never sent again")
-        line = line_at(what, connect=connect, **settings)
+        line = _line_at(what, connect, settings)
         place = ("device" if line.is_serial else "connect" if connect else "listen", what)
         made = guess(asyncio.run(_heard(line, known, for_s, answer, save)), known, live=True)
     show_document(form, _document(made), _lines(made))
     if path is not None:
         _write(session, made, path, place, {name: value for name, value in settings.items() if value is not None})
     return ExitCode.OK if made.is_enough else ExitCode.FAILED
+
+
+def _line_at(what: str, connect: bool, settings: dict[str, str | None]) -> LineAt:
+    """The line that is meant; what is no line may have been meant as a capture."""
+    try:
+        return line_at(what, connect=connect, **settings)
+    except click.BadParameter as error:
+        if error.param_hint != "PLACE" or Path(what).exists():
+            raise
+        raise click.BadParameter(f"{error.message}; and there is no such file", param_hint="WHAT") from None
 
 
 def _no_line_options(connect: bool, answer: bool, save: Path | None, settings: dict[str, str | None]) -> None:
@@ -166,7 +176,7 @@ def _lines(made: "Guess") -> Iterator[str]:
     for remark in made.seen.remarks:
         yield f"  {printable(str(remark))}"
     if not made.is_enough:
-        yield "not sure: " + "; ".join(part.why for part in made.parts if not part.value)
+        yield "not sure: " + "; ".join(dict.fromkeys(part.why for part in made.parts if not part.value))
 
 
 def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] | None, line: dict[str, str]) -> None:

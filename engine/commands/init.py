@@ -76,7 +76,10 @@ def command(
         raise click.UsageError("--timezone is of a new site, and this is one already; give the channel its timezone:")
     if pack is not None:
         return _write_channel(folder, pack, channel, places)
-    say("Next: labrelay analyzers, then labrelay init --analyzer NAME for each of yours.")
+    say(
+        "Next: labrelay analyzers, then labrelay init --analyzer NAME for each of yours; labrelay listen and labrelay "
+        "detect for one that you do not know."
+    )
     return ExitCode.OK
 
 

@@ -6,6 +6,7 @@ A line is a serial device (``/dev/serial/by-id/...``, ``usb:0403:6001``), one at
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -92,11 +93,7 @@ def line_at(place: str, *, connect: bool, **settings: str | None) -> LineAt:
         try:
             parse_host_port(place)
         except ValueError as error:
-            raise click.BadParameter(
-                f"'{place}' is neither a serial device (/dev/serial/by-id/...; labrelay ports lists them) nor an "
-                f"address: {error}",
-                param_hint="PLACE",
-            ) from error
+            raise click.BadParameter(_no_place(place, str(error)), param_hint="PLACE") from error
         block = {"kind": "auto", "connect" if connect else "listen": place}
     try:
         # Numbers are shown, not judged: a person who looks wants to see all of it.
@@ -105,12 +102,22 @@ def line_at(place: str, *, connect: bool, **settings: str | None) -> LineAt:
     except ValidationError as error:
         first = error.errors()[0]
         name = next((str(step) for step in reversed(first["loc"]) if step in block), "")
-        raise click.BadParameter(first["msg"], param_hint=f"--{name}" if name in given else "PLACE") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise click.BadParameter(said, param_hint=f"--{name}" if name in given else "PLACE") from error
 
 
 def is_device(place: str) -> bool:
     """Whether a place is meant as a serial line, and not as an address."""
     return place.startswith(("/", "usb:")) or "://" in place
+
+
+def _no_place(place: str, why: str) -> str:
+    for whole in (Path(place).absolute(), Path("/dev", place)):
+        if whole.is_char_device():
+            return f"'{place}': a serial device needs its whole path: {whole}"
+    return (
+        f"'{place}' is neither a serial device (/dev/serial/by-id/...; labrelay ports lists them) nor an address: {why}"
+    )
 
 
 def duration_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:

@@ -294,7 +294,8 @@ def only_copy(save: Path) -> str:
     """What a person must know who has answered an analyzer."""
     return (
         f"the analyzer takes what was answered for delivered, and {save} is the only copy: bring it into a channel "
-        f"with labrelay send {save} astm://HOST:PORT (or mllp://)"
+        f"with labrelay send {save} astm://HOST:PORT (or mllp://); labrelay detect {save} says what that "
+        "channel must be"
     )
 
 
@@ -384,6 +385,11 @@ class Listener:
             yield (
                 f"nobody has connected yet: the analyzer's host settings must name this machine's address and port "
                 f"{self.port}, and a firewall must let it through"
+            )
+        elif not self.watches and not self._line.is_serial:
+            yield (
+                f"{self._line.place} cannot be connected to: is the analyzer on, is it the server (else listen without "
+                "--connect), are address and port those of its menu? Trying again"
             )
         elif self.watches or self._line.is_serial:
             yield "nothing has come yet: send a result from the analyzer, or run a control"

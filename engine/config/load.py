@@ -307,8 +307,17 @@ class _Loader:
         taken: list[tuple[HostPort, str]] = []
         if config is not None and config.web.enabled:
             taken.append((config.web.listen, f"the status page ({site.file})"))
+        called: dict[HostPort, str] = {}
         for name, channel in channels.items():
             tee = channel.source.tee if isinstance(channel.source, TeePart) else None
+            analyzer = getattr(channel.source, "connect", None) if tee is None else None
+            if analyzer is not None and channel.enabled and called.setdefault(analyzer, name) != name:
+                path = ("source", "connect")
+                text = (
+                    f"{analyzer} is called by channel {called[analyzer]} too; most analyzers serve one, and where both "
+                    "are served each result comes twice: take one out"
+                )
+                self._warnings.append(line(walk(nodes[name], path), path, text))
             address = getattr(channel.source, "listen", None) if tee is None else tee.listens_on
             if address is None or not channel.enabled:
                 continue

@@ -89,7 +89,9 @@ class FolderPart(Model):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.format == "text" and self.layout is None:
-            raise PydanticCustomError("folder", "format: text needs layout: the name of one, or give another format")
+            raise PydanticCustomError(
+                "folder", "format: text needs layout: the name of one, or give format: hl7v2 or astm"
+            )
         if self.format != "text" and self.layout is not None:
             raise PydanticCustomError("folder", "layout is for format: text; take one of them out")
         if "/" in self.marker or (self.marker and not self.marker.startswith((".", "-", "_"))):

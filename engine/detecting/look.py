@@ -277,7 +277,7 @@ def _about_asking(seen: Look) -> Iterator[Remark]:
     yield Remark(
         "enq",
         f"ENQ{every}: the analyzer asks to send (ASTM E1381) and says nothing more before it gets ACK",
-        "give it a channel of kind astm, or listen again with --answer --save FILE",
+        "give it a channel of kind astm (on a serial line: astm-serial), or listen again with --answer --save FILE",
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -157,10 +158,12 @@ def sentences(facts: dict[str, Any]) -> Iterator[str]:
     )
     if facts["faults"]:
         yield "done on purpose: " + ", ".join(f"{count} {name}" for name, count in sorted(facts["faults"].items()))
-    for text in facts["violation_texts"]:
-        yield f"the peer broke the protocol: {text}"
+    for text, times in Counter(facts["violation_texts"]).items():
+        yield f"the peer broke the protocol: {text}{f' ({times} times)' if times > 1 else ''}"
     if facts["violations"] > len(facts["violation_texts"]):
         yield f"... and {facts['violations'] - len(facts['violation_texts'])} times more"
-    if not facts["violations"]:
+    if not facts["sessions"]:
+        yield "no peer was reached, so nothing is known of its protocol"
+    elif not facts["violations"]:
         yield "the peer kept the protocol"
     yield f"the same again: --seed {facts['seed']}"

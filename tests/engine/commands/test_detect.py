@@ -11,6 +11,7 @@ import pytest
 from engine.bench.processes import free_ports
 from engine.build import build_site
 from engine.clock import ManualClock
+from engine.commands.output import ExitCode
 from engine.config import load_site
 from engine.packs import packs
 from tests.support.astm_peer import ENQ, one_record_a_frame, session
@@ -186,6 +187,13 @@ async def test_a_serial_line_leads_to_a_channel_with_its_device(site: Path) -> N
     text = path.read_text()
     assert f'device: "{device}"' in text
     assert "baud: 4800" in text
+
+
+def test_what_is_neither_capture_nor_line_is_told_so(tmp_path: Path) -> None:
+    ran = labrelay("detect", str(tmp_path.name) + ".bin")
+    assert ran.code == ExitCode.USAGE
+    assert "nor an address" in ran.err
+    assert "there is no such file" in ran.err
 
 
 def test_settings_of_a_line_are_not_for_a_capture(tmp_path: Path) -> None:

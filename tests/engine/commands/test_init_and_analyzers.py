@@ -40,6 +40,7 @@ def test_a_slip_in_the_name_gets_the_one_that_may_be_meant() -> None:
     ran = labrelay("analyzers", "show", "sysmex-xnn")
     assert ran.code == ExitCode.USAGE
     assert "did you mean sysmex-xn?" in ran.err
+    assert "did you mean sysmex-xn or sysmex-xp?" in labrelay("analyzers", "show", "sysmex").err
 
 
 def test_a_new_site_is_sound_and_says_the_next_step(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import termios
 import tty
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC
 from pathlib import Path
 
+import click
 import pytest
 
 from engine.commands.line_options import line_at
@@ -288,3 +290,29 @@ def test_unmasking_where_there_is_no_journal_says_so(tmp_path: Path) -> None:
 
 def test_who_has_answered_is_told_where_the_only_copy_is() -> None:
     assert "labrelay send a.bin astm://" in only_copy(Path("a.bin"))
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("null", "'null': a serial device needs its whole path: /dev/null"),
+        ("usb:0403", "Invalid value for PLACE: expected vendor and product"),
+        ("analyzer", "'analyzer' is neither a serial device"),
+    ],
+)
+def test_a_place_that_is_none_is_told_what_it_may_look_like(place: str, said: str) -> None:
+    with pytest.raises(click.UsageError) as refused:
+        line_at(place, connect=False)
+    assert said in refused.value.format_message()
+
+
+async def test_an_analyzer_that_does_not_let_us_connect_is_named_as_such(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.commands.listening.SILENCE_S", 0.1)
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        screen = Screen(Form.TABLE, masked=True, zone=UTC)
+        async with Listener(line_at(place, connect=True), screen).opened():
+            await shown.has(f"{place} cannot be connected to: is the analyzer on")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.output import ExitCode
+from engine.simulator.play import sentences
 from tests.support.astm_host import Habit, Served, serving
 from tests.support.command_line import Ran, labrelay
 from tests.support.mllp_peer import ack, mllp_peer
@@ -40,6 +41,28 @@ async def test_it_prints_the_dialogue_and_the_summary() -> None:
     assert any(line.startswith("> <STX>1H|\\^&|") for line in lines)
     assert "the peer kept the protocol" in lines
     assert "all of it is invented" in ran.err
+
+
+def test_what_a_peer_did_again_and_again_is_said_once() -> None:
+    facts: dict[str, object] = {
+        "messages": {"result": 1},
+        "acknowledged": 0,
+        "failed": 1,
+        "sessions": 3,
+        "frames": 0,
+        "repeated": 0,
+        "refused": 0,
+        "connections_lost": 0,
+        "faults": {},
+        "violations": 3,
+        "violation_texts": ["no answer to ENQ", "no answer to ENQ", "ACK to EOT"],
+        "seed": 1,
+    }
+    said = list(sentences(facts))
+    assert "the peer broke the protocol: no answer to ENQ (2 times)" in said
+    assert "the peer broke the protocol: ACK to EOT" in said
+    nobody = list(sentences({**facts, "sessions": 0, "violations": 0, "violation_texts": []}))
+    assert "no peer was reached, so nothing is known of its protocol" in nobody
 
 
 async def test_the_same_seed_gives_the_same_dialogue() -> None:

@@ -381,6 +381,19 @@ def test_two_channels_cannot_share_a_name_or_an_address(tmp_path: Path) -> None:
     ]
 
 
+def test_two_channels_that_call_one_analyzer_are_warned_about(tmp_path: Path) -> None:
+    first = CHANNEL_YAML.replace('listen: "127.0.0.1:0"', 'connect: "127.0.0.1:2575"')
+    assert "connect" in first
+    again = first.replace("haematology", "other")
+
+    warnings = load_site(make_site(tmp_path, channels={"a.yaml": first, "b.yaml": again})).warnings
+
+    assert [one for one in warnings if "is called by" in one] == [
+        "channels/b.yaml:2:32: source.connect: 127.0.0.1:2575 is called by channel haematology too; most analyzers "
+        "serve one, and where both are served each result comes twice: take one out"
+    ]
+
+
 def test_a_channel_cannot_take_the_pages_port(tmp_path: Path) -> None:
     channel = CHANNEL_YAML.replace("127.0.0.1:0", "127.0.0.1:8580")
 
