@@ -253,6 +253,13 @@ class AstmReceiver:
         """Between two sessions, and nothing has begun that may become one."""
         return self._state is State.IDLE and not self._reader.open and not self._reader.in_text
 
+    @property
+    def blank(self) -> bool:
+        """A session has begun, and nothing of it has come."""
+        session, reader = self._session, self._reader
+        begun = self._state is State.RECEIVING and not session.carried and not session.nak_open
+        return begun and not reader.open and not reader.in_text and not reader.unread
+
     def refuse(self, refusing: bool) -> None:
         """``True``: nothing can be kept (disk full, draining), so ENQ is answered with NAK. ``False``: it can again."""
         self._refusing = refusing

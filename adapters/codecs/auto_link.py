@@ -3,8 +3,10 @@
     ENQ, STX, or H and two delimiters      ASTM E1381
     VT, or MSH, FHS, BHS                   MLLP
 
-The decision is one connection's own. It is taken anew only while nothing is under way, so that a stray ENQ at plugging
-in costs nothing: bytes of a session or block that has begun never reach the other link. What decides nothing (answers,
+The decision is one connection's own. It is taken anew only while nothing is under way: bytes of a session or block that
+has begun never reach the other link. A session of which only the ENQ has come has not begun when a block does, so that
+a stray ENQ at plugging in costs nothing; and what has come together is cut where one may end (EOT, FS CR) or the other
+begin (VT), for an HL7 message behind an EOT must not be looked through for an H record. What decides nothing (answers,
 EOT, NUL, line ends) is skipped; any other bytes are noise: reported, counted, and bounded.
 """
 
@@ -22,6 +24,8 @@ _ASTM = re.compile(rb"[\x02\x05]|[Hh]" + _PUNCTUATION + _PUNCTUATION)
 _HL7 = re.compile(rb"\x0b|[MFB](?:SH|HS)" + _PUNCTUATION)
 _START = re.compile(_ASTM.pattern + rb"|" + _HL7.pattern)
 _MAY_START = re.compile(rb"(?:[Hh]" + _PUNCTUATION + rb"?|[MFB][SH]{0,2})\Z")
+_EOT, _VT, _BLOCK_END = b"\x04", b"\x0b", b"\x1c\r"
+_ASTM_CUT = re.compile(b"[" + _EOT + _VT + b"]")
 _SKIPPED = b"\x00\r\n\x04\x06\x15"
 
 AnyLink = mllp.MllpLink | astm_link.AstmReceiver
@@ -50,6 +54,7 @@ class AutoLink:
         self._made: dict[str, AnyLink] = {}
         self._link: AnyLink | None = None
         self._seen = b""  # at the end of what came: what may become a start
+        self._behind = b""  # what the link has not had yet
         self._noise = 0
         self._dead = False
         self.decided = ""
@@ -64,26 +69,59 @@ class AutoLink:
 
     @property
     def held(self) -> int:
-        return self._link.held if self._link is not None else 0
+        return len(self._behind) + (self._link.held if self._link is not None else 0)
 
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
-        if self._link is not None and (not data or not self._link.resting):
-            return self._link.receive(data, now)
-        if self._dead or not data:
-            return []
-        data, self._seen = self._seen + data, b""
-        start = _START.search(data)
+        events: list[LinkEvent] = []
+        if self._behind and self._link is not None and not self._link.resting:
+            events = self._link.receive(b"", now)  # what it had when it was cut off from these
+        data, self._behind = self._behind + data, b""
+        if events:
+            self._behind = data
+            return events
+        if not data:
+            return self._link.receive(b"", now) if self._link is not None else []
+        at = 0
+        while at < len(data) and not events:
+            if data[at] == _VT[0] and isinstance(self._link, astm_link.AstmReceiver) and self._link.blank:
+                self._link.closed()  # the ENQ was noise
+            if self._link is None or self._link.resting:
+                data, at, events = self._begin(data, at)
+            if at < len(data) and not events and self._link is not None:
+                end = self._cut(data, at)
+                events, at = self._link.receive(data[at:end], now), end
+        self._behind = data[at:]
+        return events
+
+    def _begin(self, data: bytes, at: int) -> tuple[bytes, int, list[LinkEvent]]:
+        """Look from ``at`` for what begins next: bytes, where in them the link that this decides on goes on, faults."""
+        if self._dead:
+            return b"", 0, []
+        if self._seen:
+            data, at, self._seen = self._seen + data[at:], 0, b""
+        start = _START.search(data, at)
         if start is None:
-            rest = _MAY_START.search(data)
+            rest = _MAY_START.search(data, at)
             self._seen = rest[0] if rest else b""
-            return list(self._skip(data[: len(data) - len(self._seen)]))
-        events = self._skip(data[: start.start()])
-        if any(event.fatal for event in events):
-            return list(events)
+            return b"", 0, [*self._skip(data[at : len(data) - len(self._seen)])]
+        faults = self._skip(data[at : start.start()])
+        if any(fault.fatal for fault in faults):
+            return b"", 0, [*faults]
         self._noise = 0
         self._decide("mllp" if _HL7.match(start[0]) else "e1381")
-        assert self._link is not None
-        return [*events, *self._link.receive(data[start.start() :], now)]
+        return data, start.start(), [*faults]
+
+    def _cut(self, data: bytes, at: int) -> int:
+        """Up to where the link may have ``data``: where it may come to rest, what follows is looked at anew."""
+        if self.decided == "mllp":
+            if data[at] == _BLOCK_END[1]:  # perhaps behind an FS that came before
+                return at + 1
+            end = data.find(_BLOCK_END, at)
+            return end + len(_BLOCK_END) if end >= 0 else len(data)
+        cut = _ASTM_CUT.search(data, at + (data[at] == _VT[0]))
+        if cut is None:
+            return len(data)
+        return cut.end() if cut[0] == _EOT else cut.start()
 
     def committed(self, now: float) -> None:
         if self._link is not None:

@@ -102,6 +102,22 @@ def test_a_stray_enq_costs_nothing_once_it_is_over() -> None:
     assert talk.messages == [MESSAGE, RECORDS]
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 7])
+@pytest.mark.parametrize("block", [BLOCK, BLOCK[1:]])
+def test_a_block_that_comes_with_the_end_of_a_session_is_a_block(block: bytes, size: int) -> None:
+    talk = Conversation().send(SESSION + block + SESSION + block, size)
+
+    assert talk.messages == [RECORDS, MESSAGE] * 2
+    assert talk.faults == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 7])
+def test_a_stray_enq_without_an_end_keeps_no_block_away(size: int) -> None:
+    talk = Conversation().send(ENQ).wait(1.0).send(BLOCK, size).send(ENQ + BLOCK, size).send(SESSION, size)
+
+    assert talk.messages == [MESSAGE, MESSAGE, RECORDS]
+
+
 def test_a_session_under_way_never_goes_to_the_other_link() -> None:
     """A comment with VT in it, cut at its worst place."""
     frames = one_record_a_frame(b"H|\\^&\rC|1|I|a\x0bMSH|b\rL|1|N\r")
@@ -135,9 +151,7 @@ def test_nothing_that_comes_breaks_it(data: bytes, size: int) -> None:
 
 @given(st.lists(st.sampled_from([SESSION, BLOCK, ENQ + EOT, b"\r\n"]), max_size=5), st.integers(1, 60))
 def test_exchanges_that_follow_each_other_are_all_read(parts: list[bytes], size: int) -> None:
-    talk = Conversation()
-    for part in parts:
-        talk.send(part, size)
+    talk = Conversation().send(b"".join(parts), size)
 
     wanted = [RECORDS if part == SESSION else MESSAGE for part in parts if part in (SESSION, BLOCK)]
     assert talk.messages == wanted
