@@ -6,7 +6,9 @@ that no laboratory needs.
 """
 
 import json
+import re
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -308,3 +310,93 @@ def test_a_mapping_names_what_it_reads_where_it_is_given_something_else() -> Non
     parsed = mapper.read(found)
     with pytest.raises(ContentError, match="hl7-patients reads ADT_A01, ADT_A39, not ORU_R01"):
         mapper.program_for(parsed).apply(parsed, mapper.context_for(parsed, found.payload))
+
+
+# -- damaged messages ----------------------------------------------------------------------------------------------
+
+JUNK = (
+    *(
+        "",
+        '""',
+        "^",
+        "~",
+        "&",
+        "\\",
+        "<",
+        "-",
+        "^^^",
+        "9" * 40,
+        "1e5",
+        "20261301",
+        "a\tb",
+        "\x01",
+        "~~",
+        "5.",
+        "+7",
+        "-0",
+    ),
+    *(
+        "00",
+        "2026030110153",
+        "T",
+        "Q",
+        "F",
+        "X",
+        "Y",
+        "N",
+        "CA",
+        "UC",
+        "RE",
+        "ED",
+        "^1^:^8",
+        "A40",
+        "\\X0D\\",
+        "&&",
+        "^^&",
+    ),
+)
+
+
+def _damaged(payload: bytes, random: Random) -> bytes:
+    """The message with one to six fields emptied, cut, replaced or taken from elsewhere, or a segment left out."""
+    lines = re.split(r"([\r\n]+)", payload.decode("latin-1"))
+    for _ in range(random.randint(1, 6)):
+        at = random.randrange(0, len(lines), 2)
+        fields = lines[at].split("|")
+        if len(fields) < 3 or at + 1 >= len(lines):
+            continue
+        number = random.randrange(6 if at == 0 else 1, len(fields))
+        match random.randrange(6):
+            case 0 | 1:
+                fields[number] = random.choice(JUNK)
+            case 2:
+                fields = fields[: number + 2]
+            case 3:
+                fields[number] += random.choice(JUNK)
+            case 4:
+                fields[number] = random.choice(fields)
+            case _ if at:
+                lines[at : at + 2] = []
+                continue
+        lines[at] = "|".join(fields)
+    return "".join(lines).encode()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_message_gives_a_verdict_and_never_a_broken_bundle(name: str) -> None:
+    """Whatever stands in the fields: a valid Bundle, or a reason that is not our own fault."""
+    random = Random(name)
+    whole = [
+        test.given.strip()
+        for path in sorted((MAPPINGS / "tests").glob("*.yaml"))
+        for test in read_tests(path)
+        if test.mapping == name
+    ]
+    for _ in range(250):
+        damaged = _damaged(random.choice(whole), random)
+        given = {"tasks": "yes", "private_ids": "yes", "processing_ids": ["T", "D"]}
+        verdict, _ = verdict_of(damaged, "hl7v2", given, mapping=name)
+        told = f"{verdict.reason} {verdict.detail}"
+        assert verdict.reason not in {Reason.MAPPING_FAULT, Reason.COUNT_MISMATCH}, told
+        for document, _route in verdict.documents:
+            assert faults(document.body) == [], told

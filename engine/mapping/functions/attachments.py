@@ -85,6 +85,12 @@ def pointer(run: Run, raw: str) -> Json | None:
     return made
 
 
+def _value_type(run: Run, fields: list[str]) -> str:
+    """OBX-2 as rules read it."""
+    kind = fields[2] if len(fields) > 2 else ""
+    return kind if kind.isalpha() else run.text(kind) or ""
+
+
 @function("attachments(observations: segment[]) -> Attachment[]")
 def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
     """The documents among OBX segments: those whose value type (OBX-2) is ED or RP.
@@ -94,7 +100,7 @@ def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
     made = []
     for segment in observations:
         fields = segment.fields
-        kind = fields[2].strip() if len(fields) > 2 else ""
+        kind = _value_type(run, fields)
         if kind in ("ED", "RP"):
             if run.trace is not None:
                 run.trace.read(segment, 5, 0)
@@ -111,7 +117,7 @@ def text_document(run: Run, observations: list[Segment]) -> Json | None:
 
     They are counted as `attached`, and as `dropped` where there is not one line in them.
     """
-    found = [one for one in observations if len(one.fields) > 2 and one.fields[2].strip() in ("TX", "FT", "ST")]
+    found = [one for one in observations if _value_type(run, one.fields) in ("TX", "FT", "ST")]
     lines: list[str] = []
     for segment in found:
         raw = segment.fields[5] if len(segment.fields) > 5 else ""
