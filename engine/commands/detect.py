@@ -213,6 +213,9 @@ def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] |
         say(f"{path} was not written, because the site would not start with it:")
         raise
     say(f"wrote {path}")
+    channels = session.folder / "channels"
+    if path.resolve().parent != channels.resolve():
+        say(f"The site reads channels from {channels} only: move it there.")
     if place is None:
         say("The address is only an example: set source: to where the analyzer is.")
     say("Next: labrelay check, then labrelay run (or labrelay reload, where the daemon runs).")

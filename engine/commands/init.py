@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # A device instead of an address, and the other way round: the same link and content over another transport.
 SERIAL = {"astm": "astm-serial", "mllp": "hl7-serial", "text": "text-serial"}
 OF_A_LINE = r"(?m)^  (?:baud|bytesize|parity|stopbits|flow): .*\n"  # nothing of these on TCP
+BAUD = "  baud: 9600                         # with bytesize, parity, stopbits, flow: as in the analyzer's menu"
 # What editors with a YAML language server (VS Code, Neovim, Helix ...) find a file's schema by.
 SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
 SCHEMAS = Path("config") / "schema"
@@ -184,6 +185,8 @@ def channel_text(pack: "Pack", name: str, places: dict[str, str], site: "Site") 
         text = re.sub(r"(?m)^  (?:listen|connect|device): .*$", lambda _: f'  {key}: "{value}"', text)  # noqa: B023
         if key != "device":
             text = re.sub(OF_A_LINE, "", text)
+        elif not value.startswith("socket://") and not re.search(r"(?m)^  baud: ", text):
+            text = re.sub(r"(?m)^  device: .*$", lambda found: f"{found[0]}\n{BAUD}", text)
         kinds = SERIAL if key == "device" else {serial: tcp for tcp, serial in SERIAL.items()}
         text = re.sub(r"(?m)^  kind: (\S+)", lambda found: f"  kind: {kinds.get(found[1], found[1])}", text)  # noqa: B023
     known = site.config.destinations

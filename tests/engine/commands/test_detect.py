@@ -114,6 +114,13 @@ def test_a_file_that_is_there_is_left_alone(tmp_path: Path, site: Path) -> None:
     assert path.read_text() == "mine"
 
 
+def test_a_file_beside_the_channels_is_said_to_be_read_by_nobody(tmp_path: Path, site: Path) -> None:
+    given = ("--site", str(site), "detect", capture(tmp_path, SESSION), "--write")
+    beside = labrelay(*given, str(tmp_path / "mine.yaml"))
+    assert f"The site reads channels from {site / 'channels'} only" in beside.err
+    assert "reads channels from" not in labrelay(*given, str(site / "channels" / "mine.yaml")).err
+
+
 def test_too_little_writes_nothing(tmp_path: Path, site: Path) -> None:
     path = site / "channels" / "found.yaml"
     ran = labrelay("detect", capture(tmp_path, ENQ), "--write", str(path), site=site)

@@ -110,6 +110,16 @@ def test_a_channel_of_each_analyzer_on_each_line_passes_the_check(
     assert checked.code == ExitCode.OK, checked.err
 
 
+@pytest.mark.parametrize(
+    ("device", "baud"), [("/dev/ttyS0", True), ("rfc2217://10.1.2.3:4001", True), ("socket://10.1.2.3:4001", False)]
+)
+def test_the_speed_of_a_line_stands_there_to_be_set(device: str, baud: bool, tmp_path: Path) -> None:
+    ran = labrelay("--site", str(tmp_path), "init", "--analyzer", "sysmex-xn", "--device", device)
+    assert ran.code == ExitCode.OK, ran.err
+    text = (tmp_path / "channels" / "sysmex-xn.yaml").read_text(encoding="utf-8")
+    assert ("\n  baud: 9600 " in text) is baud
+
+
 def test_nothing_is_overwritten_and_nothing_broken_is_left(tmp_path: Path) -> None:
     given = ("--site", str(tmp_path), "init", "--analyzer", "sysmex-xn", "--listen", "127.0.0.1:4711")
     assert labrelay(*given).code == ExitCode.OK
