@@ -132,3 +132,5 @@ def _for_people(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
     yield LOINC_NOTICE
     yield ""
     yield f"A channel for it: labrelay init --analyzer {pack.name}"
+    if pack.codes:
+        yield f"Its code table, to copy where yours differs: {pack.codes}"

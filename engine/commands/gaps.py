@@ -47,6 +47,12 @@ def command(
             click.echo(line)
         if not rows:
             say("every code and unit is in its table")
+        else:
+            say(
+                "Complete the rows in a table of the site (of a pack: in a copy of its codes.csv, whose place labrelay "
+                "analyzers show names), and name it in the channel: settings: {tables: {"
+                + f"{rows[0].table}: tables/mine.csv}}}} is mappings/tables/mine.csv of the site"
+            )
     else:
         show_rows(form, "gaps", [_row(row) for row in rows], COLUMNS, "")
     return ExitCode.FAILED if failed else ExitCode.OK

@@ -29,6 +29,7 @@ def test_one_is_shown_with_its_evidence_its_codes_and_the_licence_notice() -> No
     assert ran.code == ExitCode.OK
     for text in ("capture, ABX Pentra XLR", "senaite.astm/blob/", "6690-2", "sends 804-5", "loinc.org/license"):
         assert text in ran.out
+    assert "horiba-pentra-xlr/codes.csv" in ran.out.splitlines()[-1]
     document = json.loads(labrelay("analyzers", "show", "sysmex-xn", "-o", "json").out)
     assert "loinc.org/license" in document["notice"]
     assert {"code": "MACROR", "loinc": ""}.items() <= next(

@@ -427,6 +427,7 @@ def test_gaps_of_files_are_lines_for_a_table(site: Path, message: Path) -> None:
         "# seen 2 times",
         "COL,,,Color,,,,,",
     ]
+    assert "settings: {tables: {codes: tables/mine.csv}} is mappings/tables/mine.csv" in ran.err
 
 
 def test_gaps_ignore_the_policy_and_quote_what_csv_needs(site: Path) -> None:
