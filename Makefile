@@ -48,7 +48,7 @@ check: setup-dev  ## formatting, lint and types
 	@$(BIN)/mypy
 
 test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests
-	@$(BIN)/python -m pytest $(TEST)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(TEST)
 
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
 	@LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import verify
+from engine import anchor, verify
 from engine.anchor import SLOT_BYTES
 from engine.errors import StoreError
+from engine.journal import ANCHOR_NAME
 from engine.loss import LossError
 from engine.reasons import Reason
 from tests.support.journals import opened, queue, running, store
@@ -49,8 +50,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def torn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A journal whose process was killed: most rows are in the log only."""
-    data = tmp_path_factory.mktemp("torn")
+    """A journal whose process was killed: most rows are in the log only, and all of them were acknowledged."""
+    while True:
+        data = _killed(tmp_path_factory.mktemp("torn"))
+        # A kill between the commit and the anchor leaves rows that nobody was promised.
+        mark = anchor.read(data / ANCHOR_NAME).mark
+        if mark is not None and mark.last_id == max(rows(data)):
+            return data
+
+
+def _killed(data: Path) -> Path:
     with subprocess.Popen(
         [sys.executable, "-m", "tests.support.store_worker", str(data)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
