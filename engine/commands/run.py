@@ -52,8 +52,13 @@ def command(session: Session, style: str, log_level: str) -> None:
         app = App(session.folder, counters=counters)
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(loop_exception_handler)
+
+        def stop(number: signal.Signals) -> None:
+            logger.info("stopping", extra={"detail": number.name})
+            app.stop()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, app.stop)
+            loop.add_signal_handler(number, stop, number)
         reloads: set[asyncio.Task[None]] = set()
 
         async def reload() -> None:
@@ -71,6 +76,7 @@ def command(session: Session, style: str, log_level: str) -> None:
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
         await app.run(started)
+        logger.info("stopped", extra={"pid": os.getpid()})
         _leave_at_last()
 
     def started(app: App) -> None:

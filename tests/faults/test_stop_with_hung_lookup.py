@@ -1,6 +1,7 @@
 """A name server that does not answer keeps no daemon from ending."""
 
 import asyncio
+import json
 import signal
 import sys
 from pathlib import Path
@@ -38,6 +39,8 @@ async def test_stop_does_not_wait_for_a_hung_look_up(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(WITHIN_S):
             assert await process.wait() == 0
+        told = [json.loads(line) for line in daemon.log.read_text().splitlines() if '"labrelay.run"' in line]
+        assert [(one["msg"], one.get("detail")) for one in told[-2:]] == [("stopping", "SIGTERM"), ("stopped", None)]
     finally:
         if process.returncode is None:
             process.kill()
