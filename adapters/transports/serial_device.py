@@ -109,7 +109,8 @@ class DeviceStream:
             if self.fault or self._closed:
                 raise LineError(self.fault or "the line is closed")
             try:
-                if not self._waits_for_dsr or await in_thread(partial(_data_set_ready, self._fd)):
+                ready = not self._waits_for_dsr or await in_thread(partial(_data_set_ready, self._fd))
+                if ready and not self._closed:  # the descriptor's number may be another file's since
                     rest = rest[os.write(self._fd, rest) :]
                     continue
             except BlockingIOError:

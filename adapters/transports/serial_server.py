@@ -91,6 +91,8 @@ class ServerStream:
                 await self._say()
                 while not self._port.ready:
                     await self._hear(None)
+                    if len(self._came) > READ_HIGH_WATER:
+                        raise self._broke("the device server sends and sends, and does not confirm the line's settings")
         except TimeoutError as error:
             speaks = isinstance(self._port, ComPortClient) and self._port.speaks
             what = (

@@ -7,6 +7,7 @@ import logging
 import os
 import pty
 import termios
+import threading
 import tty
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from adapters.transports import serial as serial_module
-from adapters.transports import serial_opening
+from adapters.transports import serial_device, serial_opening
 from adapters.transports.serial import LineStream, SerialLine, build, reopen_after
 from adapters.transports.serial_device import DeviceStream, open_device
 from adapters.transports.serial_health import LineHealth, counters
@@ -186,6 +187,32 @@ async def test_ending_wakes_a_reader_and_a_writer_that_waits_for_the_analyzer(ca
         assert await reading == b""
         with pytest.raises(LineError):
             await writing
+
+
+async def test_a_writer_that_waits_for_dsr_writes_to_no_file_that_has_the_number_since(
+    cable: Cable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(fd: int) -> bool:
+        asked.set()
+        return answer.wait(10.0)
+
+    monkeypatch.setattr(serial_device, "_data_set_ready", slow)
+    stream = await open_device(cable.path, Settings(flow="dsrdtr"))
+    number = stream._fd
+    writing = asyncio.create_task(stream.write(b"a result"))
+    await until(asked.is_set)
+    await stream.close()
+    other = os.open(tmp_path / "other", os.O_CREAT | os.O_WRONLY)
+    if other != number:
+        os.dup2(other, number)
+        os.close(other)
+    answer.set()
+    with pytest.raises(LineError):
+        await writing
+    os.close(number)
+    assert (tmp_path / "other").read_bytes() == b""
 
 
 async def test_what_was_written_last_goes_out_before_the_line_is_closed(cable: Cable) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -141,6 +141,22 @@ async def test_a_raw_port_asked_for_rfc2217_is_a_fault_in_words(monkeypatch: pyt
     with pytest.raises(LineError, match=r"does not speak RFC 2217.*socket://"):
         await connect(server.device.replace("socket", "rfc2217"), Settings())
     await server.stop()
+
+
+async def test_a_server_that_sends_and_never_confirms_costs_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serial_server, "NEGOTIATE_TIMEOUT_S", 60.0)
+    server = await asyncio.start_server(_pour, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(LineError, match="sends and sends"):
+        await connect(f"rfc2217://127.0.0.1:{port}", Settings())
+    server.close()
+
+
+async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while True:
+            writer.write(bytes(65536))
+            await writer.drain()
 
 
 async def test_no_server_is_a_fault_in_words() -> None:
