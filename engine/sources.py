@@ -5,6 +5,7 @@ on the page and tries again; the other channels are not concerned (P7).
 """
 
 import asyncio
+import errno
 import logging
 
 from engine import registry
@@ -15,6 +16,11 @@ from engine.ports import Transport
 
 logger = logging.getLogger("labrelay." + __name__)
 
+# What a person can do about an address; the system's own words for it name a function call.
+ADDRESS_TROUBLE = {
+    errno.EADDRINUSE: "the address is in use by another program; stop it, or take another port (labrelay doctor)",
+    errno.EADDRNOTAVAIL: "this machine has no such address; `ip address` lists those it has",
+}
 REOPEN_FIRST_S = 1.0
 REOPEN_MAX_S = 30.0
 
@@ -90,7 +96,7 @@ class ChannelSource:
         try:
             self.port = await transport.start()
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; a host name that is none, a ValueError
-            fault = getattr(error, "strerror", None) or type(error).__name__
+            fault = why_not_open(error)
             if fault != self._fault:  # the state changed; the same again is not worth a line
                 logger.error(
                     "cannot open the source, will keep trying",
@@ -101,3 +107,9 @@ class ChannelSource:
         self._transport = transport
         self._fault = ""
         return True
+
+
+def why_not_open(error: OSError | ValueError) -> str:
+    """Why a source cannot begin, in words."""
+    number = getattr(error, "errno", None)
+    return ADDRESS_TROUBLE.get(number or 0) or getattr(error, "strerror", None) or type(error).__name__

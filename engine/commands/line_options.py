@@ -16,6 +16,7 @@ from engine import registry
 from engine.config.source import SourceConfig
 from engine.errors import LabRelayError
 from engine.ports import StreamHandler, Transport
+from engine.sources import why_not_open
 from engine.units import parse_duration, parse_host_port
 
 SERIAL_OPTIONS = ("baud", "bytesize", "parity", "stopbits", "flow")
@@ -56,8 +57,7 @@ class LineAt:
         try:
             return transport, await transport.start()
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise LabRelayError(f"{self.place}: cannot be opened: {why}") from error
+            raise LabRelayError(f"{self.place}: cannot be opened: {why_not_open(error)}") from error
 
 
 def line_options(command: F) -> F:

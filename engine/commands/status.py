@@ -72,6 +72,10 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     for finding in said["findings"][1:]:
         yield click.style(f"  {finding['words']}", fg=COLORS.get(finding["level"]))
     yield f"{said['site_name']}, LabRelay {said['version']}, configuration {said['config_hash']}"
+    if said.get("unmapped_total"):
+        yield "Which codes: labrelay gaps"
+    if not said["channels"]:
+        yield "No channel yet: labrelay init --analyzer NAME writes one, labrelay detect one for an unknown analyzer"
     if said["channels"]:
         yield ""
         yield from table([_channel(channel) for channel in said["channels"]], CHANNELS)

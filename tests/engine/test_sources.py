@@ -1,6 +1,7 @@
 """Keeping the source of a channel open: what cannot be opened is shown and tried again, and the rest goes on."""
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from engine.build import BuiltChannel, build_site
 from engine.channel import Channel
 from engine.clock import ManualClock, SystemClock
 from engine.config import load_site
-from engine.sources import ChannelSource
+from engine.sources import ChannelSource, why_not_open
 from tests.support.certificates import Authority
 from tests.support.channels import ScriptedStore, block, hl7
 from tests.support.sites import make_site
@@ -114,3 +115,11 @@ async def test_an_analyzer_that_is_the_server_is_called_and_called_again(
     await source.stop()
     server.close()
     assert all(f"MSA|AA|{number}\r".encode() in answer for number, answer in enumerate(answers))
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EADDRINUSE, "in use by another program"), (errno.EADDRNOTAVAIL, "no such address"), (errno.EIO, "as told")],
+)
+def test_an_address_that_cannot_be_had_says_what_to_do(number: int, said: str) -> None:
+    assert said in why_not_open(OSError(number, "as told"))

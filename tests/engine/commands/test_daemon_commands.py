@@ -183,3 +183,16 @@ async def test_a_selection_of_nothing_is_never_everything(running: Running, sele
         await asyncio.to_thread(
             call, running.folder / "var" / SOCKET_NAME, "retry", {"selection": selection, "dry_run": False}
         )
+
+
+async def test_status_says_how_a_site_without_channels_gets_one(tmp_path: Path) -> None:
+    folder = make_site(tmp_path, site=SITE.format(), channels={})
+    app = App(folder)
+    up = asyncio.Event()
+    task = asyncio.create_task(app.run(lambda _: up.set()))
+    async with asyncio.timeout(15):
+        await up.wait()
+        said = await asyncio.to_thread(labrelay, "--site", str(folder), "status")
+        app.stop()
+        await task
+    assert "No channel yet: labrelay init --analyzer NAME" in said.out

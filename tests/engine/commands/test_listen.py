@@ -306,6 +306,13 @@ def test_a_place_that_is_none_is_told_what_it_may_look_like(place: str, said: st
     assert said in refused.value.format_message()
 
 
+async def test_a_port_in_use_is_said_to_be_one() -> None:
+    async with listener() as line:
+        with pytest.raises(LabRelayError, match="the address is in use by another program"):
+            async with listener(f"127.0.0.1:{line.port}"):
+                pass
+
+
 async def test_an_analyzer_that_does_not_let_us_connect_is_named_as_such(
     shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
