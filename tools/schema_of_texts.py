@@ -47,6 +47,11 @@ def mapping() -> Schema:
             "from": {**_listed({"enum": froms}), "description": "The structure that is read, or several."},
             "to": {"const": "fhir/R4"},
             "bundle": {"enum": list(rules.BUNDLES)},
+            "profiles": {
+                "type": "object",
+                "additionalProperties": SCALAR,
+                "description": "Type of resource: URL of the profile that its meta names.",
+            },
             "import": {"type": "array", "items": SCALAR, "description": "Libraries whose fragments are used."},
             "tables": {"type": "object", "additionalProperties": _ref("table")},
             "let": NAMES,

@@ -1,9 +1,14 @@
 """The envelope: resources to a Bundle, with its identifier, time and Provenance, and the bytes that are sent.
 
 Everything in it comes from the message or the context: the same bytes give the same Bundle.
+
+A document (FHIR R4, Documents; invariants bdl-9 to bdl-11 of Bundle) begins with its Composition and has an identifier
+and a time. What a mapping says of the envelope itself, it says by a step `create: Bundle`: its elements take the
+place of those that are made here.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC
 from functools import lru_cache
 from typing import Any
@@ -26,13 +31,19 @@ _AGENT = {
 }
 
 
-def assemble(run: Run, making: Making, kind: str, mapping: str) -> bytes:
+def assemble(run: Run, making: Making, kind: str, mapping: str, *, profiles: Mapping[str, str] | None = None) -> bytes:
     """The serialised Bundle of everything that was made.
 
     Args:
         kind: ``transaction``, ``message``, ``document`` or ``collection``.
         mapping: name and hash, for the Provenance.
+        profiles: type of resource -> URL of the profile that each of them claims in its `meta`.
+
+    Raises:
+        ContentError: a document without what every document has.
     """
+    if kind == "document":
+        return _serialised(run, _document(run, making.entries, profiles or {}))
     bundle: Json = {"resourceType": "Bundle"}
     identifier = _identifier(run)
     if identifier is not None:
@@ -48,9 +59,13 @@ def assemble(run: Run, making: Making, kind: str, mapping: str) -> bytes:
             entries.append(provenance)
     elif kind == "message":
         entries.insert(0, _message_header(run, making))
-    elif kind == "document":
-        _composition_first(run, entries)
     bundle["entry"] = entries
+    if profiles:
+        _claim(entries, profiles)
+    return _serialised(run, bundle)
+
+
+def _serialised(run: Run, bundle: Json) -> bytes:
     body = orjson.dumps(bundle)
     # A text with a character that FHIR does not allow shows as an escape in the JSON; nearly none has one.
     if b"\\" in body and _ESCAPED_CONTROL.search(body):
@@ -134,6 +149,42 @@ def _message_header(run: Run, making: Making) -> Json:
     if focus:
         resource["focus"] = focus
     return {"fullUrl": f"urn:uuid:{identity}", "resource": resource}
+
+
+def _document(run: Run, entries: list[Json], profiles: Mapping[str, str]) -> Json:
+    """The Bundle of a document; takes the steps' own Bundle out of ``entries``."""
+    bundle: Json = {"resourceType": "Bundle"}
+    for entry in [one for one in entries if one["resource"]["resourceType"] == "Bundle"]:
+        entries.remove(entry)
+        bundle |= {name: value for name, value in entry["resource"].items() if name != "id"}
+    bundle["type"] = "document"
+    _composition_first(run, entries)
+    for name, found in (("identifier", _identifier(run)), ("timestamp", _document_time(run))):
+        if name not in bundle:
+            if found is None:
+                run.required(f"Bundle.{name}")
+            bundle[name] = found
+    bundle["entry"] = entries
+    if profiles:
+        _claim([*entries, {"resource": bundle}], profiles)
+    return bundle
+
+
+def _document_time(run: Run) -> str | None:
+    """When the message was made; where it does not say that to the second, when it was received."""
+    if run.times.message_time and (said := run.times.instant(run.times.message_time)):
+        return said
+    received = run.context.received_at
+    return None if received is None else received.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _claim(entries: list[Json], profiles: Mapping[str, str]) -> None:
+    """Name the profile of each resource that has one, beside what a rule wrote into its `meta`."""
+    for entry in entries:
+        resource = entry["resource"]
+        profile = profiles.get(resource["resourceType"])
+        if profile is not None:
+            resource["meta"] = {"profile": [profile]} | resource.get("meta", {})
 
 
 def _composition_first(run: Run, entries: list[Json]) -> None:

@@ -107,6 +107,7 @@ def load(name_or_path: str | Path, search: Sequence[Path], *, tables: MappingOf[
         content_hash=sources.content_hash(),
         files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(sources.hashes.items())},
         bundle=mapping.bundle,
+        profiles=mapping.profiles,
         policies=mapping.policies,
         tables=read_tables,
         problems=tuple(problems.warnings),

@@ -55,6 +55,7 @@ class Program:
         structures: those it takes.
         content_hash: over the mapping, its libraries and tables.
         files: each of these by name, with its SHA-256 in hexadecimal.
+        profiles: type of resource -> URL of the profile that its `meta` names.
         problems: warnings of the check, as lines ``file:line:column: what; what to do``.
         settings_read: names of channel settings that rules ask for.
     """
@@ -72,6 +73,7 @@ class Program:
     plain: dict[str, Generated] = field(repr=False)
     compile_traced: Callable[[str], Generated] = field(repr=False)
     files: dict[str, str] = field(default_factory=dict, repr=False)
+    profiles: dict[str, str] = field(default_factory=dict, repr=False)
     _traced: dict[str, Generated] = field(default_factory=dict, repr=False)
     _readings: Readings = field(default_factory=Readings, repr=False)
 
@@ -192,7 +194,9 @@ class Program:
         if run.policy("no_patient") == "dead" and not making.has("Patient"):
             raise ContentError(Reason.NO_PATIENT, "no rule found a patient in the message")
         try:
-            body = bundle.assemble(run, making, self.bundle, f"{self.name}:{self.content_hash[:16]}")
+            body = bundle.assemble(
+                run, making, self.bundle, f"{self.name}:{self.content_hash[:16]}", profiles=self.profiles
+            )
         except ContentError:
             raise
         except Exception as error:

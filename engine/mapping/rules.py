@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from engine.mapping import syntax
+from engine.mapping.r4 import RESOURCES
 from engine.near import did_you_mean
 from engine.yaml_nodes import Node
 
@@ -30,6 +31,7 @@ _MAPPING_KEYS = (
     "from",
     "to",
     "bundle",
+    "profiles",
     "import",
     "tables",
     "let",
@@ -223,6 +225,7 @@ class MappingFile:
     structures: tuple[str, ...] = ()
     structure_node: Node | None = None
     bundle: str = "transaction"
+    profiles: dict[str, str] = field(default_factory=dict)  # type of resource -> canonical URL of its profile
     imports: tuple[Node, ...] = ()
     tables: dict[str, TableUse] = field(default_factory=dict)
     lets: tuple[Let, ...] = ()
@@ -251,6 +254,13 @@ def read_mapping(node: Node, problems: Problems) -> MappingFile:
         problems.error(to, f"'{to.value}' is not written; write fhir/R4")
     if (bundle := node.get("bundle")) is not None:
         made.bundle = reader.choice(bundle, BUNDLES, "a bundle") or "transaction"
+    for name, value in reader.map_of(node.get("profiles"), "profiles"):
+        if name.value not in RESOURCES:
+            problems.error(name, f"{name.value} is no resource that is written{suggestion(name.value, RESOURCES)}")
+        elif value.kind != "scalar" or ":" not in value.value:
+            problems.error(value, f"the profile of {name.value} is a URL")
+        else:
+            made.profiles[name.value] = value.value
     made.imports = tuple(reader.list_of(node.get("import"), "import"))
     for name, table in reader.map_of(node.get("tables"), "tables"):
         if (declared := _read_table_use(name, table, reader)) is not None:

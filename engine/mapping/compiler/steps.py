@@ -19,7 +19,7 @@ from engine.reasons import Reason
 from engine.yaml_nodes import Node
 
 # Resources whose natural key holds the patient and the day of measurement, because counters restart.
-SCOPED = frozenset({"DiagnosticReport", "Observation", "ServiceRequest", "Specimen", "Task"})
+SCOPED = frozenset({"Composition", "DiagnosticReport", "Observation", "ServiceRequest", "Specimen", "Task"})
 _ORDER_SEGMENT = {"hl7v2": "OBR", "astm": "O"}
 _PERSON_SEGMENT = {"hl7v2": "PID", "astm": "P"}
 _RESULT_TIME = {"hl7v2": (14,), "astm": (13, 12)}

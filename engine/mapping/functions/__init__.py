@@ -1,6 +1,7 @@
 """The functions of the mapping language, a module per idea. Importing this package fills the registry."""
 
 from engine.mapping.functions import (
+    abdm,
     astm,
     attachments,
     channel,
@@ -21,6 +22,7 @@ __all__ = [
     "FUNCTIONS",
     "Function",
     "Parameter",
+    "abdm",
     "astm",
     "attachments",
     "channel",

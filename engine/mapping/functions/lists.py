@@ -31,3 +31,18 @@ def worst_status(run: Run, codes: list[str]) -> str | None:
     """The report status for result statuses of table 0085: `partial` or `preliminary` while one is unfinished."""
     table = CODE_MAPS["0085"]
     return worst([table.values.get(code) or miss("0085", table, code, run) for code in codes])
+
+
+@function("joint_status(statuses: code[]) -> code", pure=True)
+def joint_status(statuses: list[str]) -> str:
+    """The status of one report about several orders, of theirs (table 0123): `partial` while one is unfinished."""
+    found = set(statuses)
+    if len(found) == 1:
+        return statuses[0]
+    if "unknown" in found:
+        return "unknown"
+    if found & {"registered", "preliminary", "partial"}:
+        return "partial"
+    if found <= {"entered-in-error", "cancelled"}:
+        return "cancelled"
+    return next((one for one in ("corrected", "amended", "appended") if one in found), "final")

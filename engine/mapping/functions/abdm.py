@@ -1,0 +1,181 @@
+"""What the profiles of the National Resource Centre for EHR Standards (NRCeS, India) want beside plain FHIR R4.
+
+Source: its implementation guide for ABDM (`https://nrces.in/ndhm/fhir/r4`). Identifiers carry a type with its code and
+display, names a text, codings only the terminologies that a profile names; a reference in a document's section says
+what it points to. Guide 2.0.1 knows types of HL7 table 0203 only; from 6 on NRCeS has codes of its own for the ABHA
+number (`HIN`) and the ABHA address (`ABHA`).
+"""
+
+import re
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from engine.mapping.functions.registry import function
+from engine.mapping.functions.systems import IDENTIFIER_TYPE
+from engine.mapping.run import Run
+from engine.message import Segment
+from engine.reasons import Reason
+
+Json = dict[str, Any]
+
+NDHM_IDENTIFIER_TYPE = "https://nrces.in/ndhm/fhir/r4/CodeSystem/ndhm-identifier-type-code"
+_DISPLAYS = {  # of HL7 table 0203, as its code system has them
+    "MR": "Medical record number",
+    "PI": "Patient internal identifier",
+    "PT": "Patient external identifier",
+    "MD": "Medical License number",
+    "PRN": "Provider number",
+}
+_TIME = re.compile(r"((?:[0-9]{2}){4,7})(?:\.[0-9]+)?([+-][0-9]{4})?")
+_ABHA_NUMBER = re.compile(r"([0-9]{2})-?([0-9]{4})-?([0-9]{4})-?([0-9]{4})")
+_ABHA_ADDRESS = re.compile(r"[0-9A-Za-z._-]+@[0-9A-Za-z]+")
+
+
+def _type(code: str) -> Json:
+    """A type of table 0203; one whose display is not known here is told as words, not as half a coding."""
+    if code in _DISPLAYS:
+        return {"coding": [{"system": IDENTIFIER_TYPE, "code": code, "display": _DISPLAYS[code]}]}
+    return {"text": code}
+
+
+def _kind(identifier: Json) -> str:
+    codings = identifier.get("type", {}).get("coding") or [{}]
+    return str(codings[0].get("code", ""))
+
+
+@function("abha_ids(ids: Identifier[], system: text) -> Identifier[]", settings=("abdm_guide",))
+def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
+    """The ABHA number and address among a patient's identifiers, as the profile of Patient wants them.
+
+    The number is the one of this system or of type `HIN` (CX.5), the address the one of type `ABHA`. A number that has
+    not 14 digits, and an address that is none, make the message dead: the document would go to somebody else. The
+    number goes out twice, typed `MR` and `HIN`, because receivers read either; once with `abdm_guide: 2.0.1`, which
+    knows no `HIN`.
+    """
+    old = run.setting("abdm_guide") == "2.0.1"
+    made: list[Json] = []
+    for one in ids:
+        kind = _kind(one)
+        if kind == "ABHA":
+            if not _ABHA_ADDRESS.fullmatch(one["value"]):
+                raise run.dead(Reason.BAD_VALUE, "an id of type ABHA is no ABHA address; write it as name@domain")
+            # Guide 2.0.1 has no code for it.
+            address = {"text": "ABHA address"} if old else _ndhm("ABHA", "ABHA")
+            made.append({"type": address, "value": one["value"]})
+        elif kind == "HIN" or one.get("system") == system:
+            found = _ABHA_NUMBER.fullmatch(one["value"])
+            if found is None:
+                raise run.dead(Reason.BAD_VALUE, "an ABHA number has 14 digits, this one has not")
+            number = "-".join(found.groups())
+            made.append({"type": _type("MR"), "system": system, "value": number})
+            if not old:
+                made.append({"type": _ndhm("HIN", "Health ID issued by NDHM"), "system": system, "value": number})
+    return made or None
+
+
+def _ndhm(code: str, display: str) -> Json:
+    return {"coding": [{"system": NDHM_IDENTIFIER_TYPE, "code": code, "display": display}]}
+
+
+@function("local_patient_ids(ids: Identifier[], system: text) -> Identifier[]", steady=True)
+def local_patient_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
+    """A patient's other identifiers, with a type: those that are neither of this system nor of type `HIN` or `ABHA`."""
+    made = []
+    for one in ids:
+        kind = _kind(one)
+        if kind not in ("HIN", "ABHA") and one.get("system") != system:
+            made.append({**one, "type": _type(kind or "patient number")})
+    return made or None
+
+
+@function("registry_identifier(type: literal, system: text, value: text) -> Identifier", pure=True)
+def registry_identifier(kind: str, system: str, value: str) -> Json:
+    """A registered number with its type in full: `PRN` of a facility (HFR), `MD` of a doctor."""
+    return {"type": _type(kind), "system": system, "value": value}
+
+
+@function("codings_of(code: CodeableConcept, system: text...) -> CodeableConcept", pure=True)
+def codings_of(code: Json, *systems: str) -> Json | None:
+    """A concept with only the codings of these systems, each with its display; the others are left to the words.
+
+    A sender's own code stands in `text` where there are no words beside it.
+    """
+    codings = code.get("coding", [])
+    kept = [one for one in codings if one.get("system") in systems and "code" in one and "display" in one]
+    words = code.get("text") or next((said for one in codings if (said := one.get("display") or one.get("code"))), None)
+    made: Json = {"coding": kept} if kept else {}
+    if words:
+        made["text"] = words
+    return made or None
+
+
+@function("full_name(name: HumanName) -> HumanName", pure=True)
+def full_name(name: Json) -> Json:
+    """A name with its text: prefix, given names, family name, suffix."""
+    if "text" in name:
+        return name
+    words = [*name.get("prefix", ()), *name.get("given", ()), name.get("family", ""), *name.get("suffix", ())]
+    return {**name, "text": " ".join(filter(None, words))}
+
+
+@function("named(text: text) -> HumanName", pure=True)
+def named(text: str) -> Json:
+    """A name in one piece."""
+    return {"text": text}
+
+
+@function("reference_as(type: literal, reference: Reference) -> Reference", pure=True)
+def reference_as(kind: str, reference: Json) -> Json:
+    """A reference that says what it points to, as slices by type want it."""
+    return {**reference, "type": kind}
+
+
+@function("document_identifier(of: Reference) -> Identifier", pure=True)
+def document_identifier(of: Json) -> Json:
+    """The identifier of a document by the id of one of its resources: the same for each issue of it."""
+    return {"system": "urn:ietf:rfc:3986", "value": of["reference"]}
+
+
+@function("embedded(documents: Attachment[]) -> Attachment[]")
+def embedded(run: Run, documents: list[Json]) -> list[Json]:
+    """Documents that are carried whole; one by address or without its type makes the message dead."""
+    for one in documents:
+        if "data" not in one:
+            raise run.dead(Reason.BAD_VALUE, "a document by address (RP); send it inside the message (ED)")
+        if "contentType" not in one:
+            raise run.dead(Reason.REQUIRED_ABSENT, "a document without its type; OBX-5.2 and OBX-5.3 say it")
+    return documents
+
+
+@function("order_comments(orders: segment[]) -> text")
+def order_comments(run: Run, orders: list[Segment]) -> str | None:
+    """The comments of the laboratory on its orders: NTE-3 of all NTE that stand directly behind an OBR, as lines."""
+    lines = []
+    for order in orders:
+        for segment in run.parsed.segments[order.position :]:
+            if segment.name != "NTE":
+                break
+            if run.trace is not None:
+                run.trace.read(segment, 3, 0)
+            raw = segment.fields[3] if len(segment.fields) > 3 else ""
+            lines += [words for part in raw.split(run.R) if (words := run.whole(part))]
+    return "\n".join(lines) or None
+
+
+@function("issue_number(issued: text) -> text")
+def issue_number(run: Run, issued: str) -> str | None:
+    """A number that rises with each issue of a document: the time of issue in UTC, as digits to the second.
+
+    What the sender left out of the time counts as zero: it is a number to compare, not a time.
+    """
+    match = _TIME.fullmatch(issued)
+    at = run.times.instant(match[1].ljust(14, "0") + (match[2] or "")) if match else None
+    return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y%m%d%H%M%S") if at else None
+
+
+@function("narrative(lines: whole[]) -> Narrative", pure=True)
+def narrative(lines: list[str]) -> Json:
+    """Lines of text for people who see no more of a resource than that."""
+    paragraphs = "".join(f"<p>{escape(line, quote=False)}</p>" for line in lines)
+    return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{paragraphs}</div>'}
