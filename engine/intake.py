@@ -154,7 +154,7 @@ def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
     reagents: tuple[Reagent, ...] = ()
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
-        reagents = reagents_in(parsed)
+        reagents = _reagents(stored, parsed)
         verdict = _route(stored, parsed, channel)
         return replace(verdict, reagents=reagents) if reagents else verdict
     except ContentError as error:
@@ -166,6 +166,17 @@ def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
             "processing failed inside LabRelay", extra={"channel": channel.channel, "journal_id": stored.id}
         )
         return Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__)
+
+
+def _reagents(stored: Stored, parsed: Parsed) -> tuple[Reagent, ...]:
+    """The lots that a message names; whatever is wrong with them costs nobody a result."""
+    try:
+        return reagents_in(parsed)
+    except Exception:
+        logger.exception(
+            "reading reagent lots failed inside LabRelay", extra={"channel": stored.channel, "journal_id": stored.id}
+        )
+        return ()
 
 
 def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:

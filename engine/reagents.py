@@ -72,9 +72,9 @@ def _hl7(parsed: Parsed) -> Iterator[Reagent]:
         elif name == "SID":
             yield _reagent(_get(segment, 2), _part(_get(segment, 1), cut.component, 1), "", test)
         elif name == "OBX" and by_cartridge:
-            parts = _get(segment, 18).split(cut.repetition)
+            parts = _split(_get(segment, 18), cut.repetition)
             if len(parts) >= 6:
-                code = _part(_get(segment, 3), cut.component, 1).split(cut.subcomponent)[0]
+                code = _split(_part(_get(segment, 3), cut.component, 1), cut.subcomponent)[0]
                 yield _reagent(parts[1], "cartridge", parts[0], code)
 
 
@@ -95,10 +95,11 @@ def _astm(parsed: Parsed) -> Iterator[Reagent]:
 
 def _stago(parsed: Parsed) -> Iterator[Reagent]:
     """M-3 the test; each further field with two components is a reagent and its lot."""
+    component = parsed.delimiters.component
     for record in _records(parsed, "M"):
         for field in record.fields[4:]:
-            name, separator, lot = field.partition(parsed.delimiters.component)
-            if separator:
+            if component and component in field:
+                name, _, lot = field.partition(component)
                 yield _reagent(lot, name, "", _get(record, 3))
 
 
@@ -108,7 +109,7 @@ def _horiba(parsed: Parsed) -> Iterator[Reagent]:
     for record in _records(parsed, "M"):
         if _get(record, 3) != "REAGENT":
             continue
-        names, lots = _get(record, 4).split(cut.repetition), _get(record, 5).split(cut.repetition)
+        names, lots = _split(_get(record, 4), cut.repetition), _split(_get(record, 5), cut.repetition)
         for name, lot in zip(names, lots, strict=False):
             yield _reagent(_part(lot, cut.component, 1), name, _part(lot, cut.component, 3))
 
@@ -116,7 +117,7 @@ def _horiba(parsed: Parsed) -> Iterator[Reagent]:
 def _genexpert(parsed: Parsed) -> Iterator[Reagent]:
     cut = parsed.delimiters
     for record in _records(parsed, "R"):
-        parts = _get(record, 14).split(cut.component)
+        parts = _split(_get(record, 14), cut.component)
         if len(parts) >= 6:
             yield _reagent(parts[4], "cartridge", parts[5], _part(_get(record, 3), cut.component, 4))
 
@@ -144,9 +145,14 @@ def _get(segment: Segment, number: int) -> str:
     return segment.fields[number] if number < len(segment.fields) else ""
 
 
+def _split(field: str, separator: str) -> list[str]:
+    """``separator`` may be empty: a sender that declares fewer delimiters does without it."""
+    return field.split(separator) if separator else [field]
+
+
 def _part(field: str, separator: str, number: int) -> str:
     """Component ``number`` of the first repetition's worth of a field, from 1."""
-    parts = field.split(separator) if separator else [field]
+    parts = _split(field, separator)
     return parts[number - 1].strip() if number <= len(parts) else ""
 
 

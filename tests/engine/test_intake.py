@@ -16,7 +16,7 @@ from engine.acts import Acts, Selection
 from engine.errors import StoreError
 from engine.intake import ChannelRoutes, Route, judge
 from engine.journal import Journal
-from engine.message import FormatOptions, MapContext, Stored
+from engine.message import FormatOptions, MapContext, Parsed, Reagent, Stored
 from engine.reasons import Reason
 from engine.records import Filter
 from tests.support.plant import LineFormat, LineProgram, Plant, numbers, plant
@@ -72,6 +72,15 @@ def test_every_route_that_fits_takes_the_message_until_one_filters() -> None:
     assert verdict.mapping == "line@000000000000"
     assert judge(stored("1"), routes(unwanted, raw)).reason is Reason.FILTERED
     assert judge(stored("1"), routes(never)).reason is Reason.NO_ROUTE
+
+
+def test_a_fault_in_reading_lots_costs_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(parsed: Parsed) -> tuple[Reagent, ...]:
+        raise ValueError("empty separator")
+
+    monkeypatch.setattr(intake_module, "reagents_in", fails)
+    verdict = judge(stored("1|r"), routes(Route(when=None, program=LineProgram(), to=("a",))))
+    assert (verdict.state, verdict.reagents) == ("mapped", ())
 
 
 @pytest.mark.parametrize(

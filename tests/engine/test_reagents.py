@@ -29,6 +29,12 @@ def from_astm(*records: str, sender: str = "Other^1") -> tuple[Reagent, ...]:
     return reagents_in(astm_records.parse(text.encode(), FormatOptions()))
 
 
+@pytest.mark.parametrize("declared", ["^", "^~", "^~\\"])
+def test_a_sender_that_declares_few_delimiters_is_read_all_the_same(declared: str) -> None:
+    text = f"MSH|{declared}|GeneXpert|L|H|L|20260301||ORU^R01|M1|P|2.5\rOBX|1|ST|HBV||1{'|' * 13}2026~LOT7\rINV|R\r"
+    assert reagents_in(hl7v2.parse(text.encode(), FormatOptions())) == ()
+
+
 def test_inventory_tells_what_is_left() -> None:
     inventory = "INV|R-7^Glucose^99M|OK|R1|1|1|1||80|64||mL^^UCUM|20271231||||LOT7"
     (found,) = from_hl7("SPM|1|S1", "OBR|1|S1||GLU^Glucose", "OBX|1|NM|GLU||5|mmol/L|||||F", inventory)
