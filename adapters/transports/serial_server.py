@@ -183,7 +183,7 @@ async def connect(device: str, settings: Settings) -> ServerStream:
             _, stream = await asyncio.get_running_loop().create_connection(
                 lambda: TcpStream(lambda _: None), host.strip("[]"), int(number)
             )
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, ValueError) as error:  # ValueError: an empty label, or one that is too long
         raise LineError(_why_not(error)) from error
     port: Port = BarePort(settings)
     if scheme == "rfc2217":
@@ -198,7 +198,7 @@ async def connect(device: str, settings: Settings) -> ServerStream:
 
 
 def _why_not(error: Exception) -> str:
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, ValueError)):
         return "the device server's name is not known; check device: and the network's names"
     if isinstance(error, ConnectionRefusedError):
         return "the device server refuses the connection; check the port number and that its serial port is enabled"

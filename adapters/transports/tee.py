@@ -13,6 +13,7 @@ listening. The queue is bounded; beyond the bound bytes pass unheard, and the li
 """
 
 import asyncio
+import errno
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -158,8 +159,11 @@ async def reach(address: HostPort) -> TcpStream:
         OSError, TimeoutError: nobody is there.
     """
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        _, stream = await loop.create_connection(lambda: TcpStream(lambda _: None), address.host, address.port)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, stream = await loop.create_connection(lambda: TcpStream(lambda _: None), address.host, address.port)
+    except ValueError as error:  # an empty label, or one that is too long
+        raise OSError(errno.EINVAL, "this can be no host's name") from error
     stream.bear_with_slow_readers()
     return stream
 

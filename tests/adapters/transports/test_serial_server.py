@@ -165,6 +165,8 @@ async def test_no_server_is_a_fault_in_words() -> None:
         await connect(f"socket://127.0.0.1:{port}", Settings())
     with pytest.raises(LineError, match="name is not known"):
         await connect("rfc2217://no-such-host.invalid:4001", Settings())
+    with pytest.raises(LineError, match="name is not known"):
+        await connect("rfc2217://moxa..lab:4001", Settings())
 
 
 async def test_a_server_that_says_stop_gets_nothing_until_it_says_go(rfc2217: DeviceServer) -> None:

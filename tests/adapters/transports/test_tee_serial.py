@@ -95,6 +95,13 @@ async def test_a_cable_to_a_middleware_on_tcp_that_comes_and_goes() -> None:
                 await until(lambda: tee.listener.said(Way.ANALYZER) == b"\x05\x04")
 
 
+async def test_a_name_that_can_be_none_is_said() -> None:
+    cable = Cable()
+    with closing(cable):
+        async with teeing(TeeEnd(device=cable.path), TeeEnd(connect=HostPort("middleware..lab", 5100))) as tee:
+            await until(lambda: "this can be no host's name" in tee.made.fault)
+
+
 async def test_a_pulled_cable_cuts_the_connection(tmp_path: Path) -> None:
     cable = Cable(tmp_path / "analyzer")
     with closing(cable):
