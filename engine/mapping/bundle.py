@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
+from orjson import Fragment
 
 from engine.mapping.functions.systems import TERMINOLOGY
 from engine.mapping.identity import Making
@@ -184,7 +185,10 @@ def _claim(entries: list[Json], profiles: Mapping[str, str]) -> None:
         resource = entry["resource"]
         profile = profiles.get(resource["resourceType"])
         if profile is not None:
-            resource["meta"] = {"profile": [profile]} | resource.get("meta", {})
+            said = resource.get("meta", {})
+            if isinstance(said, Fragment):  # an object of literals, serialised when the mapping was loaded
+                said = orjson.loads(orjson.dumps(said))
+            resource["meta"] = {"profile": [profile]} | said
 
 
 def _composition_first(run: Run, entries: list[Json]) -> None:

@@ -273,7 +273,18 @@ def read_mapping(node: Node, problems: Problems) -> MappingFile:
         elif chosen := reader.choice(value, choices, name.value):
             made.policies[name.value] = chosen
     made.steps = reader.steps(node.get("steps"), node, "steps")
+    if made.bundle != "document":
+        for step in _all_steps(made.steps):
+            if step.create == "Bundle":
+                problems.error(step.node, "create: Bundle describes the envelope of a document; write bundle: document")
     return made
+
+
+def _all_steps(steps: Iterable[Step]) -> Iterator[Step]:
+    """Steps and those inside them."""
+    for step in steps:
+        yield step
+        yield from _all_steps(step.steps or ())
 
 
 def read_library(node: Node, problems: Problems) -> LibraryFile:
