@@ -112,6 +112,8 @@ class Values(ABC):
             return lazy.value
         if lazy.value is not None and (lazy.value.known or lazy.value.code == "None"):
             return lazy.value
+        if self._keeping and lazy.loop < code.loop:
+            return self._build(lazy)  # the function of a kept value cannot see variables of the mapping around it
         guard = key in code.maybe or lazy.loop < code.loop
         if not lazy.variable:
             lazy.variable = code.new("v")

@@ -15,7 +15,7 @@ from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.reading import LONGEST_RESULT, RESULTS_KEPT, UNSET, Kept, Readings, Room
 from engine.message import MapContext, Mapped, Parsed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
-from tests.support.mapping_texts import HL7, Workshop, context, parse
+from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
 from tests.support.shipped import MAPPINGS
 
 TABLE = "code,unit_in,loinc,unit,ucum,factor,digits\nHGB,g/dL,718-7,g/L,g/L,10,0\n"
@@ -179,3 +179,34 @@ def test_an_analyzers_results_are_computed_once(workshop: Workshop) -> None:
     (kept,) = reading.results.values()
     assert 20 <= len(kept) <= 60  # 20 analytes with up to three flags each, not 1,180 results
     assert all(any(value is not UNSET for value in values) for values in kept.values())
+
+
+def test_a_let_of_the_whole_mapping_is_known_inside_what_is_kept(workshop: Workshop) -> None:
+    """What is kept is computed by a function of its own, which cannot see the variables of the mapping around it."""
+    program = workshop.load(
+        HEAD
+        + """\
+let:
+  wanted: =setting('wanted')
+steps:
+  - each: PATIENT_RESULT
+    do:
+      - each: ORDER_OBSERVATION
+        do:
+          - each: OBSERVATION
+            where: =wanted == 'all' or OBX-2 == 'NM'
+            create: Observation
+            key: =[OBX-3.1, OBX-4 | '-', wanted | '-']
+            body:
+              status: final
+              code: =cwe(OBX-3)
+              valueString: =(OBX-5 if wanted else absent) | 'unasked'
+          - each: OBSERVATION
+            where: =not (wanted == 'all' or OBX-2 == 'NM')
+            do:
+              - drop: not wanted
+"""
+    )
+    for wanted, values in (("all", ["14.8", "yellow"]), ("few", ["14.8"]), ("", ["unasked"])):
+        made = apply(program, HL7, {"wanted": wanted})
+        assert [one["valueString"] for one in made.all("Observation")] == values
