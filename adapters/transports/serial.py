@@ -33,6 +33,7 @@ REOPEN_FIRST_S = 0.5
 REOPEN_MAX_S = 5.0  # a port of this machine: trying costs nothing, and whoever plugs a cable in waits for it
 REOPEN_SERVER_MAX_S = 30.0
 STABLE_S = 5.0  # a line that lived this long was a line
+LATE_S = 20.0  # after this an attempt to open has hung; one at a device server takes 15 s at most
 LOOK_S = 10.0  # between looks at a line: whether its device is still there, and what comes is what was sent
 
 LineStream = DeviceStream | ServerStream
@@ -96,7 +97,9 @@ class SerialLine:
             await asyncio.wait(late, timeout=1.0)
 
     async def _keep_open(self) -> None:
+        loop = asyncio.get_running_loop()
         while not self._stopping:
+            late = loop.call_later(LATE_S, self._down, "the port does not open, its driver hangs; plug it in anew")
             try:
                 stream = await self._opener()
             except LineError as error:
@@ -106,7 +109,10 @@ class SerialLine:
                 self._failures += 1
                 logger.exception("opening a serial line failed", extra={"peer": self._device})
             else:
+                late.cancel()
                 await self._serve(stream)
+            finally:
+                late.cancel()
             if not self._stopping:
                 await asyncio.sleep(reopen_after(self._failures, self._reopen_max_s, random.random()))
 

@@ -337,6 +337,24 @@ async def test_stopping_a_line_lets_the_handler_finish(cable: Cable) -> None:
     assert await cable.receive(3) == b"bye"
 
 
+async def test_a_driver_that_hangs_is_said_until_the_port_opens(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serial_module, "LATE_S", 0.02)
+    let = asyncio.Event()
+    handler = Heard()
+
+    async def open_late() -> DeviceStream:
+        await let.wait()
+        return await open_device(cable.path, Settings())
+
+    made = SerialLine(cable.path, open_late, handler)
+    await made.start()
+    await until(lambda: "its driver hangs" in made.fault)
+    let.set()
+    await until(lambda: bool(handler.streams))
+    assert made.fault == ""
+    await made.stop(1.0)
+
+
 async def test_stopping_a_line_that_cannot_be_opened_is_quick(tmp_path: Path) -> None:
     made = build(Settings(str(tmp_path / "nothing")), Heard())
     await made.start()
