@@ -14,6 +14,7 @@ from engine.intake import Verdict
 from engine.mapping.inputs import SHIPPED
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
+from tests.support.mapping_texts import context, parse
 from tests.support.profile_check import PROFILES, bundle_faults, needs_profiles, required_bindings
 from tests.support.shipped import program, verdict_of
 
@@ -80,6 +81,13 @@ def test_explaining_gives_the_same_bytes() -> None:
     plain = verdict(STRUCTURED).documents[0][0].body
     traced, _ = verdict_of(STRUCTURED, "hl7v2", SETTINGS, mapping="abdm-report", explained=True)
     assert traced.documents[0][0].body == plain
+
+
+def test_the_envelope_is_explained_as_well() -> None:
+    message = parse(STRUCTURED)
+    leaves = program("abdm-report").explain(message, context(settings=SETTINGS)).leaves
+    (version,) = [leaf for leaf in leaves if leaf.path == "Bundle[1].meta.versionId"]
+    assert (version.value, version.sources) == ("20260301044500", ("OBR[1]-22",))
 
 
 def test_an_amended_report_is_the_same_document_in_a_later_version() -> None:

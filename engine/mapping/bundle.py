@@ -44,7 +44,7 @@ def assemble(run: Run, making: Making, kind: str, mapping: str, *, profiles: Map
         ContentError: a document without what every document has.
     """
     if kind == "document":
-        return _serialised(run, _document(run, making.entries, profiles or {}))
+        return _serialised(run, _document(run, making, profiles or {}))
     bundle: Json = {"resourceType": "Bundle"}
     identifier = _identifier(run)
     if identifier is not None:
@@ -152,10 +152,12 @@ def _message_header(run: Run, making: Making) -> Json:
     return {"fullUrl": f"urn:uuid:{identity}", "resource": resource}
 
 
-def _document(run: Run, entries: list[Json], profiles: Mapping[str, str]) -> Json:
-    """The Bundle of a document; takes the steps' own Bundle out of ``entries``."""
+def _document(run: Run, making: Making, profiles: Mapping[str, str]) -> Json:
+    """The Bundle of a document; takes the steps' own Bundle out of the entries."""
     bundle: Json = {"resourceType": "Bundle"}
-    for entry in [one for one in entries if one["resource"]["resourceType"] == "Bundle"]:
+    entries = making.entries
+    making.envelope = [one for one in entries if one["resource"]["resourceType"] == "Bundle"]
+    for entry in making.envelope:
         entries.remove(entry)
         bundle |= {name: value for name, value in entry["resource"].items() if name != "id"}
     bundle["type"] = "document"

@@ -46,6 +46,7 @@ class Making:
     Attributes:
         entries: of the Bundle, in the order they were made: what is referred to comes first.
         made: id -> reference of the resource with this id.
+        envelope: entries that steps made of the Bundle itself, once they are part of it.
         own, own_reports: references of what is written under our own ids; reports apart.
     """
 
@@ -59,6 +60,7 @@ class Making:
         "conditional",
         "dropped",
         "entries",
+        "envelope",
         "made",
         "own",
         "own_reports",
@@ -75,6 +77,7 @@ class Making:
         self._updated: list[str] = []  # conditional updates in the document
         self._persons: dict[str, bytes] = {}  # identity of a patient -> token of the person
         self.entries: list[Json] = []
+        self.envelope: list[Json] = []
         self.made: dict[str, Json] = {}
         self.own: list[Json] = []
         self.own_reports: list[Json] = []

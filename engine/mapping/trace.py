@@ -140,7 +140,7 @@ class Tracer:
     def trace(self) -> Trace:
         leaves: list[Leaf] = []
         numbers: dict[str, int] = {}
-        for entry in self.making.entries if self.making is not None else ():
+        for entry in [*self.making.entries, *self.making.envelope] if self.making is not None else ():
             kind = entry["resource"]["resourceType"]
             numbers[kind] = number = numbers.get(kind, 0) + 1
             for path, rule, function, value, sources, rows in self._leaves.get(entry["fullUrl"], ()):
