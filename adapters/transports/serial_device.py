@@ -4,7 +4,12 @@ How many wake-ups a line can cost is bounded, whatever comes. A quiet line is wa
 come, it is looked at once in a *rest*, for as long as some 24 characters take (5 to 25 ms), and all that came meanwhile
 is read at once. A byte-wise adapter at 9600 baud so costs 40 looks a second instead of 960, noise costs no more than
 data, and a descriptor that is always ready (its device is gone) can never spin. Lines of the same speed rest until the
-same moment, so that one wake-up of the process serves them all. A full output buffer is tried again at the same pace.
+same moment, so that one wake-up of the process and one timer serve them all. A full output buffer is tried again at the
+same pace.
+
+A line is watched again once it was silent for a rest. Having it watched costs more than four looks, though, and between
+two frames a line is silent for a rest or two: behind more than a single character it rests on until it was silent for
+five. An ENQ behind an EOT, or one answer behind another, still finds it watched.
 
 Whoever reads gets what it can act on, and not each piece in which it came: bytes are handed on when the last of them is
 a control character, for every protocol of analyzers ends with one what it wants answered; else when the line has been
@@ -21,6 +26,7 @@ import os
 import struct
 import termios
 from functools import partial
+from weakref import WeakKeyDictionary
 
 from adapters.codecs import seven_bits
 from adapters.transports.serial_health import LineHealth, counters
@@ -32,6 +38,7 @@ READS_AT_ONCE = 16
 READ_HIGH_WATER = 256 * 1024  # bytes that wait for the reader before we look no more; then the kernel slows the sender
 REST_CHARACTERS = 24
 REST_MIN_S, REST_MAX_S = 0.005, 0.025
+SILENT_RESTS = 5  # in a row, behind a frame, and the line is watched again
 HOLD_RESTS = 8  # at most 0.2 s; a link takes 0.3 s for the end of a frame
 HOLD_BYTES = 4096
 CLOSE_TIMEOUT_S = 1.0
@@ -68,7 +75,10 @@ class DeviceStream:
         self._reader: asyncio.Future[None] | None = None
         self._ended = self._closed = False
         self._watching = False
-        self._resting: asyncio.TimerHandle | None = None
+        self._rests = _rests_of(self._loop, self._rest_s)
+        self._resting = 0  # until which moment; 0: it does not rest
+        self._silent = 0  # rests in a row in which nothing came ...
+        self._silent_most = 1  # ... and after how many the line is watched again
         self._held = 0  # rests since bytes were handed on
         self._misses = 0
         self._health = LineHealth()
@@ -96,7 +106,7 @@ class DeviceStream:
             data = b"".join(self._chunks)
             self._chunks.clear()
             self._buffered = 0
-            if not self._watching and self._resting is None and not self._ended and not self.fault:
+            if not self._watching and not self._resting and not self._ended and not self.fault:
                 self._watch()
             return data
         if self.fault and not self._ended:
@@ -165,26 +175,30 @@ class DeviceStream:
 
     def _rest_for_ever(self) -> None:
         self._unwatch()
-        if self._resting is not None:
-            self._resting.cancel()
-            self._resting = None
+        self._rests.leave(self, self._resting)
+        self._resting = 0
 
     def _ready(self) -> None:
         """A quiet line has bytes, or has ended. Where neither turns out to be true, it is left alone as well."""
         self._unwatch()
         self.wakeups += 1
+        self._silent = 0
         if self._take() and self._is_answerable():
             self._hand_on()
         self._rest()
 
-    def _rested(self) -> None:
-        self._resting = None
+    def rested(self, until: int) -> None:
+        """A rest is over, if it is still this one that the line has."""
+        if self._resting != until:
+            return
+        self._resting = 0
         self.wakeups += 1
         self._held += 1
         came = self._take()
+        self._silent = 0 if came else self._silent + 1
         if not came or self._held >= HOLD_RESTS or self._is_answerable():
             self._hand_on()
-        if came:
+        if self._silent < self._silent_most:
             self._rest()
         elif not self.fault:
             self._watch()
@@ -196,13 +210,12 @@ class DeviceStream:
     def _hand_on(self) -> None:
         self._held = 0
         if self._chunks:
+            self._silent_most = SILENT_RESTS if self._buffered > 1 else 1
             _wake(self._reader)
 
     def _rest(self) -> None:
         if not self.fault and self._buffered <= READ_HIGH_WATER:
-            # The next multiple, and never less than half a rest away.
-            until = (self._loop.time() / self._rest_s + 1.5) // 1 * self._rest_s
-            self._resting = self._loop.call_at(until, self._rested)
+            self._resting = self._rests.begin(self, self._loop)
 
     def _take(self) -> bool:
         """Read what is there. True: there was something."""
@@ -243,6 +256,43 @@ class DeviceStream:
                 return True
             await asyncio.sleep(self._rest_s)
         return False
+
+
+class _Rests:
+    """The rests of all lines of one speed. They end at multiples of a rest, each such moment having one timer."""
+
+    def __init__(self, rest_s: float) -> None:
+        self._rest_s = rest_s
+        self._resting: dict[int, list[DeviceStream]] = {}
+
+    def begin(self, line: DeviceStream, loop: asyncio.AbstractEventLoop) -> int:
+        """When it ends, in rests: the next multiple that is half a rest away or more. Then `DeviceStream.rested`."""
+        until = int(loop.time() / self._rest_s + 1.5)
+        lines = self._resting.get(until)
+        if lines is None:
+            lines = self._resting[until] = []
+            loop.call_at(until * self._rest_s, self._end, until, loop)
+        lines.append(line)
+        return until
+
+    def leave(self, line: DeviceStream, until: int) -> None:
+        if line in (lines := self._resting.get(until, [])):
+            lines.remove(line)
+
+    def _end(self, until: int, loop: asyncio.AbstractEventLoop) -> None:
+        for line in self._resting.pop(until):
+            try:
+                line.rested(until)
+            except Exception as error:  # a fault of ours at one line must not leave the others asleep
+                loop.call_exception_handler({"message": f"looking at {line.peer} failed", "exception": error})
+
+
+_all_rests: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, _Rests]] = WeakKeyDictionary()
+
+
+def _rests_of(loop: asyncio.AbstractEventLoop, rest_s: float) -> _Rests:
+    of_loop = _all_rests.setdefault(loop, {})
+    return of_loop.setdefault(rest_s, _Rests(rest_s))
 
 
 def _data_set_ready(fd: int) -> bool:

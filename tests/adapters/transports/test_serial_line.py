@@ -410,6 +410,56 @@ async def test_a_silent_line_costs_nothing(cable: Cable) -> None:
         assert stream.wakeups == before
 
 
+async def test_a_line_is_watched_again_at_once_behind_a_character_and_later_behind_a_frame(cable: Cable) -> None:
+    """Between two frames it is silent for a moment; behind an EOT or an answer, what comes next is answered at once."""
+    async with opened(cable) as stream:
+        await cable.send(b"\x05")
+        assert await stream.read(5.0) == b"\x05"
+        await until(lambda: stream._watching)
+        assert stream.wakeups == 2
+        await cable.send(b"\x021H|\x03E5\r\n")
+        assert await stream.read(5.0) == b"\x021H|\x03E5\r\n"
+        await until(lambda: stream._watching)
+        assert stream.wakeups - 2 >= 1 + serial_device.SILENT_RESTS
+        await cable.send(b"\x04")
+        assert await stream.read(5.0) == b"\x04"
+        looks = stream.wakeups
+        await until(lambda: stream._watching)
+        assert stream.wakeups <= looks + 1
+
+
+async def test_lines_of_one_speed_rest_together_and_a_fault_at_one_leaves_the_others_awake(
+    cable: Cable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+
+    def fail(_: int) -> None:
+        raise RuntimeError("a fault of ours")
+
+    other = Cable(tmp_path / "other")
+    async with opened(cable) as first, opened(other) as second:
+        assert first._rests is second._rests
+        monkeypatch.setattr(first, "rested", fail)
+        await cable.send(b"\x021H|")
+        await until(lambda: bool(first._resting))
+        await other.send(b"\x021H|")
+        assert await second.read(5.0) == b"\x021H|"
+        await until(lambda: bool(told))
+        assert told == [f"looking at {first.peer} failed"]
+    other.close()
+
+
+async def test_a_line_that_is_closed_leaves_the_rests_of_the_others(cable: Cable) -> None:
+    async with opened(cable) as stream:
+        await cable.send(b"\x05")
+        await stream.read(5.0)
+        await until(lambda: stream._watching)
+        stream._ready()  # it rests now
+        assert any(stream in lines for lines in stream._rests._resting.values())
+    assert not any(stream in lines for lines in stream._rests._resting.values())
+
+
 async def test_a_dead_descriptor_is_looked_at_once(cable: Cable) -> None:
     """It is readable for ever, and every read says that it has ended."""
     async with opened(cable) as stream:
