@@ -19,6 +19,7 @@ from typing import Protocol
 
 import serial
 
+from adapters.codecs.rfc2217 import LineSettings
 from adapters.transports import serial_ports
 
 PTY_MAJORS = range(136, 144)  # slave ends of pseudo-terminals: they know neither parity nor data bits
@@ -31,19 +32,8 @@ PARITY = {
 }
 
 
-class Settings(Protocol):
-    """How the line is set; ``parity`` and ``flow`` in words."""
-
-    @property
-    def baud(self) -> int: ...
-    @property
-    def bytesize(self) -> int: ...
-    @property
-    def parity(self) -> str: ...
-    @property
-    def stopbits(self) -> int: ...
-    @property
-    def flow(self) -> str: ...
+class Settings(LineSettings, Protocol):
+    """How the line is set; the same for a port of this machine and at a device server."""
 
 
 class LineError(OSError):

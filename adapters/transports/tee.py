@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from adapters.codecs.rfc2217 import LineSettings
 from adapters.transports.tcp import CONNECT_TIMEOUT_S, TcpListener, TcpStream
 from engine.message import Way
 from engine.ports import StreamHandler, Transport
@@ -35,8 +36,8 @@ class HostPort(Protocol):
     def port(self) -> int: ...
 
 
-class End(Protocol):
-    """One end of the line: exactly one of the first three is set; the rest is of a ``device``."""
+class End(LineSettings, Protocol):
+    """One end of the line: exactly one of these three is set; how a line is set is of a ``device``."""
 
     @property
     def listen(self) -> HostPort | None: ...
@@ -44,16 +45,6 @@ class End(Protocol):
     def connect(self) -> HostPort | None: ...
     @property
     def device(self) -> str | None: ...
-    @property
-    def baud(self) -> int: ...
-    @property
-    def bytesize(self) -> int: ...
-    @property
-    def parity(self) -> str: ...
-    @property
-    def stopbits(self) -> int: ...
-    @property
-    def flow(self) -> str: ...
 
 
 class Ends(Protocol):
