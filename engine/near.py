@@ -12,6 +12,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = get_close_matches(word.lower(), words, n=2, cutoff=ALIKE)
     if len(near) == 2 and _alike(word, near[0]) != _alike(word, near[1]):
         near.pop()
+    near = [one for one in near if sorted(one) == sorted(word.lower())] or near  # letters in the wrong order: MHS
     return f"did you mean {' or '.join(sorted(words[one] for one in near))}?" if near else ""
 
 
