@@ -106,9 +106,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
     if "\0" in text:
         # What pads a field or stands between records means nothing. 1<NUL>2 may have been 1.2: it is never read as 12.
         text = _NUL_INSIDE.sub("\ufffd", text).replace("\0", "")
-        warnings.append(
-            Issue(code="nul", text="NUL characters were removed; inside a value they became U+FFFD")
-        )
+        warnings.append(Issue(code="nul", text="NUL characters were removed; inside a value they became U+FFFD"))
     if CONTROL_CHARACTER.search(text):
         text = CONTROL_CHARACTER.sub("\ufffd", text)
         warnings.append(Issue(code="control-character", text="control characters were replaced by U+FFFD"))

@@ -1,6 +1,5 @@
 """The shipped layouts against the captures that they were written for: the facts of the corpus' index, exactly."""
 
-
 import pytest
 
 from adapters.codecs.astm_records import read_capture
