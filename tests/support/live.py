@@ -98,12 +98,14 @@ class Analyzer:
 
     Attributes:
         acked: numbers that were acknowledged, in order.
+        last: the number sent last. Where it was not acknowledged before `stop`, it may be in the journal or not.
     """
 
     channel: int
     port: int
     protocol: str
     acked: list[int] = field(default_factory=list)
+    last: int = 0
     pause_s: float = 0.0
     gate: Callable[[], bool] = lambda: True  # the next message goes out once this holds
     _stopping: bool = False
@@ -112,6 +114,7 @@ class Analyzer:
         number = 0
         while not self._stopping:
             number += 1
+            self.last = number
             await until(lambda: self._stopping or self.gate(), 30.0)
             while not self._stopping and not await self._try(number):  # noqa: ASYNC110  # no event: it is down
                 await asyncio.sleep(0.02)
