@@ -404,7 +404,8 @@ async def test_shared_resources_are_created_one_at_a_time_until_one_is_confirmed
         await made.send(f"c{number}", *numbers(4, suffix=f"|r{number}|p|ward")[3:])
     await until(lambda: len(server.inside) > 1)
     server.gate.set()
-    await all_taken(server, 24)
+    await made.drain()
+    assert len(server.taken) == 24
 
 
 # -- memory --------------------------------------------------------------------------------------------------------
