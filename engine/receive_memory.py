@@ -57,7 +57,7 @@ class ReceiveMemory:
         self._holders.pop(id(holder), None)
 
     def _make_room(self) -> None:
-        """Cut the largest; it counts until its connection has put aside what it holds, and is cut only once."""
+        """Cut the largest; it counts until its connection has put aside what it holds. Cut again if it still grows."""
         largest, cut = max(self._holders.values(), key=lambda entry: entry[0].held)
         del self._holders[id(largest)]
         self.cut += 1
