@@ -12,13 +12,17 @@ Two kinds of senders, and what each of them may lose decides how a text is hande
 
 A text without its end (silence, a new start, the end of the connection, more than `max_message`) and, where nobody can
 be asked to send again, one with a wrong checksum become incomplete evidence, never a message. Nothing closes a
-connection: a serial line has no new one, and the next start bytes are a safe place to go on from.
+connection: a serial line has no new one, and the next start bytes are a safe place to go on from, also where they stand
+behind a text that broke off in bytes which look like their beginning.
+
+A call (ENQ) within a text is a sender that begins anew, or a byte that was damaged on its way. Nothing tells which, and
+an ACK to the second would be taken for the answer to its text. The bad answer makes both try again.
 
 Events depend on the bytes and on pauses longer than the timers, not on how the bytes were cut on the way.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from adapters.codecs.text_framing import Framing
 from engine.errors import ConfigError
@@ -62,6 +66,15 @@ def links(source: Settings) -> "Callable[[], TextLink]":
     return lambda: TextLink(framing, max_message=source.max_message, joins=joins)
 
 
+class _Restart(NamedTuple):
+    """Where in the open text its sender began anew."""
+
+    at: int  # here the old text ends ...
+    then: int  # ... and here reading goes on
+    opens: bool = False  # the start bytes are before that
+    called: bool = False  # it was a call
+
+
 class TextLink:
     """One connection's texts. Implements `engine.ports.Link`; holds at most one unfinished text."""
 
@@ -79,6 +92,7 @@ class TextLink:
         self._joined: float | None = None
         # Without start bytes, torn: what comes up to the next end belongs to a text that was given up, or missed.
         self._head = b""  # between texts: what may be the beginning of the start bytes
+        self._spent = 0  # ... and how much of it has ended a text: no noise, should it begin nothing
         self._started = 0.0
         self._last_byte = 0.0
         self._noise = 0
@@ -86,6 +100,10 @@ class TextLink:
         self._pending = False
         self._out = bytearray()
         self._calls = bytes(framing.replies)
+        behind = framing.checksum is not None and framing.checksum.place == "after"
+        self._width = framing.checksum.width if behind and framing.checksum is not None else 0
+        self._borders = _borders(framing.start, framing.start)
+        self._last = framing.end[len(framing.end) - max(_borders(framing.end, framing.start)) :]
 
     # -- engine.ports.Link -------------------------------------------------------------------------------------
 
@@ -176,15 +194,16 @@ class TextLink:
             return at
         data = self._head + data[at:]
         consumed = at - len(self._head)
-        self._head = b""
+        spent, self._head, self._spent = self._spent, b"", 0
         found = data.find(start)
         if found >= 0:
-            self._aside(data[:found], events)
+            self._aside(data[spent:found], events)
             self._begin(now)
             return consumed + found + len(start)
-        keep = _overlap(data, start)
-        self._aside(data[: len(data) - keep], events)
-        self._head = data[len(data) - keep :]
+        rest = len(data) - max(_overlaps(data, start))
+        self._aside(data[spent:rest], events)
+        self._head = data[rest:]
+        self._spent = max(0, spent - rest)
         return consumed + len(data)
 
     def _begin(self, now: float) -> None:
@@ -218,39 +237,53 @@ class TextLink:
         framing, text = self._framing, self._text
         before = len(text)
         text += data[at:]
-        again, skip = self._find_restart()
+        again = self._find_restart()
         end = self._find_end()
-        if again >= 0 and (end < 0 or again < end):  # the sender began anew
-            del text[again:]
+        if end >= 0 and (again is None or end <= again.at):
+            again = self._find_call_in_checksum(end)
+        if again is not None:
+            del text[again.at :]
             self._give_up("restart", events)
-            if skip:
+            if again.called:
+                self._out += framing.bad or (b"" if framing.good else framing.replies[data[at + again.at - before]])
+            elif again.opens:
                 self._begin(now)
-            return at + again + skip - before
+            return at + again.then - before
         if end < 0:
             longest = max(len(framing.start), len(framing.end), 1)
             self._searched = max(self._searched, len(text) - longest + 1)
             if len(text) > self._max:
                 self._give_up("too-large", events)
             return len(data)
-        tail = framing.checksum.width if framing.checksum is not None and framing.checksum.place == "after" else 0
-        whole = end + len(framing.end) + tail
+        whole = end + len(framing.end) + self._width
         if len(text) < whole:
             self._searched = end  # the checksum may hold any byte: no start is looked for in it
             return len(data)
-        self._finish(bytes(text[:whole]), end, events)
+        self._finish(bytes(text[:whole]), end, now, events)
         return at + whole - before
 
-    def _find_restart(self) -> tuple[int, int]:
-        """Where the sender begins anew in the open text, and how many bytes of start there are; -1 if it does not.
-
-        A byte that wants a reply (ENQ) stands between texts only: in a text it says that the sender gave it up.
-        """
-        start = self._framing.start
-        found = self._text.find(start, self._searched) if start else -1
-        calls = [at for byte in self._calls if (at := self._text.find(byte, self._searched)) >= 0]
+    def _find_restart(self) -> _Restart | None:
+        """Where the sender begins anew in the open text: start bytes or a call, which stand between texts only."""
+        start, text = self._framing.start, self._text
+        if not self._searched:
+            for size in self._borders:  # the old start broke off, and its last bytes are the first of the new one
+                if size and text.startswith(start[size:]):
+                    return _Restart(0, len(start) - size, opens=True)
+        found = text.find(start, self._searched) if start else -1
+        calls = [at for byte in self._calls if (at := text.find(byte, self._searched)) >= 0]
         if calls and (found < 0 or min(calls) < found):
-            return min(calls), 0
-        return found, len(start)
+            return _Restart(min(calls), min(calls) + 1, called=True)
+        return None if found < 0 else _Restart(found, found + len(start), opens=True)
+
+    def _find_call_in_checksum(self, end: int) -> _Restart | None:
+        """A call behind the end bytes, which begin at ``end``: the text broke off there. Hex digits only can tell."""
+        framing = self._framing
+        if self._width and framing.checksum is not None and framing.checksum.written == "hex":
+            first = end + len(framing.end)
+            for at, byte in enumerate(self._text[first : first + self._width], first):
+                if byte in self._calls:
+                    return _Restart(at, at + 1, called=True)
+        return None
 
     def _find_end(self) -> int:
         """Where the end bytes of the open text begin, -1 if they have not come."""
@@ -268,7 +301,7 @@ class TextLink:
                     return found + 1
         return -1
 
-    def _finish(self, raw: bytes, end: int, events: list[LinkEvent]) -> None:
+    def _finish(self, raw: bytes, end: int, now: float, events: list[LinkEvent]) -> None:
         """A text with its end, which begins at ``end``: look at its checksum."""
         framing, rule = self._framing, self._framing.checksum
         content, checksum = raw[:end], raw[end + len(framing.end) :]
@@ -284,9 +317,31 @@ class TextLink:
                 came = "none" if found is None else f"{found:02X}"
                 events.append(LinkFault("bad-checksum", f"expected {wanted:02X}, came {came}", content[:SAMPLE_BYTES]))
                 if rule.check == "required":
-                    self._refuse("checksum", content, events)
+                    if self._width and self._begins_in(checksum):
+                        self._begin_in(checksum, end, now, events)
+                    else:
+                        self._refuse("checksum", content, events)
                     return
         self._complete(content, events, raw)
+        if not self._width:
+            self._take_head(self._last)
+
+    def _begins_in(self, checksum: bytes) -> bool:
+        """Whether what stands where a checksum should may be the start of the next text: this one broke off there."""
+        start, seen = self._framing.start, self._last + checksum
+        return bool(start) and (start in seen or max(_overlaps(seen, start)) > 0)
+
+    def _begin_in(self, checksum: bytes, end: int, now: float, events: list[LinkEvent]) -> None:
+        """Give up the open text, which broke off at its end bytes, and read what follows them again."""
+        del self._text[end:]
+        self._give_up("restart", events)
+        self._take_head(self._last)
+        at = 0
+        while at < len(checksum):  # too few bytes for a whole text
+            at = (self._inside if self._open else self._between)(checksum, at, now, events)
+
+    def _take_head(self, head: bytes) -> None:
+        self._head, self._spent = head, len(head)
 
     def _complete(self, content: bytes, events: list[LinkEvent], raw: bytes = b"") -> None:
         if self._torn:
@@ -334,9 +389,15 @@ class TextLink:
         return self._open and now - self._started >= self._framing.timeout
 
 
-def _overlap(data: bytes, start: bytes) -> int:
-    """How many bytes at the end of ``data`` may be the beginning of ``start``."""
-    for length in range(min(len(start) - 1, len(data)), 0, -1):
-        if data.endswith(start[:length]):
-            return length
-    return 0
+def _overlaps(data: bytes, start: bytes) -> list[int]:
+    """How many bytes at the end of ``data`` may be the beginning of ``start``, but not all of it; 0 is one of them."""
+    return [length for length in range(max(0, min(len(start) - 1, len(data))), -1, -1) if data.endswith(start[:length])]
+
+
+def _borders(before: bytes, start: bytes) -> list[int]:
+    """How many bytes ``before`` and a ``start`` right behind it may share, when ``before`` broke off; 0 is one of them.
+
+    Only where the rest of ``start`` says that it is one: in a row of the same character nothing tells two bars from a
+    longer one.
+    """
+    return [size for size in _overlaps(before, start) if not size or set(start[size:]) - set(start[:size])]

@@ -267,10 +267,53 @@ def test_a_text_that_begins_anew_leaves_evidence(rest: bytes) -> None:
     assert line.texts == ([b"new"] if len(rest) > 1 else [])
 
 
+BARS = Framing(start=b"--- Report ---", end=b"-----", between=b" \f")
+CUT_OFF = {
+    "bars that overlap": BARS,
+    "bars and a checksum": Framing(start=b"--- Report ---", end=b"-----", checksum=SUM),
+    **{name: framing for name, framing in FRAMINGS.items() if framing.start},
+}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("name", CUT_OFF)
+def test_a_text_that_was_cut_off_anywhere_takes_nothing_from_the_next(name: str, at_once: bool) -> None:
+    """Neither a byte of its start, which may look like the rest of the old one's end, nor the answer to its call."""
+    framing = CUT_OFF[name]
+    old, new = encode(framing, b"xold"), (ENQ if framing.replies else b"") + encode(framing, b"xnew")
+    for cut in range(len(old)):
+        line = Line(framing)
+        for part in [old[:cut] + new] if at_once else chunks(old[:cut] + new, [1]):
+            line.feed(part)
+        wanted = content_of(framing, b"xnew")
+        assert line.texts[-1:] == [wanted], cut
+        assert line.texts[:-1] in ([], [content_of(framing, b"xold")]), cut
+        if framing.replies:  # a call in a text is none for sure
+            assert Line(framing).feed(old[:cut] + ENQ).out == (NAK if cut else ACK), cut
+        assert line.feed(encode(framing, b"xnext")).texts[-1] == content_of(framing, b"xnext")
+    whole = Line(framing).feed(encode(framing, b"xone") + encode(framing, b"xtwo"))
+    assert (len(whole.texts), whole.faults) == (2, [])
+
+
+def test_starts_of_one_character_overlap_with_nothing() -> None:
+    framing = Framing(start=b"##", end=b"#!")
+    assert Line(framing).feed(b"###five#!" + b"##six#!").texts == [b"#five", b"six"]
+
+
 def test_a_call_within_a_text_says_that_the_sender_gave_it_up() -> None:
     line = Line(ANSWERED).feed(STX + b"half" + ENQ)
-    assert (line.incomplete, line.out) == ([b"half"], ACK)
+    assert (line.incomplete, line.out) == ([b"half"], NAK)
+    line.out = b""
+    assert line.feed(ENQ).out == ACK
     assert line.feed(encode(ANSWERED, b"whole")).texts == [b"whole"]
+
+
+def test_a_byte_that_became_a_call_on_its_way_is_never_taken_for_one() -> None:
+    """An E that lost a bit is an ENQ. The sender, who waits for the answer to its text, must not hear ACK."""
+    sent = encode(ANSWERED, b"xyz")
+    for at in range(1, len(sent)):
+        line = Line(ANSWERED).feed(sent[:at] + ENQ + sent[at + 1 :])
+        assert (line.texts, ACK in line.out) == ([], False), at
 
 
 def test_a_text_that_takes_too_long_is_evidence_and_the_next_is_taken() -> None:
