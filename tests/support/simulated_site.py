@@ -9,7 +9,7 @@ import asyncio
 import os
 import re
 import tty
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -113,6 +113,19 @@ class SimulatedDaemon(Daemon):
             (self.folder / "channels" / f"{model.name}.yaml").write_text(yaml.safe_dump(channel, allow_unicode=True))
 
 
+class _Told(Dialogue):
+    """A dialogue that says of each violation which analyzer met it, and what was said before."""
+
+    def __init__(self, tally: Tally, name: str) -> None:
+        self._said: deque[str] = deque(maxlen=12)
+        super().__init__(self._said.append, tally)
+        self._name = name
+
+    def violation(self, text: str) -> None:
+        before = "\n    ".join(self._said)
+        super().violation(f"{self._name}: {text}, after\n    {before}")
+
+
 @dataclass
 class Simulation:
     """One run. ``sent`` is what was acknowledged, by channel, in no order between its analyzers."""
@@ -142,7 +155,7 @@ class Simulation:
             else SerialLine(line, Serial(baud=BAUD))
         )
         how = Manner(faults=ALL, seed=seed, habits=Habits(holds=0.002), again_after=0.05, trickle=0.0002)
-        analyzer = Analyzer(model.link, wire, Dialogue(tally=self.tally), how)
+        analyzer = Analyzer(model.link, wire, _Told(self.tally, model.name), how)
         try:
             await analyzer.work(shift(model, seed=seed, start=START, specimens=specimens, controls=True))
         finally:
