@@ -3,6 +3,9 @@
 Values, flags, numbers and times vary with the seed; the shape is a haematology panel of 20 results with units and
 reference ranges, as analyzers send it. Control ids are ``B<channel>-<number>``, so that the sink can tell channel and
 order from the document alone.
+
+Reference ranges are those of the panel, as an analyzer sends the same ones for ever, or differ in every result, as from
+one that computes them by age.
 """
 
 import random
@@ -46,8 +49,18 @@ def _value(rng: random.Random, low: float, high: float, decimals: int) -> tuple[
     return f"{value:.{decimals}f}", flag
 
 
-def oru(channel: int, number: int, rng: random.Random) -> bytes:
-    """One ORU^R01 with 20 OBX, about 2.8 kB."""
+def _other_range(rng: random.Random, low: float, high: float) -> tuple[float, float]:
+    """A range about as wide as another, and with decimals of its own."""
+    return max(0.0, low * rng.uniform(0.5, 1.4)), high * rng.uniform(1.4, 2.2)
+
+
+def oru(channel: int, number: int, rng: random.Random, *, results: int = 20, changing: bool = False) -> bytes:
+    """One ORU^R01, with 20 OBX about 2.8 kB.
+
+    Args:
+        results: more than the panel has are told apart by OBX-4.
+        changing: every result has a reference range of its own.
+    """
     patient = rng.randrange(PATIENTS)
     minute = number % 1440
     at = f"20260301{minute // 60:02d}{minute % 60:02d}{rng.randrange(60):02d}"
@@ -61,17 +74,24 @@ def oru(channel: int, number: int, rng: random.Random) -> bytes:
         f"||||||{at}+0530||HM|F",
         f"SPM|1|S{order}||119297000^Blood^SCT|||||||||||||{at}+0530",
     ]
-    for index, (code, name, unit, low, high, decimals) in enumerate(PANEL, 1):
+    for index in range(results):
+        code, name, unit, low, high, decimals = PANEL[index % len(PANEL)]
+        digits = decimals
+        if changing:
+            low, high = _other_range(rng, low, high)
+            digits = decimals + 3
         value, flag = _value(rng, low, high, decimals)
+        part = index // len(PANEL) or ""
         lines.append(
-            f"OBX|{index}|NM|{code}^{name}^LN||{value}|{unit}|{low:.{decimals}f}-{high:.{decimals}f}|{flag}|||F|||{at}+0530"
+            f"OBX|{index + 1}|NM|{code}^{name}^LN|{part}|{value}|{unit}|{low:.{digits}f}-{high:.{digits}f}|{flag}"
+            f"|||F|||{at}+0530"
             "||||XN-1000^20134"
         )
     return ("\r".join(lines) + "\r").encode()
 
 
-def astm(channel: int, number: int, rng: random.Random) -> list[bytes]:
-    """One E1394 message with 20 R, one record per element."""
+def astm(channel: int, number: int, rng: random.Random, *, changing: bool = False) -> list[bytes]:
+    """One E1394 message with 20 R, one record per element; ``changing`` as in `oru`."""
     patient = rng.randrange(PATIENTS)
     minute = number % 1440
     at = f"20260301{minute // 60:02d}{minute % 60:02d}{rng.randrange(60):02d}"
@@ -82,9 +102,11 @@ def astm(channel: int, number: int, rng: random.Random) -> list[bytes]:
         f"O|1|{channel:03d}{number:08d}||^^^CBC|R||{at}||||N||||||||||||||F",
     ]
     for index, (_, name, unit, low, high, decimals) in enumerate(PANEL, 1):
+        digits = decimals
+        if changing:
+            low, high = _other_range(rng, low, high)
+            digits = decimals + 3
         value, flag = _value(rng, low, high, decimals)
-        records.append(
-            f"R|{index}|^^^^{name}^1|{value}|{unit}|{low:.{decimals}f} to {high:.{decimals}f}|{flag}||F||||{at}"
-        )
+        records.append(f"R|{index}|^^^^{name}^1|{value}|{unit}|{low:.{digits}f} to {high:.{digits}f}|{flag}||F||||{at}")
     records.append("L|1|N")
     return [record.encode() + b"\r" for record in records]

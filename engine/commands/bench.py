@@ -3,6 +3,9 @@
 CPU time per message is the figure to compare; rates and answer times move with the machine and its disk, so its sync
 time is measured and printed beside them. Ends with exit code 6 if an acknowledged message did not arrive, came twice
 under another delivery key, or out of order.
+
+The scenario `mapping` needs none of these: it times parsing, mapping and serialising of messages in this process alone,
+and how long the shipped mappings take to compile.
 """
 
 import json
@@ -15,7 +18,7 @@ import click
 
 from engine.commands.output import Column, ExitCode, Form, form_option, say, show_rows
 
-SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial")
+SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping")
 COLUMNS = (
     Column("case", "case"),
     Column("cpu", "CPU ms/msg", right=True),
@@ -37,6 +40,15 @@ SERIAL_COLUMNS = (
     Column("lost", "lost", right=True),
     Column("reordered", "reordered", right=True),
     Column("repeats", "repeats same/other key", right=True),
+)
+
+MAPPING_COLUMNS = (
+    Column("case", "case"),
+    Column("cpu", "CPU", right=True),
+    Column("spread", "min to max", right=True),
+    Column("wanted", "wanted", right=True),
+    Column("traced", "traced", right=True),
+    Column("parse", "of it parsing", right=True),
 )
 
 
@@ -80,7 +92,7 @@ def command(
     json_file: Path | None,
     form: Form,
 ) -> None:
-    from engine.bench import serial_case
+    from engine.bench import mapping_case, serial_case
     from engine.bench.cases import CHANNELS, Case, run
 
     connections = connections or ([16] if scenario == "astm-fhir" else [1, 32])
@@ -99,6 +111,8 @@ def command(
     try:
         if scenario == "serial":
             report = serial_case.run(folder, seconds=seconds, rounds=rounds, say=say)
+        elif scenario == "mapping":
+            report = mapping_case.run(folder, seconds=seconds, rounds=rounds, say=say)
         else:
             report = run(cases, folder, seconds=seconds, rounds=rounds, say=say)
     finally:
@@ -113,9 +127,9 @@ def command(
     if form is Form.JSON:
         click.echo(json.dumps(report, indent=1))
     else:
-        row, columns = (_serial_row, SERIAL_COLUMNS) if scenario == "serial" else (_row, COLUMNS)
+        row, columns = TABLES.get(scenario, (_row, COLUMNS))
         show_rows(form, "cases", map(row, report["cases"]), columns, "nothing was measured")
-    if any(case["lost"] or case["repeats_other_key"] or case["reordered"] for case in report["cases"]):
+    if any(case.get(fault) for case in report["cases"] for fault in ("lost", "repeats_other_key", "reordered")):
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
@@ -149,3 +163,20 @@ def _serial_row(case: dict[str, Any]) -> dict[str, Any]:
         "reordered": str(case["reordered"]),
         "repeats": f"{case['repeats_same_key']} / {case['repeats_other_key']}",
     }
+
+
+def _mapping_row(case: dict[str, Any]) -> dict[str, Any]:
+    name, unit = next((name, unit) for name, unit in (("cpu_us", "us"), ("cpu_ms", "ms")) if name in case)
+    spread = case[name]
+    wanted = case.get("target_us") or case.get("target_ms")
+    return {
+        "case": case["case"] + (" (noisy)" if case["noisy"] else ""),
+        "cpu": f"{spread['median']:.1f} {unit}",
+        "spread": f"{spread['min']:.1f} - {spread['max']:.1f}",
+        "wanted": f"{wanted:.0f} {unit}" if wanted else "",
+        "traced": f"x {case['traced_times']:.1f}" if "traced_times" in case else "",
+        "parse": f"{case['parse_us']['median']:.1f} us" if "parse_us" in case else "",
+    }
+
+
+TABLES = {"serial": (_serial_row, SERIAL_COLUMNS), "mapping": (_mapping_row, MAPPING_COLUMNS)}
