@@ -57,7 +57,7 @@ ABORTED = {"T": "the sender aborted", "R": "the receiver aborted", "E": "unknown
 MAX_CONTROL_ID = 199  # characters kept of H-3 and H-13
 # Of one message. An instrument sends some hundred records; each part of a field takes a byte or two on the wire and a
 # hundred in memory. What these allow is mapped in about 2 s and 300 MB.
-MAX_RECORDS = 10_000
+MAX_RECORDS = 25_000
 MAX_DELIMITERS = 400_000
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
