@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 DEMO ?=
 TEST ?=
 SESSIONS ?= 10000
+VALIDATION := .validation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test sessions check format lock install uninstall clean
+.PHONY: help setup setup-dev demo test validate sessions check format lock install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -50,6 +51,18 @@ check: setup-dev  ## formatting, lint and types
 test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests
 	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(TEST)
 
+$(VALIDATION)/.installed: tests/validation/package.json tests/validation/package-lock.json | $(BIN)/python
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null || { \
+	  echo "make validate needs Node.js 20 or newer with npm: https://nodejs.org, or your system's packages nodejs and npm"; \
+	  exit 1; }
+	@rm -rf $(VALIDATION) && mkdir $(VALIDATION)
+	@cp tests/validation/package.json tests/validation/package-lock.json tests/validation/.npmrc $(VALIDATION)
+	@cd $(VALIDATION) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+validate: setup-dev $(VALIDATION)/.installed  ## every Bundle from corpus, samples and mapping tests through independent validators (needs Node.js)
+	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules
+
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
 	@LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py
 
@@ -70,5 +83,5 @@ install:  ## install on this host as a service (root); DESTDIR=... for a staged 
 uninstall:  ## remove program and unit; site and journal stay
 	@DESTDIR="$(DESTDIR)" tools/install.sh --uninstall
 
-clean:  ## remove .venv and caches; data in var/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
+clean:  ## remove .venv, .validation and caches; data in var/ stays
+	rm -rf $(VENV) $(VALIDATION) .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,0 +1,173 @@
+"""`make validate`: every document that is made of the messages at hand, judged by three validators; 0 errors wanted.
+
+    python -m tests.validation --modules FOLDER [--save FILE]
+
+The validators: the models of `fhir.resources` with what the suite checks beside them, Medplum's `validateResource`
+(`medplum.mjs`), and our own check of bindings, codes and references against the published definitions (`own_check.py`).
+Before anything else each is given a Bundle that was broken on purpose: one that lets everything pass is found out.
+
+Warnings are listed by kind. A kind that docs/conformance.md does not explain fails the run, and so does an explanation
+that explains nothing any more.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from engine.mapping.validity import load
+from tests.support.fhir_check import faults
+from tests.test_samples import run as run_sample
+from tests.validation.definitions import Definitions
+from tests.validation.documents import Documents, everything
+from tests.validation.issues import Explained, Issue, explained, place
+from tests.validation.own_check import issues
+
+CHECKOUT = Path(__file__).parents[2]
+CONFORMANCE = CHECKOUT / "docs" / "conformance.md"
+SHOWN = 5  # sources named for one kind of issue
+NODE_TIME_S = 300
+
+Json = dict[str, Any]
+Judge = Callable[[list[bytes]], list[list[Issue]]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.validation", description=__doc__.split("\n")[0])
+    parser.add_argument("--modules", type=Path, required=True, help="folder node_modules, as `make validate` makes it")
+    parser.add_argument("--save", type=Path, help="write the Bundles here, one a line, for another validator")
+    arguments = parser.parse_args()
+    definitions = Definitions(arguments.modules)
+    validators: dict[str, Judge] = {
+        "fhir.resources": lambda bodies: [_of_models(body) for body in bodies],
+        "medplum": lambda bodies: _of_medplum(bodies, arguments.modules),
+        "own check": lambda bodies: [issues(load(body), definitions) for body in bodies],
+    }
+    if sum(len(_unseen(name, judge)) for name, judge in validators.items()):
+        return 1
+    documents = everything()
+    _tell_of_documents(documents)
+    if arguments.save:
+        arguments.save.write_bytes(b"".join(made.body.replace(b"\n", b" ") + b"\n" for made in documents.made))
+    known = explained(CONFORMANCE)
+    wrong = sum(_judged(name, judge, documents, known) for name, judge in validators.items())
+    print("0 errors; every warning is explained" if not wrong else f"{wrong} findings")
+    return 1 if wrong else 0
+
+
+def _tell_of_documents(documents: Documents) -> None:
+    kinds = Counter(entry["resource"]["resourceType"] for made in documents.made for entry in load(made.body)["entry"])
+    print(f"{len(documents.made)} Bundles with {kinds.total()} resources:", _counted(kinds))
+    without = {reason: len(sources) for reason, sources in documents.without.items()}
+    print("messages without one, by reason:", _counted(without))
+    print("messages of other types:", _counted(documents.not_taken))
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+def _judged(name: str, judge: Judge, documents: Documents, known: Iterable[Explained]) -> int:
+    """Print what one validator says; the number of kinds of issues that may not be."""
+    kinds: dict[tuple[str, str, str, str], list[str]] = {}
+    for made, found in zip(documents.made, judge([made.body for made in documents.made]), strict=True):
+        bundle = load(made.body)
+        for issue in found:
+            kind = (issue.severity, issue.code, place(issue.path, bundle), issue.text)
+            kinds.setdefault(kind, []).append(f"{made.source}, {issue.path}")
+    print(f"\n{name}: {sum(map(len, kinds.values()))} issues of {len(kinds)} kinds")
+    rows = {(row.code, row.place): row for row in known if row.validator == name}
+    wrong, used = 0, set()
+    for (severity, code, where, text), sources in sorted(kinds.items()):
+        row = rows.get((code, where)) if severity == "warning" else None
+        used.add((code, where))
+        print(f"  {severity} {len(sources)} x {code} {where}: {text}" + (f" ({row.why})" if row else ""))
+        if row is None:
+            wrong += 1
+            print(*(f"    {source}" for source in sources[:SHOWN]), sep="\n")
+    for code, where in rows.keys() - used:
+        wrong += 1
+        print(f"  docs/conformance.md explains {code} {where}, which does not occur any more: remove the row")
+    return wrong
+
+
+def _of_models(body: bytes) -> list[Issue]:
+    return [Issue("error", "model", *fault.partition(": ")[::2]) for fault in faults(body)]
+
+
+def _of_medplum(bodies: list[bytes], modules: Path) -> list[list[Issue]]:
+    node = shutil.which("node")
+    if node is None:
+        raise SystemExit("Node.js is missing; see `make validate`")
+    script = Path(__file__).with_name("medplum.mjs")
+    given = b"".join(body.replace(b"\n", b" ") + b"\n" for body in bodies)
+    done = subprocess.run(
+        [node, str(script), str(modules.resolve())], input=given, capture_output=True, timeout=NODE_TIME_S, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"medplum.mjs failed:\n{done.stderr.decode(errors='replace')}")
+    return [[Issue(**issue) for issue in json.loads(line)] for line in done.stdout.splitlines()]
+
+
+# -- broken on purpose ---------------------------------------------------------------------------------------------
+
+
+def _first(bundle: Json, kind: str) -> Json:
+    found: Json = next(entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == kind)
+    return found
+
+
+def _change(kind: str, name: str, value: Any) -> Callable[[Json], None]:
+    def damage(bundle: Json) -> None:
+        _first(bundle, kind)[name] = value
+
+    return damage
+
+
+ALL = ("fhir.resources", "medplum", "own check")
+FURLONGS = {"value": 1, "unit": "x", "system": "http://unitsofmeasure.org", "code": "furlong"}
+NO_SECTION = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "nonsense"}]}
+NOWHERE = "urn:uuid:00000000-0000-8000-8000-000000000000"
+CANARIES: tuple[tuple[str, Callable[[Json], None], tuple[str, ...]], ...] = (
+    ("an element that there is not", _change("Observation", "nonsense", "x"), ALL),
+    ("a status that there is not", _change("Observation", "status", "nonsense"), ("fhir.resources", "own check")),
+    ("no status", lambda bundle: _first(bundle, "Observation").pop("status"), ("fhir.resources", "medplum")),
+    ("a number as text", _change("Observation", "valueQuantity", {"value": "7.40"}), ("fhir.resources", "medplum")),
+    ("a value and a reason for none", _change("Observation", "dataAbsentReason", {"text": "x"}), ALL[:2]),
+    ("a list where one is allowed", _change("Observation", "subject", [{"display": "x"}]), ("medplum",)),
+    ("a reference that leads nowhere", _change("Observation", "subject", {"reference": NOWHERE}), ALL[::2]),
+    ("31 February", _change("Observation", "effectiveDateTime", "2026-02-31"), ("own check",)),
+    ("a unit that UCUM does not have", _change("Observation", "valueQuantity", FURLONGS), ("own check",)),
+    ("a code that its system does not have", _change("DiagnosticReport", "category", [NO_SECTION]), ("own check",)),
+    ("a fullUrl twice", lambda bundle: bundle["entry"][1].update(fullUrl=bundle["entry"][0]["fullUrl"]), ALL[::2]),
+)
+
+
+def _unseen(name: str, judge: Judge) -> list[str]:
+    """What a validator should have seen in a Bundle that is good but for one thing."""
+    verdict, _ = run_sample("mindray_bc5380/01-blood-count.hl7")
+    good = verdict.documents[0][0].body
+    bodies, told = [good], ["nothing"]
+    for what, damage, by in CANARIES:
+        if name in by:
+            bundle = json.loads(good)
+            damage(bundle)
+            bodies.append(json.dumps(bundle).encode())
+            told.append(what)
+    found = [[issue for issue in one if issue.severity == "error"] for one in judge(bodies)]
+    unseen = [what for what, errors in zip(told[1:], found[1:], strict=True) if not errors]
+    for what in unseen:
+        print(f"{name}: does not see {what}")
+    if found[0]:
+        print(f"{name}: the good Bundle of the trial is not good: {found[0][0].text}")
+        unseen.append("that a good one is good")
+    return unseen
+
+
+if __name__ == "__main__":
+    sys.exit(main())
