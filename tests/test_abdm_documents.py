@@ -13,6 +13,7 @@ import yaml
 from engine.intake import Verdict
 from engine.mapping.inputs import SHIPPED
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
+from tests.support.explanations import assert_whole
 from tests.support.fhir_check import check_bundle, faults, resources
 from tests.support.mapping_texts import context, parse
 from tests.support.profile_check import PROFILES, bundle_faults, needs_profiles, required_bindings
@@ -85,9 +86,12 @@ def test_explaining_gives_the_same_bytes() -> None:
 
 def test_the_envelope_is_explained_as_well() -> None:
     message = parse(STRUCTURED)
-    leaves = program("abdm-report").explain(message, context(settings=SETTINGS)).leaves
-    (version,) = [leaf for leaf in leaves if leaf.path == "Bundle[1].meta.versionId"]
+    trace = program("abdm-report").explain(message, context(settings=SETTINGS))
+    assert_whole(trace)
+    leaves = {leaf.path: leaf for leaf in trace.leaves}
+    version = leaves["Bundle[1].meta.versionId"]
     assert (version.value, version.sources) == ("20260301044500", ("OBR[1]-22",))
+    assert leaves["Composition[1].meta.profile[0]"].about == "profiles: of mapping abdm-report"
 
 
 def test_an_amended_report_is_the_same_document_in_a_later_version() -> None:
@@ -299,13 +303,15 @@ def test_messages_of_the_corpus_keep_to_the_profiles_or_say_why_not(file: Corpus
     for number, payload in enumerate(payloads(file), 1):
         if b"ORU^R01" not in payload[:500]:
             continue
-        said = verdict(_with_number(payload), **OLD_GUIDE)
+        numbered = _with_number(payload)
+        said = verdict(numbered, **OLD_GUIDE)
         if said.reason is not None:
             assert said.reason.value in EXPECTED, f"message {number}: {said.detail}"
             continue
         for found, _ in said.documents:
             assert faults(found.body) == [], f"message {number}"
             assert bundle_faults(json.loads(found.body)) == [], f"message {number}"
+            assert_whole(program("abdm-report").explain(parse(numbered), context(settings=SETTINGS | OLD_GUIDE)))
 
 
 @pytest.mark.corpus

@@ -1,7 +1,13 @@
 """Tell for every produced value which rule, field and table row it came from.
 
-The argument is a file, or the number of a message in the journal. Values are patient data and shown only with
---show-values; from the journal that leaves a row in the audit trail.
+The argument is a file, or the number of a message in the journal. --field takes an element or all below it
+(Observation[3].valueQuantity.value, Observation[3], Observation[*].code) or a field or segment of the message
+(OBX[3]-5, OBX-5, PID), and then also shows the places that a value passed: fragments, and names that `let:` gave.
+Resources of a type are numbered from 1 in the order of the document, items of lists from 0.
+
+Every value of the document is told of: what rules made, what they say literally, and what LabRelay makes by itself
+(ids, references to them, the envelope). The exit code is 1 where a message is dead, or nothing is at PATH. Values
+are patient data and shown only with --show-values; from the journal that leaves a row in the audit trail.
 """
 
 from pathlib import Path
@@ -10,17 +16,19 @@ from typing import Any
 import click
 
 from engine.commands.mapping_options import Input, inputs, mapper_for, mapping_options, say_dead
-from engine.commands.output import ExitCode, Form, form_option, show_document
+from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, pass_session
 from engine.errors import ContentError
+from engine.mapping.explain_text import chosen, lines, missing
+from engine.mapping.explaining import Leaf
 from engine.mapping.inputs import ASTM, Found, messages_in
-from engine.mapping.trace import Leaf, Trace, chosen, lines
+from engine.mapping.trace import Trace
 
 
 @click.command(help=__doc__)
 @click.argument("what", metavar="FILE|ID")
 @click.option(
-    "--field", "field", default="", metavar="PATH", help="Only this element (Observation[2].value) or source (OBX-5)."
+    "--field", "field", default="", metavar="PATH", help="Only this element (Observation[2].value) or field (OBX-5)."
 )
 @click.option("--show-values", is_flag=True, help="Show the values too: they are patient data.")
 @mapping_options
@@ -42,9 +50,9 @@ def command(
     mapper = mapper_for(session, mapping=mapping, channel=channel or of_channel, timezone=timezone)
     messages = inputs((what,), mapper)
     if stored is not None:
-        found = [Found(stored[0], ASTM)] if mapper.own_format else messages_in(stored[0])
-        messages = iter([Input(f"message {what}", one) for one in found])
-    failed = False
+        parts = [Found(stored[0], ASTM)] if mapper.own_format else messages_in(stored[0])
+        messages = iter([Input(f"message {what}", one) for one in parts])
+    failed = found = False
     documents: list[dict[str, Any]] = []
     out: list[str] = []
     for one in messages:
@@ -59,11 +67,15 @@ def command(
         if trace.error is not None:
             failed = True
             say_dead(one, trace.error)
-        leaves = chosen(trace, field)
+        leaves = chosen(trace.leaves, field)
+        found = found or bool(leaves)
+        if field and not leaves:
+            say(f"{one.where}: {missing(trace, parsed, field)}")
+            continue
         out += [one.where, *lines(trace, leaves, values=show_values, whole=not field), ""]
         documents.append(_document(one, trace, leaves, show_values, whole=not field))
     show_document(form, {"messages": documents}, out[:-1])
-    return ExitCode.FAILED if failed else ExitCode.OK
+    return ExitCode.FAILED if failed or (field and not found) else ExitCode.OK
 
 
 def _stored(session: Session, what: str, show_values: bool) -> tuple[bytes, str]:
@@ -84,10 +96,14 @@ def _document(one: Input, trace: Trace, leaves: list[Leaf], values: bool, *, who
     for leaf in leaves:
         row: dict[str, Any] = {
             "path": leaf.path,
+            "pointer": leaf.pointer,
+            "origin": leaf.origin,
             "rule": leaf.rule,
             "function": leaf.function,
             "sources": leaf.sources,
             "rows": leaf.rows,
+            "calls": [{"rule": call.rule, "name": call.name, "function": call.function} for call in leaf.calls],
+            "about": leaf.about,
         }
         if values:
             row["value"] = leaf.value

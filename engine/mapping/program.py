@@ -88,7 +88,7 @@ class Program:
 
     def explain(self, parsed: Parsed, context: MapContext) -> Trace:
         """Map one message and tell where every value came from. A dead message is told in the trace, not raised."""
-        tracer = Tracer(parsed)
+        tracer = Tracer(parsed, context, self.name)
         try:
             generated = self._generated(parsed, self._traced)
             tracer.mapped = self._apply(parsed, context, generated, tracer)

@@ -187,6 +187,8 @@ class Run:
         """A field of the first segment of that name in the message, raw; for what the engine itself reads."""
         for candidate in self.parsed.segments:  # the first one, for MSH and H
             if candidate.name == segment:
+                if self.trace is not None:
+                    self.trace.source(candidate, number)
                 return candidate.fields[number] if len(candidate.fields) > number else ""
         return ""
 

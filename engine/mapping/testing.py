@@ -26,11 +26,13 @@ from engine import yaml_nodes
 from engine.errors import ConfigError, ContentError
 from engine.mapping import coverage
 from engine.mapping.expectations import changes, differences, plain
+from engine.mapping.explain_text import lines
+from engine.mapping.explaining import RULE
 from engine.mapping.inputs import Found, Mapper, messages_in
 from engine.mapping.json_text import as_text, indented
 from engine.mapping.program import Program
 from engine.mapping.rules import suggestion
-from engine.mapping.trace import Trace, lines
+from engine.mapping.trace import Trace
 from engine.message import FormatOptions, Issue, MapContext, Mapped, Parsed
 from engine.yaml_nodes import Node
 
@@ -119,7 +121,8 @@ class Runner:
             error = caught
         self._compare(test, outcome, mapped, error, trace)
         if not outcome.passed and trace is not None:
-            outcome.help = list(lines(trace, list(trace.leaves), values=True, whole=True))
+            ruled = [leaf for leaf in trace.leaves if leaf.origin == RULE]
+            outcome.help = list(lines(trace, ruled, values=True, whole=True))
         return outcome
 
     def _apply(self, program: Program, parsed: Parsed, context: MapContext) -> Mapped:

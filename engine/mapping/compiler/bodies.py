@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from orjson import Fragment
 
-from engine.mapping import decimals, r4, syntax
+from engine.mapping import decimals, r4
 from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Code, Kind, Val
 from engine.mapping.compiler.expressions import Expressions
 from engine.mapping.compiler.scopes import Scope, Variable, declare
@@ -203,7 +203,8 @@ class Bodies(Expressions):
                     argument.node,
                     f"{fragment.name} does not take {argument.name}{suggestion(argument.name, fragment.takes)}",
                 )
-        inner = Scope(scope, self.code.slot(), self.code.loop, fragment=fragment.name)
+        place = f"{use.node.file}:{use.node.line}"
+        inner = Scope(scope, self.code.slot(), self.code.loop, fragment=fragment.name, used_at=place)
         declare(inner, self.code, use.arguments, "argument", scope)
         for name in fragment.takes:
             if name not in inner.names:
@@ -380,6 +381,10 @@ class Bodies(Expressions):
             made = self._object(value, element.type, path, scope)
         elif isinstance(value, Text):
             made = self._literal(value, element, path)
+            if self.traced and not made.is_absent:
+                rule = self.code.constant(f"{value.node.file}:{value.node.line}")
+                uses = self.code.constant(scope.uses())
+                self.code.emit(f"T.fixed({self.code.constant(path)}, {rule}, {uses})")
         else:
             made = self._formula_value(value, element, path, scope)
         if made.is_absent:
@@ -422,10 +427,10 @@ class Bodies(Expressions):
                 self.problems.error(item.node, "a list inside a list is not FHIR; make it one list")
                 continue
             # An expression in a list may itself be a list: its elements are added.
-            if isinstance(item, Formula):
-                made.append(self._fit(item, element, f"{path}[{at}]", scope, values.node))
-            else:
-                made.append(self._fit(item, single, f"{path}[{at}]", scope, values.node))
+            wanted = element if isinstance(item, Formula) else single
+            made.append(self._fit(item, wanted, f"{path}[{at}]", scope, values.node))
+            if self.traced:
+                self.code.emit(f"T.item({self.code.constant(path)}, {at}, {made[-1].code})")
         made = [value for value in made if not value.is_absent]
         if not made:
             return NOTHING
@@ -486,17 +491,10 @@ class Bodies(Expressions):
         made = self.value(value, scope, want)
         made = self._converted(made, element, path, value)
         if self.traced:
-            how = self.code.constant(self.how(value))
-            rule = self.code.constant(f"{value.node.file}:{value.node.line}")
-            self.code.emit(f"T.leaf({self.code.constant(path)}, {rule}, {how}, {made.code})")
+            rule, how = (self.code.constant(text) for text in self.told(value))
+            uses = self.code.constant(scope.uses())
+            self.code.emit(f"T.leaf({self.code.constant(path)}, {rule}, {how}, {uses}, {made.code})")
         return made
-
-    def how(self, value: Formula) -> str:
-        """The function that makes a value, for the trace; empty where it is only read."""
-        for part in syntax.walk(value.tree):
-            if isinstance(part, syntax.Call):
-                return f"{part.name}()"
-        return ""
 
     def _converted(self, value: Val, element: r4.Element, path: str, formula: Formula) -> Val:
         wanted = element.type

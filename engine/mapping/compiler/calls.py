@@ -188,6 +188,8 @@ class Calls(Comparisons):
             )
         self.setting.settings_read.add(name)
         source = f"setting({self.code.constant(name)})"
+        if self.traced:
+            self.code.emit(f"T.setting({self.code.constant(name)})")
         if len(part.arguments) == 2:
             default = self.text(self.expression(part.arguments[1], scope, "text"), part.arguments[1])
             if not default.is_absent:
@@ -243,6 +245,7 @@ class Calls(Comparisons):
         if value.kind.many:
             call = f"each_code(m, {map_name}, {whole}, {value.code}, {raw})"
             self.code.emit(f"{variable} = {call} if {value.code} is not None else None")
+            self._trace_table(map_name, variable)
             return Val(variable, kind.each())
         self.code.emit(f"{variable} = {values}.get({value.code})")
         test = f"{variable} is None and {value.code} is not None" if value.maybe else f"{variable} is None"
@@ -250,8 +253,13 @@ class Calls(Comparisons):
             f"one_code(m, {map_name}, {whole}, {value.code})" if raw else f"miss({map_name}, {whole}, {value.code}, m)"
         )
         self.code.emit(f"if {test}: {variable} = {call}")
+        self._trace_table(map_name, variable)
         complete = bool(code_map.otherwise or code_map.dead or code_map.concept_system is not None)
         return Val(variable, kind, maybe=value.maybe or not complete)
+
+    def _trace_table(self, name: str, variable: str) -> None:
+        if self.traced:
+            self.code.emit(f"if {variable} is not None: T.table({name})")
 
     def _lookup_row(self, part: syntax.Call, name: str, table: Table, scope: Scope) -> Val:
         self.setting.tables_used.add(name)

@@ -56,7 +56,14 @@ class Names(Paths):
             def build() -> Val:
                 return self.value(formula, variable.scope, way)
 
-            lazy = variable.lazies[way] = Lazy(build, variable.loop, variable.slot, key=("let", id(variable), way))
+            rule, function = self.told(formula)
+            lazy = variable.lazies[way] = Lazy(
+                build,
+                variable.loop,
+                variable.slot,
+                key=("let", id(variable), way),
+                told=(rule, variable.name, function),
+            )
         variable.active = True
         try:
             if not self.traced and self.code.loop:

@@ -53,6 +53,7 @@ class Lazy:
         variable: set once its first code is written.
         guarded: some use must ask whether it was computed already.
         unnamed: where it was computed under another variable, which is enough as long as nobody must ask.
+        told: rule, name and function of the let or argument that it is, for the trace.
     """
 
     build: Callable[[], Val]
@@ -63,6 +64,7 @@ class Lazy:
     value: Val | None = None
     guarded: bool = False
     unnamed: list[tuple[Slot, str]] = field(default_factory=list)
+    told: tuple[str, str, str] = ("", "", "")
 
 
 @dataclass(slots=True)
@@ -112,6 +114,7 @@ class Scope:
         slot: place at the start of its code for what must be bound first.
         loop: how many loops surround it.
         patient: variable of the identity of the patient made in this scope, if any.
+        fragment: name of the one whose names these are, and ``used_at`` the place of its use.
         recurring: what is kept from message to message, where this scope is a loop over results.
         inner: the scopes inside. What was computed is known by the identity of scopes and names, so that all of them
             live as long as the outermost: a later one at the address of a former one would pass for it.
@@ -128,6 +131,7 @@ class Scope:
     patient: str = ""
     identities: dict[Any, Lazy] = field(default_factory=dict)
     fragment: str = ""
+    used_at: str = ""
     recurring: "Recurring | None" = None
     inner: "list[Scope]" = field(default_factory=list)
 
@@ -214,6 +218,16 @@ class Scope:
                 found.append(scope.fragment)
             scope = scope.parent
         return found
+
+    def uses(self) -> tuple[tuple[str, str, str], ...]:
+        """The uses of fragments around this scope, from the outermost inwards, as the trace tells them."""
+        found: list[tuple[str, str, str]] = []
+        scope: Scope | None = self
+        while scope is not None:
+            if scope.fragment:
+                found.append((scope.used_at, scope.fragment, "$use"))
+            scope = scope.parent
+        return tuple(reversed(found))
 
 
 def bind_segments(code: Code, scope: Scope, name: str) -> Segments:

@@ -337,12 +337,14 @@ class Steps(Bodies):
             code.emit(f"{variable} = None")
         made = Made(step.name, step.name_node or step.create_node, variable, False, frozenset({kind}))
         if self.traced:
-            code.emit(f"T.begin({code.constant(kind)})")
+            self._trace_begin(step, scope)
         self._check_key(step, scope, kind)
         key = self._key(step, scope, kind)
         if key is None:
             return made
         key_code, identifier, number = key
+        if self.traced:
+            self._trace_key(step.key, scope)
         if kind == "Patient":
             frame = outer.frame()
             if not frame.patient:
@@ -373,7 +375,7 @@ class Steps(Bodies):
             resource = self.resource(step.body, kind, scope, first)
             scoped = kind in SCOPED
             code.emit(f"{variable} = making.put_matched({name}, {identity}, {resource}, {identifier}, {scoped})")
-            self._trace_made(variable)
+            self._trace_made(variable, resource)
             return
         if step.request == "create_if_none":
             code.emit(f"{identity} = shared_id({name}, {key})")
@@ -382,18 +384,33 @@ class Steps(Bodies):
                 resource = self.resource(step.body, kind, scope, first)
                 scoped = kind in SCOPED
                 code.emit(f"{variable} = put_shared({name}, {identity}, {resource}, {identifier}, {scoped})")
-                self._trace_made(variable)
+                self._trace_made(variable, resource)
             if self.traced:
                 code.emit("else: T.abandon()")
             return
         code.emit(f"{identity} = own_id({name}, {key})")
         resource = self.resource(step.body, kind, scope, [*first, f"'id': {identity}"])
         code.emit(f"{variable} = put({name}, {identity}, {resource}, {code.constant(step.request)})")
-        self._trace_made(variable)
+        self._trace_made(variable, resource)
 
-    def _trace_made(self, variable: str) -> None:
+    def _trace_begin(self, step: Step, scope: Scope) -> None:
+        code = self.code
+        assert step.create_node is not None
+        rule = code.constant(f"{step.create_node.file}:{step.create_node.line}")
+        code.emit(
+            f"T.begin({code.constant(step.create)}, {code.constant(step.request)}, {rule}, "
+            f"{code.constant(scope.uses())})"
+        )
+        code.emit("T.open()")
+
+    def _trace_key(self, key: Formula | Text, scope: Scope) -> None:
+        rule, function = self.told(key) if isinstance(key, Formula) else (f"{key.node.file}:{key.node.line}", "")
+        uses = self.code.constant(scope.uses())
+        self.code.emit(f"T.key({self.code.constant(rule)}, {self.code.constant(function)}, {uses})")
+
+    def _trace_made(self, variable: str, resource: str) -> None:
         if self.traced:
-            self.code.emit(f"T.made({variable})")
+            self.code.emit(f"T.made({variable}, {resource})")
 
     def _key(self, step: Step, scope: Scope, kind: str) -> tuple[str, str, str] | None:
         """Code of the natural key as one text, of the Identifier it is (or None), and of its first part."""

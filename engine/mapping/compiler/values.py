@@ -151,7 +151,7 @@ class Values(ABC):
             self.code.emit("T.open()")
         value = lazy.build()
         if self.traced:
-            self.code.emit(f"T.keep({self.code.constant(lazy.variable)})")
+            self.code.emit(f"T.keep({self.code.constant(lazy.variable)}, {self.code.constant(lazy.told)})")
         return value
 
     def _known(self, key: Any) -> Val | None:
@@ -224,6 +224,11 @@ class Values(ABC):
         return Kind("text", left.many)
 
     # -- trace ---------------------------------------------------------------------------------------------------------
+
+    def told(self, formula: Formula) -> tuple[str, str]:
+        """The rule of an expression and the function that makes its value; empty where a field is only read."""
+        calls = (f"{part.name}()" for part in syntax.walk(formula.tree) if isinstance(part, syntax.Call))
+        return f"{formula.node.file}:{formula.node.line}", next(calls, "")
 
     def _trace_read(self, segment: str, path: syntax.Path, variable: str) -> None:
         if self.traced:

@@ -56,4 +56,6 @@ def period(run: Run, start: str | None, end: str | None) -> dict[str, Any] | Non
 @function("message_time() -> dateTime")
 def message_time(run: Run) -> str | None:
     """The message's own time: MSH-7, H-14."""
+    if run.trace is not None:
+        run.trace.source(run.parsed.segments[0], 7 if run.hl7 else 14)
     return run.times.datetime(run.times.message_time) if run.times.message_time else None

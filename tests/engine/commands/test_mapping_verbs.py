@@ -299,13 +299,25 @@ def test_explain_shows_rules_and_sources_and_no_values(site: Path, message: Path
 
 def test_explain_one_element_with_its_value(site: Path, message: Path) -> None:
     ran = labrelay("explain", str(message), "--mapping", "small", "--field", "Patient.name", "--show-values", site=site)
-    assert "name.family = Doe" in ran.out
+    assert "name[0].family = Doe" in ran.out
     assert "Observation" not in ran.out
     document = labrelay("explain", str(message), "--mapping", "small", "-o", "json", site=site).json
     assert document["schema_version"] == 1
     (one,) = document["messages"]
-    assert one["values"][0]["rule"] == rule("name")
-    assert "value" not in one["values"][0]
+    (family,) = [value for value in one["values"] if value["path"] == "Patient[1].name[0].family"]
+    assert (family["rule"], family["origin"]) == (rule("name"), "rule")
+    assert "value" not in family
+    assert {value["origin"] for value in one["values"]} == {"rule", "literal", "identity", "envelope"}
+
+
+def test_explain_of_what_is_not_there_says_what_is(site: Path, message: Path) -> None:
+    ran = labrelay("explain", str(message), "--mapping", "small", "--field", "Patient[1].nmae", site=site)
+    assert ran.code == 1
+    assert "Patient[1] has no nmae; did you mean name?" in ran.err
+    ran = labrelay("explain", str(message), "--mapping", "small", "--field", "Observation[*].code", site=site)
+    assert ran.code == 0
+    assert "Observation[2]" in ran.out
+    assert "valueString" not in ran.out
 
 
 def test_explain_of_a_dead_message_says_why(site: Path) -> None:

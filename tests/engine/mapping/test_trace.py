@@ -6,8 +6,8 @@ import pytest
 
 from engine.errors import ContentError
 from engine.mapping import Program
+from engine.mapping.explain_text import chosen, lines
 from engine.mapping.inputs import Mapper, messages_in
-from engine.mapping.trace import chosen, lines
 from engine.message import MapContext, Mapped, Parsed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
 from tests.support.mapping_texts import HL7, RECEIVED, Workshop, context, parse
@@ -62,7 +62,7 @@ def test_a_value_tells_its_rule_fields_and_row(program: Program) -> None:
     assert leaves["Observation[1].effectiveDateTime"].sources == ("OBX[1]-14",)
     assert leaves["Observation[2].effectiveDateTime"].sources == ("OBR[1]-7",)  # through the let:
     assert leaves["Observation[2].component[0].valueString"].value == "yellow"
-    assert leaves["Patient[1].name.given[1]"].value == "Q"
+    assert leaves["Patient[1].name[0].given[1]"].value == "Q"
 
 
 def test_unread_are_the_fields_that_no_rule_touched(program: Program) -> None:
@@ -75,13 +75,13 @@ def test_a_part_of_a_trace_is_chosen_by_element_or_source(program: Program) -> N
     trace = program.explain(parse(HL7), context())
 
     def paths(field: str) -> list[str]:
-        return [leaf.path for leaf in chosen(trace, field)]
+        return [leaf.path for leaf in chosen(trace.leaves, field)]
 
     assert paths("Observation[2].component") == [
         "Observation[2].component[0].code.text",
         "Observation[2].component[0].valueString",
     ]
-    assert paths("Patient.name.family") == ["Patient[1].name.family"]
+    assert paths("Patient.name.family") == ["Patient[1].name[0].family"]
     assert set(paths("OBX[1]-14")) == {"Observation[1].effectiveDateTime"}
     assert "Observation[1].valueQuantity.value" in paths("OBX-5")
     assert paths("OBX-1") == []
@@ -90,11 +90,11 @@ def test_a_part_of_a_trace_is_chosen_by_element_or_source(program: Program) -> N
 
 def test_values_are_shown_only_on_request(program: Program) -> None:
     trace = program.explain(parse(HL7), context())
-    hidden = "\n".join(lines(trace, list(trace.leaves), values=False, whole=True))
-    shown = "\n".join(lines(trace, list(trace.leaves), values=True, whole=True))
+    hidden = "\n".join(lines(trace, trace.leaves, values=False, whole=True))
+    shown = "\n".join(lines(trace, trace.leaves, values=True, whole=True))
     assert "Doe" not in hidden
     assert "yellow" not in hidden
-    assert "name.family = Doe" in shown
+    assert "name[0].family = Doe" in shown
     assert "unread: " in hidden
 
 
