@@ -45,16 +45,22 @@ class Trace:
         return tuple(self.explain())
 
 
-@dataclass(slots=True)
-class _Frame:
-    """What a value is made of, as far as it is computed."""
-
-    sources: dict[str, None] = field(default_factory=dict)
-    rows: dict[str, None] = field(default_factory=dict)
-    calls: dict[Call, None] = field(default_factory=dict)
-
-
 Told = tuple[str, str, str]  # rule, name and function of a call, as the compiler writes it
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The value of a `let:` or an argument, and what it was made of."""
+
+    told: Told
+    frame: "_Frame"
+
+
+# What a value is made of, in the order it was asked for. Notes are taken for every value of every message that is
+# traced, and read for few: here stands only what was at hand. A field is its segment, number and component, a row is a
+# row, a text is a source without a field, a table stands by its name in a tuple of one.
+_Frame = list[tuple[Segment, int, int] | Row | str | tuple[str] | _Kept]
+_Note = tuple[str, str, str, tuple[Told, ...], _Frame | None]  # path, rule, function, uses, None for a literal
 
 
 class Tracer:
@@ -65,10 +71,12 @@ class Tracer:
         self._context = context
         self._mapping = mapping
         self._frames: list[_Frame] = []
-        self._kept: dict[str, _Frame] = {}
+        self._kept: dict[str, _Kept] = {}
         self._read: set[tuple[str, int]] = set()
         self._open: Product | None = None
-        self._products: dict[str, list[Product]] = {}
+        self._key: _Note = ("", "", "", (), None)
+        self._notes: list[_Note] = []
+        self._products: dict[str, list[tuple[Product, _Note, list[_Note]]]] = {}
         self.rules: set[str] = set()
         self.making: Making | None = None
         self.mapped: Mapped | None = None
@@ -79,58 +87,53 @@ class Tracer:
 
     def open(self) -> None:
         """A value is about to be computed."""
-        self._frames.append(_Frame())
+        self._frames.append([])
 
     def read(self, segment: Segment, number: int, component: int) -> None:
         """A field with content was read."""
         self._read.add((segment.name, number))
         if self._frames:
-            part = f".{component}" if component else ""
-            self._frames[-1].sources[f"{segment.name}[{segment.ordinal}]-{number}{part}"] = None
+            self._frames[-1].append((segment, number, component))
 
     def source(self, segment: Segment, number: int) -> None:
         """A field that the engine read for a value: no rule has touched it."""
         if self._frames and len(segment.fields) > number and segment.fields[number].strip():
-            self._frames[-1].sources[f"{segment.name}[{segment.ordinal}]-{number}"] = None
+            self._frames[-1].append((segment, number, 0))
 
     def setting(self, name: str) -> None:
         """A setting of the channel was asked for."""
         if self._frames:
-            self._frames[-1].sources[f"setting({name})"] = None
+            self._frames[-1].append(f"setting({name})")
 
     def row(self, row: Row) -> None:
         if self._frames:
-            self._frames[-1].rows[_row_text(row)] = None
+            self._frames[-1].append(row)
 
     def table(self, name: str) -> None:
         """A code was found in a table of the language. Which one is the message's business."""
         if self._frames:
-            self._frames[-1].rows[f"table {name}"] = None
+            self._frames[-1].append((name,))
 
     def keep(self, variable: str, told: Told) -> None:
         """The value just computed has a name and may be used again."""
-        frame = self._kept[variable] = self._frames.pop()
-        frame.calls = {Call(*told): None, **frame.calls}
+        self._kept[variable] = _Kept(told, self._frames.pop())
 
     def use(self, variable: str) -> None:
-        frame = self._kept.get(variable)
-        if frame is not None and self._frames:
-            self._frames[-1].sources.update(frame.sources)
-            self._frames[-1].rows.update(frame.rows)
-            self._frames[-1].calls.update(frame.calls)
+        kept = self._kept.get(variable)
+        if kept is not None and self._frames:
+            self._frames[-1].append(kept)
 
     def leaf(self, path: str, rule: str, function: str, uses: tuple[Told, ...], value: Any) -> None:
         """A value of an element is computed."""
         frame = self._frames.pop()
         self.rules.add(rule)
         if value is not None and self._open is not None:
-            self._open.notes.append(_noted(path, rule, function, uses, frame))
+            self._notes.append((path, rule, function, uses, frame))
 
     def fixed(self, path: str, rule: str, uses: tuple[Told, ...]) -> None:
         """An element has a value that is written in the mapping."""
         self.rules.add(rule)
-        if self._open is not None:
-            self._open.notes.append(Noted(path, rule, "", literal=True, calls=_calls(uses)))
+        self._notes.append((path, rule, "", uses, None))
 
     def item(self, path: str, at: int, value: Any) -> None:
         """An item of a rule's list gave so many values."""
@@ -140,20 +143,19 @@ class Tracer:
     def begin(self, kind: str, request: str, rule: str, uses: tuple[Told, ...]) -> None:
         """A resource begins. What a dropped result left open is closed."""
         self._frames.clear()
+        self._notes = []
         self._open = Product(kind, rule, request, _calls(uses))
 
     def key(self, rule: str, function: str, uses: tuple[Told, ...]) -> None:
         """The key of the resource that was begun last is computed."""
-        frame = self._frames.pop()
-        assert self._open is not None
-        self._open.key = _noted("", rule, function, uses, frame)
+        self._key = ("", rule, function, uses, self._frames.pop())
 
     def made(self, reference: dict[str, str], resource: Json) -> None:
         """The resource that was begun last is in the document, or joined to one that is."""
         product, self._open = self._open, None
         assert product is not None
         product.elements = dict(resource)
-        self._products.setdefault(reference["reference"], []).append(product)
+        self._products.setdefault(reference["reference"], []).append((product, self._key, self._notes))
 
     def abandon(self) -> None:
         """The resource that was begun last exists already."""
@@ -173,8 +175,17 @@ class Tracer:
             document = as_text(self.mapped.documents[0].body)
         else:  # what there was when the message died, without an envelope
             document = {"resourceType": "Bundle", "entry": as_text(orjson.dumps(self.making.entries))}
-        leaves = explained(document, self._products, envelope, self._around())
+        leaves = explained(document, self._written(), envelope, self._around())
         return [self._with_places(leaf) for leaf in leaves] if self._parsed.places else leaves
+
+    def _written(self) -> dict[str, list[Product]]:
+        """The resources by fullUrl, with what was noted of them written out."""
+        known: dict[int, _Made] = {}
+        for products in self._products.values():
+            for product, key, notes in products:
+                product.key = _noted(key, known)
+                product.notes = [_noted(note, known) for note in notes]
+        return {url: [product for product, _, _ in products] for url, products in self._products.items()}
 
     def _around(self) -> Around:
         segments = {segment.name: segment for segment in reversed(self._parsed.segments)}
@@ -216,9 +227,46 @@ def _row_text(row: Row) -> str:
     return " ".join(parts)
 
 
-def _noted(path: str, rule: str, function: str, uses: tuple[Told, ...], frame: _Frame) -> Noted:
-    calls = (*_calls(uses), *frame.calls)
-    return Noted(path, rule, function, False, tuple(frame.sources), tuple(frame.rows), calls)
+@dataclass(slots=True)
+class _Made:
+    """What a value is made of, written out; each once."""
+
+    sources: dict[str, None] = field(default_factory=dict)
+    rows: dict[str, None] = field(default_factory=dict)
+    calls: dict[Call, None] = field(default_factory=dict)
+
+
+def _noted(note: _Note, known: dict[int, _Made]) -> Noted:
+    path, rule, function, uses, frame = note
+    if frame is None:
+        return Noted(path, rule, function, literal=True, calls=_calls(uses))
+    made = _made_of(frame, known)
+    return Noted(path, rule, function, False, tuple(made.sources), tuple(made.rows), (*_calls(uses), *made.calls))
+
+
+def _made_of(frame: _Frame, known: dict[int, _Made]) -> _Made:
+    """What a frame holds; ``known`` is by the identity of frames, which all live as long as the tracer."""
+    made = known.get(id(frame))
+    if made is not None:
+        return made
+    made = known[id(frame)] = _Made()
+    for part in frame:
+        match part:
+            case _Kept():
+                inner = _made_of(part.frame, known)
+                made.sources |= inner.sources
+                made.rows |= inner.rows
+                made.calls |= {Call(*part.told): None, **inner.calls}
+            case Row():
+                made.rows[_row_text(part)] = None
+            case str():
+                made.sources[part] = None
+            case (str(name),):
+                made.rows[f"table {name}"] = None
+            case (segment, number, component):
+                text = f"{segment.name}[{segment.ordinal}]-{number}"
+                made.sources[f"{text}.{component}" if component else text] = None
+    return made
 
 
 def _calls(uses: tuple[Told, ...]) -> tuple[Call, ...]:
