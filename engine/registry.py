@@ -6,6 +6,7 @@ site that needs no serial port never imports one, and the daemon starts fast.
 What such a module offers, by its table:
 
     FORMATS       the functions of `engine.ports.Format`, or ``build(source)`` that returns such a thing
+    WRITERS       what makes messages of a format, as `adapters.codecs.hl7v2_writer`
     LINKS         ``links(source)``: what makes a new `engine.ports.Link` for each connection;
                   ``assemble(frames, max_message=...)`` where the link has frames of its own
     TEES          ``listeners(source)``: what makes a new `engine.ports.TeeLink` for each connection
@@ -34,6 +35,9 @@ LINKS = {
 }
 ACKNOWLEDGEMENTS = {
     "hl7v2": "adapters.codecs.hl7v2_ack",
+}
+WRITERS = {
+    "hl7v2": "adapters.codecs.hl7v2_writer",
 }
 TEES = {
     "mllp": "adapters.codecs.tee_mllp",

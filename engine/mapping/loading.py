@@ -14,11 +14,13 @@ from typing import Any
 from engine import yaml_nodes
 from engine.errors import ConfigError
 from engine.mapping.compiler.code import Code, TooLargeError
+from engine.mapping.compiler.outputs import Outputs
 from engine.mapping.compiler.registers import compile_function
 from engine.mapping.compiler.steps import Steps
 from engine.mapping.compiler.values import Setting
 from engine.mapping.field_tables import known_segments
 from engine.mapping.functions import FUNCTIONS
+from engine.mapping.outputs.documents import SETTINGS
 from engine.mapping.program import Generated, Program
 from engine.mapping.rules import (
     Fragment,
@@ -106,6 +108,8 @@ def load(name_or_path: str | Path, search: Sequence[Path], *, tables: MappingOf[
         structures=mapping.structures,
         content_hash=sources.content_hash(),
         files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(sources.hashes.items())},
+        target=mapping.target,
+        columns=tuple(compiler.columns),
         bundle=mapping.bundle,
         profiles=mapping.profiles,
         policies=mapping.policies,
@@ -247,6 +251,7 @@ class _Compiler:
         self._used_fragments: set[str] = set()
         self._used_tables: set[str] = set()
         self.settings_read: set[str] = set()
+        self.columns: dict[str, None] = {}  # of CSV rows, in order
 
     def compile(self, structure: str, *, traced: bool) -> Generated:
         setting = Setting(
@@ -259,7 +264,13 @@ class _Compiler:
             ),
         )
         problems = Problems() if traced else self._problems
-        compiler = Steps(Code(), setting, problems, self._fragments, traced=traced)
+        target = self._mapping.target
+        compiler: Steps
+        if target.kind == "fhir":
+            compiler = Steps(Code(), setting, problems, self._fragments, traced=traced)
+        else:
+            compiler = Outputs(Code(), setting, problems, self._fragments, target, self.columns, traced=traced)
+            self.settings_read |= SETTINGS[target.kind]
         try:
             compiler.mapping(self._mapping.lets, self._mapping.steps)
         except TooLargeError:

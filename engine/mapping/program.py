@@ -7,11 +7,15 @@ from types import TracebackType
 from engine.errors import ContentError
 from engine.mapping import bundle
 from engine.mapping.identity import Making
+from engine.mapping.outputs.collected import Collected
+from engine.mapping.outputs.documents import document
+from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.reading import Readings
 from engine.mapping.run import GENERATED, RESULT_SEGMENT, Run
 from engine.mapping.runtime import Dropped
 from engine.mapping.structures import unescape_of
 from engine.mapping.tables import Table
+from engine.mapping.targets import FHIR, Target
 from engine.mapping.trace import Trace, Tracer
 from engine.message import Document, MapContext, Mapped, Parsed
 from engine.reasons import Reason
@@ -56,6 +60,7 @@ class Program:
         content_hash: over the mapping, its libraries and tables.
         files: each of these by name, with its SHA-256 in hexadecimal.
         profiles: type of resource -> URL of the profile that its `meta` names.
+        target: what is written; ``columns`` of its rows, if it is CSV.
         problems: warnings of the check, as lines ``file:line:column: what; what to do``.
         settings_read: names of channel settings that rules ask for.
     """
@@ -74,6 +79,8 @@ class Program:
     compile_traced: Callable[[str], Generated] = field(repr=False)
     files: dict[str, str] = field(default_factory=dict, repr=False)
     profiles: dict[str, str] = field(default_factory=dict, repr=False)
+    target: Target = FHIR
+    columns: tuple[str, ...] = ()
     _traced: dict[str, Generated] = field(default_factory=dict, repr=False)
     _readings: Readings = field(default_factory=Readings, repr=False)
 
@@ -88,7 +95,8 @@ class Program:
 
     def explain(self, parsed: Parsed, context: MapContext) -> Trace:
         """Map one message and tell where every value came from. A dead message is told in the trace, not raised."""
-        tracer = Tracer(parsed, context, self.name)
+        kind = Tracer if self.target.kind == "fhir" else PartTracer
+        tracer = kind(parsed, context, self.name)
         try:
             generated = self._generated(parsed, self._traced)
             tracer.mapped = self._apply(parsed, context, generated, tracer)
@@ -120,7 +128,8 @@ class Program:
             self.policies,
             self._readings.of(parsed, context),
         )
-        making = Making(run, transaction=self.bundle == "transaction")
+        fhir = self.target.kind == "fhir"
+        making = Making(run, transaction=self.bundle == "transaction") if fhir else Collected(run)
         results = self._refuse_what_is_no_report(run, generated)
         if results is None:
             controls = sum(segment.name == RESULT_SEGMENT[self.format] for segment in parsed.segments)
@@ -189,29 +198,32 @@ class Program:
             )
         if run.filtered and filtered == results and not making.observations:
             return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts)
-        if not making.entries:
+        if not (making.something if isinstance(making, Collected) else making.entries):
             return Mapped(filtered=Reason.FILTERED, issues=tuple(run.issues), counts=counts)
         if run.policy("no_patient") == "dead" and not making.has("Patient"):
             raise ContentError(Reason.NO_PATIENT, "no rule found a patient in the message")
         try:
-            body = bundle.assemble(
-                run, making, self.bundle, f"{self.name}:{self.content_hash[:16]}", profiles=self.profiles
-            )
+            made = self._document(run, making)
         except ContentError:
             raise
         except Exception as error:
             raise ContentError(Reason.MAPPING_FAULT, f"{type(error).__name__} while writing the document") from error
-        document = Document(
-            body=body,
-            conditional=tuple(dict.fromkeys(making.conditional)),
-            reports=tuple(making.reports.values()),
-            entries=len(making.entries),
-        )
         return Mapped(
-            documents=(document,),
+            documents=(made,),
             issues=tuple(run.issues),
             unmapped=tuple(run.unmapped),
             counts=counts,
+        )
+
+    def _document(self, run: Run, making: Making) -> Document:
+        if isinstance(making, Collected):
+            return document(run, making, self.target, self.columns, self.name)
+        name = f"{self.name}:{self.content_hash[:16]}"
+        return Document(
+            body=bundle.assemble(run, making, self.bundle, name, profiles=self.profiles),
+            conditional=tuple(dict.fromkeys(making.conditional)),
+            reports=tuple(making.reports.values()),
+            entries=len(making.entries),
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from engine.mapping import syntax
 from engine.mapping.r4 import RESOURCES
+from engine.mapping.targets import FHIR, Target, read_target
 from engine.near import did_you_mean
 from engine.yaml_nodes import Node
 
@@ -32,6 +33,7 @@ _MAPPING_KEYS = (
     "to",
     "bundle",
     "profiles",
+    "csv",
     "import",
     "tables",
     "let",
@@ -43,7 +45,7 @@ _FRAGMENT_KEYS = ("takes", "let", "body", "steps")
 _TABLE_KEYS = ("csv", "key", "on_missing", "on_missing_unit")
 _STEP_KEYS = (
     *("create", "each", "do", "$use", "$with", "let", "as", "when", "where", "key", "request", "body", "filter"),
-    *("drop", "dead", "warn"),
+    *("drop", "dead", "warn", "segment", "fields", "row", "record", "document"),
 )
 
 
@@ -164,6 +166,21 @@ Value = Formula | Text | Body | Values
 
 
 @dataclass(frozen=True, slots=True)
+class Make:
+    """What a step makes where no FHIR is written: one part of the output.
+
+    Attributes:
+        kind: ``segment`` (HL7 v2), ``row`` (CSV), ``record`` or ``document`` (JSON).
+        name: of the segment, or of the list that the record stands in.
+    """
+
+    kind: str
+    name: str
+    node: Node
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     node: Node
     when: Formula
@@ -193,6 +210,7 @@ class Step:
     drop: Text | None = None
     dead: Text | None = None
     warn: Text | None = None
+    make: Make | None = None
 
 
 @dataclass(slots=True)
@@ -224,6 +242,7 @@ class MappingFile:
     format: str = ""
     structures: tuple[str, ...] = ()
     structure_node: Node | None = None
+    target: Target = FHIR
     bundle: str = "transaction"
     profiles: dict[str, str] = field(default_factory=dict)  # type of resource -> canonical URL of its profile
     imports: tuple[Node, ...] = ()
@@ -250,8 +269,7 @@ def read_mapping(node: Node, problems: Problems) -> MappingFile:
     made = MappingFile(reader.scalar(node, "mapping", required=True), node)
     reader.format(node)
     _read_source(node, made, reader)
-    if (to := node.get("to")) is not None and to.value != "fhir/R4":
-        problems.error(to, f"'{to.value}' is not written; write fhir/R4")
+    made.target = read_target(node, problems)
     if (bundle := node.get("bundle")) is not None:
         made.bundle = reader.choice(bundle, BUNDLES, "a bundle") or "transaction"
     for name, value in reader.map_of(node.get("profiles"), "profiles"):
@@ -463,7 +481,7 @@ class _Reader:
 
     def body(self, node: Node) -> Body | None:
         if node.kind != "map":
-            self.problems.error(node, "a body is a map of FHIR elements")
+            self.problems.error(node, "a body is a map of elements")
             return None
         parts: list[Element | Case | Use] = []
         lets: tuple[Let, ...] = ()
@@ -566,6 +584,7 @@ class _Reader:
         if (create := node.get("create")) is not None:
             made.create, made.create_node = create.value, create
         self._creates(node, made)
+        made.make = self._make(node)
         made.use = self.use(node)
         if (do := node.get("do")) is not None:
             made.steps = self.steps(do, node, "do")
@@ -580,23 +599,47 @@ class _Reader:
         if (body := node.get("body")) is not None:
             made.body = self.body(body)
         for key_name in ("key", "request", "body"):
-            if node.get("create") is None and (misplaced := node.key(key_name)) is not None:
+            taken = node.get("create") is not None or (key_name == "body" and node.get("record") is not None)
+            if not taken and (misplaced := node.key(key_name)) is not None:
                 self.problems.error(misplaced, f"{key_name}: belongs to a create:")
         if node.get("create") is not None and node.get("body") is None:
             self.problems.error(node, "a create: needs body:, its elements")
 
+    def _make(self, node: Node) -> Make | None:
+        """A part of an output that is no FHIR: its name and its body, which stands in another key for some."""
+        if node.get("segment") is None and (misplaced := node.key("fields")) is not None:
+            self.problems.error(misplaced, "fields: belongs to a segment:")
+        for kind, inside in (("segment", "fields"), ("record", "body"), ("row", ""), ("document", "")):
+            value = node.get(kind)
+            if value is None:
+                continue
+            content = node.get(inside) if inside else value
+            if inside and (value.kind != "scalar" or not value.value or value.value.startswith("=")):
+                self.problems.error(value, f"{kind}: is a fixed name; its content stands in {inside}:")
+                return None
+            if content is None:
+                self.problems.error(node, f"a {kind}: needs {inside}:, what is in it")
+                return None
+            body = self.body(content)
+            return None if body is None else Make(kind, value.value if inside else kind, value, body)
+        return None
+
     def _check_kind(self, node: Node, made: Step) -> None:
-        kinds = [name for name in ("create", "$use", "do", "drop", "dead", "warn") if node.get(name) is not None]
+        kinds = [
+            name
+            for name in ("create", "segment", "row", "record", "document", "$use", "do", "drop", "dead", "warn")
+            if node.get(name) is not None and not (name == "do" and node.get("record") is not None)
+        ]
         if len(kinds) > 1:
             self.problems.error(
                 node, f"one step does one thing, and this one says {' and '.join(kinds)}; make two steps"
             )
         elif not kinds:
-            self.problems.error(node, "a step needs one of create, do, $use, drop, dead or warn")
+            self.problems.error(node, "a step needs one of create, segment, row, record, do, $use, drop, dead or warn")
         for key in ("where", "filter"):
             if not made.each and (misplaced := node.key(key)) is not None:
                 self.problems.error(misplaced, f"{key}: belongs to an each:; for one step write when:")
-        if made.steps is not None and not made.each and made.when is None and not made.lets:
+        if made.steps is not None and not made.each and made.when is None and not made.lets and made.make is None:
             self.problems.error(node, "do: belongs to an each:, or to a when: that it depends on")
 
     def _filter(self, node: Node) -> Filter | None:

@@ -83,6 +83,10 @@ class Steps(Bodies):
         """
         if step.create:
             return self._create(step, scope, outer, before)
+        if step.make is not None:
+            text = f"{step.make.kind}: is no part of fhir/R4, which this mapping writes; write create:"
+            self.problems.error(step.make.node, text)
+            return None
         if step.use is not None:
             return self._use_steps(step, scope, outer, before)
         if step.steps is not None:

@@ -207,6 +207,18 @@ CODE_MAPS: dict[str, CodeMap] = {
         "result status (R-9) to Observation.status; N and Q are no results",
         dead={"*": Reason.UNMAPPED_STATUS},
     ),
+    "astm-0085": CodeMap(
+        "text",
+        _pairs("F F V F R F W F M F P P S S C C I I X X"),
+        "result status (R-9) to OBX-11; W is a questionable result there, and a wrong one in table 0085",
+        dead={"*": Reason.UNMAPPED_STATUS},
+    ),
+    "astm-0123": CodeMap(
+        "text",
+        _pairs("F F P P C C X X I I O O"),
+        "report type (O-26) to OBR-25; Y, Z and Q are answers without results",
+        dead={"Y": Reason.BAD_STATUS, "Z": Reason.BAD_STATUS, "*": Reason.UNMAPPED_STATUS},
+    ),
 }
 
 

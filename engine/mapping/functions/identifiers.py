@@ -185,3 +185,16 @@ def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
             system = f"urn:labrelay:ns:{quote(run.context.channel, safe='')}:P-{field}"
         made.append(make_identifier(system, value))
     return made or None
+
+
+@function("patient_number(value: field) -> text", settings=("no_patient_ids",))
+def patient_number(run: Run, raw: str) -> str | None:
+    """The number in a field of a patient's numbers, for outputs that have no Identifier. What stands for no number
+    (setting `no_patient_ids`) and a name in the place of one are absent, with a warning."""
+    value = run.text(raw)
+    if value is None or _is_placeholder(run, value):
+        return None
+    if _is_name(raw.split(run.C)):
+        run.warn("NO_PATIENT_ID", "a name stands where a patient number should be; it identifies nobody")
+        return None
+    return value

@@ -124,6 +124,12 @@ def misfits(run: Run, row: Row, measured: Measured) -> bool:
     return False
 
 
+@function("converts(row: row) -> flag!", pure=True)
+def converts(row: Row) -> bool:
+    """Whether a row of the code table changes values: by a factor, an offset or a number of digits."""
+    return row.converts
+
+
 def _is_fraction(value: str, digits: int | None) -> bool:
     """Whether a number is at most 1, with as many decimals as a percentage of so many digits comes from.
 

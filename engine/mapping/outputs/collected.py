@@ -1,0 +1,149 @@
+"""What one message makes where no FHIR is written: segments, rows or records, in the order the steps made them.
+
+It takes the place of `engine.mapping.identity.Making`, so that results are accounted for, dropped and remembered in the
+same way: every OBX or R of a message becomes a part, is dropped by a rule, filtered or dead.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.mapping.identity import NO_NUMBER, Making
+from engine.mapping.run import Run
+from engine.reasons import Reason
+
+_SEPARATOR = "\x1f"
+
+
+@dataclass(slots=True)
+class Part:
+    """One segment, row or record.
+
+    Attributes:
+        name: of the segment, or of the list in which a record stands; ``row``.
+        content: fields by number, cells by column, or members by name.
+        said: an expression in it had a value; a part that only repeats the mapping's literals is left out.
+        inner: the records inside, by the list they stand in.
+        result: it is what became of a result.
+    """
+
+    name: str
+    content: dict[Any, Any]
+    key: str
+    said: bool = False
+    result: bool = False
+    inner: dict[str, list["Part"]] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> dict[str, str]:
+        """By which the trace knows it again."""
+        return {"reference": self.key}
+
+    @property
+    def there(self) -> bool:
+        """Whether it is written: it says something, or a record inside does."""
+        return self.said or any(part.there for parts in self.inner.values() for part in parts)
+
+
+class Collected(Making):
+    """The parts that one message makes.
+
+    Attributes:
+        parts: segments or rows in order, or the records that stand in the document itself.
+        document: the members of the document itself (JSON).
+        header: MSH as it is written, once it is.
+    """
+
+    __slots__ = ("_count", "_patient", "document", "header", "parts", "results")
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run, transaction=False)
+        self.parts: list[Part] = []
+        self.document = Part("document", {}, "document")
+        self.header: dict[int, Any] = {}
+        self.results = 0
+        self._patient: str | None = None
+        self._count = 0
+
+    # -- called by generated code ----------------------------------------------------------------------------------
+
+    def add(self, name: str, content: dict[Any, Any], said: bool, result: bool) -> Part | None:
+        """A segment or row; None where all its expressions were absent."""
+        if not said:
+            return None
+        self._count += 1
+        made = Part(name, content, str(self._count), said=True, result=result)
+        self.parts.append(made)
+        self.results += result
+        return made
+
+    def record(self, name: str, around: Part | None, content: dict[Any, Any], said: bool, result: bool) -> Part:
+        """A record of the list ``name`` in the record around it, else in the document."""
+        self._count += 1
+        made = Part(name, content, str(self._count), said=said, result=result and said)
+        (self.document if around is None else around).inner.setdefault(name, []).append(made)
+        self.results += made.result
+        return made
+
+    def describe(self, content: dict[Any, Any], said: bool) -> Part:
+        """Members of the document itself; what an earlier step said stays."""
+        self.document.content = content | self.document.content
+        self.document.said = self.document.said or said
+        return self.document
+
+    def patient(self, segment: Part | None) -> None:
+        """PID was made: who the orders behind it are about."""
+        parts = _first(segment.content.get(3)) if segment is not None else None
+        number = _text(parts, 1)
+        self._patient = None if number is None else f"{number}{_SEPARATOR}{_text(parts, 4) or ''}"
+
+    def order(self, segment: Part | None, time: str, person: list[str]) -> None:
+        """OBR was made: whose number it is, so that a number reused for another patient is noticed.
+
+        What is remembered of HL7 messages is apart from what is remembered of FHIR: the numbers are the receiver's.
+        """
+        if segment is None:
+            return
+        numbers = (_text(_first(segment.content.get(place)), 1) for place in (3, 2))
+        number = next((one for one in numbers if one), None)
+        patient = None if self._patient is None else f"hl7v2{_SEPARATOR}{self._patient}"
+        self.report(NO_NUMBER if number is None else f"hl7v2{_SEPARATOR}{number}", patient, time, person)
+
+    @property
+    def something(self) -> bool:
+        """Whether there is more than a header."""
+        return self.document.there or any(part.name != "MSH" for part in self.parts)
+
+    # -- what `Making` counts --------------------------------------------------------------------------------------
+
+    @property
+    def observations(self) -> int:
+        """How many results became a part."""
+        return self.results
+
+    def has(self, kind: str) -> bool:
+        """Whether a patient was named, where the output has a place for one."""
+        return kind != "Patient" or any(part.name == "PID" and 3 in part.content for part in self.parts)
+
+    def made_and_dropped(self) -> tuple[int, int]:
+        return self.results, self.dropped
+
+    def check_drops(self, before: tuple[int, int]) -> None:
+        """The last result of a report is never dropped."""
+        if self.dropped != before[1] and self.results == before[0]:
+            raise self._run.dead(Reason.UNMAPPED_CODE, "every result of this report would be dropped")
+
+
+def _first(content: Any) -> Any:
+    """The first repetition of a field."""
+    return content[0] if isinstance(content, list) else content
+
+
+def _text(content: Any, component: int) -> str | None:
+    """The text of a component, the first part of it where it has several."""
+    if isinstance(content, dict):
+        content = content.get(component)
+    elif component > 1:
+        return None
+    while isinstance(content, dict):
+        content = content.get(1)
+    return content or None

@@ -1,0 +1,46 @@
+"""What was collected of a message to the document that is sent."""
+
+from collections.abc import Sequence
+
+from engine.mapping.outputs import csv_lines, hl7_message, json_object
+from engine.mapping.outputs.collected import Collected
+from engine.mapping.run import Run
+from engine.mapping.targets import DELIMITERS, FLAGS, CsvForm, Target
+from engine.message import Document
+from engine.reasons import Reason
+
+# Settings of a channel that decide how its documents are written, by the kind of target.
+SETTINGS = {
+    "hl7v2": frozenset({"time_offsets"}),
+    "json": frozenset[str](),
+    "csv": frozenset({"csv_delimiter", "csv_header", "csv_guard"}),
+}
+
+
+def document(run: Run, making: Collected, target: Target, columns: Sequence[str], mapping: str) -> Document:
+    """The document of one message.
+
+    Raises:
+        ContentError: it cannot be written as it should be.
+    """
+    match target.kind:
+        case "hl7v2":
+            body = hl7_message.assemble(run, making, target, mapping)
+        case "json":
+            body = json_object.assemble(making)
+        case _:
+            body = csv_lines.lines(columns, (part.content for part in making.parts), _form(run, target.csv))
+    return Document(body=body, media_type=target.media_type, reports=tuple(making.reports.values()))
+
+
+def _form(run: Run, form: CsvForm) -> CsvForm:
+    """How lines are written: as the channel says, else as the mapping does."""
+    delimiter = str(run.settings.get("csv_delimiter", "")) or form.delimiter
+    if delimiter not in DELIMITERS and delimiter != form.delimiter:
+        raise run.dead(Reason.MAPPING_FAULT, "the setting csv_delimiter is one of , ; | tab")
+    header, guard = (FLAGS.get(str(run.settings.get(name, "")).lower()) for name in ("csv_header", "csv_guard"))
+    return CsvForm(
+        delimiter=DELIMITERS.get(delimiter, delimiter),
+        header=form.header if header is None else header,
+        guard=form.guard if guard is None else guard,
+    )

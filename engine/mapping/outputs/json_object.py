@@ -1,0 +1,21 @@
+"""Records to one JSON object: members of the document, and lists of records inside each other. Digits stay as sent."""
+
+from typing import Any
+
+import orjson
+
+from engine.mapping.outputs.collected import Collected, Part
+
+
+def assemble(making: Collected) -> bytes:
+    """The serialised document. A list without a record, and a record that says nothing, are left out."""
+    return orjson.dumps(_object(making.document), option=orjson.OPT_NON_STR_KEYS)
+
+
+def _object(part: Part) -> dict[str, Any]:
+    made = dict(part.content)
+    for name, records in part.inner.items():
+        there = [_object(record) for record in records if record.there]
+        if there:
+            made[name] = there
+    return made

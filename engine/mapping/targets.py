@@ -1,0 +1,127 @@
+"""What a mapping writes: its ``to:``, and what that needs to know beside the rules.
+
+to: fhir/R4             a Bundle of resources (`create:`)
+to: hl7v2/ORU_R01       an HL7 v2 message of this structure (`segment:`)
+to: json                one object with lists of records (`document:`, `record:`)
+to: csv                 lines of columns (`row:`), with ``csv: {delimiter: ';', header: no, ...}``
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from engine.yaml_nodes import Node
+
+if TYPE_CHECKING:
+    from engine.mapping.rules import Problems
+
+HL7_STRUCTURES = (
+    *("ORU_R01", "ORU_R30", "ORU_R31", "ORU_R32", "ORU_R40"),
+    *("OUL_R21", "OUL_R22", "OUL_R23", "OUL_R24"),
+    *("ORM_O01", "OML_O21", "OML_O33", "OML_O35"),
+    *("ADT_A01", "ADT_A02", "ADT_A03", "ADT_A04", "ADT_A05", "ADT_A06", "ADT_A07", "ADT_A08"),
+    *("ADT_A11", "ADT_A13", "ADT_A28", "ADT_A31", "ADT_A40"),
+)
+TARGETS = ("fhir/R4", *(f"hl7v2/{name}" for name in HL7_STRUCTURES), "json", "csv")
+
+# The steps that make the output, by what is written; every other step is the same for all.
+MAKING_STEPS = {
+    "fhir": ("create",),
+    "hl7v2": ("segment",),
+    "json": ("record", "document"),
+    "csv": ("row",),
+}
+MEDIA_TYPES = {
+    "fhir": "application/fhir+json",
+    "hl7v2": "x-application/hl7-v2+er7",
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+}
+
+_CSV_KEYS = ("delimiter", "header", "guard")
+DELIMITERS = {",": ",", ";": ";", "|": "|", "tab": "\t"}
+FLAGS = {"yes": True, "true": True, "no": False, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """How lines are written.
+
+    Attributes:
+        guard: a text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+
+    delimiter: str = ","
+    header: bool = True
+    guard: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is written.
+
+    Attributes:
+        kind: ``fhir``, ``hl7v2``, ``json`` or ``csv``.
+        event: of HL7 v2, as in ``to:``: ``ORU_R01``, ``ADT_A08``.
+    """
+
+    kind: str = "fhir"
+    event: str = ""
+    csv: CsvForm = CsvForm()
+
+    @property
+    def media_type(self) -> str:
+        return MEDIA_TYPES[self.kind]
+
+    def __str__(self) -> str:
+        return "fhir/R4" if self.kind == "fhir" else f"hl7v2/{self.event}" if self.event else self.kind
+
+
+FHIR = Target()
+
+
+class _Problems(Protocol):
+    def error(self, node: Node, text: str, *, offset: int = 0) -> None: ...
+
+
+def read_target(mapping: Node, problems: "Problems | _Problems") -> Target:
+    """The target that a mapping file names; FHIR where it names none, or where what it names is a problem."""
+    to, csv = mapping.get("to"), mapping.get("csv")
+    text = "fhir/R4" if to is None else to.value
+    if text not in TARGETS:
+        from engine.mapping.rules import suggestion  # reads targets itself
+
+        assert to is not None
+        near = suggestion(text, TARGETS) or "; write fhir/R4, hl7v2/ORU_R01 (or another structure), json or csv"
+        problems.error(to, f"'{text}' is not written{near}")
+        return FHIR
+    kind, _, event = text.partition("/")
+    if kind != "fhir":
+        for key in ("bundle", "profiles"):
+            if (misplaced := mapping.key(key)) is not None:
+                problems.error(misplaced, f"{key}: belongs to fhir/R4, and this mapping writes {text}; remove it")
+    if kind != "csv" and (misplaced := mapping.key("csv")) is not None:
+        problems.error(misplaced, f"csv: belongs to a mapping with to: csv, and this one writes {text}; remove it")
+    form = CsvForm() if csv is None or kind != "csv" else _read_csv(csv, problems)
+    return Target(kind, event if kind == "hl7v2" else "", form)
+
+
+def _read_csv(node: Node, problems: "Problems | _Problems") -> CsvForm:
+    if node.kind != "map":
+        problems.error(node, "csv: is a map, as {delimiter: ';', header: no}")
+        return CsvForm()
+    found = CsvForm()
+    delimiter, header, guard = found.delimiter, found.header, found.guard
+    for key, value in node.pairs:
+        if key.value not in _CSV_KEYS:
+            problems.error(key, f"csv: has no key '{key.value}'; known are {', '.join(_CSV_KEYS)}")
+        elif key.value == "delimiter":
+            if value.value not in DELIMITERS:
+                problems.error(value, "the delimiter is one of , ; | tab")
+            delimiter = DELIMITERS.get(value.value, delimiter)
+        elif value.value not in FLAGS:
+            problems.error(value, f"{key.value} is yes or no")
+        elif key.value == "header":
+            header = FLAGS[value.value]
+        else:
+            guard = FLAGS[value.value]
+    return CsvForm(delimiter, header, guard)
