@@ -75,7 +75,7 @@ class Tracer:
         self._read: set[tuple[str, int]] = set()
         self._open: Product | None = None
         self._key: _Note = ("", "", "", (), None)
-        self._notes: list[_Note] = []
+        self._noted: list[_Note] = []
         self._products: dict[str, list[tuple[Product, _Note, list[_Note]]]] = {}
         self.rules: set[str] = set()
         self.making: Making | None = None
@@ -128,12 +128,12 @@ class Tracer:
         frame = self._frames.pop()
         self.rules.add(rule)
         if value is not None and self._open is not None:
-            self._notes.append((path, rule, function, uses, frame))
+            self._noted.append((path, rule, function, uses, frame))
 
     def fixed(self, path: str, rule: str, uses: tuple[Told, ...]) -> None:
         """An element has a value that is written in the mapping."""
         self.rules.add(rule)
-        self._notes.append((path, rule, "", uses, None))
+        self._noted.append((path, rule, "", uses, None))
 
     def item(self, path: str, at: int, value: Any) -> None:
         """An item of a rule's list gave so many values."""
@@ -143,7 +143,7 @@ class Tracer:
     def begin(self, kind: str, request: str, rule: str, uses: tuple[Told, ...]) -> None:
         """A resource begins. What a dropped result left open is closed."""
         self._frames.clear()
-        self._notes = []
+        self._noted = []
         self._open = Product(kind, rule, request, _calls(uses))
 
     def key(self, rule: str, function: str, uses: tuple[Told, ...]) -> None:
@@ -155,7 +155,7 @@ class Tracer:
         product, self._open = self._open, None
         assert product is not None
         product.elements = dict(resource)
-        self._products.setdefault(reference["reference"], []).append((product, self._key, self._notes))
+        self._products.setdefault(reference["reference"], []).append((product, self._key, self._noted))
 
     def abandon(self) -> None:
         """The resource that was begun last exists already."""
@@ -240,11 +240,11 @@ def _noted(note: _Note, known: dict[int, _Made]) -> Noted:
     path, rule, function, uses, frame = note
     if frame is None:
         return Noted(path, rule, function, literal=True, calls=_calls(uses))
-    made = _made_of(frame, known)
+    made = made_of(frame, known)
     return Noted(path, rule, function, False, tuple(made.sources), tuple(made.rows), (*_calls(uses), *made.calls))
 
 
-def _made_of(frame: _Frame, known: dict[int, _Made]) -> _Made:
+def made_of(frame: _Frame, known: dict[int, _Made]) -> _Made:
     """What a frame holds; ``known`` is by the identity of frames, which all live as long as the tracer."""
     made = known.get(id(frame))
     if made is not None:
@@ -253,7 +253,7 @@ def _made_of(frame: _Frame, known: dict[int, _Made]) -> _Made:
     for part in frame:
         match part:
             case _Kept():
-                inner = _made_of(part.frame, known)
+                inner = made_of(part.frame, known)
                 made.sources |= inner.sources
                 made.rows |= inner.rows
                 made.calls |= {Call(*part.told): None, **inner.calls}
