@@ -201,7 +201,7 @@ def test_a_setting_that_is_missing_is_named(missing: str, words: str) -> None:
         (b"meera.rao@abdm", b"meera", "BAD_VALUE"),
         (b"Rao^Meera^S^^Ms", b"", "NO_PATIENT"),
         (b"|2603010042|24323", b"||24323", ""),
-        (b"^application^PDF^Base64^", b"^^^Base64^", "REQUIRED_ABSENT"),
+        (b"^application^PDF^Base64^JVBERi0x", b"^^^Base64^AAAARi0x", "REQUIRED_ABSENT"),
         (
             b"|ED|PDF^Report^L||^application^PDF^Base64^JVBERi0xLjQK|",
             b"|RP|PDF^Report^L||a.pdf^https://x^AP^PDF|",

@@ -32,6 +32,7 @@ Json = dict[str, Any]
 OWN_SYSTEM = "urn:labrelay:id"
 NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
 _SEPARATOR = "\x1f"
+_RUNS = frozenset({"Observation", "Media"})
 _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # RFC 3986, 2.3: need no escape
 _PERSON_FIELDS = {"hl7v2": (5, 7), "astm": (6, 8)}  # name and birth date in PID, in P
@@ -111,13 +112,13 @@ class Making:
     def own_id(self, kind: str, key: str) -> str:
         """The id of a resource that is ours.
 
-        Two results of one message with the same key are two runs of a test, and get a number; other resources with
-        the same key are one.
+        Two results of one message with the same key are two runs of a test, and get a number, as two pictures do;
+        other resources with the same key are one.
         """
         if self.unique and key.startswith(NO_NUMBER + _SEPARATOR):  # a number that is absent is not unique
             key += _SEPARATOR + self._this_message()
         identity = self.identity(kind, key)
-        if identity in self.made and kind == "Observation":
+        if identity in self.made and kind in _RUNS:
             count = self._runs.get((kind, key), 1) + 1
             self._runs[kind, key] = count
             return self.identity(kind, f"{key}{_SEPARATOR}{count}")

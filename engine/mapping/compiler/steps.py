@@ -19,7 +19,7 @@ from engine.reasons import Reason
 from engine.yaml_nodes import Node
 
 # Resources whose natural key holds the patient and the day of measurement, because counters restart.
-SCOPED = frozenset({"Composition", "DiagnosticReport", "Observation", "ServiceRequest", "Specimen", "Task"})
+SCOPED = frozenset({"Composition", "DiagnosticReport", "Media", "Observation", "ServiceRequest", "Specimen", "Task"})
 _ORDER_SEGMENT = {"hl7v2": "OBR", "astm": "O"}
 _PERSON_SEGMENT = {"hl7v2": "PID", "astm": "P"}
 _RESULT_TIME = {"hl7v2": (14,), "astm": (13, 12)}
@@ -284,7 +284,22 @@ class Steps(Bodies):
         """Names that a block or loop made are known behind it: the same, or lists where it was a loop."""
         for name, made in inner.names.items():
             if isinstance(made, Made) and name not in outer.names and made.name == name:
-                outer.names[name] = made if end is None else self._list_of(made, before, end)
+                outer.names[name] = self._list_of(made, before, end) if end is not None else self._begun(made, before)
+
+    def _begun(self, made: Made, before: Slot) -> Made:
+        """What a block made, known behind it: a list begins before the block, which a condition may pass by."""
+        if not made.many:
+            return made
+
+        def needed() -> None:
+            with self.code.into(before):
+                self.code.emit(f"{made.variable} = []")
+            if made.needed is not None:
+                made.needed()
+                made.needed = None
+            made.used = True
+
+        return Made(made.name, made.node, made.variable, True, made.resources, needed)
 
     def _anchor(self, scope: Scope, *, again: bool = False) -> None:
         """Say which segment problems are placed at from here on."""

@@ -1,4 +1,12 @@
-"""Documents inside messages: ED (embedded) and RP (by address) to Attachment. Size and hash are computed."""
+"""Documents, images and raw data inside messages: ED (embedded) and RP (by address) to Attachment.
+
+Size and hash are computed. What an enclosure is, its type and subtype say (HL7 tables 0191 and 0291), and where they
+say no more than that it is data, the first bytes of it do: makers send a bitmap as `Application^Octer-stream`.
+
+    document    PDF, text, a word processor's     the report as it was issued
+    image       BMP, PNG, JPEG ..., sound, film   a histogram, a scattergram, a photograph
+    data        everything else                   a histogram as numbers
+"""
 
 import base64
 import binascii
@@ -7,6 +15,7 @@ import re
 from typing import Any
 
 from engine.mapping.functions.registry import function
+from engine.mapping.functions.systems import TERMINOLOGY
 from engine.mapping.run import Run
 from engine.message import Segment
 
@@ -14,8 +23,26 @@ Json = dict[str, Any]
 
 _TYPES = {"AP": "application", "APPLICATION": "application", "IM": "image", "IMAGE": "image", "TEXT": "text"}
 _TYPES |= {"AU": "audio", "AUDIO": "audio", "VIDEO": "video", "MULTIPART": "multipart", "FT": "text", "TX": "text"}
-_SUBTYPES = {"JPG": "jpeg", "TXT": "plain", "TEXT": "plain"}
+_SUBTYPES = {"JPG": "jpeg", "TIF": "tiff", "TXT": "plain", "TEXT": "plain"}
+_SUBTYPES |= {"OCTER-STREAM": "octet-stream"}  # as Mindray spells it
 _TOKEN = re.compile(r"[a-z0-9][a-z0-9.+_-]*", re.ASCII)
+_NO_TYPE = (None, "", "application/octet-stream")
+_STARTS = {  # what files of a kind begin with
+    b"%PDF-": "application/pdf",
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+    b"II*\0": "image/tiff",
+    b"MM\0*": "image/tiff",
+}
+_SHORTEST_BITMAP = 26  # bytes of its two headers; two letters alone would say too little
+_DOCUMENTS = re.compile(
+    r"text/.+|application/(?:pdf|rtf|msword|xml|xhtml\+xml|hl7-cda(?:\+xml)?|vnd\.(?:ms-|openxmlformats|oasis).+)"
+    r"|multipart/.+",
+    re.ASCII,
+)
+_PICTURES = ("image/", "video/", "audio/")
 
 
 def _content_type(kind: str | None, subtype: str | None) -> str | None:
@@ -32,6 +59,19 @@ def _content_type(kind: str | None, subtype: str | None) -> str | None:
     return None if main is None else "text/plain" if main == "text" else "application/octet-stream"
 
 
+def _type_of_bytes(data: bytes) -> str | None:
+    """The type that the first bytes of a file show."""
+    for start, content_type in _STARTS.items():
+        if data.startswith(start):
+            return content_type if start != b"BM" or _is_bitmap(data) else None
+    return None
+
+
+def _is_bitmap(data: bytes) -> bool:
+    """Whether the length in a bitmap's header is its length."""
+    return len(data) >= _SHORTEST_BITMAP and int.from_bytes(data[2:6], "little") == len(data)
+
+
 @function("attachment(value: field) -> Attachment")
 def attachment(run: Run, raw: str) -> Json | None:
     """An ED as Attachment: its type, the data as base64, size and SHA-1 hash. Data that do not decode are left out."""
@@ -44,7 +84,10 @@ def attachment(run: Run, raw: str) -> Json | None:
         run.bad_value("embedded data that cannot be decoded; left out")
         return None
     made: Json = {}
-    if content_type := _content_type(kind, subtype):
+    content_type = _content_type(kind, subtype)
+    if content_type in _NO_TYPE:
+        content_type = _type_of_bytes(data) or content_type
+    if content_type:
         made["contentType"] = content_type
     made["data"] = base64.b64encode(data).decode("ascii")
     made["size"] = len(data)
@@ -54,6 +97,8 @@ def attachment(run: Run, raw: str) -> Json | None:
 
 
 def _decode(run: Run, raw: str, encoding: str) -> bytes | None:
+    if run.X in raw and encoding in ("base64", "hex"):  # lines that a sender divided it into
+        raw = run.whole(raw) or ""
     try:
         if encoding == "base64":
             return base64.b64decode("".join(raw.split()), validate=True)
@@ -91,24 +136,106 @@ def _value_type(run: Run, fields: list[str]) -> str:
     return kind if kind.isalpha() else run.text(kind) or ""
 
 
+def _read(run: Run, segment: Segment, kind: str) -> list[Json]:
+    """The enclosures of one OBX, a repetition each; counted as one `attached`, or `dropped` where none can be read."""
+    fields = segment.fields
+    if run.trace is not None:
+        run.trace.read(segment, 5, 0)
+    make = attachment if kind == "ED" else pointer
+    raw = fields[5] if len(fields) > 5 else ""
+    parts = run.repetitions(raw) or []
+    if kind == "ED" and any(part.count(run.C) < 4 for part in parts):
+        parts = [raw]  # a text in which the sender did not escape the delimiter
+    found = [made for part in parts if (made := make(run, part)) is not None]
+    run.attach(segment, bool(found))
+    return found
+
+
 @function("attachments(observations: segment[]) -> Attachment[]")
 def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
-    """The documents among OBX segments: those whose value type (OBX-2) is ED or RP.
+    """The enclosures among OBX segments, of whatever kind: those whose value type (OBX-2) is ED or RP.
 
     They are counted as `attached`, and as `dropped` where they cannot be read.
     """
     made = []
     for segment in observations:
-        fields = segment.fields
-        kind = _value_type(run, fields)
+        kind = _value_type(run, segment.fields)
         if kind in ("ED", "RP"):
-            if run.trace is not None:
-                run.trace.read(segment, 5, 0)
-            found = (attachment if kind == "ED" else pointer)(run, fields[5]) if len(fields) > 5 else None
-            run.attach(segment, found is not None)
-            if found is not None:
-                made.append(found)
+            made += _read(run, segment, kind)
     return made or None
+
+
+@function("encloses(observations: segment[]) -> flag!")
+def encloses(run: Run, observations: list[Segment]) -> bool:
+    """Whether an enclosure (OBX-2 is ED or RP) is among OBX segments."""
+    return any(_value_type(run, segment.fields) in ("ED", "RP") for segment in observations)
+
+
+@function("enclosed_as(observation: segment) -> text")
+def enclosed_as(run: Run, segment: Segment) -> str | None:
+    """What an OBX of type ED or RP encloses: `document` (PDF, text, word processing; also what cannot be read, and an
+    address without a type), `picture` (image, sound, film) or `data`. Absent for other types."""
+    kind = _value_type(run, segment.fields)
+    return _kind_of(run, segment, kind) if kind in ("ED", "RP") else None
+
+
+@function("documents(observations: segment[]) -> Attachment[]")
+def documents(run: Run, observations: list[Segment]) -> list[Json] | None:
+    """The documents among OBX segments, for `DiagnosticReport.presentedForm`: as `attachments`, without pictures and
+    data (`enclosed_as`), for which other rules speak."""
+    made = []
+    for segment in observations:
+        kind = _value_type(run, segment.fields)
+        if kind in ("ED", "RP") and _kind_of(run, segment, kind) == "document":
+            made += _read(run, segment, kind)
+    return made or None
+
+
+def _kind_of(run: Run, segment: Segment, kind: str) -> str:
+    raw = segment.fields[5].partition(run.R)[0] if len(segment.fields) > 5 else ""
+    parts = raw.split(run.C, 4)
+    if kind == "RP":
+        content_type = _content_type(run.part_text(parts, 2), run.part_text(parts, 3)) or "text/html"
+    elif len(parts) < 5:
+        return "document"
+    else:
+        content_type = _content_type(run.text(parts[1]), run.text(parts[2])) or ""
+        if content_type in _NO_TYPE:
+            data = _decode(run, parts[4], (run.text(parts[3]) or "").lower())
+            if data is None:
+                return "document"
+            content_type = _type_of_bytes(data) or ""
+    if content_type.startswith(_PICTURES):
+        return "picture"
+    return "document" if _DOCUMENTS.fullmatch(content_type) else "data"
+
+
+@function("enclosure(observation: segment) -> Attachment")
+def enclosure(run: Run, segment: Segment) -> Json | None:
+    """What an OBX of type ED or RP encloses, with its name (OBX-3) as title. Counted as `attached`, and as `dropped`
+    where it cannot be read. Of several repetitions the first is taken, with a warning."""
+    found = _read(run, segment, _value_type(run, segment.fields))
+    if not found:
+        return None
+    parts = segment.fields[3].split(run.C) if len(segment.fields) > 3 else [""]
+    title = run.part_text(parts, 1) or run.text(parts[0])
+    first: Json = run.only(found, f"{segment.name}-5")
+    return {**first, "title": title} if title else first
+
+
+@function("media_type(content: Attachment) -> CodeableConcept", pure=True)
+def media_type(content: Json) -> Json | None:
+    """Image, video or audio as Media.type says it."""
+    kind = str(content.get("contentType", "")).partition("/")[0]
+    if kind not in ("image", "video", "audio"):
+        return None
+    return {"coding": [{"system": TERMINOLOGY + "media-type", "code": kind, "display": kind.capitalize()}]}
+
+
+@function("report_media(pictures: Reference[]) -> DiagnosticReport.media[]", pure=True)
+def report_media(pictures: list[Json]) -> list[Json]:
+    """References to Media as DiagnosticReport.media."""
+    return [{"link": one} for one in pictures]
 
 
 @function("text_document(observations: segment[]) -> Attachment")
