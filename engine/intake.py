@@ -20,6 +20,7 @@ from engine.delivery import DestinationWorker
 from engine.errors import ContentError, StoreError
 from engine.formats import MEDIA_TYPES
 from engine.lane import Lane
+from engine.mapping.shipped import refusal
 from engine.message import (
     Document,
     FormatOptions,
@@ -209,7 +210,7 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
         documents += [(document, route) for document in mapped.documents]
     mapping = ",".join(names)
     if not taken:
-        return Verdict("dead", Reason.NO_ROUTE, parsed.message_type, issues=tuple(issues))
+        return Verdict("dead", *refusal(parsed), issues=tuple(issues))
     if not documents:
         return Verdict(
             "filtered", filtered or Reason.FILTERED, mapping=mapping, issues=tuple(issues), unmapped=tuple(unmapped)

@@ -35,6 +35,11 @@ class Reason(Enum):
         "No route of the channel takes this kind of message. Add a route for it, or a route with `filter:` that "
         "says it is not wanted.",
     )
+    ACCOUNTS = (
+        "ACCOUNTS",
+        "A message of accounts (BAR, DFT): charges and bills are no part of a laboratory's record, and nothing is made "
+        "of them. Stop them at the sender, or add a route with `filter:` that says they are not wanted.",
+    )
     TOO_LARGE = ("TOO_LARGE", "The message is larger than `max_message` allows. Raise the limit if it is legitimate.")
     INCOMPLETE = (
         "INCOMPLETE",

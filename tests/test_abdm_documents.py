@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from engine.intake import Verdict
-from engine.mapping.inputs import SHIPPED
+from engine.mapping.shipped import SHIPPED
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.explanations import assert_whole
 from tests.support.fhir_check import check_bundle, faults, resources

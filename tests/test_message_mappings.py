@@ -17,7 +17,8 @@ from engine import registry
 from engine.errors import ContentError
 from engine.intake import ChannelRoutes, Route, Verdict, judge
 from engine.mapping.conditions import compile_condition
-from engine.mapping.inputs import SHIPPED, Mapper, messages_in
+from engine.mapping.inputs import Mapper, messages_in
+from engine.mapping.shipped import SHIPPED
 from engine.mapping.testing import Runner, read_tests
 from engine.message import FormatOptions, MapContext, Stored
 from engine.reasons import Reason
@@ -74,8 +75,17 @@ def _line(rule: str) -> str:
     return (MAPPINGS / file).read_text(encoding="utf-8").splitlines()[int(number) - 1].strip()
 
 
-def test_none_of_them_is_used_where_nobody_names_it() -> None:
-    assert not set(NAMES) & set(SHIPPED["hl7v2"])
+@pytest.mark.parametrize(
+    ("message_format", "name"), [(message_format, name) for message_format, names in SHIPPED.items() for name in names]
+)
+def test_what_ships_is_named_for_the_structures_that_it_reads(message_format: str, name: str) -> None:
+    assert program(name).format == message_format
+    assert program(name).structures == SHIPPED[message_format][name]
+
+
+def test_one_structure_has_one_shipped_mapping() -> None:
+    structures = [structure for names in SHIPPED.values() for those in names.values() for structure in those]
+    assert len(structures) == len(set(structures))
 
 
 # -- the corpus ----------------------------------------------------------------------------------------------------
@@ -200,15 +210,46 @@ def test_each_type_finds_its_mapping_by_the_route(kind: str) -> None:
         check_bundle(document.body)
 
 
-@pytest.mark.parametrize("kind", ["BAR^P01", "DFT^P03"])
+@pytest.mark.parametrize("kind", ["BAR^P01", "DFT^P03", "DFT"])
 def test_bills_are_refused_with_a_reason(kind: str) -> None:
     """By a filter where the site says so; else they are dead letters and not lost; and no mapping takes them."""
     assert judged(message(kind)).reason is Reason.FILTERED
-    assert verdict_of(message(kind), "hl7v2")[0].reason is Reason.NO_ROUTE
+    refused = verdict_of(message(kind), "hl7v2")[0]
+    assert refused.reason is Reason.ACCOUNTS
+    assert refused.detail.startswith(f"{kind}: ")
     for name in NAMES:
         verdict, _ = verdict_of(message(kind), "hl7v2", mapping=name)
-        assert verdict.reason is Reason.NO_ROUTE
+        assert verdict.reason is Reason.ACCOUNTS
         assert kind.replace("^", "_") in verdict.detail
+    with pytest.raises(ContentError) as raised:
+        _bare(message(kind))
+    assert raised.value.reason is Reason.ACCOUNTS
+
+
+def _bare(payload: bytes) -> str:
+    """The mapping that the verbs for files take where nobody names one."""
+    (found,) = messages_in(payload)
+    mapper = Mapper((MAPPINGS,))
+    return mapper.program_for(mapper.read(found)).name
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [*BY_TYPE.items(), ("ORU^R40", "hl7-results"), ("OUL^R23", "hl7-oul-results")]
+)
+def test_files_are_mapped_by_type_and_a_channel_is_told_its_mapping(kind: str, name: str) -> None:
+    assert _bare(message(kind)) == name
+    if name != "hl7-results":  # which the channel of `verdict_of` has a route for
+        verdict, _ = verdict_of(message(kind), "hl7v2")
+        assert (verdict.reason, verdict.detail) == (Reason.NO_ROUTE, f"{kind}: add a route with mapping: {name}")
+    verdict, _ = verdict_of(message(kind), "hl7v2", mapping="abdm-report" if name != "hl7-results" else "hl7-orders")
+    assert verdict.reason is Reason.NO_ROUTE
+    assert verdict.detail.endswith(f"; {kind}: add a route with mapping: {name}")
+
+
+def test_a_type_that_no_mapping_takes_is_told_as_such() -> None:
+    verdict, _ = verdict_of(message("QBP^Q11"), "hl7v2")
+    assert verdict.reason is Reason.NO_ROUTE
+    assert verdict.detail.startswith("QBP^Q11: no shipped mapping takes it; add a route with filter:")
 
 
 def test_a_patient_is_the_same_for_orders_results_and_their_master() -> None:

@@ -12,7 +12,7 @@ import re
 from adapters.codecs.hl7v2_ack import AckError, acknowledge, acknowledge_block, application_acknowledge, read_ack
 from adapters.codecs.hl7v2_batch import batch_warnings, split
 from adapters.codecs.hl7v2_charset import decode
-from adapters.codecs.hl7v2_grammar import GRAMMARS, GroupGrammar, bind, structure_for
+from adapters.codecs.hl7v2_grammar import GRAMMARS, GroupGrammar, bind, structure_for, structure_without_event
 from adapters.codecs.hl7v2_header import BAD_DELIMITERS, NO_MSH, Msh, header, message_type, read_msh
 from adapters.codecs.hl7v2_text import components, escape, repetitions, subcomponents, unescape
 from engine.errors import ContentError
@@ -77,7 +77,11 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
         text = _without_controls(text, warnings)
     segments = _segments(text, msh, UNESCAPED_NEWLINES in options.fixes, warnings)
     first = segments[0].fields + [""] * 11
-    structure = structure_for("^".join(part.strip() for part in components(first[9], delimiters)[:3]))
+    kind, event, declared_structure, *_ = [part.strip() for part in components(first[9], delimiters)[:3]] + ["", "", ""]
+    structure = structure_for(f"{kind}^{event}^{declared_structure}")
+    if not event and structure not in GRAMMARS and (found := structure_without_event(kind, segments)):
+        structure = found
+        warnings.append(Issue(code="NO_EVENT", text=f"MSH-9 names no event; read as {structure}", place="MSH-9"))
     root, misplaced = bind(structure, segments, specimen_obx=options.spm_obx == "specimen")
     return Parsed(
         format="hl7v2",

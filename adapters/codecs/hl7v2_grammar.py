@@ -33,7 +33,7 @@ class GroupGrammar:
         groups: the groups inside it.
         needs: the segment without which the group makes no sense; its absence is a warning.
         content: groups inside it after which a segment of `opens` starts anew (default: all).
-        any_order: the segments of `opens` may come in any order.
+        any_order: those of `opens` that may come in any order among themselves.
         trailing: of `holds`, those that may follow the groups inside.
         unless_results: for observations about a specimen: the group of results beside the specimen that its OBX belong
             to instead, where the channel says ``spm_obx: result`` and the sender puts specimens first.
@@ -45,7 +45,7 @@ class GroupGrammar:
     groups: tuple["GroupGrammar", ...] = ()
     needs: str = ""
     content: frozenset[str] | None = None
-    any_order: bool = False
+    any_order: frozenset[str] = frozenset()
     trailing: frozenset[str] = frozenset()
     unless_results: str = ""
 
@@ -66,7 +66,8 @@ class GroupGrammar:
 
 
 def _group(name: str, opens: str, holds: str = "", *groups: GroupGrammar, **more: object) -> GroupGrammar:
-    tables = {key: frozenset(str(value).split()) for key, value in more.items() if key in ("content", "trailing")}
+    lists = ("content", "trailing", "any_order")
+    tables = {key: frozenset(str(value).split()) for key, value in more.items() if key in lists}
     trailing = tables.pop("trailing", frozenset())
     return GroupGrammar(
         name,
@@ -75,7 +76,7 @@ def _group(name: str, opens: str, holds: str = "", *groups: GroupGrammar, **more
         groups,
         needs=str(more.get("needs", "")),
         content=tables.get("content"),
-        any_order=bool(more.get("any_order")),
+        any_order=tables.get("any_order", frozenset()),
         trailing=trailing,
         unless_results=str(more.get("unless_results", "")),
     )
@@ -116,7 +117,29 @@ _ORU_R01 = _message(
 _CONTAINER = _group("CONTAINER", "SAC", "INV NTE")
 _RESULT = _group("RESULT", "OBX", "PRT TCD SID NTE INV", needs="OBX")
 _OUL_ORDER = _group(
-    "ORDER", "OBR ORC", "NTE PRT TQ1 TQ2", _RESULT, needs="OBR", any_order=True, trailing="CTI", content="RESULT"
+    "ORDER", "OBR ORC", "NTE PRT TQ1 TQ2", _RESULT, needs="OBR", any_order="OBR ORC", trailing="CTI", content="RESULT"
+)
+
+# Visit first (2.4): a container, its order, the results. A container always begins the next order, and so does a
+# specimen, which the structure does not have and some senders put there.
+_OUL_R21 = _message(
+    "OUL_R21",
+    _START,
+    _group(
+        "PATIENT",
+        "PID",
+        _PATIENT,
+        _group(
+            "ORDER",
+            "SPM SAC OBR ORC",
+            "NTE PRT TQ1 TQ2 SID INV",
+            _RESULT,
+            needs="OBR",
+            content="RESULT",
+            any_order="OBR ORC",
+            trailing="CTI",
+        ),
+    ),
 )
 
 _OUL_R22 = _message(
@@ -163,7 +186,7 @@ _OUL_R24 = _message(
             _group("SPECIMEN", "SPM", "NTE", _specimen_observation("RESULT"), _CONTAINER),
             needs="OBR",
             content="RESULT",
-            any_order=True,
+            any_order="OBR ORC",
             trailing="CTI",
         ),
     ),
@@ -309,6 +332,7 @@ GRAMMARS: dict[str, GroupGrammar] = {
     grammar.name: grammar
     for grammar in (
         _ORU_R01,
+        _OUL_R21,
         _OUL_R22,
         _OUL_R23,
         _OUL_R24,
@@ -349,6 +373,32 @@ def structure_for(message_type: str) -> str:
     return parts[2] or event
 
 
+def structure_without_event(kind: str, segments: list[Segment]) -> str:
+    """The structure of a message whose MSH-9 has a type and no event, as 2.1 and some analyzers send it; else empty.
+
+    EVN-1 says the event of an ADT message. OUL and OML have several structures: which segment comes first tells them
+    apart. Nothing else is guessed.
+    """
+    if kind in _ONLY:
+        return _ONLY[kind]
+    if kind == "ADT":
+        event = next(
+            (segment.fields[1] for segment in segments if segment.name == "EVN" and len(segment.fields) > 1), ""
+        )
+        structure = structure_for(f"ADT^{event.strip().upper()}")
+        return structure if structure in GRAMMARS else ""
+    names = [segment.name for segment in segments]
+    first = next((name for name in names if name in ("SPM", "SAC", "ORC", "OBR")), "")
+    if kind == "OUL":
+        return "OUL_R22" if first == "SPM" else "OUL_R24" if first in ("ORC", "OBR") and "SPM" in names else "OUL_R21"
+    if kind == "OML":
+        return "OML_O33" if first == "SPM" else "OML_O21"
+    return ""
+
+
+# Types whose messages that we read have one structure.
+_ONLY = {"ORU": "ORU_R01", "ORM": "ORM_O01", "ORR": "ORR_O02", "ORL": "ORR_O02", "MDM": "MDM_T02"}
+
 MAX_DEPTH = 8  # of groups in groups
 
 # -- binding -----------------------------------------------------------------------------------------------------
@@ -376,17 +426,19 @@ class _Step:
 class _Node:
     """A group grammar in its place, with the steps from it worked out when first needed."""
 
-    __slots__ = ("absent", "content", "depth", "grammar", "inner", "known", "name", "parent", "steps")
+    __slots__ = ("absent", "after", "content", "depth", "grammar", "inner", "known", "name", "parent", "steps")
 
     def __init__(self, grammar: GroupGrammar, parent: "_Node | None") -> None:
         self.grammar = grammar
         self.name = grammar.name
         self.parent = parent
         self.depth: int = parent.depth + 1 if parent else 0
-        self.inner = [_Node(group, self) for group in grammar.groups]
         self.content = grammar.content if grammar.content is not None else frozenset(g.name for g in grammar.groups)
+        # The segment that must stand before this group: without its OBR a result belongs to no order.
+        self.after: str = parent.grammar.needs if parent and grammar.name in parent.content else ""
+        self.inner = [_Node(group, self) for group in grammar.groups]
         self.absent = {
-            name: frozenset((name,) if grammar.any_order else grammar.opens[at:])
+            name: frozenset((name,) if name in grammar.any_order else grammar.opens[at:])
             for at, name in enumerate(grammar.opens)
         }
         self.known: frozenset[str] = frozenset().union(*(group.segments for group in grammar.walk()))
@@ -495,6 +547,10 @@ def _open(node: _Node, outer: Group, segment: Segment, warnings: list[Issue]) ->
         groups.append(group)
     if not opens and node.grammar.needs:
         warnings.append(_misplaced(segment, f"without {node.grammar.needs}"))
+    elif (
+        groups is None and node.after and node.after not in outer.segments and (outer.segments or len(outer.groups) > 1)
+    ):
+        warnings.append(_misplaced(segment, f"before {node.after}"))
     return group
 
 

@@ -16,6 +16,7 @@ from engine.errors import ConfigError, ContentError
 from engine.formats import format_of
 from engine.mapping.inputs import ASTM, Found, Mapper, messages_in
 from engine.mapping.program import Program
+from engine.mapping.shipped import refusal
 from engine.message import FormatOptions, MapContext, Parsed
 from engine.site import mapping_path
 
@@ -164,16 +165,16 @@ class ChannelMapper(Mapper):
         """The mapping of the first route with one that takes the message; else as without a channel."""
         if self.mapping or not self.routes:
             return super().program_for(parsed)
-        from engine.reasons import Reason
-
         for route in self.routes:
             when = route.when
             if when is None or when(parsed):
                 if route.filtered:
+                    from engine.reasons import Reason
+
                     raise ContentError(Reason.FILTERED, "a route says that such messages are not wanted")
                 if route.mapping is not None:
                     return self.program(route.mapping)
-        raise ContentError(Reason.NO_ROUTE, f"no route with a mapping takes {parsed.message_type or 'this message'}")
+        raise ContentError(*refusal(parsed))
 
     def taking(self, parsed: Parsed) -> list[RouteOf]:
         """The routes that take a message, in order; the look ends with one that filters."""

@@ -17,6 +17,7 @@ from engine.mapping.facts import facts_of, resources_of
 from engine.mapping.gaps import Tally
 from engine.mapping.inputs import HL7, Found, messages_in
 from engine.mapping.program import Program
+from engine.mapping.shipped import refusal
 from engine.mapping.trace import Trace
 from engine.mapping.validity import faults
 from engine.message import Issue, Parsed
@@ -246,8 +247,7 @@ class Sampler:
                 text = found.payload.decode(parsed.charset, "replace")
                 sample.hl7_errors, sample.hl7_warnings = hl7_structures.departures(text)
             if mapper is self.bare:
-                kind = parsed.message_type or "this message"
-                raise ContentError(Reason.NO_ROUTE, f"no route of any channel takes {kind}")
+                raise ContentError(*refusal(parsed))
             self._map(sample, found, parsed, mapper)
         except ContentError as error:
             filtered = error.reason is Reason.FILTERED
@@ -299,7 +299,7 @@ class Sampler:
             return
         taking = mapper.taking(parsed)
         if not taking:
-            raise ContentError(Reason.NO_ROUTE, f"no route takes {parsed.message_type or 'this message'}")
+            raise ContentError(*refusal(parsed))
         for route in taking:
             if not route.filtered:
                 yield mapper.program(route.mapping) if route.mapping is not None else None

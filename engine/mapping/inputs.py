@@ -18,6 +18,7 @@ from engine.errors import ContentError
 from engine.mapping.loading import load
 from engine.mapping.local_time import LocalTimes, parse_instant
 from engine.mapping.program import Program
+from engine.mapping.shipped import mapping_for, refusal
 from engine.message import FormatOptions, MapContext, Parsed
 from engine.ports import Format
 from engine.reasons import Reason
@@ -31,9 +32,6 @@ _ASTM_START = re.compile(rb"[\x05\x02\x04\x06]|[0-7]?[Hh][^0-9A-Za-z\s]")
 _HEADER_INSIDE = re.compile(rb"(?:^|[\r\n\x0b])(?:MSH|FHS|BHS)[^0-9A-Za-z\s]")
 # H, a delimiter, the other delimiters, and the first one again: an H record behind comments or another sender's noise.
 _H_RECORD_INSIDE = re.compile(rb"[\r\n\x02][0-7]?[Hh]([^\w\s])[^\w\s]{2,4}\1")
-
-# What ships, by format and structure: used where nobody names a mapping.
-SHIPPED = {HL7: ("hl7-results", "hl7-oul-results"), ASTM: ("astm-results",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,26 +137,19 @@ class Mapper:
         """The mapping for a message.
 
         Raises:
-            ContentError: NO_ROUTE, none takes it.
+            ContentError: NO_ROUTE or ACCOUNTS, none takes it.
             ConfigError: it is wrong.
         """
         if self.mapping:
             return self.program(self.mapping)
-        for name in SHIPPED[parsed.format]:
-            program = self.program(name)
-            if parsed.structure in program.structures and takes(parsed):
-                return program
-        raise ContentError(Reason.NO_ROUTE, f"no shipped mapping takes {parsed.message_type or 'this kind of message'}")
+        if name := mapping_for(parsed):
+            return self.program(name)
+        raise ContentError(*refusal(parsed))
 
     def context_for(self, parsed: Parsed, payload: bytes) -> MapContext:
         """The context of one message: with its hash, and its own time where no other is given as that of receipt."""
         received = self.received or own_time(parsed, self.context.timezone)
         return replace(self.context, received_at=received, payload_hash=hashlib.sha256(payload).hexdigest())
-
-
-def takes(parsed: Parsed) -> bool:
-    """Whether a message is one of results, as the shipped mappings want: an ASTM query or order list is none."""
-    return parsed.format == HL7 or parsed.message_type not in ("Q", "O")
 
 
 def own_time(parsed: Parsed, timezone: str) -> datetime | None:

@@ -13,6 +13,7 @@ from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.reading import Readings
 from engine.mapping.run import GENERATED, RESULT_SEGMENT, Run
 from engine.mapping.runtime import Dropped
+from engine.mapping.shipped import refusal
 from engine.mapping.structures import unescape_of
 from engine.mapping.tables import Table
 from engine.mapping.targets import FHIR, Target
@@ -111,9 +112,9 @@ class Program:
 
     def _generated(self, parsed: Parsed, variants: dict[str, Generated]) -> Generated:
         if parsed.format != self.format or parsed.structure not in self.plain:
-            raise ContentError(
-                Reason.NO_ROUTE, f"mapping {self.name} reads {', '.join(self.structures)}, not {parsed.structure[:40]}"
-            )
+            reason, what_to_do = refusal(parsed)
+            reads = ", ".join(self.structures)
+            raise ContentError(reason, f"mapping {self.name} reads {reads}, not {parsed.structure[:40]}; {what_to_do}")
         found = variants.get(parsed.structure)
         if found is None:
             found = self._traced[parsed.structure] = self.compile_traced(parsed.structure)

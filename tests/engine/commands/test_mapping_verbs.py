@@ -154,13 +154,13 @@ def test_map_of_several_messages_is_one_json_array(message: Path) -> None:
 
 
 def test_a_message_that_would_be_dead_is_said_and_the_others_are_printed(tmp_path: Path, message: Path) -> None:
-    bad = HL7.replace("|P|2.5", "|P|2.5||||||NO SUCH SET") + HL7.replace("ORU^R01", "ADT^A01") + HL7
+    bad = HL7.replace("|P|2.5", "|P|2.5||||||NO SUCH SET") + HL7.replace("ORU^R01", "QBP^Q11") + HL7
     ran = labrelay("map", write(tmp_path, "x.hl7", bad.encode()), "-o", "ndjson")
     assert ran.code == 1
     assert len(ran.lines) == 1
     errors = [line for line in ran.err.splitlines() if "warning" not in line]
     assert "x.hl7: message 1: UNKNOWN_CHARSET: MSH-18: " in errors[0]
-    assert re.search(r"x\.hl7: message 2: NO_ROUTE: .*ADT\^A01", errors[1])
+    assert re.search(r"x\.hl7: message 2: NO_ROUTE: .*QBP\^Q11", errors[1])
 
 
 def test_training_messages_and_undeclared_windows_text_are_mapped_with_a_warning(tmp_path: Path) -> None:
@@ -174,12 +174,12 @@ def test_training_messages_and_undeclared_windows_text_are_mapped_with_a_warning
 
 
 def test_a_table_says_what_each_message_holds_and_what_came_of_it(tmp_path: Path) -> None:
-    text = HL7 + HL7.replace("ORU^R01", "ADT^A01")
+    text = HL7 + HL7.replace("ORU^R01", "QBP^Q11")
     ran = labrelay("map", write(tmp_path, "x.hl7", text.encode()), "-o", "table")
     assert ran.code == 1
     _, first, second = ran.out.splitlines()
     assert re.search(r"message 1 +ORU\^R01 +1 +1 +2 +.*1 Patient, .*2 Observation", first)
-    assert re.search(r"message 2 +ADT\^A01 +1 +1 +2 +NO_ROUTE", second)
+    assert re.search(r"message 2 +QBP\^Q11 +1 +1 +2 +NO_ROUTE", second)
 
 
 BAD_BYTES = [

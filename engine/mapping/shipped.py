@@ -1,0 +1,46 @@
+"""Which shipped mapping a message is for, by its structure, and what to tell where a channel has no route for it.
+
+The verbs that work on files use these mappings where nobody names one: an engineer sees at once what becomes of a
+message. The daemon does not. A channel names the mapping of each route, since orders, patients and documents change
+records that the laboratory is not the master of, and that is for the site to decide.
+"""
+
+from engine.message import Parsed
+from engine.reasons import Reason
+
+HL7, ASTM = "hl7v2", "astm"
+
+SHIPPED: dict[str, dict[str, tuple[str, ...]]] = {
+    HL7: {
+        "hl7-results": ("ORU_R01",),
+        "hl7-oul-results": ("OUL_R21", "OUL_R22", "OUL_R23", "OUL_R24"),
+        "hl7-orders": ("ORM_O01", "OML_O21", "OML_O33", "OML_O35"),
+        "hl7-order-answers": ("ORR_O02",),
+        "hl7-patients": ("ADT_A01", "ADT_A39"),
+        "hl7-documents": ("MDM_T02",),
+    },
+    ASTM: {"astm-results": ("E1394",)},
+}
+"""Format -> mapping -> the structures that it reads. One structure has one mapping here; a site may prefer another."""
+
+_ACCOUNTS = ("BAR", "DFT")  # MSH-9.1: billing account, detailed financial transaction
+
+
+def mapping_for(parsed: Parsed) -> str:
+    """Name of the shipped mapping that takes a message; empty where none does."""
+    if parsed.format == ASTM and parsed.message_type in ("Q", "O"):
+        return ""  # a query, or orders without a result
+    for name, structures in SHIPPED.get(parsed.format, {}).items():
+        if parsed.structure in structures:
+            return name
+    return ""
+
+
+def refusal(parsed: Parsed) -> tuple[Reason, str]:
+    """Why a message that no route takes, or whose mapping reads something else, becomes nothing, and what to do."""
+    kind = parsed.message_type[:40] or "this kind of message"
+    if parsed.message_type.partition("^")[0] in _ACCOUNTS:
+        return Reason.ACCOUNTS, f"{kind}: nothing is made of charges; stop them at the sender, or filter them"
+    if name := mapping_for(parsed):
+        return Reason.NO_ROUTE, f"{kind}: add a route with mapping: {name}"
+    return Reason.NO_ROUTE, f"{kind}: no shipped mapping takes it; add a route with filter:, or a mapping of your own"
