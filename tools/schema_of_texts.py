@@ -7,9 +7,9 @@ is created, with FHIR's cardinalities and required codes. Whether an expression 
 from collections.abc import Iterable
 from typing import Any
 
-from adapters.codecs import layout_language, layout_reader
+from adapters.codecs import hl7v2_writer, layout_language, layout_reader
 from adapters.codecs.text_framing import CHECKSUMS
-from engine.mapping import rules
+from engine.mapping import rules, targets
 from engine.mapping.r4 import CODES, ELEMENTS, PRIMITIVES, RESOURCES, Element
 from engine.mapping.structures import structures
 from tools.schema_of_models import SCALAR
@@ -45,7 +45,14 @@ def mapping() -> Schema:
             "format": {"const": rules.FORMAT},
             "description": SCALAR,
             "from": {**_listed({"enum": froms}), "description": "The structure that is read, or several."},
-            "to": {"const": "fhir/R4"},
+            "to": {"enum": list(targets.TARGETS), "description": "What is written; fhir/R4, if not given."},
+            "csv": _block(
+                {
+                    "delimiter": {"enum": list(targets.DELIMITERS)},
+                    "header": _flag(),
+                    "guard": {**_flag(), "description": "No text becomes a formula of a spreadsheet."},
+                }
+            ),
             "bundle": {"enum": list(rules.BUNDLES)},
             "profiles": {
                 "type": "object",
@@ -99,7 +106,13 @@ def mapping() -> Schema:
     }
 
 
+def _flag() -> Schema:
+    return {"anyOf": [{"type": "boolean"}, {"enum": list(targets.FLAGS)}]}
+
+
 def _step() -> Schema:
+    segments = sorted(frozenset().union(*map(hl7v2_writer.known_segments, targets.HL7_STRUCTURES)))
+    segment = {"anyOf": [{"enum": segments}, {"type": "string", "pattern": "^Z[A-Z0-9]{2}$"}]}
     step = _block(
         {
             "create": {"enum": sorted(RESOURCES & ELEMENTS.keys()), "description": "Makes a resource of this type."},
@@ -114,6 +127,11 @@ def _step() -> Schema:
             "key": {**SCALAR, "description": "With create: what the sender calls it."},
             "request": {"enum": list(rules.REQUESTS)},
             "body": {"type": "object"},
+            "segment": {**segment, "description": "to: hl7v2/...: writes this segment."},
+            "fields": {"type": "object", "description": "With segment: its fields by number, as 3 or '3.1'."},
+            "record": {**SCALAR, "description": "to: json: an object in the list of this name; do: for those inside."},
+            "document": {"type": "object", "description": "to: json: members of the document itself."},
+            "row": {"type": "object", "description": "to: csv: a line, column by column."},
             "filter": _block({"when": EXPRESSION, "as": SCALAR}, ("when",)),
             "drop": {**SCALAR, "description": "Why the results of the group at hand are left out on purpose."},
             "dead": {**SCALAR, "description": "REASON: text. The message becomes a dead letter."},

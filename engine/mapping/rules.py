@@ -635,7 +635,8 @@ class _Reader:
                 node, f"one step does one thing, and this one says {' and '.join(kinds)}; make two steps"
             )
         elif not kinds:
-            self.problems.error(node, "a step needs one of create, do, $use, drop, dead or warn; without FHIR segment, row or record")
+            text = "a step needs one of create, do, $use, drop, dead or warn; without FHIR segment, row or record"
+            self.problems.error(node, text)
         for key in ("where", "filter"):
             if not made.each and (misplaced := node.key(key)) is not None:
                 self.problems.error(misplaced, f"{key}: belongs to an each:; for one step write when:")
