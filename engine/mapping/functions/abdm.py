@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+from engine.mapping.functions.identifiers import type_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import IDENTIFIER_TYPE
 from engine.mapping.run import Run
@@ -39,11 +40,6 @@ def _type(code: str) -> Json:
     return {"text": code}
 
 
-def _kind(identifier: Json) -> str:
-    codings = identifier.get("type", {}).get("coding") or [{}]
-    return str(codings[0].get("code", ""))
-
-
 @function("abha_ids(ids: Identifier[], system: text) -> Identifier[]", settings=("abdm_guide",))
 def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
     """The ABHA number and address among a patient's identifiers, as the profile of Patient wants them.
@@ -56,7 +52,7 @@ def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
     old = run.setting("abdm_guide") == "2.0.1"
     made: list[Json] = []
     for one in ids:
-        kind = _kind(one)
+        kind = type_of(one)
         if kind == "ABHA":
             if not _ABHA_ADDRESS.fullmatch(one["value"]):
                 raise run.dead(Reason.BAD_VALUE, "an id of type ABHA is no ABHA address; write it as name@domain")
@@ -83,7 +79,7 @@ def local_patient_ids(run: Run, ids: list[Json], system: str) -> list[Json] | No
     """A patient's other identifiers, with a type: those that are neither of this system nor of type `HIN` or `ABHA`."""
     made = []
     for one in ids:
-        kind = _kind(one)
+        kind = type_of(one)
         if kind not in ("HIN", "ABHA") and one.get("system") != system:
             made.append({**one, "type": _type(kind or "patient number")})
     return made or None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.mapping.functions.systems import TERMINOLOGY
+from engine.mapping.functions.systems import TERMINOLOGY, is_of
 from engine.reasons import Reason
 
 _INTERPRETATION = TERMINOLOGY + "v3-ObservationInterpretation"
@@ -67,7 +67,7 @@ CODE_MAPS: dict[str, CodeMap] = {
         "CodeableConcept",
         _concepts(TERMINOLOGY + "v3-MaritalStatus", "A D I L M S W")
         | {"P": {"coding": [{"system": TERMINOLOGY + "v3-MaritalStatus", "code": "T"}]}},
-        "marital status (PID-16); a code without counterpart stays one of v2-0002",
+        "marital status (PID-16); a code without counterpart stays one of v2-0002, else text",
         concept_system=TERMINOLOGY + "v2-0002",
     ),
     "0004": CodeMap(
@@ -160,7 +160,10 @@ CODE_MAPS: dict[str, CodeMap] = {
     ),
     "0201": CodeMap("code", _pairs("PRN home WPN work PRS mobile ORN home VHN temp"), "telecommunication use"),
     "0203": CodeMap(
-        "CodeableConcept", {}, "identifier type; the same code in v2-0203", concept_system=TERMINOLOGY + "v2-0203"
+        "CodeableConcept",
+        {},
+        "identifier type; the same code in v2-0203, else text",
+        concept_system=TERMINOLOGY + "v2-0203",
     ),
     "0271": CodeMap(
         "code",
@@ -231,9 +234,10 @@ def miss(table: str, code_map: CodeMap, code: str, run: Any) -> Any:
     if reason is not None:
         raise run.dead(reason, f"a code that table {table} does not have")
     if code_map.concept_system is not None:
-        if not code_map.concept_system:
+        code = " ".join(code.split())
+        if not code_map.concept_system or not is_of(code_map.concept_system, code):
             return {"text": code}
-        return {"coding": [{"system": code_map.concept_system, "code": " ".join(code.split())}]}
+        return {"coding": [{"system": code_map.concept_system, "code": code}]}
     run.warn("UNKNOWN_CODE", f"a code that table {table} does not have")
     return code_map.otherwise
 

@@ -3,12 +3,13 @@
 from typing import Any
 
 from engine.mapping.functions.registry import function
-from engine.mapping.functions.systems import CODING_SYSTEMS, TERMINOLOGY, coding_system
+from engine.mapping.functions.systems import CODING_SYSTEMS, TERMINOLOGY, coding_system, is_of
 from engine.mapping.run import Run
 from engine.mapping.tables import LOINC, Row, Table
 
 Json = dict[str, Any]
 
+_LANGUAGES = "urn:ietf:bcp:47"
 CONCEPTS_KEPT = 2048  # coded fields kept per way of reading them; an analyzer has a few hundred
 CONCEPT_LENGTH = 200
 
@@ -39,7 +40,8 @@ def cwe(run: Run, raw: str) -> Json | None:
     """A CE, CWE or CNE: up to three codings, and the text.
 
     Components 1-3, 4-6 and 10-12 are codings (with versions 7 and 8); the text is component 9, else 2, 5 or 1.
-    A system that is the sender's own (`L`, `99xxx`, none) becomes the channel's `local_system`.
+    A system that is the sender's own (`L`, `99xxx`, none) becomes the channel's `local_system`. A code that the HL7
+    table beside it (`HL70487`) does not have, and one that LOINC cannot have, stays as a code without a system.
     """
     # An analyzer sends the same few hundred codes for ever.
     known = run.concepts.get(raw)
@@ -62,16 +64,14 @@ def _cwe(run: Run, raw: str) -> Json | None:
         one, words = parts[0].strip(), parts[1].strip()
         if one and words and "  " not in one:
             system = CODING_SYSTEMS.get(parts[2]) or coding_system(run, parts[2].strip())
-            if system is None:
-                return {"coding": [{"code": one, "display": words}], "text": words}
-            return {"coding": [{"system": system, "code": one, "display": words}], "text": words}
+            return {"coding": [_sent_coding(run, system, one, words)], "text": words}
     text = run.text
     code = text(parts[0])
     display = text(parts[1]) if count > 1 and parts[1] else None
     if count < 4:
         if code is None:
             return {"text": display} if display else None
-        coding = make_coding(coding_system(run, text(parts[2]) if count > 2 else None), code, display)
+        coding = _sent_coding(run, coding_system(run, text(parts[2]) if count > 2 else None), code, display)
         return {"coding": [coding], "text": display or code}
     parts += [""] * (14 - count)
     codings = []
@@ -79,11 +79,21 @@ def _cwe(run: Run, raw: str) -> Json | None:
         found = text(parts[at])
         if found is not None:
             system = coding_system(run, text(parts[at + 2]))
-            codings.append(make_coding(system, found, text(parts[at + 1]), text(parts[version])))
+            codings.append(_sent_coding(run, system, found, text(parts[at + 1]), text(parts[version])))
     said = text(parts[8]) or display or text(parts[4]) or code or text(parts[3])
     if codings:
         return {"coding": codings, "text": said} if said else {"coding": codings}
     return {"text": said} if said else None
+
+
+def _sent_coding(run: Run, system: str | None, code: str, display: str | None, version: str | None = None) -> Json:
+    """A Coding; a code that its system cannot have belongs to none."""
+    made = make_coding(system, code, display, version)
+    if system is None or is_of(system, made["code"]):
+        return made
+    if system == LOINC:
+        run.warn("LOINC_MISMATCH", "no LOINC code looks like this; it was kept as a code of no system")
+    return without_system(made)
 
 
 @function("coded(row: row?, code: CodeableConcept?) -> CodeableConcept", steady=True)
@@ -133,15 +143,35 @@ def coding(system: str, code: str, display: str | None = None) -> Json:
     return make_coding(_system(system), code, display)
 
 
-@function("coding_concept(system: text, value: field) -> CodeableConcept", steady=True)
+@function("coding_concept(system: text, value: field) -> CodeableConcept", steady=True, settings=("local_system",))
 def coding_concept(run: Run, system: str, raw: str) -> Json | None:
-    """A field that holds a code of a given system, with its text in component 2 if it has one."""
+    """A field that holds a code of a given system, with its text in component 2 if it has one.
+
+    A code that an HL7 table (`v2-0487`) does not have is the sender's own: one of the channel's `local_system`.
+    """
     parts = raw.split(run.C)
     code = run.text(parts[0])
     display = run.part_text(parts, 1)
     if code is None:
         return {"text": display} if display else None
-    return {"coding": [make_coding(_system(system), code, display)]}
+    made = make_coding(_system(system), code, display)
+    if is_of(made["system"], made["code"]):
+        return {"coding": [made]}
+    return {"coding": [make_coding(run.local_system or None, code, display)], "text": display or code}
+
+
+@function("language(value: field) -> CodeableConcept", steady=True)
+def language(run: Run, raw: str) -> Json | None:
+    """A language (PID-15): a code of two letters that component 3 says is of ISO 639, else words alone.
+
+    FHIR takes codes of languages from BCP 47 only, which has those of ISO 639-1 in small letters.
+    """
+    parts = raw.split(run.C)
+    code, words = run.text(parts[0]), run.part_text(parts, 1)
+    of = (run.part_text(parts, 2) or "").upper()
+    if code and of in ("ISO639", "ISO639-1", "ISO6391") and len(code) == 2 and code.isascii() and code.isalpha():
+        return {"coding": [make_coding(_LANGUAGES, code.lower(), words)], "text": words or code}
+    return {"text": words or code} if words or code else None
 
 
 @function("local_concept(code: text, text: text?) -> CodeableConcept", steady=True, settings=("local_system",))

@@ -1,5 +1,6 @@
 """Dates and times, with the precision that was sent (see `engine.mapping.local_time`)."""
 
+import datetime as times
 import re
 from typing import Any
 
@@ -51,6 +52,29 @@ def period(run: Run, start: str | None, end: str | None) -> dict[str, Any] | Non
         else:
             made["end"] = last
     return made or None
+
+
+@function("not_after(value: text, latest: text?) -> dateTime")
+def not_after(run: Run, text: str, latest: str | None) -> str | None:
+    """A time that is not after another (an order is not written after its message); one that is, is left out."""
+    value = run.times.datetime(text)
+    limit = run.times.datetime(latest) if value and latest else None
+    if value and limit and _is_after(value, limit):
+        run.bad_value("a time that is after the one it cannot be after; it was left out")
+        return None
+    return value
+
+
+def _is_after(value: str, limit: str) -> bool:
+    """Of two times of FHIR; by the instant where both have one, else by as much of the day as both say."""
+    if "T" in value and "T" in limit:
+        return _instant(value) > _instant(limit)
+    said = min(len(value), len(limit), len("2026-03-01"))
+    return value[:said] > limit[:said]
+
+
+def _instant(value: str) -> times.datetime:
+    return times.datetime.fromisoformat(value.replace(":60", ":59"))  # a leap second
 
 
 @function("message_time() -> dateTime")

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import quote
 
 from engine.mapping.functions.registry import function
-from engine.mapping.functions.systems import IDENTIFIER_TYPE, authority, hd
+from engine.mapping.functions.systems import IDENTIFIER_TYPE, authority, hd, is_of
 from engine.mapping.run import Run
 from engine.message import Segment
 
@@ -15,13 +15,21 @@ _ASTM_PATIENT_IDS = ((3, "patient_system"), (4, "patient_system_lab"), (5, "pati
 
 
 def make_identifier(system: str | None, value: str, kind: str | None = None) -> Json:
+    """An Identifier; a type that HL7 table 0203 does not have (`MRN`) is told in words."""
     made: Json = {}
     if kind:
-        made["type"] = {"coding": [{"system": IDENTIFIER_TYPE, "code": kind}]}
+        known = is_of(IDENTIFIER_TYPE, kind)
+        made["type"] = {"coding": [{"system": IDENTIFIER_TYPE, "code": kind}]} if known else {"text": kind}
     if system:
         made["system"] = system
     made["value"] = value
     return made
+
+
+def type_of(made: Json) -> str | None:
+    """The type of an identifier as `make_identifier` was given it."""
+    kind: Json = made.get("type", {})
+    return kind["coding"][0]["code"] if "coding" in kind else kind.get("text")
 
 
 @function("cx(id: field) -> Identifier", settings=("patient_system", "no_patient_ids"))
@@ -122,7 +130,7 @@ def preferred(ids: list[Json], *kinds: str | None) -> Json | None:
     """The identifier that names its bearer: the first of the first type listed that there is, else the first of all."""
     for kind in kinds:
         for one in ids:
-            if "type" in one and one["type"]["coding"][0]["code"] == kind:
+            if kind is not None and type_of(one) == kind:
                 return one
     return ids[0]
 

@@ -6,6 +6,7 @@ nothing is guessed, and no old edition of a terminology is taken for its success
 
 import re
 
+from engine.mapping.hl7_codes import codes_of
 from engine.mapping.run import Run
 
 LOINC = "http://loinc.org"
@@ -30,7 +31,9 @@ CODING_SYSTEMS = {
     "MDC": "urn:iso:std:iso:11073:10101",
 }
 
+_HL7_TABLES = TERMINOLOGY + "v2-"
 _HL7_TABLE = re.compile(r"HL7(\d{4})", re.ASCII)
+_LOINC_CODE = re.compile(r"(?:L[APGL])?[1-9]\d*-\d", re.ASCII)  # LA..: answers, LP.., LG.., LL..: parts, groups, lists
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+", re.ASCII)
@@ -50,6 +53,20 @@ def coding_system(run: Run, name: str | None) -> str | None:
     if _URI.fullmatch(name):
         return name
     return run.context.namespaces.get(name) or run.local_system or None
+
+
+def is_of(system: str, code: str) -> bool:
+    """Whether a coding system can have this code.
+
+    It cannot where it is an HL7 table and the code is none of its published ones, or where no LOINC code looks like
+    this. Sites extend many HL7 tables; under HL7's system a code of their own would claim a meaning that it has not.
+    """
+    if system == LOINC:
+        return _LOINC_CODE.fullmatch(code) is not None
+    if not system.startswith(_HL7_TABLES):
+        return True
+    codes = codes_of(system[len(TERMINOLOGY) :])
+    return codes is None or code in codes
 
 
 def authority(run: Run, name: str | None, identifier: str | None, kind: str | None) -> str | None:

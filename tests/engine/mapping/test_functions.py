@@ -20,6 +20,8 @@ from engine.reasons import Reason
 from tests.support.mapping_texts import ASTM, HL7, run_of
 
 V2 = "http://terminology.hl7.org/CodeSystem/v2-"
+LA_POSITIVE = {"system": "http://loinc.org", "code": "LA6576-8", "display": "Positive"}
+BCP_HINDI = {"system": "urn:ietf:bcp:47", "code": "hi", "display": "Hindi"}
 NAMESPACES = {"HOSP": "https://hosp.example/id"}
 
 
@@ -68,6 +70,12 @@ def simple(identifier: dict[str, Any] | None) -> dict[str, Any] | None:
         (coding,) = identifier["type"]["coding"]
         return {**identifier, "type": f"{coding['system']} {coding['code']}"}
     return identifier
+
+
+def test_a_type_that_table_0203_does_not_have_is_told_in_words() -> None:
+    made = call("cx", "7^^^HOSP^MRN")
+    assert made["type"] == {"text": "MRN"}
+    assert call("preferred", [{"value": "1"}, made], "MRN") == made
 
 
 def test_cx_without_authority_gets_the_channels_system() -> None:
@@ -244,9 +252,12 @@ def test_astm_name() -> None:
         ("HGB", {"coding": [{"code": "HGB"}], "text": "HGB"}),
         ("^only words", {"text": "only words"}),
         ("A  B^x^sct", {"coding": [{"system": "http://snomed.info/sct", "code": "A B", "display": "x"}], "text": "x"}),
-        ("1^x^HL70078", {"coding": [{"system": V2 + "0078", "code": "1", "display": "x"}], "text": "x"}),
+        ("A^x^HL70078", {"coding": [{"system": V2 + "0078", "code": "A", "display": "x"}], "text": "x"}),
+        ("1^x^HL70078", {"coding": [{"code": "1", "display": "x"}], "text": "x"}),
+        ("B^x^LN", {"coding": [{"code": "B", "display": "x"}], "text": "x"}),
+        ("LA6576-8^Positive^LN", {"coding": [LA_POSITIVE], "text": "Positive"}),
         ("1^x^2.16.840", {"coding": [{"system": "urn:oid:2.16.840", "code": "1", "display": "x"}], "text": "x"}),
-        ("1^\\T\\x^LN", {"coding": [{"system": "http://loinc.org", "code": "1", "display": "&x"}], "text": "&x"}),
+        ("1-8^\\T\\x^LN", {"coding": [{"system": "http://loinc.org", "code": "1-8", "display": "&x"}], "text": "&x"}),
         (
             "^^^718-7^Hb^LN^^2.73^as written",
             {
@@ -255,9 +266,12 @@ def test_astm_name() -> None:
             },
         ),
         (
-            "A^a^L^B^b^LN",
+            "A^a^L^1-8^b^LN",
             {
-                "coding": [{"code": "A", "display": "a"}, {"system": "http://loinc.org", "code": "B", "display": "b"}],
+                "coding": [
+                    {"code": "A", "display": "a"},
+                    {"system": "http://loinc.org", "code": "1-8", "display": "b"},
+                ],
                 "text": "a",
             },
         ),
@@ -296,6 +310,8 @@ def test_concepts() -> None:
     assert call("coding_concept", "v2-0074", "HM^Hematology") == {
         "coding": [{"system": V2 + "0074", "code": "HM", "display": "Hematology"}]
     }
+    local = {"coding": [{"system": "urn:mine", "code": "GL"}], "text": "GL"}
+    assert call("coding_concept", "v2-0074", "GL", settings={"local_system": "urn:mine"}) == local
     assert call("coding_concept", "v2-0074", "^x") == {"text": "x"}
     assert call("coding_concept", "v2-0074", "") is None
     assert call("text_concept", "x") == {"text": "x"}
@@ -479,6 +495,14 @@ def test_a_reference_range_that_cannot_be_converted_is_said() -> None:
         ("time", ("2561",), None),
         ("period", ("2026", "2027"), {"start": "2026", "end": "2027"}),
         ("period", (None, None), None),
+        ("not_after", ("20260301101530+0100", "20260301101530+0200"), None),
+        ("not_after", ("20260301101530+0200", "20260301101530+0100"), "2026-03-01T10:15:30+02:00"),
+        ("not_after", ("20260302", "20260301101530+0100"), None),
+        ("not_after", ("202603", "20260301101530+0100"), "2026-03"),
+        ("not_after", ("20260301", None), "2026-03-01"),
+        ("language", ("HI^Hindi^ISO639",), {"coding": [BCP_HINDI], "text": "Hindi"}),
+        ("language", ("ENG-UK",), {"text": "ENG-UK"}),
+        ("language", ("hin^Hindi^ISO639",), {"text": "Hindi"}),
         ("message_time", (), "2026-03-01T10:15:30+05:30"),
         ("number", ("1.50",), "1.50"),
         ("unit_text", ("10^3/uL",), "10^3/uL"),

@@ -46,7 +46,7 @@ def test_type_and_additive_of_the_specimen_are_said_of_its_only_container() -> N
 
 def test_a_relative_is_a_contact_with_what_can_reach_one() -> None:
     made, _ = given(
-        "NK1|1|Roe^Marie|SPO^Spouse|1 Main St^^Town|(216)123-4567|(216)999|EC^Emergency||||||||F\nNK1|2||FTH\n",
+        "NK1|1|Roe^Marie|SPO^Spouse|1 Main St^^Town|(216)123-4567|(216)999|E^Employer||||||||F\nNK1|2||FTH\n",
         "NK1",
         "contacts",
     )
