@@ -79,9 +79,9 @@ class Programs:
 
     def __init__(self, search: Sequence[Path]) -> None:
         self._search = search
-        self._made: dict[tuple[str, tuple[tuple[str, str], ...]], Program] = {}
+        self._made: dict[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], Program] = {}
 
-    def get(self, name: str, tables: Mapping[str, str]) -> Program:
+    def get(self, name: str, tables: Mapping[str, tuple[str, ...]]) -> Program:
         """Raises ConfigError, each time it is asked for."""
         key = (name, tuple(sorted(tables.items())))
         if key not in self._made:

@@ -12,7 +12,8 @@ from pathlib import Path
 from engine.config.pack import CHANNEL_FILE, CODES_FILE, FOLDER, Pack, find_pack, packs, read_pack
 from engine.errors import ConfigError
 from engine.mapping.conditions import Condition, compile_condition
-from engine.mapping.tables import Row, Table, read_table
+from engine.mapping.table_files import read_table
+from engine.mapping.tables import Row, Table
 from engine.message import Parsed
 
 __all__ = ["FOLDER", "Pack", "check_pack", "codes_of", "find_pack", "packs", "read_pack", "recognise"]

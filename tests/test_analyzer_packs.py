@@ -14,7 +14,8 @@ import pytest
 
 from engine.config.pack import packs
 from engine.mapping.inputs import Mapper, messages_in
-from engine.mapping.tables import LOINC, Table, read_table
+from engine.mapping.table_files import read_table
+from engine.mapping.tables import LOINC, Table
 from engine.packs import codes_of, recognise
 from tests.support.corpus import needs_corpus
 from tests.support.fhir_check import faults

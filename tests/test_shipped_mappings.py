@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.mapping.tables import Table, read_table
+from engine.mapping.table_files import read_table
+from engine.mapping.tables import Table
 from engine.mapping.testing import Runner, Test, read_tests
 from engine.mapping.units import loinc_check_digit_holds, ucum_problem
 from tests.support.shipped import ANALYZERS, MAPPINGS, program

@@ -57,7 +57,7 @@ def command(ctx: click.Context, form: Form) -> ExitCode:
 
 def summary(pack: "Pack") -> dict[str, Any]:
     """One row of the list. Codes are counted once, however many units they have; some are known to be no results."""
-    from engine.mapping.tables import NO_RESULT
+    from engine.mapping.table_files import NO_RESULT
     from engine.packs import codes_of
 
     rows = codes_of(pack)

@@ -34,7 +34,7 @@ PROBE_TIMEOUT_S = 10.0
 class Remark:
     """One line of the result."""
 
-    severity: str  # problem, warning
+    severity: str  # problem, warning; note: what somebody should know and nobody has to change
     text: str
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def command(
         remarks = [remark for remark in remarks if _concerns(remark.text, session.folder, files)]
     if online and site is not None:
         remarks += asyncio.run(_probe(site))
-    bad = sum(remark.severity == "problem" or strict for remark in remarks)
+    bad = sum(remark.severity == "problem" or (strict and remark.severity == "warning") for remark in remarks)
     document = {
         "ok": bad == 0,
         "site": str(session.folder),
@@ -98,7 +98,7 @@ def command(
     show_document(form, document, (_for_people(remark) for remark in remarks))
     if samples is not None:
         say("the messages were not run: mend the configuration first")
-    if not remarks and form is Form.TABLE:
+    if all(remark.severity == "note" for remark in remarks) and form is Form.TABLE:
         channels = len(site.channels) if site is not None else 0
         say(f"{session.folder}: no problem found in {_count(channels, 'channel')}")
     return ExitCode.CONFIG if bad else ExitCode.OK
@@ -144,6 +144,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
 
     problems: dict[str, None] = {}  # in order, each once: the same mapping may serve many channels
     warnings: dict[str, None] = {}
+    notes: dict[str, None] = {}
     site = None
     try:
         site = load_site(folder, require_secrets=False)
@@ -153,6 +154,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
         for channel in built.channels.values():
             for route in channel.routes.routes:
                 warnings |= dict.fromkeys(getattr(route.program, "problems", ()))
+                notes |= dict.fromkeys(_table_notes(route.program))
         warnings |= dict.fromkeys(_no_local_system(site, built))
     except ConfigError as error:
         problems |= dict.fromkeys(error.problems)
@@ -162,7 +164,31 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     for problem, warning in _mappings(folder):
         problems |= dict.fromkeys(problem)
         warnings |= dict.fromkeys(warning)
-    return site, [*(Remark("problem", text) for text in problems), *(Remark("warning", text) for text in warnings)]
+    notes |= dict.fromkeys(_shadows(folder))
+    told = (("problem", problems), ("warning", warnings), ("note", notes))
+    return site, [Remark(severity, text) for severity, texts in told for text in texts]
+
+
+def _table_notes(program: Any) -> Iterator[str]:
+    """Which rows of a code table stand in the place of another file's."""
+    for table in getattr(program, "tables", {}).values():
+        yield from table.notes
+
+
+def _shadows(folder: Path) -> Iterator[str]:
+    """Files of the site that stand in the place of shipped ones: what a new version brings there is not used."""
+    from engine.site import shipped
+
+    for kind in ("mappings", "analyzers"):
+        ours, own = shipped(kind), folder / kind
+        if ours is None or not own.is_dir() or own.resolve() == ours.resolve():
+            continue
+        for path in sorted((*own.rglob("*.yaml"), *own.rglob("*.csv"))):
+            name = path.relative_to(own)
+            if name.parts[0] != "tests" and (ours / name).is_file():
+                same = path.read_bytes() == (ours / name).read_bytes()
+                what = "is the shipped one word for word; remove it" if same else "takes the place of the shipped one"
+                yield f"{kind}/{name.as_posix()}:1:1: {what}, and gets none of its changes"
 
 
 def _no_local_system(site: Site, built: "BuiltSite") -> Iterator[str]:
@@ -255,8 +281,8 @@ def _split(text: str) -> tuple[str | None, int | None, int | None, str]:
 
 
 def _for_people(remark: Remark) -> str:
-    mark = click.style("warning: ", fg="yellow") if remark.severity == "warning" else ""
-    return mark + remark.text
+    color = {"warning": "yellow", "note": "cyan"}.get(remark.severity)
+    return (click.style(f"{remark.severity}: ", fg=color) if color is not None else "") + remark.text
 
 
 def _count(number: int, word: str) -> str:

@@ -139,15 +139,25 @@ class ChannelConfig(Model):
         return self
 
     @property
-    def tables(self) -> dict[str, str]:
-        """Code tables that take the place of a mapping's own: table name -> CSV file below a `mappings` folder."""
-        found: dict[str, str] = self.settings.get("tables", {})
-        return found
+    def tables(self) -> dict[str, tuple[str, ...]]:
+        """Code tables that take the place of a mapping's own: table name -> CSV files below a `mappings` folder, the
+        first of which is asked first."""
+        given: dict[str, str | list[str]] = self.settings.get("tables", {})
+        return {name: (files,) if isinstance(files, str) else tuple(files) for name, files in given.items()}
 
     @field_validator("settings")
     @classmethod
     def _tables_are_files(cls, settings: dict[str, Any]) -> dict[str, Any]:
         tables = settings.get("tables", {})
-        if not isinstance(tables, dict) or not all(isinstance(file, str) for file in tables.values()):
-            raise ValueError("tables maps a table's name to a CSV file, as tables: {analytes: tables/sysmex-xn.csv}")
+        if not isinstance(tables, dict) or not all(_are_files(files) for files in tables.values()):
+            raise ValueError(
+                "tables maps a table's name to a CSV file, as tables: {analytes: tables/mine.csv}, or to several, the "
+                "first of which is asked first: {analytes: [tables/mine.csv, sysmex-xn/codes.csv]}"
+            )
         return settings
+
+
+def _are_files(files: object) -> bool:
+    return isinstance(files, str) or (
+        isinstance(files, list) and bool(files) and all(isinstance(file, str) for file in files)
+    )

@@ -5,7 +5,7 @@ For the verbs that work on files; the daemon knows its formats from the channel.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,7 +109,7 @@ class Mapper:
 
     search: Sequence[Path]
     mapping: str = ""
-    tables: dict[str, str] | None = None
+    tables: Mapping[str, str | Sequence[str]] | None = None
     options: FormatOptions = field(default_factory=FormatOptions)
     context: MapContext = field(default_factory=MapContext)
     received: datetime | None = None

@@ -20,7 +20,9 @@ from engine.mapping.compiler.steps import Steps
 from engine.mapping.compiler.values import Setting
 from engine.mapping.field_tables import known_segments
 from engine.mapping.functions import FUNCTIONS
+from engine.mapping.optional_keys import without_missing
 from engine.mapping.outputs.documents import SETTINGS
+from engine.mapping.plausible import read_kinds
 from engine.mapping.program import Generated, Program
 from engine.mapping.rules import (
     Fragment,
@@ -35,7 +37,8 @@ from engine.mapping.rules import (
 from engine.mapping.run import GENERATED
 from engine.mapping.runtime import BOUND, PROLOGUE
 from engine.mapping.structures import structures
-from engine.mapping.tables import Table, read_table
+from engine.mapping.table_files import Doubt, read_tables
+from engine.mapping.tables import Table
 from engine.yaml_nodes import Node
 
 _BUILT_IN = ("labrelay/hl7v2", "labrelay/astm")  # the functions; every mapping has them, naming them is allowed
@@ -75,14 +78,16 @@ class _Sources:
         return state.hexdigest()
 
 
-def load(name_or_path: str | Path, search: Sequence[Path], *, tables: MappingOf[str, str] | None = None) -> Program:
+def load(
+    name_or_path: str | Path, search: Sequence[Path], *, tables: MappingOf[str, str | Sequence[str]] | None = None
+) -> Program:
     """Read, check and compile a mapping.
 
     Args:
         name_or_path: a mapping's name, or the path of its file.
         search: `mappings` folders, the site's before the shipped ones.
         tables: name of a table -> CSV file (``tables/sysmex-xn.csv``, or only ``sysmex-xn``) in place of the one that
-            the mapping names: a channel's own code table.
+            the mapping names: a channel's own code table. Of several files the first is asked first.
 
     Raises:
         ConfigError: what is wrong, each with file, line, column and what to do.
@@ -93,11 +98,12 @@ def load(name_or_path: str | Path, search: Sequence[Path], *, tables: MappingOf[
     node = _read_node(path, sources, path.name)
     mapping = read_mapping(node, problems)
     libraries = _libraries(mapping, sources)
-    read_tables = _tables(mapping, sources, dict(tables or {}))
+    made = _tables(mapping, sources, dict(tables or {}))
+    mapping, libraries = without_missing(mapping, made), without_missing(libraries, made)
     _check_structures(mapping, problems)
     if problems.errors:
         raise ConfigError(*problems.errors)
-    compiler = _Compiler(mapping, libraries, read_tables, problems)
+    compiler = _Compiler(mapping, libraries, made, problems)
     plain = {structure: compiler.compile(structure, traced=False) for structure in mapping.structures}
     compiler.check_unused()
     if problems.errors:
@@ -113,10 +119,10 @@ def load(name_or_path: str | Path, search: Sequence[Path], *, tables: MappingOf[
         bundle=mapping.bundle,
         profiles=mapping.profiles,
         policies=mapping.policies,
-        tables=read_tables,
+        tables=made,
         problems=tuple(problems.warnings),
         settings_read=frozenset(compiler.settings_read),
-        rule_lines=frozenset(rule for made in plain.values() for rule in made.counted),
+        rule_lines=frozenset(rule for generated in plain.values() for rule in generated.counted),
         plain=plain,
         compile_traced=lambda structure: compiler.compile(structure, traced=True),
     )
@@ -180,46 +186,68 @@ def _libraries(mapping: MappingFile, sources: _Sources) -> list[LibraryFile]:
     return found
 
 
-def _tables(mapping: MappingFile, sources: _Sources, chosen: dict[str, str]) -> dict[str, Table]:
+def _tables(mapping: MappingFile, sources: _Sources, chosen: dict[str, str | Sequence[str]]) -> dict[str, Table]:
     made: dict[str, Table] = {}
     for name in chosen:
         if name not in mapping.tables:
             raise ConfigError(
                 f"{mapping.node.file}:1:1: mapping {mapping.name} has no table {name}{suggestion(name, mapping.tables)}"
             )
+    doubt = _doubt(sources.search)
     for name, use in mapping.tables.items():
-        table = _table(use, sources, chosen.get(name, ""))
+        table = _table(use, sources, chosen.get(name, ""), doubt)
         if table is not None:
             made[name] = table
     return made
 
 
-def _table(use: TableUse, sources: _Sources, chosen: str) -> Table | None:
-    file = chosen or use.csv.value
-    if not file.endswith(".csv"):
-        file = f"tables/{file}.csv"
-    path = sources.find(file)
-    if path is None:
-        sources.problems.error(use.csv, f"there is no file {file} in the mappings folders; check the name")
-        return None
-    try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            sources.problems.error(use.csv, f"{file} is larger than {MAX_TABLE_BYTES} bytes; split it")
+def _doubt(search: Sequence[Path]) -> Doubt | None:
+    """What cannot be true of a row, says the tables of terms and of units on the search path."""
+    texts = []
+    for name in ("tables/loinc.csv", "tables/ucum.csv"):
+        path = next((folder / name for folder in search if (folder / name).is_file()), None)
+        if path is None:
             return None
-        text = sources.read(path, file)
-    except OSError as error:
-        sources.problems.error(use.csv, f"{file} cannot be read ({error.strerror}); check its rights")
-        return None
-    except UnicodeDecodeError as error:
-        sources.problems.error(use.csv, f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8")
-        return None
-    table, findings = read_table(text, use.name, file, use.key)
+        texts.append(path.read_bytes().decode("utf-8-sig", "replace"))
+    return read_kinds(*texts).doubt
+
+
+def _table(use: TableUse, sources: _Sources, chosen: str | Sequence[str], doubt: Doubt | None) -> Table | None:
+    given = [chosen] if isinstance(chosen, str) else list(chosen)
+    names = [(name, use.csv[0]) for name in given if name] or [(node.value, node) for node in use.csv]
+    texts: list[tuple[str, str]] = []
+    for name, at in names:
+        file = name if name.endswith(".csv") else f"tables/{name}.csv"
+        text = _text_of(file, at, sources)
+        if text is None:
+            return None
+        texts.append((file, text))
+    table, findings = read_tables(texts, use.name, use.key, doubt)
     table.on_missing = use.on_missing
     table.on_missing_unit = use.on_missing_unit
-    for finding in findings:
+    for file, finding in findings:
         target = sources.problems.errors if finding.severity == "error" else sources.problems.warnings
         target.append(finding.at(file))
     return table
+
+
+def _text_of(file: str, at: Node, sources: _Sources) -> str | None:
+    """The text of a table's file; a problem at ``at`` where there is none."""
+    problems = sources.problems
+    path = sources.find(file)
+    if path is None:
+        problems.error(at, f"there is no file {file} in the mappings folders; check the name")
+        return None
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            problems.error(at, f"{file} is larger than {MAX_TABLE_BYTES} bytes; split it")
+            return None
+        return sources.read(path, file)
+    except OSError as error:
+        problems.error(at, f"{file} cannot be read ({error.strerror}); check its rights")
+    except UnicodeDecodeError as error:
+        problems.error(at, f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8")
+    return None
 
 
 def _check_structures(mapping: MappingFile, problems: Problems) -> None:

@@ -225,11 +225,12 @@ class Fragment:
 
 @dataclass(slots=True)
 class TableUse:
-    """A table as the mapping declares it."""
+    """A table as the mapping declares it: its files, the first of which is asked first, and its key columns; one that
+    ends in ``?`` may be missing in a file."""
 
     name: str
     node: Node
-    csv: Node
+    csv: tuple[Node, ...]
     key: tuple[str, ...]
     on_missing: str = ""
     on_missing_unit: str = ""
@@ -354,14 +355,18 @@ def _read_table_use(name: Node, node: Node, reader: "_Reader") -> TableUse | Non
         return None
     reader.keys(node, _TABLE_KEYS, "a table")
     csv, key = node.get("csv"), node.get("key")
-    if csv is None or csv.kind != "scalar" or not csv.value:
-        reader.problems.error(node, f"table {name.value} needs csv:, the file to read")
+    files = csv.items if csv is not None and csv.kind == "list" else (csv,)
+    if csv is None or not files or not all(file.kind == "scalar" and file.value for file in files if file is not None):
+        reader.problems.error(csv or node, f"table {name.value} needs csv:, the file to read, or a list of files")
         return None
     columns = tuple(item.value for item in reader.list_of(key, "key"))
     if not columns:
         reader.problems.error(node, f"table {name.value} needs key:, the columns to look up by")
         return None
-    made = TableUse(name.value, name, csv, columns)
+    if columns[0].endswith("?"):
+        assert key is not None
+        reader.problems.error(key, f"every row has a {columns[0].removesuffix('?')}: the first key is never optional")
+    made = TableUse(name.value, name, tuple(file for file in files if file is not None), columns)
     if (missing := node.get("on_missing")) is not None:
         made.on_missing = reader.choice(missing, ON_MISSING, "on_missing")
     if (missing := node.get("on_missing_unit")) is not None:

@@ -28,10 +28,10 @@ def find_row(run: Run, table: Table, given: tuple[str | None, ...]) -> Row | Non
     if row is not None:
         return row
     unit_at = table.unit_position
-    if unit_at and key[0] in table.codes:
+    if unit_at and (known := table.knows(key)) is not None:
         policy = run.settings.get("on_missing_unit") or table.on_missing_unit or run.policy("on_missing_unit") or "dead"
         if not key[unit_at] and policy == "dead":
-            return table.codes[key[0]].without_unit()  # words may pass, a number may not
+            return known.without_unit()  # words may pass, a number may not
         _note_unmapped(run, table, key, unit_at)
         if policy == "dead":
             raise run.dead(Reason.UNMAPPED_UNIT, f"table {table.name} has the code, and not with this unit")

@@ -159,7 +159,11 @@ class Runner:
         return Mapper(search, test.mapping, tables=tables, options=options, context=context, received=at)
 
     def _program(self, mapper: Mapper, parsed: Parsed) -> Program:
-        key = (mapper.mapping, tuple(mapper.search), tuple(sorted((mapper.tables or {}).items())))
+        key = (
+            mapper.mapping,
+            tuple(mapper.search),
+            tuple(sorted((name, str(files)) for name, files in (mapper.tables or {}).items())),
+        )
         if not mapper.mapping or key not in self.programs:
             self.programs[key] = mapper.program_for(parsed)
         return self.programs[key]

@@ -96,6 +96,7 @@ _DIMENSIONS = {
 }
 
 
+@lru_cache(maxsize=4096)
 def loinc_check_digit_holds(code: str) -> bool:
     """Whether the digit behind the dash is the mod 10 check digit of those before it (Luhn), or the term is one of
     the fourteen that were published without. A filter for slips: a code that passes may still not exist."""
@@ -107,6 +108,7 @@ def loinc_check_digit_holds(code: str) -> bool:
     return (10 - total % 10) % 10 == int(check) or code in _OFFICIAL
 
 
+@lru_cache(maxsize=4096)
 def ucum_problem(unit: str) -> str:
     """What is wrong with a unit, empty if it is a code of UCUM."""
     try:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from engine.commands.output import ExitCode
+from engine.site import shipped
 from tests.support.certificates import Authority
 from tests.support.command_line import labrelay
 from tests.support.sites import CHANNEL_YAML, MAPPING_YAML, SITE_YAML, make_site
@@ -139,3 +140,30 @@ def test_the_repositorys_own_site_passes() -> None:
     ran = labrelay("check", "--strict", site=Path(__file__).parents[3])
 
     assert (ran.code, ran.out) == (ExitCode.OK, "")
+
+
+def test_what_stands_in_the_place_of_shipped_rows_and_files_is_a_note(tmp_path: Path) -> None:
+    text = (
+        "channel: a\nanalyzer: sysmex-xn\nsource: {kind: mllp, listen: '127.0.0.1:0'}\n"
+        "routes: [{mapping: hl7-results, to: archive}]\n"
+        "settings: {local_system: 'urn:x', tables: {analytes: [tables/mine.csv, sysmex-xn/codes.csv]}}\n"
+    )
+    folder = make_site(tmp_path, channels={"a.yaml": text})
+    (folder / "mappings/tables").mkdir(exist_ok=True)
+    (folder / "mappings/tables/mine.csv").write_text(
+        "code,unit_in,loinc,display,type,unit,ucum\nWBC,10*3/uL,26464-8,Leukocytes [#/volume] in Blood,NM,,10*3/uL\n"
+    )
+    ours = shipped("mappings")
+    assert ours is not None
+    (folder / "mappings/hl7-lab.yaml").write_bytes((ours / "hl7-lab.yaml").read_bytes() + b"\n")
+    ran = labrelay("check", "--strict", site=folder)
+
+    assert ran.code == ExitCode.OK, ran.out
+    assert "note: tables/mine.csv:2:1: WBC,10*3/uL takes the place of sysmex-xn/codes.csv:" in ran.out
+    assert "; 26464-8 in 10*3/uL instead of 6690-2 in 10*3/uL" in ran.out
+    assert (
+        "note: mappings/hl7-lab.yaml:1:1: takes the place of the shipped one, and gets none of its changes" in ran.out
+    )
+    assert "no problem found in 1 channel" in ran.err
+    remarks = labrelay("check", "-o", "json", site=folder).json["remarks"]
+    assert {one["severity"] for one in remarks} == {"note"}

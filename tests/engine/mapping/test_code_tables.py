@@ -6,7 +6,8 @@ import pytest
 
 from engine.errors import ContentError
 from engine.mapping.gaps import Seen, csv_lines
-from engine.mapping.tables import Table, read_table
+from engine.mapping.table_files import read_table
+from engine.mapping.tables import Table
 from engine.mapping.units import LOINC_SHAPE, loinc_check_digit_holds, ucum_problem
 from engine.message import MapContext, Parsed, Unmapped
 from engine.reasons import Reason
@@ -60,21 +61,34 @@ def test_the_row_with_the_fewest_wildcards_wins() -> None:
         ("code,code,unit_in,device\n", "t.csv:1:1: column 'code' stands here twice"),
         (HEAD + "GLU,mg/dL,x\nGLU,mg/dL,x\n", "t.csv:3:1: the same key as line 2"),
         (HEAD + "GLU,*,x\nGLU,mg/dL,*\n", "t.csv:3:1: this row and line 2 can match the same key"),
-        (HEAD + "GLU,*,x,,,,mg/L\n", "t.csv:2:2: * matches every unit and must not stand beside a unit"),
-        (HEAD + "GLU,*,x,,,,,,10\n", "t.csv:2:2: * matches every unit and must not stand beside a factor"),
-        (HEAD + "GLU,g/L,x,,,,,,ten\n", "t.csv:2:9: factor 'ten' is no decimal"),
-        (HEAD + "GLU,g/L,x,,,,,,-1\n", "t.csv:2:9: a factor must be greater than 0"),
-        (HEAD + "GLU,g/L,x,,,,,,,,1.5\n", "t.csv:2:11: digits '1.5' is no whole number"),
-        (HEAD + "GLU,g/L,x,HGB\n", "t.csv:2:4: 'HGB' has not the form of a LOINC code"),
-        (HEAD + "GLU,g/L,x,718-8\n", "t.csv:2:4: the check digit of LOINC 718-8 does not hold"),
-        (HEAD + "GLU,g/L,x,,,,,gm/dl\n", "t.csv:2:8: 'gm/dl' is no UCUM unit"),
+        (HEAD + "GLU,*,x,,,,mg/L\n", "t.csv:2:5: * matches every unit and must not stand beside a unit"),
+        (HEAD + "GLU,*,x,,,,,,10\n", "t.csv:2:5: * matches every unit and must not stand beside a factor"),
+        (HEAD + "GLU,g/L,x,,,,,,ten\n", "t.csv:2:16: factor 'ten' is no decimal"),
+        (HEAD + "GLU,g/L,x,,,,,,-1\n", "t.csv:2:16: a factor must be greater than 0"),
+        (HEAD + "GLU,g/L,x,,,,,,,,1.5\n", "t.csv:2:18: digits '1.5' is no whole number"),
+        (HEAD + "GLU,g/L,x,HGB\n", "t.csv:2:11: 'HGB' has not the form of a LOINC code"),
+        (HEAD + "GLU,g/L,x,718-8\n", "t.csv:2:11: the check digit of LOINC 718-8 does not hold"),
+        (HEAD + "GLU,g/L,x,,,,,gm/dl\n", "t.csv:2:15: 'gm/dl' is no UCUM unit"),
         (HEAD + ",g/L,x\n", "t.csv:2:1: the cell under 'code' is empty"),
-        (HEAD + "a,b,c,,,,,,,,,too many\n", "t.csv:2:1: 12 cells under 11 columns"),
+        (HEAD + "a,b,c,,,,,,,,,too many\n", "t.csv:2:15: 12 cells under 11 columns"),
+        (HEAD + '"G,L""U", g/L,"x", 718-8\n', "t.csv:2:20: the check digit of LOINC 718-8 does not hold"),
+        (HEAD + "GLU,g/L,x,,,,,,10\n", "t.csv:2:16: a factor makes another unit of it, and the row does not say which"),
+        (
+            HEAD + "GLU,g/L,x,,,,,,,32\n",
+            "t.csv:2:17: a factor makes another unit of it, and the row does not say which",
+        ),
+        (HEAD + "PLT,*,*,,,none\nPLT,10*9/L,*,777-3\n", "t.csv:3:1: line 2 leaves PLT out (type none)"),
         (HEAD + '"a,b,c\n', "t.csv:2:1: quotes do not match"),
     ],
 )
 def test_a_fault_has_its_line_and_column(text: str, line: str) -> None:
     assert [found for found in problems(text) if found.startswith(line)]
+
+
+def test_two_rows_that_differ_in_a_column_that_is_no_key_are_told_so() -> None:
+    text = HEAD + "GLU,mg/dL,a,2345-7\nGLU,mg/dL,b,2339-0\n"
+    (line,) = problems(text, ("code", "unit_in"))
+    assert line.endswith("(the mapping looks up by code, unit_in, and not by device)")
 
 
 def test_comments_and_blank_lines_are_skipped_and_quotes_work() -> None:

@@ -8,7 +8,8 @@ import pytest
 from engine.mapping.functions.coding import coded
 from engine.mapping.functions.loinc import WARNING, believed
 from engine.mapping.run import Run
-from engine.mapping.tables import LOINC, Row, read_table
+from engine.mapping.table_files import read_table
+from engine.mapping.tables import LOINC, Row
 from engine.message import Delimiters, Group, MapContext, Parsed
 
 TABLES = Path(__file__).parents[3] / "mappings" / "tables"
