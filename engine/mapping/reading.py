@@ -11,14 +11,14 @@ by a mapping that makes it from such fields, and nothing of it is durable.
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from engine.message import MapContext, Parsed
 
 WAYS_OF_READING = 64  # kept apart from each other; a site has a few
-RESULTS_KEPT = 4096  # of one mapping, all together: code x unit x range x flag x status of analyzers; 2 kB each
+RESULTS_KEPT = 4096  # keys of one mapping, all together: code x unit x flag x status of analyzers; up to 2 kB each
 LONGEST_RESULT = 1000  # characters of the fields that values are kept under
+REST = 200_000  # segments for which a family is not kept whose fields turned out to be new most of the time
 
 Values = list[Any]
 
@@ -33,33 +33,83 @@ class _Unset:
 UNSET = _Unset()
 
 
-@dataclass(slots=True)
 class Room:
-    """How many more results one mapping may keep."""
-
-    left: int = RESULTS_KEPT
-
-
-class Kept(dict[tuple[str, ...], Values]):
-    """What is kept of one loop over results: their recurring fields -> values made of them, `UNSET` where not yet.
+    """How many more keys one mapping may keep, and of which loops it is not worth it.
 
     Attributes:
+        segments: of the messages that were read since there was room for all.
+        missed: what a loop keeps (`Loop.number`) -> how often a key was not there, in the same time.
+        resting: what missed most of the time, as ranges that are computed for each patient do: it would only take the
+            place of others, and cost more than it saves.
+    """
+
+    __slots__ = ("left", "missed", "resting", "segments", "wakes")
+
+    def __init__(self, left: int = RESULTS_KEPT) -> None:
+        self.left = left
+        self.segments = 0
+        self.missed: defaultdict[int, int] = defaultdict(int)
+        self.resting: set[int] = set()
+        self.wakes = 0  # number of segments at which all that rests is tried again
+
+    def taken(self, keys: int, size: int) -> bool:
+        """Whether there is room for a key of so many characters, that was not there; it is taken then."""
+        if keys in self.resting:
+            return False
+        self.missed[keys] += 1
+        if not self.left or size > LONGEST_RESULT:
+            return False
+        self.left -= 1
+        return True
+
+    def empty(self, left: int = RESULTS_KEPT) -> None:
+        """All begins anew, but for what was learned of keys that are never met again."""
+        often = {keys for keys, missed in self.missed.items() if missed * 2 > self.segments}
+        self.wakes = REST if often - self.resting else self.wakes - self.segments
+        self.resting |= often
+        self.left, self.segments = left, 0
+        self.missed.clear()
+
+    def read(self, segments: int) -> None:
+        """A message of so many segments begins."""
+        self.segments += segments
+        if self.resting and self.segments > self.wakes:
+            self.resting.clear()
+
+
+class Loop(dict[tuple[str, ...], Values]):
+    """What is kept of one loop over results: their recurring fields -> values made of them, `UNSET` where not yet.
+
+    Behind the values are two things more: what is kept under the last field of all, the reference range, and what was
+    told while values were computed, by their places (`note`).
+
+    Attributes:
+        number: among all that is kept of a mapping; the next one is that of its ranges.
         passing: places of values that hold for the result at hand only, for somebody was told something about it.
     """
 
-    __slots__ = ("_room", "passing")
+    __slots__ = ("_room", "number", "passing")
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, number: int = 0) -> None:
         super().__init__()
         self._room = room
+        self.number = 2 * number
         self.passing: list[tuple[Values, int]] = []
 
     def keep(self, key: tuple[str, ...], count: int) -> Values:
         """A place for ``count`` values made of these fields; of long texts, and without room, nothing is kept."""
         made: Values = [UNSET] * count
-        if self._room.left and sum(map(len, key)) <= LONGEST_RESULT:
-            self._room.left -= 1
+        made += {}, None
+        if self._room.taken(self.number, sum(map(len, key))):
             self[key] = made
+        return made
+
+    def keep_range(self, ranges: dict[str, Values], key: str, count: int) -> Values:
+        """As `keep`, for values that the last field is part of; ``ranges``: what is kept under the others."""
+        made: Values = [UNSET] * count
+        made.append(None)
+        if self._room.taken(self.number + 1, len(key)):
+            ranges[key] = made
         return made
 
     def forget_passing(self) -> None:
@@ -67,6 +117,31 @@ class Kept(dict[tuple[str, ...], Values]):
         for values, place in self.passing:
             values[place] = UNSET
         self.passing.clear()
+
+    def note(self, run: Any, values: Values, place: int, before: tuple[int, int, int]) -> None:
+        """Something was told while a value was computed: it holds for this result, and the next one is told again.
+
+        Where that was codes without a row and nothing else, it can be told without computing anything.
+
+        Args:
+            run: the `engine.mapping.run.Run`.
+            before: how much was told, how many of it codes, and how many values were passing when it began.
+        """
+        noted, unmapped, passing = before
+        if run.noted - noted == len(run.unmapped) - unmapped and len(self.passing) == passing:
+            if values[-1] is None:
+                values[-1] = {}
+            values[-1][place] = values[place], run.unmapped[unmapped:]
+        self.passing.append((values, place))
+
+    def tell_again(self, run: Any, values: Values, place: int) -> Any:
+        """The value of an earlier result with these fields, of which the same is to be told."""
+        made, told = values[-1][place]
+        run.noted += len(told)
+        run.unmapped += told
+        values[place] = made
+        self.passing.append((values, place))
+        return made
 
 
 @dataclass(slots=True)
@@ -77,17 +152,21 @@ class Reading:
         settings, namespaces: of the channel and its site, for which this holds.
         concepts: coded fields as they were sent -> what was made of them.
         room: shared by all ways of reading of a mapping.
-        results: number of a loop over results in its mapping -> what is kept of it.
+        results: number of a loop over results in its mapping -> what is kept of it; it is made by the loop itself.
     """
 
     settings: Mapping[str, Any]
     namespaces: Mapping[str, str]
     room: Room = field(default_factory=Room)
     concepts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    results: defaultdict[int, Kept] = field(init=False)
+    results: dict[int, Loop] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.results = defaultdict(partial(Kept, self.room))
+    def loop(self, number: int) -> Loop:
+        """What is kept of a loop over results."""
+        found = self.results.get(number)
+        if found is None:
+            found = self.results[number] = Loop(self.room, number)
+        return found
 
 
 class Readings:
@@ -112,8 +191,9 @@ class Readings:
         elif not self._room.left:
             self._forget()
             return self.of(parsed, context)
+        self._room.read(len(parsed.segments))
         return found
 
     def _forget(self) -> None:
         self._known.clear()
-        self._room = Room()
+        self._room.empty()

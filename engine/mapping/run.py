@@ -60,12 +60,12 @@ class Run:
         "filtered",
         "hl7",
         "issues",
-        "kept",
         "local_system",
         "noted",
         "numbers_with_comma",
         "parsed",
         "policies",
+        "reading",
         "root",
         "settings",
         "times",
@@ -86,7 +86,7 @@ class Run:
         """``reading``: what is kept of messages that are read alike; nothing, if not given."""
         reading = Reading(context.settings, context.namespaces) if reading is None else reading
         self.concepts = reading.concepts
-        self.kept = reading.results
+        self.reading = reading
         self.noted = 0
         delimiters = parsed.delimiters
         self.parsed = parsed

@@ -118,7 +118,7 @@ class Keeping(Values):
             variable = kept.variable
             if self._keeping:
                 variable = code.new()
-                code.emit(f"{variable} = {home.kept}[{kept.place}]")
+                code.emit(f"{variable} = {kept.of.list}[{kept.place}]")
             call = f"{kept.function}(m, making, {home.arguments})"
             code.emit(f"if {variable} is UNSET: {variable} = {call}")
             self._remember(known, Val(variable, kept.value.kind, kept.value.maybe))

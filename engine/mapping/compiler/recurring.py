@@ -3,21 +3,32 @@
 An expression *recurs* where it reads nothing but such fields of the result at hand, through functions that give the
 same value for the same arguments. Its value is kept from one message to the next, under the fields it was made of:
 
-    if l0.passing: l0.forget_passing()  l0: what is kept of this loop, among messages that are read alike
+    l0 = m.reading.loop(2)              what is kept of this loop, among messages that are read alike
+    ...
+    if l0.passing: l0.forget_passing()  for each result:
     k1 = K9(f12)                        the fields of this OBX that kept values read, as one tuple
     l1 = l0.get(k1)
     if l1 is None: l1 = l0.keep(k1, 3)
-    v3, v5, v8, = l1                    UNSET where not computed yet
+    v3, v5, v8, r1, t1 = l1             UNSET where not computed yet
+    l2 = r1.get(f12[7])                 what is made of the reference range, too
+    if l2 is None: l2 = l0.keep_range(r1, f12[7], 1)
+    v9, t2 = l2
     ...
-    if v3 is UNSET: v3 = kept_3(m, making, f12, l0, l1)
+    if v3 is UNSET: v3 = kept_3(m, making, f12, l0, l1, l2)
 
-    def kept_3(m, making, f12, l0, l1): beside the mapping's own function, which stays short by that
+    def kept_3(m, making, f12, l0, l1, l2): beside the mapping's own function, which stays short by that
      v6 = l1[0]
      if v6 is not UNSET: return v6      another function of this kind has needed it meanwhile
-     n4 = m.noted
+     t2 = l1[-1]
+     if t2 is not None and 0 in t2: return l0.tell_again(m, l1, 0)
+     n4 = m.noted, len(m.unmapped), len(l0.passing)
      v6 = l1[0] = ...
-     if m.noted != n4: l0.passing.append((l1, 0))
+     if m.noted != n4[0]: l0.note(m, l1, 0, n4)
      return v6
+
+Some analyzers compute the reference range for each patient. So it is no part of the key of what does not need it: a
+range that never comes again costs what is made of it, and not what is made of the code beside it. And keys that are
+met anew most of the time are not kept for a while (`engine.mapping.reading.Room`).
 
 So a value is computed where a rule first asks for it, as ever, and what somebody is to be told while it is computed
 (a warning, a code without its row) is told for every result: such a value passes with the result it is of. One whose
@@ -41,6 +52,9 @@ VARYING = {
 }
 
 
+RANGE = {"OBX": 7, "R": 6}  # recurs less than the others
+SHOWN = {"OBX": frozenset({3}), "R": frozenset()}  # what a code without a row is told with
+
 Taken = Mapping[int, tuple[int, syntax.Expression]]
 """id of a let that is one of two values -> which of both is meant, and its expression."""
 
@@ -50,16 +64,30 @@ class Kept:
     """One kept value.
 
     Attributes:
-        place: among those of its loop.
+        of: what is kept for the result at hand, with the range or without; ``place``: among its values.
         variable: of the loop's own code that holds it.
         function: computes and keeps it.
         value: its kind, and whether it may be absent.
     """
 
+    of: "KeptValues"
     place: int
     variable: str
     function: str
     value: Val
+
+
+@dataclass(slots=True)
+class KeptValues:
+    """Values under one key.
+
+    Attributes:
+        list: variable of what is kept for the result at hand.
+        count: how many there are.
+    """
+
+    list: str
+    count: int = 0
 
 
 @dataclass(slots=True)
@@ -69,10 +97,12 @@ class Recurring:
     Attributes:
         number: of the loop within the mapping.
         loop: how many loops surround its code.
-        segments: the results; ``fields`` those of their fields that kept values read.
+        segments: the results.
         load: place at the start of a round where kept values are fetched.
-        memory, kept: variables of what the loop keeps, and of what is kept for the result at hand.
-        count: of the kept values; ``written`` of the functions begun so far.
+        memory: variable of what the loop keeps.
+        fields: those that kept values read, the range left out.
+        plain, ranged: values that do not read the range, and those that do.
+        written: how many functions were begun so far.
         values: key of an expression -> its kept value, or the value where it is known when the mapping is loaded.
     """
 
@@ -81,60 +111,77 @@ class Recurring:
     segments: Segments
     load: Slot
     memory: str
-    kept: str
+    plain: KeptValues
+    ranged: KeptValues
     fields: set[int] = field(default_factory=set)
     values: dict[object, Kept | Val] = field(default_factory=dict)
-    count: int = 0
     written: int = 0
 
     @property
     def arguments(self) -> str:
         """What the functions take beside the message and what is made of it."""
-        return f"{self.segments.fields}, {self.memory}, {self.kept}"
+        return f"{self.segments.fields}, {self.memory}, {self.plain.list}, {self.ranged.list}"
 
     def compile(self, code: Code, key: object, fields: set[int], build: Callable[[], Val]) -> Kept | Val:
         """Write the function that computes a value which is made of these fields."""
+        rare = RANGE[self.segments.name]
+        of = self.ranged if rare in fields else self.plain
         name = f"kept_{self.number}_{self.written}"
         self.written += 1
-        noted, made = code.new("n"), code.new()
+        before, told, made = code.new("n"), code.new(), code.new()
         with code.function(name, f"m, making, {self.arguments}") as function:
             start = code.slot()
-            code.emit(f"{noted} = m.noted")
+            code.emit(f"{before} = m.noted, len(m.unmapped), len({self.memory}.passing)")
             value = build()
-            here = f"{self.kept}[{self.count}]"
+            place = of.count  # others were written meanwhile
+            here = f"{of.list}[{place}]"
             code.emit(f"{made} = {here} = {value.code}")
-            code.emit(f"if m.noted != {noted}: {self.memory}.passing.append(({self.kept}, {self.count}))")
+            code.emit(f"if m.noted != {before}[0]: {self.memory}.note(m, {of.list}, {place}, {before})")
             code.emit(f"return {made}")
             with code.into(start):  # another kept value may have needed it since this result was begun
                 code.emit(f"{made} = {here}")
                 code.emit(f"if {made} is not UNSET: return {made}")
+                code.emit(f"{told} = {of.list}[-1]")
+                again = f"return {self.memory}.tell_again(m, {of.list}, {place})"
+                code.emit(f"if {told} is not None and {place} in {told}: {again}")
         if value.known or value.is_absent:
             code.drop(function)
             self.values[key] = value
             return value
-        kept = self.values[key] = Kept(self.count, code.new("v"), name, value)
-        self.count += 1
-        self.fields |= fields
-        self.segments.width = max(self.segments.width, max(fields) + 1)
+        kept = self.values[key] = Kept(of, place, code.new("v"), name, value)
+        of.count += 1
+        self.fields |= fields - {rare} | SHOWN[self.segments.name]
+        self.segments.width = max(self.segments.width, max(fields) + 1, max(self.fields) + 1)
         return kept
 
     def finish(self, code: Code, start: Slot) -> None:
         """Write what fetches the kept values. ``start`` is the place at the start of the function."""
-        variables = [kept.variable for kept in self.values.values() if isinstance(kept, Kept)]
-        if not variables:
+        kept = [value for value in self.values.values() if isinstance(value, Kept)]
+        if not kept:
             return
+        memory, fields, plain, ranged = self.memory, self.segments.fields, self.plain, self.ranged
         with code.into(start):
-            code.emit(f"{self.memory} = m.kept[{self.number}]")
+            code.emit(f"{memory} = m.reading.loop({self.number})")
+            if not ranged.count:
+                code.emit(f"{ranged.list} = None")
         with code.into(self.load):
-            code.emit(f"if {self.memory}.passing: {self.memory}.forget_passing()")
-            key = code.new()
+            code.emit(f"if {memory}.passing: {memory}.forget_passing()")
+            key, ranges = code.new(), code.new()
             # One field alone would be its own key: it is taken twice, so that keys are always tuples.
-            numbers = sorted(self.fields)
+            numbers = sorted(self.fields) or [RANGE[self.segments.name]]
             getter = code.constant(itemgetter(*numbers, *(numbers if len(numbers) == 1 else ())))
-            code.emit(f"{key} = {getter}({self.segments.fields})")
-            code.emit(f"{self.kept} = {self.memory}.get({key})")
-            code.emit(f"if {self.kept} is None: {self.kept} = {self.memory}.keep({key}, {len(variables)})")
-            code.emit(f"{', '.join(variables)}, = {self.kept}")
+            code.emit(f"{key} = {getter}({fields})")
+            code.emit(f"{plain.list} = {memory}.get({key})")
+            code.emit(f"if {plain.list} is None: {plain.list} = {memory}.keep({key}, {plain.count})")
+            names = [one.variable for one in kept if one.of is plain]
+            code.emit(f"{', '.join([*names, ranges, code.new()])} = {plain.list}")
+            if ranged.count:
+                key = f"{fields}[{RANGE[self.segments.name]}]"
+                code.emit(f"{ranged.list} = {ranges}.get({key})")
+                keep = f"{memory}.keep_range({ranges}, {key}, {ranged.count})"
+                code.emit(f"if {ranged.list} is None: {ranged.list} = {keep}")
+                names = [one.variable for one in kept if one.of is ranged]
+                code.emit(f"{', '.join([*names, code.new()])} = {ranged.list}")
 
 
 class Reading:

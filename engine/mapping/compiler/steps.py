@@ -10,7 +10,7 @@ for g2 in root.groups.get(K0, ()):          each: PATIENT_RESULT
 from engine.mapping import r4, syntax
 from engine.mapping.compiler.bodies import Bodies
 from engine.mapping.compiler.code import NOTHING, TEXT, TEXT_LIKE, Slot, Val
-from engine.mapping.compiler.recurring import Recurring
+from engine.mapping.compiler.recurring import KeptValues, Recurring
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments, Variable, bind_outwards, bind_segments, declare
 from engine.mapping.rules import Formula, Let, Step, Text, suggestion
 from engine.mapping.run import RESULT_SEGMENT
@@ -229,7 +229,8 @@ class Steps(Bodies):
         segments = self._noted(bind_segments(code, scope, result))
         with code.into(scope.slot):
             load = code.slot()
-        made = Recurring(len(self._recurring), code.loop, segments, load, code.new("l"), code.new("l"))
+        number, plain, ranged = len(self._recurring), KeptValues(code.new("l")), KeptValues(code.new("l"))
+        made = Recurring(number, code.loop, segments, load, code.new("l"), plain, ranged)
         self._recurring.append(made)
         return made
 

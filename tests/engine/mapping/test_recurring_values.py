@@ -12,7 +12,7 @@ from engine.bench.messages import oru
 from engine.errors import ContentError
 from engine.mapping import Program
 from engine.mapping.inputs import Mapper, messages_in
-from engine.mapping.reading import LONGEST_RESULT, RESULTS_KEPT, UNSET, Kept, Readings, Room
+from engine.mapping.reading import LONGEST_RESULT, REST, RESULTS_KEPT, UNSET, Loop, Readings, Room
 from engine.message import MapContext, Mapped, Parsed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
@@ -135,26 +135,50 @@ def _outcome(mapper: Mapper, parsed: Parsed) -> object:
 
 def test_what_is_kept_is_bounded() -> None:
     room = Room(3)
-    kept, other = Kept(room), Kept(room)
-    assert kept.keep(("x" * (LONGEST_RESULT + 1),), 3) == [UNSET] * 3
+    kept, other = Loop(room), Loop(room, 1)
+    assert kept.keep(("x" * (LONGEST_RESULT + 1),), 3)[:3] == [UNSET] * 3
     assert not kept
     for number in range(10):
         for one in (kept, other):
-            assert one.keep((str(number),), 3) == [UNSET] * 3
-    assert len(kept) + len(other) == 3
+            values = one.keep((str(number),), 3)
+            assert values[:3] == [UNSET] * 3
+            one.keep_range(values[3], "1-2", 1)
+    everything = [*kept.values(), *other.values()]
+    assert len(everything) + sum(len(values[3]) for values in everything) == 3
 
 
 def test_without_room_all_begins_anew() -> None:
     readings = Readings()
     parsed = parse(HL7)
-    first = readings.of(parsed, context())
+    often = parse("\n".join([HL7, *["OBX|9|NM|A||1"] * RESULTS_KEPT * 2]))
+    first = readings.of(often, context())
     for number in range(RESULTS_KEPT):
-        first.results[0].keep((str(number),), 1)
+        first.loop(0).keep((str(number),), 1)
     second = readings.of(parsed, context())
     assert second is not first
-    assert not second.results[0]
-    second.results[0].keep(("1",), 1)
-    assert len(second.results[0]) == 1
+    assert not second.loop(0)
+    second.loop(0).keep(("1",), 1)
+    assert len(second.loop(0)) == 1
+
+
+def test_keys_that_are_always_new_are_not_kept_for_a_while() -> None:
+    room = Room(100)
+    loop = Loop(room)
+    values = loop.keep(("WBC",), 1)
+    for number in range(200):
+        room.read(1)
+        loop.keep_range(values[1], f"{number}-{number + 1}", 1)
+    room.empty(100)
+    loop.keep_range(values[1], "1-2", 1)
+    assert room.left == 100
+    loop.keep(("RBC",), 1)
+    assert room.left == 99  # nothing is held against the codes
+    room.read(REST)
+    loop.keep_range(values[1], "1-2", 1)
+    assert room.left == 99
+    room.read(1)
+    loop.keep_range(values[1], "1-2", 1)
+    assert room.left == 98
 
 
 def test_ways_of_reading_are_kept_apart() -> None:
@@ -170,15 +194,20 @@ def test_ways_of_reading_are_kept_apart() -> None:
     assert readings.of(parsed, context(namespaces={"A": "urn:a"})) is again
 
 
-def test_an_analyzers_results_are_computed_once(workshop: Workshop) -> None:
-    program = workshop.steps(STEPS, tables=TABLES)
+@pytest.mark.parametrize("changing", [False, True])
+def test_an_analyzers_results_are_computed_once(workshop: Workshop, changing: bool) -> None:
+    ranged = "            referenceRange: =reference_range(OBX-7, row, OBX-6)\n            device:"
+    program = workshop.steps(STEPS.replace("            device:", ranged), tables=TABLES)
     rng = random.Random(3)
     for number in range(1, 60):
-        program.apply(parse(oru(1, number, rng)), context())
+        program.apply(parse(oru(1, number, rng, changing=changing)), context())
     (reading,) = program._readings._known.values()
     (kept,) = reading.results.values()
     assert 20 <= len(kept) <= 60  # 20 analytes with up to three flags each, not 1,180 results
-    assert all(any(value is not UNSET for value in values) for values in kept.values())
+    assert all(any(value is not UNSET for value in values[:-2]) for values in kept.values())
+    ranges = [values for found in kept.values() for values in found[-2].values()]
+    assert len(ranges) == len(kept) if not changing else len(ranges) > 1_100
+    assert all(values[0] is not UNSET for values in ranges)
 
 
 def test_a_let_of_the_whole_mapping_is_known_inside_what_is_kept(workshop: Workshop) -> None:
