@@ -19,7 +19,7 @@ from orjson import Fragment
 from engine.mapping.explaining import ENVELOPE, LITERAL, RULE, Leaf
 from engine.mapping.json_text import as_text
 from engine.mapping.outputs.collected import Collected, Part
-from engine.mapping.trace import Tracer
+from engine.mapping.trace import Tracer, made_of
 from engine.message import MapContext, Parsed
 
 _ITEMS = re.compile(r"\[\d+\]")
@@ -56,11 +56,11 @@ class PartTracer(Tracer):
 
     def place(self, path: str, rule: str, function: str, value: Any) -> None:
         """The value of an expression is computed."""
-        frame = self._frames.pop()
+        made = made_of(self._frames.pop(), {})
         self.rules.add(rule)
         if value is not None:
             texts = frozenset(text for _, text in _leaves(value, ""))
-            self._notes.append(_Note(path, RULE, rule, function, tuple(frame.sources), tuple(frame.rows), texts))
+            self._notes.append(_Note(path, RULE, rule, function, tuple(made.sources), tuple(made.rows), texts))
 
     def literal(self, path: str, rule: str) -> None:
         """A value is written in the mapping."""
