@@ -4,23 +4,26 @@ A *selection* says which; it is resolved when the act runs, and again when it is
 that has changed meanwhile. Each act is a row of the journal before it starts and another when it has ended (P2, P5),
 so that a crash amid a replay of thousands is known.
 
-    retry     dead deliveries wait again in their old places; held ones are released; dead messages are processed
-              again with today's mapping, oldest first. Incomplete messages stay: a prefix is never a result.
+    retry     dead deliveries wait again in their old places; dead messages are processed again with today's mapping,
+              oldest first. Incomplete messages stay: a prefix is never a result.
     dismiss   a named person says, with a reason, that these need nothing more
+    release   a named person lets results go that a rule of their route keeps back; only this does (`engine.holding`)
+    reject    a named person says, with a reason, that such results are never delivered
     replay    stored documents go out again at the end of their lanes, at a bounded rate
     reprocess messages are mapped again, and what differs from what was delivered goes out, at a bounded rate
 """
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.control import Handler, RefusedError, Request
 from engine.errors import IntegrityError, LabRelayError
-from engine.intake import ChannelRoutes, judge
-from engine.journal import Journal, Routed
+from engine.intake import ChannelRoutes, judge, routed_by
+from engine.journal import Journal
 from engine.reading import Reader
 from engine.reasons import Reason
 from engine.records import DeadLetter, Filter
@@ -33,7 +36,7 @@ logger = logging.getLogger("labrelay." + __name__)
 
 PAGE = 500
 MAX_SELECTED = 200_000  # more are narrowed by time or channel; bounds memory and the length of an act
-DISMISS_AT_ONCE = 1000
+AT_ONCE = 1000  # of what is closed or released in one transaction
 DEFAULT_RATE = 50.0  # messages per second of a replay, well below what a lane carries, so that live results go first
 ANSWER_WITHIN_S = 20.0  # an act that takes longer goes on in the daemon, and the command is told so
 
@@ -98,14 +101,23 @@ class Selection:
 
 def letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
     """The dead letters that a selection means now, oldest message first."""
+    return _letters(reader.dead, selection)
+
+
+def held_results(reader: Reader, selection: Selection) -> list[DeadLetter]:
+    """The held deliveries that a selection means now, oldest message first."""
+    return _letters(reader.held, replace(selection, state=None))
+
+
+def _letters(pages: Callable[..., list[DeadLetter]], selection: Selection) -> list[DeadLetter]:
     found: list[DeadLetter] = []
     if selection.ids:
         for number in sorted(set(selection.ids)):
-            page = reader.dead(selection.filter(), before_id=number + 1, limit=1)
+            page = pages(selection.filter(), before_id=number + 1, limit=1)
             found += [letter for letter in page if letter.message_id == number]
         return found
     before: int | None = None
-    while page := reader.dead(selection.filter(), before_id=before, limit=PAGE):
+    while page := pages(selection.filter(), before_id=before, limit=PAGE):
         found += page
         before = page[-1].message_id
         _bounded(len(found))
@@ -170,7 +182,7 @@ class Acts:
         if dry_run:
             return _answer(len(chosen), None, {})
         changed = 0
-        for part in _chunks(chosen, DISMISS_AT_ONCE):
+        for part in _chunks(chosen, AT_ONCE):
             changed += await self._journal.dismiss(
                 messages=[letter.message_id for letter in part if not letter.delivery_id],
                 deliveries=[letter.delivery_id for letter in part if letter.delivery_id],
@@ -180,6 +192,35 @@ class Acts:
         for lane in {(letter.channel, letter.destination) for letter in chosen if letter.delivery_id}:
             self._look_again(*lane, 0)  # a dead letter may have held its lane
         return _answer(len(chosen), None, {"dismissed": changed})
+
+    async def release(self, selection: Selection, *, actor: str, because: str, dry_run: bool = False) -> dict[str, Any]:
+        """Let held results go; the journal keeps who, when and ``because``. ``done``: see `engine.holding.release`."""
+        if not because.strip():
+            raise RefusedError("a release needs a reason")
+        chosen = await asyncio.to_thread(held_results, self._journal, selection)
+        if dry_run:
+            return _answer(len(chosen), None, {})
+        done: Counter[str] = Counter()
+        for part in _chunks(chosen, AT_ONCE):
+            ids = [letter.delivery_id for letter in part]
+            ended, lanes = await self._journal.release(ids, actor=actor, because=because)
+            done.update(ended)
+            for channel, destination in lanes:
+                self._look_again(channel, destination, 1)
+        return _answer(len(chosen), None, done)
+
+    async def reject(self, selection: Selection, *, actor: str, because: str, dry_run: bool = False) -> dict[str, Any]:
+        """Decide that held results are never delivered; the journal keeps them, with who, when and ``because``."""
+        if not because.strip():
+            raise RefusedError("a rejection needs a reason")
+        chosen = await asyncio.to_thread(held_results, self._journal, selection)
+        if dry_run:
+            return _answer(len(chosen), None, {})
+        done: Counter[str] = Counter()
+        for part in _chunks(chosen, AT_ONCE):
+            ids = [letter.delivery_id for letter in part]
+            done.update(await self._journal.reject(ids, actor=actor, because=because))
+        return _answer(len(chosen), None, done)
 
     async def replay(
         self,
@@ -293,22 +334,18 @@ class Acts:
         return outcome
 
     async def _retry(self, chosen: Sequence[DeadLetter], accept_conflict: bool) -> dict[str, int]:
-        outcome = {"requeued": 0, "released": 0, "processed": 0, "still_dead": 0, "skipped": 0}
-        lanes: dict[tuple[str, str, str], list[int]] = {}
+        outcome = {"requeued": 0, "processed": 0, "still_dead": 0, "skipped": 0}
+        lanes: dict[tuple[str, str], list[int]] = {}
         for letter in chosen:
             if letter.delivery_id:
-                lanes.setdefault((letter.channel, letter.destination, letter.state), []).append(letter.delivery_id)
+                lanes.setdefault((letter.channel, letter.destination), []).append(letter.delivery_id)
             elif letter.state == "dead":
                 outcome[await self._process(letter, accept_conflict)] += 1
             else:
                 outcome["skipped"] += 1
-        for (channel, destination, state), ids in lanes.items():
-            if state == "held":
-                changed = await self._journal.release(ids)
-                outcome["released"] += changed
-            else:
-                changed = await self._journal.requeue(ids)
-                outcome["requeued"] += changed
+        for (channel, destination), ids in lanes.items():
+            changed = await self._journal.requeue(ids)
+            outcome["requeued"] += changed
             outcome["skipped"] += len(ids) - changed
             if changed:
                 self._look_again(channel, destination, changed)
@@ -324,7 +361,7 @@ class Acts:
         except IntegrityError:
             return "skipped"  # damaged; `labrelay verify` says what is wrong
         verdict = judge(stored, channel)
-        routed = [Routed(document=document, destinations=route.to) for document, route in verdict.documents]
+        routed = [routed_by(route, document) for document, route in verdict.documents]
         outcome = await self._journal.map_done(
             stored.id,
             channel=stored.channel,
@@ -428,6 +465,14 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
         because = str(request.args.get("because", ""))
         return await acts.dismiss(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
 
+    async def release(request: Request) -> dict[str, Any]:
+        because = str(request.args.get("because", ""))
+        return await acts.release(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
+
+    async def reject(request: Request) -> dict[str, Any]:
+        because = str(request.args.get("because", ""))
+        return await acts.reject(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
+
     async def replay(request: Request) -> dict[str, Any]:
         destination, rate = request.args.get("destination"), request.args.get("rate", DEFAULT_RATE)
         if destination is not None and destination not in app.workers:
@@ -484,6 +529,8 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
         "reload": reload,
         "retry": retry,
         "dismiss": dismiss,
+        "release": release,
+        "reject": reject,
         "replay": replay,
         "reprocess": reprocess,
         "shown": shown,

@@ -3,7 +3,7 @@
 Building touches no socket and no row, so a reload can build everything beside the running site and only then swap.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from engine.breaker import Breaker
 from engine.channel import Answer, ChannelSettings
 from engine.clock import Clock
 from engine.conditional import ConditionalGuard
-from engine.config import ChannelConfig, DestinationConfig, Site, TcpPart, TeePart
+from engine.config import ChannelConfig, DestinationConfig, RouteConfig, Site, TcpPart, TeePart
 from engine.delivery import DestinationWorker, Outbox
 from engine.errors import ConfigError
 from engine.formats import MEDIA_TYPES, format_of
@@ -22,6 +22,7 @@ from engine.intake import ChannelRoutes, Route
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
+from engine.mapping.held.rules import Holding, compile_holding
 from engine.message import Delivery, FormatOptions, MapContext, Received, SessionEnd
 from engine.packing import Unpacking
 from engine.ports import Destination, Format, Link, TeeLink
@@ -31,6 +32,7 @@ from engine.retry import RetryPolicy
 from engine.worker.destination import Deliverer, RemoteDestination
 
 WHOLE = "whole"  # the link of files: nobody reads an answer there
+TAKES = {"fhir": "fhir", "mllp": "hl7v2"}  # kinds of destinations that take one kind of document only
 CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
 
 
@@ -208,6 +210,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
             if program is not None and reads not in (program.format, EITHER):
                 text = f"mapping {program.name} reads {program.format}, and this channel brings {reads}"
                 problems.append(node.problem(f"routes.{index}.mapping: {text}; use another mapping"))
+            problems += [node.problem(f"routes.{index}.to: {text}") for text in _not_taken(site, route, program)]
             routes.append(
                 Route(
                     when=route_condition(route.when, reads, program.format if program else "", place=place),
@@ -216,6 +219,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     order=route.order,
                     hold_on_dead=route.on_dead == "hold",
                     filter=route.filter is not None,
+                    hold=holding_of(site, config.channel, index, program) if program and route.hold else None,
                 )
             )
         except ConfigError as error:
@@ -223,6 +227,33 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
     if problems:
         raise ConfigError(*problems)
     return tuple(routes)
+
+
+def _not_taken(site: Site, route: RouteConfig, program: Program | None) -> Iterator[str]:
+    """What is wrong with the destinations of a route: those that do not take what its mapping writes."""
+    for name in route.to or ():
+        wanted = TAKES.get(site.config.destinations[name].kind)
+        if program is not None and wanted not in (None, program.target.kind):
+            writes = f"mapping {program.name} writes {program.target}"
+            yield f"{writes}, and {name} takes {wanted} only; name another destination, or another mapping"
+
+
+def holding_of(site: Site, channel: str, index: int, program: Program) -> Holding | None:
+    """The hold rules of a channel's route, by its position; None where it has none.
+
+    Raises:
+        ConfigError: all that is wrong with them.
+    """
+    rules = site.channels[channel].routes[index].hold
+    if not rules:
+        return None
+    node = site.node(channel, "routes", index, "hold")
+    nodes = node.items if node.kind == "list" else (node,)
+    given = [
+        (one if one.kind == "scalar" else one.get("when") or one, rule.reason)
+        for one, rule in zip(nodes, rules, strict=True)
+    ]
+    return compile_holding(given, program.format, str(program.target), site.mapping_path())
 
 
 def _answer(config: ChannelConfig, clock: Clock) -> Answer:

@@ -16,6 +16,8 @@ Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
     reload    {}                                                   -> {"config_hash", "changed", "warnings": [...]}
     retry     {"selection", "dry_run"}                             -> outcome
     dismiss   {"selection", "because", "dry_run"}                  -> outcome
+    release   {"selection", "because", "dry_run"}                  -> outcome   of held results
+    reject    {"selection", "because", "dry_run"}                  -> outcome   of held results
     replay    {"selection", "destination", "rate", "dry_run"}      -> outcome
     reprocess {"selection", "because", "rate", "config_hash",
                "mapping", "mapping_hash"}                          -> outcome   the last two: null, or name and digest

@@ -66,6 +66,8 @@ class Outbox(Protocol):
         self, channel: str, destination: str, limit: int, *, after: int = 0
     ) -> "asyncio.Future[list[Delivery]]": ...
     def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]": ...
+    def is_overtaken(self, delivery: Delivery) -> "asyncio.Future[bool]": ...
+    def hold(self, delivery_ids: Iterable[int], *, cause: Reason) -> "asyncio.Future[int]": ...
 
 
 @dataclass(slots=True)
@@ -384,6 +386,11 @@ class DestinationWorker:
         confirmed = False
         back = False  # the delivery waits in memory for another attempt
         try:
+            if delivery.released and await self._outbox.is_overtaken(delivery):
+                self.breaker.abandoned(self._clock.monotonic())
+                self._note(lane, lambda: self._outbox.hold((delivery.id,), cause=Reason.OVERTAKEN))
+                self._ended(lane, delivery, Reason.OVERTAKEN)
+                return
             if lane.may_be_superseded(delivery) and await self._outbox.is_superseded(delivery):
                 self.breaker.abandoned(self._clock.monotonic())  # nothing was sent, so nothing was learned
                 self.counts.superseded += 1

@@ -20,6 +20,7 @@ from engine.delivery import DestinationWorker
 from engine.errors import ContentError, StoreError
 from engine.formats import MEDIA_TYPES
 from engine.lane import Lane
+from engine.mapping.held.rules import Holding
 from engine.mapping.shipped import refusal
 from engine.message import (
     Document,
@@ -71,6 +72,7 @@ class Route:
         when: the compiled condition; None takes every message.
         program: None where the destinations take the raw message, or where ``filter`` says it is not wanted.
         filter: such messages are not wanted, and no later route is looked at.
+        hold: the rules that keep its documents back until a person releases them; None without any.
     """
 
     when: Callable[[Parsed], bool] | None
@@ -79,6 +81,7 @@ class Route:
     order: str = "channel"
     hold_on_dead: bool = False
     filter: bool = False
+    hold: Holding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +210,13 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
         unmapped += mapped.unmapped
         if mapped.filtered is not None:
             filtered = mapped.filtered
-        documents += [(document, route) for document in mapped.documents]
+        if route.hold is None:
+            documents += [(document, route) for document in mapped.documents]
+        else:
+            documents += [
+                (replace(document, facts=route.hold.facts(parsed, document.body)), route)
+                for document in mapped.documents
+            ]
     mapping = ",".join(names)
     if not taken:
         return Verdict("dead", *refusal(parsed), issues=tuple(issues))
@@ -218,6 +227,12 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
     return Verdict(
         "mapped", mapping=mapping, documents=tuple(documents), issues=tuple(issues), unmapped=tuple(unmapped)
     )
+
+
+def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = ()) -> Routed:
+    """A document on its way to the destinations of its route, with the rules that may keep it back."""
+    hold = route.hold.about(document.facts) if route.hold is not None else None
+    return Routed(document=document, destinations=route.to, claimed=claimed, hold=hold)
 
 
 def _hash_of(payload: bytes) -> str:
@@ -491,7 +506,7 @@ class Intake:
                     place = _Place(worker, lane, len(document.body), worker.reserve(lane, len(document.body)))
                     places.append(place)
                     claimed.append(place.reserved)
-                routed.append(Routed(document=document, destinations=route.to, claimed=tuple(claimed)))
+                routed.append(routed_by(route, document, claimed=tuple(claimed)))
             future = self._store.map_done(
                 stored.id,
                 channel=stored.channel,
@@ -548,8 +563,11 @@ class Intake:
             self._give_back(places)
             return
         claimed = iter(outcome.deliveries)
-        for place in places:
-            if place.reserved:
+        for number, place in enumerate(places):
+            if number in outcome.held:
+                if place.reserved:
+                    place.worker.give_back(place.lane, place.size)
+            elif place.reserved:
                 place.worker.committed(place.lane, next(claimed))
             else:
                 place.worker.left_in_store(place.lane)

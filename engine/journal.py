@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine import anchor as anchor_file
-from engine import arrival, audit, migrate, outbox, superseding, suspect, verdict, verify
+from engine import arrival, audit, holding, migrate, outbox, superseding, suspect, verdict, verify
 from engine.anchor import Anchor, sync_folder
 from engine.batch import Batch, Tail
 from engine.clock import Clock
@@ -429,11 +429,26 @@ class Journal(Reader):
         return self._submit(partial(outbox.supersede, delivery_ids=tuple(delivery_ids), detail=detail), verdict=True)
 
     def hold(self, delivery_ids: Iterable[int], *, cause: Reason = Reason.LANE_HELD) -> "asyncio.Future[int]":
-        """Keep single deliveries back until `release`; how many."""
+        """Keep single deliveries back until a person decides; how many."""
         return self._submit(partial(outbox.hold, delivery_ids=tuple(delivery_ids), cause=cause), verdict=True)
 
-    def release(self, delivery_ids: Iterable[int]) -> "asyncio.Future[int]":
-        return self._submit(partial(outbox.release, delivery_ids=tuple(delivery_ids)), verdict=True)
+    def is_overtaken(self, delivery: Delivery) -> "asyncio.Future[bool]":
+        """Whether part of a released delivery's results came in newer documents that were delivered in this lane."""
+        return self._submit(partial(_overtaken_in_part, delivery_id=delivery.id), verdict=True)
+
+    def release(
+        self, deliveries: Iterable[int], *, actor: str, because: str
+    ) -> "asyncio.Future[tuple[dict[str, int], set[tuple[str, str]]]]":
+        """A named person lets held deliveries go: what became of them, and the lanes that have new work.
+
+        Recorded in the same transaction; see `engine.holding.release`.
+        """
+        return self._submit(partial(_release, deliveries=tuple(deliveries), actor=actor, because=because), verdict=True)
+
+    def reject(self, deliveries: Iterable[int], *, actor: str, because: str) -> "asyncio.Future[dict[str, int]]":
+        """A named person decides that held deliveries are never made. Recorded in the same transaction."""
+        operation = partial(holding.reject, deliveries=tuple(deliveries), actor=actor, because=because)
+        return self._submit(operation, verdict=True)
 
     def requeue(self, delivery_ids: Iterable[int], *, manual: bool = True) -> "asyncio.Future[int]":
         """Dead or superseded deliveries wait again, in their old places; how many."""
@@ -567,6 +582,17 @@ class Journal(Reader):
         """Run an operation in this thread, before the writer thread exists."""
         assert self._writer is not None
         return self._writer.run_alone(operation)
+
+
+def _overtaken_in_part(batch: Batch, *, delivery_id: int) -> bool:
+    return superseding.overtaken(batch, delivery_id) == "part"
+
+
+def _release(
+    batch: Batch, *, deliveries: tuple[int, ...], actor: str, because: str
+) -> tuple[dict[str, int], set[tuple[str, str]]]:
+    lanes: set[tuple[str, str]] = set()
+    return holding.release(batch, deliveries, actor=actor, because=because, lanes=lanes), lanes
 
 
 def _dismiss(batch: Batch, *, messages: tuple[int, ...], deliveries: tuple[int, ...], actor: str, reason: str) -> int:

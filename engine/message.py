@@ -279,6 +279,23 @@ class Reagent:
     left: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlRun:
+    """How one test of a control material ended (`engine.controls`). A control is nobody's result.
+
+    Attributes:
+        code: of the test, as the analyzer writes it.
+        material: the control's specimen number; tells levels and lots apart.
+        failed: outside of its limits, by the analyzer's own flag or the range that it sent.
+        at_us: when it was measured; None where the message does not say.
+    """
+
+    code: str
+    material: str
+    failed: bool
+    at_us: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """A report in the journal's short memory: who owns an order or specimen number on a day.
@@ -306,6 +323,7 @@ class Document:
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
         reports: the reports it carries.
         entries: how many entries the Bundle has; 0 where nobody has counted them.
+        facts: what the route's rules for holding results back look at (`engine.mapping.held.rules`); empty without any.
     """
 
     body: bytes
@@ -314,6 +332,7 @@ class Document:
     conditional: tuple[bytes, ...] = ()
     reports: tuple[Report, ...] = ()
     entries: int = 0
+    facts: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,6 +441,7 @@ class Delivery:
         conditional: `Document.conditional`; deliveries that share an unconfirmed one are never in flight together.
         reports: the keys of `Document.reports`; with ``order: specimen`` those that share one keep their order.
         entries: `Document.entries`, as long as the document has not been in the store.
+        released: it was held back, and a person has released it.
     """
 
     id: int
@@ -441,3 +461,4 @@ class Delivery:
     reports: tuple[bytes, ...] = ()
     packed: bool = False
     entries: int = 0
+    released: bool = False

@@ -4,7 +4,9 @@
     sending  -> waiting      postpone: an attempt failed, another will follow
     sending  -> dead         bury; retry brings it back to waiting with its number, so in its old place
     waiting, dead, held -> superseded | dismissed         a newer result was delivered | a named person decided
-    waiting <-> held         hold, release
+    (queued) -> held         a rule of the route keeps it back; no lane waits for it
+    held     -> waiting      release by a named person, with its number, so in its old place
+    held     -> rejected     a named person decided that it is never delivered
 
 ``sending`` means claimed under the lease (boot number) of a running process. After a crash the leases of earlier
 processes are void: such deliveries wait again, marked *maybe delivered*, and go out with the same key.
@@ -13,6 +15,7 @@ Each transition goes through `_move`, which keeps the gauges of the lane in the 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -24,12 +27,27 @@ from engine.errors import IntegrityError, StoreError
 from engine.hashes import pack_reports, split_hashes, unpack_reports
 from engine.message import Delivery, Document
 from engine.reasons import Reason
-from engine.records import MANUAL, MAYBE_DELIVERED, Routed
+from engine.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, Held, Routed
 
 CLAIM_BYTES = 8 * 1024 * 1024  # stored bytes of documents that one claim brings into memory
 
 # Which gauge of the lane counts a state; the other states are final and counted by day only.
 _GAUGE = {"waiting": "open", "sending": "open", "dead": "dead", "held": "held"}
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What `put` has queued.
+
+    Attributes:
+        claimed: the claimed deliveries, in queue order.
+        waiting: how many others wait.
+        held: the places, in queue order from 0, of deliveries that are kept back.
+    """
+
+    claimed: tuple[Delivery, ...]
+    waiting: int
+    held: frozenset[int]
 
 
 # -- into the outbox -----------------------------------------------------------------------------------------------
@@ -45,20 +63,30 @@ def put(
     routes: Sequence[Routed],
     revision: int = 1,
     manual: bool = False,
-) -> tuple[list[Delivery], int]:
+    held: Sequence[Held | None] = (),
+) -> Queued:
     """Store documents and queue their deliveries.
 
-    Returns:
-        The claimed deliveries in queue order, and how many others wait.
+    Args:
+        held: for each of ``routes`` why its deliveries are kept back, or None; shorter: the rest is not.
     """
     claimed: list[Delivery] = []
     waiting = 0
+    kept: list[int] = []
+    number = -1
     for ordinal, routed in enumerate(routes, start=1):
         document_id = _store_document(batch, message_id, channel, revision, ordinal, routed.document)
+        why = held[ordinal - 1] if ordinal <= len(held) else None
         for position, destination in enumerate(routed.destinations):
-            ours = position < len(routed.claimed) and routed.claimed[position]
+            number += 1
             lane = batch.lane(channel, destination)
             key = batch.vault.delivery_key(token, revision, ordinal, destination)
+            if why is not None:
+                row_id = _insert(batch, lane, message_id, document_id, key, "waiting", manual=manual)
+                _keep_back(batch, row_id, why)
+                kept.append(number)
+                continue
+            ours = position < len(routed.claimed) and routed.claimed[position]
             row_id = _insert(batch, lane, message_id, document_id, key, "sending" if ours else "waiting", manual=manual)
             if not ours:
                 waiting += 1
@@ -81,14 +109,15 @@ def put(
                     entries=routed.document.entries,
                 )
             )
-    return claimed, waiting
+    return Queued(tuple(claimed), waiting, frozenset(kept))
 
 
 def replay(batch: Batch, message_ids: Iterable[int], destinations: frozenset[str] | None) -> list[int]:
     """Queue the newest documents of these messages again, to all or some of the destinations they went to.
 
     The newest for each destination, that is: a message that was reprocessed went only where it differed. The new
-    deliveries have the keys of the old ones, stand at the end of their lanes and are marked manual.
+    deliveries have the keys of the old ones, stand at the end of their lanes and are marked manual. What is held, or
+    was rejected, goes nowhere.
     """
     made = []
     for message_id in message_ids:
@@ -97,6 +126,8 @@ def replay(batch: Batch, message_ids: Iterable[int], destinations: frozenset[str
             " WHERE d.message_id = ? AND o.revision = (SELECT max(p.revision) FROM delivery e"
             "  JOIN document p ON p.id = e.document_id"
             "  WHERE e.message_id = d.message_id AND e.lane = d.lane AND p.ordinal = o.ordinal)"
+            " AND NOT EXISTS (SELECT 1 FROM delivery h WHERE h.message_id = d.message_id AND h.lane = d.lane"
+            "  AND h.document_id = d.document_id AND h.state IN ('held', 'rejected'))"
             " ORDER BY d.document_id, d.lane",
             (message_id,),
         ).fetchall()
@@ -203,6 +234,7 @@ def _claim_next(batch: Batch, lane: LaneTally, limit: int, after: int) -> list[D
                 manual=bool(flags & MANUAL),
                 conditional=split_hashes(conditional),
                 reports=tuple(report.key for report in unpack_reports(reports)),
+                released=bool(flags & RELEASED),
             )
         )
     batch.executemany(
@@ -324,11 +356,40 @@ def dismiss(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
 
 def hold(batch: Batch, delivery_ids: Iterable[int], cause: Reason) -> int:
     """Keep single deliveries back until `release`."""
-    return _move_all(batch, delivery_ids, ("waiting", "sending"), "held", cause=cause.value)
+    return _move_all(batch, delivery_ids, ("waiting", "sending"), "held", cause=cause.value, settled_us=batch.now_us)
 
 
-def release(batch: Batch, delivery_ids: Iterable[int]) -> int:
-    return _move_all(batch, delivery_ids, ("held",), "waiting", not_before_us=0)
+def _keep_back(batch: Batch, delivery_id: int, why: Held) -> None:
+    """A rule holds a delivery that was just queued."""
+    lane = _move(batch, delivery_id, ("waiting",), "held", cause=why.reason.value, settled_us=batch.now_us)
+    assert lane is not None
+    sealed = seal_note(batch, "delivery", delivery_id, lane.channel, _note(why.text, b""))
+    batch.execute(
+        "UPDATE delivery SET detail = ?, flags = flags | ? WHERE id = ?",
+        (sealed, REMEMBER if why.remember else 0, delivery_id),
+    )
+    batch.count(lane.channel, lane.destination, "held")
+
+
+def release(batch: Batch, delivery_id: int) -> bool:
+    """A named person lets a held delivery go: it waits, in its old place in the lane. False: it was not held.
+
+    It may have been overtaken meanwhile, so it is marked: the guard of `engine.superseding` looks before it is sent.
+    """
+    lane = _move(batch, delivery_id, ("held",), "waiting", not_before_us=0, settled_us=0)
+    if lane is None:
+        return False
+    batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MANUAL | RELEASED, delivery_id))
+    batch.count(lane.channel, lane.destination, "released")
+    return True
+
+
+def reject(batch: Batch, delivery_id: int) -> bool:
+    """A named person decides that a held delivery is never made; False: it was not held. Its detail stays."""
+    lane = _move(batch, delivery_id, ("held",), "rejected", cause=Reason.REJECTED.value, settled_us=batch.now_us)
+    if lane is not None:
+        batch.count(lane.channel, lane.destination, "rejected")
+    return lane is not None
 
 
 def set_paused(batch: Batch, channel: str, destination: str, paused: bool) -> None:

@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import orjson
 
 from engine import migrate
+from engine.earlier import Past
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.hashes import unpack_reports
 from engine.line_trace import LineRecord, unpack
@@ -45,7 +47,8 @@ from engine.records import (
     ReagentView,
     Trace,
 )
-from engine.superseding import newer_delivered, results_written
+from engine.results import Result
+from engine.superseding import newer_delivered, overtaken, results_written
 from engine.vault import Vault
 
 DEADLINE_S = 2.0
@@ -257,7 +260,9 @@ class Reader:
             narrow("s.state IS NULL")
             narrow("j.id > ?", watermark[0] if watermark else 0)
         else:
-            if wanted.state is not None:
+            if wanted.state == "held":  # of its deliveries; the message itself is mapped
+                narrow("j.id IN (SELECT message_id FROM delivery WHERE state = 'held')")
+            elif wanted.state is not None:
                 narrow("s.state = ?", wanted.state)
             if wanted.control_id is not None:
                 ids = self._with_control_id(execute, wanted)
@@ -553,20 +558,7 @@ class Reader:
                 ends amid the deliveries of one message.
         """
         wanted = wanted or Filter()
-        where, values = ["1"], []
-        for term, value in (
-            ("j.channel = ?", wanted.channel),
-            ("{state} = ?", wanted.state),
-            ("{reason} = ?", wanted.reason),
-            ("j.message_type = ?", wanted.message_type),
-            ("j.id < ?", before_id),
-            ("j.received_us >= ?", wanted.after_us),
-            ("j.received_us < ?", wanted.before_us),
-        ):
-            if value is not None:
-                where.append(term)
-                values.append(value)
-        clause = " AND ".join(where)
+        clause, values = _letter_clause(wanted, before_id)
         letters: list[DeadLetter] = []
         with self.snapshot() as execute:
             if wanted.destination is None:
@@ -583,22 +575,62 @@ class Reader:
                         (*values, limit),
                     )
                 ]  # fmt: skip
-            letters += self._stuck(execute, wanted.destination, clause, values, limit)
+            letters += self._stuck(execute, "dead", wanted.destination, clause, values, limit)
         letters.sort(key=lambda letter: (-letter.message_id, letter.delivery_id))
         if len(letters) <= limit:
             return letters
         last = letters[limit - 1].message_id
         return [letter for letter in letters if letter.message_id >= last]
 
+    def held(self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50) -> list[DeadLetter]:
+        """A page of deliveries that a rule keeps back, each with its reason in words; `Filter.state` ``rejected``: of
+        those that a person has decided against. As `dead`, otherwise.
+
+        Raises:
+            ConfigError, IntegrityError: a sealed reason cannot be opened.
+        """
+        wanted = wanted or Filter()
+        clause, values = _letter_clause(wanted, before_id)
+        with self.snapshot() as execute:
+            found = self._stuck(execute, wanted.state or "held", wanted.destination, clause, values, limit)
+            sealed = {
+                letter.delivery_id: execute(
+                    "SELECT detail FROM delivery WHERE id = ?", (letter.delivery_id,)
+                ).fetchone()[0]
+                for letter in found
+            }
+        return [
+            replace(letter, detail=read_note(self._note(sealed[key], "delivery", key, letter.channel))[0])
+            for letter in found
+            for key in (letter.delivery_id,)
+        ]
+
+    def overtaken(self, delivery_id: int) -> Literal["", "part", "whole"]:
+        """How much of a held delivery newer messages have had delivered (`superseding.overtaken`)."""
+        with self.snapshot() as execute:
+            return overtaken(_Rows(execute, self.vault), delivery_id)
+
+    def earlier_value(self, message_id: int, channel: str, result: Result, within_us: int) -> Decimal | None:
+        """The value that a rule about ``result`` would find before it (`engine.earlier`)."""
+        with self.snapshot() as execute:
+            row = execute("SELECT received_us FROM journal WHERE id = ?", (message_id,)).fetchone()
+            past = Past(_Rows(execute, self.vault), channel, row[0] if row is not None else 0)
+            return past.value(result, within_us)
+
     @staticmethod
     def _stuck(
-        execute: Callable[..., sqlite3.Cursor], destination: str | None, clause: str, values: Sequence[Any], limit: int
+        execute: Callable[..., sqlite3.Cursor],
+        state: str,
+        destination: str | None,
+        clause: str,
+        values: Sequence[Any],
+        limit: int,
     ) -> list[DeadLetter]:
-        """The newest dead or held deliveries, and all those of the last message among them."""
+        """The newest deliveries in a state, and all those of the last message among them."""
         select = (
             "SELECT j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"  # noqa: S608
             " FROM delivery d JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane"
-            " WHERE d.state IN ('dead', 'held') AND (? IS NULL OR l.destination = ?)"
+            f" WHERE d.state = '{_STUCK[state]}' AND (? IS NULL OR l.destination = ?)"
             f" AND {clause.format(state='d.state', reason='d.cause')}"
         )
         values = (destination, destination, *values)
@@ -738,3 +770,25 @@ def _first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:
         else:
             low = row[0] + 1
     return low
+
+
+# Each has an index that begins with it as a constant.
+_STUCK = {"dead": "dead", "held": "held", "rejected": "rejected"}
+
+
+def _letter_clause(wanted: Filter, before_id: int | None) -> tuple[str, list[Any]]:
+    """The condition for letters, with ``{state}`` and ``{reason}`` where their columns belong."""
+    where, values = ["1"], []
+    for term, value in (
+        ("j.channel = ?", wanted.channel),
+        ("{state} = ?", wanted.state),
+        ("{reason} = ?", wanted.reason),
+        ("j.message_type = ?", wanted.message_type),
+        ("j.id < ?", before_id),
+        ("j.received_us >= ?", wanted.after_us),
+        ("j.received_us < ?", wanted.before_us),
+    ):
+        if value is not None:
+            where.append(term)
+            values.append(value)
+    return " AND ".join(where), values

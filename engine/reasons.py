@@ -159,4 +159,25 @@ class Reason(Enum):
         "A tee heard it pass and it is no result: an order, a query, or an answer to one. It is kept for the record.",
     )
     SUPERSEDED = ("SUPERSEDED", "A newer result for the same report was delivered; sending this one would undo it.")
+    HELD_BY_RULE = (
+        "HELD_BY_RULE",
+        "A rule of the route (`hold:`) keeps this result back. Look at it, then `labrelay held release` or "
+        "`labrelay held reject`.",
+    )
+    HOLD_UNDECIDED = (
+        "HOLD_UNDECIDED",
+        "A rule of the route (`hold:`) could not be decided, since something that it asks for is not known; the detail "
+        "says what. The result is kept back until somebody has looked at it.",
+    )
+    HOLD_FAULT = (
+        "HOLD_FAULT",
+        "A rule of the route (`hold:`) failed inside LabRelay, so the result is kept back. The rule is named in the "
+        "detail; please report it.",
+    )
+    OVERTAKEN = (
+        "OVERTAKEN",
+        "It was released after a newer message had part of the same results, and that one was delivered: sending it "
+        "would undo these. Have the analyzer send the rest again, then reject this one.",
+    )
+    REJECTED = ("REJECTED", "A named person has looked at this held result and decided that it is never delivered.")
     LANE_HELD = ("LANE_HELD", "An earlier delivery of this lane is dead and the route says `on_dead: hold`.")

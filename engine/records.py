@@ -1,14 +1,16 @@
 """What the store takes and gives, beyond the values that cross rooms (`engine.message`). Plain data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from engine.message import Delivery, Document, Received
 from engine.reasons import Reason
+from engine.results import Earlier, Result
 
 MessageState = Literal["stored", "mapped", "filtered", "dead", "incomplete", "dismissed"]
-LETTER_STATES = ("dead", "incomplete", "held")  # of what waits for a person
-DeliveryState = Literal["waiting", "sending", "delivered", "dead", "held", "dismissed", "superseded"]
+LETTER_STATES = ("dead", "incomplete")  # of what failed and waits for a person
+DeliveryState = Literal["waiting", "sending", "delivered", "dead", "held", "rejected", "dismissed", "superseded"]
 
 UNMAPPED_ROWS = 10_000  # distinct codes kept; a device that sends noise as codes must not fill the disk
 REAGENT_ROWS = 20_000  # distinct reagent lots kept, for the same reason ...
@@ -20,6 +22,36 @@ KIND_ACT = 3
 
 MAYBE_DELIVERED = 1  # delivery.flags
 MANUAL = 2
+RELEASED = 4
+REMEMBER = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Why a document is kept back.
+
+    Attributes:
+        text: the rules that hold it, with the results that they are about; for people, and sealed.
+        remember: its values are to be remembered for later rules, once a person has released it.
+    """
+
+    reason: Reason
+    text: str = ""
+    remember: bool = False
+
+
+class Rules(Protocol):
+    """The rules of a route that hold results back (`engine.mapping.held.rules`), about one document.
+
+    Attributes:
+        results: those that later rules may ask for; empty where no rule asks for earlier ones.
+    """
+
+    @property
+    def results(self) -> Sequence[Result]: ...
+
+    def decide(self, earlier: Earlier, now_us: int) -> Held | None:
+        """Why the document is kept back, or None. Never raises: what cannot be decided is kept back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +59,7 @@ class Routed:
     """A document and where it goes.
 
     Attributes:
+        hold: asked in the transaction that queues its deliveries; None: nothing holds it.
         claimed: for each destination, whether the caller delivers it at once (the row is born ``sending`` under our
             lease) or leaves it to a later claim (``waiting``). Shorter than ``destinations``: the rest waits.
     """
@@ -34,6 +67,7 @@ class Routed:
     document: Document
     destinations: tuple[str, ...]
     claimed: tuple[bool, ...] = ()
+    hold: Rules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +77,7 @@ class MapOutcome:
     Attributes:
         deliveries: the claimed ones, with their bodies, in the order they were queued.
         waiting: how many more were queued for a later claim.
+        held: the places, in the order of queueing from 0, of deliveries that a rule keeps back.
         already: the message had been processed before; nothing was changed now.
     """
 
@@ -50,6 +85,7 @@ class MapOutcome:
     reason: Reason | None = None
     deliveries: tuple[Delivery, ...] = ()
     waiting: int = 0
+    held: frozenset[int] = frozenset()
     already: bool = False
 
 
@@ -226,7 +262,8 @@ class DeadLetter:
 
     Attributes:
         delivery_id: 0 where the whole message is dead.
-        state: one of `LETTER_STATES`.
+        state: one of `LETTER_STATES`; of what `Reader.held` finds, ``held`` or ``rejected``.
+        detail: why it is held, in words; empty of dead letters.
     """
 
     message_id: int
@@ -237,6 +274,7 @@ class DeadLetter:
     reason: str
     at_us: int
     message_type: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from typing import Literal
 
 from engine.config import Site
 from engine.errors import ConfigError, IntegrityError, StoreError
-from engine.intake import ChannelRoutes, Verdict, judge
+from engine.intake import ChannelRoutes, Verdict, judge, routed_by
 from engine.mapping import Program, load
 from engine.mapping.conditions import EITHER
 from engine.mapping.differences import DOCUMENT, Change, differences
@@ -108,7 +108,7 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
             if old not in told:
                 told.add(old)
                 changes += compared[old]
-        send.append(Routed(document=document, destinations=tuple(wanted)))
+        send.append(replace(routed_by(route, document), destinations=tuple(wanted)))
     gone = any(place not in made for place in delivered)
     if gone:
         changes.append(Change("removed", DOCUMENT))

@@ -7,14 +7,16 @@ nothing in common: analyzers send the tests of one specimen in several sessions,
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, Protocol
 
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.hashes import unpack_reports
 from engine.message import Report
 from engine.packing import unpack
+from engine.records import RELEASED
+from engine.results import conditional_updates, observations_in
 from engine.vault import Vault
 
 # What a transaction Bundle writes under our own ids, by the type that says something about a result.
@@ -33,9 +35,31 @@ class Rows(Protocol):
 def is_superseded(batch: Batch, delivery_id: int) -> bool:
     """Whether a newer message's document for one of the same reports, and the same results, was delivered in this lane.
 
-    A report of another patient under the same number, which a person has accepted, is another report.
+    A report of another patient under the same number, which a person has accepted, is another report. Of what was held
+    back and released, every result must have been delivered in a newer document: see `overtaken`.
     """
     row = batch.execute(
+        "SELECT d.lane, d.message_id, d.document_id, o.reports, d.flags FROM delivery d"
+        " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    lane_id, message_id, document_id, packed, flags = row
+    if flags & RELEASED:
+        return overtaken(batch, delivery_id) == "whole"
+    return newer_delivered(batch, lane_id, message_id, unpack_reports(packed), lambda: _written(batch, document_id))
+
+
+def overtaken(rows: Rows, delivery_id: int) -> Literal["", "part", "whole"]:
+    """How much of a held delivery newer messages of the same reports have had delivered in its lane.
+
+    While it was held, others went on. ``whole``: each of its results came in a newer document, so that it is nothing
+    but an older version. ``part``: some did, or it would replace what a newer message has updated; sending it would
+    undo these, and leaving it would lose the others. Tests of one order that came in another session are no version of
+    its results, whatever report they share: they take nothing from it.
+    """
+    row = rows.execute(
         "SELECT d.lane, d.message_id, d.document_id, o.reports FROM delivery d"
         " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
         (delivery_id,),
@@ -43,7 +67,22 @@ def is_superseded(batch: Batch, delivery_id: int) -> bool:
     if row is None:
         raise StoreError(f"there is no delivery {delivery_id}")
     lane_id, message_id, document_id, packed = row
-    return newer_delivered(batch, lane_id, message_id, unpack_reports(packed), lambda: _written(batch, document_id))
+    newer = list(_newer(rows, lane_id, message_id, unpack_reports(packed)))
+    if not newer:
+        return ""
+    try:
+        body = _body(rows, document_id)
+        mine, updates = observations_in(body), conditional_updates(body)
+        theirs: set[str] = set()
+        for other in (_body(rows, other_id) for other_id in newer):
+            theirs |= observations_in(other)
+            if not updates.isdisjoint(conditional_updates(other)):
+                return "part"
+    except (IntegrityError, ValueError):  # nobody can tell
+        return "part"
+    if not mine or mine <= theirs:
+        return "whole"
+    return "part" if mine & theirs else ""
 
 
 def newer_delivered(
@@ -59,6 +98,17 @@ def newer_delivered(
         written: what the document at hand writes; asked for once it matters.
     """
     mine: frozenset[bytes] | None = None
+    for other_id in _newer(rows, lane_id, message_id, reports):
+        if mine is None:
+            mine = written()
+        theirs = _written(rows, other_id)
+        if not mine or not theirs or mine & theirs:
+            return True
+    return False
+
+
+def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report]) -> Iterator[int]:
+    """Documents of newer messages for one of ``reports`` that were delivered in a lane."""
     for report in reports:
         newer = rows.execute(
             "SELECT d.document_id, o.reports FROM report r JOIN delivery d ON d.message_id = r.message_id"
@@ -68,14 +118,8 @@ def newer_delivered(
         ).fetchall()
         whose = report.key, report.patient  # a person's name may have been corrected since
         for other_id, others in newer:
-            if not any(whose == (other.key, other.patient) for other in unpack_reports(others)):
-                continue
-            if mine is None:
-                mine = written()
-            theirs = _written(rows, other_id)
-            if not mine or not theirs or mine & theirs:
-                return True
-    return False
+            if any(whose == (other.key, other.patient) for other in unpack_reports(others)):
+                yield other_id
 
 
 def results_written(body: bytes) -> frozenset[bytes]:
@@ -85,11 +129,20 @@ def results_written(body: bytes) -> frozenset[bytes]:
 
 def _written(rows: Rows, document_id: int) -> frozenset[bytes]:
     """The results and reports that a document writes; empty where it does not say so, or cannot be opened."""
+    try:
+        return results_written(_body(rows, document_id))
+    except (IntegrityError, ValueError):
+        return frozenset()
+
+
+def _body(rows: Rows, document_id: int) -> bytes:
+    """The bytes of a document.
+
+    Raises:
+        IntegrityError, ValueError: it cannot be opened, or not unpacked.
+    """
     sealed, channel = rows.execute(
         "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?", (document_id,)
     ).fetchone()
-    try:
-        body, packed = rows.vault.open_packed(sealed, "document", document_id, channel)
-        return results_written(unpack(body) if packed else body)
-    except (IntegrityError, ValueError):
-        return frozenset()
+    body, packed = rows.vault.open_packed(sealed, "document", document_id, channel)
+    return unpack(body) if packed else body

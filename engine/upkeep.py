@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import tzinfo
 from pathlib import Path
 
-from engine import memory
+from engine import earlier, memory
 from engine.anchor import Anchor
 from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Batch, Tail, month_of
 from engine.clock import Clock
@@ -70,6 +70,8 @@ class StoreUpkeep:
         self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
             (memory.sweep_repeats, 0.0),
             (memory.sweep_reports, 0.0),
+            (earlier.sweep_values, 0.0),
+            (earlier.sweep_controls, 0.0),
         ]
 
     # -- around a batch ------------------------------------------------------------------------------------------

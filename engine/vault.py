@@ -184,6 +184,10 @@ class Vault:
         """16 bytes, the same whenever the same document of a message goes to the same destination."""
         return self._hash(b"delivery", 16, token, b"%d.%d" % (revision, ordinal), destination.encode())
 
+    def past_key(self, kind: bytes, *parts: bytes) -> bytes:
+        """16 bytes that stand for something where rules ask for what was earlier (`engine.earlier`)."""
+        return self._hash(kind, 16, *parts)
+
     def _hash(self, person: bytes, size: int, *parts: bytes) -> bytes:
         return blake2b(b"\0".join(parts), key=self._fixed[TOKEN], digest_size=size, person=person).digest()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from engine import lots, memory, outbox
+from engine import holding, lots, memory, outbox
 from engine.arrival import seal_note, set_verdict
 from engine.batch import Batch
 from engine.errors import StoreError
@@ -92,17 +92,19 @@ def map_done(
         _note_unmapped(batch, channel, unmapped)
     if reagents or old_state is not None:
         lots.note(batch, message_id, channel, received_us, reagents)
-    claimed, waiting = outbox.put(
+    routes = routes if state == "mapped" else ()
+    queued = outbox.put(
         batch,
         message_id=message_id,
         channel=channel,
         received_us=received_us,
         token=token,
-        routes=routes if state == "mapped" else (),
+        routes=routes,
+        held=holding.decide(batch, channel, received_us, routes),
         revision=revision,
         manual=again,
     )
-    return MapOutcome(state=state, reason=reason, deliveries=tuple(claimed), waiting=waiting)
+    return MapOutcome(state=state, reason=reason, deliveries=queued.claimed, waiting=queued.waiting, held=queued.held)
 
 
 def _conflict(batch: Batch, message_id: int, reports: list[Report], accepted: bool) -> str:

@@ -28,15 +28,15 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "values",
         names(
             "breaker chain clock conditional errors examine examine_lines hashes lane link_words message near packing "
-            "ports reagents reasons receive_memory records registry retry secrets site snapshot timing units "
+            "ports reagents reasons receive_memory records registry results retry secrets site snapshot timing units "
             "words yaml_nodes"
         ),
     ),
     (
         "stores, mapping, configuration",
         names(
-            "anchor arrival audit batch config detecting formats journal layouts line_trace lock loss lots mapping "
-            "memory migrate outbox packs reading upkeep superseding suspect vault verdict verify writer"
+            "anchor arrival audit batch config detecting earlier formats holding journal layouts line_trace lock loss "
+            "lots mapping memory migrate outbox packs reading upkeep superseding suspect vault verdict verify writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),

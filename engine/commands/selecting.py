@@ -54,7 +54,7 @@ def filter_options(*names: str) -> Callable[[F], F]:
             metavar="CODE",
             help="With this reason code (docs/reason-codes.md).",
         ),
-        "state": _state_option(get_args(MessageState)),
+        "state": _state_option((*get_args(MessageState), "held")),
         "letter-state": _state_option(LETTER_STATES),
         "since": click.option("--since", metavar="TIME", help="Received since: an age (2h), a day, or a day and time."),
         "until": click.option("--until", metavar="TIME", help="Received before that."),
@@ -152,7 +152,7 @@ def carry_out(
     consent(what.format(n=count), yes=yes)
     result = _ask(session, verb, chosen, dry_run=False, **more)
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
-    left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead"))
+    left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead", "overtaken", "too_old"))
     return ExitCode.PARTLY if left else ExitCode.OK
 
 
@@ -171,6 +171,10 @@ def _do(
         return acts.retry(chosen, actor=actor, dry_run=dry_run)
     if verb == "dismiss":
         return acts.dismiss(chosen, actor=actor, because=more["because"], dry_run=dry_run)
+    if verb == "release":
+        return acts.release(chosen, actor=actor, because=more["because"], dry_run=dry_run)
+    if verb == "reject":
+        return acts.reject(chosen, actor=actor, because=more["because"], dry_run=dry_run)
     # Nothing is sent from here, so nothing needs pacing; the daemon sends when it starts.
     return acts.replay(chosen, actor=actor, destination=more["destination"], rate=100_000.0, dry_run=dry_run)
 

@@ -2,14 +2,53 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from engine.config.source import SourceConfig
 from engine.config.source_folder import FolderPart
 from engine.config.source_tee import TeePart
-from engine.config.values import Charsets, Dialect, Duration, Fixes, Flag, Model, Name, Names, NotEmpty, Text, Zone
+from engine.config.values import (
+    Charsets,
+    Dialect,
+    Duration,
+    Fixes,
+    Flag,
+    Model,
+    Name,
+    Names,
+    NotEmpty,
+    Text,
+    Words,
+    Zone,
+)
 
 DAY = 86_400.0
+
+
+class HoldRule(Model):
+    """A rule of a route's `hold`."""
+
+    when: Text = Field(
+        description="Condition about each result of the document, as `=flags in ['HH', 'LL']`; what it may name stands "
+        "in docs/operations.md."
+    )
+    reason: str = Field(default="", description="What a person is told; without it, the condition itself.")
+
+
+def _rules(value: Any) -> Any:
+    """One expression, or a list of expressions and rules."""
+    listed = [value] if isinstance(value, str | dict) else value
+    if not isinstance(listed, list | tuple):
+        return value
+    return tuple({"when": one} if isinstance(one, str) else one for one in listed)
+
+
+HoldRules = Annotated[
+    tuple[HoldRule, ...],
+    BeforeValidator(_rules),
+    NotEmpty,
+    Words("expression, or list of expressions and `{when, reason}`"),
+]
 
 
 class RouteConfig(Model):
@@ -35,6 +74,12 @@ class RouteConfig(Model):
         description="What reaches a destination in the order it came: everything of the `channel`, what concerns one "
         "`specimen` or report, or nothing (`none`).",
     )
+    hold: HoldRules | None = Field(
+        default=None,
+        strict=False,
+        description="Keeps a mapped result back until a person releases it (`labrelay held`): a condition about each "
+        "result of the document, as `=flags in ['HH', 'LL']`, or a list of `{when: ..., reason: ...}`.",
+    )
     filter: Text | None = Field(
         default=None,
         description="Why such messages are not wanted. They end as *filtered* with this text; takes the place of "
@@ -48,6 +93,12 @@ class RouteConfig(Model):
         if self.filter is not None:
             if self.mapping is not None or self.to is not None:
                 raise ValueError("filter sends nothing; take out mapping and to, or filter")
+            if self.hold is not None:
+                raise ValueError("filter sends nothing, so there is nothing to hold; take out hold, or filter")
+        elif self.hold is not None and self.mapping is None:
+            raise ValueError(
+                "hold looks at mapped results, and this route passes messages on as they came; name a mapping"
+            )
         elif self.to is None:
             raise ValueError(
                 "a route needs to: a destination or several (or filter, where such messages are not wanted)"
@@ -132,6 +183,10 @@ class ChannelConfig(Model):
             raise ValueError("ack: on_delivery: a tee answers nothing; take ack out")
         if self.ack == "on_delivery" and isinstance(self.source, FolderPart):
             raise ValueError("ack: on_delivery: nobody reads an answer to a file; take ack out")
+        if self.ack == "on_delivery" and any(route.hold is not None for route in self.routes):
+            raise ValueError(
+                "ack: on_delivery: a held result may wait for hours, and its sender for the answer; take ack out"
+            )
         if self.ack == "on_delivery" and self.source.format != "hl7v2":
             raise ValueError(
                 "ack: on_delivery is for HL7 v2; an ASTM link acknowledges frames before there is a message"

@@ -21,7 +21,6 @@ KEYS = frozenset(
         "reject",
         "source.frame_limit",
         "source.pack",
-        "routes.*.hold",
         "routes.*.drain",
     }
 )

@@ -48,13 +48,22 @@ def compile_condition(text: str, message_format: str, *, place: str) -> Conditio
         tree = syntax.parse(text[1:])
     except syntax.ExpressionError as error:
         raise ConfigError(node.problem(str(error), offset=1 + error.at)) from error
+    return condition_of(Formula(node, tree), message_format)
+
+
+def condition_of(formula: Formula, message_format: str) -> Condition:
+    """As `compile_condition`, of a tree that is part of an expression, perhaps.
+
+    Raises:
+        ConfigError: as there.
+    """
     segments = known_segments(message_format)
     problems = Problems()
     code = Code()
     setting = Setting(message_format, Group("message", frozenset(segments)), segments, whole_message=True)
     compiler = Expressions(code, setting, problems, traced=False)
     scope = Scope(None, code.slot(), 0, group=setting.root, variable="root")
-    test = compiler.condition(Formula(node, tree), scope)
+    test = compiler.condition(formula, scope)
     code.emit(f"return {test}")
     for bound in compiler.all_segments:
         bound.pad(code)

@@ -7,7 +7,7 @@
                       cancel     request
                       ping, stop
     worker -> main    ready      epoch                  refused  epoch, why
-                      verdict    number, outcome | for each document: body, conditional keys, reports
+                      verdict    number, outcome | for each document: body, conditional keys, reports, facts
                       delivered  request                failed   request, class, reason, detail ... | answer
                       pong
 
@@ -29,7 +29,7 @@ from engine.worker.wire import Frame, encode
 
 Parts = list[bytes]
 
-BLOBS_OF_A_DOCUMENT = 3
+BLOBS_OF_A_DOCUMENT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
     for document, route in found.documents:
         body, packed = (document.body, True) if document.packed else pack(document.body)
         documents.append((positions[id(route)], document.media_type, packed, document.entries))
-        blobs += (body, b"".join(document.conditional), pack_reports(document.reports))
+        blobs += (body, b"".join(document.conditional), pack_reports(document.reports), document.facts)
     return encode(
         "verdict",
         (
@@ -186,7 +186,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
     blobs = iter(frame.blobs)
     made = []
     for position, media_type, packed, entries in documents:
-        body, conditional, reports = next(blobs), next(blobs), next(blobs)
+        body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
         document = Document(
             body=body,
             packed=packed,
@@ -194,6 +194,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
             conditional=split_hashes(conditional),
             reports=tuple(unpack_reports(reports)),
             entries=entries,
+            facts=facts,
         )
         made.append((document, channel.routes[position]))
     return Verdict(

@@ -14,20 +14,33 @@ from engine import verify
 from engine.errors import StoreError
 from engine.journal import Journal
 from engine.reasons import Reason
-from engine.records import DeliveryView
+from engine.records import DeliveryView, Filter
 from tests.support.journals import queue, routed, running, store
 
-VERBS = ["claim", "unclaim", "settle", "postpone", "bury", "requeue", "supersede", "hold", "release", "dismiss"]
+VERBS = [
+    "claim",
+    "unclaim",
+    "settle",
+    "postpone",
+    "bury",
+    "requeue",
+    "supersede",
+    "hold",
+    "release",
+    "reject",
+    "dismiss",
+]
 # verb -> (states it applies to, the state it leads to); in any other state it changes nothing
 TABLE: dict[str, tuple[set[str], str]] = {
     "unclaim": ({"sending"}, "waiting"),
-    "settle": ({"waiting", "sending", "dead", "held", "superseded", "dismissed"}, "delivered"),
+    "settle": ({"waiting", "sending", "dead", "held", "rejected", "superseded", "dismissed"}, "delivered"),
     "postpone": ({"sending"}, "waiting"),
     "bury": ({"waiting", "sending"}, "dead"),
     "requeue": ({"dead", "superseded"}, "waiting"),
     "supersede": ({"waiting", "sending", "dead", "held"}, "superseded"),
     "hold": ({"waiting", "sending"}, "held"),
     "release": ({"held"}, "waiting"),
+    "reject": ({"held"}, "rejected"),
     "dismiss": ({"waiting", "dead", "held", "superseded"}, "dismissed"),
 }
 
@@ -55,7 +68,9 @@ async def ask(journal: Journal, verb: str, delivery_id: int) -> None:
         case "hold":
             await journal.hold([delivery_id])
         case "release":
-            await journal.release([delivery_id])
+            await journal.release([delivery_id], actor="ann", because="seen")
+        case "reject":
+            await journal.reject([delivery_id], actor="ann", because="seen")
         case "dismiss":
             await journal.dismiss(deliveries=[delivery_id], actor="ann", reason="by hand")
 
@@ -95,8 +110,12 @@ def test_every_verb_in_every_state(tmp_path_factory: pytest.TempPathFactory, ask
             (lane,) = journal.lanes()
             assert lane.open == states["waiting"] + states["sending"]
             assert (lane.dead, lane.held, lane.last_seq) == (states["dead"], states["held"], 5)
-            stuck = {n for n, state in expected.items() if state in ("dead", "held")}
-            assert {letter.delivery_id for letter in journal.dead()} == stuck
+            for state, letters in (
+                ("dead", journal.dead()),
+                ("held", journal.held()),
+                ("rejected", journal.held(Filter(state="rejected"))),
+            ):
+                assert {letter.delivery_id for letter in letters} == {n for n in expected if expected[n] == state}
         assert verify.run(data, deep=True) == []
 
     asyncio.run(go())

@@ -1,0 +1,212 @@
+"""Results that a rule of their route keeps back: look at them, then release or reject them.
+
+`hold:` of a route says which (docs/operations.md). Nothing releases a result but a person who says why: no time, no
+restart, no retry. Who released or rejected what, and the reason, stays in the audit trail; a rejected result stays in
+the journal and is never delivered.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from engine.clock import from_us
+from engine.commands.output import Column, ExitCode, Form, form_option, say, show_document, show_rows
+from engine.commands.selecting import act_options, carry_out, filter_options, instant_us, selection, word
+from engine.commands.session import Session, pass_session
+from engine.reading import Reader
+from engine.reasons import Reason
+from engine.records import DeadLetter, Filter
+from engine.results import MEMORY_US, Result, UnreadableResultsError, results_of
+
+CAUSES = (Reason.HELD_BY_RULE, Reason.HOLD_UNDECIDED, Reason.HOLD_FAULT, Reason.OVERTAKEN, Reason.REJECTED)
+COLUMNS = (
+    Column("message", "MESSAGE", right=True),
+    Column("channel", "CHANNEL"),
+    Column("destination", "DESTINATION"),
+    Column("cause", "CAUSE"),
+    Column("since", "SINCE"),
+    Column("why", "WHY"),
+)
+
+_cause = click.option(
+    "--cause",
+    "reason",
+    type=word([reason.value for reason in CAUSES], ", ".join(reason.value for reason in CAUSES)),
+    metavar="CODE",
+    help="Kept back for this: " + ", ".join(reason.value for reason in CAUSES[:-1]) + ".",
+)
+_because = click.option(
+    "--reason", "because", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
+)
+
+
+@click.group(help=__doc__)
+def command() -> None:
+    pass
+
+
+@command.command("list", help="List held results, newest first, with the rule that holds each.")
+@filter_options("channel", "destination", "since", "until")
+@_cause
+@click.option("--rejected", is_flag=True, help="Those that were rejected instead.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("--before", type=int, metavar="ID", help="Go on below this message number (from the last page).")
+@form_option()
+@pass_session
+def list_held(session: Session, /, rejected: bool, limit: int, before: int | None, form: Form, **given: Any) -> None:
+    wanted = Filter(
+        channel=given["channel"],
+        destination=given["destination"],
+        reason=given["reason"],
+        state="rejected" if rejected else None,
+        after_us=instant_us(session, given["since"]),
+        before_us=instant_us(session, given["until"]),
+    )
+    with session.reader() as reader:
+        found = reader.held(wanted, before_id=before, limit=limit)
+    nothing = "no result was rejected" if rejected else "no result is held"
+    show_rows(form, "held", [_row(session, one) for one in found], COLUMNS, nothing)
+    if len(found) >= limit and form is Form.TABLE:
+        say(f"more may follow: --before {found[-1].message_id}")
+
+
+@command.command("show", help="Show what is held of one message: the rules that hold it, and its results.")
+@click.argument("message", type=int)
+@click.option("--unmask", is_flag=True, help="Show the values and those before them. This is noted in the audit trail.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
+    if unmask:
+        from engine.commands.messages import note_shown
+
+        note_shown(session, message)
+    with session.reader() as reader:
+        trace = reader.message(message)
+        of = {one.id: one.document_id for one in trace.deliveries} if trace is not None else {}
+        found = [
+            one
+            for state in ("held", "rejected")
+            for one in reader.held(Filter(state=state), before_id=message + 1, limit=1)
+            if one.message_id == message
+        ]
+        rows = []
+        for one in found:
+            newer = reader.overtaken(one.delivery_id) if one.state == "held" else ""
+            row = {**_row(session, one), "newer_delivered": newer or "no", "help": _help(one.reason)}
+            row["results"] = _results(reader, one.channel, message, of[one.delivery_id], unmask=unmask)
+            rows.append(row)
+    show_document(form, {"message": message, "held": rows}, (line for row in rows for line in _explained(row)))
+    if not rows:
+        say(f"nothing of message {message} is held")
+    return ExitCode.OK if rows else ExitCode.FAILED
+
+
+@command.command("release", help="Let held results go to their destination, in their old places.")
+@click.argument("ids", nargs=-1, type=int, metavar="[MESSAGE]...")
+@_because
+@filter_options("channel", "destination", "since", "until")
+@_cause
+@act_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def release(
+    session: Session,
+    /,
+    ids: tuple[int, ...],
+    because: str,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    form: Form,
+    **given: Any,
+) -> ExitCode:
+    chosen = selection(session, ids, everything=everything, **given)
+    what = "Release {n} held results?"
+    return carry_out(session, "release", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
+
+
+@command.command("reject", help="Decide that held results are never delivered. Your name and reason stay.")
+@click.argument("ids", nargs=-1, required=True, type=int, metavar="MESSAGE...")
+@_because
+@filter_options("destination")
+@act_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def reject(
+    session: Session,
+    /,
+    ids: tuple[int, ...],
+    because: str,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    form: Form,
+    **given: Any,
+) -> ExitCode:
+    chosen = selection(session, ids, everything=everything, **given)
+    what = "Reject {n} held results for good?"
+    return carry_out(session, "reject", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
+
+
+def _row(session: Session, one: DeadLetter) -> dict[str, Any]:
+    return {
+        "message": one.message_id,
+        "delivery": one.delivery_id,
+        "channel": one.channel,
+        "destination": one.destination,
+        "state": one.state,
+        "cause": one.reason,
+        "why": one.detail,
+        "since": from_us(one.at_us).astimezone(session.zone) if one.at_us else None,
+        "type": one.message_type,
+    }
+
+
+def _help(code: str) -> str:
+    return next((reason.help for reason in Reason if reason.value == code), "")
+
+
+def _results(reader: Reader, channel: str, message: int, document: int, *, unmask: bool) -> list[dict[str, Any]]:
+    """The results of a document, without their values where these are masked."""
+    try:
+        results = results_of(reader.document(document))
+    except UnreadableResultsError:
+        return []
+    return [_result(reader, channel, message, result, unmask=unmask) for result in results]
+
+
+def _result(reader: Reader, channel: str, message: int, result: Result, *, unmask: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "codes": [code for _, code in result.codes],
+        "flags": list(result.flags),
+        "status": result.status,
+        "unit": result.unit,
+    }
+    if unmask:
+        earlier = reader.earlier_value(message, channel, result, MEMORY_US)
+        row["value"] = result.text
+        row["low"], row["high"] = (None if one is None else str(one) for one in (result.low, result.high))
+        row["earlier"] = None if earlier is None else str(earlier)
+    return row
+
+
+def _explained(row: dict[str, Any]) -> Iterator[str]:
+    where = f"message {row['message']} of {row['channel']} for {row['destination']}"
+    yield click.style(f"{where}: {row['state']}", bold=True)
+    yield f"  {row['cause']}{': ' + row['why'] if row['why'] else ''}"
+    if row["help"]:
+        yield f"  {row['help']}"
+    if row["newer_delivered"] != "no":
+        yield f"  Newer messages had {row['newer_delivered']} of these results delivered meanwhile."
+    for one in row["results"]:
+        shown = [", ".join(one["codes"]) or "a result without a code"]
+        if "value" in one:
+            shown.append(f"{one['value'] or 'no value'} {one['unit']}".rstrip())
+            if one["low"] or one["high"]:
+                shown.append(f"range {one['low'] or ''}-{one['high'] or ''}")
+            if one["earlier"]:
+                shown.append(f"earlier {one['earlier']}")
+        if one["flags"]:
+            shown.append("flags " + " ".join(one["flags"]))
+        yield "    " + "; ".join([*shown, one["status"]])

@@ -1,0 +1,100 @@
+"""Results that wait for a person: kept back by a rule of their route, then released or rejected by name.
+
+    decide     in the transaction that queues deliveries: it sees every value before it, and no crash lies between
+    release    the delivery waits again in its old place; its values become those that later results are compared with
+    reject     it is never delivered, and stays in the journal
+
+Both acts leave a row in the audit trail in the same transaction. Either is done once: a delivery that is not held any
+more is left as it is, so that giving a command twice, or two people giving it at once, does no harm.
+
+Nothing else ends a hold: no time, no restart, no retry, no replay. The one exception is the message itself, mapped
+again by a person's act: what its earlier mapping has left open is then superseded by the new documents, which the rules
+judge anew.
+"""
+
+from collections.abc import Sequence
+
+from engine import audit, earlier, outbox
+from engine.batch import Batch
+from engine.errors import IntegrityError, StoreError
+from engine.memory import REPORT_MEMORY_US
+from engine.packing import unpack
+from engine.reasons import Reason
+from engine.records import REMEMBER, Held, Routed
+from engine.results import UnreadableResultsError, results_of
+from engine.superseding import overtaken
+
+
+def decide(batch: Batch, channel: str, received_us: int, routes: Sequence[Routed]) -> list[Held | None]:
+    """For each document why it is kept back, or None. Values of those that are not are remembered at once."""
+    found: list[Held | None] = []
+    for routed in routes:
+        if routed.hold is None or not routed.destinations:
+            found.append(None)
+            continue
+        held = routed.hold.decide(earlier.Past(batch, channel, received_us), received_us)
+        found.append(held)
+        if held is None:
+            earlier.remember(batch, routed.hold.results, received_us)
+    return found
+
+
+def release(
+    batch: Batch, deliveries: Sequence[int], *, actor: str, because: str, lanes: set[tuple[str, str]]
+) -> dict[str, int]:
+    """A named person lets held deliveries go. The outcome says how many were ``released``; of the others
+
+    superseded    newer messages had all of their results delivered: they are closed, for there is nothing to send
+    overtaken     newer messages had part of them delivered: they stay held (`Reason.OVERTAKEN`)
+    too_old       the journal has forgotten which newer messages there are: they stay held
+    skipped       they are not held any more
+
+    Args:
+        lanes: takes the channel and destination of what was released.
+    """
+    done = dict.fromkeys(("released", "superseded", "overtaken", "too_old", "skipped"), 0)
+    for delivery_id in deliveries:
+        done[_release(batch, delivery_id, lanes)] += 1
+    audit.note(batch, actor, "release", {"deliveries": list(deliveries), "reason": because, **done})
+    return done
+
+
+def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str:
+    row = batch.execute(
+        "SELECT d.state, d.flags, d.document_id, j.channel, j.received_us, l.destination FROM delivery d"
+        " JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    if row[0] != "held":
+        return "skipped"
+    _, flags, document_id, channel, received_us, destination = row
+    if batch.now_us - received_us >= REPORT_MEMORY_US:
+        return "too_old"
+    match overtaken(batch, delivery_id):
+        case "whole":
+            outbox.supersede(batch, [delivery_id], "released after newer messages had all of its results delivered")
+            return "superseded"
+        case "part":
+            batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (Reason.OVERTAKEN.value, delivery_id))
+            return "overtaken"
+    outbox.release(batch, delivery_id)
+    lanes.add((channel, destination))
+    if flags & REMEMBER:
+        sealed = batch.execute("SELECT body FROM document WHERE id = ?", (document_id,)).fetchone()[0]
+        try:
+            body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
+            earlier.remember(batch, results_of(unpack(body) if packed else body), received_us)
+        except (IntegrityError, UnreadableResultsError, ValueError):
+            pass  # delivery finds the same damage and says so; nothing is remembered of what nobody can read
+    return "released"
+
+
+def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str) -> dict[str, int]:
+    """A named person decides that held deliveries are never made; ``because`` stays beside what held them."""
+    done = {"rejected": 0, "skipped": 0}
+    for delivery_id in deliveries:
+        done["rejected" if outbox.reject(batch, delivery_id) else "skipped"] += 1
+    audit.note(batch, actor, "reject", {"deliveries": list(deliveries), "reason": because, **done})
+    return done

@@ -1,0 +1,297 @@
+"""The results in a document, as rules that hold results back look at them. Pure.
+
+A result is an Observation of a FHIR Bundle, or a component of one. One that only groups others (``hasMember`` and no
+value of its own) is none. Numbers stay the decimals that were written.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, Protocol
+
+MEMORY_US = 90 * 86_400_000_000  # earlier values and controls are remembered so long; no rule may ask for more
+MAX_NUMBER = 80  # characters; the mapping writes at most 60 digits
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_MICROSECOND = timedelta(microseconds=1)
+_CONDITIONAL = re.compile(rb'"method":"PUT","url":"([A-Za-z]+\?[^"]+)"')
+WITHDRAWN = frozenset({"cancelled", "entered-in-error"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One result.
+
+    Attributes:
+        codes: system and code of each coding, in order; one without a code has the text alone, under no system.
+        value: the number; None where the result is words, or nothing.
+        comparator: ``<``, ``<=``, ``>``, ``>=`` before the number, or empty.
+        text: the result as it is written; None where there is none (a failed measurement).
+        units: the unit's code and text; empty where the number has none.
+        flags: codes of the interpretation, or its text where it has no code.
+        low, high: the reference range, where there is exactly one and it has the value's unit.
+        at_us: when it was measured; None where the document does not say.
+        subject: stands for the patient, the same in every document (a keyed hash); empty where none is named.
+        run: stands for the Observation; a correction has the same one. Empty where it has no id.
+        sex: ``Patient.gender``. born: ``Patient.birthDate``, where it is a whole date.
+    """
+
+    codes: tuple[tuple[str, str], ...] = ()
+    value: Decimal | None = None
+    comparator: str = ""
+    text: str | None = None
+    units: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    status: str = ""
+    low: Decimal | None = None
+    high: Decimal | None = None
+    at_us: int | None = None
+    subject: str = ""
+    run: str = ""
+    sex: str = ""
+    born: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it: its codes, which identify no patient."""
+        return ", ".join(dict.fromkeys(code for _, code in self.codes)) or "a result without a code"
+
+    @property
+    def unit(self) -> str:
+        """What stands for the unit where values are compared."""
+        return self.units[0] if self.units else ""
+
+
+class Earlier(Protocol):
+    """What a rule may ask about the past. The journal answers; tests and the commands bring what they know."""
+
+    def value(self, result: Result, within_us: int) -> Decimal | None:
+        """The last value of this patient with one of the result's codes and its unit, measured before it, at most
+        ``within_us`` before; None where there is none."""
+
+    def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
+        """Whether a control material's last run for one of these tests failed on this channel within ``within_us``;
+        None where none was judged in that time."""
+
+
+class UnreadableResultsError(ValueError):
+    """The document is no FHIR Bundle, or not one whose results can be read."""
+
+
+def results_of(body: bytes) -> list[Result]:
+    """The results of a FHIR Bundle, in its order.
+
+    Raises:
+        UnreadableResultsError: it is none.
+    """
+    try:
+        bundle = _parsed(body)
+        resources = {entry.get("fullUrl", ""): entry["resource"] for entry in bundle.get("entry", ())}
+        return [
+            result for url, resource in _observations(bundle) for result in _of_observation(url, resource, resources)
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnreadableResultsError(type(error).__name__) from error
+
+
+def observations_in(body: bytes) -> frozenset[str]:
+    """What stands for each Observation that a document writes; panels, too.
+
+    Raises:
+        UnreadableResultsError: as `results_of`.
+    """
+    try:
+        return frozenset(_run(url, resource) for url, resource in _observations(_parsed(body)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnreadableResultsError(type(error).__name__) from error
+
+
+def conditional_updates(body: bytes) -> frozenset[bytes]:
+    """Searches under which a transaction replaces what a server has (``PUT Patient?identifier=...``)."""
+    return frozenset(_CONDITIONAL.findall(body))
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    bundle = json.loads(body, parse_float=str, parse_int=str)
+    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
+        raise ValueError("no Bundle")
+    return bundle
+
+
+def _observations(bundle: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for entry in bundle.get("entry", ()):
+        resource = entry["resource"]
+        if resource["resourceType"] == "Observation":
+            yield entry.get("fullUrl", ""), resource
+
+
+def _run(url: str, resource: dict[str, Any]) -> str:
+    return str(resource.get("id") or url.removeprefix("urn:uuid:"))
+
+
+def _of_observation(url: str, resource: dict[str, Any], resources: dict[str, Any]) -> Iterator[Result]:
+    subject = resource.get("subject", {}).get("reference", "")
+    patient = resources.get(subject, {})
+    born = patient.get("birthDate", "")
+    whole = Result(
+        codes=_codes(resource.get("code", {})),
+        flags=_flags(resource),
+        status=resource.get("status", ""),
+        at_us=_instant(resource.get("effectiveDateTime") or resource.get("effectiveInstant") or ""),
+        subject=subject.removeprefix("urn:uuid:"),
+        run=_run(url, resource),
+        sex=patient.get("gender", ""),
+        born=born if _DATE.fullmatch(born) else "",
+    )
+    components = resource.get("component", ())
+    if _has_value(resource) or not (components or resource.get("hasMember")):
+        yield _valued(whole, resource)
+    for number, component in enumerate(components, start=1):
+        one = replace(
+            whole,
+            codes=_codes(component.get("code", {})),
+            flags=_flags(component) or whole.flags,
+            run=f"{whole.run}.{number}" if whole.run else "",
+        )
+        yield _valued(one, component)
+
+
+def _has_value(part: dict[str, Any]) -> bool:
+    return any(name.startswith("value") for name in part) or "dataAbsentReason" in part
+
+
+def _valued(result: Result, part: dict[str, Any]) -> Result:
+    quantity = part.get("valueQuantity")
+    if quantity is None:
+        return replace(result, text=_words(part))
+    value = _number(quantity.get("value"))
+    units = tuple(dict.fromkeys(quantity[name] for name in ("code", "unit") if quantity.get(name)))
+    low, high = _range(part, units)
+    comparator = quantity.get("comparator", "")
+    text = None if value is None else f"{comparator}{quantity['value']}"
+    return replace(result, value=value, comparator=comparator, text=text, units=units, low=low, high=high)
+
+
+def _words(part: dict[str, Any]) -> str | None:
+    for name in ("valueString", "valueInteger", "valueDateTime", "valueTime"):
+        if part.get(name):
+            return str(part[name])
+    if "valueBoolean" in part:
+        return "true" if part["valueBoolean"] else "false"
+    if (concept := part.get("valueCodeableConcept")) is not None:
+        first: dict[str, Any] = next(iter(concept.get("coding", ())), {})
+        return str(concept.get("text") or first.get("display") or first.get("code") or "") or None
+    if (ratio := part.get("valueRatio")) is not None:
+        sides = [side.get("comparator", "") + str(side["value"]) for side in (ratio["numerator"], ratio["denominator"])]
+        return ":".join(sides)
+    if (between := part.get("valueRange")) is not None:
+        return "-".join(str(between[end]["value"]) for end in ("low", "high") if end in between)
+    return None
+
+
+def _range(part: dict[str, Any], units: tuple[str, ...]) -> tuple[Decimal | None, Decimal | None]:
+    ranges = part.get("referenceRange", ())
+    if len(ranges) != 1:
+        return None, None
+    ends = [ranges[0].get(end, {}) for end in ("low", "high")]
+    for end in ends:
+        theirs = {end[name] for name in ("code", "unit") if end.get(name)}
+        if theirs and units and theirs.isdisjoint(units):
+            return None, None
+    return _number(ends[0].get("value")), _number(ends[1].get("value"))
+
+
+def _codes(concept: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    found = [(coding.get("system", ""), coding["code"]) for coding in concept.get("coding", ()) if coding.get("code")]
+    if not found and concept.get("text"):
+        found.append(("", concept["text"]))
+    return tuple(found)
+
+
+def _flags(part: dict[str, Any]) -> tuple[str, ...]:
+    found = []
+    for concept in part.get("interpretation", ()):
+        codes = [coding["code"] for coding in concept.get("coding", ()) if coding.get("code")]
+        found += codes or ([concept["text"]] if concept.get("text") else [])
+    return tuple(found)
+
+
+def _number(text: Any) -> Decimal | None:
+    if not isinstance(text, str) or len(text) > MAX_NUMBER:
+        return None
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None
+
+
+def _instant(text: str) -> int | None:
+    """Microseconds since 1970 of a FHIR dateTime; of a day its beginning, in UTC; None of less than a day."""
+    try:
+        if _DATE.fullmatch(text):
+            text += "T00:00:00+00:00"
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if instant.tzinfo is None else (instant - _EPOCH) // _MICROSECOND
+
+
+def age_days(result: Result, now_us: int) -> int | None:
+    """How old the patient was when it was measured (``now_us``, where that is not known); None: nobody knows."""
+    if not result.born:
+        return None
+    at = _EPOCH + timedelta(microseconds=now_us if result.at_us is None else result.at_us)
+    try:
+        days = (at.date() - date.fromisoformat(result.born)).days
+    except ValueError:
+        return None
+    return days if days >= 0 else None
+
+
+def age_years(result: Result, now_us: int) -> int | None:
+    """As `age_days`, in whole years."""
+    if age_days(result, now_us) is None:
+        return None
+    at = (_EPOCH + timedelta(microseconds=now_us if result.at_us is None else result.at_us)).date()
+    born = date.fromisoformat(result.born)
+    return at.year - born.year - ((at.month, at.day) < (born.month, born.day))
+
+
+# -- as they travel between processes ------------------------------------------------------------------------------
+
+
+def to_json(result: Result) -> list[Any]:
+    def text(number: Decimal | None) -> str | None:
+        return None if number is None else str(number)
+
+    return [
+        result.codes, text(result.value), result.comparator, result.text, result.units, result.flags, result.status,
+        text(result.low), text(result.high), result.at_us, result.subject, result.run, result.sex, result.born,
+    ]  # fmt: skip
+
+
+def from_json(given: list[Any]) -> Result:
+    codes, value, comparator, text, units, flags, status, low, high, at_us, subject, run, sex, born = given
+
+    def number(text: str | None) -> Decimal | None:
+        return None if text is None else Decimal(text)
+
+    return Result(
+        codes=tuple((system, code) for system, code in codes),
+        value=number(value),
+        comparator=comparator,
+        text=text,
+        units=tuple(units),
+        flags=tuple(flags),
+        status=status,
+        low=number(low),
+        high=number(high),
+        at_us=at_us,
+        subject=subject,
+        run=run,
+        sex=sex,
+        born=born,
+    )
