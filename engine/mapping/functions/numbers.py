@@ -322,8 +322,9 @@ def reference_range(
     run: Run, raw: str, row: Row | None, unit: str | None, units: Row | None = None
 ) -> Json | Fragment | None:
     """A reference range as it is written: `a-b`, `a to b`, `<b`, `>=a` give low and high with the result's unit and
-    conversion; the text always stays, unless the row converts."""
-    if (row is None or not row.converts) and (match := _PLAIN_RANGE(raw)):
+    conversion; the text always stays, unless the row converts. A range that names another unit than the result, or
+    whose ends are the wrong way round, stays text."""
+    if (row is None or not row.converts) and (match := _PLAIN_RANGE(raw)) and _ascends(*match.groups()):
         if row is not None and row.unit_missing:
             row = None
         # Nearly every range is this: two numbers, a dash, nothing to convert and nothing to escape.
@@ -335,26 +336,24 @@ def reference_range(
     text = raw.strip()
     if not text:
         return None
-    low = high = None
-    if match := _RANGE.fullmatch(text):
-        low, high = number(run, match[1]), number(run, match[2])
-        if low is None or high is None:
-            low = high = None
-    elif match := _BOUND.fullmatch(text):
-        bound = number(run, match[2])
-        if match[1][0] in "<≤" or match[1] == "=<":
-            high = bound
-        else:
-            low = bound
-    elif match := _WORD_BOUND.fullmatch(text):
-        high = number(run, match[1])
+    low, high, words = _ends(run, text)
+    sent = unit_text(run, unit) if unit is not None else None
+    if words and words.casefold() != (sent or "").casefold():
+        run.warn("RANGE_UNIT", "a reference range in another unit than its result; its text was kept")
+        low = high = None
+    elif low is not None and high is not None and not _ascends(low, high):
+        run.warn("RANGE_REVERSED", "a reference range that ends below its start; its text was kept")
+        low = high = None
     if row is not None and row.unit_missing:
         row = None
     if low is None and high is None:
-        if row is not None and row.converts:
+        if row is not None and row.converts and not words:
             run.warn(
                 "RANGE_NOT_CONVERTED", "a reference range that is no numbers cannot be converted; its text was kept"
             )
+            # The result beside it is in another unit now: numbers in words say theirs.
+            if sent and any(sign.isdigit() for sign in text):
+                text = f"{text} ({sent})"
         return {"text": text}
     made: Json = {}
     if low is not None:
@@ -365,6 +364,32 @@ def reference_range(
     if row is None or not row.converts:
         made["text"] = text
     return made
+
+
+def _ends(run: Run, text: str) -> tuple[str | None, str | None, str]:
+    """Low, high, and the words behind them; no numbers where the text is no range."""
+    if match := _RANGE.fullmatch(text):
+        low, high = number(run, match[1]), number(run, match[2])
+        if low is not None and high is not None:
+            return low, high, _words(run, match[3])
+    elif match := _BOUND.fullmatch(text):
+        bound = number(run, match[2])
+        if bound is not None and (match[1][0] in "<≤" or match[1] == "=<"):
+            return None, bound, _words(run, match[3])
+        if bound is not None:
+            return bound, None, _words(run, match[3])
+    elif match := _WORD_BOUND.fullmatch(text):
+        return None, number(run, match[1]), ""
+    return None, None, ""
+
+
+def _words(run: Run, text: str | None) -> str:
+    """What stands behind the numbers, without empty components."""
+    return (text or "").strip(f"{run.C}{run.S} ")
+
+
+def _ascends(low: str, high: str) -> bool:
+    return float(low) <= float(high)  # where floats cannot tell them apart, neither does it matter
 
 
 @function("number(value: text) -> decimal", steady=True, settings=("decimal_comma",))

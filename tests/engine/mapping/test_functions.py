@@ -438,6 +438,14 @@ def test_ranges_and_ratios() -> None:
         ("4.0 - 11.0", "4.0", "11.0"),
         ("4 to 11", "4", "11"),
         ("4 - 11 g/dL", "4", "11"),
+        ("4 - 11 G/DL", "4", "11"),
+        ("4-11^^", "4", "11"),
+        ("4-11 g/L", None, None),
+        ("> 60 mg/dL", None, None),
+        ("0-1+", None, None),
+        ("11-4", None, None),
+        ("11 - 4 g/dL", None, None),
+        ("5-5", "5", "5"),
         ("-5--1", "-5", "-1"),
         ("<5", None, "5"),
         ("<=5.0", None, "5.0"),
@@ -449,9 +457,48 @@ def test_ranges_and_ratios() -> None:
     ],
 )
 def test_reference_range(raw: str, low: str | None, high: str | None) -> None:
-    made = call("reference_range", raw, None, "g")
+    made = call("reference_range", raw, None, "g/dL")
     assert (made.get("low", {}).get("value"), made.get("high", {}).get("value")) == (low, high)
     assert made["text"] == raw
+
+
+CONVERTED = Row({"unit": "g/L", "ucum": "g/L", "factor": "10", "digits": "1"}, "HGB")
+
+
+@pytest.mark.parametrize(
+    ("raw", "low", "high"),
+    [
+        ("13.5-17.5", "135.0", "175.0"),
+        ("13.5 - 17.5 g/dL", "135.0", "175.0"),
+        ("<17.5", None, "175.0"),
+        (">= 13.5 g/dl", "135.0", None),
+        ("up to 17.55", None, "175.5"),
+        ("0.025-0.035", "0.2", "0.4"),  # half to even
+    ],
+)
+def test_both_ends_of_a_reference_range_are_converted(raw: str, low: str | None, high: str | None) -> None:
+    made = call("reference_range", raw, CONVERTED, "g/dL")
+    assert (made.get("low", {}).get("value"), made.get("high", {}).get("value")) == (low, high)
+    assert all(end["code"] == "g/L" for name, end in made.items() if name != "text")
+    assert "text" not in made
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "warning"),
+    [
+        # The analyzer's range is in the other unit already: times ten it would be 1350.
+        ("135-175 g/L", "135-175 g/L", "RANGE_UNIT"),
+        (">135 g/L", ">135 g/L", "RANGE_UNIT"),
+        ("17.5-13.5", "17.5-13.5", "RANGE_REVERSED"),
+        # Numbers in words stay in their unit, and say so beside a value in another.
+        ("M 13-17, F 12-16", "M 13-17, F 12-16 (g/dL)", "RANGE_NOT_CONVERTED"),
+        ("see below", "see below", "RANGE_NOT_CONVERTED"),
+    ],
+)
+def test_a_range_that_is_in_doubt_stays_words(raw: str, text: str, warning: str) -> None:
+    run = run_of()
+    assert FUNCTIONS["reference_range"].call(run, raw, CONVERTED, "g/dL", None)["text"].startswith(text)
+    assert warning in [issue.code for issue in run.issues]
 
 
 def test_a_reference_range_that_cannot_be_converted_is_said() -> None:
