@@ -194,7 +194,7 @@ def _remove(path: Path) -> None:
 def _suffix(media_type: str) -> str:
     if media_type.partition(";")[0].rstrip().endswith("json"):
         return ".json"
-    return ".hl7" if "hl7" in media_type else ".bin"
+    return ".hl7" if "hl7" in media_type else ".csv" if media_type.startswith("text/csv") else ".bin"
 
 
 def _storage_error(error: OSError) -> TransientDeliveryError:

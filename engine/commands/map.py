@@ -3,6 +3,8 @@
 Reads HL7 v2 and ASTM, framed or bare, one message or many. Ids in the documents are made without a site's secret key,
 so they differ from those that the daemon sends.
 
+What is printed is JSON; HL7 v2 is printed a segment a line, CSV as it is.
+
 Without --channel nobody has said how a channel would read the messages: training messages (MSH-11 or H-12 is T or D)
 are mapped, and bytes that are no UTF-8 where no character set is declared are read as Windows-1252, both with a
 warning that names the key a channel needs. With --channel everything is as in the daemon.
@@ -21,10 +23,10 @@ from engine.commands.mapping_options import Input, input_file, inputs, instant, 
 from engine.commands.output import Column, ExitCode, Form, say, show_rows
 from engine.commands.session import Session, pass_session
 from engine.errors import ContentError
-from engine.mapping.facts import facts_of, is_training, resources_of
-from engine.mapping.inputs import Mapper
+from engine.mapping.facts import facts_of, is_training
 from engine.mapping.json_text import indented
-from engine.message import Issue, Mapped, Parsed
+from engine.mapping.outputs.views import JSON_KINDS, View
+from engine.message import Issue, Mapped
 from engine.reasons import Reason
 
 TRAINING = (
@@ -63,7 +65,7 @@ def command(
     mapper = mapper_for(session, mapping=mapping, channel=channel, timezone=timezone, received=received)
     bodies: list[str] = []
     rows: list[dict[str, Any]] = []
-    failed = False
+    failed = others = False
     count = 0
     for one in inputs(files, mapper):
         count += 1
@@ -72,7 +74,8 @@ def command(
         try:
             parsed = mapper.read(one.found)
             row |= {"type": parsed.message_type, **asdict(facts_of(parsed))}
-            mapped = apply(mapper, one, parsed)
+            program = mapper.program_for(parsed)
+            mapped = program.apply(parsed, mapper.context_for(parsed, one.found.payload))
         except ContentError as error:
             row["outcome"] = error.reason.value
             if error.reason is Reason.FILTERED:
@@ -81,44 +84,40 @@ def command(
             failed = True
             say_dead(one, error)
             continue
-        row["outcome"] = _outcome(mapped)
+        views = [program.view(document) for document in mapped.documents]
+        row["outcome"] = _outcome(mapped, views)
         if not quiet:
             if channel is None and is_training(parsed):
                 say(f"{one.where}: warning: {TRAINING}")
             say_issues(one, (*parsed.warnings, *mapped.issues))
         if mapped.filtered is not None:
             say(f"{one.where}: filtered: {mapped.filtered.value}")
-        for document in mapped.documents:
-            text = document.body.decode()
-            if form == "ndjson":
-                click.echo(text)
+        for view in views:
+            if form != "table" and view.document.media_type not in JSON_KINDS:
+                others = True
+                click.echo(view.text())  # segments or rows, which no array can hold
+            elif form == "ndjson":
+                click.echo(view.document.body.decode())
             elif form == "json":
-                bodies.append(text)
+                bodies.append(view.document.body.decode())
     if form == "table":
         show_rows(Form.TABLE, "messages", rows, COLUMNS, "no message")
     if form == "json":
         # One message gives its document; several give one array, so that the output is one JSON document.
         if count == 1 and len(bodies) == 1:
             click.echo(indented(bodies[0]))
-        elif count > 1:
+        elif bodies or (count > 1 and not others):
             click.echo(indented(f"[{','.join(bodies)}]"))
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
-def apply(mapper: Mapper, one: Input, parsed: Parsed | None = None) -> Mapped:
-    """Map one message, which may have been parsed before. Raises ContentError where it would be dead."""
-    parsed = parsed or mapper.read(one.found)
-    program = mapper.program_for(parsed)
-    return program.apply(parsed, mapper.context_for(parsed, one.found.payload))
-
-
-def _outcome(mapped: Mapped) -> str:
-    """The resources of the documents in words, or why there are none."""
+def _outcome(mapped: Mapped, views: list[View]) -> str:
+    """The resources, or other parts, of the documents in words, or why there are none."""
     if mapped.filtered is not None:
         return str(mapped.filtered.value)
     made: Counter[str] = Counter()
-    for document in mapped.documents:
-        made.update(resources_of(document.body))
+    for view in views:
+        made.update(view.counts())
     return ", ".join([f"{count} {kind}" for kind, count in made.items()])
 
 

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 from engine.commands import hl7_structures
 from engine.commands.mapping_options import ChannelMapper, channel_mapper
 from engine.errors import ContentError
-from engine.mapping.facts import facts_of, resources_of
+from engine.mapping.facts import facts_of
 from engine.mapping.gaps import Tally
 from engine.mapping.inputs import HL7, Found, messages_in
 from engine.mapping.program import Program
 from engine.mapping.shipped import refusal
 from engine.mapping.trace import Trace
-from engine.mapping.validity import faults
 from engine.message import Issue, Parsed
 from engine.packs import Pack, packs, recognise
 from engine.reasons import Reason
@@ -277,8 +276,13 @@ class Sampler:
             sample.counts.update(mapped.counts)
             filtered = mapped.filtered or filtered
             for document in mapped.documents:
-                sample.resources.update(resources_of(document.body))
-                wrong = faults(document.body)
+                view = program.view(document)
+                sample.resources.update(view.counts())
+                wrong = view.faults()
+                if self.strict_hl7 and program.target.kind == HL7:
+                    errors, warnings = hl7_structures.departures(view.text())
+                    sample.hl7_errors += [f"written: {line}" for line in errors]
+                    sample.hl7_warnings += [f"written: {line}" for line in warnings]
                 sample.invalid += wrong[:MAX_FAULTS]
                 if len(wrong) > MAX_FAULTS:
                     sample.invalid.append(f"and {len(wrong) - MAX_FAULTS} more")

@@ -8,8 +8,6 @@ nobody makes no Patient, two orders with one number are one report.
 from collections import Counter
 from dataclasses import dataclass
 
-import orjson
-
 from engine.message import Parsed
 
 _NAMES = {"hl7v2": ("PID", "OBR", "OBX"), "astm": ("P", "O", "R")}
@@ -35,9 +33,3 @@ def is_training(parsed: Parsed) -> bool:
     fields = parsed.segments[0].fields if parsed.segments else []
     number = 11 if parsed.format == "hl7v2" else 12
     return len(fields) > number and fields[number].strip().upper()[:1] in ("T", "D")
-
-
-def resources_of(body: bytes) -> dict[str, int]:
-    """How many resources of each type a Bundle has, in the order in which they first stand in it."""
-    entries = orjson.loads(body).get("entry", [])
-    return dict(Counter(entry["resource"]["resourceType"] for entry in entries))

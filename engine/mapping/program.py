@@ -10,6 +10,7 @@ from engine.mapping.identity import Making
 from engine.mapping.outputs.collected import Collected
 from engine.mapping.outputs.documents import document
 from engine.mapping.outputs.tracing import PartTracer
+from engine.mapping.outputs.views import View
 from engine.mapping.reading import Readings
 from engine.mapping.run import GENERATED, RESULT_SEGMENT, Run
 from engine.mapping.runtime import Dropped
@@ -104,6 +105,10 @@ class Program:
         except ContentError as error:
             tracer.error = error
         return tracer.trace()
+
+    def view(self, document: Document) -> View:
+        """One of its documents, to be looked at."""
+        return View(document, self.target, self.columns)
 
     def unread_segments(self, parsed: Parsed) -> tuple[str, ...]:
         """Names of segments of a message that no rule reads; those that frame it excepted, Z segments included."""

@@ -8,17 +8,20 @@ given: | ...                             or file: message.hl7, beside the test
 expect:
   counts: {Observation: 1}               resources by type, and results_in, dropped, qc ...
   resources: [{find: Observation, has: {...}}]
+                                         segments, rows or records where the mapping writes no FHIR:
+                                         [{find: OBX, has: {'3.1': HGB, 5: '148'}}]
   issues: []                             all warnings, by code or as {code, place, rule, text}
   unmapped: [HGB]                        all codes that no table has
   unread: [OBX-1]                        these fields are read by no rule
   dead: UNMAPPED_UNIT                    or filtered: QUALITY_CONTROL; the message becomes no document
-  golden: x.expected.json                the whole Bundle; `labrelay test --update` writes it
+  golden: x.expected.json                the whole document; `labrelay test --update` writes it
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from difflib import ndiff
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ from engine.mapping.expectations import changes, differences, plain
 from engine.mapping.explain_text import lines
 from engine.mapping.explaining import RULE
 from engine.mapping.inputs import Found, Mapper, messages_in
-from engine.mapping.json_text import as_text, indented
+from engine.mapping.json_text import as_text
+from engine.mapping.outputs.views import JSON_KINDS, View
 from engine.mapping.program import Program
 from engine.mapping.rules import suggestion
 from engine.mapping.trace import Trace
@@ -37,7 +41,8 @@ from engine.message import FormatOptions, Issue, MapContext, Mapped, Parsed
 from engine.yaml_nodes import Node
 
 _KEYS = ("test", "description", "mapping", "settings", "given", "file", "expect")
-_EXPECT_KEYS = ("counts", "resources", "issues", "unmapped", "unread", "dead", "filtered", "golden")
+_PARTS = ("resources", "segments", "rows", "records")  # one thing, as each kind of document calls it
+_EXPECT_KEYS = ("counts", *_PARTS, "issues", "unmapped", "unread", "dead", "filtered", "golden")
 _MAPPING_HASH = re.compile(r"(urn:labrelay:mapping:[^:\"]+):[0-9a-f]{16}")
 
 
@@ -193,13 +198,13 @@ class Runner:
         wanted = expected["filtered"].value if "filtered" in expected else None
         if (mapped.filtered.value if mapped.filtered is not None else None) != wanted:
             failures.append(f"filtered: expected {wanted}, got {mapped.filtered and mapped.filtered.value}")
-        body = mapped.documents[0].body.decode() if mapped.documents else "{}"
-        document = as_text(body)
-        resources = [entry["resource"] for entry in document.get("entry", ())]
+        view = outcome.program.view(mapped.documents[0]) if outcome.program and mapped.documents else None
+        resources = view.parts() if view is not None else []
         if "counts" in expected:
             failures += _counts(plain(expected["counts"]), resources, mapped)
-        if "resources" in expected:
-            failures += _find_all(plain(expected["resources"]), resources)
+        for name in _PARTS:
+            if name in expected:
+                failures += _find_all(name, plain(expected[name]), resources)
         if "issues" in expected:
             failures += _issues(plain(expected["issues"]), mapped.issues)
         if "unmapped" in expected:
@@ -207,11 +212,12 @@ class Runner:
             if sorted(codes) != sorted(seen):
                 failures.append(f"unmapped: expected {', '.join(codes) or 'none'}, got {', '.join(seen) or 'none'}")
         if "golden" in expected:
-            self._golden(test.folder / expected["golden"].value, body, outcome)
+            self._golden(test.folder / expected["golden"].value, view, outcome)
 
-    def _golden(self, path: Path, body: str, outcome: Outcome) -> None:
+    def _golden(self, path: Path, view: View | None, outcome: Outcome) -> None:
         # The hash of the mapping changes with every edit of a comment; what it made is what counts.
-        text = indented(_MAPPING_HASH.sub(r"\1", body)) + "\n"
+        text = (_MAPPING_HASH.sub(r"\1", view.text()) if view is not None else "{}") + "\n"
+        structured = view is None or view.document.media_type in JSON_KINDS
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
         if self.update:
             if before != text:
@@ -219,15 +225,24 @@ class Runner:
                 outcome.updated = path.name
         elif not before:
             outcome.failures.append(f"golden: {path.name} is not there; labrelay test --update writes it")
+        elif before != text and not structured:
+            outcome.failures += _different_lines(before, text)[:40]
         elif before != text:
             outcome.failures += list(changes(as_text(before), as_text(text)))[:40] or [
                 "golden: the same, written differently"
             ]
 
 
+def _different_lines(before: str, after: str) -> list[str]:
+    """Lines that came or went: segments, or rows."""
+    marks = {"-": "expected, and not there", "+": "not expected"}
+    lines = ndiff(before.splitlines(), after.splitlines())
+    return [f"golden: {marks[line[0]]}: {line[2:]}" for line in lines if line[0] in marks]
+
+
 def _counts(expected: dict[str, str], resources: list[dict[str, Any]], mapped: Mapped) -> Iterator[str]:
     for name, count in expected.items():
-        if name[:1].isupper():
+        if name[:1].isupper() or name in map(_type, resources):
             actual = sum(1 for resource in resources if resource["resourceType"] == name)
         else:
             actual = mapped.counts.get(name, 0)
@@ -235,8 +250,8 @@ def _counts(expected: dict[str, str], resources: list[dict[str, Any]], mapped: M
             yield f"counts.{name}: expected {count}, got {actual}"
 
 
-def _find_all(expected: list[dict[str, Any]], resources: list[dict[str, Any]]) -> Iterator[str]:
-    """Each expectation takes the first resource of its type that matches and is not taken yet."""
+def _find_all(key: str, expected: list[dict[str, Any]], resources: list[dict[str, Any]]) -> Iterator[str]:
+    """Each expectation takes the first resource, or other part, of its type that matches and is not taken yet."""
     left = list(resources)
     for at, one in enumerate(expected):
         kind, has = one.get("find", ""), one.get("has", {})
@@ -251,10 +266,10 @@ def _find_all(expected: list[dict[str, Any]], resources: list[dict[str, Any]]) -
                 nearest = found
         else:
             if nearest is None:
-                yield f"resources[{at}]: there is no {'further ' if kind in map(_type, resources) else ''}{kind}"
+                yield f"{key}[{at}]: there is no {'further ' if kind in map(_type, resources) else ''}{kind}"
             else:
                 for line in nearest:
-                    yield f"resources[{at}]: {kind}.{line}"
+                    yield f"{key}[{at}]: {kind}.{line}"
 
 
 def _type(resource: dict[str, Any]) -> str:
