@@ -64,7 +64,8 @@ def lines() -> Iterator[str]:
     yield "| table | gives | what it is | codes |"
     yield "|---|---|---|---|"
     for name, table in CODE_MAPS.items():
-        codes = ", ".join(f"`{code}`" for code in table.values) or "any"
+        known = [*table.values, *(pattern.replace("[0-9]+", "n") for pattern in table.patterns)]
+        codes = ", ".join(f"`{code}`" for code in known) or "any"
         yield f"| `{name}` | {table.kind} | {table.doc} | {codes.replace('|', chr(92) + '|')} |"
 
 

@@ -6,6 +6,7 @@ A blank field gives nothing; what a code outside its table gives, each table say
 Source: HL7 v2.5 appendix A, the v2-to-FHIR implementation guide, ASTM E1394 6.6-9.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,8 @@ class CodeMap:
         doc: what it is, for the documentation.
         case: codes are compared in capitals.
         concept_system: a code outside the table becomes a concept: in this system, or text alone where it is empty.
+        without: codes of the table that FHIR has no counterpart for: nothing is given, and nothing is to be told.
+        patterns: codes with a number in them -> value.
     """
 
     kind: str
@@ -38,12 +41,18 @@ class CodeMap:
     dead: Mapping[str, Reason] = field(default_factory=dict)
     case: bool = True
     concept_system: str | None = None
+    without: frozenset[str] = frozenset()
+    patterns: Mapping[str, str] = field(default_factory=dict)
 
 
 def _pairs(text: str) -> dict[str, str]:
     """``F final  P preliminary`` as a dictionary."""
     words = text.split()
     return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _codes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 def _concepts(system: str, codes: str) -> dict[str, dict[str, Any]]:
@@ -152,13 +161,24 @@ CODE_MAPS: dict[str, CodeMap] = {
         dead={"Y": Reason.BAD_STATUS, "Z": Reason.BAD_STATUS, "*": Reason.UNMAPPED_STATUS},
     ),
     "0136": CodeMap("code", _pairs("Y available N unavailable"), "specimen availability (SPM-20) to Specimen.status"),
-    "0190": CodeMap("code", _pairs("H home P home L home B work O work C temp BA old BI billing"), "address use"),
+    "0190": CodeMap(
+        "code",
+        _pairs("H home P home L home B work O work C temp BA old BI billing"),
+        "address use; M and SH are types, and birth, origin, vacation and the like have no use in FHIR",
+        without=_codes("BDL BR F HV M N RH S SH TM V"),
+    ),
     "0200": CodeMap(
         "code",
         _pairs("L official R official D usual M maiden N nickname BAD old TEMP temp NAV temp MSK anonymous"),
-        "name use",
+        "name use; an alias, an artist's name and the like have no use in FHIR",
+        without=_codes("A B C CAN DN I K MI NB NOUSE P REL S T U"),
     ),
-    "0201": CodeMap("code", _pairs("PRN home WPN work PRS mobile ORN home VHN temp"), "telecommunication use"),
+    "0201": CodeMap(
+        "code",
+        _pairs("PRN home WPN work PRS mobile ORN home VHN temp"),
+        "telecommunication use; an answering service, a beeper, an emergency number have no use in FHIR",
+        without=_codes("ASN BPN EMR NET"),
+    ),
     "0203": CodeMap(
         "CodeableConcept",
         {},
@@ -183,9 +203,11 @@ CODE_MAPS: dict[str, CodeMap] = {
     ),
     "0485": CodeMap(
         "code",
-        _pairs("S stat A asap R routine T urgent P routine C routine PRN routine"),
-        "priority (TQ1-9, OBR-27.6) to ServiceRequest.priority",
-        otherwise="routine",
+        _pairs("S stat A asap R routine T urgent"),
+        "priority (TQ1-9, OBR-27.6) to ServiceRequest.priority; timing critical (T, TS30, TH4) is urgent; before an "
+        "operation, callback and as needed are no priorities of FHIR",
+        without=_codes("C P PRN"),
+        patterns={"T[SMHDWL][0-9]+": "urgent"},
     ),
     "astm-flag": CodeMap(
         "CodeableConcept",
@@ -194,7 +216,10 @@ CODE_MAPS: dict[str, CodeMap] = {
         concept_system="",
     ),
     "astm-priority": CodeMap(
-        "code", _pairs("S stat A asap R routine C routine P routine N routine"), "O-6 to ServiceRequest.priority"
+        "code",
+        _pairs("S stat A asap R routine"),
+        "O-6 to ServiceRequest.priority; callback and preoperative are no priorities of FHIR",
+        without=_codes("C P"),
     ),
     "astm-report-status": CodeMap(
         "code",
@@ -230,6 +255,11 @@ def miss(table: str, code_map: CodeMap, code: str, run: Any) -> Any:
     found = code_map.values.get(code.upper())
     if found is not None:
         return found
+    if code.upper() in code_map.without:
+        return None
+    for pattern, value in code_map.patterns.items():
+        if re.fullmatch(pattern, code, re.ASCII | re.IGNORECASE):
+            return value
     reason = code_map.dead.get(code.upper()) or code_map.dead.get("*")
     if reason is not None:
         raise run.dead(reason, f"a code that table {table} does not have")
