@@ -293,8 +293,10 @@ _ORR_O02 = _message(
     _group(
         "PATIENT",
         "PID",
-        _PATIENT + " SPM SAC",
+        _PATIENT,
         _group("ORDER", "ORC OBR", _ORDER_DETAIL + " SPM SAC RQD RQ1 RXO ODS ODT", needs="ORC", trailing="CTI"),
+        _group("OBSERVATION", "OBX", "NTE PRT"),  # of a specimen that the answer repeats
+        trailing="SPM SAC",
     ),
 )
 

@@ -115,6 +115,7 @@ class Scope:
         loop: how many loops surround it.
         patient: variable of the identity of the patient made in this scope, if any.
         fragment: name of the one whose names these are, and ``used_at`` the place of its use.
+        picks: this scope is a loop over groups, and `where:` skips some.
         recurring: what is kept from message to message, where this scope is a loop over results.
         inner: the scopes inside. What was computed is known by the identity of scopes and names, so that all of them
             live as long as the outermost: a later one at the address of a former one would pass for it.
@@ -132,6 +133,7 @@ class Scope:
     identities: dict[Any, Lazy] = field(default_factory=dict)
     fragment: str = ""
     used_at: str = ""
+    picks: bool = False
     recurring: "Recurring | None" = None
     inner: "list[Scope]" = field(default_factory=list)
 

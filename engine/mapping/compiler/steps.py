@@ -95,10 +95,7 @@ class Steps(Bodies):
             self._hand_out(inner, outer, before, None)
             return self._called(step, last, outer)
         if step.drop is not None:
-            here = scope.group_scope().group
-            assert here is not None
-            for group in here.walk():  # a rule says what becomes of all that stands in it
-                self.setting.segments_read |= group.segments
+            self.setting.segments_read |= self._segments_dropped(step, scope.group_scope())
             self.code.emit(f"drop({self._group(scope)})")
         elif step.dead is not None:
             self._dead(step)
@@ -108,6 +105,20 @@ class Steps(Bodies):
             code, text = (name, words.strip()) if known else ("RULE", step.warn.text)
             self.code.emit(f"warn({self.code.constant(code)}, {self.code.constant(text)})")
         return self._called(step, None, outer)
+
+    def _segments_dropped(self, step: Step, here: Scope) -> set[str]:
+        """The segments of which a drop says what becomes of them: those of a group that is always dropped.
+
+        What may stand elsewhere as well, or in a group that is kept, and is read by nobody, is to be told as unread.
+        """
+        assert here.group is not None
+        result = {RESULT_SEGMENT[self.setting.message_format]}
+        if step.when is not None or here.picks:
+            return result
+        inside = list(here.group.walk())
+        elsewhere = [group for group in self.setting.root.walk() if group not in inside]
+        own = set().union(*(group.segments for group in inside))
+        return result | own.difference(*(group.segments for group in elsewhere))
 
     def _dead(self, step: Step) -> None:
         assert step.dead is not None
@@ -194,6 +205,7 @@ class Steps(Bodies):
                 self._anchor(inner)
             else:
                 inner = self._segment_scope(scope, item, segment)
+            inner.picks = step.where is not None
             declare(inner, code, step.lets)
             if step.filter is not None:
                 test = self.condition(step.filter.when, inner)

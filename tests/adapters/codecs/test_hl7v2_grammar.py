@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.codecs.hl7v2_grammar import GRAMMARS, MAX_DEPTH, GroupGrammar, bind, structure_for
+from adapters.codecs.hl7v2_grammar import (
+    GRAMMARS,
+    MAX_DEPTH,
+    GroupGrammar,
+    bind,
+    structure_for,
+    structure_without_event,
+)
 from engine.message import Group, Segment
 
 
@@ -123,6 +130,12 @@ def test_every_obx_after_spm_is_about_the_specimen_where_the_channel_says_so() -
             "ORU_R01(MSH1 PATIENT_RESULT(ORDER_OBSERVATION(OBR1 OBSERVATION(OBX1) TQ11)))",
             ["MISPLACED_SEGMENT TQ1[1]"],
         ),
+        (  # an order without OBR, and the same of a structure with containers: told once an order
+            "MSH PID ORC OBX OBX ORC OBR OBX",
+            "ORU_R01(MSH1 PATIENT_RESULT(PID1 ORDER_OBSERVATION(ORC1 OBSERVATION(OBX1) OBSERVATION(OBX2))"
+            " ORDER_OBSERVATION(ORC2 OBR1 OBSERVATION(OBX3))))",
+            ["MISPLACED_SEGMENT OBX[1]"],
+        ),
         (  # a segment that the structure does not know: kept, one warning
             "MSH PID OBR OBX RXA RXA",
             "ORU_R01(MSH1 PATIENT_RESULT(PID1 ORDER_OBSERVATION(OBR1 OBSERVATION(OBX1 RXA1 RXA2))))",
@@ -134,9 +147,27 @@ def test_what_is_out_of_place_is_kept_with_a_warning(names: str, tree: str, warn
     assert bound("ORU_R01", names) == (tree, warnings)
 
 
+def test_a_container_of_a_visit_begins_the_next_order() -> None:
+    """Behind its OBR it is out of place: its results are not given to the order before it, and that is told."""
+    tree, warnings = bound("OUL_R21", "MSH PID OBR SAC OBX")
+    assert tree == "OUL_R21(MSH1 PATIENT(PID1 ORDER(OBR1) ORDER(SAC1 RESULT(OBX1))))"
+    assert warnings == ["MISPLACED_SEGMENT OBX[1]"]
+
+
 @pytest.mark.parametrize(
     ("structure", "names", "tree"),
     [
+        (  # ORC and OBR in either order; SID of the container, SID of the result
+            "OUL_R21",
+            "MSH PID PV1 SAC SID ORC OBR NTE OBX TCD SID NTE OBX SAC OBR ORC OBX CTI",
+            "OUL_R21(MSH1 PATIENT(PID1 PV11 ORDER(SAC1 SID1 ORC1 OBR1 NTE1 RESULT(OBX1 TCD1 SID2 NTE2) RESULT(OBX2))"
+            " ORDER(SAC2 OBR2 ORC2 RESULT(OBX3) CTI1)))",
+        ),
+        (  # a specimen, which the structure does not have
+            "OUL_R21",
+            "MSH SPM SAC OBR OBX SPM OBR OBX",
+            "OUL_R21(MSH1 PATIENT(ORDER(SPM1 SAC1 OBR1 RESULT(OBX1)) ORDER(SPM2 OBR2 RESULT(OBX2))))",
+        ),
         (
             "OUL_R22",
             "MSH PID SPM OBX SAC INV OBR ORC TQ1 OBX TCD INV OBX NTE OBR OBX SPM OBR OBX",
@@ -194,6 +225,12 @@ def test_what_is_out_of_place_is_kept_with_a_warning(names: str, tree: str, warn
             "ORR_O02",
             "MSH MSA ERR PID SPM SAC ORC OBR ORC",
             "ORR_O02(MSH1 MSA1 ERR1 PATIENT(PID1 SPM1 SAC1 ORDER(ORC1 OBR1) ORDER(ORC2)))",
+        ),
+        (  # what is said of the specimen stands in no order
+            "ORR_O02",
+            "MSH MSA PID SPM OBX NTE SAC ORC OBR SPM OBX ORC OBR",
+            "ORR_O02(MSH1 MSA1 PATIENT(PID1 SPM1 OBSERVATION(OBX1 NTE1) SAC1 ORDER(ORC1 OBR1 SPM2) OBSERVATION(OBX2)"
+            " ORDER(ORC2 OBR2)))",
         ),
         (
             "ADT_A01",
@@ -276,6 +313,36 @@ def test_every_segment_is_in_the_tree_exactly_once(structure: str, names: list[s
 )
 def test_structure_of_a_message_type(message_type: str, structure: str) -> None:
     assert structure_for(message_type) == structure
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "structure"),
+    [
+        ("ORU", "MSH PID OBR OBX", "ORU_R01"),
+        ("ORM", "MSH PID ORC OBR", "ORM_O01"),
+        ("ORR", "MSH MSA ORC", "ORR_O02"),
+        ("ORL", "MSH MSA ORC", "ORR_O02"),
+        ("MDM", "MSH PID TXA OBX", "MDM_T02"),
+        ("OUL", "MSH PID SPM SAC OBR OBX", "OUL_R22"),
+        ("OUL", "MSH PID ORC OBR SPM OBX", "OUL_R24"),
+        ("OUL", "MSH PID SAC OBR OBX", "OUL_R21"),
+        ("OUL", "MSH PID OBR OBX", "OUL_R21"),
+        ("OML", "MSH PID SPM ORC OBR", "OML_O33"),
+        ("OML", "MSH PID ORC OBR SPM", "OML_O21"),
+        ("ADT", "MSH PID", ""),  # what happened, nobody says
+        ("ADT", "MSH EVN PID", ""),
+        ("QRY", "MSH QRD", ""),
+        ("", "MSH PID OBR OBX", ""),
+    ],
+)
+def test_structure_of_a_type_without_its_event(kind: str, names: str, structure: str) -> None:
+    assert structure_without_event(kind, segments_of(names.split())) == structure
+
+
+@pytest.mark.parametrize(("event", "structure"), [("A08", "ADT_A01"), ("a40 ", "ADT_A39"), ("A99", ""), ("", "")])
+def test_the_event_of_an_old_admission_is_that_of_evn(event: str, structure: str) -> None:
+    segments = [*segments_of(["MSH", "PID"]), Segment("EVN", ["EVN", event], 3, 1)]
+    assert structure_without_event("ADT", segments) == structure
 
 
 def test_grammars_answer_where_a_segment_stands() -> None:
