@@ -373,6 +373,7 @@ class Acts:
             issues=verdict.issues,
             unmapped=verdict.unmapped,
             reagents=verdict.reagents,
+            controls=verdict.controls,
             again=True,
             # Under a number that is never used twice the ids are the same, so one result would take the other's place.
             accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
@@ -435,6 +436,7 @@ class Acts:
             issues=verdict.issues,
             unmapped=verdict.unmapped,
             reagents=verdict.reagents,
+            controls=verdict.controls,
             again=True,
             accept_conflict=finding.same_reports,
         )

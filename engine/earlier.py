@@ -90,13 +90,12 @@ def remember(batch: Batch, results: Iterable[Result], received_us: int) -> None:
 def note_controls(batch: Batch, channel: str, received_us: int, runs: Sequence[ControlRun]) -> None:
     """Note how controls ended; of each material the last run of a test counts."""
     for run in runs:
-        at_us = min(received_us if run.at_us is None else run.at_us, batch.now_us)
         material = batch.vault.past_key(b"control", channel.encode(), run.material.encode())
         batch.execute(
             "INSERT INTO control_result (channel, code, material, at_us, failed) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (channel, code, material) DO UPDATE SET at_us = excluded.at_us, failed = excluded.failed"
-            " WHERE excluded.at_us >= at_us",
-            (channel, run.code, material, at_us, int(run.failed)),
+            " WHERE excluded.at_us >= control_result.at_us",
+            (channel, run.code, material, received_us, int(run.failed)),
         )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from engine.clock import Clock, from_us
+from engine.controls import controls_in
 from engine.delivery import DestinationWorker
 from engine.errors import ContentError, StoreError
 from engine.formats import MEDIA_TYPES
@@ -23,6 +24,7 @@ from engine.lane import Lane
 from engine.mapping.held.rules import Holding
 from engine.mapping.shipped import refusal
 from engine.message import (
+    ControlRun,
     Document,
     FormatOptions,
     Issue,
@@ -99,6 +101,11 @@ class ChannelRoutes:
     routes: tuple[Route, ...]
     context: MapContext
 
+    @property
+    def notes_controls(self) -> bool:
+        """A rule that holds results back asks how this channel's controls ended."""
+        return any(route.hold is not None and route.hold.asks_controls for route in self.routes)
+
 
 @dataclass(slots=True)
 class IntakeCounts:
@@ -126,6 +133,7 @@ class Store(Protocol):
         issues: Sequence[Issue],
         unmapped: Sequence[Unmapped],
         reagents: Sequence[Reagent],
+        controls: Sequence[ControlRun],
         after: int,
     ) -> "asyncio.Future[MapOutcome]": ...
     def unprocessed(self, after: int, limit: int) -> list[Stored]: ...
@@ -144,6 +152,7 @@ class Verdict:
     issues: tuple[Issue, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
     reagents: tuple[Reagent, ...] = ()
+    controls: tuple[ControlRun, ...] = ()
 
 
 def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
@@ -188,6 +197,7 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
     issues: list[Issue] = list(parsed.warnings)
     unmapped: list[Unmapped] = []
     names: list[str] = []
+    controls: tuple[ControlRun, ...] = ()
     taken = False
     filtered: Reason | None = None
     context: MapContext | None = None
@@ -210,6 +220,8 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
         unmapped += mapped.unmapped
         if mapped.filtered is not None:
             filtered = mapped.filtered
+        if mapped.controls and not controls and channel.notes_controls:
+            controls = controls_in(parsed, mapped.controls)
         if route.hold is None:
             documents += [(document, route) for document in mapped.documents]
         else:
@@ -222,10 +234,20 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
         return Verdict("dead", *refusal(parsed), issues=tuple(issues))
     if not documents:
         return Verdict(
-            "filtered", filtered or Reason.FILTERED, mapping=mapping, issues=tuple(issues), unmapped=tuple(unmapped)
+            "filtered",
+            filtered or Reason.FILTERED,
+            mapping=mapping,
+            issues=tuple(issues),
+            unmapped=tuple(unmapped),
+            controls=controls,
         )
     return Verdict(
-        "mapped", mapping=mapping, documents=tuple(documents), issues=tuple(issues), unmapped=tuple(unmapped)
+        "mapped",
+        mapping=mapping,
+        documents=tuple(documents),
+        issues=tuple(issues),
+        unmapped=tuple(unmapped),
+        controls=controls,
     )
 
 
@@ -518,6 +540,7 @@ class Intake:
                 issues=verdict.issues,
                 unmapped=verdict.unmapped,
                 reagents=verdict.reagents,
+                controls=verdict.controls,
                 after=self._before.get(stored.channel, 0) if in_turn else 0,
             )
         except BaseException:

@@ -31,7 +31,7 @@ from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.line_trace import LineLog, LineRecord
 from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss
-from engine.message import Delivery, Issue, Reagent, Received, Stored, Unmapped
+from engine.message import ControlRun, Delivery, Issue, Reagent, Received, Stored, Unmapped
 from engine.reading import Reader, access, connect
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed
@@ -287,6 +287,7 @@ class Journal(Reader):
         issues: Sequence[Issue] = (),
         unmapped: Sequence[Unmapped] = (),
         reagents: Sequence[Reagent] = (),
+        controls: Sequence[ControlRun] = (),
         after: int = 0,
         again: bool = False,
         accept_conflict: bool = False,
@@ -310,6 +311,7 @@ class Journal(Reader):
             issues=issues,
             unmapped=unmapped,
             reagents=reagents,
+            controls=controls,
             after=after,
             again=again,
             accept_conflict=accept_conflict,

@@ -287,13 +287,11 @@ class ControlRun:
         code: of the test, as the analyzer writes it.
         material: the control's specimen number; tells levels and lots apart.
         failed: outside of its limits, by the analyzer's own flag or the range that it sent.
-        at_us: when it was measured; None where the message does not say.
     """
 
     code: str
     material: str
     failed: bool
-    at_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +366,7 @@ class Mapped:
         documents: usually one; none if everything was filtered.
         filtered: why nothing is to be sent (FILTERED, QUALITY_CONTROL), else None.
         counts: results in, observations out, declared drops ... (``results_in``, ``observations``, ``dropped``).
+        controls: positions of the result segments that are a control's, and nobody's result.
     """
 
     documents: tuple[Document, ...] = ()
@@ -375,6 +374,7 @@ class Mapped:
     issues: tuple[Issue, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    controls: tuple[int, ...] = ()
 
 
 # -- journal and outbox ------------------------------------------------------------------------------------------

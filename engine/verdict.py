@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from engine import holding, lots, memory, outbox
+from engine import earlier, holding, lots, memory, outbox
 from engine.arrival import seal_note, set_verdict
 from engine.batch import Batch
 from engine.errors import StoreError
-from engine.message import Issue, Reagent, Report, Unmapped
+from engine.message import ControlRun, Issue, Reagent, Report, Unmapped
 from engine.reasons import Reason
 from engine.records import UNMAPPED_ROWS, MapOutcome, Routed
 
@@ -36,6 +36,7 @@ def map_done(
     issues: Sequence[Issue],
     unmapped: Sequence[Unmapped],
     reagents: Sequence[Reagent] = (),
+    controls: Sequence[ControlRun] = (),
     after: int = 0,
     again: bool = False,
     accept_conflict: bool = False,
@@ -92,6 +93,8 @@ def map_done(
         _note_unmapped(batch, channel, unmapped)
     if reagents or old_state is not None:
         lots.note(batch, message_id, channel, received_us, reagents)
+    if controls:
+        earlier.note_controls(batch, channel, received_us, controls)
     routes = routes if state == "mapped" else ()
     queued = outbox.put(
         batch,

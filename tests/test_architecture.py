@@ -27,9 +27,9 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional errors examine examine_lines hashes lane link_words message near packing "
-            "ports reagents reasons receive_memory records registry results retry secrets site snapshot timing units "
-            "words yaml_nodes"
+            "breaker chain clock conditional controls errors examine examine_lines hashes lane link_words message near "
+            "packing ports reagents reasons receive_memory records registry results retry secrets site snapshot timing "
+            "units words yaml_nodes"
         ),
     ),
     (

@@ -140,7 +140,8 @@ class Program:
         if results is None:
             controls = sum(segment.name == RESULT_SEGMENT[self.format] for segment in parsed.segments)
             counts = {"results_in": controls, "observations": 0, "qc": controls}
-            return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts)
+            places = tuple(one.position for one in parsed.segments if one.name == RESULT_SEGMENT[self.format])
+            return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts, controls=places)
         if tracer is not None:
             run.trace = tracer
             tracer.making = making
@@ -202,8 +203,9 @@ class Program:
             raise ContentError(
                 Reason.COUNT_MISMATCH, f"{results} results came in, and for {missing} of them no rule says what to do"
             )
+        controls = tuple(run.controls)
         if run.filtered and filtered == results and not making.observations:
-            return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts)
+            return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts, controls=controls)
         if not (making.something if isinstance(making, Collected) else making.entries):
             return Mapped(filtered=Reason.FILTERED, issues=tuple(run.issues), counts=counts)
         if run.policy("no_patient") == "dead" and not making.has("Patient"):
@@ -219,6 +221,7 @@ class Program:
             issues=tuple(run.issues),
             unmapped=tuple(run.unmapped),
             counts=counts,
+            controls=controls,
         )
 
     def _document(self, run: Run, making: Making) -> Document:

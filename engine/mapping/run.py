@@ -23,6 +23,7 @@ MAX_ISSUES = 200  # a message of 10,000 bad values needs no 10,000 lines to say 
 SHARED_IDENTIFIER = "urn:labrelay:id"
 
 RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R"}
+CONTROLS = "qc"  # what a filter calls results of a control material
 
 Unescape = Callable[..., str]
 RuleOf = Callable[[int], str]
@@ -56,6 +57,7 @@ class Run:
         "attached",
         "concepts",
         "context",
+        "controls",
         "declared_drops",
         "filtered",
         "hl7",
@@ -111,6 +113,7 @@ class Run:
         self.declared_drops = 0
         self.attached = 0  # results that are documents and went into a report
         self.filtered: dict[str, int] = {}  # name of the filter -> results behind it
+        self.controls: list[int] = []  # positions of the results that the filter of controls took
         self.at: Segment | None = None  # the segment that the innermost loop stands at, for places
         self.local_system = str(context.settings.get("local_system", ""))
         self.numbers_with_comma = str(context.settings.get("decimal_comma", "")).lower() in ("yes", "true")
@@ -310,6 +313,8 @@ class Run:
             inner = waiting.pop()
             for segment in inner.segments.get(wanted, ()):
                 self.accounted.add(segment.position)
+                if name == CONTROLS:
+                    self.controls.append(segment.position)
                 found += 1
             for groups in inner.groups.values():
                 waiting.extend(groups)

@@ -23,7 +23,7 @@ CREATE TABLE control_result (
     channel  TEXT NOT NULL,
     code     TEXT NOT NULL,                 -- of the test, as the analyzer writes it
     material BLOB NOT NULL,                 -- 16-byte keyed hash of the control's specimen number
-    at_us    INTEGER NOT NULL,              -- when it was measured
+    at_us    INTEGER NOT NULL,              -- when it was received
     failed   INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX control_result_material ON control_result (channel, code, material);

@@ -23,7 +23,7 @@ from engine.delivery import OUR_FAULT_ATTEMPTS
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.hashes import pack_reports, split_hashes, unpack_reports
 from engine.intake import ChannelRoutes, Verdict
-from engine.message import Delivery, Document, Issue, Reagent, Stored, Unmapped
+from engine.message import ControlRun, Delivery, Document, Issue, Reagent, Stored, Unmapped
 from engine.reasons import Reason
 from engine.worker.wire import Frame, encode
 
@@ -169,6 +169,7 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
             [(issue.code, issue.text, issue.place, issue.rule, issue.severity) for issue in found.issues],
             [(seen.table, seen.code, seen.unit, seen.display) for seen in found.unmapped],
             [(one.lot, one.name, one.expires, one.tests, one.left) for one in found.reagents],
+            [(one.code, one.material, one.failed) for one in found.controls],
         ),
         blobs,
     )
@@ -182,7 +183,7 @@ def number_of(frame: Frame) -> int:
 
 def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
     """``channel`` as it was when the message was handed over."""
-    _, state, reason, detail, mapping, documents, issues, unmapped, reagents = frame.fields
+    _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls = frame.fields
     blobs = iter(frame.blobs)
     made = []
     for position, media_type, packed, entries in documents:
@@ -212,6 +213,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
             Reagent(lot=lot, name=name, expires=expires, tests=tuple(tests), left=left)
             for lot, name, expires, tests, left in reagents
         ),
+        tuple(ControlRun(code=code, material=material, failed=failed) for code, material, failed in controls),
     )
 
 

@@ -53,6 +53,11 @@ class Holding:
         """Values of this route's results have to be remembered."""
         return any(rule.compiled.asks_the_past for rule in self.rules)
 
+    @property
+    def asks_controls(self) -> bool:
+        """How controls of this channel ended has to be noted."""
+        return any(rule.compiled.asks_controls for rule in self.rules)
+
     def facts(self, parsed: Parsed, body: bytes) -> bytes:
         """What `about` needs to know of a message and its document. Never raises: a fault is a fact, too."""
         try:
