@@ -55,7 +55,7 @@ def _store_for_the_record(batch: Batch, received: Received, reason: Reason, sess
 def store_incomplete(batch: Batch, received: Received, reason: Reason, *, session: int = 0) -> Stored:
     """Journal text that never became a message: evidence, never a result, and no part of the repeat memory."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
-    stored = _insert(batch, received, token, memory.Seen(), session)
+    stored = _insert(batch, received, token, memory.Seen(), session, incomplete=reason)
     set_verdict(batch, stored.id, "incomplete", reason)
     batch.channel(received.channel).incomplete += 1
     batch.count(received.channel, "", "incomplete")
@@ -99,7 +99,8 @@ def assemble(
         ids = batch.frames(session)
         channel, received_us, raws = _frames(batch, ids)
         # With a frame missing, what is left may look whole.
-        found = read(channel, raws, received_us) if len(raws) == len(ids) else Assembled()
+        whole = len(raws) == len(ids) and not _has_gap(batch, ids)
+        found = read(channel, raws, received_us) if whole else Assembled()
         made += [
             store_message(batch, message, repeat_window_s=repeat_window_s, session=session)
             for message in found.messages
@@ -111,6 +112,11 @@ def assemble(
         if rest is not None:
             made.append(store_incomplete(batch, rest, Reason.INCOMPLETE, session=session))
     return made
+
+
+def _has_gap(batch: Batch, ids: Sequence[int]) -> bool:
+    """Whether rows were given up for lost among these frames: one of theirs may be among them."""
+    return bool(batch.execute("SELECT 1 FROM gap WHERE first_id <= ? AND last_id >= ?", (ids[-1], ids[0])).fetchone())
 
 
 def _frames(batch: Batch, ids: Sequence[int]) -> tuple[str, int, list[bytes]]:
@@ -141,7 +147,14 @@ def seal_note(batch: Batch, column: str, row_id: int, channel: str, note: dict[s
 
 
 def _insert(
-    batch: Batch, received: Received, token: bytes, seen: memory.Seen, session: int, payload_hash: bytes = b""
+    batch: Batch,
+    received: Received,
+    token: bytes,
+    seen: memory.Seen,
+    session: int,
+    payload_hash: bytes = b"",
+    *,
+    incomplete: Reason | None = None,
 ) -> Stored:
     tally = batch.channel(received.channel)
     tally.last_seq += 1
@@ -155,6 +168,8 @@ def _insert(
         meta["other_bytes"] = True
     if received.filtered is not None:
         meta["filtered"] = received.filtered.value
+    if incomplete is not None:  # in the row itself too: should its verdict be lost, it must not pass for a message
+        meta["incomplete"] = incomplete.value
     if session and (frames := batch.frames(session)):
         meta["frames"] = (frames[0], frames[-1])
         batch.set_frames(session, ())

@@ -580,6 +580,10 @@ class Journal(Reader):
             raise StoreError("the journal is not open for writing")
         return self._writer.submit(operation, size=size, verdict=verdict, patient=patient)
 
+    def run_alone(self, operation: Operation[T]) -> T:
+        """Run an operation in this thread; for tools that open a journal, change it once and close it."""
+        return self._now(operation)
+
     def _now(self, operation: Operation[T]) -> T:
         """Run an operation in this thread, before the writer thread exists."""
         assert self._writer is not None

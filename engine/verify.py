@@ -17,6 +17,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from engine import anchor
 from engine.chain import GENESIS, chain_hash, document_hash, row_hash
 from engine.errors import IntegrityError, StoreError
@@ -27,7 +29,7 @@ from engine.vault import Vault, WrappedKey, check_value, find_kek
 
 CHUNK_ROWS = 500
 
-_ROW_COLUMNS = "id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain, meta, body"
+ROW_COLUMNS = "id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain, meta, body"
 
 Progress = Callable[[int, int], None]
 
@@ -93,7 +95,7 @@ def recent(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Find
     first = max(1, last_id - rows + 1)
     before = connection.execute("SELECT chain FROM journal WHERE id = ?", (first - 1,)).fetchone()
     check = RowCheck(first, _gaps(connection), before[0] if before else GENESIS if first == 1 else None)
-    findings = [finding for row in _rows(connection, first, last_id) for finding in check.feed(row)]
+    findings = [finding for row in read_rows(connection, first, last_id) for finding in check.feed(row)]
     return findings + list(check.end(last_id))
 
 
@@ -149,6 +151,7 @@ class RowCheck:
     def _skip_to(self, row_id: int) -> Iterator[Finding]:
         first = self._expected
         while first < row_id and first in self._gaps:  # given up for lost, and the chain goes on over it
+            self._lost += self._gaps[first] + 1 - first
             first = self._gaps[first] + 1
         if first < row_id:
             last = row_id - 1
@@ -182,15 +185,20 @@ class Unreadable:
     id: int
 
 
-def _rows(
-    connection: sqlite3.Connection, first: int, last: int, columns: str = _ROW_COLUMNS, table: str = "journal"
+def read_rows(
+    connection: sqlite3.Connection,
+    first: int,
+    last: int,
+    columns: str = ROW_COLUMNS,
+    table: str = "journal",
+    key: str = "id",
 ) -> Iterator["tuple[Any, ...] | Unreadable"]:
     """The rows of a table by number, in short transactions; on a damaged page row by row."""
-    select = f"SELECT {columns} FROM {table} WHERE id"  # noqa: S608 - constants
+    select = f"SELECT {columns} FROM {table} WHERE {key}"  # noqa: S608 - constants
     for begin in range(first, last + 1, CHUNK_ROWS):
         end = min(begin + CHUNK_ROWS - 1, last)
         try:
-            yield from connection.execute(f"{select} BETWEEN ? AND ? ORDER BY id", (begin, end)).fetchall()
+            yield from connection.execute(f"{select} BETWEEN ? AND ? ORDER BY {key}", (begin, end)).fetchall()
         except DAMAGE:
             for row_id in range(begin, end + 1):
                 try:
@@ -254,7 +262,7 @@ def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator
 def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[Finding]:
     last_id = last_number(connection)
     check = RowCheck(1, _gaps(connection), GENESIS)
-    for row in _rows(connection, 1, last_id):
+    for row in read_rows(connection, 1, last_id):
         yield from check.feed(row)
         if isinstance(row, Unreadable):
             continue
@@ -281,15 +289,17 @@ def _open_row(vault: Vault, row: tuple[Any, ...]) -> Iterator[Finding]:
 
 
 def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
-    expected = 1
+    expected, given_up = 1, document_gaps(connection)
     columns = "id, message_id, revision, ordinal, media_type, conditional, reports, body, hash"
     last = _number(connection, "SELECT max(id) FROM document")
-    for row in _rows(connection, 1, last, columns, "document"):
+    for row in read_rows(connection, 1, last, columns, "document"):
         if isinstance(row, Unreadable):
             expected = row.id + 1
             yield Finding("unreadable", "document", row.id, row.id, f"document {row.id}: on a damaged page")
             continue
         document_id, message_id, *fields, stored = row
+        while expected < document_id and expected in given_up:
+            expected = given_up[expected] + 1
         if document_id != expected:
             text = f"documents {expected} to {document_id - 1} are missing"
             yield Finding("missing", "document", expected, document_id - 1, text)
@@ -389,6 +399,12 @@ def _open(vault: Vault, sealed: bytes, column: str, table: str, row_id: int, cha
 
 def _gaps(connection: sqlite3.Connection) -> list[tuple[int, int]]:
     return connection.execute("SELECT first_id, last_id FROM gap").fetchall()
+
+
+def document_gaps(connection: sqlite3.Connection) -> dict[int, int]:
+    """Documents that `engine.salvage` could not bring over: first -> last."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'document_gaps'").fetchone()
+    return dict(orjson.loads(row[0])) if row else {}
 
 
 def _number(connection: sqlite3.Connection, query: str) -> int:

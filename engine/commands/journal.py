@@ -1,11 +1,12 @@
 """The journal's files: what a person decides when they are not what they were."""
 
 import os
+from pathlib import Path
 
 import click
 
 from engine.clock import SystemClock
-from engine.commands.output import ExitCode, say
+from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, consent, pass_session
 from engine.control import user_name
 from engine.errors import StoreError
@@ -47,3 +48,35 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
     ).close()
     say("accepted, and noted in the audit trail; start LabRelay, and send what is missing again from the analyzers")
     return ExitCode.OK
+
+
+@command.command()
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="A new folder for what is saved.")
+@click.option("--because", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def salvage(session: Session, target: Path, because: str, form: Form) -> ExitCode:
+    """Bring every readable row of a damaged journal into a new one, and name what is missing.
+
+    Stop LabRelay first. The damaged files are only read, and a copy of them is made where that lets more be read: there
+    must be room for two. The folder then holds a journal that is whole in itself, its key where that is a file, and
+    salvage.json, which says the same as this command. Look at it, then put it in the place of the old data folder.
+    """
+    from engine import salvage as salvaging
+
+    if not because.strip():
+        raise click.BadParameter("say why", param_hint="--because")
+    from engine.commands.verify import Progress
+
+    progress = Progress()
+    saved = salvaging.run(
+        session.data,
+        target,
+        clock=SystemClock(),
+        actor=user_name(os.geteuid()),
+        because=because.strip(),
+        progress=progress,
+    )
+    progress.close()
+    show_document(form, saved.as_json(), list(salvaging.sentences(saved, target)))
+    return ExitCode.PARTLY if saved.lost or saved.damaged or saved.findings else ExitCode.OK

@@ -1,0 +1,267 @@
+"""What can still be read of a damaged journal comes into a new one that is whole, and what cannot is named."""
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine import anchor, salvage, verify
+from engine.clock import ManualClock
+from engine.errors import IntegrityError, LockedError, StoreError
+from engine.journal import ANCHOR_NAME, JOURNAL_NAME
+from engine.lock import SiteLock
+from engine.reasons import Reason
+from engine.salvage import Salvage
+from engine.vault import KEY_NAME
+from tests.support.journals import opened, queue, received, running
+
+PAGE = 8192
+FLIPS = int(os.environ.get("LABRELAY_FLIPS", "250")) // 10
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A journal of many kinds of rows, closed in good order: nothing is in its log."""
+    data = tmp_path_factory.mktemp("whole")
+
+    async def fill() -> None:
+        async with running(data) as journal:
+            await queue(journal, *(os.urandom(size) for size in [10, 300, 1500, 9000, 30_000] * 6), to=("a", "b"))
+            session = journal.new_session()
+            for n in range(5):
+                await journal.append_frame("line", session, b"%dH" % n, 1)
+            await journal.append_incomplete(received(b"H|half", channel="line"), Reason.INCOMPLETE)
+            for delivery in await journal.claim("chem", "a", 10):
+                await journal.bury(delivery.id, reason=Reason.REFUSED, detail="422", answer=b"{}")
+            await journal.act_note("ann", "unmask", {"message": 1})
+
+    asyncio.run(fill())
+    return data
+
+
+def copied(data: Path, to: Path) -> Path:
+    shutil.copytree(data, to)
+    return to
+
+
+def saved(data: Path, to: Path) -> Salvage:
+    return salvage.run(data, to, clock=ManualClock(), actor="ann", because="a bad disk")
+
+
+def contents(data: Path) -> dict[int, bytes]:
+    """Every message that can be opened."""
+    journal = opened(data, read_only=True)
+    try:
+        with closing(sqlite3.connect(data / JOURNAL_NAME)) as connection:
+            numbers = [one for (one,) in connection.execute("SELECT id FROM journal WHERE kind = 1")]
+        return {number: journal.payload(number) for number in numbers}
+    finally:
+        journal.close()
+
+
+def pages_of(data: Path, table: str, kind: str = "leaf") -> list[int]:
+    """Page numbers of a table's b-tree, without a tool for it: by reading the pages from its root."""
+    with closing(sqlite3.connect(data / JOURNAL_NAME)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    content = (data / JOURNAL_NAME).read_bytes()
+    leaves, inner, todo = [], [], [root]
+    while todo:
+        number = todo.pop()
+        page = content[(number - 1) * PAGE : number * PAGE]
+        cells = int.from_bytes(page[3:5])
+        if page[0] in (13, 10):
+            leaves.append(number)
+            continue
+        inner.append(number)
+        todo.append(int.from_bytes(page[8:12]))
+        for cell in range(cells):
+            at = int.from_bytes(page[12 + 2 * cell : 14 + 2 * cell])
+            todo.append(int.from_bytes(page[at : at + 4]))
+    return sorted(leaves if kind == "leaf" else inner)
+
+
+def spoil(data: Path, page: int) -> None:
+    """A sector that came back as noise."""
+    with (data / JOURNAL_NAME).open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        file.write(random.Random(page).randbytes(PAGE))
+
+
+def test_a_sound_journal_comes_over_as_it_is(whole: Path, tmp_path: Path) -> None:
+    found = saved(copied(whole, tmp_path / "old"), tmp_path / "new")
+    assert (found.lost, found.missing, found.damaged, found.again, found.findings) == (0, [], [], [], [])
+    assert contents(tmp_path / "new") == contents(whole)
+    assert verify.run(tmp_path / "new", deep=True) == []
+    assert json.loads((tmp_path / "new" / salvage.REPORT_NAME).read_bytes())["rows"] == found.rows
+
+
+def test_rows_of_a_spoilt_page_are_named_and_all_others_are_there(whole: Path, tmp_path: Path) -> None:
+    before = contents(whole)
+    for number, page in enumerate(pages_of(whole, "journal")[:6]):
+        old = copied(whole, tmp_path / f"old{number}")
+        spoil(old, page)
+        found = saved(old, tmp_path / f"new{number}")
+        gone = {row for one in found.missing for row in range(one.first, one.last + 1)}
+        after = contents(tmp_path / f"new{number}")
+        assert found.missing
+        assert found.findings == []
+        assert {row: content for row, content in before.items() if row not in gone} == after
+        assert not gone & set(after)
+        numbers = {n for one in found.missing for first, last in one.channels.values() for n in range(first, last + 1)}
+        assert len(numbers) == len(gone & set(before)) - _at_the_end(before, gone)
+
+
+def _at_the_end(before: dict[int, bytes], gone: set[int]) -> int:
+    """Missing messages behind the last one of their channel: no later one tells that they were there."""
+    last = max((row for row in before if row not in gone), default=0)
+    return sum(row > last for row in gone & set(before))
+
+
+@pytest.mark.parametrize("table", ["document", "delivery", "message_state", "lane", "channel", "repeat", "attempt"])
+def test_what_was_lost_beside_the_journal_is_made_again(whole: Path, tmp_path: Path, table: str) -> None:
+    old = copied(whole, tmp_path / "old")
+    for page in pages_of(old, table):
+        spoil(old, page)
+    found = saved(old, tmp_path / "new")
+    assert table in found.damaged
+    assert (found.lost, found.findings) == (0, [])
+    assert contents(tmp_path / "new") == contents(whole)
+    with closing(sqlite3.connect(tmp_path / "new" / JOURNAL_NAME)) as connection:
+        states = dict(connection.execute("SELECT state, count(*) FROM message_state GROUP BY state"))
+        (open_again,) = connection.execute(
+            "SELECT count(*) FROM journal j WHERE kind = 1 AND NOT EXISTS (SELECT 1 FROM message_state WHERE id = j.id)"
+        ).fetchone()
+    assert states["incomplete"] == 1  # never a message, whatever was lost
+    if table in ("document", "delivery", "lane"):
+        assert open_again == len(found.again) == 30
+
+
+def test_half_of_the_deliveries_are_lost_and_only_their_messages_are_processed_again(
+    tmp_path: Path,
+) -> None:
+    whole = tmp_path / "whole"
+
+    async def fill() -> None:
+        async with running(whole) as journal:
+            await queue(journal, *(b"%d" % n for n in range(150)), to=("a", "b"))
+
+    asyncio.run(fill())
+    old = copied(whole, tmp_path / "old")
+    leaves = pages_of(old, "delivery")
+    assert len(leaves) > 1
+    spoil(old, leaves[len(leaves) // 2])
+    with closing(sqlite3.connect(whole / JOURNAL_NAME)) as connection:
+        all_of = dict(connection.execute("SELECT id, message_id FROM delivery"))
+    found = saved(old, tmp_path / "new")
+    with closing(sqlite3.connect(tmp_path / "new" / JOURNAL_NAME)) as connection:
+        kept = {one for (one,) in connection.execute("SELECT id FROM delivery")}
+    lost = {message for delivery, message in all_of.items() if delivery not in kept}
+    assert 0 < len(lost) < 150
+    assert lost <= set(found.again)
+    assert len(found.again) < 150
+    assert found.findings == []
+
+
+def test_a_flipped_bit_hides_nothing_of_the_log(tmp_path: Path) -> None:
+    """One bit in the middle of the write-ahead log: SQLite stops reading there, and what is behind it is not gone."""
+    data = tmp_path / "live"
+
+    async def fill() -> None:
+        async with running(data) as journal:
+            for n in range(40):  # little enough for no checkpoint to have run
+                await queue(journal, b"%d" % n * 700, to=("a",))
+            shutil.copytree(data, tmp_path / "torn")  # as a power failure leaves it
+
+    asyncio.run(fill())
+    torn = tmp_path / "torn"
+    mark = anchor.read(torn / ANCHOR_NAME).mark
+    assert mark is not None
+    log = torn / "journal.db-wal"
+    frames = frames_of(log)
+    assert frames > 60
+    rng = random.Random(1)
+    lost: list[int] = []
+    for turn in range(FLIPS):
+        old = copied(torn, tmp_path / f"old{turn}")
+        content = bytearray((old / log.name).read_bytes())
+        in_page = turn % 5 > 0  # else in the frame's own header: then the page may go astray
+        at = (
+            32 + rng.randrange(frames // 2) * (PAGE + 24) + (24 + rng.randrange(PAGE) if in_page else rng.randrange(24))
+        )
+        content[at] ^= 1 << rng.randrange(8)
+        (old / log.name).write_bytes(content)
+        found = saved(old, tmp_path / f"new{turn}")
+        assert found.findings == []
+        assert found.hidden >= frames // 2
+        lost.append(found.lost if in_page else 0)
+        assert max(contents(tmp_path / f"new{turn}")) >= mark.last_id - 1
+        shutil.rmtree(old)
+    assert max(lost) <= 2  # the row that was hit, where one was
+
+
+def frames_of(log: Path) -> int:
+    """How many frames of a log are of its present use."""
+    content = log.read_bytes()
+    count = 0
+    while content[(at := 32 + count * (PAGE + 24) + 8) : at + 8] == content[16:24]:
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    "spoiling",
+    [
+        pytest.param(lambda data: spoil(data, pages_of(data, "meta")[0]), id="meta"),
+        pytest.param(lambda data: spoil(data, pages_of(data, "data_key")[0]), id="keys"),
+        pytest.param(lambda data: spoil(data, 1), id="schema"),
+    ],
+)
+def test_without_schema_or_keys_nothing_is_made(whole: Path, tmp_path: Path, spoiling: Callable[[Path], None]) -> None:
+    old = copied(whole, tmp_path / "old")
+    spoiling(old)
+    with pytest.raises(StoreError, match="backup"):
+        saved(old, tmp_path / "new")
+
+
+def test_without_the_key_nothing_is_made(whole: Path, tmp_path: Path) -> None:
+    old = copied(whole, tmp_path / "old")
+    (old / KEY_NAME).unlink()
+    with pytest.raises(IntegrityError, match="key"):
+        saved(old, tmp_path / "new")
+
+
+def test_a_journal_in_use_and_a_folder_in_use_are_left_alone(whole: Path, tmp_path: Path) -> None:
+    old = copied(whole, tmp_path / "old")
+    lock = SiteLock.acquire(old)
+    try:
+        with pytest.raises(LockedError):
+            saved(old, tmp_path / "new")
+    finally:
+        lock.release()
+    with pytest.raises(StoreError, match="not empty"):
+        saved(old, old)
+    assert contents(old) == contents(whole)
+
+
+def test_the_new_journal_goes_on_where_the_old_one_was(whole: Path, tmp_path: Path) -> None:
+    """Lost rows at the end: their numbers are not given again, and the act says who went on without them."""
+    old = copied(whole, tmp_path / "old")
+    with closing(sqlite3.connect(old / JOURNAL_NAME)) as connection, connection:
+        (last,) = connection.execute("SELECT max(id) FROM journal").fetchone()
+        connection.execute("DELETE FROM journal WHERE id > ?", (last - 3,))
+    found = saved(old, tmp_path / "new")
+    assert [(one.first, one.last, one.why) for one in found.missing] == [(last - 2, last, "missing")]
+
+    async def more() -> int:
+        async with running(tmp_path / "new") as journal:
+            return (await journal.append(received(b"MSH|new"), repeat_window_s=1.0)).id
+
+    assert asyncio.run(more()) > last + 1  # the act is the first
+    assert verify.run(tmp_path / "new", deep=True) == []
