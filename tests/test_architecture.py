@@ -36,7 +36,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "stores, mapping, configuration",
         names(
             "anchor arrival audit batch config detecting earlier formats holding journal layouts line_trace lock loss "
-            "lots mapping memory migrate outbox packs reading upkeep superseding suspect vault verdict verify writer"
+            "lots mapping memory migrate outbox packs reading salvage superseding suspect trail upkeep vault verdict "
+            "verify wal_repair writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),
