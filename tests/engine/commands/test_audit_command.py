@@ -1,0 +1,155 @@
+"""`labrelay audit`: who did what, in words, as data, and as FHIR."""
+
+import asyncio
+import csv
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fhir.resources.R4B.auditevent import AuditEvent
+
+from engine.clock import SystemClock
+from engine.commands.output import ExitCode
+from engine.journal import JOURNAL_NAME, Journal
+from engine.message import Document
+from engine.records import Routed
+from tests.support.command_line import labrelay
+from tests.support.filled_journal import CANARY, DELIVERED, fill_journal
+from tests.support.journals import received
+from tests.support.sites import make_site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = make_site(tmp_path)
+    fill_journal(folder / "var")
+    assert labrelay("messages", "show", str(DELIVERED), "--unmask", site=folder).code == ExitCode.OK
+    assert labrelay("dlq", "dismiss", "--all", "--because", "=not ours", "--yes", site=folder).code == ExitCode.OK
+    return folder
+
+
+def test_acts_are_listed_newest_first(site: Path) -> None:
+    ran = labrelay("audit", "list", "-o", "json", site=site)
+    acts = ran.json["acts"]
+    assert [act["act"] for act in acts][:2] == ["dismiss", "unmask"]
+    assert acts[1]["what"] == {"message": DELIVERED}
+    assert {act["state"] for act in acts} == {"done"}
+    assert all(act["actor"] for act in acts)
+    assert CANARY not in ran.out
+    table = labrelay("audit", "list", "--act", "dismiss", site=site).out
+    assert "=not ours" in table
+    assert "unmask" not in table
+
+
+def test_acts_of_a_message_of_a_person_and_of_a_time(site: Path) -> None:
+    def count(*options: str) -> int:
+        return len(labrelay("audit", "list", "-o", "json", *options, site=site).json["acts"])
+
+    assert count("--message", str(DELIVERED)) == 1
+    assert count("--message", "999") == 0
+    assert count("--actor", "nobody-of-that-name") == 0
+    assert count("--since", "1h") == count()
+    assert count("--until", "1h") == 0
+    assert count("--limit", "1") == 1
+
+
+def test_an_act_with_an_end_is_one_entry(site: Path) -> None:
+    async def act() -> None:
+        journal = Journal.open(site / "var", clock=SystemClock())
+        journal.recover()
+        journal.start(asyncio.get_running_loop())
+        one = await journal.act("ann", "retry", {"messages": [1]})
+        await journal.act_done(one, {"retried": 1})
+        two = await journal.act("ann", "replay", {})
+        await journal.act_done(two, {"interrupted": True})
+        await journal.act("ann", "replay", {"channel": "chem"})
+        await journal.stop()
+
+    asyncio.run(act())
+    acts = labrelay("audit", "list", "--actor", "ann", "-o", "json", site=site).json["acts"]
+    assert [(one["act"], one["state"]) for one in acts] == [
+        ("replay", "open"),
+        ("replay", "cut short"),
+        ("retry", "done"),
+    ]
+    assert acts[2]["outcome"] == {"retried": 1}
+    assert acts[2]["ended"] >= acts[2]["at"]
+
+
+def test_the_trail_is_verified_and_a_changed_act_is_named(site: Path) -> None:
+    ran = labrelay("audit", "verify", "-o", "json", site=site)
+    assert (ran.code, ran.json["ok"]) == (ExitCode.OK, True)
+    with closing(sqlite3.connect(site / "var" / JOURNAL_NAME)) as connection, connection:
+        (act,) = connection.execute("SELECT min(id) FROM journal WHERE kind = 3").fetchone()
+        (body,) = connection.execute("SELECT body FROM journal WHERE id = ?", (act,)).fetchone()
+        changed = bytes(body[:-1]) + bytes([body[-1] ^ 1])
+        connection.execute("UPDATE journal SET body = ? WHERE id = ?", (changed, act))
+    ran = labrelay("audit", "verify", "-o", "json", site=site)
+    assert ran.code == ExitCode.INTEGRITY
+    assert ran.json["findings"][0].startswith(f"row {act}: not what was stored")
+
+
+def test_exports_are_whole_private_and_harmless_in_a_spreadsheet(site: Path, tmp_path: Path) -> None:
+    path = tmp_path / "trail.csv"
+    assert labrelay("audit", "export", "--to", str(path), site=site).code == ExitCode.OK
+    assert path.stat().st_mode & 0o777 == 0o600
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["act"] for row in rows][:2] == ["dismiss", "unmask"]
+    assert json.loads(rows[1]["what"]) == {"message": DELIVERED}
+    lines = tmp_path / "trail.ndjson"
+    assert labrelay("audit", "export", "--to", str(lines), site=site).code == ExitCode.OK
+    assert len(lines.read_text().splitlines()) == len(rows)
+    assert labrelay("audit", "export", "--to", str(tmp_path / "trail.doc"), site=site).code == ExitCode.USAGE
+    assert labrelay("audit", "export", "--to", str(path), site=site).code == ExitCode.REFUSED  # it is there
+
+
+def test_fhir_audit_events_are_valid(site: Path, tmp_path: Path) -> None:
+    path = tmp_path / "trail.json"
+    assert labrelay("audit", "export", "--to", str(path), site=site).code == ExitCode.OK
+    bundle = json.loads(path.read_text())
+    events = [AuditEvent.model_validate(entry["resource"]) for entry in bundle["entry"]]
+    assert len(events) == len(labrelay("audit", "list", "-o", "json", site=site).json["acts"])
+    shown = bundle["entry"][1]["resource"]
+    assert (shown["action"], shown["subtype"][0]["code"], shown["outcome"]) == ("R", "unmask", "0")
+    assert {"system": "urn:labrelay:message", "value": str(DELIVERED)} in [
+        one["what"]["identifier"] for one in shown["entity"]
+    ]
+
+
+def test_after_a_breach_the_persons_are_listed(site: Path, tmp_path: Path) -> None:
+    """What was shown, to whom, about whom; the list itself is noted, for it holds their names."""
+    patient = {
+        "resourceType": "Patient",
+        "identifier": [{"value": "7"}],
+        "name": [{"family": CANARY, "given": ["ANITA"]}],
+        "birthDate": "1980-01-01",
+    }
+
+    async def fill() -> int:
+        journal = Journal.open(site / "var", clock=SystemClock())
+        journal.recover()
+        journal.start(asyncio.get_running_loop())
+        body = json.dumps({"resourceType": "Bundle", "entry": [{"resource": patient}]}).encode()
+        open_one = (await journal.append(received(b"MSH|new"), repeat_window_s=1.0)).id
+        routed = Routed(document=Document(body=body), destinations=("archive",), claimed=(False,))
+        await journal.map_done(open_one, routes=[routed], state="mapped", mapping="m@0")
+        await journal.stop()
+        return open_one
+
+    number = asyncio.run(fill())
+    labrelay("messages", "show", str(number), "--unmask", site=site)
+    path = tmp_path / "persons.csv"
+    ran = labrelay("audit", "export", "--breach", "--since", "72h", "--to", str(path), site=site)
+    assert ran.code == ExitCode.OK
+    assert CANARY not in ran.out + ran.err
+    with path.open(newline="") as file:
+        rows = {int(row["message"]): row for row in csv.DictReader(file)}
+    assert set(rows) == {DELIVERED, number}
+    assert rows[number]["patient_name"] == f"ANITA {CANARY}"
+    assert (rows[number]["patient_numbers"], rows[number]["birth_date"]) == ("7", "1980-01-01")
+    assert rows[DELIVERED]["patient_name"] == ""  # its document names nobody
+    newest = labrelay("audit", "list", "-o", "json", site=site).json["acts"][0]
+    assert (newest["act"], newest["what"]["export"]["breach"]) == ("unmask", True)
