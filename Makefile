@@ -10,7 +10,7 @@ SESSIONS ?= 10000
 VALIDATION := .validation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test validate sessions check format lock install uninstall clean
+.PHONY: help setup setup-dev demo test validate validate-hapi sessions check format lock install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -62,6 +62,16 @@ $(VALIDATION)/.installed: tests/validation/package.json tests/validation/package
 
 validate: setup-dev $(VALIDATION)/.installed  ## every Bundle from corpus, samples and mapping tests through independent validators (needs Node.js)
 	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules
+
+$(VALIDATION)/hapi-classpath: tests/validation/hapi/pom.xml | $(VALIDATION)/.installed
+	@java --version >/dev/null 2>&1 && command -v mvn >/dev/null || { \
+	  echo "make validate-hapi needs Java 17 or newer and Maven. On Debian or Ubuntu: apt install openjdk-17-jdk-headless maven"; \
+	  exit 1; }
+	@mvn -q -B -f tests/validation/hapi/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath \
+	  -Dmdep.outputFile=$(abspath $@)
+
+validate-hapi: setup-dev $(VALIDATION)/hapi-classpath  ## the same by HAPI's validator, which is HL7's (needs Java and Maven)
+	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules --hapi $(VALIDATION)/hapi-classpath
 
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
 	@LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,18 @@ def place(path: str, bundle: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A row of the table in docs/conformance.md: issues of this validator, code and place are known, and why."""
+    """A row of the table in docs/conformance.md: issues of this validator, code and place are known, and why.
+
+    Code and place may hold ``*``, which stands for anything.
+    """
 
     validator: str
     code: str
     place: str
     why: str
+
+    def covers(self, code: str, where: str) -> bool:
+        return fnmatchcase(code, self.code) and fnmatchcase(where, self.place)
 
 
 def explained(document: Path) -> list[Explained]:
@@ -49,4 +56,4 @@ def explained(document: Path) -> list[Explained]:
     rows = [line.strip("| ").split(" | ") for line in section.split("\n## ")[0].splitlines() if line.startswith("| ")]
     if not found or not rows:
         raise ValueError(f"{document.name}: no table below '{SECTION}'")
-    return [Explained(*(cell.strip("` ") for cell in row[:4])) for row in rows[2:]]
+    return [Explained(*(cell.strip("` ") for cell in row[:4])) for row in rows[1:]]

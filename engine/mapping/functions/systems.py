@@ -34,7 +34,8 @@ CODING_SYSTEMS = {
 _HL7_TABLES = TERMINOLOGY + "v2-"
 _HL7_TABLE = re.compile(r"HL7(\d{4})", re.ASCII)
 _LOINC_CODE = re.compile(r"(?:L[APGL])?[1-9]\d*-\d", re.ASCII)  # LA..: answers, LP.., LG.., LL..: parts, groups, lists
-_OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
+# Three arcs at least: with two (1.1) it is that of a registrar, which gives no numbers to patients or tubes.
+_OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*)){2,}", re.ASCII)
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+", re.ASCII)
 
