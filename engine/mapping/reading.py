@@ -1,11 +1,11 @@
 """What is kept from one message to the next, among messages that are read alike.
 
-Two messages are read alike where the same text in the same field means the same: they have the same delimiters and
-character set, name the same sending facility (whose namespaces its numbers are in), and came through a channel with
-the same settings on a site with the same namespaces. Analyzers send the same few hundred codes, units, ranges and
-flags for ever, so what was made of them is kept here: coded fields by their text, and values of rules by the fields
-that they are made of (`engine.mapping.compiler.recurring`). Nothing that a message said of a patient is in here but
-by a mapping that makes it from such fields, and nothing of it is durable.
+Two messages are read alike where the same text in the same field means the same: they have the same structure,
+delimiters and character set, name the same sending facility (whose namespaces its numbers are in), and came through a
+channel with the same settings on a site with the same namespaces. Analyzers send the same few hundred codes, units,
+ranges and flags for ever, so what was made of them is kept here: coded fields by their text, and values of rules by the
+fields that they are made of (`engine.mapping.compiler.recurring`). Nothing that a message said of a patient is in here
+but by a mapping that makes it from such fields, and nothing of it is durable.
 """
 
 from collections import defaultdict
@@ -182,7 +182,8 @@ class Readings:
         facility = head[4] if len(head) > 4 else ""  # MSH-4, or H-5: where ASTM has its sender
         # Channels without settings share what they read; but ASTM numbers belong to the channel itself.
         channel = context.channel if context.settings or parsed.format != "hl7v2" else ""
-        key = (parsed.delimiters, parsed.charset, facility, channel)
+        # The loops of a mapping are numbered in each of its structures anew.
+        key = (parsed.structure, parsed.delimiters, parsed.charset, facility, channel)
         found = self._known.get(key)
         if found is None or found.settings != context.settings or found.namespaces != context.namespaces:
             if len(self._known) >= WAYS_OF_READING:

@@ -194,6 +194,39 @@ def test_ways_of_reading_are_kept_apart() -> None:
     assert readings.of(parsed, context(namespaces={"A": "urn:a"})) is again
 
 
+STRUCTURES = """\
+steps:
+  - each: PATIENT
+    do:
+      - each: SPECIMEN
+        do:
+          - each: ORDER
+            do:
+              - each: RESULT
+                create: Observation
+                key: =[OBX-3.1, OBX-4 | '-']
+                body: {status: final, code: =cwe(OBX-3), method: =cwe(OBX-17)}
+      - each: ORDER
+        do:
+          - each: RESULT
+            create: Observation
+            key: =[OBX-3.1, OBX-4 | '-']
+            body: {status: final, code: =cwe(OBX-17), method: =cwe(OBX-3)}
+"""
+
+
+def test_the_structures_of_one_mapping_are_kept_apart(workshop: Workshop) -> None:
+    """The first loop over results of one structure is another one than that of the next."""
+    head = HEAD.replace("hl7v2/ORU_R01", "[hl7v2/OUL_R22, hl7v2/OUL_R24]")
+    used = workshop.load(head + STRUCTURES)
+    result = "OBX|1|ST|GLU^Glucose||5|||H|||F||||||M1^Method\n"
+    first = f"MSH|^~\\&|A|B|||2026||OUL^R22|1|P|2.5\nPID|1||7\nSPM|1|S1\nOBR|1|O1\n{result}"
+    second = f"MSH|^~\\&|A|B|||2026||OUL^R24|1|P|2.5\nPID|1||7\nOBR|1|O1\nSPM|1|S1\n{result}"
+    for message in (first, second, first, second):
+        alone = workshop.load(head + STRUCTURES)
+        assert outcome(used, message, context()) == outcome(alone, message, context())
+
+
 @pytest.mark.parametrize("changing", [False, True])
 def test_an_analyzers_results_are_computed_once(workshop: Workshop, changing: bool) -> None:
     ranged = "            referenceRange: =reference_range(OBX-7, row, OBX-6)\n            device:"
