@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from engine.commands.mapping_options import Input, inputs, mapper_for, mapping_options, say_dead
+from engine.commands.mapping_options import Input, held_by, inputs, mapper_for, mapping_options, say_dead, say_held
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, pass_session
 from engine.errors import ContentError
@@ -67,6 +67,9 @@ def command(
         if trace.error is not None:
             failed = True
             say_dead(one, trace.error)
+        # Of a stored message the journal says whether it is held: `labrelay held show`.
+        held = held_by(mapper, parsed, program, trace.mapped) if stored is None and trace.mapped is not None else None
+        say_held(one, held)
         leaves = chosen(trace.leaves, field)
         found = found or bool(leaves)
         if field and not leaves:
@@ -74,6 +77,8 @@ def command(
             continue
         out += [one.where, *lines(trace, leaves, values=show_values, whole=not field), ""]
         documents.append(_document(one, trace, leaves, show_values, whole=not field))
+        if held is not None:
+            documents[-1]["held"] = {"cause": held.reason.value, "why": held.text}
     show_document(form, {"messages": documents}, out[:-1])
     return ExitCode.FAILED if failed or (field and not found) else ExitCode.OK
 

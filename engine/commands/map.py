@@ -19,7 +19,17 @@ from typing import Any
 
 import click
 
-from engine.commands.mapping_options import Input, input_file, inputs, instant, mapper_for, mapping_options, say_dead
+from engine.commands.mapping_options import (
+    Input,
+    held_by,
+    input_file,
+    inputs,
+    instant,
+    mapper_for,
+    mapping_options,
+    say_dead,
+    say_held,
+)
 from engine.commands.output import Column, ExitCode, Form, say, show_rows
 from engine.commands.session import Session, pass_session
 from engine.errors import ContentError
@@ -92,6 +102,10 @@ def command(
             say_issues(one, (*parsed.warnings, *mapped.issues))
         if mapped.filtered is not None:
             say(f"{one.where}: filtered: {mapped.filtered.value}")
+        held = held_by(mapper, parsed, program, mapped)
+        say_held(one, held)
+        if held is not None:
+            row["outcome"] += "; would be held"
         for view in views:
             if form != "table" and view.document.media_type not in JSON_KINDS:
                 others = True

@@ -14,10 +14,14 @@ from engine.commands.output import say
 from engine.commands.session import Session
 from engine.errors import ConfigError, ContentError
 from engine.formats import format_of
+from engine.mapping.held.expecting import would_hold
+from engine.mapping.held.rules import Holding
+from engine.mapping.held.told import Told
 from engine.mapping.inputs import ASTM, Found, Mapper, messages_in
 from engine.mapping.program import Program
 from engine.mapping.shipped import refusal
-from engine.message import FormatOptions, MapContext, Parsed
+from engine.message import FormatOptions, MapContext, Mapped, Parsed
+from engine.records import Held
 from engine.site import mapping_path
 
 if TYPE_CHECKING:
@@ -127,7 +131,12 @@ def channel_mapper(
         reads = config.source.reads_as
         mapped = made.program(route.mapping).format if reads == EITHER and route.mapping is not None else ""
         when = route_condition(route.when, reads, mapped, place=place)
-        made.routes.append(RouteOf(when, route.mapping, route.filter is not None))
+        hold = None
+        if route.hold is not None and route.mapping is not None:
+            from engine.build import holding_of
+
+            hold = holding_of(site, name, index, made.program(route.mapping))
+        made.routes.append(RouteOf(when, route.mapping, route.filter is not None, hold))
     return made
 
 
@@ -141,6 +150,7 @@ class RouteOf:
     when: Condition | None
     mapping: str | None
     filtered: bool
+    hold: Holding | None = None
 
 
 class ChannelMapper(Mapper):
@@ -175,6 +185,16 @@ class ChannelMapper(Mapper):
                 if route.mapping is not None:
                     return self.program(route.mapping)
         raise ContentError(*refusal(parsed))
+
+    def holding_for(self, parsed: Parsed, program: Program) -> Holding | None:
+        """The hold rules of the first route that takes a message with a mapping: the one that ``program`` is, or stands
+        for. None where it has none."""
+        for route in self.taking(parsed):
+            if route.mapping is not None and (self.mapping or self.program(route.mapping) is program):
+                return route.hold
+            if route.mapping is not None and self.program(route.mapping).name == program.name:
+                return route.hold
+        return None
 
     def taking(self, parsed: Parsed) -> list[RouteOf]:
         """The routes that take a message, in order; the look ends with one that filters."""
@@ -226,3 +246,19 @@ def say_dead(one: Input, error: ContentError) -> None:
     """One line on stderr about a message that would be dead."""
     place = f"{error.place}: " if error.place else ""
     say(f"{one.where}: {error.reason.value}: {place}{error.detail or error.reason.help}")
+
+
+def held_by(mapper: ChannelMapper, parsed: Parsed, program: Program, mapped: Mapped) -> Held | None:
+    """Why the channel's route would keep back what a message became; None: it would not, or there is no channel.
+
+    No journal is asked: what came before is not known here, and a rule that asks for it cannot be decided.
+    """
+    holding = mapper.holding_for(parsed, program)
+    found = (would_hold(holding, parsed, one, Told()) for one in mapped.documents if holding is not None)
+    return next(filter(None, found), None)
+
+
+def say_held(one: Input, held: Held | None) -> None:
+    """One line on stderr about a message that would be held."""
+    if held is not None:
+        say(f"{one.where}: would be held: {held.reason.value}: {held.text}")

@@ -8,6 +8,7 @@ with that of its message, what was expected and how it went. One HTML file to ke
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -16,7 +17,10 @@ import click
 from engine.commands.output import ExitCode, say
 from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError
+from engine.mapping.held.rules import Holding
+from engine.mapping.program import Program
 from engine.mapping.testing import Outcome, Runner, read_tests
+from engine.message import Parsed
 from engine.site import mapping_path
 
 
@@ -49,6 +53,8 @@ def command(
         raise click.UsageError("--update writes what is expected; evidence is of a run that compares: give one of them")
     search = mapping_path(session.folder_or_none)
     runner = Runner(update=update, measure=coverage or evidence is not None)
+    if session.folder_or_none is not None:
+        runner.rules_of = partial(_rules_of, session)
     outcomes: list[Outcome] = []
     problems: list[str] = []
     for path, folders in _test_files(files, search):
@@ -87,6 +93,17 @@ def _test_files(files: tuple[Path, ...], search: tuple[Path, ...]) -> Iterator[t
         for at, folder in enumerate(search):
             for path in sorted((folder / "tests").glob("*.yaml")):
                 yield path, search[at:]
+
+
+def _rules_of(session: Session, name: str, parsed: Parsed, program: Program) -> Holding | None:
+    """The hold rules of a channel's route, for a test that names the channel.
+
+    Raises:
+        ConfigError: the site is wrong, or has no such channel.
+    """
+    from engine.commands.mapping_options import mapper_for
+
+    return mapper_for(session, channel=name).holding_for(parsed, program)
 
 
 def _report(outcome: Outcome) -> None:

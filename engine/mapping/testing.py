@@ -5,7 +5,10 @@ mapping: hl7-results
 settings: {timezone: Asia/Kolkata}       timezone, channel, specimen_ids, namespaces, received, charset, tables;
                                          all others are the channel's settings
 given: | ...                             or file: message.hl7, beside the test
+hold: =value < 7                         rules that hold results back, or channel: NAME, earlier:, controls:;
+                                         see engine/mapping/held/expecting.py
 expect:
+  held: HELD_BY_RULE                     what they say; `no`: the result is not held
   counts: {Observation: 1}               resources by type, and results_in, dropped, qc ...
   resources: [{find: Observation, has: {...}}]
                                          segments, rows or records where the mapping writes no FHIR:
@@ -18,7 +21,7 @@ expect:
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import ndiff
@@ -31,6 +34,8 @@ from engine.mapping import coverage
 from engine.mapping.expectations import changes, differences, plain
 from engine.mapping.explain_text import lines
 from engine.mapping.explaining import RULE
+from engine.mapping.held import expecting
+from engine.mapping.held.rules import Holding
 from engine.mapping.inputs import Found, Mapper, messages_in
 from engine.mapping.json_text import as_text
 from engine.mapping.outputs.views import JSON_KINDS, View
@@ -40,9 +45,9 @@ from engine.mapping.trace import Trace
 from engine.message import FormatOptions, Issue, MapContext, Mapped, Parsed
 from engine.yaml_nodes import Node
 
-_KEYS = ("test", "description", "mapping", "settings", "given", "file", "expect")
+_KEYS = ("test", "description", "mapping", "settings", "given", "file", *expecting.KEYS, "expect")
 _PARTS = ("resources", "segments", "rows", "records")  # one thing, as each kind of document calls it
-_EXPECT_KEYS = ("counts", *_PARTS, "issues", "unmapped", "unread", "dead", "filtered", "golden")
+_EXPECT_KEYS = ("counts", *_PARTS, "issues", "unmapped", "unread", "dead", "filtered", "held", "golden")
 _MAPPING_HASH = re.compile(r"(urn:labrelay:mapping:[^:\"]+):[0-9a-f]{16}")
 
 
@@ -90,11 +95,13 @@ class Runner:
 
     Attributes:
         update: write golden files instead of comparing them.
+        rules_of: the hold rules of the route of a channel that takes a message with this mapping; None without a site.
         covered: program name and structure -> the rules that ran, where coverage is asked for.
     """
 
     update: bool = False
     measure: bool = False
+    rules_of: Callable[[str, Parsed, Program], Holding | None] | None = None
     covered: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     programs: dict[tuple[str, tuple[Path, ...], tuple[tuple[str, str], ...]], Program] = field(default_factory=dict)
 
@@ -113,6 +120,7 @@ class Runner:
             outcome.failures.append(f"given: one message is expected, and there are {len(messages)}")
             return outcome
         mapper, found = self._mapper(test, search), messages[0]
+        program: Program | None = None
         mapped: Mapped | None = None
         error: ContentError | None = None
         trace: Trace | None = None
@@ -125,10 +133,28 @@ class Runner:
         except ContentError as caught:
             error = caught
         self._compare(test, outcome, mapped, error, trace)
+        held = test.expect.get("held") if test.expect is not None else None
+        if held is not None and mapped is not None and program is not None:
+            outcome.failures += self._held(test, held, program, parsed, mapped, search)
         if not outcome.passed and trace is not None:
             ruled = [leaf for leaf in trace.leaves if leaf.origin == RULE]
             outcome.help = list(lines(trace, ruled, values=True, whole=True))
         return outcome
+
+    def _held(
+        self, test: Test, expected: Node, program: Program, parsed: Parsed, mapped: Mapped, search: Sequence[Path]
+    ) -> Iterator[str]:
+        """Where the rules that the test names say otherwise than it expects."""
+        holding = expecting.own_rules(test.node, program, search)
+        channel = test.node.get("channel")
+        if channel is not None:
+            if self.rules_of is None:
+                yield f"held: there is no site here, so nobody knows the rules of channel {channel.value}"
+                return
+            holding = self.rules_of(channel.value, parsed, program)
+        past = expecting.told(test.node)
+        found = (expecting.would_hold(holding, parsed, one, past) for one in mapped.documents if holding is not None)
+        yield from expecting.differences(expected, next(filter(None, found), None))
 
     def _apply(self, program: Program, parsed: Parsed, context: MapContext) -> Mapped:
         if not self.measure:
@@ -328,6 +354,7 @@ def _read_test(node: Node, folder: Path, problems: list[str]) -> Test | None:
             if key.value not in _EXPECT_KEYS:
                 problems.append(key.problem(f"expect: has no key '{key.value}'{suggestion(key.value, _EXPECT_KEYS)}"))
     given = _given(node, folder, problems)
+    problems += expecting.check(node)
     settings = node.get("settings")
     if settings is not None and settings.kind != "map":
         problems.append(settings.problem("settings: is a map"))

@@ -1,0 +1,123 @@
+"""Mapping tests that say what is held: the rules of the test, or of a channel's route, with the past that it tells."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.commands.output import ExitCode
+from engine.errors import ConfigError
+from engine.mapping.testing import Runner, read_tests
+from tests.support.command_line import Ran, labrelay
+from tests.support.mapping_texts import HL7
+from tests.support.shipped import MAPPINGS
+
+GIVEN = "given: |\n" + "".join(f"  {line}\n" for line in HL7.splitlines())
+CHANNEL = """\
+channel: haem
+source: {kind: mllp, listen: "127.0.0.1:0"}
+routes:
+  - {when: "=MSH-9.1 == 'ADT'", filter: not here}
+  - when: =MSH-9.1 == 'ORU'
+    mapping: hl7-results
+    to: archive
+    hold:
+      - =code == 'HGB' and abs(delta('7d')) > 2
+      - {when: "=qc_failed('24h') | false", reason: a control failed}
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    for name in ("config", "channels", "mappings/tests"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "config/labrelay.yaml").write_text(
+        "site: {name: T, timezone: UTC}\ndestinations: {archive: {kind: file, folder: var/a}}\n"
+    )
+    (tmp_path / "channels/haem.yaml").write_text(CHANNEL)
+    return tmp_path
+
+
+def failures(folder: Path, text: str) -> list[str]:
+    """Of a test without a site."""
+    path = folder / "one.yaml"
+    path.write_text(f"test: it\nmapping: hl7-results\n{GIVEN}{text}")
+    (test,) = read_tests(path)
+    return Runner().run(test, (MAPPINGS,)).failures
+
+
+def run(site: Path, text: str) -> Ran:
+    path = site / "mappings/tests/one.yaml"
+    path.write_text(f"test: it\nmapping: hl7-results\nchannel: haem\n{GIVEN}{text}")
+    return labrelay("test", str(path), site=site)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hold: =value > 14\nexpect: {held: HELD_BY_RULE}\n", []),
+        ("hold: =value > 14\nexpect: {held: no}\n", ["held: expected no, and it would be held: HELD_BY_RULE: "]),
+        ("hold: =value > 15\nexpect: {held: no}\n", ["held: expected no, and it would be held: HOLD_UNDECIDED"]),
+        ("hold: =value and value > 15\nexpect: {held: no}\n", []),
+        ("hold: =value and value > 15\nexpect: {held: HELD_BY_RULE}\n", ["held: expected to be held, and no rule"]),
+        ("hold: [{when: =value > 14, reason: too high}]\nexpect: {held: {why: too high (HGB)}}\n", []),
+        ("hold: =value > 14\nexpect: {held: {why: low}}\n", ["held: expected a reason with 'low', got: value > 14"]),
+        ("hold: =value > 15\nexpect: {held: {cause: HOLD_UNDECIDED, why: no number}}\n", []),
+        ("hold: =delta('1d') > 2\nearlier: {HGB: '12', COL: '1'}\nexpect: {held: HELD_BY_RULE}\n", []),
+        ("hold: =qc_failed('1d')\ncontrols: {HGB: failed, COL: passed}\nexpect: {held: HELD_BY_RULE}\n", []),
+        ("hold: =qc_failed('1d')\ncontrols: {HGB: passed, COL: passed}\nexpect: {held: no}\n", []),
+    ],
+)
+def test_a_test_with_rules_of_its_own(tmp_path: Path, text: str, expected: list[str]) -> None:
+    found = failures(tmp_path, text)
+    assert len(found) == len(expected), found
+    assert all(one.startswith(start) for one, start in zip(found, expected, strict=True)), found
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("expect: {held: no}\n", "held: needs rules"),
+        ("hold: =value > 1\nchannel: haem\nexpect: {held: no}\n", "not both"),
+        ("hold: =value > 1\nexpect: {held: CRITICAL}\n", "held: expected no, HELD_BY_RULE"),
+        ("hold: =value > 1\nexpect: {held: {reason: x}}\n", "held: has no key 'reason'"),
+        ("hold: =value > 1\nearlier: {HGB: many}\nexpect: {held: no}\n", "earlier: HGB: expected a decimal"),
+        ("hold: =value > 1\ncontrols: {HGB: bad}\nexpect: {held: no}\n", "expected passed or failed"),
+        ("hold: =valu > 1\nexpect: {held: no}\n", "one.yaml:10:8: a rule knows no name 'valu'"),
+        ("hold: [{reason: x}]\nexpect: {held: no}\n", "a rule is an expression, or {when"),
+    ],
+)
+def test_a_wrong_test_is_told(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        failures(tmp_path, text)
+    assert any(problem in one for one in raised.value.problems), raised.value.problems
+
+
+def test_the_rules_of_a_channels_route(site: Path) -> None:
+    assert run(site, "earlier: {HGB: '14.0'}\nexpect: {held: no}\n").code == ExitCode.OK
+    assert run(site, "earlier: {HGB: '12.0'}\nexpect: {held: HELD_BY_RULE}\n").code == ExitCode.OK
+    failed = run(site, "earlier: {HGB: '14'}\ncontrols: {HGB: failed}\nexpect: {held: no}\n")
+    assert failed.code == ExitCode.FAILED
+    assert "would be held: HELD_BY_RULE: a control failed (HGB)" in failed.out
+
+
+def test_map_and_explain_say_what_would_be_held(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.hl7").write_bytes(HL7.replace("\n", "\r").encode())
+    text = "would be held: HOLD_UNDECIDED: code == 'HGB' and abs(delta('7d')) > 2: cannot be decided"
+
+    for verb in ("map", "explain"):
+        ran = labrelay(verb, "--channel", "haem", str(tmp_path / "m.hl7"), "-o", "json", site=site)
+        assert text in ran.err
+        assert "14.8" not in ran.err
+    assert ran.json["messages"][0]["held"]["cause"] == "HOLD_UNDECIDED"
+    assert (
+        "; would be held" in labrelay("map", "--channel", "haem", str(tmp_path / "m.hl7"), "-o", "table", site=site).out
+    )
+    assert "held" not in labrelay("map", str(tmp_path / "m.hl7"), site=site).err
+
+
+def test_a_wrong_rule_of_a_channel_stops_the_check(site: Path) -> None:
+    (site / "channels/haem.yaml").write_text(CHANNEL.replace("delta(", "dleta("))
+    ran = labrelay("check", site=site)
+
+    assert ran.code == ExitCode.CONFIG
+    assert "channels/haem.yaml:9:32: a rule knows no function dleta(); did you mean delta?" in ran.out + ran.err
