@@ -146,7 +146,8 @@ def _locate(name_or_path: str | Path, search: Sequence[Path]) -> tuple[Path, tup
     known = sorted(
         {path.stem for folder in search if folder.is_dir() for path in folder.glob("*.yaml") if _is_mapping(path)}
     )
-    raise ConfigError(f"{text}.yaml:1:1: there is no mapping {text}{suggestion(text, known)}")
+    near = suggestion(text, known) or f"; known are {', '.join(known)}"
+    raise ConfigError(f"{text}.yaml:1:1: there is no mapping {text}{near}")
 
 
 def _is_mapping(path: Path) -> bool:
