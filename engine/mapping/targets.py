@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HL7_STRUCTURES = (
     *("ORU_R01", "ORU_R30", "ORU_R31", "ORU_R32", "ORU_R40"),
-    *("OUL_R22", "OUL_R23", "OUL_R24"),
+    *("OUL_R21", "OUL_R22", "OUL_R23", "OUL_R24"),
     *("ORM_O01", "OML_O21", "OML_O33", "OML_O35"),
     *("ADT_A01", "ADT_A02", "ADT_A03", "ADT_A04", "ADT_A05", "ADT_A06", "ADT_A07", "ADT_A08"),
     *("ADT_A11", "ADT_A13", "ADT_A28", "ADT_A31", "ADT_A40"),
