@@ -48,7 +48,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "supervisor watchdog web worker"
         ),
     ),
-    ("commands", names("__main__ bench commands demo simulator")),
+    ("commands", names("__main__ bench commands demo simulator workbench")),
 )
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.
 APART = (("mapping", names("journal outbox vault writer reading batch arrival verdict memory anchor audit config")),)

@@ -116,6 +116,11 @@ class Mapper:
     message_format: Format | None = None
     _programs: dict[str, Program] = field(default_factory=dict)
 
+    def look_first_in(self, *folders: Path) -> None:
+        """Let files of these folders take the place of others."""
+        self.search = (*folders, *self.search)
+        self._programs.clear()
+
     def program(self, name: str) -> Program:
         """A compiled mapping. Raises ConfigError."""
         if name not in self._programs:

@@ -41,15 +41,18 @@ _HEADERS = {
 }
 
 
-def require_loopback(host: str) -> None:
+def require_loopback(host: str, place: str = "config/labrelay.yaml: web.listen", page: str = "the status page") -> None:
     """Refuse an address that other machines can reach.
+
+    Args:
+        place: where the address was given, for the message.
 
     Raises:
         ConfigError: not a loopback address.
     """
     if not _is_loopback(host):
         raise ConfigError(
-            f"config/labrelay.yaml: web.listen: {host} can be reached from other machines, and the status page has no "
+            f"{place}: {host} can be reached from other machines, and {page} has no "
             "log-in; use 127.0.0.1 and, from elsewhere, an SSH tunnel (ssh -L 8580:127.0.0.1:8580 this-machine)"
         )
 

@@ -1,0 +1,74 @@
+"""A document as lines for people: each with its depth, its text, and the place of the value that stands on it. Pure.
+
+Tokens stay as they were written, so that ``148.50`` is shown as it is sent.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+MAX_LINES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line. ``pointer`` is the JSON pointer (RFC 6901) of its value; empty for brackets."""
+
+    depth: int
+    text: str
+    pointer: str = ""
+
+
+class _Number(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+def lines_of(body: bytes, media_type: str) -> tuple[list[Line], bool]:
+    """The lines of a document, and whether there are more of them; a document that is no JSON has its own lines."""
+    found: list[Line] = []
+    if "json" in media_type:
+        made = _value(json.loads(body, parse_float=_Number, parse_int=_Number), 0, "", "", "")
+    else:
+        made = (Line(0, line) for line in body.decode("utf-8", "replace").replace("\r", "\n").splitlines())
+    for line in made:
+        if len(found) == MAX_LINES:
+            return found, True
+        found.append(line)
+    return found, False
+
+
+def _value(value: Any, depth: int, before: str, after: str, pointer: str) -> Iterator[Line]:
+    if isinstance(value, dict):
+        yield from _inside(
+            [(f"{_quoted(name)}: ", inner, f"{pointer}/{_escaped(name)}") for name, inner in value.items()],
+            depth,
+            f"{before}{{",
+            f"}}{after}",
+        )
+    elif isinstance(value, list):
+        parts = [("", inner, f"{pointer}/{at}") for at, inner in enumerate(value)]
+        yield from _inside(parts, depth, f"{before}[", f"]{after}")
+    else:
+        text = value if isinstance(value, _Number) else _quoted(value)
+        yield Line(depth, f"{before}{text}{after}", pointer)
+
+
+def _inside(parts: list[tuple[str, Any, str]], depth: int, begin: str, end: str) -> Iterator[Line]:
+    if not parts:
+        yield Line(depth, begin + end)
+        return
+    yield Line(depth, begin)
+    for at, (name, inner, pointer) in enumerate(parts, 1):
+        yield from _value(inner, depth + 1, name, "," if at < len(parts) else "", pointer)
+    yield Line(depth, end)
+
+
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
