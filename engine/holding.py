@@ -14,7 +14,7 @@ judge anew.
 
 from collections.abc import Sequence
 
-from engine import audit, earlier, outbox
+from engine import audit, earlier, memory, outbox
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.memory import REPORT_MEMORY_US
@@ -95,6 +95,23 @@ def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str)
     """A named person decides that held deliveries are never made; ``because`` stays beside what held them."""
     done = {"rejected": 0, "skipped": 0}
     for delivery_id in deliveries:
-        done["rejected" if outbox.reject(batch, delivery_id) else "skipped"] += 1
+        if outbox.reject(batch, delivery_id):
+            done["rejected"] += 1
+            _free_numbers(batch, delivery_id)
+        else:
+            done["skipped"] += 1
     audit.note(batch, actor, "reject", {"deliveries": list(deliveries), "reason": because, **done})
     return done
+
+
+def _free_numbers(batch: Batch, delivery_id: int) -> None:
+    """Where nothing of its message can be delivered any more, its order and patient numbers are free: it may have been
+    rejected just because they are somebody else's."""
+    (message_id,) = batch.execute("SELECT message_id FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    left = batch.execute(
+        "SELECT 1 FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.message_id = ?"
+        " AND o.reports <> x'' AND d.state NOT IN ('rejected', 'dismissed') LIMIT 1",
+        (message_id,),
+    ).fetchone()
+    if left is None:
+        memory.forget_reports(batch, message_id)

@@ -62,7 +62,7 @@ def _came_to_nothing(batch: Batch, message_id: int) -> bool:
     if row is None or row[0] != "mapped":
         return row is not None and row[0] in ("dead", "dismissed")
     states = batch.execute("SELECT DISTINCT state FROM delivery WHERE message_id = ?", (message_id,)).fetchall()
-    return bool(states) and {state for (state,) in states} <= {"dead", "dismissed"}
+    return bool(states) and {state for (state,) in states} <= {"dead", "dismissed", "rejected"}
 
 
 def remember(batch: Batch, token: bytes, message_id: int, until_us: int) -> None:
@@ -171,7 +171,7 @@ def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
 
 
 def forget_reports(batch: Batch, message_id: int) -> None:
-    """A dismissed message owns no report number and no patient number any more."""
+    """A message that was dismissed or rejected owns no report number and no patient number any more."""
     for (packed,) in batch.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall():
         for report in unpack_reports(packed):
             for key in (report.key, report.patient):
