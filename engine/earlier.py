@@ -73,7 +73,7 @@ def remember(batch: Batch, results: Iterable[Result], received_us: int) -> None:
     """Note values that were let through. A correction takes the place of what it corrects, a withdrawal removes it."""
     for result in results:
         run = _run(batch, result)
-        at_us = min(_measured(result, received_us), batch.now_us + _AHEAD_US)
+        at_us = _measured(result, received_us)
         for key in _keys(batch, result):
             batch.execute("DELETE FROM earlier_value WHERE key = ? AND run = ?", (key, run))
             if result.value is None or result.comparator or result.status in WITHDRAWN:
@@ -116,7 +116,7 @@ def _sweep(batch: Batch, delete: str) -> bool:
 
 
 def _measured(result: Result, received_us: int) -> int:
-    return received_us if result.at_us is None else result.at_us
+    return received_us if result.at_us is None else min(result.at_us, received_us + _AHEAD_US)
 
 
 def _keys(rows: Rows, result: Result) -> list[bytes]:
