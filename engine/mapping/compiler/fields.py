@@ -10,6 +10,7 @@ A field, component or subcomponent is checked against the tables of the standard
 digits, and nothing is escaped before the whole message is written (`adapters.codecs.hl7v2_writer`).
 """
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +18,12 @@ from engine.mapping.compiler.code import NOTHING, TEXT, Val
 from engine.mapping.compiler.contents import PLAIN_TEXTS, TIMES, Content, Contents
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.outputs.hl7_message import writer
-from engine.mapping.outputs.hl7_values import carried, carried_all, time_text, times_text
+from engine.mapping.outputs.hl7_values import carried, carried_all, time_text, times_text, undivided, undivided_all
 from engine.mapping.rules import Body, Case, Element, Formula, Make, Text, Use, Value, Values, suggestion
 from engine.mapping.targets import Target
 from engine.yaml_nodes import Node
 
+_FIELD = re.compile(r"(\w+)-(\d+)")
 MAX_NUMBER = 200  # no segment of the standard has more fields
 
 _VERSIONS = ("2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1", "2.8.2", "2.9")
@@ -142,7 +144,13 @@ class Fields(Contents):
         """A value in a field: a field that was read keeps its components, a list gives repetitions."""
         if value.kind.name != "field":
             return self._as_text(value, formula, path, "a text or a field")
-        function = self.code.constant(carried_all if value.kind.many else carried)
+        segment, number = _FIELD.match(path).groups()  # type: ignore[union-attr]  # paths are made here
+        kind = writer().place_type(segment, (int(number),))
+        if kind not in ("", "*", "-") and not writer().component_types(kind):
+            # What was divided goes into a field that cannot be as one text, with its delimiters escaped.
+            function = self.code.constant(undivided_all if value.kind.many else undivided)
+        else:
+            function = self.code.constant(carried_all if value.kind.many else carried)
         made = self.code.new()
         self.code.emit(f"{made} = {function}(m, {value.code}) if {value.code} is not None else None")
         return Val(made, TEXT.each() if value.kind.many else TEXT)

@@ -37,6 +37,19 @@ def carried_all(run: Run, raws: list[str]) -> list[Any] | None:
     return [made for raw in raws if (made := carried(run, raw)) is not None] or None
 
 
+def undivided(run: Run, raw: str) -> str | None:
+    """A field as it was sent as one text, whatever delimiters it holds; delimiters without anything are nothing."""
+    if run.C not in raw and run.S not in raw:
+        return run.text(raw)
+    text = run.whole(raw)
+    return text.strip() if text is not None and text.strip(run.C + run.S + " ") else None
+
+
+def undivided_all(run: Run, raws: list[str]) -> list[str] | None:
+    """Several repetitions."""
+    return [made for raw in raws if (made := undivided(run, raw)) is not None] or None
+
+
 def time_text(run: Run, value: str) -> str:
     """A FHIR date, dateTime, instant or time as HL7's DTM, DT or TM, as precise as it is.
 
