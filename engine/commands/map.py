@@ -7,7 +7,8 @@ What is printed is JSON; HL7 v2 is printed a segment a line, CSV as it is.
 
 Without --channel nobody has said how a channel would read the messages: training messages (MSH-11 or H-12 is T or D)
 are mapped, and bytes that are no UTF-8 where no character set is declared are read as Windows-1252, both with a
-warning that names the key a channel needs. With --channel everything is as in the daemon.
+warning that names the key a channel needs. Settings that a mapping asks for are given by --set, or by a channel. With
+--channel everything is as in the daemon.
 
 -o table prints one line for each message instead: what it holds, and what came of it.
 """
@@ -29,6 +30,7 @@ from engine.commands.mapping_options import (
     mapping_options,
     say_dead,
     say_held,
+    say_settings,
 )
 from engine.commands.output import Column, ExitCode, Form, say, show_rows
 from engine.commands.session import Session, pass_session
@@ -36,6 +38,7 @@ from engine.errors import ContentError
 from engine.mapping.facts import facts_of, is_training
 from engine.mapping.json_text import indented
 from engine.mapping.outputs.views import JSON_KINDS, View
+from engine.mapping.program import Program
 from engine.message import Issue, Mapped
 from engine.reasons import Reason
 
@@ -76,11 +79,13 @@ def command(
     bodies: list[str] = []
     rows: list[dict[str, Any]] = []
     failed = others = False
+    wanting: tuple[ContentError, Program] | None = None
     count = 0
     for one in inputs(files, mapper):
         count += 1
         row: dict[str, Any] = {"message": one.where}
         rows.append(row)
+        program: Program | None = None
         try:
             parsed = mapper.read(one.found)
             row |= {"type": parsed.message_type, **asdict(facts_of(parsed))}
@@ -93,6 +98,8 @@ def command(
                 continue
             failed = True
             say_dead(one, error)
+            if program is not None and channel is None:
+                wanting = error, program
             continue
         views = [program.view(document) for document in mapped.documents]
         row["outcome"] = _outcome(mapped, views)
@@ -114,6 +121,8 @@ def command(
                 click.echo(view.document.body.decode())
             elif form == "json":
                 bodies.append(view.document.body.decode())
+    if wanting is not None:
+        say_settings(*wanting)
     if form == "table":
         show_rows(Form.TABLE, "messages", rows, COLUMNS, "no message")
     if form == "json":

@@ -40,11 +40,12 @@ def input_file() -> Callable[[F], F]:
 
 
 def mapping_options(command: F) -> F:
-    """``--mapping``, ``--channel``, ``--timezone``."""
+    """``--mapping``, ``--channel``, ``--set``, ``--timezone``."""
     for option in (
         click.option(
             "--timezone", callback=_zone, metavar="ZONE", help="Zone of the analyzer's clock, as Asia/Kolkata."
         ),
+        settings_option,
         click.option(
             "--channel", metavar="NAME", help="As this channel of the site: its mapping, tables and settings."
         ),
@@ -52,6 +53,35 @@ def mapping_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def settings_option(command: F) -> F:
+    """``--set``, which the session keeps."""
+    option = click.option(
+        "--set",
+        multiple=True,
+        expose_value=False,
+        callback=_settings,
+        metavar="NAME=VALUE",
+        help="A setting that rules read, in place of the channel's. Repeatable; a name given twice is a list.",
+    )
+    return option(command)
+
+
+def _settings(ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> None:
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{text}: expected NAME=VALUE, as lab='City Lab'")
+        if name == "tables":
+            raise click.BadParameter("tables are a channel's: name one with --channel")
+        if name in found:
+            before = found[name]
+            found[name] = [*(before if isinstance(before, list) else [before]), value]
+        else:
+            found[name] = value
+    ctx.ensure_object(Session).settings = found
 
 
 def _zone(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -93,26 +123,34 @@ def mapper_for(
             mapping_path(folder),
             mapping,
             options=BARE_OPTIONS,
-            context=MapContext(timezone=timezone or _site_zone(folder), settings=BARE_SETTINGS),
+            context=MapContext(timezone=timezone or _site_zone(folder), settings={**BARE_SETTINGS, **session.settings}),
             received=received,
         )
     site = session.load(require_secrets=False)
     if channel not in site.channels:
         raise ConfigError(f"no channel is called {channel}; the site has {', '.join(site.channels) or 'none'}")
-    return channel_mapper(site, channel, mapping=mapping, timezone=timezone, received=received)
+    return channel_mapper(
+        site, channel, mapping=mapping, timezone=timezone, received=received, settings=session.settings
+    )
 
 
 def channel_mapper(
-    site: "Site", name: str, *, mapping: str = "", timezone: str | None = None, received: datetime | None = None
+    site: "Site",
+    name: str,
+    *,
+    mapping: str = "",
+    timezone: str | None = None,
+    received: datetime | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> "ChannelMapper":
-    """The mapper that does as the channel ``name`` of a site would. Raises ConfigError."""
+    """The mapper that does as the channel ``name`` of a site would, but for ``settings``. Raises ConfigError."""
     from engine.mapping.conditions import EITHER, route_condition
 
     config = site.channels[name]
     context = MapContext(
         channel=name,
         timezone=timezone or config.timezone,
-        settings=config.settings,
+        settings={**config.settings, **(settings or {})},
         namespaces=site.config.namespaces,
         specimen_ids=config.specimen_ids,
     )
@@ -240,6 +278,14 @@ def inputs(files: tuple[str, ...], mapper: ChannelMapper) -> Iterator[Input]:
             found = [Found(data, "")]
         for number, one in enumerate(found, 1):
             yield Input(f"{name}: message {number}", one)
+
+
+def say_settings(error: ContentError, program: Program) -> None:
+    """One line on stderr where a message would be dead for want of a setting that nobody gave."""
+    if "setting" in error.detail and program.settings_read:
+        names = ", ".join(sorted(program.settings_read))
+        say(f"{program.name} reads these settings: {names}. Name a channel that gives them (--channel NAME), or give")
+        say("them here: --set NAME=VALUE")
 
 
 def say_dead(one: Input, error: ContentError) -> None:

@@ -5,7 +5,7 @@ Everything is found when it is first asked for, so that a verb pays for what it 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
@@ -26,9 +26,11 @@ class Session:
 
     Attributes:
         site: what ``--site`` said.
+        settings: what ``--set`` said, above the settings of a channel.
     """
 
     site: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def folder(self) -> Path:

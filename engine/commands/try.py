@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.commands.mapping_options import settings_option
 from engine.commands.output import ExitCode, say
 from engine.commands.sandbox import parsed
 from engine.commands.session import Session, pass_session
@@ -37,6 +38,7 @@ LISTEN = "127.0.0.1:0"
 @click.argument("mapping", default="", metavar="[MAPPING]")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[FILE]")
 @click.option("--channel", default="", metavar="NAME", help="As this channel of the site: its tables and settings.")
+@settings_option
 @click.option("--timezone", default="", metavar="ZONE", help="Zone of the analyzer's clock, as Asia/Kolkata.")
 @click.option(
     "--samples",
@@ -72,7 +74,7 @@ def command(
     if mapping and file is None and Path(mapping).is_file() and not mapping.endswith((".yaml", ".yml")):
         mapping, file = "", Path(mapping)  # only a message
     site = session.folder if channel else session.folder_or_none
-    setting = Setting(site=str(site or ""), channel=channel, timezone=timezone)
+    setting = Setting(site=str(site or ""), channel=channel, timezone=timezone, settings=session.settings)
     if mapping.endswith((".yaml", ".yml")):
         path = Path(mapping)
         if not path.is_file():

@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +27,14 @@ class Setting:
     Attributes:
         site: the site's folder; empty without one.
         beside: the folder of a mapping that was named by its file; empty where none was.
+        settings: what ``--set`` said.
     """
 
     site: str = ""
     channel: str = ""
     timezone: str = ""
     beside: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def folders(self) -> Folders:
         own = [Path(self.beside)] if self.beside else []
@@ -54,12 +56,13 @@ class Setting:
         """What maps as the channel would. Raises ConfigError."""
         zone = self.timezone or None
         if not self.channel:
-            made = mapper_for(Session(site=self.site or None), mapping=mapping, timezone=zone)
+            session = Session(site=self.site or None, settings=self.settings)
+            made = mapper_for(session, mapping=mapping, timezone=zone)
         elif self.channel not in self._loaded.channels:
             known = ", ".join(self._loaded.channels) or "none"
             raise ConfigError(f"no channel is called {self.channel}; the site has {known}")
         else:
-            made = channel_mapper(self._loaded, self.channel, mapping=mapping, timezone=zone)
+            made = channel_mapper(self._loaded, self.channel, mapping=mapping, timezone=zone, settings=self.settings)
         made.look_first_in(*first)
         return made
 

@@ -57,7 +57,7 @@ class Start:
 
     mapping: str = ""
     channel: str = ""
-    setting: Mapping[str, str] | None = None
+    setting: Mapping[str, Any] | None = None
     message: bytes = b""
 
 

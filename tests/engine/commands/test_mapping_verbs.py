@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from engine.clock import SystemClock
 from engine.journal import Journal
@@ -15,6 +16,8 @@ from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, fill_journal
 from tests.support.mapping_texts import ASTM, HL7
 from tests.support.sites import MAPPING_YAML, make_site
+
+CHECKOUT = Path(__file__).parents[3]
 
 MAPPING = """\
 mapping: small
@@ -282,6 +285,34 @@ def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", out)
     assert run(["map", "-"]) == 0
     assert json.loads(out.getvalue())["resourceType"] == "Bundle"
+
+
+def test_settings_that_a_mapping_asks_for_are_named_and_can_be_given() -> None:
+    folder = CHECKOUT / "samples" / "abdm_report"
+    ran = labrelay("map", str(folder / "01-structured.hl7"), "--mapping", "abdm-report")
+    assert ran.code == 1
+    assert "REQUIRED_ABSENT" in ran.err
+    told = ran.err.partition("reads these settings: ")[2]
+    assert all(words in told for words in ("abha_system", "--channel NAME", "--set NAME=VALUE"))
+    given = yaml.safe_load((folder / "settings.yaml").read_text(encoding="utf-8"))
+    options = [word for name, value in given["settings"].items() for word in ("--set", f"{name}={value}")]
+    ran = labrelay("map", str(folder / "01-structured.hl7"), "--mapping", "abdm-report", *options, "-q")
+    assert ran.code == 0, ran.err
+    assert ran.json["entry"][0]["resource"]["resourceType"] == "Composition"
+
+
+@pytest.mark.parametrize("given", ["lab", "=x", "tables=x"])
+def test_a_setting_that_is_none_is_refused(given: str, message: Path) -> None:
+    assert labrelay("map", str(message), "--set", given).code == 2
+
+
+def test_a_setting_given_twice_is_a_list_and_stands_above_the_channels(site: Path, message: Path) -> None:
+    path = write(site, "d.hl7", message.read_bytes().replace(b"|P|2.5", b"|D|2.5"))
+    assert labrelay("map", path, "--mapping", "small", "--set", "processing_ids=T", site=site).code == 1
+    ran = labrelay(
+        "map", path, "--mapping", "small", "--set", "processing_ids=T", "--set", "processing_ids=D", site=site
+    )
+    assert ran.code == 0, ran.err
 
 
 # -- explain -----------------------------------------------------------------------------------------------------
