@@ -14,7 +14,7 @@ answer is built from its MSH alone, with control characters left out.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.codecs.hl7v2_batch import is_batch
+from adapters.codecs.hl7v2_batch import Envelope, envelope
 from adapters.codecs.hl7v2_header import (
     BAD_DELIMITERS,
     LONG_CONTROL_ID,
@@ -166,6 +166,9 @@ def acknowledge_block(
 ) -> bytes | None:
     """One answer for all messages of a block: a batch of answers if the block is a batch, else the worst or last one.
 
+    A batch is answered as it came: what had a file header has one, each batch a header that names the batch it answers
+    (BHS-12, FHS-12; HL7 v2.5 chapter 2, 2.10.3.3), and a batch whose messages want no answer has none.
+
     Args:
         messages: as `split` gave them.
         errors: the outcome of each; missing ones are stored.
@@ -173,28 +176,22 @@ def acknowledge_block(
     if len(messages) == 1 and block.startswith(b"MSH"):
         error = errors[0] if errors else None
         return acknowledge(messages[0], now_text=now_text, control_id=control_id, ack_code=ack_code, error=error)
-    answers: list[tuple[int, bytes]] = []
+    answers: list[tuple[int, bytes] | None] = []
     for number, message in enumerate(messages):
         error = errors[number] if number < len(errors) else None
         own_id = control_id if len(messages) == 1 else f"{control_id}.{number + 1}"
         answer = acknowledge(message, now_text=now_text, control_id=own_id, ack_code=ack_code, error=error)
-        if answer is not None:
-            severity = 2 if read_msh(message).problem or (error and error.reject) else 1 if error else 0
-            answers.append((severity, answer))
-    if not answers:
+        severity = 2 if read_msh(message).problem or (error and error.reject) else 1 if error else 0
+        answers.append(None if answer is None else (severity, answer))
+    given = [answer for answer in answers if answer is not None]
+    if not given:
         return None
-    if not is_batch(block):
-        worst = max(severity for severity, _ in answers)
-        return [answer for severity, answer in answers if severity == worst][-1]
-    msh = read_msh(messages[0])
-    delimiters, encoding = _delimiters(msh)
-    bar = delimiters.field
-    names = bar.join(_echo(msh, number) for number in (5, 6, 3, 4))
-    head = f"BHS{bar}{encoding}{bar}{names}{bar}{now_text}{bar * 4}{control_id}\r"
-    tail = f"BTS{bar}{len(answers)}\r"
-    parts = [_encode(head, msh), *(answer for _, answer in answers), _encode(tail, msh)]
-    mark = "\ufeff".encode(msh.wide) if msh.wide.endswith("-le") else b""
-    return parts[0] + b"".join(part.removeprefix(mark) for part in parts[1:])
+    wrapped = envelope(block)
+    if wrapped is None:
+        worst = max(severity for severity, _ in given)
+        return [answer for severity, answer in given if severity == worst][-1]
+    texts = [None if answer is None else answer[1] for answer in answers]
+    return _batches(wrapped, texts, read_msh(messages[0]), now_text, control_id)
 
 
 def read_ack(payload: bytes) -> Ack:
@@ -221,6 +218,46 @@ def read_ack(payload: bytes) -> Ack:
     words = next((value.strip() for value in (msa[3], error[8], error[7], error[3], error[1]) if value.strip()), "")
     control_id, words = msa[2].strip(), words[:MAX_ECHO]
     return Ack(code, control_id, words) if msh.wide else Ack(code, readable(control_id), readable(words))
+
+
+# -- batches -----------------------------------------------------------------------------------------------------
+
+
+def _batches(wrapped: Envelope, answers: Sequence[bytes | None], first: Msh, now_text: str, control_id: str) -> bytes:
+    """Answers in the batches and the file that their messages came in. ``first``: for what a header does not say."""
+    batches = wrapped.batches if sum(count for _, count in wrapped.batches) == len(answers) else [(None, len(answers))]
+    parts: list[bytes] = []
+    at = answered = 0
+    for head, count in batches:
+        inside = [answer for answer in answers[at : at + count] if answer is not None]
+        at += count
+        if not inside:
+            continue
+        answered += 1
+        own_id = control_id if answered == 1 else f"{control_id}.B{answered}"
+        top, bar = _header("BHS", head, first, now_text, own_id)
+        parts += [top, *inside, _encode(f"BTS{bar}{len(inside)}\r", first)]
+    if wrapped.file is not None:
+        top, bar = _header("FHS", wrapped.file, first, now_text, control_id)
+        parts = [top, *parts, _encode(f"FTS{bar}{answered}\r", first)]
+    mark = "\ufeff".encode(first.wide) if first.wide.endswith("-le") else b""
+    return parts[0] + b"".join(part.removeprefix(mark) for part in parts[1:])
+
+
+def _header(name: str, theirs: bytes | None, first: Msh, now_text: str, control_id: str) -> tuple[bytes, str]:
+    """A BHS or FHS that answers theirs, and its field separator: both have the fields of an MSH up to the time."""
+    if theirs is not None and first.wide:
+        theirs = theirs.decode("utf-8", "replace").encode("latin-1", "replace")
+    head = read_msh(b"MSH" + theirs[3:]) if theirs is not None else first
+    reference = _echo(head, 11) if theirs is not None else ""
+    if head.problem == BAD_DELIMITERS:
+        head = first
+    delimiters, encoding = _delimiters(head)
+    alike = delimiters == _delimiters(first)[0]
+    names = [_echo(head, number) or (_echo(first, number) if alike else "") for number in (5, 6, 3, 4)]
+    bar = delimiters.field
+    line = bar.join([name, encoding, *names, now_text, "", "", "", control_id, reference]).rstrip(bar)
+    return _encode(line + "\r", first), bar
 
 
 # -- building ----------------------------------------------------------------------------------------------------

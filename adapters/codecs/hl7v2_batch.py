@@ -43,17 +43,43 @@ def split(payload: bytes) -> list[bytes]:
 
 def is_batch(payload: bytes) -> bool:
     """Whether the block begins with a file or batch header: such a block is answered with a batch."""
-    wide = wide_codec(payload)
-    if wide:
-        payload = payload.decode(wide, "replace").encode("utf-8")
-    return payload.lstrip(_BLANKS)[:3] in (b"FHS", b"BHS")
+    return _narrow(payload).lstrip(_BLANKS)[:3] in (b"FHS", b"BHS")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """How the messages of a block were wrapped.
+
+    Attributes:
+        file: its FHS segment; None where it has none.
+        batches: of each batch its BHS segment, None for messages outside of one, and how many parts it has, as `split`
+            gives them.
+    """
+
+    file: bytes | None
+    batches: list[tuple[bytes | None, int]]
+
+
+def envelope(payload: bytes) -> Envelope | None:
+    """The batches of a block; None where it is no batch (`is_batch`)."""
+    if not is_batch(payload):
+        return None
+    file: bytes | None = None
+    batches: list[tuple[bytes | None, int]] = [(None, 0)]
+    for part in _parts(_narrow(payload)):
+        if part.name == b"FHS":
+            file = part.raw if file is None else file
+        elif part.name in (b"BHS", b"BTS"):
+            batches.append((part.raw if part.name == b"BHS" else None, 0))
+        elif part.name != b"FTS":
+            head, count = batches[-1]
+            batches[-1] = (head, count + 1)
+    return Envelope(file, [(head, count) for head, count in batches if count])
 
 
 def batch_warnings(payload: bytes) -> list[Issue]:
     """Where BTS-1 or FTS-1 disagrees with what the block holds."""
-    wide = wide_codec(payload)
-    if wide:
-        payload = payload.decode(wide, "replace").encode("utf-8")
+    payload = _narrow(payload)
     warnings: list[Issue] = []
     messages = batches = 0
     for part in _parts(payload):
@@ -68,6 +94,12 @@ def batch_warnings(payload: bytes) -> list[Issue]:
         elif part.name == b"FTS":
             warnings += _count_warning(part.raw, "FTS-1", batches, "batches")
     return warnings
+
+
+def _narrow(payload: bytes) -> bytes:
+    """UTF-16 and UTF-32 as UTF-8, all else as it is."""
+    wide = wide_codec(payload)
+    return payload.decode(wide, "replace").encode("utf-8") if wide else payload
 
 
 def _parts(payload: bytes) -> list[_Part]:
@@ -91,8 +123,9 @@ def _parts(payload: bytes) -> list[_Part]:
 def _split_wide(payload: bytes, codec: str) -> list[bytes]:
     try:
         text = payload.decode(codec, "surrogatepass").removeprefix("\ufeff")
-        parts = split(text.encode("utf-8", "surrogatepass"))
-        if len(parts) == 1:
+        whole = text.encode("utf-8", "surrogatepass")
+        parts = split(whole)
+        if parts == [whole]:
             return [payload]
         return [part.decode("utf-8", "surrogatepass").encode(codec, "surrogatepass") for part in parts]
     except UnicodeError:

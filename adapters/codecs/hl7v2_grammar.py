@@ -565,7 +565,9 @@ def _are_results(step: _Step, opened: list[Group]) -> bool:
 
 
 def _position(group: Group) -> int:
-    return min(named[0].position for named in group.segments.values())
+    """Of its first segment; a group may hold none itself, and have them in the groups inside."""
+    own = [named[0].position for named in group.segments.values()]
+    return min([*own, *(_position(groups[0]) for groups in group.groups.values())])
 
 
 def _misplaced(segment: Segment, why: str) -> Issue:

@@ -213,12 +213,60 @@ def test_a_batch_is_answered_with_a_batch() -> None:
     reply = acknowledge_block(block, split(block), now_text=NOW, control_id="LR1")
     assert reply is not None
     lines = reply.decode().split("\r")
-    assert lines[0] == "BHS|^~\\&|LIS|HOSP|XN1000^a|LAB|20260301101530+0530||||LR1"
+    assert lines[0] == "FHS|^~\\&|LIS|HOSP|XN1000^a|LAB|20260301101530+0530||||LR1"
+    assert lines[1] == "BHS|^~\\&|LIS|HOSP|XN|LAB|20260301101530+0530||||LR1"
     assert [line for line in lines if line.startswith("MSA")] == ["MSA|AA|CTL-7", "MSA|AR|"]
     assert [line.split("|")[9] for line in lines if line.startswith("MSH")] == ["LR1.1", "LR1.3"]
-    assert lines[-2:] == ["BTS|2", ""]
+    assert lines[-3:] == ["BTS|2", "FTS|1", ""]
     silent = b"BHS|^~\\&\r" + oru("2.5", "NE", "NE") + b"BTS|1\r"
     assert acknowledge_block(silent, split(silent), now_text=NOW, control_id="LR1") is None
+
+
+def test_every_batch_of_a_file_is_answered_by_one_that_names_it() -> None:
+    """BHS-12 and FHS-12 are the numbers of what is answered; a batch that wants no answer has none."""
+    first, second, silent = oru(), oru().replace(b"CTL-7", b"CTL-8"), oru("2.5", "NE", "NE")
+    block = (
+        b"FHS|^~\\&|XN|LAB|||||||F1\rBHS|^~\\&|XN|LAB|LIS|HOSP|||||B1\r" + first + b"BTS|1\r"
+        b"BHS|^~\\&|||||||||B2\r" + silent + b"BTS|1\rBHS#@~\\&#XN##LIS@2######B3\r" + second + b"BTS#1\rFTS|3\r"
+    )
+    reply = acknowledge_block(block, split(block), now_text=NOW, control_id="LR1")
+    assert reply is not None
+    lines = [line for line in reply.decode().split("\r") if line[:3] != "MSH"]
+    assert lines == [
+        "FHS|^~\\&|LIS|HOSP|XN|LAB|20260301101530+0530||||LR1|F1",
+        "BHS|^~\\&|LIS|HOSP|XN|LAB|20260301101530+0530||||LR1|B1",
+        "MSA|AA|CTL-7",
+        "BTS|1",
+        "BHS#@~\\&#LIS@2##XN##20260301101530+0530####LR1.B2#B3",
+        "MSA|AA|CTL-8",
+        "BTS#1",
+        "FTS|2",
+        "",
+    ]
+    assert [part[:3] for part in split(reply)] == [b"MSH", b"MSH"]  # and it can be read as a batch itself
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-be", "utf-32"])
+def test_a_batch_in_two_bytes_a_character_is_answered_in_them(codec: str) -> None:
+    block = ("BHS|^~\\&|Größe|LAB|||||||B1\r" + oru().decode() + "BTS|1\r").encode(codec)
+    reply = acknowledge_block(block, split(block), now_text=NOW, control_id="LR1")
+    assert reply is not None
+    text = reply.decode(codec.removesuffix("-be") if reply[:2] in (b"\xff\xfe", b"\xfe\xff") else codec)
+    assert text.startswith("BHS|^~\\&|LIS|HOSP|Größe|LAB|20260301101530+0530||||LR1|B1\r")
+    assert "MSA|AA|CTL-7\r" in text
+    assert text.count("\ufeff") == 0
+
+
+def test_lines_outside_of_a_message_have_their_place_in_the_batch() -> None:
+    """They are parts of their own, rejected, and take nobody else's answer."""
+    block = b"BHS|^~\\&\rlost\r" + oru() + b"BTS|1\rPID|1\r" + oru().replace(b"CTL-7", b"CTL-8")
+    parts = split(block)
+    assert len(parts) == 4
+    reply = acknowledge_block(block, parts, now_text=NOW, control_id="LR1")
+    assert reply is not None
+    lines = [line for line in reply.decode().split("\r") if line[:3] in ("BHS", "MSA", "BTS")]
+    assert [line[:9] for line in lines[1:4]] == ["MSA|AR|", "MSA|AA|CT", "BTS|2"]
+    assert lines[-3:] == ["MSA|AR|", "MSA|AA|CTL-8", "BTS|2"]
 
 
 def test_several_messages_without_a_batch_get_the_worst_or_last_answer() -> None:

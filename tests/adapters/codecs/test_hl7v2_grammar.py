@@ -192,6 +192,11 @@ def test_a_container_of_a_visit_begins_the_next_order() -> None:
             "OUL_R24(MSH1 PATIENT(PID1 ORDER(OBR1 ORC1 SPECIMEN(SPM1 CONTAINER(SAC1)) RESULT(OBX1 TCD1))"
             " ORDER(OBR2 RESULT(OBX2) SPECIMEN(SPM2 SPECIMEN_OBSERVATION(OBX3)))))",
         ),
+        (  # a container without its specimen, before the results
+            "OUL_R24",
+            "MSH PID OBR SAC OBX OBX",
+            "OUL_R24(MSH1 PATIENT(PID1 ORDER(OBR1 SPECIMEN(CONTAINER(SAC1)) RESULT(OBX1) RESULT(OBX2))))",
+        ),
         (
             "ORM_O01",
             "MSH PID PV1 ORC OBR NTE OBX ORC OBR PID ORC OBR",
