@@ -64,3 +64,13 @@ def test_a_table_without_these_columns_is_asked_as_before() -> None:
     plain = load("hl7-results", mapping_path(None))
     assert plain.tables["analytes"].key == ("code", "unit_in")
     assert plain.problems == ()
+
+
+def test_an_unknown_unit_is_one_gap_of_each_table_and_result(site: Path) -> None:
+    made = program(site, "hl7-results", "tables/mine.csv")
+    message = ORU.format(material="", device="").replace("mg/dL", "furlong")
+    mapped = made.apply(parse(message), context(settings={"local_system": "urn:x"}))
+    assert sorted((one.table, one.code, one.unit) for one in mapped.unmapped) == [
+        ("analytes", "GLU", "furlong"),
+        ("ucum", "furlong", ""),
+    ]

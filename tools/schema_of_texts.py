@@ -85,8 +85,13 @@ def mapping() -> Schema:
             "step": _step(),
             "table": _block(
                 {
-                    "csv": SCALAR,
+                    "csv": {"anyOf": [SCALAR, {"type": "array", "items": SCALAR}]},
                     "key": {"type": "array", "items": SCALAR},
+                    "optional_key": {
+                        "type": "array",
+                        "items": SCALAR,
+                        "description": "Key columns that a file may have; a blank cell below them is any.",
+                    },
                     "on_missing": {"enum": list(rules.ON_MISSING)},
                     "on_missing_unit": {"enum": list(rules.POLICIES["on_missing_unit"])},
                 },

@@ -1,32 +1,72 @@
-"""List codes and units that no code table has, as lines for one.
+"""List codes and units that no code table has, as rows for one.
 
-From files, or from what the journal has seen where no file is given.
+From files, or from what the daemon has counted where no file is given: since ever, without what a table has by now.
+With --since stored messages are mapped again instead (nothing is sent), and counted in that time.
+
+--unread also lists the segments and fields that no rule reads, with how many messages have them: what a sender says and
+nobody sees.
 """
 
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
-from engine.commands.mapping_options import inputs, mapper_for, mapping_options, say_dead
-from engine.commands.output import Column, ExitCode, Form, form_option, say, show_rows
+from engine.commands.mapping_options import ChannelMapper, channel_mapper, inputs, mapper_for, mapping_options, say_dead
+from engine.commands.output import SCHEMA_VERSION, Column, ExitCode, say, table, to_json
+from engine.commands.sampling import Sample, Sampler
+from engine.commands.selecting import instant_us
 from engine.commands.session import Session, pass_session
-from engine.errors import ContentError
-from engine.mapping.gaps import Seen, Tally, csv_lines
+from engine.errors import ConfigError, IntegrityError
+from engine.mapping.gaps import COLUMNS, Seen, Tally, Unread, csv_lines, plain
+from engine.mapping.inputs import Found
+from engine.mapping.tables import Table
 
-COLUMNS = (
+if TYPE_CHECKING:
+    from engine.journal import Journal
+    from engine.records import Filter
+
+PAGE = 200
+SAY_EVERY_S = 10.0
+OPEN_POLICIES = {
+    "on_missing": "local",
+    "on_missing_unit": "local",
+}  # what a table lacks is told, whatever is made of it
+GAPS = (
     Column("where", "WHERE"),
     Column("table", "TABLE"),
     Column("code", "CODE"),
     Column("unit", "UNIT"),
     Column("display", "DISPLAY"),
     Column("count", "COUNT", right=True),
+    Column("last", "LAST SEEN"),
+)
+UNREAD = (
+    Column("where", "WHERE"),
+    Column("segment", "SEGMENT"),
+    Column("field", "FIELD"),
+    Column("messages", "MESSAGES", right=True),
+    Column("of", "OF", right=True),
 )
 
 
 @click.command(help=__doc__)
 @click.argument("files", nargs=-1, metavar="[FILE...]")
 @mapping_options
-@form_option()
+@click.option("--since", metavar="TIME", help="Of messages received since: an age (2h, 7d), a day, or a day and time.")
+@click.option("--unread", is_flag=True, help="Also the segments and fields that no rule reads. With FILE or --since.")
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["csv", "table", "json", "ndjson"]),
+    default="csv",
+    show_default=True,
+    help="Rows to paste into a code table, a table for people, or for scripts.",
+)
 @pass_session
 def command(
     session: Session,
@@ -35,31 +75,206 @@ def command(
     mapping: str,
     channel: str | None,
     timezone: str | None,
-    form: Form,
+    since: str | None,
+    unread: bool,
+    form: str,
 ) -> ExitCode:
-    failed = False
+    if files and since:
+        raise click.UsageError("--since is about messages of the journal: give either files or --since")
+    if unread and not (files or since):
+        raise click.UsageError("--unread looks at messages: give files, or --since for those of the journal")
+    looked = _Looked()
     if files:
-        rows, failed = _from_files(session, files, mapping, channel, timezone)
+        looked.at_files(
+            session, files, mapper_for(session, mapping=mapping, channel=channel, timezone=timezone), channel
+        )
+    elif mapping or timezone:
+        raise click.UsageError("--mapping and --timezone are about files: give some")
+    elif since:
+        looked.at_messages(session, channel, instant_us(session, since))
     else:
-        rows = _from_journal(session, channel)
-    if form is Form.TABLE:
-        for line in csv_lines(rows):
+        looked.at_counters(session, channel)
+    _show(form, looked, unread)
+    return ExitCode.FAILED if looked.failed else ExitCode.OK
+
+
+class _Looked:
+    """What was found, and by which tables' columns rows are written."""
+
+    def __init__(self) -> None:
+        self.rows: list[Seen] = []
+        self.unread = Unread()
+        self.failed = False
+        self._tally = Tally()
+        self._tables: dict[tuple[str, str], Table] = {}
+
+    def at_files(self, session: Session, files: tuple[str, ...], mapper: ChannelMapper, channel: str | None) -> None:
+        """What the messages of files show, whatever the policies say."""
+        _open(mapper)
+        sampler = Sampler(one=mapper, name=channel or "", gaps=self._tally)
+        for one in inputs(files, mapper):
+            sample = Sample(one.where, 1, channel=channel or "")
+            if (error := sampler.look(sample, one.found, mapper)) is not None:
+                self.failed = True
+                say_dead(one, error)
+            self._note(sample, mapper)
+        self.rows = self._tally.seen()
+
+    def at_messages(self, session: Session, channel: str | None, since_us: int | None) -> None:
+        """What stored messages show with today's mappings."""
+        site = session.load(require_secrets=False)
+        names = [channel] if channel else [name for name, config in site.channels.items() if config.enabled]
+        for name in names:
+            if name not in site.channels:
+                raise ConfigError(f"no channel is called {name}; the site has {', '.join(site.channels) or 'none'}")
+        with session.reader() as journal:
+            for name in names:
+                mapper = _open(channel_mapper(site, name))
+                sampler = Sampler(one=mapper, name=name, gaps=self._tally)
+                for number, payload in self._payloads(journal, _of(name, since_us)):
+                    for found in mapper.messages_in(payload) or [Found(payload, "")]:
+                        sample = Sample(f"message {number}", 1, channel=name)
+                        sampler.look(sample, found, mapper)
+                        self._note(sample, mapper)
+        self.rows = self._tally.seen()
+
+    def _payloads(self, journal: "Journal", wanted: "Filter") -> Iterator[tuple[int, bytes]]:
+        """Stored messages with their numbers, newest first. Incomplete ones are none, and what another system answered
+        was never meant to be mapped."""
+        before: int | None = None
+        begin = last = time.monotonic()
+        count = 0
+        while page := journal.messages(wanted, before_id=before, limit=PAGE):
+            before = page[-1].id
+            for view in page:
+                if view.state == "incomplete":
+                    continue
+                try:
+                    stored = journal.stored(view.id)
+                except IntegrityError:
+                    self.failed = True
+                    say(f"message {view.id} cannot be opened; labrelay verify says more")
+                    continue
+                if stored.filtered is not None:
+                    continue
+                yield view.id, stored.payload
+                count += 1
+                if time.monotonic() - last > SAY_EVERY_S:
+                    last = time.monotonic()
+                    say(f"{count} messages, {count / (last - begin):.0f}/s, at message {view.id}")
+        say(f"{wanted.channel}: {count} message{'' if count == 1 else 's'} looked at")
+
+    def at_counters(self, session: Session, channel: str | None) -> None:
+        """What the daemon has counted, without what the channels' tables have by now."""
+        with session.reader() as journal:
+            found = journal.unmapped(channel)
+        try:
+            site = session.load(require_secrets=False)
+            for name in {gap.channel for gap in found} & site.channels.keys():
+                self._learn(name, channel_mapper(site, name))
+        except ConfigError:
+            say("the configuration has problems (labrelay check): what its tables have by now is listed too")
+        rows = [
+            Seen(gap.channel, gap.table, gap.code, gap.unit, gap.display, gap.n, _iso(gap.first_us), _iso(gap.last_us))
+            for gap in found
+            if not self._is_closed(gap.channel, gap.table, gap.code, gap.unit)
+        ]
+        self.rows = sorted(rows, key=lambda row: (row.where, row.table, -row.count, row.code, row.unit))
+
+    def columns(self, row: Seen) -> Sequence[str]:
+        """The columns for a row of this gap's table: those of a code table, or the table's own where it is another."""
+        known = self._tables.get((row.where, row.table))
+        if known is None or "code" in known.key[:1]:
+            return COLUMNS
+        return (*known.key, *(column for column in known.columns if column not in known.key))
+
+    def _note(self, sample: Sample, mapper: ChannelMapper) -> None:
+        where = sample.channel or sample.mapping.partition("@")[0]
+        if sample.outcome == "mapped":
+            self.unread.add(where, sample.segments, sample.unread)
+        self._learn(where, mapper)
+
+    def _learn(self, where: str, mapper: ChannelMapper) -> None:
+        for program in mapper.programs():
+            for name, known in program.tables.items():
+                self._tables.setdefault((where, name), known)
+
+    def _is_closed(self, where: str, name: str, code: str, unit: str) -> bool:
+        """A row for it has been added since it was counted."""
+        table = self._tables.get((where, name))
+        if table is None or not set(table.key[1:]) <= {"unit_in"}:
+            return False
+        return table.find((code, unit)[: len(table.key)]) is not None
+
+
+def _open(mapper: ChannelMapper) -> ChannelMapper:
+    mapper.context = replace(mapper.context, settings=mapper.context.settings | OPEN_POLICIES)
+    return mapper
+
+
+def _of(channel: str, since_us: int | None) -> "Filter":
+    from engine.records import Filter
+
+    return Filter(channel=channel, after_us=since_us)
+
+
+def _iso(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="seconds")
+
+
+# -- showing -------------------------------------------------------------------------------------------------------
+
+
+def _show(form: str, looked: _Looked, unread: bool) -> None:
+    gaps = [_row(row) for row in looked.rows]
+    fields = looked.unread.rows(whole=form in ("json", "ndjson")) if unread else []
+    if form == "json":
+        more = {"unread": fields} if unread else {}
+        click.echo(to_json({"schema_version": SCHEMA_VERSION, "gaps": gaps, **more}, indent=True))
+    elif form == "ndjson":
+        for one in (*gaps, *fields):
+            click.echo(to_json({"schema_version": SCHEMA_VERSION, **one}))
+    elif form == "table":
+        for rows, columns in ((gaps, GAPS), (fields, UNREAD)):
+            for line in table(rows, columns) if rows else ():
+                click.echo(line)
+        _say_if_none(looked, unread)
+    else:
+        for line in (*csv_lines(looked.rows, looked.columns), *(_unread_lines(looked.unread) if unread else ())):
             click.echo(line)
-        if not rows:
-            say("every code and unit is in its table")
-        else:
+        _say_if_none(looked, unread)
+        if looked.rows:
+            name = looked.rows[0].table
             say(
-                "Complete the rows in a table of the site (of a pack: in a copy of its codes.csv, whose place labrelay "
-                "analyzers show names), and name it in the channel: settings: {tables: {"
-                + f"{rows[0].table}: tables/mine.csv}}}} is mappings/tables/mine.csv of the site"
+                "Complete the rows in a table of the site, mappings/tables/mine.csv, and put it above the channel's: "
+                f"settings: {{tables: {{{name}: [tables/mine.csv, ...]}}}}; labrelay check says what is missing"
             )
-    else:
-        show_rows(form, "gaps", [_row(row) for row in rows], COLUMNS, "")
-    return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _say_if_none(looked: _Looked, unread: bool) -> None:
+    if not looked.rows:
+        say("every code and unit is in its table")
+    if unread and not looked.unread.rows():
+        say("every segment and field is read by a rule")
+
+
+def _unread_lines(unread: Unread) -> Iterator[str]:
+    """As comments, so that the whole output can be pasted: by place and segment, each with its number of messages."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in unread.rows():
+        place, segment = str(row["where"]), str(row["segment"])
+        found.setdefault((place, segment), []).append(f"{row['field'] or segment} ({row['messages']})")
+    where = ""
+    for (place, _), names in found.items():
+        if place != where:
+            where = place
+            count = unread.messages[place]
+            yield plain(f"# {place}: no rule reads, with the number of messages out of {count}")
+        yield plain(f"#   {', '.join(names)}")
 
 
 def _row(row: Seen) -> dict[str, object]:
-    return {
+    made: dict[str, object] = {
         "where": row.where,
         "table": row.table,
         "code": row.code,
@@ -67,33 +282,6 @@ def _row(row: Seen) -> dict[str, object]:
         "display": row.display,
         "count": row.count,
     }
-
-
-def _from_files(
-    session: Session, files: tuple[str, ...], mapping: str, channel: str | None, timezone: str | None
-) -> tuple[list[Seen], bool]:
-    """What the messages of files show, whatever the policies say; and whether one could not be mapped."""
-    mapper = mapper_for(session, mapping=mapping, channel=channel, timezone=timezone)
-    settings = mapper.context.settings | {"on_missing": "local", "on_missing_unit": "local"}
-    mapper.context = replace(mapper.context, settings=settings)
-    tally = Tally()
-    failed = False
-    for one in inputs(files, mapper):
-        try:
-            parsed = mapper.read(one.found)
-            program = mapper.program_for(parsed)
-            mapped = program.apply(parsed, mapper.context_for(parsed, one.found.payload))
-        except ContentError as error:
-            failed = True
-            say_dead(one, error)
-            continue
-        tally.add(channel or program.name, mapped.unmapped)
-    return tally.seen(), failed
-
-
-def _from_journal(session: Session, channel: str | None) -> list[Seen]:
-    """What the daemon has counted."""
-    with session.reader() as journal:
-        found = journal.unmapped(channel)
-    rows = [Seen(gap.channel, gap.table, gap.code, gap.unit, gap.display, gap.n) for gap in found]
-    return sorted(rows, key=lambda row: (row.where, row.table, -row.count, row.code, row.unit))
+    if row.last:
+        made |= {"first": row.first, "last": row.last}
+    return made

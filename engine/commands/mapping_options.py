@@ -234,6 +234,11 @@ class ChannelMapper(Mapper):
                 return route.hold
         return None
 
+    def programs(self) -> list[Program]:
+        """The mappings that it has used, or that its routes name."""
+        named = [route.mapping for route in self.routes if route.mapping is not None]
+        return [self.program(name) for name in dict.fromkeys(named)] or list(self._programs.values())
+
     def taking(self, parsed: Parsed) -> list[RouteOf]:
         """The routes that take a message, in order; the look ends with one that filters."""
         found: list[RouteOf] = []

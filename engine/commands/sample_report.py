@@ -10,7 +10,7 @@ import click
 
 from engine.commands.output import Column, printable, table
 from engine.commands.sampling import NO_MESSAGE, Sample, Sampler, files_in
-from engine.mapping.gaps import Seen, csv_lines
+from engine.mapping.gaps import Seen, csv_lines, is_of_use
 
 COLUMNS = (
     Column("message", "MESSAGE"),
@@ -24,7 +24,6 @@ COLUMNS = (
     Column("invalid", "INVALID", right=True),
     Column("hl7", "HL7", right=True),
 )
-HEADERS = frozenset({"MSH", "FHS", "BHS", "H", "L"})
 
 
 @dataclass(slots=True)
@@ -100,7 +99,7 @@ class Report:
         segments: dict[str, list[tuple[int, int]]] = {}
         for name, count in sorted(counts.items()):
             segment, _, number = name.partition("-")
-            if segment not in HEADERS and int(number) != (1 if len(segment) == 3 else 2):
+            if is_of_use(segment, int(number)):
                 segments.setdefault(segment, []).append((int(number), count))
         for segment, fields in segments.items():
             yield ", ".join(f"{segment}-{number} ({count})" for number, count in sorted(fields))

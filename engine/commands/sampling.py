@@ -233,10 +233,11 @@ class Sampler:
                 chosen = self.channels.mapper(names[0]) if names else self.bare
                 sample.channel, sample.also = (names[0], tuple(names[1:])) if names else ("", ())
             assert chosen is not None
-            self._look(sample, found, chosen)
+            self.look(sample, found, chosen)
             yield sample
 
-    def _look(self, sample: Sample, found: Found, mapper: ChannelMapper) -> None:
+    def look(self, sample: Sample, found: Found, mapper: ChannelMapper) -> ContentError | None:
+        """Run one message through; returns why it would be dead."""
         try:
             parsed = mapper.read(found)
             sample.type = parsed.message_type
@@ -251,9 +252,12 @@ class Sampler:
         except ContentError as error:
             filtered = error.reason is Reason.FILTERED
             sample.end("filtered" if filtered else "dead", error.reason, error.place, error.detail)
+            return None if filtered else error
         except Exception as error:
             # As in the daemon: a fault of ours is a dead letter. Its kind is told; its text may quote the message.
             sample.end("dead", Reason.MAPPING_FAULT, detail=type(error).__name__)
+            return ContentError(Reason.MAPPING_FAULT, type(error).__name__)
+        return None
 
     def _map(self, sample: Sample, found: Found, parsed: Parsed, mapper: ChannelMapper) -> None:
         context = mapper.context_for(parsed, found.payload)

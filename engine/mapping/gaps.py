@@ -3,8 +3,9 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from engine.message import Unmapped
 
@@ -15,7 +16,11 @@ COLUMNS = ("code", "unit_in", "loinc", "display", "type", "unit", "ucum", "facto
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One code and unit that a table lacks, how often it was seen, and where (a channel, or a file)."""
+    """One code and unit that a table lacks, how often it was seen, and where (a channel, or a mapping).
+
+    Attributes:
+        first, last: when, as ISO 8601; empty where that is not known.
+    """
 
     where: str
     table: str
@@ -23,6 +28,12 @@ class Seen:
     unit: str
     display: str
     count: int
+    first: str = ""
+    last: str = ""
+
+
+ColumnsOf = Callable[[Seen], Sequence[str]]
+"""The columns that a row for the table of this gap has, key columns first."""
 
 
 class Tally:
@@ -48,16 +59,40 @@ class Tally:
         return sorted(rows, key=lambda row: (row.where, row.table, -row.count, row.code, row.unit))
 
 
-def csv_lines(rows: Iterable[Seen]) -> Iterator[str]:
-    """The rows ready for a code table; what they were seen in and how often stands in comment lines."""
-    last = ("", "")
+def shipped_columns(_: Seen) -> Sequence[str]:
+    return COLUMNS
+
+
+def csv_lines(rows: Iterable[Seen], columns_of: ColumnsOf = shipped_columns) -> Iterator[str]:
+    """The rows as a code table to complete, one after the other for each table: what is pasted passes the check.
+
+    What was seen where and how often stands in comments; so does what cannot be a row (a code or unit that is ``*``)
+    and a code that several channels lack, but for the first.
+    """
+    by_table: dict[tuple[str, tuple[str, ...]], list[Seen]] = {}
     for row in rows:
-        if (row.where, row.table) != last:
-            last = (row.where, row.table)
-            yield f"# {row.where}: not in table {row.table}"
-            yield ",".join(COLUMNS)
-        yield f"# seen {row.count} {'time' if row.count == 1 else 'times'}"
-        yield _csv([row.code, row.unit, "", row.display, "", "", "", "", ""])
+        by_table.setdefault((row.table, tuple(columns_of(row))), []).append(row)
+    for (table, columns), found in by_table.items():
+        yield f"# rows for table {table}; a row is done when it says what the code means"
+        yield ",".join(columns)
+        places: dict[tuple[str, str], list[Seen]] = {}
+        for row in found:
+            places.setdefault((row.code, row.unit), []).append(row)
+        for (code, unit), seen in places.items():
+            yield f"# {', '.join(_where(row) for row in seen)}"
+            line = _csv(_cells(seen[0], columns))
+            yield f"# {line}: a * would stand for anything" if "*" in (code, unit) else line
+
+
+def _where(row: Seen) -> str:
+    last = f", last {row.last[:10]}" if row.last else ""
+    return f"{row.where}: seen {row.count} {'time' if row.count == 1 else 'times'}{last}"
+
+
+def _cells(row: Seen, columns: Sequence[str]) -> list[str]:
+    """The first key column is what the table was asked for; the unit and the sender's name where there are columns."""
+    known = {columns[0]: row.code, "unit_in": row.unit if columns[0] != "unit_in" else row.code, "display": row.display}
+    return [known.get(column, "") for column in columns]
 
 
 def _csv(cells: list[str]) -> str:
@@ -73,3 +108,49 @@ def plain(text: str) -> str:
     """A cell without control characters; before what a spreadsheet would run stands an apostrophe, as there."""
     text = _CONTROL.sub(" ", text)
     return "'" + text if text.startswith(_FORMULA) else text
+
+
+# -- what no rule reads ------------------------------------------------------------------------------------------
+
+HEADERS = frozenset({"MSH", "FHS", "BHS", "H", "L"})
+
+
+def is_of_use(segment: str, number: int) -> bool:
+    """Whether a field may say something about a patient or a result: no header's, and no sequence number."""
+    return segment not in HEADERS and number != (1 if len(segment) == 3 else 2)
+
+
+@dataclass(slots=True)
+class Unread:
+    """Segments and fields that no rule reads, by channel (or mapping), each with how many messages have it."""
+
+    messages: Counter[str] = field(default_factory=Counter)
+    segments: Counter[tuple[str, str]] = field(default_factory=Counter)
+    fields: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, where: str, segments: Iterable[str], fields: Iterable[str]) -> None:
+        self.messages[where] += 1
+        self.segments.update((where, name) for name in segments)
+        self.fields.update((where, name) for name in fields)
+
+    def rows(self, *, whole: bool = False) -> list[dict[str, object]]:
+        """By place and segment; a whole segment has no field.
+
+        Args:
+            whole: with headers and sequence numbers, which are of no use to a rule.
+        """
+        found = [(where, name, 0, count) for (where, name), count in self.segments.items()]
+        for (where, name), count in self.fields.items():
+            segment, _, number = name.partition("-")
+            if whole or is_of_use(segment, int(number)):
+                found.append((where, segment, int(number), count))
+        return [
+            {
+                "where": where,
+                "segment": segment,
+                "field": f"{segment}-{number}" if number else None,
+                "messages": count,
+                "of": self.messages[where],
+            }
+            for where, segment, number, count in sorted(found)
+        ]

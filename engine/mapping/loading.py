@@ -223,7 +223,7 @@ def _table(use: TableUse, sources: _Sources, chosen: str | Sequence[str], doubt:
         if text is None:
             return None
         texts.append((file, text))
-    table, findings = read_tables(texts, use.name, use.key, doubt)
+    table, findings = read_tables(texts, use.name, use.key, doubt, optional=use.optional)
     table.on_missing = use.on_missing
     table.on_missing_unit = use.on_missing_unit
     for file, finding in findings:

@@ -1,6 +1,6 @@
 """Key columns that a table may have: a look-up names all of them, and asks by those that the file has.
 
-    key: [code, unit_in, device?]        row: =lookup('analytes', OBX-3.1, OBX-6.1, OBX-18.1)
+    key: [code, unit_in], optional_key: [device]        row: =lookup('analytes', OBX-3.1, OBX-6.1, OBX-18.1)
 
 In a table without the column the argument is taken out of the rule before it is compiled, so that it costs nothing, and
 nothing that depends on it keeps a value from being kept from message to message.

@@ -42,7 +42,7 @@ _MAPPING_KEYS = (
 )
 _LIBRARY_KEYS = ("mapping-library", "format", "description", "fragments")
 _FRAGMENT_KEYS = ("takes", "let", "body", "steps")
-_TABLE_KEYS = ("csv", "key", "on_missing", "on_missing_unit")
+_TABLE_KEYS = ("csv", "key", "optional_key", "on_missing", "on_missing_unit")
 _STEP_KEYS = (
     *("create", "each", "do", "$use", "$with", "let", "as", "when", "where", "key", "request", "body", "filter"),
     *("drop", "dead", "warn", "segment", "fields", "row", "record", "document"),
@@ -225,13 +225,14 @@ class Fragment:
 
 @dataclass(slots=True)
 class TableUse:
-    """A table as the mapping declares it: its files, the first of which is asked first, and its key columns; one that
-    ends in ``?`` may be missing in a file."""
+    """A table as the mapping declares it: its files, the first of which is asked first, and its key columns; those of
+    ``optional`` may be missing in a file."""
 
     name: str
     node: Node
     csv: tuple[Node, ...]
     key: tuple[str, ...]
+    optional: tuple[str, ...] = ()
     on_missing: str = ""
     on_missing_unit: str = ""
 
@@ -363,10 +364,13 @@ def _read_table_use(name: Node, node: Node, reader: "_Reader") -> TableUse | Non
     if not columns:
         reader.problems.error(node, f"table {name.value} needs key:, the columns to look up by")
         return None
-    if columns[0].endswith("?"):
-        assert key is not None
-        reader.problems.error(key, f"every row has a {columns[0].removesuffix('?')}: the first key is never optional")
-    made = TableUse(name.value, name, tuple(file for file in files if file is not None), columns)
+    optional = tuple(item.value for item in reader.list_of(node.get("optional_key"), "optional_key"))
+    for column in optional:
+        if column in columns:
+            reader.problems.error(
+                node.get("optional_key") or node, f"'{column}' stands in key: too; it is one or the other"
+            )
+    made = TableUse(name.value, name, tuple(file for file in files if file is not None), columns, optional)
     if (missing := node.get("on_missing")) is not None:
         made.on_missing = reader.choice(missing, ON_MISSING, "on_missing")
     if (missing := node.get("on_missing_unit")) is not None:

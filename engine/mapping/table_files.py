@@ -4,11 +4,12 @@
     HGB,g/dL,718-7,Hemoglobin [Mass/volume] in Blood,NM,g/L,g/L,10,0
 
 A row whose ``type`` is ``none`` says that this is no result (a mode, an image, the patient's age). A row that holds
-nothing but its key, a ``source`` and a ``note`` is for people: the code is known and has no term, and stays a gap.
+nothing but its key, a name and a ``note`` is for people: the code is known and has no term, and stays a gap. So does
+one without a note, as `labrelay gaps` writes it; it waits to be completed.
 
 Two rows of a file that could both win are an error. ``*`` beside a unit or a factor is refused in ``unit_in``: it would
-make mg/dL into mg/L. A key column whose name ends in ``?`` in the mapping may be missing in the file, and a blank cell
-below it stands for ``*``. Of several files the first is asked first; a row of another that it covers is never used.
+make mg/dL into mg/L. An optional key column may be missing in a file, and a blank cell below it stands for ``*``. Of
+several files the first is asked first; a row of another that it covers is never used.
 """
 
 import csv
@@ -23,7 +24,7 @@ from engine.mapping import decimals, units
 from engine.mapping.tables import Row, Table, Wildcards
 
 KEY_COLUMNS = ("code", "unit_in", "device", "specimen")
-FOR_PEOPLE = frozenset({*KEY_COLUMNS, "source", "note"})
+FOR_PEOPLE = frozenset({*KEY_COLUMNS, "display", "source", "note"})
 NO_RESULT = "none"  # in the column `type`
 MAX_ROWS = 100_000
 _NO_FORMULA = ("'=", "'+", "'-", "'@")
@@ -80,23 +81,27 @@ def read_table(
 
 
 def read_tables(
-    files: Sequence[tuple[str, str]], name: str, key: Sequence[str], doubt: Doubt | None = None
+    files: Sequence[tuple[str, str]],
+    name: str,
+    key: Sequence[str],
+    doubt: Doubt | None = None,
+    *,
+    optional: Sequence[str] = (),
 ) -> tuple[Table, list[tuple[str, Finding]]]:
     """A table of several files, the first of which is asked first, and all findings, each with its file.
 
     Args:
         files: (name, text).
-        key: the key columns; one that ends in ``?`` may be missing in a file.
+        key: the key columns that every file has. optional: those that it may have.
     """
-    wanted = tuple(column.removesuffix("?") for column in key)
-    needed = [column for column in key if not column.endswith("?")]
-    sheets = [_read_sheet(text, file, needed) for file, text in files]
+    wanted = (*key, *optional)
+    sheets = [_read_sheet(text, file, key) for file, text in files]
     has = {column for sheet in sheets for column in sheet.header}
-    used = tuple(column for column in wanted if column in has or column in needed)
+    used = tuple(column for column in wanted if column in has or column in key)
     columns = tuple(dict.fromkeys(column for sheet in sheets for column in sheet.header))
     table = Table(name, sheets[0].file, used, columns, asked=wanted)
     if all(sheet.is_sound for sheet in sheets):
-        _fill(table, sheets, frozenset(wanted) - frozenset(needed), doubt)
+        _fill(table, sheets, frozenset(optional), doubt)
     return table, [(sheet.file, finding) for sheet in sheets for finding in sheet.findings]
 
 
@@ -213,7 +218,7 @@ def _scales(cells: dict[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A row with its key; ``for_people``: it only says that the code is known."""
+    """A row with its key; ``for_people``: it does not say what the code means."""
 
     row: Row
     key: tuple[str, ...]
@@ -264,6 +269,7 @@ def _known(placed: Sequence[_Placed], unit_at: int | None) -> list[Wildcards]:
 
 def _placed(sheet: Sheet, key: tuple[str, ...], optional: frozenset[str], doubt: Doubt | None) -> Iterator[_Placed]:
     """The sound rows of a file."""
+    says = frozenset(sheet.header) - FOR_PEOPLE - frozenset(key) if "loinc" in sheet.header else frozenset[str]()
     for line, cells, text in sheet.rows:
         problems = list(_check_row(cells, key, doubt))
         sheet.findings += [Finding(line, sheet.sign(column, text), words, kind) for column, words, kind in problems]
@@ -271,7 +277,11 @@ def _placed(sheet: Sheet, key: tuple[str, ...], optional: frozenset[str], doubt:
             continue
         values = tuple(cells.get(column, "*" if column in optional else "") for column in key)
         row = Row(cells, ",".join(values), line, sheet.file)
-        yield _Placed(row, values, cells.keys() <= FOR_PEOPLE and "note" in cells)
+        silent = bool(says) and not cells.keys() & says
+        if silent and "note" not in cells:
+            text = f"this row does not say what {values[0]} means, and it stays a gap; complete it, or add a note"
+            sheet.findings.append(Finding(line, 1, text, "warning"))
+        yield _Placed(row, values, silent)
 
 
 class _Covered:
@@ -314,19 +324,19 @@ def _arrange(table: Table, placed: Sequence[_Placed], sheet: Sheet) -> None:
     """Put one file's rows where look-ups find them, behind those of the files before."""
     width = len(table.key)
     grouped: dict[tuple[int, ...], dict[tuple[str, ...], Row]] = {}
+    seen: dict[tuple[str, ...], Row] = {}
     for one in placed:
-        if one.for_people:
-            continue
         known = grouped.setdefault(one.positions, {})
-        chosen = tuple(one.key[at] for at in one.positions)
-        if chosen in known:
-            text = f"the same key as line {known[chosen].line}; remove one of the two rows"
+        if one.key in seen:
+            text = f"the same key as line {seen[one.key].line}; remove one of the two rows"
             untold = [column for column in KEY_COLUMNS if column in sheet.header and column not in table.key]
             if untold:
                 text += f" (the mapping looks up by {', '.join(table.key)}, and not by {', '.join(untold)})"
             sheet.findings.append(Finding(one.row.line, 1, text))
-        else:
-            known[chosen] = one.row
+            continue
+        seen[one.key] = one.row
+        if not one.for_people:
+            known[tuple(one.key[at] for at in one.positions)] = one.row
     own: list[Wildcards] = []
     for positions, rows in sorted(grouped.items(), key=lambda item: -len(item[0])):
         if len(positions) == width:

@@ -1,11 +1,12 @@
 """A journal with one message in each state, for tests of what people see and do."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.clock import Clock, SystemClock
 from engine.journal import Journal, Routed
-from engine.message import Document, Issue, Received
+from engine.message import Document, Issue, Received, Unmapped
 from engine.reasons import Reason
 
 CANARY = "SHARMA"  # a patient's name; may be seen where a person unmasks, and nowhere else
@@ -23,12 +24,16 @@ def payload(number: int) -> bytes:
     ).encode()
 
 
-def fill_journal(data: Path, clock: Clock | None = None) -> None:
-    """Make the journal in ``data``; the constants above are the numbers of its messages."""
-    asyncio.run(_fill(data, clock or SystemClock()))
+def fill_journal(data: Path, clock: Clock | None = None, *, gaps: Sequence[Unmapped] = ()) -> None:
+    """Make the journal in ``data``; the constants above are the numbers of its messages.
+
+    Args:
+        gaps: codes of the delivered message that no table had.
+    """
+    asyncio.run(_fill(data, clock or SystemClock(), gaps))
 
 
-async def _fill(data: Path, clock: Clock) -> None:
+async def _fill(data: Path, clock: Clock, gaps: Sequence[Unmapped]) -> None:
     journal = Journal.open(data, clock=clock)
     journal.recover()
     journal.start(asyncio.get_running_loop())
@@ -50,7 +55,13 @@ async def _fill(data: Path, clock: Clock) -> None:
     for number in (DELIVERED, REFUSED, WAITING):
         body = f'{{"patient": "{CANARY}", "message": {number}}}'.encode()
         routed = Routed(document=Document(body=body), destinations=(DESTINATION,), claimed=(number != WAITING,))
-        outcome = await journal.map_done(number, routes=[routed], state="mapped", mapping="results@0123456789ab")
+        outcome = await journal.map_done(
+            number,
+            routes=[routed],
+            state="mapped",
+            mapping="results@0123456789ab",
+            unmapped=gaps if number == DELIVERED else (),
+        )
         if number == DELIVERED:
             await journal.settle(outcome.deliveries[0].id, delivered_us=clock.now_us())
         elif number == REFUSED:

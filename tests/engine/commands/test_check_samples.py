@@ -110,7 +110,7 @@ def test_what_is_lost_or_unmapped_is_told_for_people_without_a_value(site: Path,
     assert ran.code == ExitCode.OK, ran.err
     assert "ZXX: 1 message, as a.hl7: 1" in ran.out
     assert "UNREAD_SEGMENT" in ran.out
-    assert "# lab: not in table analytes" in ran.out
+    assert "# rows for table analytes;" in ran.out
     assert "HGB,g/dL,,Hemoglobin" in ran.out
     assert "2 results in: 2 in mapped messages; the mappings made of them 2 observations" in ran.out
     assert "canary" not in ran.out

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from engine.clock import SystemClock
+from engine.commands import gaps as gaps_command
 from engine.journal import Journal
+from engine.message import Unmapped
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, fill_journal
 from tests.support.mapping_texts import ASTM, HL7
@@ -469,12 +471,43 @@ def test_gaps_of_files_are_lines_for_a_table(site: Path, message: Path) -> None:
     ran = labrelay("gaps", str(message), str(message), "--mapping", "small", site=site)
     assert ran.code == 0
     assert ran.out.splitlines() == [
-        "# small: not in table codes",
+        "# rows for table codes; a row is done when it says what the code means",
         "code,unit_in,loinc,display,type,unit,ucum,factor,digits",
-        "# seen 2 times",
+        "# small: seen 2 times",
         "COL,,,Color,,,,,",
     ]
-    assert "settings: {tables: {codes: tables/mine.csv}} is mappings/tables/mine.csv" in ran.err
+    assert "mappings/tables/mine.csv, and put it above the channel's: settings: {tables: {codes: [" in ran.err
+
+
+def test_what_no_rule_reads_is_counted_by_message(site: Path, message: Path) -> None:
+    ran = labrelay("gaps", str(message), str(message), "--mapping", "small", "--unread", site=site)
+    lines = ran.out.splitlines()
+    assert "# small: no rule reads, with the number of messages out of 2" in lines
+    assert any("PID-7 (2)" in line for line in lines)
+    assert not any("MSH-" in line or "OBX-1 " in line for line in lines)
+    assert "Doe" not in ran.out
+    document = labrelay("gaps", str(message), "--mapping", "small", "--unread", "-o", "json", site=site).json
+    fields = {one["field"]: one for one in document["unread"]}
+    assert fields["PID-7"] == {"where": "small", "segment": "PID", "field": "PID-7", "messages": 1, "of": 1}
+    assert "MSH-3" in fields, "scripts get all of it"
+    people = labrelay("gaps", str(message), "--mapping", "small", "--unread", "-o", "table", site=site).out
+    assert people.splitlines()[0].split() == ["WHERE", "TABLE", "CODE", "DISPLAY", "COUNT"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--unread"], "--unread looks at messages: give files, or --since"),
+        (["x.hl7", "--since", "1d"], "give either files or --since"),
+        (["--since", "yesterday"], "neither an age (2h, 3d) nor a time"),
+        (["--mapping", "small"], "--mapping and --timezone are about files"),
+        (["--since", "1d", "--channel", "nobody"], "no channel is called nobody"),
+    ],
+)
+def test_gaps_says_what_does_not_go_together(site: Path, given: list[str], says: str) -> None:
+    ran = labrelay("gaps", *given, site=site)
+    assert ran.code in (2, 3)
+    assert says in ran.err
 
 
 def test_gaps_ignore_the_policy_and_quote_what_csv_needs(site: Path) -> None:
@@ -527,3 +560,53 @@ def test_gaps_of_the_journal_are_what_the_daemon_counted(with_journal: Path) -> 
     ran = labrelay("gaps", site=with_journal)
     assert (ran.code, ran.out) == (0, "")
     assert "every code and unit is in its table" in ran.err
+
+
+GAPPY = (
+    MAPPING_YAML.replace("steps:", "tables: {codes: {csv: tables/codes.csv, key: [code]}}\nsteps:")
+    + """\
+  - each: PATIENT_RESULT
+    do:
+      - each: ORDER_OBSERVATION
+        do:
+          - each: OBSERVATION
+            create: Observation
+            key: =OBX-1
+            body:
+              status: final
+              code: =coded(lookup('codes', OBX-3.1), cwe(OBX-3))
+"""
+)
+
+
+@pytest.fixture
+def gappy(tmp_path: Path) -> Path:
+    site = make_site(tmp_path, mapping=GAPPY)
+    (site / "mappings/tables").mkdir()
+    (site / "mappings/tables/codes.csv").write_text("code,loinc\nXYZ,718-7\n")
+    fill_journal(site / "var", gaps=[Unmapped("codes", code, "", "") for code in ("GONE", "XYZ")])
+    return site
+
+
+def test_what_a_table_has_by_now_is_no_gap_any_more(gappy: Path) -> None:
+    rows = labrelay("gaps", "-o", "json", site=gappy).json["gaps"]
+    assert [row["code"] for row in rows] == ["GONE"]
+    assert rows[0]["last"] >= rows[0]["first"] > "2020"
+    assert "# haematology: seen 1 time, last 20" in labrelay("gaps", site=gappy).out
+    (gappy / "mappings/results.yaml").write_text("broken")
+    broken = labrelay("gaps", "-o", "json", site=gappy)
+    assert {row["code"] for row in broken.json["gaps"]} == {"GONE", "XYZ"}
+    assert "what its tables have by now is listed too" in broken.err
+
+
+def test_stored_messages_are_looked_at_again_since_a_time(gappy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaps_command, "PAGE", 1)
+    ran = labrelay("gaps", "--since", "2020-01-01", "--unread", "-o", "json", site=gappy)
+    assert ran.code == 0, ran.err
+    assert [(row["where"], row["code"]) for row in ran.json["gaps"]] == [("haematology", "HGB")]
+    assert ran.json["gaps"][0]["count"] >= 1
+    assert {row["where"] for row in ran.json["unread"]} == {"haematology"}
+    assert "haematology: 4 messages looked at" in ran.err, "the incomplete one is none"
+    assert CANARY not in ran.out + ran.err
+    assert audit(gappy) == []
+    assert labrelay("gaps", "--since", "2099-01-01", "-o", "json", site=gappy).json["gaps"] == []

@@ -60,7 +60,7 @@ def test_the_row_with_the_fewest_wildcards_wins() -> None:
         ("code,loinc\n", "t.csv:1:1: key column 'unit_in' is missing"),
         ("code,code,unit_in,device\n", "t.csv:1:1: column 'code' stands here twice"),
         (HEAD + "GLU,mg/dL,x\nGLU,mg/dL,x\n", "t.csv:3:1: the same key as line 2"),
-        (HEAD + "GLU,*,x\nGLU,mg/dL,*\n", "t.csv:3:1: this row and line 2 can match the same key"),
+        (HEAD + "GLU,*,x,2345-7\nGLU,mg/dL,*,2345-7\n", "t.csv:3:1: this row and line 2 can match the same key"),
         (HEAD + "GLU,*,x,,,,mg/L\n", "t.csv:2:5: * matches every unit and must not stand beside a unit"),
         (HEAD + "GLU,*,x,,,,,,10\n", "t.csv:2:5: * matches every unit and must not stand beside a factor"),
         (HEAD + "GLU,g/L,x,,,,,,ten\n", "t.csv:2:16: factor 'ten' is no decimal"),
@@ -228,13 +228,58 @@ def parse_and_context(message: str) -> tuple[Parsed, MapContext]:
     return parse(message), context()
 
 
+def paste(lines: list[str]) -> tuple[Table, list[str]]:
+    """What `labrelay gaps` wrote, as a table."""
+    made, found = read_table("\n".join(lines), "t", "t.csv", ("code", "unit_in"))
+    return made, [f"{finding.severity} {finding.at('t.csv')}" for finding in found]
+
+
 @pytest.mark.parametrize("code", ["=1+2", "+HGB", "-GLU", "@SUM(A1)", "=cmd|' /C calc'!A0"])
 def test_a_gap_is_no_formula_for_a_spreadsheet_and_the_same_code_for_the_table(code: str) -> None:
-    *_, line = csv_lines([Seen("c", "analytes", code, "-", "a\x1b[31m\nb", 1)])
+    *_, line = lines = list(csv_lines([Seen("c", "analytes", code, "-", "a\x1b[31m\nb", 1)]))
     assert line.startswith("'" + code)
     assert line.split(",")[1] == "'-"
     assert ",a [31m b," in line
-    made, _ = read_table("code,unit_in,loinc,display,type,unit,ucum,factor,digits\n" + line, "t", "t.csv", ("code",))
-    row = made.find((code,))
+    made, _ = paste([*lines[:-1], line.replace(",,", ",718-7,", 1)])
+    row = made.find((code, "-"))
     assert row is not None
-    assert row.cells["unit_in"] == "-"
+    assert row.code == "718-7"
+
+
+def test_all_gaps_can_be_pasted_and_stay_gaps_until_they_are_completed() -> None:
+    gaps = [
+        Seen("xn-1", "analytes", "ABC", "mg/dL", "What, ever", 3, "2026-03-01T10:00:00+00:00", "2026-03-02T10:00:00"),
+        Seen("xn-1", "analytes", "#A", "", "", 1),
+        Seen("xn-1", "analytes", "*", "mg/dL", "", 1),
+        Seen("xn-2", "analytes", "ABC", "mg/dL", "What", 1),
+        Seen("xn-2", "analytes", "D\nE", "*", "", 1),
+    ]
+    lines = list(csv_lines(gaps))
+    assert lines == [
+        "# rows for table analytes; a row is done when it says what the code means",
+        "code,unit_in,loinc,display,type,unit,ucum,factor,digits",
+        "# xn-1: seen 3 times, last 2026-03-02, xn-2: seen 1 time",
+        'ABC,mg/dL,,"What, ever",,,,,',
+        "# xn-1: seen 1 time",
+        '"#A",,,,,,,,',
+        "# xn-1: seen 1 time",
+        "# *,mg/dL,,,,,,,: a * would stand for anything",
+        "# xn-2: seen 1 time",
+        "# D E,*,,,,,,,: a * would stand for anything",
+    ]
+    made, found = paste(lines)
+    assert found == [
+        "warning t.csv:4:1: this row does not say what ABC means, and it stays a gap; complete it, or add a note",
+        "warning t.csv:6:1: this row does not say what #A means, and it stays a gap; complete it, or add a note",
+    ]
+    assert made.find(("ABC", "mg/dL")) is None
+    assert made.knows(("ABC", "mg/dL")) is None
+
+
+def test_a_gap_of_another_table_has_the_columns_of_that_table() -> None:
+    gap = Seen("c", "ucum", "furlong", "", "WBC", 2)
+    assert list(csv_lines([gap], lambda _: ("unit_in", "ucum", "dimension")))[1:] == [
+        "unit_in,ucum,dimension",
+        "# c: seen 2 times",
+        "furlong,,",
+    ]

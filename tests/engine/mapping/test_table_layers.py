@@ -84,7 +84,7 @@ def test_findings_name_their_file_and_the_same_key_twice_is_one_in_a_file_only()
 
 def test_files_may_have_other_columns_in_another_order() -> None:
     mine = ("mine.csv", "unit_in,code,loinc,device\ng/dL,HGB,20509-6,X1\n")
-    made, _ = read_tables([mine, SHIPPED], "t", ("code", "unit_in", "device?", "specimen?"))
+    made, _ = read_tables([mine, SHIPPED], "t", KEY, optional=("device", "specimen"))
     assert made.key == ("code", "unit_in", "device")
     assert made.asked == ("code", "unit_in", "device", "specimen")
     assert code(made, "HGB", "g/dL", "X1") == "20509-6"
@@ -94,7 +94,7 @@ def test_files_may_have_other_columns_in_another_order() -> None:
 
 def test_a_blank_cell_of_an_optional_key_is_every_device_and_a_blank_unit_is_no_unit() -> None:
     text = "code,unit_in,device,loinc\nCOL,,,5778-6\nCOL,,X1,5767-9\n"
-    made, _ = read_tables([("t.csv", text)], "t", ("code", "unit_in", "device?"))
+    made, _ = read_tables([("t.csv", text)], "t", KEY, optional=("device",))
     assert code(made, "COL", "", "X1") == "5767-9"
     assert code(made, "COL", "", "") == "5778-6"
     assert code(made, "COL", "mg/dL", "X1") is None
@@ -112,7 +112,7 @@ STEPS = """
             status: final
             code: =coded(lookup('analytes', OBX-3.1, unit_text(OBX-6), OBX-18.1 | MSH-3, OBR-15.1), cwe(OBX-3))
 """
-USE = "tables:\n  analytes: {csv: tables/t.csv, key: [code, unit_in, device?, specimen?]}\n"
+USE = "tables:\n  analytes: {csv: tables/t.csv, key: [code, unit_in], optional_key: [device, specimen]}\n"
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_several_files_are_named_in_the_mapping_or_by_the_channel(workshop: Work
         ("{csv: [], key: [code]}", "m.yaml:6:19: table analytes needs csv:, the file to read, or a list of files"),
         ("{csv: [{a: b}], key: [code]}", "m.yaml:6:19: table analytes needs csv:"),
         ("{csv: [tables/t.csv, no.csv], key: [code]}", "m.yaml:6:34: there is no file no.csv"),
-        ("{csv: tables/t.csv, key: [code?]}", "m.yaml:6:38: every row has a code: the first key is never optional"),
+        ("{csv: tables/t.csv, key: [code], optional_key: [code]}", "m.yaml:6:60: 'code' stands in key: too"),
     ],
 )
 def test_what_is_wrong_with_a_declaration(workshop: Workshop, use: str, says: str) -> None:
