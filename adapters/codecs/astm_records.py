@@ -26,6 +26,7 @@ from adapters.codecs.astm_messages import field_delimiter, split
 from adapters.codecs.astm_text import (
     BLANKS,
     CONTROL_CHARACTER,
+    FALLBACK_CHARSETS,
     components,
     decode,
     delimiters_of,
@@ -64,6 +65,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SKIPPED = re.compile(rb"[\0\n\r\t ]+|#[^\r\n]*")
 _NUL_INSIDE = re.compile(r"(?<=[\w.,<>=+-])\0+(?=[\w.,<>=+-])")
 _LINE = re.compile(rb"[^\r\n]+")
+_CONTROL_BYTES = bytes(code for code in range(0x80) if CONTROL_CHARACTER.match(chr(code)))
+_USUAL = frozenset("PORCMQL")  # of E1394; H has more to it
 _RECORD_NAME = re.compile("[A-Za-z][A-Za-z0-9]{0,2}")
 
 
@@ -107,7 +110,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
         # What pads a field or stands between records means nothing. 1<NUL>2 may have been 1.2: it is never read as 12.
         text = _NUL_INSIDE.sub("\ufffd", text).replace("\0", "")
         warnings.append(Issue(code="nul", text="NUL characters were removed; inside a value they became U+FFFD"))
-    if CONTROL_CHARACTER.search(text):
+    if (charset not in FALLBACK_CHARSETS or _has_controls(payload)) and CONTROL_CHARACTER.search(text):
         text = CONTROL_CHARACTER.sub("\ufffd", text)
         warnings.append(Issue(code="control-character", text="control characters were replaced by U+FFFD"))
 
@@ -127,6 +130,12 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
     )
 
 
+def _has_controls(payload: bytes) -> bool:
+    """Whether there are bytes that are control characters in any charset which has ASCII in it; quicker than looking
+    through the text."""
+    return len(payload.translate(None, _CONTROL_BYTES)) != len(payload)
+
+
 # -- text to records ---------------------------------------------------------------------------------------------
 
 
@@ -138,7 +147,13 @@ def _records(text: str, warnings: list[Issue]) -> tuple[list[str], Delimiters]:
     typed: list[str] = []  # lines that belong to the last record
     delimiters = Delimiters()
     comments = 0
+    usual = ""  # the field delimiter, once it is known
     for line, certain in _lines(text):
+        if usual and line[1:2] == usual and line[0] in _USUAL:  # a record as nearly all are, told at a glance
+            if typed:
+                _take_in(records, typed)
+            records.append(line)
+            continue
         record = line.lstrip(BLANKS)
         place = f"record {len(records)}"
         if not record.rstrip(BLANKS):
@@ -150,6 +165,7 @@ def _records(text: str, warnings: list[Issue]) -> tuple[list[str], Delimiters]:
             if len(text) > MAX_DELIMITERS < sum(map(text.count, _separators(delimiters))):
                 raise _too_large()
             records.append(record)
+            usual = delimiters.field
         elif _begins_record(record, delimiters):
             _take_in(records, typed)
             records.append(record)
@@ -194,6 +210,9 @@ def _lines(text: str) -> Iterator[tuple[str, bool]]:
             yield line, True
         return
     for piece in text.split("\r"):
+        if "\n" not in piece:
+            yield piece, True
+            continue
         for number, line in enumerate(piece.strip("\n").split("\n")):
             yield line, number == 0
 
@@ -246,19 +265,28 @@ class _Tree:
 
     def _add(self, record: str, delimiters: Delimiters) -> None:
         fields = record.split(delimiters.field)
-        name = fields[0].rstrip().upper()
-        self._counts[name] += 1
-        segment = Segment(name, [name, *fields], len(self.segments) + 1, self._counts[name])
-        place = f"{name}[{segment.ordinal}]"
+        name = fields[0]
+        if name not in _USUAL:
+            name = name.rstrip().upper()
+        ordinal = self._counts.get(name, 0) + 1
+        self._counts[name] = ordinal
+        fields.insert(0, name)
+        segment = Segment(name, fields, len(self.segments) + 1, ordinal)
         if self._terminated and name != "H":
-            self._warn("after-terminator", "a record after the L record", place)
-        self._last = self._group_for(name, place)
-        self._last.segments.setdefault(name, []).append(segment)
+            self._warn("after-terminator", "a record after the L record", f"{name}[{ordinal}]")
+        self._last = group = self._group_for(name, ordinal)
+        there = group.segments.get(name)
+        if there is None:
+            group.segments[name] = [segment]
+        else:
+            there.append(segment)
         self.segments.append(segment)
         if name == "L":
-            self._end(segment, place)
+            self._end(segment, f"{name}[{ordinal}]")
 
-    def _group_for(self, name: str, place: str) -> Group:
+    def _group_for(self, name: str, ordinal: int) -> Group:
+        if name == "R" and self._order is not None:
+            return _open(self._order, RESULT)
         if name in ("H", "Q", "L"):
             self._patient = self._order = None
             return self.root
@@ -275,7 +303,7 @@ class _Tree:
             self._order = self._order or _open(self._patient, ORDER)
             return _open(self._order, RESULT)
         if name not in FIELDS:
-            self._warn("unknown-record", "a record of a type that E1394 does not define was kept", place)
+            self._warn("unknown-record", "a record of a type that E1394 does not define was kept", f"{name}[{ordinal}]")
         return self._last
 
     def _end(self, terminator: Segment, place: str) -> None:
@@ -295,7 +323,11 @@ class _Tree:
 
 def _open(parent: Group, name: str) -> Group:
     group = Group(name)
-    parent.groups.setdefault(name, []).append(group)
+    there = parent.groups.get(name)
+    if there is None:
+        parent.groups[name] = [group]
+    else:
+        there.append(group)
     return group
 
 
