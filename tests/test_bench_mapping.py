@@ -83,10 +83,12 @@ def test_messages_of_a_feed_all_differ_and_all_their_results_are_mapped(feed: ma
     assert len(ranges) > 750 if changing else len(ranges) <= 20
 
 
-def test_the_results_of_a_long_message_are_told_apart() -> None:
-    payload = mapping_case.oru(0, 1, random.Random(1), results=1_000)
+def test_a_long_message_has_an_order_for_each_panel() -> None:
+    payload = mapping_case.oru(0, 1, random.Random(1), results=1_010)
     program = load("hl7-results", mapping_path(None))
     mapped = program.apply(registry.load(registry.FORMATS, "hl7v2").parse(payload, FormatOptions()), CONTEXT)
     bundle = json.loads(mapped.documents[0].body)
-    assert len({entry["fullUrl"] for entry in bundle["entry"]}) == len(bundle["entry"]) > 1_000
-    assert mapped.counts == {"results_in": 1_000, "observations": 1_000}
+    assert mapped.counts == {"results_in": 1_010, "observations": 1_010}
+    kinds = [entry["resource"]["resourceType"] for entry in bundle["entry"]]
+    assert kinds.count("DiagnosticReport") == 51
+    assert len({entry["fullUrl"] for entry in bundle["entry"]}) == len(kinds)

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine import registry
+from engine import heap, registry
 from engine.bench.box import measure
 from engine.bench.messages import astm, oru
 from engine.mapping import Program, load
@@ -100,6 +100,8 @@ def run(folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]
     numbers = {feed.name: 0 for feed in FEEDS}
     measured: dict[str, list[tuple[float, float, float, int]]] = {feed.name: [] for feed in FEEDS}
     for index in range(-1, rounds):
+        if index == 0:
+            heap.settle()  # as the daemon does once its mappings are compiled
         for feed in FEEDS:
             say("warm-up" if index < 0 else f"round {index + 1} of {rounds}: {feed.name}")
             found = _round(feed, programs[feed.mapping], numbers, seconds if index >= 0 else 0.0)

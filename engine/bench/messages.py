@@ -58,35 +58,36 @@ def oru(channel: int, number: int, rng: random.Random, *, results: int = 20, cha
     """One ORU^R01, with 20 OBX about 2.8 kB.
 
     Args:
-        results: more than the panel has are told apart by OBX-4.
+        results: more than the panel has make an order for each panel.
         changing: every result has a reference range of its own.
     """
     patient = rng.randrange(PATIENTS)
     minute = number % 1440
     at = f"20260301{minute // 60:02d}{minute % 60:02d}{rng.randrange(60):02d}"
-    order = f"{channel:03d}{number:08d}"
     lines = [
         f"MSH|^~\\&|XN-1000|CITYLAB|LABRELAY|CITYLAB|{at}+0530||ORU^R01^ORU_R01|{control_id(channel, number)}|P|2.5",
         f"PID|1||MR{patient:06d}^^^CITYLAB^MR||{FAMILY[patient % 12]}^{GIVEN[patient // 12 % 12]}||"
         f"{1940 + patient % 70}{1 + patient % 12:02d}{1 + patient % 28:02d}|{'MF'[patient % 2]}",
-        f"ORC|RE|P{order}|F{order}|||||||||D{patient % 40:03d}^Rao^Sita",
-        f"OBR|1|P{order}|F{order}|58410-2^CBC panel^LN|||{at}+0530|||||||||D{patient % 40:03d}^Rao^Sita"
-        f"||||||{at}+0530||HM|F",
-        f"SPM|1|S{order}||119297000^Blood^SCT|||||||||||||{at}+0530",
     ]
-    for index in range(results):
-        code, name, unit, low, high, decimals = PANEL[index % len(PANEL)]
-        digits = decimals
-        if changing:
-            low, high = _other_range(rng, low, high)
-            digits = decimals + 3
-        value, flag = _value(rng, low, high, decimals)
-        part = index // len(PANEL) or ""
-        lines.append(
-            f"OBX|{index + 1}|NM|{code}^{name}^LN|{part}|{value}|{unit}|{low:.{digits}f}-{high:.{digits}f}|{flag}"
-            f"|||F|||{at}+0530"
-            "||||XN-1000^20134"
-        )
+    for panel, first in enumerate(range(0, results, len(PANEL))):
+        order = f"{channel:03d}{number:08d}" + (f"{panel:05d}" if panel else "")
+        doctor = f"D{patient % 40:03d}^Rao^Sita"
+        lines += [
+            f"ORC|RE|P{order}|F{order}|||||||||{doctor}",
+            f"OBR|{panel + 1}|P{order}|F{order}|58410-2^CBC panel^LN|||{at}+0530|||||||||{doctor}"
+            f"||||||{at}+0530||HM|F",
+            f"SPM|1|S{order}||119297000^Blood^SCT|||||||||||||{at}+0530",
+        ]
+        for index, (code, name, unit, low, high, decimals) in enumerate(PANEL[: results - first], 1):
+            digits = decimals
+            if changing:
+                low, high = _other_range(rng, low, high)
+                digits = decimals + 3
+            value, flag = _value(rng, low, high, decimals)
+            lines.append(
+                f"OBX|{index}|NM|{code}^{name}^LN||{value}|{unit}|{low:.{digits}f}-{high:.{digits}f}|{flag}|||F"
+                f"|||{at}+0530||||XN-1000^20134"
+            )
     return ("\r".join(lines) + "\r").encode()
 
 

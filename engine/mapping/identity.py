@@ -52,11 +52,11 @@ class Making:
     """
 
     __slots__ = (
-        "_hash",
         "_persons",
         "_run",
         "_runs",
         "_shared",
+        "_states",
         "_updated",
         "conditional",
         "dropped",
@@ -72,7 +72,7 @@ class Making:
 
     def __init__(self, run: Run, *, transaction: bool) -> None:
         self._run = run
-        self._hash = _base(run.context.key, "")
+        self._states = _states(run.context.key)
         self._shared: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], int] = {}
         self._updated: list[str] = []  # conditional updates in the document
@@ -92,14 +92,14 @@ class Making:
 
     def identity(self, kind: str, key: str) -> str:
         """The UUID (version 8: a hash of our own) of a natural key."""
-        state = _base(self._run.context.key, kind).copy()
+        state = self._states[kind].copy()
         state.update(key.encode("utf-8", "surrogatepass"))
         digits = state.hexdigest()
         return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
     def token(self, text: str) -> bytes:
         """16 bytes that stand for a key where the key itself must not be kept."""
-        state = self._hash.copy()
+        state = self._states[""].copy()
         state.update(text.encode("utf-8", "surrogatepass"))
         digest: bytes = state.digest()
         return digest
@@ -144,7 +144,10 @@ class Making:
         if request == "update" and self.transaction:
             change = Fragment(f'{{"method":"PUT","url":"{kind}/{identity}"}}')
             self.entries.append({"fullUrl": url, "resource": resource, "request": change})
-            (self.own_reports if kind == "DiagnosticReport" else self.own).append(reference)
+            if kind == "DiagnosticReport":
+                self.own_reports.append(reference)
+            else:
+                self.own.append(reference)
         elif request == "create" and self.transaction:
             del resource["id"]
             self.entries.append({"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind}})
@@ -336,13 +339,27 @@ class Making:
             raise self._run.dead(Reason.UNMAPPED_CODE, "every result of this report would be dropped")
 
 
-@lru_cache(maxsize=256)
 def _base(key: bytes, kind: str) -> Any:
-    """The state of the keyed hash that has read a type of resource; to be copied. A site has one key and few types."""
+    """The state of the keyed hash that has read a type of resource; to be copied."""
     state = blake2b(digest_size=16, key=key)
     if kind:
         state.update(f"{kind}{_SEPARATOR}".encode())
     return state
+
+
+class _States(dict[str, Any]):
+    """Type of resource -> state of the keyed hash that has read it. There are few types."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__()
+        self._key = key
+
+    def __missing__(self, kind: str) -> Any:
+        state = self[kind] = _base(self._key, kind)
+        return state
+
+
+_states = lru_cache(maxsize=16)(_States)  # a site has one key
 
 
 def _inside(group: Group, name: str) -> list[Segment]:

@@ -24,6 +24,7 @@ from engine.mapping.optional_keys import without_missing
 from engine.mapping.outputs.documents import SETTINGS
 from engine.mapping.plausible import read_kinds
 from engine.mapping.program import Generated, Program
+from engine.mapping.reading import UNSET
 from engine.mapping.rules import (
     Fragment,
     LibraryFile,
@@ -337,5 +338,5 @@ def _nothing(*_: Any) -> None:
 def build(code: Code, read: frozenset[str], arguments: str, prologue: str = PROLOGUE) -> Generated:
     """The function of generated code. Only numbers and our own words are in its source."""
     source, rules, telling = code.source("mapping", arguments, prologue)
-    function = compile_function(source, GENERATED, "mapping", dict(BOUND), code.bound)
+    function = compile_function(source, GENERATED, "mapping", dict(BOUND), {"UNSET": UNSET, **code.bound})
     return Generated(function, rules, source, read, frozenset(telling))

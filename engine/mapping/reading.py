@@ -17,6 +17,7 @@ from engine.message import MapContext, Parsed
 
 WAYS_OF_READING = 64  # kept apart from each other; a site has a few
 RESULTS_KEPT = 4096  # keys of one mapping, all together: code x unit x flag x status of analyzers; up to 2 kB each
+CODES_KEPT = 1024  # test ids of ASTM in one way of reading
 LONGEST_RESULT = 1000  # characters of the fields that values are kept under
 REST = 200_000  # segments for which a family is not kept whose fields turned out to be new most of the time
 
@@ -151,6 +152,7 @@ class Reading:
     Attributes:
         settings, namespaces: of the channel and its site, for which this holds.
         concepts: coded fields as they were sent -> what was made of them.
+        codes: test ids of ASTM as they were sent -> their codes.
         room: shared by all ways of reading of a mapping.
         results: number of a loop over results in its mapping -> what is kept of it; it is made by the loop itself.
     """
@@ -159,6 +161,7 @@ class Reading:
     namespaces: Mapping[str, str]
     room: Room = field(default_factory=Room)
     concepts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    codes: dict[str, str | None] = field(default_factory=dict)
     results: dict[int, Loop] = field(default_factory=dict)
 
     def loop(self, number: int) -> Loop:

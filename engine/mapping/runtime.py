@@ -8,7 +8,6 @@ from orjson import Fragment, dumps
 from engine.mapping import decimals
 from engine.mapping.functions.code_maps import CodeMap, miss
 from engine.mapping.functions.numbers import number
-from engine.mapping.reading import UNSET
 from engine.mapping.run import Run
 from engine.mapping.tables import Row, Table
 from engine.message import Group, Segment, Unmapped
@@ -152,7 +151,6 @@ def integer(text: str, least: int | None) -> int | None:
 
 
 BOUND: dict[str, Any] = {
-    "UNSET": UNSET,
     "NO_FIELDS": NO_FIELDS,
     "Dropped": Dropped,
     "Fragment": Fragment,

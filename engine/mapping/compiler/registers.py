@@ -16,7 +16,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 _VARIABLE = re.compile(r"\b[a-z]\d+\b")
-_CONSTANT = re.compile(r"\bK\d+\b")
+_CONSTANT = re.compile(r"\b(?:K\d+|UNSET)\b")  # UNSET is asked for in every second line
 _MARK = "\0"  # begins a text that stands for a constant; no text of ours holds it
 
 

@@ -13,6 +13,7 @@ signals of the instrument.
 """
 
 from engine.mapping.functions.registry import function
+from engine.mapping.reading import CODES_KEPT, LONGEST_RESULT
 from engine.mapping.run import Run
 from engine.mapping.tables import Table
 
@@ -29,6 +30,16 @@ def astm_test_code(run: Run, raw: str) -> str | None:
     (5) beside it, a measured part (8) and a kind of result (9) always do; 6 is a run, version or lot and never does.
     A channel says which components count where its maker does otherwise (Hologic Panther): `test_code: 4/5`.
     """
+    known = run.reading.codes
+    if raw in known:
+        return known[raw]
+    code = _test_code(run, raw)
+    if len(known) < CODES_KEPT and len(raw) <= LONGEST_RESULT:
+        known[raw] = code
+    return code
+
+
+def _test_code(run: Run, raw: str) -> str | None:
     parts = _parts(run, raw)
     wanted = run.setting(SETTING)
     if wanted is not None:

@@ -42,6 +42,7 @@ _DOCUMENTS = re.compile(
     r"|multipart/.+",
     re.ASCII,
 )
+_VALUES = frozenset({"NM", "SN", "ST", "TX", "FT", "CE", "CWE", "CNE", "IS", "DT", "TM", "TS", "DTM", "NR"})
 _PICTURES = ("image/", "video/", "audio/")
 
 
@@ -168,7 +169,13 @@ def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
 @function("encloses(observations: segment[]) -> flag!")
 def encloses(run: Run, observations: list[Segment]) -> bool:
     """Whether an enclosure (OBX-2 is ED or RP) is among OBX segments."""
-    return any(_value_type(run, segment.fields) in ("ED", "RP") for segment in observations)
+    for segment in observations:
+        fields = segment.fields
+        if len(fields) > 2 and fields[2] in _VALUES:  # nearly all are
+            continue
+        if _value_type(run, fields) in ("ED", "RP"):
+            return True
+    return False
 
 
 @function("enclosed_as(observation: segment) -> text")
