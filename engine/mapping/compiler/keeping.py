@@ -4,7 +4,8 @@ Where an expression depends on nothing but what is outside of a loop, its value 
 needs it. Where it depends on nothing but fields that recur from message to message, it is kept (`recurring`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from engine.mapping import syntax
@@ -76,6 +77,16 @@ class Keeping(Values):
         if not isinstance(named.value, Formula) or id(named) in seen:
             return None
         return self._innermost(named.value.tree, named.scope, seen | {id(named)})
+
+    @contextmanager
+    def within(self, formula: Formula) -> Iterator[None]:
+        """What is compiled inside is of this expression, and its lines of the rule where it stands."""
+        before, self._formula = self._formula, formula
+        rule, self.code.rule = self.code.rule, f"{formula.node.file}:{formula.node.line}"
+        try:
+            yield
+        finally:
+            self._formula, self.code.rule = before, rule
 
     # -- over messages -------------------------------------------------------------------------------------------------
 
@@ -153,13 +164,12 @@ class Keeping(Values):
         key = (id(tree), id(variable.scope))  # a fragment has one tree, and a scope for each use
         known = self._tests.get(key)
         if known is None:
+            assert isinstance(variable.value, Formula)
+            formula = variable.value
 
             def build() -> Val:
-                before, self._formula = self._formula, variable.value if isinstance(variable.value, Formula) else None
-                try:
+                with self.within(formula):
                     return Val(self._kept(self.truth(tree.condition, variable.scope)), FLAG, maybe=False)
-                finally:
-                    self._formula = before
 
             known = self._tests[key] = Lazy(build, variable.loop, variable.slot, key=("test", id(variable)))
         return known

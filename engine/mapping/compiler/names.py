@@ -79,12 +79,12 @@ class Names(Paths):
     def _taken_branch(self, variable: Variable, branch: syntax.Expression, want: str) -> Val:
         """The value of a let that is one of two, where it is known which."""
         assert isinstance(variable.value, Formula)
-        before, self._formula = self._formula, variable.value
         variable.active = True
         try:
-            return self.expression(branch, variable.scope, want)
+            with self.within(variable.value):
+                return self.expression(branch, variable.scope, want)
         finally:
-            self._formula, variable.active = before, False
+            variable.active = False
 
     def _is_field_like(self, variable: Variable) -> bool:
         """Whether a variable is fields only, so that it can be read as text or as it was sent, as one wants it."""

@@ -47,9 +47,9 @@ def cwe(run: Run, raw: str) -> Json | None:
     known = run.concepts.get(raw)
     if known is not None:
         return known
-    issues = len(run.issues)
+    noted = run.noted
     made = _cwe(run, raw)
-    if made is not None and len(raw) <= CONCEPT_LENGTH and len(run.issues) == issues:
+    if made is not None and len(raw) <= CONCEPT_LENGTH and run.noted == noted:
         if len(run.concepts) >= CONCEPTS_KEPT:
             run.concepts.clear()
         run.concepts[raw] = made

@@ -108,6 +108,14 @@ def test_what_is_told_of_a_result_is_told_of_the_next_one_too(workshop: Workshop
     assert [one.code for one in seen[2].unmapped] == ["XYZ"] * 3  # once a result, however many values need the row
 
 
+def test_a_warning_that_a_message_gives_twice_is_given_for_the_next_message_too(workshop: Workshop) -> None:
+    program = workshop.steps(STEPS.replace("method: =cwe(OBX-17)", "method: =cwe(OBX-3)"), tables=TABLES)
+    odd = HL7.replace("HGB^Hemoglobin^L", "ABC^No such term^LN")
+    seen = [program.apply(parse(odd), context()) for _ in range(3)]
+    assert [issue.code for issue in seen[0].issues].count("LOINC_MISMATCH") == 1
+    assert seen[0] == seen[1] == seen[2]
+
+
 @needs_corpus
 @pytest.mark.corpus
 def test_the_corpus_gives_the_same_in_any_order() -> None:
