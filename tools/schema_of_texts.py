@@ -116,11 +116,12 @@ def _flag() -> Schema:
 
 
 def _step() -> Schema:
+    resources = sorted(RESOURCES & ELEMENTS.keys())
     segments = sorted(frozenset().union(*map(hl7v2_writer.known_segments, targets.HL7_STRUCTURES)))
     segment = {"anyOf": [{"enum": segments}, {"type": "string", "pattern": "^Z[A-Z0-9]{2}$"}]}
     step = _block(
         {
-            "create": {"enum": sorted(RESOURCES & ELEMENTS.keys()), "description": "Makes a resource of this type."},
+            "create": {"enum": resources, "description": "Makes a resource of this type."},
             "each": {**SCALAR, "description": "Once for each group, or each segment, of this name."},
             "do": {"type": "array", "items": _ref("step")},
             "$use": {**SCALAR, "description": "The steps of a fragment."},
@@ -138,6 +139,11 @@ def _step() -> Schema:
             "document": {"type": "object", "description": "to: json: members of the document itself."},
             "row": {"type": "object", "description": "to: csv: a line, column by column."},
             "filter": _block({"when": EXPRESSION, "as": SCALAR}, ("when",)),
+            "add_to": {
+                "enum": resources,
+                "description": "More elements for a resource of this type that is made already.",
+            },
+            "which": {**EXPRESSION, "description": "With add_to: the reference to it, as =ref(x)."},
             "drop": {**SCALAR, "description": "Why the results of the group at hand are left out on purpose."},
             "dead": {**SCALAR, "description": "REASON: text. The message becomes a dead letter."},
             "warn": {**SCALAR, "description": "CODE: text. Notes an issue."},
@@ -145,10 +151,11 @@ def _step() -> Schema:
     )
     typed = [
         {
-            "if": {"properties": {"create": {"const": name}}, "required": ["create"]},
+            "if": {"properties": {step_key: {"const": name}}, "required": [step_key]},
             "then": {"properties": {"body": _ref(f"R4.{name}")}, "required": ["body"]},
         }
-        for name in sorted(RESOURCES & ELEMENTS.keys())
+        for step_key in ("create", "add_to")
+        for name in resources
     ]
     return {**step, "allOf": typed}
 

@@ -20,6 +20,7 @@ from unicodedata import normalize
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+import orjson
 from orjson import Fragment
 
 from engine.errors import ContentError
@@ -52,6 +53,8 @@ class Making:
     """
 
     __slots__ = (
+        "_by_url",
+        "_indexed",
         "_persons",
         "_run",
         "_runs",
@@ -77,6 +80,8 @@ class Making:
         self._runs: dict[tuple[str, str], int] = {}
         self._updated: list[str] = []  # conditional updates in the document
         self._persons: dict[str, bytes] = {}  # identity of a patient -> token of the person
+        self._by_url: dict[str, Json] = {}  # the first ``_indexed`` entries, for what is added to them
+        self._indexed = 0
         self.entries: list[Json] = []
         self.envelope: list[Json] = []
         self.made: dict[str, Json] = {}
@@ -212,6 +217,18 @@ class Making:
         query = f"identifier={_quoted_system(identifier.get('system', ''))}%7C{_quoted(identifier['value'])}"
         self.conditional.append(self.token(f"{kind}?{query}"))
         return query
+
+    def add_to(self, reference: Json, elements: Json) -> None:
+        """Add elements to a resource of this message: those that it lacks, and further items of its lists."""
+        for entry in self.entries[self._indexed :]:
+            self._by_url[entry["fullUrl"]] = entry["resource"]
+        self._indexed = len(self.entries)
+        resource = self._by_url[reference["reference"]]
+        for name, value in elements.items():
+            there = resource.get(name)
+            if isinstance(there, Fragment) and isinstance(value, list):  # a list that is kept from message to message
+                resource[name] = Fragment(orjson.dumps(there)[:-1] + b"," + orjson.dumps(value)[1:])
+        _join(resource, elements)
 
     # -- measurement: when, and whose ------------------------------------------------------------------------------
 

@@ -45,8 +45,11 @@ _FRAGMENT_KEYS = ("takes", "let", "body", "steps")
 _TABLE_KEYS = ("csv", "key", "optional_key", "on_missing", "on_missing_unit")
 _STEP_KEYS = (
     *("create", "each", "do", "$use", "$with", "let", "as", "when", "where", "key", "request", "body", "filter"),
-    *("drop", "dead", "warn", "segment", "fields", "row", "record", "document"),
+    *("drop", "dead", "warn", "segment", "fields", "row", "record", "document", "add_to", "which"),
 )
+
+
+_STEP_KINDS = (*("create", "add_to", "segment", "row", "record", "document", "$use", "do", "drop", "dead", "warn"),)
 
 
 class Problems:
@@ -202,6 +205,8 @@ class Step:
     name_node: Node | None = None
     create: str = ""
     create_node: Node | None = None
+    add_to: str = ""
+    which: Formula | None = None
     key: Formula | Text | None = None
     request: str = "update"
     body: Body | None = None
@@ -593,6 +598,7 @@ class _Reader:
         if (create := node.get("create")) is not None:
             made.create, made.create_node = create.value, create
         self._creates(node, made)
+        self._adds(node, made)
         made.make = self._make(node)
         made.use = self.use(node)
         if (do := node.get("do")) is not None:
@@ -607,12 +613,32 @@ class _Reader:
             made.request = self.choice(request, REQUESTS, "request") or "update"
         if (body := node.get("body")) is not None:
             made.body = self.body(body)
+        has_body = node.get("record") is not None or node.get("add_to") is not None
         for key_name in ("key", "request", "body"):
-            taken = node.get("create") is not None or (key_name == "body" and node.get("record") is not None)
+            taken = node.get("create") is not None or (key_name == "body" and has_body)
             if not taken and (misplaced := node.key(key_name)) is not None:
                 self.problems.error(misplaced, f"{key_name}: belongs to a create:")
         if node.get("create") is not None and node.get("body") is None:
             self.problems.error(node, "a create: needs body:, its elements")
+
+    def _adds(self, node: Node, made: Step) -> None:
+        """What is added to a resource that an earlier step made."""
+        kind = node.get("add_to")
+        if kind is None:
+            if (misplaced := node.key("which")) is not None:
+                self.problems.error(misplaced, "which: belongs to an add_to:")
+            return
+        if kind.value not in RESOURCES:
+            self.problems.error(kind, f"{kind.value} is no resource that is written{suggestion(kind.value, RESOURCES)}")
+            return
+        made.add_to = kind.value
+        which = node.get("which")
+        if which is None or not which.value.startswith("="):
+            self.problems.error(which or node, "an add_to: needs which:, the reference to what is added to, as =ref(x)")
+        else:
+            made.which = self.formula(which)
+        if made.body is None:
+            self.problems.error(node, "an add_to: needs body:, the elements that are added")
 
     def _make(self, node: Node) -> Make | None:
         """A part of an output that is no FHIR: its name and its body, which stands in another key for some."""
@@ -636,7 +662,7 @@ class _Reader:
     def _check_kind(self, node: Node, made: Step) -> None:
         kinds = [
             name
-            for name in ("create", "segment", "row", "record", "document", "$use", "do", "drop", "dead", "warn")
+            for name in _STEP_KINDS
             if node.get(name) is not None and not (name == "do" and node.get("record") is not None)
         ]
         if len(kinds) > 1:
@@ -644,7 +670,9 @@ class _Reader:
                 node, f"one step does one thing, and this one says {' and '.join(kinds)}; make two steps"
             )
         elif not kinds:
-            text = "a step needs one of create, do, $use, drop, dead or warn; without FHIR segment, row or record"
+            text = (
+                "a step needs one of create, do, $use, add_to, drop, dead or warn; without FHIR segment, row or record"
+            )
             self.problems.error(node, text)
         for key in ("where", "filter"):
             if not made.each and (misplaced := node.key(key)) is not None:

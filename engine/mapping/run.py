@@ -68,6 +68,7 @@ class Run:
         "parsed",
         "policies",
         "reading",
+        "results",
         "root",
         "settings",
         "times",
@@ -109,7 +110,8 @@ class Run:
         self.policies = policies
         self.issues: list[Issue] = []
         self.unmapped: list[Unmapped] = []
-        self.accounted: set[int] = set()  # positions of results that became something or were dropped by a rule
+        # Position of a result -> reference to the Observation that it became, None where a rule took it otherwise.
+        self.accounted: dict[int, dict[str, Any] | None] = {}
         self.declared_drops = 0
         self.attached = 0  # results that are documents and went into a report
         self.filtered: dict[str, int] = {}  # name of the filter -> results behind it
@@ -119,6 +121,7 @@ class Run:
         self.numbers_with_comma = str(context.settings.get("decimal_comma", "")).lower() in ("yes", "true")
         self.times = LocalTimes(self._message_time(), context.timezone, self.warn)
         self.units: dict[Any, str] = {}  # a unit as it was sent, with its rows -> as a Quantity names it
+        self.results: Any = None  # the results of the message by order, once a function has asked for them
         self.trace: Any = None
 
     # -- text ----------------------------------------------------------------------------------------------------
@@ -312,7 +315,7 @@ class Run:
         while waiting:
             inner = waiting.pop()
             for segment in inner.segments.get(wanted, ()):
-                self.accounted.add(segment.position)
+                self.accounted[segment.position] = None
                 if name == CONTROLS:
                     self.controls.append(segment.position)
                 found += 1
@@ -322,7 +325,7 @@ class Run:
 
     def attach(self, segment: Segment, whole: bool) -> None:
         """Account for a result that is a document: it went into a report, or it cannot be read and is left out."""
-        self.accounted.add(segment.position)
+        self.accounted[segment.position] = None
         if whole:
             self.attached += 1
         else:

@@ -125,6 +125,15 @@ class Bodies(Expressions):
         self._require(made)
         return made.variable
 
+    def elements(self, body: Body, kind: str, scope: Scope) -> str:
+        """Code that builds elements for a resource that is there already; returns their variable."""
+        made = _Object(kind, kind, body.node, self.code.new("r"), [], [], set(), set(), top=True)
+        self._parts(made, body, scope)
+        self._start(made)
+        for name, value in made.constants:
+            self.code.emit(f"{made.variable}[{self.code.constant(name)}] = {value.code}")
+        return made.variable
+
     def _object(self, body: Body, kind: str, path: str, scope: Scope) -> Val:
         """An object inside a resource; absent where all its expressions are."""
         made = _Object(kind, path, body.node, self.code.new("d"), [], [], set(), set())

@@ -3,7 +3,7 @@
 d7 = {}; n8 = False
 ...                                                 the body
 v9 = making.add(K'OBX', d7, n8, True)               None where all its expressions were absent
-if v9 is not None: account(s3[0].position)
+if v9 is not None: accounted[s3[0].position] = None
 """
 
 from engine.mapping.compiler.code import Code, Slot
@@ -94,7 +94,7 @@ class Outputs(Members):
         if self.traced:
             code.emit(f"T.part({part})")
         if result:
-            code.emit(f"if {said} and {result}: account({result})")
+            code.emit(f"if {said} and {result}: accounted[{result}] = None")
         if make.name == "PID" and make.kind == "segment":
             code.emit(f"making.patient({part})")
         if make.name == "OBR" and make.kind == "segment" and self.target.event.startswith(_REPORTING):

@@ -87,6 +87,9 @@ class Steps(Bodies):
             text = f"{step.make.kind}: is no part of fhir/R4, which this mapping writes; write create:"
             self.problems.error(step.make.node, text)
             return None
+        if step.add_to:
+            self._add_to(step, scope)
+            return self._called(step, None, outer)
         if step.use is not None:
             return self._use_steps(step, scope, outer, before)
         if step.steps is not None:
@@ -392,7 +395,7 @@ class Steps(Bodies):
             person = self._person_fields(scope)
             code.emit(f"making.report({number}, {patient}, {self._order_time(scope)}, {person})")
         if kind == "Observation":
-            self._account(scope)
+            self._account(scope, variable)
         return self._called(step, made, outer)
 
     def _put(self, step: Step, kind: str, scope: Scope, variable: str, key: str, identifier: str) -> None:
@@ -425,14 +428,31 @@ class Steps(Bodies):
         code.emit(f"{variable} = put({name}, {identity}, {resource}, {code.constant(step.request)})")
         self._trace_made(variable, resource)
 
+    def _add_to(self, step: Step, scope: Scope) -> None:
+        """Elements for a resource that the message made before: those that it lacks, and more items of its lists."""
+        code = self.code
+        if step.which is None or step.body is None:
+            return
+        which = self.value(step.which, scope)
+        if which.is_absent:
+            return
+        if which.kind.name != "Reference" or which.kind.many:
+            self.problems.error(step.which.node, f"which: is one reference, as =ref(x), and this is {which.kind}")
+            return
+        with code.block(f"if {which.code} is not None:"):
+            if self.traced:
+                self._trace_begin(step, scope)
+                self._trace_key(step.which, scope)
+            elements = self.elements(step.body, step.add_to, scope)
+            code.emit(f"making.add_to({which.code}, {elements})")
+            self._trace_made(which.code, elements)
+
     def _trace_begin(self, step: Step, scope: Scope) -> None:
         code = self.code
-        assert step.create_node is not None
-        rule = code.constant(f"{step.create_node.file}:{step.create_node.line}")
-        code.emit(
-            f"T.begin({code.constant(step.create)}, {code.constant(step.request)}, {rule}, "
-            f"{code.constant(scope.uses())})"
-        )
+        node = step.create_node or step.node
+        rule = code.constant(f"{node.file}:{node.line}")
+        kind, request = code.constant(step.create or step.add_to), code.constant(step.request)
+        code.emit(f"T.begin({kind}, {request}, {rule}, {code.constant(scope.uses())})")
         code.emit("T.open()")
 
     def _trace_key(self, key: Formula | Text, scope: Scope) -> None:
@@ -630,13 +650,13 @@ class Steps(Bodies):
         finally:
             self.traced = traced
 
-    def _account(self, scope: Scope) -> None:
+    def _account(self, scope: Scope, made: str) -> None:
         """A result became an Observation: the count at the end must come out even."""
         result = RESULT_SEGMENT[self.setting.message_format]
         holder = scope.owner_of(result)
         if holder is not None:
             segments = self._noted(bind_segments(self.code, holder, result))
-            self.code.emit(f"if {segments.segments}: account({segments.segments}[0].position)")
+            self.code.emit(f"if {segments.segments}: accounted[{segments.segments}[0].position] = {made}")
 
 
 def _hand_out_nothing(step: Step, scope: Scope) -> None:

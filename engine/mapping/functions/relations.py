@@ -1,0 +1,222 @@
+"""Which result belongs to which, where the message says so: never by what a code seems to mean.
+
+HL7 v2.5.1 chapter 7 relates a child order to the result that caused it, in microbiology the susceptibilities of an
+isolate to its identification:
+
+    OBR-29  parent       placer & namespace & ... ^ filler & namespace & ...       the order that has the result
+    OBR-26  result       code & text & system ^ sub-id ^ text of the value         OBX-3, OBX-4 and OBX-5 of the result
+    OBR-50  service      code of the order (OBR-4), where several have its number
+
+    OBR|1|O1|F1|630-4^Bacteria identified^LN
+    OBX|1|CWE|630-4^Bacteria identified^LN|1|112283007^Escherichia coli^SCT
+    OBR|2|O1|F2|50545-3^Susceptibility panel^LN|...|630-4&Bacteria identified&LN^1|||O1^F1
+
+Other senders put both below one order and tell with OBX-4 what goes together, but not which of them is the head: that,
+the channel says (setting `head_codes`). From v2.8.2 on OBX-4 is a group and a sequence; the group counts.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.mapping.functions.identifiers import make_identifier
+from engine.mapping.functions.registry import function
+from engine.mapping.functions.systems import authority
+from engine.mapping.run import Run
+from engine.message import Segment
+
+Json = dict[str, Any]
+
+_PLACER, _FILLER = 2, 3
+
+
+@dataclass(slots=True)
+class _Order:
+    """An OBR with its results.
+
+    Attributes:
+        patient: which PID of the message it stands behind.
+        common: the ORC before it, which may hold its numbers.
+    """
+
+    segment: Segment
+    patient: int
+    common: Segment | None
+    results: list[Segment] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Results:
+    """The orders of a message, by their numbers and by the position of their results; read once."""
+
+    orders: dict[tuple[int, int, str], list[_Order]] = field(default_factory=dict)
+    of_order: dict[int, _Order] = field(default_factory=dict)
+    of_result: dict[int, _Order] = field(default_factory=dict)
+    heads: dict[int, dict[str, list[Segment]]] = field(default_factory=dict)
+
+
+def _results(run: Run) -> _Results:
+    if isinstance(run.results, _Results):
+        return run.results
+    made = run.results = _Results()
+    patient, common, order = 0, None, None
+    for segment in run.parsed.segments:
+        match segment.name:
+            case "PID":
+                patient, order = patient + 1, None
+            case "ORC":
+                common = segment
+            case "OBR":
+                order = _Order(segment, patient, common)
+                common = None
+                made.of_order[segment.position] = order
+                for number in (_PLACER, _FILLER):
+                    if value := run.text(_number(order, number)):
+                        made.orders.setdefault((patient, number, value), []).append(order)
+            case "OBX" if order is not None:
+                order.results.append(segment)
+                made.of_result[segment.position] = order
+    return made
+
+
+def _field(segment: Segment | None, number: int) -> str:
+    return segment.fields[number] if segment is not None and len(segment.fields) > number else ""
+
+
+def _number(order: _Order, field_number: int) -> str:
+    """OBR-2 or OBR-3, else the same of the ORC before it."""
+    return _field(order.segment, field_number) or _field(order.common, field_number)
+
+
+def _texts(run: Run, raw: str, separator: str) -> list[str | None]:
+    return [run.text(part) if part else None for part in raw.split(separator)]
+
+
+def _agree(left: list[str | None], right: list[str | None]) -> bool:
+    """Whether two numbers are one: the same value, and no part in which both say something else."""
+    return left[0] == right[0] and all(a == b for a, b in zip(left, right, strict=False) if a and b)
+
+
+@function("parent_result(order: segment) -> Reference")
+def parent_result(run: Run, order: Segment) -> Json | None:
+    """The Observation that an OBR names as the result which its own results belong to: by the order's number (OBR-29,
+    OBR-50), code and sub-id (OBR-26). Absent without OBR-26; where the message does not hold exactly one such result,
+    absent as well, with the warning `PARENT`."""
+    if not (named := _field(order, 26).partition(run.R)[0].strip()):
+        return None
+    if run.trace is not None:
+        for number in (26, 29, 50):
+            run.trace.read(order, number, 0)
+    known = _results(run)
+    own = known.of_order.get(order.position)
+    found = [] if own is None else _named_results(run, named, _parents(run, own, known))
+    if len(found) != 1:
+        what = "no result" if not found else "several results"
+        run.warn("PARENT", f"OBR-26 and OBR-29 name a result of another order, and {what} of the message is it")
+        return None
+    return run.accounted.get(found[0].position)
+
+
+def _parents(run: Run, own: _Order, known: _Results) -> list[_Order]:
+    """The orders of the same patient that OBR-29 names, without the order itself. The filler's number decides."""
+    numbers = _field(own.segment, 29).partition(run.R)[0].split(run.C)
+    wanted = {
+        number: _texts(run, raw, run.S) for number, raw in zip((_PLACER, _FILLER), numbers, strict=False) if raw.strip()
+    }
+    first = next((number for number in (_FILLER, _PLACER) if number in wanted and wanted[number][0]), 0)
+    if not first:
+        return []
+    service = run.text(_field(own.segment, 50))
+    return [
+        order
+        for order in known.orders.get((own.patient, first, str(wanted[first][0])), ())
+        if order is not own
+        and all(
+            _agree(said, theirs)
+            for number, said in wanted.items()
+            if said[0] and (theirs := _texts(run, _number(order, number), run.C))[0]
+        )
+        and (service is None or service == run.text(_field(order.segment, 4)))
+    ]
+
+
+def _named_results(run: Run, named: str, orders: list[_Order]) -> list[Segment]:
+    parts = named.split(run.C)
+    code, sub_id = _texts(run, parts[0], run.S), run.part_text(parts, 1)
+    return [
+        segment
+        for order in orders
+        for segment in order.results
+        if _same_code(code, _texts(run, _field(segment, 3), run.C))
+        and (sub_id is None or sub_id in (run.text(_field(segment, 4)), _group(run, segment)))
+    ]
+
+
+def _same_code(left: list[str | None], right: list[str | None]) -> bool:
+    """Whether two CWE mean one code: the first where both have it, else the alternate, else the words."""
+    left, right = left + [None] * 6, right + [None] * 6
+    for at, system in ((0, 2), (3, 5), (1, 1)):
+        if left[at] and right[at]:
+            return left[at] == right[at] and (not left[system] or not right[system] or left[system] == right[system])
+    return False
+
+
+def _group(run: Run, segment: Segment) -> str | None:
+    """What OBX-4 says of results that belong together: its group (OG, 2.8.2), else its text."""
+    raw = _field(segment, 4)
+    return run.part_text(raw.split(run.C), 1) or run.text(raw)
+
+
+@function("observations_of(results: segment[]) -> Reference[]")
+def observations_of(run: Run, results: list[Segment]) -> list[Json] | None:
+    """References to the Observations that OBX or R became; those that were left out have none."""
+    return [made for segment in results if (made := run.accounted.get(segment.position)) is not None] or None
+
+
+@function("has_heads() -> flag!", whole_message=True, settings=("head_codes",))
+def has_heads(run: Run) -> bool:
+    """Whether the channel names codes of results that others with the same OBX-4 belong to (setting `head_codes`)."""
+    return bool(_head_codes(run))
+
+
+def _head_codes(run: Run) -> frozenset[str]:
+    said = run.settings.get("head_codes")
+    return frozenset() if not said else frozenset([said] if isinstance(said, str) else map(str, said))
+
+
+@function("head_result(result: segment) -> Reference", settings=("head_codes",))
+def head_result(run: Run, result: Segment) -> Json | None:
+    """The Observation that a result belongs to: of its order the one with the same OBX-4 whose code is one of the
+    channel's `head_codes`. Absent where that is not exactly one, and for the head itself."""
+    codes = _head_codes(run)
+    group = _group(run, result)
+    known = _results(run)
+    order = known.of_result.get(result.position)
+    if group is None or order is None:
+        return None
+    heads = known.heads.get(order.segment.position)
+    if heads is None:
+        heads = known.heads[order.segment.position] = {}
+        for segment in order.results:
+            code = _texts(run, _field(segment, 3), run.C) + [None] * 4
+            if (own := _group(run, segment)) is not None and (code[0] in codes or code[3] in codes):
+                heads.setdefault(own, []).append(segment)
+    if run.trace is not None:
+        run.trace.read(result, 4, 0)
+    found = heads.get(group, [])
+    if result in found:
+        return None
+    if len(found) > 1:
+        run.warn("PARENT", "several results with the same OBX-4 are heads of it (setting head_codes)")
+    return run.accounted.get(found[0].position) if len(found) == 1 else None
+
+
+@function("parent_order(parent: field) -> Reference")
+def parent_order(run: Run, raw: str) -> Json | None:
+    """The order that an EIP names (OBR-29, ORC-8), by its filler's number, else by its placer's."""
+    parts = raw.split(run.C)
+    for at, kind in ((1, "FILL"), (0, "PLAC")):
+        texts = _texts(run, parts[at], run.S) if len(parts) > at else [None]
+        if texts[0]:
+            system = authority(run, *([*texts[1:4], None, None, None][:3])) if len(texts) > 1 else None
+            return {"type": "ServiceRequest", "identifier": make_identifier(system, texts[0], kind)}
+    return None
