@@ -7,6 +7,7 @@ an editor does.
 import ast
 import importlib.util
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,7 @@ FILES = {
     "pack.json": list(CHECKOUT.glob("analyzers/*/pack.yaml")),
     "layout.json": [*CHECKOUT.glob("layouts/*.yaml"), *CHECKOUT.glob("analyzers/*/layout.yaml")],
     "mapping.json": list(CHECKOUT.glob("mappings/*.yaml")),
+    "test.json": [*CHECKOUT.glob("mappings/tests/*.yaml"), *CHECKOUT.glob("analyzers/*/tests/*.yaml")],
 }
 SHIPPED = [(name, path) for name, paths in FILES.items() for path in sorted(paths)]
 
@@ -47,8 +49,9 @@ def schema(name: str) -> dict[str, Any]:
 
 def marked(name: str, text: str) -> list[str]:
     """What an editor would mark, whichever way it reads scalars."""
-    as_text = marks(schema(name), yaml.load(text, Loader=yaml.BaseLoader))
-    return as_text + marks(schema(name), yaml.safe_load(text))
+    # libyaml, as LabRelay: the parser in Python takes `[code, device?]` for something else.
+    as_text = marks(schema(name), yaml.load(text, Loader=yaml.CBaseLoader))
+    return as_text + marks(schema(name), yaml.load(text, Loader=yaml.CSafeLoader))
 
 
 def test_they_are_what_the_code_says() -> None:
@@ -77,6 +80,8 @@ CHANNEL = 'channel: a\nsource: {kind: mllp, listen: "127.0.0.1:2575"}\nroutes: [
 MAPPING = "mapping: m\nformat: labrelay-mapping/1\nfrom: hl7v2/ORU_R01\nsteps:\n  - create: Patient\n    body: {BODY}\n"
 LAYOUT = 'layout: l\ntext: {as: lines}\nrules:\n  - {line: "(?P<a>.*)", new: R, set: {R-4: "{a}"}}\n'
 
+TEST = "test: t\nmapping: m\nsettings: {timezone: UTC}\ngiven: MSH|x\nexpect: {counts: {Patient: 1}, issues: []}\n"
+
 RIGHT = [
     ("site.json", SITE + "workers: 1\nlimits: {receive_memory: 64MiB}\n"),
     ("site.json", SITE + 'destinations: {a: {kind: fhir, url: "${URL}", auth: {bearer: {token: "${T}"}}}}\n'),
@@ -91,6 +96,12 @@ RIGHT = [
     ("mapping.json", MAPPING.replace("BODY", "$use: person, _birthDate: {extension: []}")),
     ("mapping.json", "mapping-library: lab\nformat: labrelay-mapping/1\nfragments: {a: {takes: [x], body: {y: =x}}}\n"),
     ("layout.json", LAYOUT),
+    ("test.json", TEST),
+    (
+        "test.json",
+        f"- {TEST.replace(chr(10), chr(10) + '  ').rstrip()}\n- {{file: a.hl7, expect: {{dead: NO_PATIENT}}}}\n",
+    ),
+    ("test.json", TEST + "hold: =value < 7\nearlier: {718-7: '10.2'}\n"),
 ]
 WRONG = [
     ("site.json", SITE + "wokers: 1\n", ".wokers: not allowed"),
@@ -111,6 +122,12 @@ WRONG = [
     ("mapping.json", MAPPING.replace("hl7v2/ORU_R01", "hl7v2/ORU_R99"), ".from: fits none"),
     ("mapping.json", MAPPING.replace("create: Patient", "creat: Patient"), ".steps[0].creat: not allowed"),
     ("layout.json", LAYOUT.replace("new: R", "news: R"), ".rules[0].news: not allowed"),
+    ("test.json", TEST.replace("given", "givn"), ".givn: not allowed"),
+    ("test.json", TEST.replace("counts", "count"), ".expect.count: not allowed"),
+    ("test.json", TEST.replace("expect", "expects"), ".expect: is missing"),
+    ("test.json", TEST.replace("given: MSH|x\n", ""), "fits none"),
+    ("test.json", "given: x\nexpect: {dead: NO_REASON}\n", ".expect.dead: none of"),
+    ("test.json", TEST + "controls: {HGB: good}\n", ".controls.HGB: none of"),
     ("layout.json", LAYOUT.replace("R-4", "X-4"), ".rules[0].set.X-4 (key): not of the form"),
 ]
 
@@ -124,6 +141,32 @@ def test_what_is_right_is_not_marked(name: str, text: str) -> None:
 def test_slips_are_marked_where_they_are(name: str, text: str, says: str) -> None:
     found = marks(schema(name), yaml.safe_load(text))
     assert any(says in one for one in found), found
+
+
+def test_every_key_says_what_it_means() -> None:
+    """What an editor shows where somebody points at a key; a key alone is told by the list of its values."""
+    keys = 0
+    for name in FILES:
+        whole = schema(name)
+        for path, inner in _properties(whole, name):
+            target = whole.get("definitions", {}).get(inner.get("$ref", "").removeprefix("#/definitions/"), {})
+            keys += 1
+            assert inner.keys() == {"const"} or inner.get("description") or target.get("description"), path
+    assert keys > 1000
+
+
+def _properties(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every key that a schema describes, with what it says of it."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _properties(inner, path)
+    elif isinstance(value, dict):
+        for name, inner in value.get("properties", {}).items():
+            yield f"{path}.{name}", inner
+            yield from _properties(inner, f"{path}.{name}")
+        for name, inner in value.items():
+            if name != "properties":
+                yield from _properties(inner, path)
 
 
 def test_the_keys_of_layouts_are_those_that_are_read() -> None:

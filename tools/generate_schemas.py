@@ -19,8 +19,9 @@ sys.path.insert(0, str(CHECKOUT))
 from engine.config.channel import ChannelConfig  # noqa: E402 - the checkout must be found first
 from engine.config.pack import PackConfig  # noqa: E402
 from engine.config.sitewide import SiteConfig  # noqa: E402
-from tools import schema_of_texts  # noqa: E402
+from tools import schema_of_tests, schema_of_texts, schema_words  # noqa: E402
 from tools.schema_of_models import Models  # noqa: E402
+from tools.schema_words import described  # noqa: E402
 
 FOLDER = CHECKOUT / "config" / "schema"
 DRAFT = "http://json-schema.org/draft-07/schema#"  # what editors know best
@@ -29,11 +30,12 @@ DRAFT = "http://json-schema.org/draft-07/schema#"  # what editors know best
 def schemas() -> dict[str, dict[str, Any]]:
     """File name -> schema."""
     return {
-        "channel.json": Models().file(ChannelConfig, "A channel of LabRelay: channels/*.yaml"),
-        "layout.json": schema_of_texts.layout(),
-        "mapping.json": schema_of_texts.mapping(),
-        "pack.json": Models().file(PackConfig, "An analyzer pack of LabRelay: analyzers/*/pack.yaml"),
-        "site.json": Models().file(SiteConfig, "A site of LabRelay: config/labrelay.yaml"),
+        "channel.json": described(Models().file(ChannelConfig, "A channel of LabRelay: channels/*.yaml")),
+        "layout.json": described(schema_of_texts.layout(), schema_words.LAYOUT),
+        "mapping.json": described(schema_of_texts.mapping(), schema_words.MAPPING),
+        "pack.json": described(Models().file(PackConfig, "An analyzer pack of LabRelay: analyzers/*/pack.yaml")),
+        "site.json": described(Models().file(SiteConfig, "A site of LabRelay: config/labrelay.yaml")),
+        "test.json": described(schema_of_tests.test_file(), schema_words.TEST),
     }
 
 

@@ -6,6 +6,7 @@ said to be open.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.init import SCHEMA_LINE, SCHEMAS, write_schemas
 from engine.commands.line_options import LineAt, duration_option, line_at, line_options
 from engine.commands.output import ExitCode, Form, form_option, printable, say, show_document
 from engine.commands.session import Session, pass_session
@@ -191,7 +193,8 @@ def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] |
         raise click.UsageError(f"--write {path}: a channel file ends in .yaml, as channels/chemistry.yaml")
     site = load_site(session.folder, require_secrets=False)
     sources = [one.source for one in site.channels.values()]
-    text = channel_text(
+    schema = site.folder / SCHEMAS / "channel.json"
+    text = SCHEMA_LINE.format(Path(os.path.relpath(schema, path.resolve().parent)).as_posix()) + channel_text(
         made,
         name=path.stem,
         place=place,
@@ -212,6 +215,8 @@ def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] |
         path.unlink()  # a file that would keep the site from starting is worse than none
         say(f"{path} was not written, because the site would not start with it:")
         raise
+    if not schema.is_file():
+        write_schemas(site.folder)
     say(f"wrote {path}")
     channels = session.folder / "channels"
     if path.resolve().parent != channels.resolve():

@@ -55,7 +55,7 @@ def command(
     if schemas:
         if any((analyzer, name, listen, connect, device, timezone)):
             raise click.UsageError("--schemas stands alone: it writes the schemas of a site and nothing else")
-        _write_schemas(session.folder)
+        write_schemas(session.folder)
         say(f"wrote {session.folder / SCHEMAS}")
         return ExitCode.OK
 
@@ -124,7 +124,7 @@ def _write_site(folder: Path, timezone: str | None) -> None:
     text = re.sub(r"(?m)^  timezone: \S+", lambda _: f"  timezone: {zone}", text)
     text = re.sub(r"(?m)^  name: .*$", lambda _: f"  name: {folder.name or 'Laboratory'}", text)
     _create(folder / CONFIG_FILE, SCHEMA_LINE.format("schema/site.json") + text)
-    _write_schemas(folder)
+    write_schemas(folder)
     say(f"wrote {folder / CONFIG_FILE}")
     (folder / "channels").mkdir(exist_ok=True)
 
@@ -158,7 +158,7 @@ def _write_channel(folder: Path, pack: "Pack", name: str, places: dict[str, str]
         raise click.UsageError(f"the site has a channel {name} already ({taken}); give another --name")
     _create(path, SCHEMA_LINE.format("../config/schema/channel.json") + channel_text(pack, name, places, before))
     if not (folder / SCHEMAS).is_dir():
-        _write_schemas(folder)
+        write_schemas(folder)
     try:
         load_site(folder, require_secrets=False)
     except ConfigError:
@@ -199,7 +199,7 @@ def channel_text(pack: "Pack", name: str, places: dict[str, str], site: "Site") 
     return re.sub(r"(?m)^(    to: )(\S.*?)$", destinations, text)
 
 
-def _write_schemas(folder: Path) -> None:
+def write_schemas(folder: Path) -> None:
     """Put this version's schemas into a site, in place of older ones.
 
     Raises:

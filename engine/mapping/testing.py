@@ -45,9 +45,9 @@ from engine.mapping.trace import Trace
 from engine.message import FormatOptions, Issue, MapContext, Mapped, Parsed
 from engine.yaml_nodes import Node
 
-_KEYS = ("test", "description", "mapping", "settings", "given", "file", *expecting.KEYS, "expect")
+KEYS = ("test", "description", "mapping", "settings", "given", "file", *expecting.KEYS, "expect")
 _PARTS = ("resources", "segments", "rows", "records")  # one thing, as each kind of document calls it
-_EXPECT_KEYS = ("counts", *_PARTS, "issues", "unmapped", "unread", "dead", "filtered", "held", "golden")
+EXPECT_KEYS = ("counts", *_PARTS, "issues", "unmapped", "unread", "dead", "filtered", "held", "golden")
 _MAPPING_HASH = re.compile(r"(urn:labrelay:mapping:[^:\"]+):[0-9a-f]{16}")
 
 
@@ -344,15 +344,15 @@ def _read_test(node: Node, folder: Path, problems: list[str]) -> Test | None:
         return None
     before = len(problems)
     for key, _ in node.pairs:
-        if key.value not in _KEYS:
-            problems.append(key.problem(f"a test has no key '{key.value}'{suggestion(key.value, _KEYS)}"))
+        if key.value not in KEYS:
+            problems.append(key.problem(f"a test has no key '{key.value}'{suggestion(key.value, KEYS)}"))
     expect = node.get("expect")
     if expect is None or expect.kind != "map" or not expect.pairs:
         problems.append((expect or node).problem("expect: is missing; a test that expects nothing cannot fail"))
     else:
         for key, _ in expect.pairs:
-            if key.value not in _EXPECT_KEYS:
-                problems.append(key.problem(f"expect: has no key '{key.value}'{suggestion(key.value, _EXPECT_KEYS)}"))
+            if key.value not in EXPECT_KEYS:
+                problems.append(key.problem(f"expect: has no key '{key.value}'{suggestion(key.value, EXPECT_KEYS)}"))
     given = _given(node, folder, problems)
     problems += expecting.check(node)
     settings = node.get("settings")

@@ -73,7 +73,10 @@ def test_the_channel_file_is_one_that_the_site_starts_with(tmp_path: Path, site:
 
     assert ran.code == 0, ran.err
     starts(site, "found")
-    assert "# Written by labrelay detect" in (site / "channels" / "found.yaml").read_text()
+    text = (site / "channels" / "found.yaml").read_text()
+    assert "# Written by labrelay detect" in text
+    assert text.startswith("# yaml-language-server: $schema=../config/schema/channel.json\n")
+    assert (site / "config/schema/channel.json").is_file()
 
 
 def test_a_known_analyzer_gets_the_channel_of_its_pack(tmp_path: Path, site: Path) -> None:
