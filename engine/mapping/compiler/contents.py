@@ -190,7 +190,8 @@ class Contents(Steps):
         """Note a literal in the trace; whether it looks like an expression, which is a problem."""
         if self.traced:
             rule = self.code.constant(f"{value.node.file}:{value.node.line}")
-            self.code.emit(f"T.literal({self.code.constant(below(path))}, {rule})")
+            text = self.code.constant(value.text)
+            self.code.emit(f"T.literal({self.code.constant(below(path))}, {rule}, {text})")
         if value.node.plain and _LOOSE_EXPRESSION.fullmatch(value.text):
             text = f"'{value.text}' looks like an expression and is a literal; put = in front, or quotes around"
             self.problems.error(value.node, text)

@@ -81,7 +81,11 @@ class Outputs(Members):
             self.fill(content, make.body, scope)
         part = code.new("v")
         name = code.constant(make.name)
-        said = "True" if make.name == "MSH" else content.said  # a header is there whatever is in it
+        said = content.said
+        if make.name == "MSH":
+            said = "True"  # a header is there whatever is in it
+        elif content.fixed:
+            said = f"bool({content.variable})"  # it reads nothing, so that nothing can be absent
         result = self._is_result(make, scope)
         if make.kind == "document":
             code.emit(f"{part} = making.describe({content.variable}, {said})")

@@ -151,7 +151,7 @@ class Recurring:
         kept = self.values[key] = Kept(of, place, code.new("v"), name, value)
         of.count += 1
         self.fields |= fields - {rare} | SHOWN[self.segments.name]
-        self.segments.width = max(self.segments.width, max(fields) + 1, max(self.fields) + 1)
+        self.segments.width = max(self.segments.width, max(fields) + 1, max(self.fields, default=0) + 1)
         return kept
 
     def finish(self, code: Code, start: Slot) -> None:

@@ -9,7 +9,7 @@ from engine.mapping.outputs.collected import Collected, Part
 
 def assemble(making: Collected) -> bytes:
     """The serialised document. A list without a record, and a record that says nothing, are left out."""
-    return orjson.dumps(_object(making.document), option=orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(_object(making.document))
 
 
 def _object(part: Part) -> dict[str, Any]:

@@ -62,10 +62,10 @@ class PartTracer(Tracer):
             texts = frozenset(text for _, text in _leaves(value, ""))
             self._notes.append(_Note(path, RULE, rule, function, tuple(made.sources), tuple(made.rows), texts))
 
-    def literal(self, path: str, rule: str) -> None:
+    def literal(self, path: str, rule: str, text: str) -> None:
         """A value is written in the mapping."""
         self.rules.add(rule)
-        self._notes.append(_Note(path, LITERAL, rule))
+        self._notes.append(_Note(path, LITERAL, rule, texts=frozenset({text})))
 
     def part(self, part: Part | None) -> None:
         """The part that was begun last is made, or left out."""
