@@ -147,17 +147,26 @@ def coding(system: str, code: str, display: str | None = None) -> Json:
 def coding_concept(run: Run, system: str, raw: str) -> Json | None:
     """A field that holds a code of a given system, with its text in component 2 if it has one.
 
-    A code that an HL7 table (`v2-0487`) does not have is the sender's own: one of the channel's `local_system`.
+    A system that the field names itself (component 3) wins. A code that an HL7 table (`v2-0487`) does not have is the
+    sender's own: one of the channel's `local_system`. Of a component (OBR-15.1) the subcomponents are read likewise.
     """
-    parts = raw.split(run.C)
+    parts = raw.split(run.C if run.C in raw else run.S)
     code = run.text(parts[0])
     display = run.part_text(parts, 1)
     if code is None:
         return {"text": display} if display else None
+    if (named := run.part_text(parts, 2)) and (sent := coding_system(run, named)) and sent != run.local_system:
+        return {"coding": [_sent_coding(run, sent, code, display)], "text": display or code}
     made = make_coding(_system(system), code, display)
     if is_of(made["system"], made["code"]):
         return {"coding": [made]}
     return {"coding": [make_coding(run.local_system or None, code, display)], "text": display or code}
+
+
+@function("inner_cwe(value: field) -> CodeableConcept", steady=True, settings=("local_system",))
+def inner_cwe(run: Run, raw: str) -> Json | None:
+    """As `cwe`, of a component whose parts are subcomponents (OBR-15.4)."""
+    return cwe(run, raw.replace(run.S, run.C))
 
 
 @function("language(value: field) -> CodeableConcept", steady=True)

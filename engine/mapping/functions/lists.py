@@ -20,6 +20,12 @@ def last(values: list[Any]) -> Any:
     return values[-1]
 
 
+@function("each_once(ids: Identifier[]) -> Identifier[]", pure=True)
+def each_once(ids: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The identifiers without those that were there before, in order."""
+    return [one for at, one in enumerate(ids) if one not in ids[:at]]
+
+
 @function("count(values: any[]?) -> decimal!", pure=True)
 def count(values: list[Any] | None) -> str:
     """How many elements a list has; 0 where it is absent."""

@@ -115,6 +115,16 @@ def xcn_name(run: Run, raw: str) -> Json | None:
     return made
 
 
+@function("called(person: field) -> Reference", steady=True)
+def called(run: Run, raw: str) -> Json | None:
+    """A reference by name alone, to somebody in an XCN who has no number: prefix, given names, family name, suffix."""
+    name = xcn_name(run, raw)
+    if name is None:
+        return None
+    words = [*name.get("prefix", ()), *name.get("given", ()), name.get("family", ""), *name.get("suffix", ())]
+    return {"display": " ".join(filter(None, words))}
+
+
 @function("astm_name(name: field) -> HumanName")
 def astm_name(run: Run, raw: str) -> Json | None:
     """An ASTM name: last, first, middle, suffix, title as components; a name in one piece is kept as text."""

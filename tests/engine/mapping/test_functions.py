@@ -312,6 +312,13 @@ def test_concepts() -> None:
     }
     local = {"coding": [{"system": "urn:mine", "code": "GL"}], "text": "GL"}
     assert call("coding_concept", "v2-0074", "GL", settings={"local_system": "urn:mine"}) == local
+    blood = {"coding": [{"system": V2 + "0487", "code": "BLD", "display": "Blood"}]}
+    assert call("coding_concept", "v2-0487", "BLD&Blood") == blood
+    swab = {"coding": [{"system": "http://snomed.info/sct", "code": "257261003", "display": "Swab"}], "text": "Swab"}
+    assert call("coding_concept", "v2-0487", "257261003&Swab&SCT") == swab
+    assert call("inner_cwe", "257261003&Swab&SCT") == swab
+    ids = [{"value": "1"}, {"value": "2"}, {"value": "1"}]
+    assert call("each_once", ids) == ids[:2]
     assert call("coding_concept", "v2-0074", "^x") == {"text": "x"}
     assert call("coding_concept", "v2-0074", "") is None
     assert call("text_concept", "x") == {"text": "x"}
@@ -547,6 +554,8 @@ def test_a_reference_range_that_cannot_be_converted_is_said() -> None:
         ("not_after", ("20260302", "20260301101530+0100"), None),
         ("not_after", ("202603", "20260301101530+0100"), "2026-03"),
         ("not_after", ("20260301", None), "2026-03-01"),
+        ("called", ("^Smith (M)^Michael^^Jr^Dr",), {"display": "Dr Michael Smith (M) Jr"}),
+        ("called", ("17",), None),
         ("language", ("HI^Hindi^ISO639",), {"coding": [BCP_HINDI], "text": "Hindi"}),
         ("language", ("ENG-UK",), {"text": "ENG-UK"}),
         ("language", ("hin^Hindi^ISO639",), {"text": "Hindi"}),
