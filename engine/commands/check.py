@@ -156,6 +156,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
                 warnings |= dict.fromkeys(getattr(route.program, "problems", ()))
                 notes |= dict.fromkeys(_table_notes(route.program))
         warnings |= dict.fromkeys(_no_local_system(site, built))
+        warnings |= dict.fromkeys(_settings(site, built))
     except ConfigError as error:
         problems |= dict.fromkeys(error.problems)
     for _, found in own_packs(folder):
@@ -164,6 +165,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     for problem, warning in _mappings(folder):
         problems |= dict.fromkeys(problem)
         warnings |= dict.fromkeys(warning)
+    warnings |= dict.fromkeys(_fragments(folder))
     notes |= dict.fromkeys(_shadows(folder))
     told = (("problem", problems), ("warning", warnings), ("note", notes))
     return site, [Remark(severity, text) for severity, texts in told for text in texts]
@@ -203,6 +205,57 @@ def _no_local_system(site: Site, built: "BuiltSite") -> Iterator[str]:
                     "settings: {local_system: ...}, a URI of yours for the codes of this analyzer"
                 )
                 break
+
+
+def _settings(site: Site, built: "BuiltSite") -> Iterator[str]:
+    """Settings of channels that no rule reads, and policies with a choice that there is not: what is misspelt does
+    nothing."""
+    from engine.mapping.rules import POLICIES, suggestion
+
+    always = {*POLICIES, "tables", "processing_ids"}
+    for name, channel in built.channels.items():
+        routes = channel.routes.routes
+        given = site.node(name).get("settings")
+        known = always.union(*(getattr(route.program, "settings_read", ()) for route in routes))
+        held = " ".join(str(route.hold) for route in channel.config.routes)
+        for key, value in given.pairs if given is not None else ():
+            if key.value in POLICIES and value.value not in POLICIES[key.value]:
+                choices = ", ".join(POLICIES[key.value])
+                yield value.problem(
+                    f"{key.value} is one of {choices}; '{value.value}' is taken as {POLICIES[key.value][0]}"
+                )
+            elif key.value not in known and key.value not in held and any(route.program for route in routes):
+                yield key.problem(f"no rule reads the setting {key.value}{suggestion(key.value, known)}; remove it")
+
+
+def _fragments(folder: Path) -> Iterator[str]:
+    """Fragments of the site's own libraries that no mapping uses."""
+    from engine.site import mapping_path
+    from engine.yaml_nodes import Node, read_file
+
+    def used(node: Node) -> Iterator[str]:
+        for key, value in node.pairs:
+            if key.value == "$use":
+                yield value.value
+            yield from used(value)
+        for item in node.items:
+            yield from used(item)
+
+    own: dict[str, Node] = {}
+    names: set[str] = set()
+    for base in mapping_path(folder):
+        for path in sorted(base.glob("*.yaml")):
+            try:
+                node = read_file(path, path.name)
+            except ConfigError:
+                continue  # told where it is used
+            names.update(used(node))
+            fragments = node.get("fragments")
+            if base == folder / "mappings" and fragments is not None:
+                own |= {key.value: key for key, _ in fragments.pairs}
+    for name, node in own.items():
+        if name not in names:
+            yield node.problem(f"fragment {name} is used by no mapping; remove it")
 
 
 def _mappings(folder: Path) -> Iterator[tuple[Iterable[str], Iterable[str]]]:

@@ -551,6 +551,7 @@ class _Reader:
             condition = self.condition(when)
             if when is not None and condition is None:
                 continue
+            self._reached(item, condition, branches)
             rest = Node(
                 kind="map",
                 file=item.file,
@@ -561,6 +562,20 @@ class _Reader:
             if (body := self.body(rest)) is not None:
                 branches.append(Branch(item, condition, body))
         return Case(name, tuple(branches))
+
+    def _reached(self, item: Node, condition: Formula | None, before: list[Branch]) -> None:
+        """A problem where a branch before this one holds whenever this one would."""
+        for branch in before:
+            if branch.when is None or condition is None:
+                continue
+            if isinstance(branch.when.tree, syntax.Flag) and branch.when.tree.value:
+                text = f"this branch is never reached: the condition of line {branch.node.line} always holds"
+                self.problems.warning(item, f"{text}; write else: true there, and put it last")
+                return
+            if syntax.same(branch.when.tree, condition.tree):
+                text = f"this branch is never reached: line {branch.node.line} has the same condition"
+                self.problems.warning(item, f"{text}; correct one of them, or remove this branch")
+                return
 
     # -- steps --
 

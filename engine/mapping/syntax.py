@@ -12,7 +12,7 @@ paths count from 1 as in the standards, ``[0]`` on a list counts from 0.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 MAX_EXPRESSION = 4000  # characters
 MAX_DEPTH = 60  # nested brackets and operators
@@ -176,6 +176,19 @@ def children(node: Expression) -> tuple[Expression, ...]:
             return (then, condition, other)
         case _:
             return ()
+
+
+def same(one: Expression, other: Expression) -> bool:
+    """Whether two expressions are the same but for where they stand."""
+    mine, yours = list(walk(one)), list(walk(other))
+    return len(mine) == len(yours) and all(_alone(a) == _alone(b) for a, b in zip(mine, yours, strict=True))
+
+
+def _alone(node: Expression) -> tuple[object, ...]:
+    """A node without its place and without what is inside it."""
+    inside = {id(child) for child in children(node)}
+    parts = [getattr(node, part.name) for part in fields(node) if part.name != "at"]
+    return type(node), *(part for part in parts if id(part) not in inside and not isinstance(part, tuple))
 
 
 def walk(node: Expression) -> Iterator[Expression]:

@@ -21,6 +21,9 @@ from engine.yaml_nodes import Node
 # Resources whose natural key holds the patient and the day of measurement, because counters restart.
 SCOPED = frozenset({"Composition", "DiagnosticReport", "Media", "Observation", "ServiceRequest", "Specimen", "Task"})
 _ORDER_SEGMENT = {"hl7v2": "OBR", "astm": "O"}
+_OF_A_ROUND = frozenset(
+    {"DiagnosticReport", "Observation"}
+)  # what a group has of its own; a Specimen may be of several
 _PERSON_SEGMENT = {"hl7v2": "PID", "astm": "P"}
 _RESULT_TIME = {"hl7v2": (14,), "astm": (13, 12)}
 
@@ -545,6 +548,21 @@ class Steps(Bodies):
         code.emit(f"{joined} = '\\x1f'.join(({', '.join(parts)},))")
         return joined, parts[0]
 
+    def _tells_rounds_apart(self, step: Step, scope: Scope, inner: Scope) -> None:
+        """Warn of a key that reads nothing of the group that its loop stands at: all rounds would make one resource."""
+        assert inner.group is not None
+        if inner.group is self.setting.root or step.key is None:
+            return
+        segments = {segment for group in inner.group.walk() for segment in group.segments}
+        read = self._paths_of(step.key, scope, set()) if isinstance(step.key, Formula) else []
+        if not any(path.segment in segments for path in read):
+            name = inner.group.name
+            self.problems.warning(
+                step.key.node,
+                f"the key is the same in every round of each: {name}, so that one could not be told from another; "
+                f"add a field of {name}",
+            )
+
     def _check_key(self, step: Step, scope: Scope, kind: str) -> None:
         """Warn where a key cannot tell two resources of a loop apart, or overwrites a person."""
         if kind == "Patient" and step.request == "update":
@@ -552,9 +570,11 @@ class Steps(Bodies):
             self.problems.warning(
                 step.create_node, "request: update overwrites what the server knows of a Patient; write create_if_none"
             )
+        inner = scope.group_scope()
+        if kind in _OF_A_ROUND and step.request in ("update", "create") and inner.group is not None:
+            self._tells_rounds_apart(step, scope, inner)
         if kind != "Observation" or not isinstance(step.key, Formula):
             return
-        inner = scope.group_scope()
         if self.setting.message_format == "hl7v2" and inner.group is not None and "OBX" in inner.group.segments:
             read = {(path.segment, path.field) for path in self._paths_of(step.key, scope, set())}
             if ("OBX", 3) in read and ("OBX", 4) not in read:

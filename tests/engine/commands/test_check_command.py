@@ -167,3 +167,19 @@ def test_what_stands_in_the_place_of_shipped_rows_and_files_is_a_note(tmp_path: 
     assert "no problem found in 1 channel" in ran.err
     remarks = labrelay("check", "-o", "json", site=folder).json["remarks"]
     assert {one["severity"] for one in remarks} == {"note"}
+
+
+def test_settings_that_nothing_reads_and_fragments_that_nothing_uses_are_told(tmp_path: Path) -> None:
+    text = CHANNEL_YAML + "settings: {on_missing: ded, unread_segment: ignore, local_sytem: 'urn:x', hospital: y}\n"
+    mapping = MAPPING_YAML.replace("name: =MSH-4.1", "name: =setting('hospital') | setting('local_system')")
+    folder = make_site(tmp_path, channels={"a.yaml": text}, mapping=mapping)
+    (folder / "mappings/own.yaml").write_text(
+        "mapping-library: own\nformat: labrelay-mapping/1\nfragments:\n"
+        "  spare:\n    takes: [x]\n    body:\n      name: =x\n"
+    )
+    lines = labrelay("check", site=folder).out.splitlines()
+
+    assert any("a.yaml:7:24: on_missing is one of local, dead, drop; 'ded' is taken as local" in line for line in lines)
+    assert any("no rule reads the setting local_sytem; did you mean local_system?" in line for line in lines), lines
+    assert any("own.yaml:4:3: fragment spare is used by no mapping; remove it" in line for line in lines)
+    assert not any("hospital" in line or "unread_segment" in line for line in lines)

@@ -244,6 +244,55 @@ def test_warnings_do_not_keep_a_mapping_from_loading(workshop: Workshop) -> None
         assert wanted in shown, shown
 
 
+BRANCHES = """
+- each: PATIENT_RESULT
+  do:
+    - each: ORDER_OBSERVATION
+      do:
+        - each: OBSERVATION
+          create: Observation
+          key: =[OBR-3.1 | '-', OBX-3.1 | '-', OBX-4 | '-']
+          body:
+            status: final
+            code: =cwe(OBX-3)
+            $case:
+              - when: {}
+                valueString: =OBX-5
+              - when: {}
+                valueString: =OBX-2
+              - else: true
+                valueBoolean: false
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "finding"),
+    [
+        ("=OBX-5", "=OBX-5", "14:17: this branch is never reached: line 17 has the same condition"),
+        ("=OBX-2 in ['NM', 'SN']", "= OBX-2  in ['NM','SN']", "14:17: this branch is never reached: line 17 has"),
+        ("=true", "=OBX-2", "14:17: this branch is never reached: the condition of line 17 always holds"),
+        ("=OBX-5 and OBX-2 == 'NM'", "=OBX-5 and OBX-2 == 'SN'", ""),
+        ("=OBX-5[1]", "=OBX-5[2]", ""),
+        ("=OBX-2 == 'NM'", "=OBX-2 != 'NM'", ""),
+        ("=count(OBX-5[*]) == 1", "=count(OBX-5[*]) == 2", ""),
+    ],
+)
+def test_a_branch_that_another_hides_is_told(workshop: Workshop, first: str, second: str, finding: str) -> None:
+    lines = [line for line in found(workshop, BRANCHES.format(first, second)) if "never reached" in line]
+    assert len(lines) == bool(finding), lines
+    if finding:
+        assert lines[0].startswith(finding)
+
+
+@pytest.mark.parametrize("key", ["=[OBR-3.1 | '-']", "abc", "=MSH-10 | '-'"])
+def test_a_key_that_is_the_same_in_every_round_is_told(workshop: Workshop, key: str) -> None:
+    steps = BRANCHES.format("=OBX-5", "=OBX-2").replace("=[OBR-3.1 | '-', OBX-3.1 | '-', OBX-4 | '-']", key)
+    assert any("the key is the same in every round of each: OBSERVATION" in line for line in found(workshop, steps))
+    outer = steps.replace("- each: OBSERVATION\n          create", "- create").replace("OBX-", "OBX[1]-")
+    told = [line for line in found(workshop, outer) if "the same in every round" in line]
+    assert bool(told) == (key != "=[OBR-3.1 | '-']"), told
+
+
 def test_an_observations_key_needs_the_sub_id(workshop: Workshop) -> None:
     lines = found(
         workshop,
