@@ -96,6 +96,12 @@ LANE_OLDEST = Spec(
 )
 LANE_DEAD = Spec(Kind.GAUGE, "labrelay_lane_dead", ("channel", "destination"), "Open dead letters.")
 LANE_HELD = Spec(Kind.GAUGE, "labrelay_lane_held", ("channel", "destination"), "Deliveries held back.")
+LANE_HELD_OLDEST = Spec(
+    Kind.GAUGE,
+    "labrelay_lane_held_oldest_seconds",
+    ("channel", "destination"),
+    "For how long the oldest of them is held back.",
+)
 DESTINATION_STATE = Spec(
     Kind.GAUGE,
     "labrelay_destination_state",
@@ -254,6 +260,7 @@ def _seen(site: SiteSnapshot) -> Iterator[Metric]:
             put(LANE_OLDEST, lane.oldest_age_s or 0, channel.name, lane.destination)
             put(LANE_DEAD, lane.dead, channel.name, lane.destination)
             put(LANE_HELD, lane.held, channel.name, lane.destination)
+            put(LANE_HELD_OLDEST, lane.held_age_s or 0, channel.name, lane.destination)
     for destination in site.destinations:
         for condition in DestinationState:
             put(DESTINATION_STATE, destination.state is condition, destination.name, condition.value)

@@ -165,6 +165,7 @@ class Observer:
             disk_days_left=None,
             journal=self._journal(),
             task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
+            held_alarm_s=site.limits.held_alarm,
             alarms=tuple(alarms),
             notes=tuple(notes),
         )
@@ -277,6 +278,7 @@ class Observer:
             retrying=self._retrying(worker, [lane], now),
             dead=view.dead if view else 0,
             held=view.held if view else 0,
+            held_age_s=_held_age([view] if view else [], now),
             delivered_today=today.get((lane.channel, worker.name), {}).get("delivered", 0),
         )
 
@@ -306,6 +308,7 @@ class Observer:
             in_flight=worker.in_flight,
             dead=sum(view.dead for view in own),
             held=sum(view.held for view in own),
+            held_age_s=_held_age(own, now),
             delivered_today=sum(
                 counts.get("delivered", 0) for (_, destination), counts in today.items() if destination == worker.name
             ),
@@ -367,6 +370,12 @@ def _by_lane(counts: Iterable[Count]) -> dict[tuple[str, str], dict[str, int]]:
     for count in counts:
         found[count.channel, count.destination][count.name] = count.n
     return found
+
+
+def _held_age(views: Iterable[LaneView], now: datetime) -> float | None:
+    """Seconds since the oldest held delivery of these lanes is held."""
+    since = min((view.held_since_us for view in views if view.held_since_us), default=None)
+    return None if since is None else max(0.0, (now - from_us(since)).total_seconds())
 
 
 def _takes_part(lane: LaneSnapshot) -> bool:

@@ -127,11 +127,12 @@ class Reader:
             return [
                 LaneView(
                     id=r[0], channel=r[1], destination=r[2], last_seq=r[3], open=r[4], dead=r[5], held=r[6],
-                    delivered_us=r[7], paused=bool(r[8]), held_by=r[9],
+                    delivered_us=r[7], paused=bool(r[8]), held_by=r[9], held_since_us=r[10] or 0,
                 )
                 for r in execute(
-                    "SELECT id, channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by"
-                    " FROM lane ORDER BY channel, destination"
+                    "SELECT id, channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by,"
+                    " CASE WHEN held > 0 THEN (SELECT min(d.settled_us) FROM delivery d"
+                    " WHERE d.lane = lane.id AND d.state = 'held') END FROM lane ORDER BY channel, destination"
                 )
             ]  # fmt: skip
 

@@ -148,7 +148,12 @@ class ChannelView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneView:
-    """A lane's numbers. ``held_by``: the dead delivery that holds it, or 0."""
+    """A lane's numbers.
+
+    Attributes:
+        held_by: the dead delivery that holds it, or 0.
+        held_since_us: since when the oldest of its held deliveries is held, or 0.
+    """
 
     id: int
     channel: str
@@ -160,6 +165,7 @@ class LaneView:
     delivered_us: int
     paused: bool
     held_by: int
+    held_since_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,7 +115,8 @@ class LaneSnapshot:
         waiting: deliveries not yet delivered, without those that are dead or held.
         oldest_age_s: since the oldest waiting delivery's message was received.
         dead: open dead letters of this lane.
-        held: deliveries that a rule or an earlier dead letter keeps back.
+        held: deliveries that a rule of the route keeps back until a person decides.
+        held_age_s: since the oldest of these is held.
     """
 
     destination: str
@@ -124,6 +125,7 @@ class LaneSnapshot:
     retrying: Retrying | None = None
     dead: int = 0
     held: int = 0
+    held_age_s: float | None = None
     delivered_today: int = 0
 
 
@@ -335,6 +337,7 @@ class DestinationSnapshot:
     in_flight: int = 0
     dead: int = 0
     held: int = 0
+    held_age_s: float | None = None
     delivered_today: int = 0
     last_delivered_at: datetime | None = None
     last_error: LastError | None = None
@@ -405,6 +408,7 @@ class SiteSnapshot:
         unmapped_total: different codes seen and not in their table, as far as they are counted (`UNMAPPED_ROWS`).
         disk_days_left: at the rate of the last days; None while that is not known.
         task_restarts: supervised tasks that fell over since the start, and how often.
+        held_alarm_s: a result that is held back longer is a problem.
         alarms: sentences that ask for action now (`Level.PROBLEM`).
         notes: sentences worth knowing (`Level.ATTENTION`).
     """
@@ -423,6 +427,7 @@ class SiteSnapshot:
     disk_days_left: float | None = None
     journal: JournalSnapshot = field(default_factory=JournalSnapshot)
     task_restarts: Mapping[str, int] = field(default_factory=dict)
+    held_alarm_s: float = 86_400.0
     alarms: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -467,14 +472,24 @@ class SiteSnapshot:
         if self.dead_total:
             phrase = Phrase("Dead letters: {n}", {"n": self.dead_total})
             found.append(Finding(level=Level.ATTENTION, phrase=phrase))
-        held = sum(destination.held for destination in self.destinations)
-        if held:
-            found.append(Finding(level=Level.ATTENTION, phrase=Phrase("Held back: {n}", {"n": held})))
+        found.extend(self._held())
         if self.unmapped_total:
             phrase = Phrase("Codes without a mapping: {n}", {"n": self.unmapped_words})
             found.append(Finding(level=Level.ATTENTION, phrase=phrase))
         found.extend(Finding(level=Level.ATTENTION, phrase=Phrase("{text}", {"text": text})) for text in self.notes)
         return found
+
+    def _held(self) -> list[Finding]:
+        """Results that wait for a person; a problem where one has waited longer than `held_alarm_s`."""
+        held = sum(destination.held for destination in self.destinations)
+        if not held:
+            return []
+        age = max((one.held_age_s for one in self.destinations if one.held_age_s is not None), default=None)
+        if age is None:
+            return [Finding(level=Level.ATTENTION, phrase=Phrase("Held back: {n}", {"n": held}))]
+        level = Level.PROBLEM if age > self.held_alarm_s else Level.ATTENTION
+        phrase = Phrase("Held back: {n}, the oldest for {age}", {"n": held, "age": Span(age)})
+        return [Finding(level=level, phrase=phrase)]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``/status.json`` and ``labrelay status -o json`` (docs/page.md describes them)."""

@@ -232,6 +232,27 @@ async def test_each_route_has_rules_of_its_own(tmp_path: Path, sandbox: Sandbox)
     ]
 
 
+async def test_the_page_says_how_many_wait_and_for_how_long(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with running(tmp_path, sandbox, held_route()) as site:
+
+        def held_lanes() -> int:
+            return sum(lane.held for one in site.app.observer.snapshot().channels for lane in one.lanes)
+
+        await send(site, message(1, "5.1"), message(2, "5.2"))
+        await until(lambda: held_lanes() == 2, 10.0)  # a look is kept for a moment
+        told = (await site.labrelay("status", "-o", "json")).json
+        (lane,) = told["channels"][0]["lanes"]
+        assert (lane["held"], lane["waiting"], lane["dead"]) == (2, 0, 0)
+        assert 0 <= lane["held_age_s"] < 60
+        assert told["overall"]["level"] == "attention"
+        assert any(one["words"].startswith("Held back: 2, the oldest for") for one in told["findings"])
+        await release(site, 1)
+        await held(site, "reject", "2", "--reason", "x", "--yes")
+        await until(lambda: held_lanes() == 0, 10.0)
+        (lane,) = (await site.labrelay("status", "-o", "json")).json["channels"][0]["lanes"]
+        assert (lane["held"], lane["held_age_s"]) == (0, None)
+
+
 # -- what comes meanwhile --------------------------------------------------------------------------------------------
 
 

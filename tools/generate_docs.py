@@ -39,6 +39,7 @@ from engine.config import (  # noqa: E402
     source_text,
 )
 from engine.config.problems import words  # noqa: E402
+from engine.mapping.held import terms  # noqa: E402
 from engine.packs import packs  # noqa: E402
 from engine.reasons import Reason  # noqa: E402
 from engine.units import HostPort, duration_text, size_text  # noqa: E402
@@ -239,6 +240,16 @@ def reason_codes() -> Iterator[str]:
         yield f"| `{reason.value}` | {cell(reason.help)} |"
 
 
+def hold_names() -> Iterator[str]:
+    yield from ("| name | of the result |", "|---|---|")
+    yield from (f"| `{name}` | {cell(text)} |" for name, (_, text) in terms.NAMES.items())
+
+
+def hold_functions() -> Iterator[str]:
+    yield from ("| function | |", "|---|---|")
+    yield from (f"| `{signature}` | {cell(text)} |" for signature, text in terms.FUNCTIONS.items())
+
+
 def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
@@ -257,6 +268,8 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "verbs": verb_pages,
     "exit-codes": exit_codes,
     "reasons": reason_codes,
+    "hold-names": hold_names,
+    "hold-functions": hold_functions,
 }
 
 

@@ -1,6 +1,6 @@
 """Results that a rule of their route keeps back: look at them, then release or reject them.
 
-`hold:` of a route says which (docs/operations.md). Nothing releases a result but a person who says why: no time, no
+`hold:` of a route says which (docs/held.md). Nothing releases a result but a person who says why: no time, no
 restart, no retry. Who released or rejected what, and the reason, stays in the audit trail; a rejected result stays in
 the journal and is never delivered.
 """

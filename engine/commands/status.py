@@ -138,6 +138,7 @@ def _from_journal(session: Session) -> dict[str, Any]:
                 "waiting": view.open,
                 "dead": view.dead,
                 "held": view.held,
+                "held_since": datetime.fromtimestamp(view.held_since_us / 1e6, UTC) if view.held_since_us else None,
                 "paused": view.paused,
             }
             for view in reader.lanes()

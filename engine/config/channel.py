@@ -30,7 +30,7 @@ class HoldRule(Model):
 
     when: Text = Field(
         description="Condition about each result of the document, as `=flags in ['HH', 'LL']`; what it may name stands "
-        "in docs/operations.md."
+        "in docs/held.md."
     )
     reason: str = Field(default="", description="What a person is told; without it, the condition itself.")
 

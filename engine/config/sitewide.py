@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from engine.config.destination import DestinationConfig
-from engine.config.values import Address, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
+from engine.config.values import Address, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
 from engine.receive_memory import DEFAULT_BYTES
 from engine.units import HostPort
 
@@ -46,6 +46,12 @@ class LimitsConfig(Model):
         ge=1024 * 1024,
         description="Unfinished messages that all connections together may hold in memory; beyond it the connection "
         "that holds most is cut. At least the largest `max_message` of a channel counts.",
+    )
+    held_alarm: Duration = Field(
+        default=86_400.0,
+        gt=0,
+        description="Where a route holds results back (`hold`): one that nobody has released or rejected for so long "
+        "is a problem on the page, and not only a notice.",
     )
 
 

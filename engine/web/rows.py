@@ -412,7 +412,7 @@ class Teller:
             last_at="" if last_at is None else last_at.isoformat(timespec="seconds"),
             trouble=self._destination_trouble(destination),
             dead=destination.dead,
-            held=self._say("held back: {n}", n=destination.held) if destination.held else "",
+            held=self._held(destination),
         )
 
     def state_words(self) -> dict[str, str]:
@@ -433,8 +433,15 @@ class Teller:
             words=self._say("{n} for {destination}", n=lane.waiting, destination=lane.destination),
             oldest="" if lane.oldest_age_s is None else self._say("oldest {age}", age=Span(lane.oldest_age_s)),
             trouble=None if lane.retrying is None else self._retrying(lane.retrying),
-            held=self._say("held back: {n}", n=lane.held) if lane.held else "",
+            held=self._held(lane),
         )
+
+    def _held(self, row: LaneSnapshot | DestinationSnapshot) -> str:
+        if not row.held:
+            return ""
+        if row.held_age_s is None:
+            return self._say("held back: {n}", n=row.held)
+        return self._say("held back: {n}, for {age}", n=row.held, age=Span(row.held_age_s))
 
     def _destination_trouble(self, destination: DestinationSnapshot) -> Trouble | None:
         if destination.retrying is not None:

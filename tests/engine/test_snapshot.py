@@ -226,3 +226,12 @@ def test_a_phrase_is_said_in_the_readers_language_with_all_its_parts() -> None:
 
 def test_braces_in_a_value_are_only_text() -> None:
     assert str(Phrase("{text}", {"text": "{name} {0}"})) == "{name} {0}"
+
+
+@pytest.mark.parametrize(("age_s", "level"), [(3600.0, Level.ATTENTION), (86_401.0, Level.PROBLEM)])
+def test_what_is_held_too_long_is_a_problem(age_s: float, level: Level) -> None:
+    young = DestinationSnapshot(name="b", kind="fhir", address="", held=1, held_age_s=1.0)
+    old = DestinationSnapshot(name="a", kind="fhir", address="", held=2, held_age_s=age_s)
+    site = SiteSnapshot(site_name="New", version="0", started_at=NOW, now=NOW, destinations=(young, old))
+    (finding,) = [one for one in site.findings() if "Held" in str(one.phrase)]
+    assert (finding.level, str(finding.phrase)) == (level, f"Held back: 3, the oldest for {Span(age_s).say()}")

@@ -362,7 +362,7 @@ class _Compiler:
             case syntax.Binary(operator=operator) if operator != "++":
                 return TestTerm(self.test(part))
             case _:
-                self.error(part, "this means nothing in a rule; docs/operations.md says what a rule knows")
+                self.error(part, "this means nothing in a rule; docs/held.md says what a rule knows")
         return NumberTerm(lambda asked: None)
 
     def _number(self, part: syntax.Expression) -> NumberOf:
