@@ -7,6 +7,7 @@ from the running parts. Nothing here looks into a message.
 import shutil
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +20,7 @@ from engine.clock import from_us
 from engine.config import DestinationConfig
 from engine.delivery import DestinationWorker
 from engine.errors import StoreError
+from engine.growth import Growth
 from engine.lane import Lane
 from engine.link_view import LinkViews, tee_snapshot
 from engine.message import Delivery
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 REFRESH_S = 1.0
 RATE_WINDOW_S = 60.0
 REAGENTS_SHOWN = 20  # lots of each channel
+GROWTH_EVERY_S = 600.0
 STORE_FAULT_S = 60.0  # for so long after the last try a fault of the store is shown, if nobody has tried again
 
 
@@ -62,6 +65,8 @@ class Observer:
         self._links = LinkViews()
         self._reagents: dict[str, tuple[ReagentSnapshot, ...]] = {}
         self._reagents_seen: dict[str, int] = {}
+        self._growth: Growth | None = None
+        self._growth_due = 0.0
         self.page_fault = ""
         try:
             self._version = version("labrelay")
@@ -162,13 +167,21 @@ class Observer:
             dead_total=sum(view.dead for view in channels.values()) + sum(view.dead for view in lanes.values()),
             unmapped_total=unmapped,
             disk_free_bytes=free,
-            disk_days_left=None,
+            disk_days_left=self._days_left(free, now_s),
             journal=self._journal(),
             task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
             held_alarm_s=site.limits.held_alarm,
             alarms=tuple(alarms),
             notes=tuple(notes),
         )
+
+    def _days_left(self, free: int, now_s: float) -> float | None:
+        """The growth is looked up now and then only: it is an average over days."""
+        if self._growth is None or now_s >= self._growth_due:
+            self._growth_due = now_s + GROWTH_EVERY_S
+            with suppress(StoreError):  # said elsewhere
+                self._growth = self._app.journal.growth(self._app.clock.now_us())
+        return None if self._growth is None else self._growth.days_left(free)
 
     def _look_for_reagents(self) -> None:
         """Read again the lots of channels that have named some since the last look."""

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ import orjson
 from engine import migrate
 from engine.earlier import Past
 from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.growth import DAY_US, DAYS, Growth
 from engine.hashes import unpack_reports
 from engine.line_trace import LineRecord, unpack
 from engine.lock import SiteLock
@@ -156,6 +157,57 @@ class Reader:
             )
             for channel, destination, count, waiting, sending in rows
         ]
+
+    def growth(self, now_us: int) -> Growth:
+        """How many rows there are, and how many of the last days."""
+        with self.snapshot() as execute:
+            first, last = execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM journal").fetchone()
+            bounds = "SELECT received_us FROM journal WHERE id = ?"
+            (first_us,) = execute(bounds, (first,)).fetchone() or (0,)
+            (last_us,) = execute(bounds, (last,)).fetchone() or (0,)
+            since = _first_at(execute, now_us - DAYS * DAY_US) if last else 0
+            (pages,) = execute("PRAGMA page_count").fetchone()
+            (page_bytes,) = execute("PRAGMA page_size").fetchone()
+        return Growth(
+            file_bytes=pages * page_bytes,
+            rows=last - first + 1 if last else 0,
+            first_us=first_us,
+            last_us=last_us,
+            recent=max(0, last - max(since, first) + 1) if last else 0,
+            now_us=now_us,
+        )
+
+    def tables(self) -> list[tuple[str, int, int | None]]:
+        """Each table with its rows and, where SQLite can tell, its bytes with its indexes; reads the whole file.
+
+        Not under the deadline of other queries: for people who ask for it.
+        """
+        with closing(connect(self._path, immutable=self._immutable)) as connection:
+            names = [
+                name
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
+                )
+            ]
+            sizes: dict[str, int] = {}
+            with suppress(sqlite3.OperationalError):  # a SQLite without this table of its own
+                sizes = dict(
+                    connection.execute(
+                        "SELECT s.tbl_name, sum(d.pgsize) FROM dbstat d JOIN sqlite_schema s ON s.name = d.name"
+                        " WHERE d.aggregate = TRUE GROUP BY s.tbl_name"
+                    ).fetchall()
+                )
+            return [
+                (name, connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0], sizes.get(name))  # noqa: S608 - of the schema
+                for name in names
+            ]
+
+    def free_bytes(self) -> int:
+        """Bytes inside the file that nothing uses; `labrelay journal compact` gives them back."""
+        with self.snapshot() as execute:
+            (pages,) = execute("PRAGMA freelist_count").fetchone()
+            (page_bytes,) = execute("PRAGMA page_size").fetchone()
+        return int(pages * page_bytes)
 
     def counters(self, day: str) -> list[Count]:
         """What happened on ``day`` (``2026-03-01``, in the site's zone)."""

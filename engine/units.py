@@ -122,6 +122,14 @@ def size_text(size: int) -> str:
     return f"{size}B"
 
 
+def size_words(size: float) -> str:
+    """``1.4 GiB``: for people, in the largest binary unit of which there is one."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size >= SIZE_UNITS[unit]:
+            return f"{size / SIZE_UNITS[unit]:.1f} {unit}"
+    return f"{size:.0f} B"
+
+
 def _is_ip(host: str, what: str) -> bool:
     try:
         return bool(getattr(ipaddress.ip_address(host), what))

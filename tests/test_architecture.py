@@ -27,17 +27,17 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional controls errors examine examine_lines hashes lane link_words message near "
-            "packing ports reagents reasons receive_memory records registry results retry secrets site snapshot timing "
-            "units words yaml_nodes"
+            "breaker chain clock conditional controls errors examine examine_lines growth hashes lane link_words "
+            "message near packing ports reagents reasons receive_memory records registry results retry secrets "
+            "site snapshot timing units words yaml_nodes"
         ),
     ),
     (
         "stores, mapping, configuration",
         names(
-            "anchor arrival audit batch config detecting earlier formats holding journal layouts line_trace lock loss "
-            "lots mapping memory migrate outbox packs reading salvage superseding suspect trail upkeep vault verdict "
-            "verify wal_repair writer"
+            "anchor arrival audit batch compact config detecting earlier formats holding journal layouts line_trace "
+            "lock loss lots mapping memory migrate outbox packs reading salvage superseding suspect trail upkeep vault "
+            "verdict verify wal_repair writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),

@@ -1,16 +1,22 @@
 """The journal's files: what a person decides when they are not what they were."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from engine.clock import SystemClock
+from engine.clock import SystemClock, from_us
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, consent, pass_session
 from engine.control import user_name
 from engine.errors import StoreError
 from engine.loss import LossError
+from engine.units import size_words
+
+JOURNAL_NAME = "journal.db"  # as `engine.journal` has it, which is not imported for a glance
 
 
 @click.group(help=__doc__)
@@ -51,6 +57,82 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
 
 
 @command.command()
+@click.option("--tables", is_flag=True, help="Count the rows and bytes of every table too; reads the whole file.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def stats(session: Session, tables: bool, form: Form) -> None:
+    """How large the journal is, how fast it grows, and how long the disk will last."""
+    path = session.data / JOURNAL_NAME
+    with session.reader() as reader:
+        growth, unused = reader.growth(SystemClock().now_us()), reader.free_bytes()
+        channels, lanes = reader.channels(), reader.lanes()
+        listed = reader.tables() if tables else []
+    free = shutil.disk_usage(session.data).free
+    rate, days = growth.bytes_a_day, growth.days_left(free)
+    document: dict[str, Any] = {
+        "file": str(path),
+        "file_bytes": growth.file_bytes,
+        "unused_bytes": unused,
+        "log_bytes": _size(path.with_name(path.name + "-wal")),
+        "rows": growth.rows,
+        "oldest": from_us(growth.first_us).isoformat() if growth.rows else None,
+        "newest": from_us(growth.last_us).isoformat() if growth.rows else None,
+        "messages": sum(channel.last_seq for channel in channels),
+        "open": sum(lane.open for lane in lanes) + sum(channel.stored for channel in channels),
+        "dead": sum(lane.dead for lane in lanes) + sum(channel.dead for channel in channels),
+        "held": sum(lane.held for lane in lanes),
+        "bytes_a_day": None if rate is None else round(rate),
+        "disk_free_bytes": free,
+        "disk_days_left": None if days is None else round(days, 1),
+    }
+    if tables:
+        document["tables"] = [{"name": name, "rows": rows, "bytes": size} for name, rows, size in listed]
+    show_document(form, document, _stats_lines(document))
+
+
+def _stats_lines(found: dict[str, Any]) -> Iterator[str]:
+    log, unused = size_words(found["log_bytes"]), size_words(found["unused_bytes"])
+    yield f"{found['file']}: {size_words(found['file_bytes'])}, of which {unused} are unused; log {log}"
+    span = f", {found['oldest'][:19]} to {found['newest'][:19]} UTC" if found["rows"] else ""
+    yield f"{found['rows']} rows, {found['messages']} messages{span}"
+    yield f"open {found['open']}, dead {found['dead']}, held back {found['held']}"
+    free = size_words(found["disk_free_bytes"])
+    if found["bytes_a_day"] is None:
+        yield f"disk: {free} free; too little history to say how long that lasts"
+    else:
+        left = f"{found['disk_days_left']:.0f} days" if found["disk_days_left"] < 3650 else "more than ten years"
+        yield f"disk: {free} free; at {size_words(found['bytes_a_day'])} a day that is {left}"
+    for table in found.get("tables", ()):
+        size = "" if table["bytes"] is None else f"{size_words(table['bytes']):>12}"
+        yield f"  {table['name']:<16}{table['rows']:>12} rows{size}"
+
+
+@command.command()
+@click.option("--yes", is_flag=True, help="Do it without being asked.")
+@pass_session
+def compact(session: Session, yes: bool) -> None:
+    """Write the file anew without unused space. Stop LabRelay first; there must be room for a second copy.
+
+    Space that becomes free inside the file is used again, so this is for a file that has become far too large, and
+    before a copy of it is taken elsewhere.
+    """
+    from engine import compact as compacting
+
+    with session.reader() as reader:
+        unused = reader.free_bytes()
+    consent(f"Write the journal anew, to give back {size_words(unused)}?", yes=yes)
+    done = compacting.run(session.data)
+    say(f"{size_words(done.before)} before, {size_words(done.after)} now")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+@command.command()
 @click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="A new folder for what is saved.")
 @click.option("--because", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
 @form_option(Form.TABLE, Form.JSON)
@@ -63,11 +145,10 @@ def salvage(session: Session, target: Path, because: str, form: Form) -> ExitCod
     salvage.json, which says the same as this command. Look at it, then put it in the place of the old data folder.
     """
     from engine import salvage as salvaging
+    from engine.commands.verify import Progress
 
     if not because.strip():
         raise click.BadParameter("say why", param_hint="--because")
-    from engine.commands.verify import Progress
-
     progress = Progress()
     saved = salvaging.run(
         session.data,

@@ -348,3 +348,38 @@ def test_the_names_in_json_are_those_of_the_documentation(
     assert set(document) - {"schema_version"} <= named
     if rows is not None:
         assert {name for entry in document[rows] for name in entry} <= named
+
+
+# -- the journal's files -----------------------------------------------------------------------------------------------
+
+
+def test_stats_say_how_large_it_is_and_what_is_open(site: Path) -> None:
+    ran = labrelay("journal", "stats", "--tables", "-o", "json", site=site)
+    found = ran.json
+    assert (found["messages"], found["open"]) == (5, 1)
+    assert found["file_bytes"] == (site / "var" / "journal.db").stat().st_size
+    assert {table["name"]: table["rows"] for table in found["tables"]}["document"] == 3
+    assert found["disk_days_left"] is None
+    text = labrelay("journal", "stats", site=site).out
+    assert "5 messages" in text
+    assert "too little history" in text
+    assert CANARY not in ran.out + text
+
+
+def test_compact_asks_and_says_what_it_gave_back(site: Path) -> None:
+    assert labrelay("journal", "compact", site=site).code == ExitCode.REFUSED
+    ran = labrelay("journal", "compact", "--yes", site=site)
+    assert (ran.code, "before" in ran.err) == (ExitCode.OK, True)
+    assert labrelay("verify", "--deep", site=site).code == ExitCode.OK
+
+
+def test_salvage_says_what_is_missing_and_where_to_send_it_from(site: Path, tmp_path: Path) -> None:
+    target = tmp_path / "saved"
+    with closing(sqlite3.connect(site / "var" / "journal.db")) as connection, connection:
+        connection.execute("UPDATE journal SET body = x'00' WHERE id = ?", (REFUSED,))
+    assert labrelay("journal", "salvage", "--to", str(target), "--because", " ", site=site).code == ExitCode.USAGE
+    ran = labrelay("journal", "salvage", "--to", str(target), "--because", "bad sectors", site=site)
+    assert ran.code == ExitCode.PARTLY
+    assert f"row {REFUSED}: changed" in ran.out
+    assert "message 2 of channel haematology" in ran.out
+    assert CANARY not in ran.out + ran.err + (target / "salvage.json").read_text()

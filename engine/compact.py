@@ -1,0 +1,95 @@
+"""Write the journal's file anew without the space in it that nothing uses. Without the daemon.
+
+The new file is made beside the old one and takes its name in one step: a crash leaves the one or the other, whole.
+"""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.anchor import sync_folder
+from engine.errors import StoreError
+from engine.journal import JOURNAL_NAME
+from engine.lock import SiteLock
+from engine.loss import last_number
+
+NEW_NAME = "journal.db.new"
+SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """Bytes of the file, before and after."""
+
+    before: int
+    after: int
+
+
+def run(data: Path) -> Compacted:
+    """Compact the journal in folder ``data``.
+
+    Raises:
+        LockedError: a daemon has it.
+        StoreError: there is none, it cannot be read whole, or there is no room for the new file. The old one stays as
+            it was.
+    """
+    path, new = data / JOURNAL_NAME, data / NEW_NAME
+    if not path.exists():
+        raise StoreError(f"{path}: there is no journal")
+    lock = SiteLock.acquire(data)
+    try:
+        before = path.stat().st_size
+        free = shutil.disk_usage(data).free
+        if free < before + SPARE_BYTES:
+            need = (before + SPARE_BYTES - free) >> 20
+            raise StoreError(f"{data}: no room for a second copy of the journal; make {need + 1} MiB free")
+        new.unlink(missing_ok=True)
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            _copy(path, new)
+            new.replace(path)
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: cannot be compacted: {error}; labrelay verify says what is wrong") from error
+        finally:
+            new.unlink(missing_ok=True)
+        sync_folder(data)
+        return Compacted(before, path.stat().st_size)
+    finally:
+        lock.release()
+
+
+def _copy(path: Path, new: Path) -> None:
+    """All of ``path`` into ``new``, durable, with nothing left in the old file's log."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreError(f"{path}: somebody is reading it; try again")
+        connection.execute("VACUUM INTO ?", (str(new),))
+        kept = _identity(connection)
+    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok" or _identity(connection) != kept:
+            raise StoreError(f"{path}: the new file is not the same; it was thrown away")
+    descriptor = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    # The old file's log is empty and went with its last connection; one that is left would be taken for the new one's.
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _identity(connection: sqlite3.Connection) -> tuple[object, ...]:
+    """What must be the same afterwards."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    last = last_number(connection)
+    chain = connection.execute("SELECT chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
+    counts = tuple(
+        connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - constants
+        for table in ("journal", "document", "delivery", "message_state")
+    )
+    return version, last, chain, counts
