@@ -55,7 +55,7 @@ def release(
     done = dict.fromkeys(("released", "superseded", "overtaken", "too_old", "skipped"), 0)
     for delivery_id in deliveries:
         done[_release(batch, delivery_id, lanes)] += 1
-    audit.note(batch, actor, "release", {"deliveries": list(deliveries), "reason": because, **done})
+    audit.note(batch, actor, "release", {**_named(batch, deliveries), "reason": because, **done})
     return done
 
 
@@ -100,8 +100,14 @@ def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str)
             _free_numbers(batch, delivery_id)
         else:
             done["skipped"] += 1
-    audit.note(batch, actor, "reject", {"deliveries": list(deliveries), "reason": because, **done})
+    audit.note(batch, actor, "reject", {**_named(batch, deliveries), "reason": because, **done})
     return done
+
+
+def _named(batch: Batch, deliveries: Sequence[int]) -> dict[str, list[int]]:
+    """What an act is about, as its audit row says it."""
+    rows = (batch.execute("SELECT message_id FROM delivery WHERE id = ?", (one,)).fetchone() for one in deliveries)
+    return {"messages": sorted({row[0] for row in rows if row is not None}), "deliveries": list(deliveries)}
 
 
 def _free_numbers(batch: Batch, delivery_id: int) -> None:

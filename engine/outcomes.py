@@ -14,7 +14,7 @@ from engine.records import Trace
 
 CAPACITY = 10_000  # messages waited for; beyond that the oldest one is given up, as if its time were over
 
-_WELL = ("delivered", "superseded", "dismissed")
+_WELL = ("delivered", "superseded", "rejected", "dismissed")
 _OPEN = ("waiting", "sending", "held")
 
 

@@ -135,6 +135,7 @@ async def test_who_released_and_why_is_kept_and_a_second_time_does_nothing(site:
     assert site.app.workers["lab-fhir"].counts.delivered == 1
     (act,) = site.journal.acts()
     assert (act.verb, act.what["reason"], act.what["released"]) == ("release", "looked at", 1)
+    assert act.what["messages"] == [1]
     assert act.actor
 
 

@@ -11,8 +11,16 @@ from typing import Any
 import click
 
 from engine.clock import from_us
-from engine.commands.output import Column, ExitCode, Form, form_option, say, show_document, show_rows
-from engine.commands.selecting import act_options, carry_out, filter_options, instant_us, selection, word
+from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, show_rows
+from engine.commands.selecting import (
+    act_options,
+    carry_out,
+    filter_options,
+    instant_us,
+    selection,
+    sure_options,
+    word,
+)
 from engine.commands.session import Session, pass_session
 from engine.reading import Reader
 from engine.reasons import Reason
@@ -130,7 +138,7 @@ def release(
 @click.argument("ids", nargs=-1, required=True, type=int, metavar="MESSAGE...")
 @_because
 @filter_options("destination")
-@act_options
+@sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def reject(
@@ -138,13 +146,12 @@ def reject(
     /,
     ids: tuple[int, ...],
     because: str,
-    everything: bool,
     dry_run: bool,
     yes: bool,
     form: Form,
     **given: Any,
 ) -> ExitCode:
-    chosen = selection(session, ids, everything=everything, **given)
+    chosen = selection(session, ids, **given)
     what = "Reject {n} held results for good?"
     return carry_out(session, "reject", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
 
@@ -194,7 +201,7 @@ def _result(reader: Reader, channel: str, message: int, result: Result, *, unmas
 def _explained(row: dict[str, Any]) -> Iterator[str]:
     where = f"message {row['message']} of {row['channel']} for {row['destination']}"
     yield click.style(f"{where}: {row['state']}", bold=True)
-    yield f"  {row['cause']}{': ' + row['why'] if row['why'] else ''}"
+    yield printable(f"  {row['cause']}{': ' + row['why'] if row['why'] else ''}")
     if row["help"]:
         yield f"  {row['help']}"
     if row["newer_delivered"] != "no":
@@ -209,4 +216,4 @@ def _explained(row: dict[str, Any]) -> Iterator[str]:
                 shown.append(f"earlier {one['earlier']}")
         if one["flags"]:
             shown.append("flags " + " ".join(one["flags"]))
-        yield "    " + "; ".join([*shown, one["status"]])
+        yield printable("    " + "; ".join([*shown, one["status"]]))

@@ -75,10 +75,14 @@ def _state_option(states: Sequence[str]) -> Callable[[F], F]:
 
 def act_options(command: F) -> F:
     """``--all --dry-run --yes``, for what sends or closes."""
+    return click.option("--all", "everything", is_flag=True, help="Everything there is.")(sure_options(command))
+
+
+def sure_options(command: F) -> F:
+    """``--dry-run --yes``, for what wants numbers and never takes everything."""
     for option in (
         click.option("--yes", is_flag=True, help="Do it without being asked."),
         click.option("--dry-run", is_flag=True, help="Only say how many are meant."),
-        click.option("--all", "everything", is_flag=True, help="Everything there is."),
     ):
         command = option(command)
     return command
