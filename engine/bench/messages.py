@@ -74,8 +74,7 @@ def oru(channel: int, number: int, rng: random.Random, *, results: int = 20, cha
         doctor = f"D{patient % 40:03d}^Rao^Sita"
         lines += [
             f"ORC|RE|P{order}|F{order}|||||||||{doctor}",
-            f"OBR|{panel + 1}|P{order}|F{order}|58410-2^CBC panel^LN|||{at}+0530|||||||||{doctor}"
-            f"||||||{at}+0530||HM|F",
+            f"OBR|{panel + 1}|P{order}|F{order}|58410-2^CBC panel^LN|||{at}+0530|||||||||{doctor}||||||{at}+0530||HM|F",
             f"SPM|1|S{order}||119297000^Blood^SCT|||||||||||||{at}+0530",
         ]
         for index, (code, name, unit, low, high, decimals) in enumerate(PANEL[: results - first], 1):

@@ -43,7 +43,7 @@ class Setting:
         if self.site:
             home = Path(self.site) / "mappings"
             theirs = [home, Path(self.site) / "analyzers"]
-            own += [folder for folder in theirs if folder.is_dir() and folder.resolve() not in ours]
+            own += [folder for folder in theirs if folder.resolve() not in ours]  # also one that a save will make
         # The checkout that ships LabRelay is a site too: there, its files are one's own.
         within = [folder for folder in ours if self.site and folder.parent == Path(self.site).resolve()]
         return Folders((*own, *within), tuple(folder for folder in ours if folder not in within), home)

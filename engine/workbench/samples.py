@@ -16,13 +16,16 @@ class Samples:
 
     folders: tuple[Path, ...]
 
-    def names(self) -> list[str]:
-        found: list[str] = []
+    def names(self) -> list[tuple[str, str]]:
+        """Each sample's name, and what people read: with the name of its folder, where there are several."""
+        found: list[tuple[str, str]] = []
         for number, folder in enumerate(self.folders):
+            before = f"{folder.name}/" if len(self.folders) > 1 else ""
             for path in _files(folder):
                 if len(found) == MAX_SAMPLES:
                     return found
-                found.append(f"{number}/{path.relative_to(folder).as_posix()}")
+                inner = path.relative_to(folder).as_posix()
+                found.append((f"{number}/{inner}", before + inner))
         return found
 
     def read(self, name: str) -> bytes | None:

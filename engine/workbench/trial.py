@@ -112,7 +112,13 @@ class Bench:
         found = parts[0]
         made["several"] = len(parts)
         parsed = mapper.read(found)
-        made["message"] = {"type": parsed.message_type, "structure": parsed.structure, "format": parsed.format}
+        made["message"] = {
+            "type": parsed.message_type,
+            "structure": parsed.structure,
+            "format": parsed.format,
+            "component": parsed.delimiters.component,
+            "repetition": parsed.delimiters.repetition,
+        }
         made["fields"] = _fields(message, found.payload, parsed)
         made["issues"] = [_issue(issue) for issue in parsed.warnings]
         program = mapper.program_for(parsed)

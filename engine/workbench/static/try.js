@@ -10,7 +10,8 @@
   const files = new Map(); // name -> { text, saved, digest, target, shipped, top, at }
   let mapping = "", shown = "", charset = "utf-8", number = 0, answered = 0, timer = 0, messages = [];
   let result = {}, leaves = [], byPointer = new Map(), bySource = new Map(), byRule = new Map();
-  let active = -1, lit = { fields: new Set(), lines: new Map(), leaves: new Set() };
+  let pointer = "";
+  let active = -1, lit = { fields: new Map(), lines: new Map(), leaves: new Set() };
 
   // -- talking to the server ------------------------------------------------------------------------------------------
 
@@ -213,7 +214,7 @@
     const editing = document.activeElement === $("mapping");
     if (how === "document" && file !== shown && files.has(file) && !editing) open(file);
     const rules = new Map([[leaf.rule, "lit"], ...leaf.calls.map(([rule]) => [rule, "near"])].reverse());
-    light(new Set(leaf.sources.flatMap(fieldNames)), rules, new Set(), how);
+    light(read([leaf]), rules, new Set(), how);
     why(leaf);
   }
 
@@ -221,7 +222,7 @@
     const found = bySource.get(name) ?? [];
     active = -1;
     const rules = new Map(found.filter((at) => leaves[at].rule).map((at) => [leaves[at].rule, "lit"]));
-    light(new Set([name]), rules, new Set(found), how);
+    light(new Map([[name, new Set()]]), rules, new Set(found), how);
     const unread = result.unread?.includes(name.replace(/\[\d+\]/, ""));
     list(name, found, unread ? "no rule reads this field" : "nothing in the document came of it: framing, or it decided something");
   }
@@ -230,8 +231,18 @@
     const found = byRule.get(place);
     if (!found) return;
     active = -1;
-    light(new Set(found.flatMap((at) => leaves[at].sources.flatMap(fieldNames))), new Map([[place, "lit"]]), new Set(found), how);
+    light(read(found.map((at) => leaves[at])), new Map([[place, "lit"]]), new Set(found), how);
     list(place, found, "");
+  }
+
+  // The fields that values were read from, each with its components; 0 is the whole field.
+  function read(some) {
+    const fields = new Map();
+    for (const source of some.flatMap((leaf) => leaf.sources)) {
+      const part = Number(/^[A-Z][A-Z0-9]{0,2}\[\d+\]-\d+\.(\d+)/.exec(source)?.[1] ?? 0);
+      for (const name of fieldNames(source)) fields.set(name, (fields.get(name) ?? new Set()).add(part));
+    }
+    return fields;
   }
 
   function light(fields, lines, some, how) {
@@ -278,10 +289,29 @@
     if (result.dead?.place) bad.set(result.dead.place, "problem");
     const marks = [];
     for (const [start, end, name] of result.fields ?? []) {
-      const kind = lit.fields.has(name) ? "lit" : bad.get(name) ?? (unread.has(name.replace(/\[\d+\]/, "")) ? "unread" : "");
+      if (lit.fields.has(name)) {
+        marks.push(...parts(start, end, lit.fields.get(name)).map((part) => [...part, "lit"]));
+        continue;
+      }
+      const kind = bad.get(name) ?? (unread.has(name.replace(/\[\d+\]/, "")) ? "unread" : "");
       if (kind) marks.push([start, end, kind]);
     }
     mark($("message-editor"), $("message").value, marks);
+  }
+
+  // The components that a value was read from; the whole field where it was read as a whole.
+  function parts(start, end, wanted) {
+    const { component, repetition } = result.message ?? {};
+    if (!wanted.size || wanted.has(0) || !component) return [[start, end]];
+    const text = $("message").value.slice(start, end);
+    const first = repetition ? text.split(repetition, 1)[0] : text;
+    const found = [];
+    let at = start;
+    first.split(component).forEach((part, number) => {
+      if (wanted.has(number + 1)) found.push([at, at + part.length]);
+      at += part.length + component.length;
+    });
+    return found;
   }
 
   function markMapping() {
@@ -558,7 +588,10 @@
     area.addEventListener("keyup", (event) => { if (/^(Arrow|Home|End|Page)/.test(event.key)) at(area.selectionStart); });
     area.addEventListener("click", () => at(area.selectionStart));
   }
-  $("document").addEventListener("mouseover", (event) => {
+  $("document").addEventListener("mousemove", (event) => {
+    const here = `${event.clientX} ${event.clientY}`;
+    if (here === pointer) return; // the document moved below the pointer, not the other way round
+    pointer = here;
     const line = event.target.closest("[data-leaf]");
     if (line && Number(line.dataset.leaf) !== active) leafShown(Number(line.dataset.leaf), "document");
   });
@@ -590,7 +623,7 @@
       $("mappings").replaceChildren(new Option(start.channel ? "by its route" : "by its kind", ""), ...start.mappings.map((name) => new Option(name, name)));
       $("mappings").value = mapping = start.mapping;
       $("samples-label").hidden = !start.samples.length;
-      $("samples").replaceChildren(new Option("choose", ""), ...start.samples.map((name) => new Option(name.replace(/^\d+\//, ""), name)));
+      $("samples").replaceChildren(new Option("choose", ""), ...start.samples.map(([name, shown]) => new Option(shown, name)));
       if (mapping) for (const file of (await ask(`files.json?mapping=${encodeURIComponent(mapping)}`)).files) keep(file);
       open([...files.keys()][0] ?? "");
       if (start.messages.length) several(start);

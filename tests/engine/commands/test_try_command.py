@@ -81,6 +81,9 @@ def test_messages_to_choose_from_are_the_channels_first(tmp_path: Path) -> None:
         path.write_text("x", encoding="utf-8")
     site, ours = tmp_path / "site", tmp_path / "ours"
     found = sample_folders(site, "chem", "sysmex-xn", (tmp_path / "given",), ours)
-    assert found.names() == ["0/a.hl7", "1/b.hl7", "2/c.astm"]
-    assert sample_folders(None, "", "", (), ours).names() == ["0/other/d.astm", "0/sysmex_xn/c.astm"]
+    assert found.names() == [("0/a.hl7", "given/a.hl7"), ("1/b.hl7", "chem/b.hl7"), ("2/c.astm", "sysmex_xn/c.astm")]
+    assert [shown for _, shown in sample_folders(None, "", "", (), ours).names()] == [
+        "other/d.astm",
+        "sysmex_xn/c.astm",
+    ]
     assert sample_folders(site, "nothing", "", (), ours) == Samples(())

@@ -139,7 +139,7 @@ async def test_it_begins_with_what_the_command_line_said(page: Page) -> None:
     assert "hl7-results" in start["mappings"]
     assert "hl7-lab" not in start["mappings"], "a library is no mapping"
     assert start["messages"] == [{"text": HL7, "charset": "utf-8"}]
-    assert start["samples"] == ["0/xn/two.hl7"]
+    assert start["samples"] == [["0/xn/two.hl7", "xn/two.hl7"]]
     _, files = await page.get("files.json?mapping=small.yaml")
     assert [file["name"] for file in files["files"]] == ["small.yaml", "lib.yaml"]
 
@@ -183,6 +183,20 @@ async def test_a_file_is_saved_when_the_page_says_so_and_never_over_another_edit
     digest = saved["file"]["digest"]
     status, _ = await page.post("save.json", {"name": "lib.yaml", "text": LIBRARY, "digest": digest})
     assert status == 200
+
+
+def test_a_shipped_file_that_is_saved_is_the_sites_own_from_then_on(tmp_path: Path) -> None:
+    """Also in a site that had no mappings yet."""
+    folders = Setting(site=str(tmp_path)).folders()
+    shipped = folders.open("lab.yaml")
+    assert shipped is not None
+    assert shipped.shipped
+    saved = folders.save("lab.yaml", shipped.text + "# ours\n", shipped.digest)
+    assert (saved.shipped, saved.target) == (False, str(tmp_path / "mappings" / "lab.yaml"))
+    assert folders.save("lab.yaml", shipped.text, saved.digest).text == shipped.text
+    made = Setting(site=str(tmp_path)).folders().open("lab.yaml")
+    assert made is not None
+    assert not made.shipped
 
 
 @pytest.mark.parametrize("body", [[], {}, {"page": 1}, "x", {"page": "p", "number": "1"}])
