@@ -45,11 +45,10 @@ class Outputs(Members):
 
     def _act(self, step: Step, scope: Scope, outer: Scope, before: Slot) -> Made | None:
         allowed = MAKING_STEPS[self.target.kind]
-        if step.create:
-            assert step.create_node is not None
-            self.problems.error(
-                step.create_node, f"create: makes FHIR, and this mapping writes {self.target}; write {allowed[0]}:"
-            )
+        if step.create or step.add_to:
+            kind = "create" if step.create else "add_to"
+            text = f"{kind}: makes FHIR, and this mapping writes {self.target}; write {allowed[0]}:"
+            self.problems.error(step.create_node or step.node, text)
             return None
         if step.make is None:
             return super()._act(step, scope, outer, before)
