@@ -18,6 +18,7 @@ from orjson import Fragment
 
 from engine.mapping.functions.systems import TERMINOLOGY
 from engine.mapping.identity import Making
+from engine.mapping.message_header import message_header
 from engine.mapping.run import Run
 from engine.mapping.uris import quoted
 from engine.reasons import Reason
@@ -54,12 +55,11 @@ def assemble(run: Run, making: Making, kind: str, mapping: str, *, profiles: Map
     if timestamp is not None:
         bundle["timestamp"] = timestamp
     entries = making.entries
-    if kind == "transaction":
-        provenance = _provenance(run, making, mapping)
-        if provenance is not None:
-            entries.append(provenance)
-    elif kind == "message":
-        entries.insert(0, _message_header(run, making))
+    if kind == "message":
+        entries.insert(0, message_header(run, making))
+    provenance = _provenance(run, making, mapping)
+    if provenance is not None:
+        entries.append(provenance)
     bundle["entry"] = entries
     if profiles:
         _claim(entries, profiles)
@@ -114,42 +114,10 @@ def _provenance(run: Run, making: Making, mapping: str) -> Json | None:
     if payload:
         what: Json = {"identifier": {"system": "urn:labrelay:sha256", "value": payload}}
         resource["entity"] = [{"role": "source", "what": what}]
-    return {
-        "fullUrl": f"urn:uuid:{identity}",
-        "resource": resource,
-        "request": {"method": "PUT", "url": f"Provenance/{identity}"},
-    }
-
-
-def _message_header(run: Run, making: Making) -> Json:
-    if run.hl7:
-        msh9 = run.field("MSH", 9)
-        event = run.component(msh9, 2) or run.text(msh9) or "R01"
-        name = run.text(run.field("MSH", 3)) or ""
-        endpoint = run.text(run.field("MSH", 24)) or ""
-    else:
-        event, name, endpoint = "R01", run.text(run.field("H", 5)) or "", ""
-    identity = making.identity("MessageHeader", f"{name}\x1f{run.parsed.control_id}\x1f{run.context.payload_hash}")
-    source: Json = {"endpoint": endpoint if ":" in endpoint else f"urn:labrelay:app:{quoted(name)}"}
-    if name:
-        source = {"name": name, **source}
-    resource: Json = {
-        "resourceType": "MessageHeader",
-        "id": identity,
-        "eventCoding": {"system": TERMINOLOGY + "v2-0003", "code": event},
-        "source": source,
-    }
-    processing = run.text(run.field("MSH", 11)) if run.hl7 else None
-    if processing in ("D", "T"):
-        resource["meta"] = {"tag": [{"system": TERMINOLOGY + "v2-0103", "code": processing}]}
-    focus = [
-        {"reference": entry["fullUrl"]}
-        for entry in making.entries
-        if entry["resource"]["resourceType"] == "DiagnosticReport"
-    ]
-    if focus:
-        resource["focus"] = focus
-    return {"fullUrl": f"urn:uuid:{identity}", "resource": resource}
+    entry: Json = {"fullUrl": f"urn:uuid:{identity}", "resource": resource}
+    if making.transaction:
+        entry["request"] = {"method": "PUT", "url": f"Provenance/{identity}"}
+    return entry
 
 
 def _document(run: Run, making: Making, profiles: Mapping[str, str]) -> Json:
