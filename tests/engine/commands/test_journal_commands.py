@@ -82,7 +82,8 @@ def test_wrong_times_and_missing_options_are_wrong_use(site: Path) -> None:
     ("verb", "option", "wrong", "hint"),
     [
         ("messages", "--state", "maped", "did you mean mapped?"),
-        ("messages", "--state", "held", "There are: stored,"),
+        ("messages", "--state", "open", "There are: stored,"),
+        ("dlq", "--state", "held", "There are: dead, incomplete"),
         ("dlq", "--state", "ded", "did you mean dead?"),
         ("dlq", "--reason", "UNMAPED_CODE", "did you mean UNMAPPED_CODE?"),
         ("dlq", "--reason", "zzz", "docs/reason-codes.md"),
