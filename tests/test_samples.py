@@ -4,8 +4,6 @@ After a change that is meant run them with LABRELAY_UPDATE_SAMPLES=1, then look 
 """
 
 import json
-import os
-import re
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -18,13 +16,13 @@ from engine.config.pack import find_pack
 from engine.intake import Verdict
 from engine.message import Mapped
 from engine.reasons import Reason
+from tests.support.expected import UPDATE, outcome_text
 from tests.support.fhir_check import check_bundle, resources
 from tests.support.shipped import verdict_of
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 FORMATS = {".hl7": "hl7v2", ".astm": "astm", ".txt": "text"}
 MESSAGES = sorted(path for path in SAMPLES.glob("*/*") if path.suffix in FORMATS)
-UPDATE = bool(os.environ.get("LABRELAY_UPDATE_SAMPLES"))
 
 Json = dict[str, Any]
 
@@ -62,33 +60,10 @@ def result(name: str, code: str) -> Json:
     return found[0]
 
 
-def _outcome(name: str) -> str:
-    """What the expected file holds: the Bundle, or the verdict with its counts where there is none.
-
-    Without the Provenance, which names the hash of the mapping and would change with every comment in it.
-    """
-    verdict, mapped = run(name)
-    if verdict.documents:
-        shaped: Any = json.loads(verdict.documents[0][0].body, parse_float=_marked, parse_int=_marked)
-        shaped["entry"] = [one for one in shaped["entry"] if one["resource"]["resourceType"] != "Provenance"]
-    else:
-        assert verdict.reason is not None
-        shaped = {"state": verdict.state, "reason": verdict.reason.value, "counts": mapped.counts if mapped else {}}
-    text = json.dumps(shaped, indent=1, ensure_ascii=False)
-    return re.sub(f'"{MARK}([^"]*)"', r"\1", text) + "\n"
-
-
-MARK = "\ue000"  # a private character: stands before the text of a number until it is written
-
-
-def _marked(number: str) -> str:
-    return MARK + number
-
-
 @pytest.mark.parametrize("name", [str(path.relative_to(SAMPLES)) for path in MESSAGES])
 def test_the_outcome_is_the_expected_one(name: str) -> None:
     expected = (SAMPLES / name).with_suffix(".expected.json")
-    found = _outcome(name)
+    found = outcome_text(*run(name))
     if UPDATE:
         expected.write_text(found, encoding="utf-8")
     assert json.loads(found, parse_float=Decimal) == json.loads(expected.read_text("utf-8"), parse_float=Decimal)

@@ -236,7 +236,7 @@ def _sent_unit(run: Run, raw: str) -> tuple[str | None, str | None]:
     if run.hl7 and run.C in raw:
         parts = raw.split(run.C)
         code, words, system = run.text(parts[0]), run.part_text(parts, 1), run.part_text(parts, 2)
-        if (system or "").upper() == "UCUM":
+        if (system or "").upper() in ("UCUM", "2.16.840.1.113883.6.8"):
             return words or code, code
         if system is None and words is None:
             return code, None

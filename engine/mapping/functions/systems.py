@@ -29,8 +29,27 @@ CODING_SYSTEMS = {
     "CPT": "http://www.ama-assn.org/go/cpt",
     "RXNORM": "http://www.nlm.nih.gov/research/umls/rxnorm",
     "MDC": "urn:iso:std:iso:11073:10101",
+    "NULLFL": TERMINOLOGY + "v3-NullFlavor",
+    "ISO3166_1": "urn:iso:std:iso:3166",
+    "CDCREC": "urn:oid:2.16.840.1.113883.6.238",
 }
 
+# FHIR names these by their own URIs, and not by their OIDs (R4, section 4.3).
+SYSTEMS_BY_OID = {
+    "2.16.840.1.113883.6.1": LOINC,
+    "2.16.840.1.113883.6.96": "http://snomed.info/sct",
+    "2.16.840.1.113883.6.8": UCUM,
+    "2.16.840.1.113883.6.3": "http://hl7.org/fhir/sid/icd-10",
+    "2.16.840.1.113883.6.90": "http://hl7.org/fhir/sid/icd-10-cm",
+    "2.16.840.1.113883.6.103": "http://hl7.org/fhir/sid/icd-9-cm",
+    "2.16.840.1.113883.6.12": "http://www.ama-assn.org/go/cpt",
+    "2.16.840.1.113883.6.69": "http://hl7.org/fhir/sid/ndc",
+    "2.16.840.1.113883.6.88": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    "2.16.840.1.113883.12.292": "http://hl7.org/fhir/sid/cvx",
+    "2.16.840.1.113883.5.1008": TERMINOLOGY + "v3-NullFlavor",
+}
+
+_HL7_TABLE_OIDS = "2.16.840.1.113883.12."
 _HL7_TABLES = TERMINOLOGY + "v2-"
 _HL7_TABLE = re.compile(r"HL7(\d{4})", re.ASCII)
 _LOINC_CODE = re.compile(r"(?:L[APGL])?[1-9]\d*-\d", re.ASCII)  # LA..: answers, LP.., LG.., LL..: parts, groups, lists
@@ -50,7 +69,10 @@ def coding_system(run: Run, name: str | None) -> str | None:
     if table := _HL7_TABLE.fullmatch(name.upper()):
         return f"{TERMINOLOGY}v2-{table[1]}"
     if _OID.fullmatch(name):
-        return f"urn:oid:{name}"
+        if name in SYSTEMS_BY_OID:
+            return SYSTEMS_BY_OID[name]
+        table = name.removeprefix(_HL7_TABLE_OIDS)
+        return f"{_HL7_TABLES}{table:0>4}" if table.isdigit() else f"urn:oid:{name}"
     if _URI.fullmatch(name):
         return name
     return run.context.namespaces.get(name) or run.local_system or None
