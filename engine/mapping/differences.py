@@ -5,7 +5,8 @@
 Paths have no numbers, so that what a new mapping changes in a thousand messages is a few lines. Resources of Bundles
 are compared by their `fullUrl`: one whose id is another is another one, which stands beside the old one at a server.
 Items of lists are aligned, so that one more at the front does not change those behind it. Numbers are compared as they
-are written. The name and digest of the mapping in the Provenance are no difference: they tell who made the document.
+are written. HL7 v2 is compared segment by segment. The name and digest of the mapping in the Provenance are no
+difference: they tell who made the document.
 """
 
 import json
@@ -16,8 +17,9 @@ from difflib import SequenceMatcher
 from typing import Any, Literal
 
 from engine.mapping.json_text import as_text
+from engine.mapping.outputs.segments_compared import compared, is_message
 
-DOCUMENT = "(document)"  # the path of a document as a whole: a raw message, or one that is no JSON
+DOCUMENT = "(document)"  # the path of a document as a whole: lines, or a raw message that is no HL7 v2
 MAX_ALIGNED = 2000  # items of a list, without equal ones at both ends; longer ones are compared place by place
 _MAPPING = re.compile(rb"urn:labrelay:mapping:[^\"\\]+")
 
@@ -42,6 +44,8 @@ def differences(before: bytes, after: bytes) -> list[Change]:
     try:
         old, new = as_text(before), as_text(after)
     except (ValueError, RecursionError):
+        if is_message(before) and is_message(after):
+            return [Change(*one) for one in compared(before, after)]
         return [Change("changed", DOCUMENT)]
     if not isinstance(old, dict) or not isinstance(new, dict):
         return [] if old == new else [Change("changed", DOCUMENT)]

@@ -59,7 +59,7 @@ class PartTracer(Tracer):
         made = made_of(self._frames.pop(), {})
         self.rules.add(rule)
         if value is not None:
-            texts = frozenset(text for _, text in _leaves(value, ""))
+            texts = frozenset(text for _, _, text in _leaves(value))
             self._notes.append(_Note(path, RULE, rule, function, tuple(made.sources), tuple(made.rows), texts))
 
     def literal(self, path: str, rule: str, text: str) -> None:
@@ -87,27 +87,31 @@ class PartTracer(Tracer):
                 continue
             numbers[part.name] = number = numbers.get(part.name, 0) + 1
             found += self._of(f"{part.name}[{number}]", part.content, [part.key], "")
-        found += self._inside(making.document, "")
+        found += self._inside(making.document, "", "")
         return [self._with_places(leaf) for leaf in found] if self._parsed.places else found
 
-    def _inside(self, part: Part, name: str) -> Iterator[Leaf]:
-        """A record, and those inside."""
-        yield from self._of(name, part.content, [part.key], "")
+    def _inside(self, part: Part, name: str, pointer: str) -> Iterator[Leaf]:
+        """A record, and those inside; ``pointer`` is its JSON pointer."""
+        yield from self._of(name, part.content, [part.key], "", pointer)
         for member, records in part.inner.items():
             there = (record for record in records if record.there)
             for at, record in enumerate(there):
-                yield from self._inside(record, f"{name}.{member}[{at}]" if name else f"{member}[{at}]")
+                inside = f"{name}.{member}[{at}]" if name else f"{member}[{at}]"
+                yield from self._inside(record, inside, f"{pointer}/{_escaped(member)}/{at}")
 
-    def _of(self, name: str, content: dict[Any, Any], keys: list[str], own: str) -> Iterator[Leaf]:
+    def _of(
+        self, name: str, content: dict[Any, Any], keys: list[str], own: str, pointer: str | None = None
+    ) -> Iterator[Leaf]:
         notes = [note for key in keys for note in self._by_part.get(key, ())]
         first = 1 if all(isinstance(name, int) for name in content) else 0
-        for path, text in _leaves(content, "", first):
+        for path, inner, text in _leaves(content, first=first):
+            there = "" if pointer is None else pointer + inner
             note = _note_for(_without_items(path), text, notes)
             where = (name + path).removeprefix(".")
             if note is None:
-                yield Leaf(where, "", text, ENVELOPE, "", "", about=_OWN[own])
+                yield Leaf(where, there, text, ENVELOPE, "", "", about=_OWN[own])
             else:
-                yield Leaf(where, "", text, note.origin, note.rule, note.function, note.sources, note.rows)
+                yield Leaf(where, there, text, note.origin, note.rule, note.function, note.sources, note.rows)
 
 
 def _note_for(path: str, text: str, notes: list[_Note]) -> _Note | None:
@@ -120,8 +124,8 @@ def _note_for(path: str, text: str, notes: list[_Note]) -> _Note | None:
     return next((note for note in near if text in note.texts), near[0])
 
 
-def _leaves(value: Any, path: str, first: int = 0) -> Iterator[tuple[str, str]]:
-    """The texts in a value, with their places below it: ``.3.1``, ``.8[2]``.
+def _leaves(value: Any, path: str = "", pointer: str = "", first: int = 0) -> Iterator[tuple[str, str, str]]:
+    """The texts in a value, with their places below it: ``.3.1``, ``.8[2]``, and as JSON pointers.
 
     Args:
         first: number of the first item of a list; 1 for the repetitions of fields, of which a single one has none.
@@ -131,12 +135,18 @@ def _leaves(value: Any, path: str, first: int = 0) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         numbered = all(isinstance(name, int) for name in value)  # fields of HL7: in their order, not the rules'
         for name in sorted(value) if numbered else value:
-            yield from _leaves(value[name], f"{path}.{name}", first)
+            yield from _leaves(value[name], f"{path}.{name}", f"{pointer}/{_escaped(str(name))}", first)
     elif isinstance(value, list | tuple):
-        for at, inner in enumerate(value, first):
-            yield from _leaves(inner, path if first and len(value) == 1 else f"{path}[{at}]", first)
+        for at, inner in enumerate(value):
+            where = path if first and len(value) == 1 else f"{path}[{at + first}]"
+            yield from _leaves(inner, where, f"{pointer}/{at}", first)
     else:
-        yield path, "true" if value is True else "false" if value is False else str(value)
+        yield path, pointer, "true" if value is True else "false" if value is False else str(value)
+
+
+def _escaped(name: str) -> str:
+    """A member's name in a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _without_items(path: str) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import tempfile
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from engine.errors import ConfigError, ContentError
 from engine.mapping import Program, load
+from engine.mapping.differences import differences
 from engine.mapping.explaining import ENVELOPE, LITERAL, RULE
+from engine.mapping.json_text import as_text
 from engine.mapping.outputs import json_object
 from engine.mapping.outputs.collected import Collected
 from engine.mapping.outputs.csv_lines import lines
@@ -409,7 +412,7 @@ JSON_STEPS = """
     sender: =H-5.1
     format: 1.50
     made: true
-    fixed: {a: b}
+    fixed: {a/b~: b}
     quoted: "1.50"
     gone: {a: =H-3, b: c}
 - each: PATIENT
@@ -436,7 +439,7 @@ def test_records_stand_inside_each_other_with_every_digit(workshop: Workshop) ->
     (document,) = mapped(made).documents
     assert document.media_type == "application/json"
     assert document.body.decode() == (
-        '{"sender":"XN-550","format":1.50,"made":true,"fixed":{"a":"b"},"quoted":"1.50","patients":[{"id":"4711","results":['
+        '{"sender":"XN-550","format":1.50,"made":true,"fixed":{"a/b~":"b"},"quoted":"1.50","patients":[{"id":"4711","results":['
         '{"code":"WBC","value":8.13,"double":16.26,"high":true,"flags":["N"],"at":"2026-03-01T10:15:00+05:30",'
         '"more":["10*3/uL","a",{"x":"4.0-11.0","y":1}]},'
         '{"code":"RBC","value":4.50,"double":9.00,"high":false,"flags":["N"],"more":["10*6/uL","a"]}]}]}'
@@ -450,6 +453,25 @@ def test_every_member_is_explained_by_its_place_in_the_document(workshop: Worksh
     assert found["made"][1] == LITERAL
     assert found["patients[0].results[1].value"] == ("4.50", RULE, ("R[2]-4",))
     assert found["patients[0].results[0].more[2].x"] == ("4.0-11.0", RULE, ("R[1]-6",))
+    (document,) = trace.mapped.documents if trace.mapped else ()
+    whole = as_text(document.body)
+    for leaf in trace.leaves:
+        assert _at(whole, leaf.pointer) == leaf.value
+    assert len(trace.leaves) == len(list(_scalars(whole)))
+
+
+def _at(value: Any, pointer: str) -> Any:
+    for step in pointer.split("/")[1:]:
+        value = value[int(step)] if isinstance(value, list) else value[step.replace("~1", "/").replace("~0", "~")]
+    return value
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _scalars(inner)
+    else:
+        yield value
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
@@ -551,3 +573,26 @@ def test_no_name_and_no_literal_gets_into_the_generated_source(name: str, litera
         assert "zq" not in made.plain["E1394"].source
         document = orjson.loads(made.apply(parse("H|\\^&|||XN-550\nL|1|N\n"), context()).documents[0].body)
         assert document[name] == "XN-550"
+
+
+# -- two of one message ---------------------------------------------------------------------------------------------
+
+
+def test_two_messages_are_compared_field_by_field(workshop: Workshop) -> None:
+    fields = "{2: NM, 3: {1: =R-3.5}, 5: =R-4, 11: F}"
+    (before,) = mapped(program(workshop, "hl7v2/ORU_R01", results(fields))).documents
+    steps = results("{2: NM, 3: {1: =R-3.5, 3: L}, 5: =R-4, 6: {1: =whole(R-5)}, 11: F}")
+    steps += "            - segment: NTE\n              when: =C\n              fields: {3: =C-4}\n"
+    (after,) = mapped(program(workshop, "hl7v2/ORU_R01", steps)).documents
+    assert differences(before.body, before.body) == []
+    found = [(change.kind, change.path) for change in differences(before.body, after.body)]
+    both = [("changed", "OBX-3"), ("added", "OBX-6")]
+    assert found == [*both, ("added", "NTE"), *both]
+    again = [(change.kind, change.path) for change in differences(after.body, before.body)]
+    assert again == [
+        ("changed", "OBX-3"),
+        ("removed", "OBX-6"),
+        ("removed", "NTE"),
+        ("changed", "OBX-3"),
+        ("removed", "OBX-6"),
+    ]
