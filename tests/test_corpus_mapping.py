@@ -19,7 +19,8 @@ from engine.errors import ContentError
 from engine.intake import Verdict
 from engine.mapping.facts import facts_of as holds
 from engine.mapping.inputs import Found, Mapper
-from engine.message import MapContext, Mapped
+from engine.mapping.shipped import mapping_for
+from engine.message import MapContext, Mapped, Parsed
 from engine.reasons import Reason
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
@@ -109,6 +110,8 @@ DEVIATIONS: dict[str, dict[str, tuple[int, str]]] = {
     "cepheid-genexpert-french-latin1.astm": {"reports": (1, "R stands below P: a report all the same")},
     "cepheid-genexpert-french-utf8.astm": {"reports": (1, "R stands below P: a report all the same")},
     "cepheid-manual-oru-reject.hl7": {"patients": (1, "the second PID is empty")},
+    "roche-cobas-pro-c503-oul.hl7": {"patients": (0, "PID holds neither a number nor a name of a patient")},
+    "roche-cobas-pro-e801-oul.hl7": {"patients": (0, "PID holds neither a number nor a name of a patient")},
     "oie__batch03.hl7": {"patients": (1, "the first message is an ADT, which no route takes")},
     "oie__large.hl7": {"reports": (9, "three OBR have the order number and code of one before them: one report")},
 }
@@ -157,7 +160,7 @@ def _has_results(file: CorpusFile, payload: bytes) -> bool:
     if file.format == "astm":
         return re.search(rb"(^|[\r\n])R[|;]", payload) is not None and re.search(rb"(^|[\r\n])H", payload) is not None
     fields = payload.lstrip(b"\xef\xbb\xbf").split(b"\r")[0].split(b"\n")[0].split(b"|")
-    return len(fields) > 8 and fields[8].startswith(b"ORU^")
+    return len(fields) > 8 and fields[8].startswith((b"ORU^", b"OUL^"))
 
 
 @each_file
@@ -258,6 +261,51 @@ def test_without_a_channel_all_that_is_a_result_is_mapped(name: str) -> None:
         except ContentError as error:
             reason = error.reason.value
         assert reason == expected, f"message {number}"
+
+
+# Types of which no shipped mapping makes anything: queries and their answers, statuses of instruments, events of ADT
+# that concern no patient's record, a message that does not say what it is.
+WITHOUT_MAPPING = {"ACK", "QBP^Q11", "QBP^Z03", "QCN^J01", "RSP^Z02", "SSU^U03", "ADT^A24", "ADT^O01", ""}
+# Messages with a mapping that become no document, by file and their number in it.
+ENDED = {
+    ("oie__test-hl7-repetitions-input.txt", 1): "NO_IDENTITY",  # one OBX and no order
+    ("oie__test-hl7-subcomponents-input.txt", 1): "NO_IDENTITY",
+    ("siemens-clinitek-qc.hl7", 1): "QUALITY_CONTROL",
+    ("mindray-bc5380-qc.hl7", 1): "QUALITY_CONTROL",
+}
+
+
+def _by_type(mapper: Mapper, payload: bytes) -> tuple[str, Parsed | None, Mapped | None]:
+    """Why a message gives no document, or ``mapped``; what was read; and what its type's mapping gave."""
+    parsed = None
+    try:
+        parsed = mapper.read(Found(payload, "hl7v2"))
+        made = mapper.program_for(parsed).apply(parsed, mapper.context_for(parsed, payload))
+    except ContentError as error:
+        return error.reason.value, parsed, None
+    return "mapped" if made.filtered is None else made.filtered.value, parsed, made
+
+
+@pytest.mark.parametrize("name", [file.name for file in FILES if file.format == "hl7v2"])
+def test_every_message_goes_through_the_mapping_of_its_type(name: str) -> None:
+    """As by ``labrelay map FILE``, whatever it is: results, orders, patients, documents. No result of any is lost."""
+    settings = {**BARE_SETTINGS, "tasks": "yes"}
+    mapper = Mapper((MAPPINGS,), options=BARE_OPTIONS, context=MapContext(channel="any", settings=settings))
+    for number, payload in enumerate(payloads(facts_of[name]), 1):
+        ended, parsed, made = _by_type(mapper, payload)
+        if parsed is None:
+            assert ended in NOTHING_READ
+            continue
+        assert bool(mapping_for(parsed)) != (parsed.message_type in WITHOUT_MAPPING)
+        expected = ENDED.get((name, number), "mapped") if mapping_for(parsed) else "NO_ROUTE"
+        assert ended == expected, f"message {number}"
+        if made is None:
+            continue
+        counts = dict(made.counts)
+        results = counts.pop("results_in")
+        assert results == sum(segment.name == "OBX" for segment in parsed.segments) == sum(counts.values())
+        written = [resources(check_bundle(document.body), "Observation") for document in made.documents]
+        assert sum(map(len, written)) == counts["observations"]
 
 
 # -- the sample result and specimen that the index names -----------------------------------------------------------

@@ -101,11 +101,12 @@ def _routes(made: Guess) -> Iterable[str]:
         yield "    mapping: astm-results"
         yield "    to: archive"
     elif made.format.value == "hl7v2":
-        kinds = {message.type[:7] for message in made.seen.hl7}
-        mapping = "hl7-oul-results" if "OUL^R22" in kinds else "hl7-results"
-        yield f"  - when: =MSH-9.1 == '{'OUL' if mapping == 'hl7-oul-results' else 'ORU'}'"
-        yield f"    mapping: {mapping}"
-        yield "    to: archive"
+        kinds = {message.type[:3] for message in made.seen.hl7}
+        for kind, mapping in (("ORU", "hl7-results"), ("OUL", "hl7-oul-results")):
+            if kind in kinds or (kind == "ORU" and "OUL" not in kinds):
+                yield f"  - when: =MSH-9.1 == '{kind}'"
+                yield f"    mapping: {mapping}"
+                yield "    to: archive"
     yield "  - to: archive                      # whatever else it sends, as it came"
 
 

@@ -24,7 +24,7 @@ KEY = hashlib.sha256(b"the identity key of the tests").digest()
 
 # As the shipped channels route: results to the mapping of their structure, nothing else.
 ROUTES = {
-    "hl7v2": (("=MSH-9.1 == 'ORU'", "hl7-results"),),
+    "hl7v2": (("=MSH-9.1 == 'ORU'", "hl7-results"), ("=MSH-9.1 == 'OUL'", "hl7-oul-results")),
     "astm": (("=R", "astm-results"),),
 }
 
