@@ -52,6 +52,11 @@ def message_type(payload: bytes) -> str:
     return parts[0].decode("latin-1")
 
 
+def mapping_of(payload: bytes, message_format: str) -> str:
+    """The shipped mapping for a message; empty where there is none."""
+    return "astm-results" if message_format == "astm" else BY_TYPE.get(message_type(payload), "")
+
+
 @dataclass
 class Documents:
     """All documents, and what became of the messages that gave none.
@@ -86,7 +91,7 @@ def _of_corpus(documents: Documents) -> None:
         for number, payload in enumerate(payloads(file), 1):
             source = f"{file.folder}/{file.name} {number}"
             settings = {"processing_ids": ["T", "D"], "tasks": "yes", **SETTINGS.get(file.name, {})}
-            name = "astm-results" if file.format == "astm" else BY_TYPE.get(message_type(payload), "")
+            name = mapping_of(payload, file.format)
             if not name:
                 kind = message_type(payload) or "none"
                 documents.not_taken[kind] = documents.not_taken.get(kind, 0) + 1
