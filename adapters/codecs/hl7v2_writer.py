@@ -11,8 +11,10 @@ that nothing in a value can end a field, a segment or an MLLP block.
 Source: HL7 v2.5.1 chapter 2 (2.5.4 delimiters, 2.7 escape sequences, 2.15.9 MSH), table 0354 (message structures).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from adapters.codecs.hl7v2_charset import codec_for
 from adapters.codecs.hl7v2_grammar import GRAMMARS, GroupGrammar, bind, structure_for
@@ -124,9 +126,19 @@ def number(segments: Sequence[Written], event: str) -> list[Issue]:
     return issues
 
 
-def text_of(segments: Sequence[Written], delimiters: Delimiters) -> str:
-    """The message in ER7; MSH comes first and has its fields from MSH-3 on."""
-    return "".join(f"{_line(one, delimiters)}\r" for one in segments)
+def lines_of(segments: Iterable[Written], delimiters: Delimiters) -> list[str]:
+    """Each segment in ER7, without its end; MSH comes first and has its fields from MSH-3 on."""
+    writer = _Writer(delimiters)
+    return [writer.line(one) for one in segments]
+
+
+def text_of(segments: Iterable[Written], delimiters: Delimiters) -> str:
+    """The message in ER7."""
+    return text_of_lines(lines_of(segments, delimiters))
+
+
+def text_of_lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\r" for line in lines)
 
 
 def encode(text: str, declared: str) -> bytes:
@@ -169,49 +181,91 @@ def _counted(group: Group, grammar: GroupGrammar) -> Iterator[tuple[int, int]]:
 # -- texts -------------------------------------------------------------------------------------------------------
 
 
-def _line(one: Written, delimiters: Delimiters) -> str:
-    last = max((number for number, content in one.fields.items() if content), default=0)
-    types = field_types(one.name)
-    # OBX-5 is of the type that OBX-2 names.
-    varying = one.fields.get(2, "") if one.name == "OBX" else ""
-    parts = [one.name]
-    first = 1
-    if one.name == "MSH":
-        signs = delimiters
-        parts.append(signs.component + signs.repetition + signs.escape + signs.subcomponent)
-        first = 3
-    for at in range(first, last + 1):
-        kind = types[at - 1] if at <= len(types) else ""
-        if at == 5 and isinstance(varying, str) and varying:
-            kind = varying
-        parts.append(_field(one.fields.get(at, ""), kind, delimiters))
-    return delimiters.field.join(parts)
+class _Writer:
+    """Writes segments in one set of delimiters. Nearly every text needs no escape, which one look tells."""
+
+    __slots__ = ("_delimiters", "_field", "_needs_escape")
+
+    def __init__(self, delimiters: Delimiters) -> None:
+        self._delimiters = delimiters
+        self._field = delimiters.field
+        self._needs_escape = _needing_escape(delimiters)
+
+    def line(self, one: Written) -> str:
+        parts = [one.name]
+        fields = one.fields
+        if one.name == "MSH":
+            signs = self._delimiters
+            parts.append(signs.component + signs.repetition + signs.escape + signs.subcomponent)
+            fields = {number - 1: content for number, content in fields.items() if number > 2}
+        needs, count = self._needs_escape, len(parts)
+        for number in sorted(fields):
+            content = fields[number]
+            if content:
+                if number > count:
+                    parts += [""] * (number - count)
+                if isinstance(content, str) and not needs(content):
+                    parts.append(content)
+                else:
+                    parts.append(self._written(content, one, number))
+                count = number + 1
+        return self._field.join(parts)
+
+    def _written(self, content: Content, one: Written, number: int) -> str:
+        signs = self._delimiters
+        kind = _type_of(one, number)
+        if isinstance(content, list):
+            return signs.repetition.join([self._part(part, kind, signs.component) for part in content])
+        return self._part(content, kind, signs.component)
+
+    def _part(self, content: Content, kind: str, sign: str) -> str:
+        """A repetition or component: a text, or the parts below it, which ``sign`` separates."""
+        needs = self._needs_escape
+        if isinstance(content, str):
+            return self._escaped(content, kind) if needs(content) else content
+        assert isinstance(content, dict)
+        parts: list[str] = []
+        for number in sorted(content):
+            inner = content[number]
+            if inner:
+                if number > len(parts) + 1:
+                    parts += [""] * (number - len(parts) - 1)
+                if isinstance(inner, str) and not needs(inner):
+                    parts.append(inner)
+                else:
+                    parts.append(self._part(inner, _component_type(kind, number), self._delimiters.subcomponent))
+        return sign.join(parts)
+
+    def _escaped(self, text: str, kind: str) -> str:
+        made = escape(text, self._delimiters, line_break=LINE_BREAK if kind in FORMATTED else "X0A")
+        if not made.isprintable():
+            mark = self._delimiters.escape
+            made = made.translate({code: f"{mark}X{code:02X}{mark}" for code in _CONTROLS})
+        return made
 
 
-def _field(content: Content, kind: str, delimiters: Delimiters) -> str:
-    if isinstance(content, list):
-        return delimiters.repetition.join(_part(one, kind, delimiters, delimiters.component) for one in content)
-    return _part(content, kind, delimiters, delimiters.component)
-
-
-def _part(content: Content, kind: str, delimiters: Delimiters, sign: str) -> str:
-    """A repetition or component: a text, or the parts below it, which ``sign`` separates."""
-    if isinstance(content, str):
-        return _escaped(content, kind, delimiters)
-    assert isinstance(content, Mapping)
-    types = component_types(kind)
-    last = max((number for number, inner in content.items() if inner), default=0)
-    return sign.join(
-        _part(content.get(at, ""), types[at - 1] if at <= len(types) else "", delimiters, delimiters.subcomponent)
-        for at in range(1, last + 1)
+@lru_cache(maxsize=16)
+def _needing_escape(delimiters: Delimiters) -> Callable[[str], object]:
+    signs = (
+        delimiters.field + delimiters.component + delimiters.repetition + delimiters.escape + delimiters.subcomponent
     )
+    return re.compile(f"[\x00-\x1f{re.escape(signs)}]").search
 
 
-def _escaped(text: str, kind: str, delimiters: Delimiters) -> str:
-    if text.isalnum():
-        return text
-    made = escape(text, delimiters, line_break=LINE_BREAK if kind in FORMATTED else "X0A")
-    if not made.isprintable():
-        mark = delimiters.escape
-        made = made.translate({code: f"{mark}X{code:02X}{mark}" for code in _CONTROLS})
-    return made
+def _type_of(one: Written, number: int) -> str:
+    """The data type of a field by its place in the line, which for MSH is one less than its number."""
+    if number == 5 and one.name == "OBX" and isinstance(varying := one.fields.get(2), str):
+        return varying  # OBX-5 is of the type that OBX-2 names
+    types = _types(one.name)
+    number += one.name == "MSH"
+    return types[number - 1] if number <= len(types) else ""
+
+
+@lru_cache(maxsize=256)
+def _types(segment: str) -> tuple[str, ...]:
+    return field_types(segment)
+
+
+def _component_type(kind: str, number: int) -> str:
+    types = component_types(kind)
+    return types[number - 1] if number <= len(types) else ""

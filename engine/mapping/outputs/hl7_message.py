@@ -66,10 +66,12 @@ def assemble(run: Run, making: Collected, target: Target, mapping: str) -> bytes
     delimiters = codec.delimiters_of(header.get(1, "|"), header.get(2, "^~\\&"))
     fields = segments[0].fields
     charset = fields[18] if isinstance(fields[18], str) else DEFAULT_CHARSET
+    lines = codec.lines_of(segments, delimiters)
     if not fields.get(10):
-        fields[10] = _control_id(run, codec.text_of(segments, delimiters), mapping)
+        fields[10] = _control_id(run, codec.text_of_lines(lines), mapping)
+        lines[0] = codec.lines_of(segments[:1], delimiters)[0]
     making.header = fields
-    encoded: bytes = codec.encode(codec.text_of(segments, delimiters), charset)
+    encoded: bytes = codec.encode(codec.text_of_lines(lines), charset)
     return encoded
 
 
