@@ -29,6 +29,8 @@ def evidence_of(
     laboratory: str,
     version: str,
     ran_at: str,
+    in_use: Sequence[tuple[str, str, str]] = (),
+    by: str = "",
 ) -> str:
     """The report.
 
@@ -36,13 +38,15 @@ def evidence_of(
         problems: test files or mappings that could not be read, and so were not tested.
         coverage: mapping -> (rules that ran, rules).
         laboratory: the site's name; empty where there is no site.
-        ran_at: in UTC; the one thing in the report that differs from run to run.
+        ran_at: in UTC. by: who ran the tests. These two are not part of the digest.
+        in_use: (channel, mapping, digest) of what the site's channels map with.
     """
     tests = sorted((_test(outcome) for outcome in outcomes), key=lambda test: (test["file"], test["line"]))
     facts: dict[str, Any] = {
         "laboratory": laboratory,
         "version": version,
         "mappings": sorted(_mappings(outcomes, coverage), key=lambda one: (one["name"], one["hash"])),
+        "in_use": [_use(*use, outcomes) for use in in_use],
         "tests": tests,
         "problems": list(problems),
         "passed": sum(test["passed"] for test in tests),
@@ -57,7 +61,13 @@ def evidence_of(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("evidence.html").render(facts, ran_at=ran_at, digest=digest) + "\n"
+    return environment.get_template("evidence.html").render(facts, ran_at=ran_at, by=by, digest=digest) + "\n"
+
+
+def _use(channel: str, mapping: str, digest: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What a channel maps with, and how many tests ran with the very same files; another table is another mapping."""
+    tests = sum(outcome.program is not None and outcome.program.content_hash == digest for outcome in outcomes)
+    return {"channel": channel, "mapping": mapping, "digest": digest, "tests": tests}
 
 
 def _mappings(outcomes: Sequence[Outcome], coverage: Mapping[str, tuple[int, int]]) -> Iterator[dict[str, Any]]:
@@ -91,7 +101,7 @@ def _test(outcome: Outcome) -> dict[str, Any]:
         "line": test.node.line,
         "description": description.value if description is not None else "",
         "mapping": f"{program.name}@{program.content_hash[:16]}" if program is not None else test.mapping,
-        "settings": [f"{path} = {value}" for path, value in _flat(test.settings)],
+        "settings": [f"{path} = {value}" for path, value in _flat(test.settings)] if test.settings else [],
         "digest": hashlib.sha256(test.given).hexdigest(),
         "given": "" if file is not None else _printable(given[:MAX_GIVEN]),
         "given_file": file.value if file is not None else "",

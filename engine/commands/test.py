@@ -7,13 +7,14 @@ the mapping made of the message and why.
 with that of its message, what was expected and how it went. One HTML file to keep or print.
 """
 
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from xml.etree.ElementTree import Element, SubElement, tostring
 
 import click
 
+from engine.commands.junit import FileRun, junit_report
 from engine.commands.output import ExitCode, say
 from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError
@@ -39,6 +40,7 @@ from engine.site import mapping_path
     metavar="FILE",
     help="Write a report for an assessor (ISO 15189), as one HTML file.",
 )
+@click.option("--by", metavar="NAME", default="", help="With --evidence: who ran the tests, as the report names them.")
 @pass_session
 def command(
     session: Session,
@@ -48,23 +50,19 @@ def command(
     coverage: bool,
     junit: Path | None,
     evidence: Path | None,
+    by: str,
 ) -> ExitCode:
+    if by and evidence is None:
+        raise click.UsageError("--by names who ran the tests in the report of --evidence: give both")
     if evidence is not None and update:
         raise click.UsageError("--update writes what is expected; evidence is of a run that compares: give one of them")
     search = mapping_path(session.folder_or_none)
     runner = Runner(update=update, measure=coverage or evidence is not None)
     if session.folder_or_none is not None:
         runner.rules_of = partial(_rules_of, session)
-    outcomes: list[Outcome] = []
-    problems: list[str] = []
-    for path, folders in _test_files(files, search):
-        try:
-            for test in read_tests(path):
-                outcome = runner.run(test, folders)
-                outcomes.append(outcome)
-                _report(outcome)
-        except ConfigError as error:
-            problems += error.problems
+    runs = [_run_file(runner, path, folders) for path, folders in _test_files(files, search)]
+    outcomes = [outcome for run in runs for outcome, _ in run.outcomes]
+    problems = list(dict.fromkeys(line for run in runs for _, lines in run.errors for line in lines))
     if not outcomes and not problems:
         say("no tests found; a test is a file in mappings/tests")
     failed = sum(not outcome.passed for outcome in outcomes)
@@ -73,12 +71,32 @@ def command(
         for line in _uncovered(runner):
             click.echo(line)
     if junit is not None:
-        junit.write_bytes(_junit(outcomes))
+        junit.write_bytes(junit_report(runs))
     if evidence is not None:
-        _write_evidence(evidence, session, runner, outcomes, problems)
+        _write_evidence(evidence, session, runner, outcomes, problems, by)
     if problems:
         raise ConfigError(*problems)
     return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _run_file(runner: Runner, path: Path, folders: tuple[Path, ...]) -> FileRun:
+    """Run the tests of a file; what is wrong with one of them does not keep the others from running."""
+    run = FileRun(path.name)
+    try:
+        tests = read_tests(path)
+    except ConfigError as error:
+        run.errors.append((path.name, error.problems))
+        return run
+    for test in tests:
+        begin = time.perf_counter()
+        try:
+            outcome = runner.run(test, folders)
+        except ConfigError as error:
+            run.errors.append((test.name, error.problems))
+            continue
+        run.outcomes.append((outcome, time.perf_counter() - begin))
+        _report(outcome)
+    return run
 
 
 def _test_files(files: tuple[Path, ...], search: tuple[Path, ...]) -> Iterator[tuple[Path, tuple[Path, ...]]]:
@@ -118,7 +136,9 @@ def _report(outcome: Outcome) -> None:
         click.echo(f"    {line}")
 
 
-def _write_evidence(path: Path, session: Session, runner: Runner, outcomes: list[Outcome], problems: list[str]) -> None:
+def _write_evidence(
+    path: Path, session: Session, runner: Runner, outcomes: list[Outcome], problems: list[str], by: str
+) -> None:
     from engine.clock import SystemClock
     from engine.commands.evidence import evidence_of
     from engine.commands.version import labrelay_version
@@ -129,9 +149,27 @@ def _write_evidence(path: Path, session: Session, runner: Runner, outcomes: list
         coverage={name: (len(rules) - len(missing), len(rules)) for name, rules, missing in _coverage(runner)},
         laboratory=_laboratory(session),
         version=labrelay_version(),
+        in_use=list(_in_use(session)),
+        by=by,
         ran_at=SystemClock().now().strftime("%Y-%m-%d %H:%M:%S UTC"),
     )
     path.write_text(report, encoding="utf-8")
+
+
+def _in_use(session: Session) -> Iterator[tuple[str, str, str]]:
+    """(channel, mapping, digest) of everything that the site's channels map with; nothing where it cannot be read."""
+    from engine.commands.mapping_options import channel_mapper
+
+    if session.folder_or_none is None:
+        return
+    try:
+        site = session.load(require_secrets=False)
+        for name, config in sorted(site.channels.items()):
+            if config.enabled and any(route.mapping is not None for route in config.routes):
+                for program in channel_mapper(site, name).programs():
+                    yield name, program.name, program.content_hash
+    except ConfigError:
+        return
 
 
 def _laboratory(session: Session) -> str:
@@ -164,20 +202,3 @@ def _coverage(runner: Runner) -> Iterator[tuple[str, set[str], list[str]]]:
 def _by_line(rule: str) -> tuple[str, int]:
     file, _, line = rule.rpartition(":")
     return file, int(line)
-
-
-def _junit(outcomes: list[Outcome]) -> bytes:
-    suite = Element("testsuite", name="mappings", tests=str(len(outcomes)))
-    suite.set("failures", str(sum(not outcome.passed for outcome in outcomes)))
-    for outcome in outcomes:
-        case = SubElement(suite, "testcase", name=outcome.test.name, classname=outcome.test.node.file)
-        if not outcome.passed:
-            failure = SubElement(case, "failure", message=_xml_text(outcome.failures[0]))
-            failure.text = _xml_text("\n".join([*outcome.failures, *outcome.help]))
-    report: bytes = tostring(suite, encoding="utf-8", xml_declaration=True)
-    return report + b"\n"
-
-
-def _xml_text(text: str) -> str:
-    """Without the characters that XML cannot hold."""
-    return "".join(sign if sign in "\t\n" or sign >= " " else "�" for sign in text)

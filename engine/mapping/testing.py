@@ -32,6 +32,7 @@ from engine import yaml_nodes
 from engine.errors import ConfigError, ContentError
 from engine.mapping import coverage
 from engine.mapping.expectations import changes, differences, plain
+from engine.mapping.expected_form import EXPECT_KEYS, PARTS, check
 from engine.mapping.explain_text import lines
 from engine.mapping.explaining import RULE
 from engine.mapping.held import expecting
@@ -46,8 +47,6 @@ from engine.message import FormatOptions, Issue, MapContext, Mapped, Parsed
 from engine.yaml_nodes import Node
 
 KEYS = ("test", "description", "mapping", "settings", "given", "file", *expecting.KEYS, "expect")
-_PARTS = ("resources", "segments", "rows", "records")  # one thing, as each kind of document calls it
-EXPECT_KEYS = ("counts", *_PARTS, "issues", "unmapped", "unread", "dead", "filtered", "held", "golden")
 _MAPPING_HASH = re.compile(r"(urn:labrelay:mapping:[^:\"]+):[0-9a-f]{16}")
 
 
@@ -132,6 +131,8 @@ class Runner:
             mapped = self._apply(program, parsed, context)
         except ContentError as caught:
             error = caught
+        except ConfigError as problems:
+            raise self._at_the_test(test, problems) from problems
         self._compare(test, outcome, mapped, error, trace)
         held = test.expect.get("held") if test.expect is not None else None
         if held is not None and mapped is not None and program is not None:
@@ -199,6 +200,15 @@ class Runner:
             self.programs[key] = mapper.program_for(parsed)
         return self.programs[key]
 
+    @staticmethod
+    def _at_the_test(test: Test, error: ConfigError) -> ConfigError:
+        """A mapping that there is not is a mistake of the test, and is told there."""
+        named = test.node.get("mapping")
+        lines = [problem.partition(f"{test.mapping}.yaml:1:1: there is no mapping ") for problem in error.problems]
+        if named is None or not lines[0][1] or lines[0][0]:
+            return error
+        return ConfigError(*(named.problem(f"there is no mapping {rest}") for _, _, rest in lines))
+
     def _compare(
         self, test: Test, outcome: Outcome, mapped: Mapped | None, error: ContentError | None, trace: Trace | None
     ) -> None:
@@ -228,7 +238,7 @@ class Runner:
         resources = view.parts() if view is not None else []
         if "counts" in expected:
             failures += _counts(plain(expected["counts"]), resources, mapped)
-        for name in _PARTS:
+        for name in PARTS:
             if name in expected:
                 failures += _find_all(name, plain(expected[name]), resources)
         if "issues" in expected:
@@ -346,18 +356,10 @@ def _read_test(node: Node, folder: Path, problems: list[str]) -> Test | None:
     for key, _ in node.pairs:
         if key.value not in KEYS:
             problems.append(key.problem(f"a test has no key '{key.value}'{suggestion(key.value, KEYS)}"))
-    expect = node.get("expect")
-    if expect is None or expect.kind != "map" or not expect.pairs:
-        problems.append((expect or node).problem("expect: is missing; a test that expects nothing cannot fail"))
-    else:
-        for key, _ in expect.pairs:
-            if key.value not in EXPECT_KEYS:
-                problems.append(key.problem(f"expect: has no key '{key.value}'{suggestion(key.value, EXPECT_KEYS)}"))
+    problems += check(node)
     given = _given(node, folder, problems)
     problems += expecting.check(node)
-    settings = node.get("settings")
-    if settings is not None and settings.kind != "map":
-        problems.append(settings.problem("settings: is a map"))
+    settings, expect = node.get("settings"), node.get("expect")
     if len(problems) > before:
         return None
     name = node.get("test")
@@ -390,4 +392,4 @@ def _given(node: Node, folder: Path, problems: list[str]) -> bytes | None:
         return None
 
 
-__all__ = ["Found", "Outcome", "Runner", "Test", "read_tests"]
+__all__ = ["EXPECT_KEYS", "Found", "Outcome", "Runner", "Test", "read_tests"]

@@ -116,6 +116,8 @@ def test_it_says_what_was_tested_and_how_it_went(site: Path) -> None:
     assert page.fetched == [], "nothing comes from outside"
     assert "City Lab. LabRelay" in page.text
     assert "Result: all 2 tests passed." in page.text
+    assert "Not as expected" not in page.text
+    assert "= empty" not in page.text
     assert "1. the code is <LOINC> & kept: passed" in page.text
     assert "resources[0]: Observation with code.coding[0].code = 718-7; valueString = high" in page.text
     assert "counts.Observation = 1" in page.text
@@ -154,7 +156,7 @@ def test_a_failure_is_in_it(site: Path) -> None:
     path.write_text(TESTS.replace("718-7", "718-8"))
     page = Page(report(site, code=ExitCode.FAILED))
 
-    assert "Result: not passed: 1 tests passed, 1 failed." in page.text
+    assert "Result: not passed: 1 of 2 tests passed." in page.text
     assert "expected 718-8, got 718-7" in page.text
 
 
@@ -169,3 +171,33 @@ def test_what_could_not_be_tested_is_no_pass(site: Path) -> None:
 def test_writing_what_is_expected_is_no_evidence(site: Path) -> None:
     ran = labrelay("test", "--update", "--evidence", str(site / "x.html"), site=site)
     assert ran.code == ExitCode.USAGE
+
+
+CHANNEL = """\
+channel: xn
+source: {kind: mllp, listen: "127.0.0.1:0"}
+routes: [{mapping: small, to: archive}]
+"""
+
+
+def test_it_says_who_ran_it_and_whether_it_is_what_the_channels_use(site: Path) -> None:
+    (site / "channels").mkdir()
+    (site / "config/labrelay.yaml").write_text(
+        "site: {name: City Lab, timezone: Asia/Kolkata}\ndestinations: {archive: {kind: file, folder: var/archive}}\n"
+    )
+    (site / "channels/xn.yaml").write_text(CHANNEL)
+    (site / "channels/own.yaml").write_text(
+        CHANNEL.replace("xn", "own") + "settings: {tables: {codes: [tables/mine.csv, tables/codes.csv]}}\n"
+    )
+    (site / "mappings/tables/mine.csv").write_text("code,unit_in,loinc\nWBC,10*3/uL,6690-2\n")
+    file = site / "evidence.html"
+    ran = labrelay("test", str(site / "mappings/tests"), "--evidence", str(file), "--by", "A. <Doe>", site=site)
+    assert ran.code == ExitCode.OK, ran.err
+    text = Page(file.read_text(encoding="utf-8")).text
+
+    assert "UTC by A. <Doe>." in " ".join(text.split()).replace("UTC  by", "UTC by")
+    assert "Tests run by A. <Doe>" in text
+    rows = dict(re.findall(r"(own|xn) small [0-9a-f]{64} (none|\d+)", text))
+    assert rows == {"own": "none", "xn": "2"}, "a table of its own makes another mapping of it"
+    alone = labrelay("test", "--by", "x", site=site)
+    assert alone.code == ExitCode.USAGE

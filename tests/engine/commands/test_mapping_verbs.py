@@ -381,13 +381,13 @@ def test_tests_pass_and_coverage_names_rules_that_never_ran(site: Path) -> None:
         ("$match ^H", "$match ^x", "code.coding[1].display: expected something that matches ^x, got Hb"),
         ("valueString: $absent", "valueString: $any", "valueString: expected $any, and it is not there"),
         ("status: $any", "status: $absent", "status: expected to be absent, got final"),
-        ("find: Observation", "find: Device", "resources[0]: there is no Device"),
+        ("counts: {", "counts: {Device: 1, ", "counts.Device: expected 1, got 0"),
         ("issues: []", "issues: [BAD_DATE]", "issues: expected BAD_DATE, and it did not occur"),
         ("19800101", "19801301", "19801301"),
         ("unread: [OBX-1]", "unread: [OBX-3]", "unread: OBX-3 is read by a rule"),
         ("7^^^HOSP^MR", "", "the message is dead: NO_IDENTITY"),
         ("|P|2.5", "|Q|2.5", "filtered: expected None, got QUALITY_CONTROL"),
-        ("issues: []", "dead: NO_IDENTITY", "dead: expected NO_IDENTITY, and the message was mapped"),
+        (TEST[TEST.index("  counts:") :], "  dead: NO_IDENTITY\n", "dead: expected NO_IDENTITY, and the message was"),
         ("  OBX|1|NM|HGB^Hb^L", "  OBX|1|NM|XYZ^Hb^L", "coding[0].code: expected 718-7"),
         ("issues: []", "unmapped: [XYZ]", "unmapped: expected XYZ, got none"),
     ],
@@ -426,15 +426,68 @@ def test_golden_files_are_written_and_compared(site: Path) -> None:
     assert "entry[1].resource.status: expected amended, got final" in ran.out
 
 
+# Jenkins' schema of JUnit files (junit-10.xsd): element -> (required attributes, allowed ones, children).
+JUNIT = {
+    "testsuites": (set(), {"name", "time", "tests", "failures", "errors", "disabled"}, {"testsuite"}),
+    "testsuite": (
+        {"name"},
+        {
+            "name",
+            "tests",
+            "failures",
+            "errors",
+            "time",
+            "disabled",
+            "skipped",
+            "timestamp",
+            "hostname",
+            "id",
+            "package",
+        },
+        {"testcase", "properties", "system-out", "system-err"},
+    ),
+    "testcase": (
+        {"name", "classname"},
+        {"name", "classname", "time", "assertions", "status"},
+        {"failure", "error", "skipped", "system-out", "system-err"},
+    ),
+    "failure": (set(), {"message", "type"}, set()),
+    "error": (set(), {"message", "type"}, set()),
+}
+
+
+def assert_junit(element: ElementTree.Element) -> None:
+    required, allowed, children = JUNIT[element.tag]
+    assert required <= set(element.keys()) <= allowed, element.attrib
+    for name in ("tests", "failures", "errors"):
+        assert element.get(name, "0").isdigit()
+    float(element.get("time", "0"))
+    for child in element:
+        assert child.tag in children
+        assert_junit(child)
+
+
 def test_junit_report(site: Path) -> None:
-    path = site / "mappings/tests/hemoglobin.yaml"
-    path.write_text(TEST.replace("value: 148", "value: 1"))
-    labrelay("test", str(path), "--junit", str(site / "report.xml"), site=site)
-    suite = ElementTree.parse(site / "report.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
-    failure = suite.find("testcase/failure")
+    folder = site / "mappings/tests"
+    (folder / "hemoglobin.yaml").write_text(TEST.replace("value: 148", "value: 1"))
+    (folder / "sound.yaml").write_text(TEST.replace("hemoglobin is", "x <&> is"))
+    (folder / "unreadable.yaml").write_text("test: [\n")
+    (folder / "no-mapping.yaml").write_text(TEST.replace("mapping: small", "mapping: smal"))
+    ran = labrelay("test", str(folder), "--junit", str(site / "report.xml"), site=site)
+    assert (ran.code, ran.out.splitlines()[-1]) == (3, "1 passed, 1 failed")
+    root = ElementTree.parse(site / "report.xml").getroot()
+    assert_junit(root)
+    assert [root.get(name) for name in ("tests", "failures", "errors")] == ["4", "1", "2"]
+    suites = {suite.get("name"): suite for suite in root}
+    failure = suites["hemoglobin.yaml"].find("testcase/failure")
     assert failure is not None
     assert "expected 1, got 148" in (failure.text or "")
+    # What could not be run is never a pass.
+    for name, says in (("unreadable.yaml", "not readable as YAML"), ("no-mapping.yaml", "there is no mapping smal")):
+        error = suites[name].find("testcase/error")
+        assert error is not None
+        assert says in error.get("message", "")
+    assert [suites["sound.yaml"].get(name) for name in ("tests", "failures", "errors")] == ["1", "0", "0"]
 
 
 @pytest.mark.parametrize(
