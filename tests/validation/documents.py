@@ -1,12 +1,13 @@
 """Every document that the shipped mappings and packs make of the messages that are at hand.
 
-Of three places: the corpus beside the repository (each message by the mapping of its type, and once more by the pack of
-the analyzer that it is evidence of), `samples/`, and the tests in `mappings/tests/`. The corpus is mapped with numbers
-that restart and with unique ones.
+Of four places: the corpus beside the repository (each message by the mapping of its type, with numbers that restart and
+with unique ones, and once more by the pack of the analyzer that it is evidence of), `samples/`, `tests/golden/own`, and
+the tests in `mappings/tests/`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from engine.config.pack import packs
 from engine.mapping.program import Program
@@ -19,6 +20,7 @@ from tests.test_corpus_mapping import SETTINGS
 from tests.test_samples import MESSAGES, SAMPLES
 from tests.test_samples import run as run_sample
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "own"
 # What a channel that is sent everything would say: the mapping by the first component of MSH-9.
 BY_TYPE = {
     "ORU": "hl7-results",
@@ -77,11 +79,12 @@ class Documents:
 
 
 def everything() -> Documents:
-    """The documents of all three places; where the corpus is absent, of the other two."""
+    """The documents of all places; where the corpus is absent, of the others."""
     documents = Documents()
     _of_corpus(documents)
     _of_packs(documents)
     _of_samples(documents)
+    _of_golden(documents)
     _of_tests(documents)
     return documents
 
@@ -122,6 +125,17 @@ def _of_samples(documents: Documents) -> None:
         verdict, _ = run_sample(name)
         bodies = [document.body for document, _ in verdict.documents]
         documents.add(f"samples/{name}", bodies, verdict.reason.value if verdict.reason else verdict.state)
+
+
+def _of_golden(documents: Documents) -> None:
+    for path in sorted(GOLDEN.iterdir()):
+        if path.suffix in {".hl7", ".astm"}:
+            payload, message_format = path.read_bytes(), "astm" if path.suffix == ".astm" else "hl7v2"
+            verdict, _ = verdict_of(
+                payload, message_format, {"tasks": "yes"}, mapping=mapping_of(payload, message_format)
+            )
+            bodies = [document.body for document, _ in verdict.documents]
+            documents.add(f"golden/{path.name}", bodies, verdict.reason.value if verdict.reason else verdict.state)
 
 
 @dataclass
