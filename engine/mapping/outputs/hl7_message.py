@@ -124,5 +124,6 @@ def _check(run: Run, segment: Any) -> None:
     run.at = None
     if kind is None:
         raise run.dead(Reason.REQUIRED_ABSENT, f"{segment.place}-2 names the type of OBX-5, and is empty")
-    if kind == "NM" and not (isinstance(value, str) and _NUMBER.fullmatch(value)):
+    numbers = value if isinstance(value, list) else [value]
+    if kind == "NM" and not all(isinstance(one, str) and _NUMBER.fullmatch(one) for one in numbers):
         run.warn("NOT_A_NUMBER", f"{segment.place}-5 of the message that is written is no number, and OBX-2 says NM")
