@@ -26,57 +26,60 @@ class Trace:
     """What became of one message and why.
 
     Attributes:
-        unread: fields with content that no rule touched, ``OBX-18`` (of any segment of that name).
         mapped: the outcome, None where the message is dead; then ``error`` says why.
         rules: those that ran.
-        explain: gives the leaves; called once, by whoever asks for them first.
+        explain, look: give the leaves and what is unread; called once, by whoever asks for them first.
     """
 
-    unread: tuple[str, ...]
     issues: tuple[Issue, ...]
     mapped: Mapped | None
     error: ContentError | None
     rules: frozenset[str]
     explain: Callable[[], list[Leaf]] = field(repr=False, compare=False)
+    look: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
 
     @cached_property
     def leaves(self) -> tuple[Leaf, ...]:
         """Every value of the document with its explanation; of a dead message, of what was made until then."""
         return tuple(self.explain())
 
+    @cached_property
+    def unread(self) -> tuple[str, ...]:
+        """Fields with content that no rule touched, ``OBX-18`` (of any segment of that name)."""
+        return self.look()
+
 
 Told = tuple[str, str, str]  # rule, name and function of a call, as the compiler writes it
+Span = tuple[int, int]  # what was asked for while a value was computed: from and to in the log
 
-
-@dataclass(slots=True)
-class _Kept:
-    """The value of a `let:` or an argument, and what it was made of."""
-
-    told: Told
-    frame: "_Frame"
-
-
-# What a value is made of, in the order it was asked for. Notes are taken for every value of every message that is
-# traced, and read for few: here stands only what was at hand. A field is its segment, number and component, a row is a
-# row, a text is a source without a field, a table stands by its name in a tuple of one.
-_Frame = list[tuple[Segment, int, int] | Row | str | tuple[str] | _Kept]
-_Note = tuple[str, str, str, tuple[Told, ...], _Frame | None]  # path, rule, function, uses, None for a literal
+# How the log tells a field that was read: its segment's position, its number and component, and who read it.
+_POSITION, _NUMBER, _ENGINE = 1 << 41, 1 << 21, 1
 
 
 class Tracer:
-    """Collects the trace of one message; generated code calls it as ``T``."""
+    """Collects the trace of one message; generated code calls it as ``T``.
+
+    Notes are taken for every value of every message that is traced, and read for few. So they are numbers, and things
+    that there are already, in a few long lists: a list or tuple for each of some thousand notes would cost more to
+    collect as garbage than the mapping takes. The log holds, in the order they were asked for: a field as a number
+    from 0, the value of a `let:` as a number below 0 (-1 is the first), a row, and any other source or table by its
+    words. A value is made of what stands in the log between its start and its end.
+    """
 
     def __init__(self, parsed: Parsed, context: MapContext, mapping: str) -> None:
         self._parsed = parsed
         self._context = context
         self._mapping = mapping
-        self._frames: list[_Frame] = []
-        self._kept: dict[str, _Kept] = {}
-        self._read: set[tuple[str, int]] = set()
+        self._log: list[int | str | Row] = []
+        self._starts: list[int] = []  # of the values that are being computed, the innermost last
+        self._kept: dict[str, int] = {}  # variable -> number of the value that it holds
+        self._kept_from: list[int] = []
+        self._kept_to: list[int] = []
+        self._kept_told: list[Told] = []
         self._open: Product | None = None
-        self._key: _Note = ("", "", "", (), None)
-        self._noted: list[_Note] = []
-        self._products: dict[str, list[tuple[Product, _Note, list[_Note]]]] = {}
+        self._key: list[Any] = []
+        self._noted: list[Any] = []  # path, rule, function, uses, start and end of each note; a literal has no start
+        self._products: dict[str, list[tuple[Product, list[Any], list[Any]]]] = {}
         self.rules: set[str] = set()
         self.making: Making | None = None
         self.mapped: Mapped | None = None
@@ -87,53 +90,59 @@ class Tracer:
 
     def open(self) -> None:
         """A value is about to be computed."""
-        self._frames.append([])
+        self._starts.append(len(self._log))
+
+    def close(self) -> Span:
+        """It is."""
+        return self._starts.pop(), len(self._log)
+
+    def forget(self) -> None:
+        """Whatever was being computed will not be: a result was dropped."""
+        self._starts.clear()
 
     def read(self, segment: Segment, number: int, component: int) -> None:
         """A field with content was read."""
-        self._read.add((segment.name, number))
-        if self._frames:
-            self._frames[-1].append((segment, number, component))
+        self._log.append(segment.position * _POSITION + number * _NUMBER + component * 2)
 
     def source(self, segment: Segment, number: int) -> None:
         """A field that the engine read for a value: no rule has touched it."""
-        if self._frames and len(segment.fields) > number and segment.fields[number].strip():
-            self._frames[-1].append((segment, number, 0))
+        if len(segment.fields) > number and segment.fields[number].strip():
+            self._log.append(segment.position * _POSITION + number * _NUMBER + _ENGINE)
 
     def setting(self, name: str) -> None:
         """A setting of the channel was asked for."""
-        if self._frames:
-            self._frames[-1].append(f"setting({name})")
+        self._log.append(f"setting({name})")
 
     def row(self, row: Row) -> None:
-        if self._frames:
-            self._frames[-1].append(row)
+        self._log.append(row)
 
     def table(self, name: str) -> None:
         """A code was found in a table of the language. Which one is the message's business."""
-        if self._frames:
-            self._frames[-1].append((name,))
+        self._log.append(f"table {name}")
 
     def keep(self, variable: str, told: Told) -> None:
         """The value just computed has a name and may be used again."""
-        self._kept[variable] = _Kept(told, self._frames.pop())
+        self._kept[variable] = len(self._kept_told)
+        self._kept_from.append(self._starts.pop())
+        self._kept_to.append(len(self._log))
+        self._kept_told.append(told)
 
     def use(self, variable: str) -> None:
-        kept = self._kept.get(variable)
-        if kept is not None and self._frames:
-            self._frames[-1].append(kept)
+        number = self._kept.get(variable)
+        if number is not None:
+            self._log.append(-1 - number)
 
     def leaf(self, path: str, rule: str, function: str, uses: tuple[Told, ...], value: Any) -> None:
         """A value of an element is computed."""
-        frame = self._frames.pop()
+        start = self._starts.pop()
         self.rules.add(rule)
         if value is not None and self._open is not None:
-            self._noted.append((path, rule, function, uses, frame))
+            self._noted += (path, rule, function, uses, start, len(self._log))
 
     def fixed(self, path: str, rule: str, uses: tuple[Told, ...]) -> None:
         """An element has a value that is written in the mapping."""
         self.rules.add(rule)
-        self._noted.append((path, rule, "", uses, None))
+        self._noted += (path, rule, "", uses, -1, -1)
 
     def item(self, path: str, at: int, value: Any) -> None:
         """An item of a rule's list gave so many values."""
@@ -142,13 +151,13 @@ class Tracer:
 
     def begin(self, kind: str, request: str, rule: str, uses: tuple[Told, ...]) -> None:
         """A resource begins. What a dropped result left open is closed."""
-        self._frames.clear()
+        self.forget()
         self._noted = []
-        self._open = Product(kind, rule, request, _calls(uses))
+        self._open = Product(kind, rule, request, tuple(Call(*told) for told in uses))
 
     def key(self, rule: str, function: str, uses: tuple[Told, ...]) -> None:
         """The key of the resource that was begun last is computed."""
-        self._key = ("", rule, function, uses, self._frames.pop())
+        self._key = ["", rule, function, uses, *self.close()]
 
     def made(self, reference: dict[str, str], resource: Json) -> None:
         """The resource that was begun last is in the document, or joined to one that is."""
@@ -165,7 +174,7 @@ class Tracer:
 
     def trace(self) -> Trace:
         issues = self.mapped.issues if self.mapped is not None else self.issues
-        return Trace(self._unread(), issues, self.mapped, self.error, frozenset(self.rules), self._explained)
+        return Trace(issues, self.mapped, self.error, frozenset(self.rules), self._explained, self._unread)
 
     def _explained(self) -> list[Leaf]:
         if self.making is None:
@@ -180,12 +189,48 @@ class Tracer:
 
     def _written(self) -> dict[str, list[Product]]:
         """The resources by fullUrl, with what was noted of them written out."""
-        known: dict[int, _Made] = {}
+        known: dict[int, Made] = {}
         for products in self._products.values():
             for product, key, notes in products:
-                product.key = _noted(key, known)
-                product.notes = [_noted(note, known) for note in notes]
+                product.key = self._note(key, 0, known)
+                product.notes = [self._note(notes, at, known) for at in range(0, len(notes), 6)]
         return {url: [product for product, _, _ in products] for url, products in self._products.items()}
+
+    def _note(self, notes: list[Any], at: int, known: "dict[int, Made]") -> Noted:
+        path, rule, function, uses, start, end = notes[at : at + 6]
+        calls = tuple(Call(*told) for told in uses)
+        if start < 0:
+            return Noted(path, rule, function, literal=True, calls=calls)
+        made = self.made_of((start, end), known)
+        return Noted(path, rule, function, False, tuple(made.sources), tuple(made.rows), (*calls, *made.calls))
+
+    def made_of(self, span: Span, known: "dict[int, Made] | None" = None) -> "Made":
+        """What a value is made of, written out; ``known`` are kept values by their number."""
+        made, known = Made(), {} if known is None else known
+        for noted in self._log[slice(*span)]:
+            if isinstance(noted, Row):
+                made.rows[_row_text(noted)] = None
+            elif isinstance(noted, str):
+                (made.rows if noted.startswith("table ") else made.sources)[noted] = None
+            elif noted >= 0:
+                made.sources[self._field(noted)] = None
+            else:
+                number = -1 - noted
+                inner = known.get(number)
+                if inner is None:
+                    kept = self._kept_from[number], self._kept_to[number]
+                    inner = known[number] = self.made_of(kept, known)
+                made.sources |= inner.sources
+                made.rows |= inner.rows
+                made.calls |= {Call(*self._kept_told[number]): None, **inner.calls}
+        return made
+
+    def _field(self, noted: int) -> str:
+        """``OBX[3]-5.1``"""
+        segment = self._parsed.segments[noted // _POSITION - 1]
+        number, component = noted % _POSITION // _NUMBER, noted % _NUMBER // 2
+        name = f"{segment.name}[{segment.ordinal}]-{number}"
+        return f"{name}.{component}" if component else name
 
     def _around(self) -> Around:
         segments = {segment.name: segment for segment in reversed(self._parsed.segments)}
@@ -209,12 +254,18 @@ class Tracer:
 
     def _unread(self) -> tuple[str, ...]:
         found: dict[str, None] = {}
+        names = [segment.name for segment in self._parsed.segments]
+        read = {
+            (names[noted // _POSITION - 1], noted % _POSITION // _NUMBER)
+            for noted in self._log
+            if isinstance(noted, int) and noted >= 0 and not noted & _ENGINE
+        }
         for segment in self._parsed.segments:
             first = (
                 3 if segment.name == "MSH" else 3 if segment.name == "H" else 1 if self._parsed.format == "hl7v2" else 2
             )
             for number in range(first, len(segment.fields)):
-                if segment.fields[number].strip() and (segment.name, number) not in self._read:
+                if segment.fields[number].strip() and (segment.name, number) not in read:
                     found[f"{segment.name}-{number}"] = None
         return tuple(found)
 
@@ -228,46 +279,9 @@ def _row_text(row: Row) -> str:
 
 
 @dataclass(slots=True)
-class _Made:
-    """What a value is made of, written out; each once."""
+class Made:
+    """What a value is made of, written out."""
 
     sources: dict[str, None] = field(default_factory=dict)
     rows: dict[str, None] = field(default_factory=dict)
     calls: dict[Call, None] = field(default_factory=dict)
-
-
-def _noted(note: _Note, known: dict[int, _Made]) -> Noted:
-    path, rule, function, uses, frame = note
-    if frame is None:
-        return Noted(path, rule, function, literal=True, calls=_calls(uses))
-    made = made_of(frame, known)
-    return Noted(path, rule, function, False, tuple(made.sources), tuple(made.rows), (*_calls(uses), *made.calls))
-
-
-def made_of(frame: _Frame, known: dict[int, _Made]) -> _Made:
-    """What a frame holds; ``known`` is by the identity of frames, which all live as long as the tracer."""
-    made = known.get(id(frame))
-    if made is not None:
-        return made
-    made = known[id(frame)] = _Made()
-    for part in frame:
-        match part:
-            case _Kept():
-                inner = made_of(part.frame, known)
-                made.sources |= inner.sources
-                made.rows |= inner.rows
-                made.calls |= {Call(*part.told): None, **inner.calls}
-            case Row():
-                made.rows[_row_text(part)] = None
-            case str():
-                made.sources[part] = None
-            case (str(name),):
-                made.rows[f"table {name}"] = None
-            case (segment, number, component):
-                text = f"{segment.name}[{segment.ordinal}]-{number}"
-                made.sources[f"{text}.{component}" if component else text] = None
-    return made
-
-
-def _calls(uses: tuple[Told, ...]) -> tuple[Call, ...]:
-    return tuple(Call(*told) for told in uses)

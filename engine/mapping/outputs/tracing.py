@@ -19,7 +19,7 @@ from orjson import Fragment
 from engine.mapping.explaining import ENVELOPE, LITERAL, RULE, Leaf
 from engine.mapping.json_text import as_text
 from engine.mapping.outputs.collected import Collected, Part
-from engine.mapping.trace import Tracer, made_of
+from engine.mapping.trace import Tracer
 from engine.message import MapContext, Parsed
 
 _ITEMS = re.compile(r"\[\d+\]")
@@ -51,12 +51,12 @@ class PartTracer(Tracer):
 
     def begin_part(self) -> None:
         """A part begins. What a dropped result left open is closed."""
-        self._frames.clear()
+        self.forget()
         self._notes = []
 
     def place(self, path: str, rule: str, function: str, value: Any) -> None:
         """The value of an expression is computed."""
-        made = made_of(self._frames.pop(), {})
+        made = self.made_of(self.close())
         self.rules.add(rule)
         if value is not None:
             texts = frozenset(text for _, _, text in _leaves(value))
