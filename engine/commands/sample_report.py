@@ -53,6 +53,7 @@ class Report:
             "outcomes": dict(outcomes),
             "results": {**results, **{name: count for name, count in made.items() if count}},
             "resources": dict(sum((sample.resources for sample in self.samples), Counter())),
+            "held": sum(bool(sample.held) for sample in self.samples),
             "invalid_documents": sum(bool(sample.invalid) for sample in self.samples),
         }
 
@@ -78,6 +79,7 @@ class Report:
         yield from _listed(
             "invalid documents", (f"{_where(sample)}: {line}" for sample in self.samples for line in sample.invalid)
         )
+        yield from _grouped("would be held back", self.samples, lambda sample: sample.held)
         yield from _grouped("departures from HL7's structures", self.samples, lambda sample: sample.hl7_errors)
         yield from _grouped("outside HL7's tables and lengths", self.samples, lambda sample: sample.hl7_warnings)
         yield from _grouped("warnings", self.samples, _warnings)

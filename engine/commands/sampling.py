@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.commands import hl7_structures
-from engine.commands.mapping_options import ChannelMapper, channel_mapper
+from engine.commands.mapping_options import ChannelMapper, channel_mapper, held_by
 from engine.errors import ContentError
 from engine.mapping.facts import facts_of
 from engine.mapping.gaps import Tally
@@ -45,6 +45,7 @@ class Sample:
         results_in: OBX or R segments, counted before any rule ran.
         counts: what the mappings say became of them: ``observations``, ``dropped``, ``qc`` ...
         unread: fields with content that no rule touched; ``segments``: segments that no rule reads at all.
+        held: why a route would hold a document back, with nothing known of what came before.
         invalid: what is wrong with the documents.
         hl7_errors, hl7_warnings: departures from HL7's structures, where they were asked for.
     """
@@ -65,6 +66,7 @@ class Sample:
     issues: list[Issue] = field(default_factory=list)
     unread: dict[str, None] = field(default_factory=dict)
     segments: dict[str, None] = field(default_factory=dict)
+    held: list[str] = field(default_factory=list)
     invalid: list[str] = field(default_factory=list)
     hl7_errors: list[str] = field(default_factory=list)
     hl7_warnings: list[str] = field(default_factory=list)
@@ -103,6 +105,7 @@ class Sample:
             ],
             "unread": list(self.unread),
             "unread_segments": list(self.segments),
+            "held": self.held,
             "invalid": self.invalid,
             "hl7_errors": self.hl7_errors,
             "hl7_warnings": self.hl7_warnings,
@@ -278,6 +281,8 @@ class Sampler:
             assert mapped is not None
             self.gaps.add(sample.channel or program.name, mapped.unmapped)
             sample.counts.update(mapped.counts)
+            if (held := held_by(mapper, parsed, program, mapped)) is not None:
+                sample.held.append(f"{held.reason.value}: {held.text}")
             filtered = mapped.filtered or filtered
             for document in mapped.documents:
                 view = program.view(document)

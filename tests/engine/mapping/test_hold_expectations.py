@@ -121,3 +121,17 @@ def test_a_wrong_rule_of_a_channel_stops_the_check(site: Path) -> None:
 
     assert ran.code == ExitCode.CONFIG
     assert "channels/haem.yaml:9:32: a rule knows no function dleta(); did you mean delta?" in ran.out + ran.err
+
+
+def test_a_folder_of_samples_says_what_would_be_held(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    for number, value in enumerate(("14.8", "9.9")):
+        text = HL7.replace("|14.8|", f"|{value}|").replace("HGB^Hemoglobin", "WBC^Leukocytes" if number else "HGB^x")
+        (tmp_path / f"samples/{number}.hl7").write_bytes(text.replace("\n", "\r").encode())
+    people = labrelay("check", "--samples", str(tmp_path / "samples"), "--channel", "haem", site=site)
+    scripts = labrelay("check", "--samples", str(tmp_path / "samples"), "--channel", "haem", "-o", "json", site=site)
+
+    assert "would be held back" in people.out
+    assert "abs(delta('7d')) > 2: cannot be decided" in people.out
+    found = [bool(sample["held"]) for sample in scripts.json["messages"]]
+    assert (found, scripts.json["totals"]["held"]) == ([True, False], 1)
