@@ -40,6 +40,7 @@ _MAPPING_KEYS = (
     "steps",
     "policies",
 )
+_OWN_COUNTS = ("results_in", "observations", "dropped", "attached")  # of results; a filter's stand beside them
 _LIBRARY_KEYS = ("mapping-library", "format", "description", "fragments")
 _FRAGMENT_KEYS = ("takes", "let", "body", "steps")
 _TABLE_KEYS = ("csv", "key", "optional_key", "on_missing", "on_missing_unit")
@@ -702,4 +703,6 @@ class _Reader:
         self.keys(node, ("when", "as"), "a filter")
         condition = self.condition(node.get("when"))
         name = node.get("as")
+        if name is not None and name.value in _OWN_COUNTS:
+            self.problems.error(name, f"{name.value} is a count of LabRelay's own; give the filter another name")
         return None if condition is None else Filter(node, condition, name.value if name is not None else "filtered")
