@@ -4,6 +4,8 @@ from engine.mapping.functions.registry import function
 from engine.mapping.run import Run
 from engine.mapping.uris import quoted
 
+_RUNS_APART = ("+obx-14", "+r-13")
+
 
 @function("channel_system(name: literal) -> text!", whole_message=True)
 def channel_system(run: Run, name: str) -> str:
@@ -15,3 +17,17 @@ def channel_system(run: Run, name: str) -> str:
 def numbers_restart(run: Run) -> bool:
     """Whether order and specimen numbers of this channel start anew every day (`specimen_ids: restart`)."""
     return run.context.specimen_ids != "unique"
+
+
+@function("runs_apart() -> flag!", steady=True, settings=("observation_key",))
+def runs_apart(run: Run) -> bool:
+    """Whether a result is told from an earlier run of the same test by its time (setting `observation_key`, as
+    `+OBX-14`, `+R-13`): then both stay. Without it the later one takes the place of the earlier one."""
+    return str(run.settings.get("observation_key", "")).lower() in _RUNS_APART
+
+
+@function("one_by_one() -> flag!", steady=True, settings=("one_by_one",))
+def one_by_one(run: Run) -> bool:
+    """Whether the results of an order come one by one (setting `one_by_one`): then each message has a report of its
+    own, and none takes the place of one that has other results."""
+    return str(run.settings.get("one_by_one", "")).lower() in ("yes", "true")

@@ -125,6 +125,17 @@ def called(run: Run, raw: str) -> Json | None:
     return {"display": " ".join(filter(None, words))}
 
 
+@function("ndl(person: field) -> field", steady=True)
+def ndl(run: Run, raw: str) -> str | None:
+    """The person in an NDL (OBR-32 to OBR-35), as an XCN: its number and name are subcomponents there, and its
+    assigning authority three of them. An NDL in which they are components is taken as it is."""
+    parts = raw.split(run.C)
+    if run.S not in parts[0]:
+        return raw
+    inner = parts[0].split(run.S) + [""] * 11
+    return run.C.join([*inner[:8], run.S.join(inner[8:11]).rstrip(run.S)])
+
+
 @function("astm_name(name: field) -> HumanName")
 def astm_name(run: Run, raw: str) -> Json | None:
     """An ASTM name: last, first, middle, suffix, title as components; a name in one piece is kept as text."""
