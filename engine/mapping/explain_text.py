@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from engine.mapping.explaining import Call, Leaf
+from engine.mapping.explaining import ENVELOPE, LITERAL, Call, Leaf
 from engine.mapping.trace import Trace
 from engine.message import Parsed
 from engine.near import did_you_mean
@@ -100,9 +100,8 @@ def lines(trace: Trace, leaves: Iterable[Leaf], *, values: bool, whole: bool) ->
 
 def reason(leaf: Leaf) -> str:
     """``lab.yaml:31 quantity() <- OBX[3]-5 x row HGB,g/dL factor 10 (words)``."""
-    made = " ".join(
-        word for word in (leaf.rule, leaf.function or ("literal" if leaf.origin == "literal" else "")) if word
-    )
+    how = leaf.function or {LITERAL: "literal", ENVELOPE: "LabRelay"}.get(leaf.origin, "")
+    made = f"{leaf.rule} {how}".strip()
     sources = f" <- {', '.join(leaf.sources)}" if leaf.sources else ""
     rows = f" x {', '.join(leaf.rows)}" if leaf.rows else ""
     about = f" ({leaf.about})" if leaf.about else ""
@@ -116,8 +115,9 @@ def _call(call: Call) -> str:
 
 
 def _below(path: str) -> tuple[str, str]:
-    resource, _, rest = path.partition(".")
-    return resource, rest
+    """The resource, segment or record of a value, and its place there; a member of the document itself has none."""
+    part, dot, rest = path.partition(".")
+    return (part, rest) if dot else ("(document)", part)
 
 
 # -- paths -----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ Tokens stay as they were written, so that ``148.50`` is shown as it is sent.
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +27,18 @@ class _Number(str):
     __slots__ = ()
 
 
-def lines_of(body: bytes, media_type: str) -> tuple[list[Line], bool]:
-    """The lines of a document, and whether there are more of them; a document that is no JSON has its own lines."""
+def lines_of(body: bytes, media_type: str, parts: Iterable[tuple[str, str]] = ()) -> tuple[list[Line], bool]:
+    """The lines of a document, and whether there are more of them.
+
+    Args:
+        parts: path and text of each value of a document that is no JSON (``OBX[3].5``): it has its own lines, and then
+            one for each value, whose pointer is its path.
+    """
     found: list[Line] = []
     if "json" in media_type:
         made = _value(json.loads(body, parse_float=_Number, parse_int=_Number), 0, "", "", "")
     else:
-        made = (Line(0, line) for line in body.decode("utf-8", "replace").replace("\r", "\n").splitlines())
+        made = _parts(body.decode("utf-8", "replace").replace("\r", "\n").splitlines(), parts)
     for line in made:
         if len(found) == MAX_LINES:
             return found, True
@@ -54,6 +60,23 @@ def _value(value: Any, depth: int, before: str, after: str, pointer: str) -> Ite
     else:
         text = value if isinstance(value, _Number) else _quoted(value)
         yield Line(depth, f"{before}{text}{after}", pointer)
+
+
+def _parts(lines: Iterable[str], parts: Iterable[tuple[str, str]]) -> Iterator[Line]:
+    yield from (Line(0, line) for line in lines)
+    before = ""
+    for path, text in parts:
+        part, _, rest = path.partition(".")
+        if part != before:
+            yield Line(0, "")
+            yield Line(0, part)
+            before = part
+        yield Line(1, f"{rest}  {text}", path)
+
+
+def pointer_of(path: str) -> str:
+    """A path of a JSON document as its pointer: ``results[2].value`` is ``/results/2/value``."""
+    return "".join(f"/{_escaped(step)}" for step in re.findall(r"[^.\[\]]+", path))
 
 
 def _inside(parts: list[tuple[str, Any, str]], depth: int, begin: str, end: str) -> Iterator[Line]:

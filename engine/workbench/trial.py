@@ -17,7 +17,7 @@ from engine.mapping.inputs import Found
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
 from engine.message import Issue, MapContext, Parsed
-from engine.workbench.document import lines_of
+from engine.workbench.document import lines_of, pointer_of
 from engine.workbench.fields import fields_of
 from engine.workbench.files import Folders, overlay
 
@@ -210,17 +210,21 @@ def _add_outcome(made: Json, trace: Trace) -> None:
     made["unmapped"] = [asdict(one) for one in mapped.unmapped]
     if mapped.documents:
         document = mapped.documents[0]
-        lines, more = lines_of(document.body, document.media_type)
+        leaves = trace.leaves[:MAX_LEAVES]
+        in_json = "json" in document.media_type
+        lines, more = lines_of(document.body, document.media_type, ((leaf.path, leaf.value) for leaf in leaves))
         made["lines"] = [[line.depth, line.text, line.pointer] for line in lines]
         made["more"] = more
-        made["leaves"] = [_leaf(leaf) for leaf in trace.leaves[:MAX_LEAVES]]
+        made["leaves"] = [
+            _leaf(leaf, leaf.pointer or (pointer_of(leaf.path) if in_json else leaf.path)) for leaf in leaves
+        ]
 
 
-def _leaf(leaf: Leaf) -> Json:
+def _leaf(leaf: Leaf, pointer: str) -> Json:
     """All but its value, which stands in the document."""
     return {
         "path": leaf.path,
-        "pointer": leaf.pointer,
+        "pointer": pointer,
         "origin": leaf.origin,
         "rule": leaf.rule,
         "function": leaf.function,

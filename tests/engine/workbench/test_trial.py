@@ -10,7 +10,7 @@ from engine.commands.mapping_options import ChannelMapper
 from engine.message import MapContext
 from engine.workbench.files import Folders
 from engine.workbench.trial import Bench, Maps
-from tests.support.mapping_texts import HL7, RECEIVED, Workshop
+from tests.support.mapping_texts import ASTM, HL7, RECEIVED, Workshop
 
 LIBRARY = "mapping-library: lib\nformat: labrelay-mapping/1\nfragments: {named: {takes: [x], body: {family: =x}}}\n"
 MAPPING = """\
@@ -148,3 +148,37 @@ def test_messages_of_a_file_come_without_their_frames(bench: Bench) -> None:
 
 def test_too_large_a_message_is_refused(bench: Bench) -> None:
     assert bench.run("small", {}, "x" * 1_048_577, "utf-8")["dead"]["reason"] == "TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message", "path", "source", "line"),
+    [
+        ("astm-to-hl7", ASTM, "OBX[1].5", "R[1]-4", "5  8.13"),
+        ("astm-to-csv", ASTM, "row[1].value", "R[1]-4.1", "value  8.13"),
+        ("hl7-to-json", HL7, "", "OBX[1]-5", ""),
+    ],
+)
+def test_documents_that_are_no_fhir_are_explained_line_by_line_too(
+    tmp_path: Path, mapping: str, message: str, path: str, source: str, line: str
+) -> None:
+    folders = Folders((), tuple(CHECKOUT / name for name in ("mappings", "analyzers")))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+
+    def make(name: str, first: tuple[Path, ...]) -> Maps:
+        return ChannelMapper((*first, *folders.search), name, context=MapContext(channel="c"), received=RECEIVED)
+
+    bench = Bench(make, folders, scratch)
+    made = bench.run(mapping, {}, message, "utf-8")
+    bench.close()
+    assert "dead" not in made
+    shown = {pointer for _, _, pointer in made["lines"] if pointer}
+    assert shown
+    assert shown <= {leaf["pointer"] for leaf in made["leaves"]}
+    told = [leaf for leaf in made["leaves"] if any(one.startswith(source) for one in leaf["sources"])]
+    assert path in [leaf["path"] for leaf in told] if path else told
+    if line:
+        assert line in [text for _, text, _ in made["lines"]]
+
+
+CHECKOUT = Path(__file__).parents[3]
