@@ -113,6 +113,7 @@ async def test_a_held_result_waits_for_a_person_and_nobody_waits_for_it(site: Ru
     await send(site, message(1, "5.1"), message(2, "14.8"))
 
     assert states(site, 1) == {"archive": "delivered", "lab-fhir": "held"}  # the raw route has no rules
+    assert site.app.workers["lab-fhir"].in_memory == 0
     assert states(site, 2) == {"archive": "delivered", "lab-fhir": "delivered"}
     assert (hemoglobins(site.sandbox), archived(site)) == (["14.8"], 2)
     (row,) = (await held(site, "list"))["held"]
@@ -383,6 +384,22 @@ async def test_no_earlier_value_stands_in_the_journal_in_clear(tmp_path: Path, s
         await send(site, message(1, "14.123456", patient="9", at=at(1)))
     for path in (tmp_path / "var").glob("journal*"):
         assert b"14.123456" not in path.read_bytes()
+
+
+async def test_limits_of_the_site_and_a_reload_takes_changed_ones(tmp_path: Path, sandbox: Sandbox) -> None:
+    table = tmp_path / "mappings/tables/critical.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("code,unit,low,high\nHGB,g/dL,7,20\n")
+    async with running(tmp_path, sandbox, held_route("=critical('critical')")) as site:
+        await send(site, message(1, "7.5"), message(2, "6.9"))
+        table.write_text("code,unit,low,high\nHGB,g/dL,8,20\n")
+        assert (await site.labrelay("reload")).code == ExitCode.OK
+        await send(site, message(3, "7.5"))
+        assert ends(site) == ["delivered", "held", "held"]
+        table.write_text("code,unit,low,high\nHGB,g/dL,eight,20\n")
+        assert (await site.labrelay("reload")).code == ExitCode.CONFIG
+        await send(site, message(4, "7.5"))
+        assert ends(site)[-1] == "held"
 
 
 # -- controls --------------------------------------------------------------------------------------------------------

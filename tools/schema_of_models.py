@@ -114,6 +114,8 @@ class Models:
             return _or_variable({"enum": _spellings(typing.get_args(plain))})
         if origin is tuple:
             items = self.of(typing.get_args(plain)[0])
+            if said.startswith("expression"):  # each may be the expression alone
+                items = {"anyOf": [{"type": "string", "pattern": "^="}, items]}
             listed: Schema = {"type": "array", "items": items}
             return {"anyOf": [items, listed]} if " or list" in said else listed
         if origin is dict:

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from adapters.codecs import hl7v2
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.intake import ChannelRoutes, Route, Verdict
-from engine.message import Delivery, Document, FormatOptions, Issue, MapContext, Reagent, Report, Stored, Unmapped
+from engine.message import (
+    ControlRun,
+    Delivery,
+    Document,
+    FormatOptions,
+    Issue,
+    MapContext,
+    Reagent,
+    Report,
+    Stored,
+    Unmapped,
+)
 from engine.packing import Packer, unpack
 from engine.reasons import Reason
 from engine.worker import frames
@@ -35,6 +46,7 @@ documents = st.builds(
     media_type=texts,
     conditional=st.lists(hashes, max_size=3).map(tuple),
     reports=st.lists(reports, max_size=3).map(tuple),
+    facts=st.binary(max_size=100),
 )
 issues = st.builds(Issue, code=texts, text=texts, place=texts, rule=texts, severity=texts)
 unmapped = st.builds(Unmapped, texts, texts, texts, texts)
@@ -51,6 +63,7 @@ verdicts = st.builds(
     st.lists(issues, max_size=3).map(tuple),
     st.lists(unmapped, max_size=3).map(tuple),
     st.lists(reagents, max_size=3).map(tuple),
+    st.lists(st.builds(ControlRun, code=texts, material=texts, failed=st.booleans()), max_size=3).map(tuple),
 )
 deliveries = st.builds(
     Delivery,
