@@ -8,7 +8,7 @@ document is worked out where somebody asks for it (`engine.mapping.explaining`).
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import orjson
@@ -153,7 +153,7 @@ class Tracer:
         """A resource begins. What a dropped result left open is closed."""
         self.forget()
         self._noted = []
-        self._open = Product(kind, rule, request, tuple(Call(*told) for told in uses))
+        self._open = Product(kind, rule, request, _calls(uses))
 
     def key(self, rule: str, function: str, uses: tuple[Told, ...]) -> None:
         """The key of the resource that was begun last is computed."""
@@ -198,7 +198,7 @@ class Tracer:
 
     def _note(self, notes: list[Any], at: int, known: "dict[int, Made]") -> Noted:
         path, rule, function, uses, start, end = notes[at : at + 6]
-        calls = tuple(Call(*told) for told in uses)
+        calls = _calls(uses)
         if start < 0:
             return Noted(path, rule, function, literal=True, calls=calls)
         made = self.made_of((start, end), known)
@@ -268,6 +268,12 @@ class Tracer:
                 if segment.fields[number].strip() and (segment.name, number) not in read:
                     found[f"{segment.name}-{number}"] = None
         return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _calls(uses: tuple[Told, ...]) -> tuple[Call, ...]:
+    """The uses of fragments around a rule: as many as there are such places in the mappings at hand."""
+    return tuple(Call(*told) for told in uses)
 
 
 def _row_text(row: Row) -> str:

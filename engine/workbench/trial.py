@@ -22,6 +22,7 @@ from engine.workbench.fields import fields_of
 from engine.workbench.files import Folders, overlay
 
 MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_EXPLAINED_BYTES = 4 * 1024 * 1024  # of a document; a larger one is shown as far as it is, without explanations
 MAX_LEAVES = 20_000
 MAX_MESSAGES = 200  # of a text, to choose from
 _PROBLEM = re.compile(r"(?P<file>[^:]+):(?P<line>\d+):(?P<column>\d+): (?P<text>.*)", re.DOTALL)
@@ -210,7 +211,9 @@ def _add_outcome(made: Json, trace: Trace) -> None:
     made["unmapped"] = [asdict(one) for one in mapped.unmapped]
     if mapped.documents:
         document = mapped.documents[0]
-        leaves = trace.leaves[:MAX_LEAVES]
+        explained = len(document.body) <= MAX_EXPLAINED_BYTES
+        leaves = trace.leaves[:MAX_LEAVES] if explained else ()
+        made["explained"] = explained
         in_json = "json" in document.media_type
         lines, more = lines_of(document.body, document.media_type, ((leaf.path, leaf.value) for leaf in leaves))
         made["lines"] = [[line.depth, line.text, line.pointer] for line in lines]

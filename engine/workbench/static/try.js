@@ -165,6 +165,7 @@
     for (const one of made.unmapped ?? []) {
       add("attention", "not in its table", [], `${one.table}: ${one.code}${one.unit ? ` in ${one.unit}` : ""}`);
     }
+    if (made.explained === false) add("calm", "note", [], "the document is too large to be explained here: labrelay explain FILE does it");
     if (made.several > 1) add("calm", "note", [], `there are ${made.several} messages; this is the first`);
     $("no-findings").hidden = list.children.length > 0;
     const unread = made.unread ?? [];

@@ -8,6 +8,7 @@ import pytest
 
 from engine.commands.mapping_options import ChannelMapper
 from engine.message import MapContext
+from engine.workbench import trial
 from engine.workbench.files import Folders
 from engine.workbench.trial import Bench, Maps
 from tests.support.mapping_texts import ASTM, HL7, RECEIVED, Workshop
@@ -182,3 +183,10 @@ def test_documents_that_are_no_fhir_are_explained_line_by_line_too(
 
 
 CHECKOUT = Path(__file__).parents[3]
+
+
+def test_a_document_too_large_is_shown_and_not_explained(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "MAX_EXPLAINED_BYTES", 100)
+    made = bench.run("small", {}, HL7, "utf-8")
+    assert (made["explained"], made["leaves"]) == (False, [])
+    assert made["lines"]
