@@ -21,7 +21,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import orjson
-from orjson import Fragment
+from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.errors import ContentError
 from engine.mapping.run import Run
@@ -55,6 +55,7 @@ class Making:
     __slots__ = (
         "_by_url",
         "_indexed",
+        "_lists",
         "_persons",
         "_run",
         "_runs",
@@ -79,6 +80,7 @@ class Making:
         self._shared: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], int] = {}
         self._updated: list[str] = []  # conditional updates in the document
+        self._lists: dict[tuple[str, str], tuple[list[Any], set[bytes]]] = {}  # that were joined, and what is in them
         self._persons: dict[str, bytes] = {}  # identity of a patient -> token of the person
         self._by_url: dict[str, Json] = {}  # the first ``_indexed`` entries, for what is added to them
         self._indexed = 0
@@ -141,8 +143,7 @@ class Making:
     def put(self, kind: str, identity: str, resource: Json, request: str) -> Json:
         """Add a resource of ours; one with an id that is there already is joined to it. Returns its reference."""
         if identity in self.made:
-            url = "urn:uuid:" + identity
-            _join(next(entry["resource"] for entry in self.entries if entry["fullUrl"] == url), resource)
+            self._join("urn:uuid:" + identity, resource)
             return self.made[identity]
         url = "urn:uuid:" + identity
         self.made[identity] = reference = {"reference": url}
@@ -183,8 +184,7 @@ class Making:
         together, so that an older message for the same ones is never sent after a newer one.
         """
         if identity in self.made:
-            url = "urn:uuid:" + identity
-            _join(next(entry["resource"] for entry in self.entries if entry["fullUrl"] == url), resource)
+            self._join("urn:uuid:" + identity, resource)
             return self.made[identity]
         url = "urn:uuid:" + identity
         self.made[identity] = reference = {"reference": url}
@@ -194,16 +194,15 @@ class Making:
         query = self._query(kind, identity, resource, identifier, scoped)
         change = {"method": "PUT", "url": f"{kind}?{query}"}
         self.entries.append({"fullUrl": url, "resource": resource, "request": change})
-        if self._updated:
-            del self.reports[self._updates()]
         self._updated.append(f"{kind}?{query}")
-        key = self._updates()
-        self.reports[key] = Report(key=key)
         return reference
 
-    def _updates(self) -> bytes:
-        """The key of what this message updates, whatever the order."""
-        return self.token(_SEPARATOR.join(["updates", *sorted(self._updated)]))
+    def remembered(self) -> tuple[Report, ...]:
+        """What the journal is to remember of this message: its reports, and what it updates, whatever the order."""
+        reports = [*self.reports.values()]
+        if self._updated:
+            reports.append(Report(key=self.token(_SEPARATOR.join(["updates", *sorted(self._updated)]))))
+        return tuple(reports)
 
     def _query(self, kind: str, identity: str, resource: Json, identifier: Json | None, scoped: bool) -> str:
         """The search by which the server finds a resource; adds the Identifier that it needs."""
@@ -220,15 +219,39 @@ class Making:
 
     def add_to(self, reference: Json, elements: Json) -> None:
         """Add elements to a resource of this message: those that it lacks, and further items of its lists."""
-        for entry in self.entries[self._indexed :]:
-            self._by_url[entry["fullUrl"]] = entry["resource"]
-        self._indexed = len(self.entries)
-        resource = self._by_url[reference["reference"]]
+        resource = self._resource(reference["reference"])
         for name, value in elements.items():
             there = resource.get(name)
             if isinstance(there, Fragment) and isinstance(value, list):  # a list that is kept from message to message
                 resource[name] = Fragment(orjson.dumps(there)[:-1] + b"," + orjson.dumps(value)[1:])
-        _join(resource, elements)
+        self._join(reference["reference"], elements)
+
+    def _resource(self, url: str) -> Json:
+        """A resource of this message by its address. One message may ask ten thousand times."""
+        for entry in self.entries[self._indexed :]:
+            self._by_url[entry["fullUrl"]] = entry["resource"]
+        self._indexed = len(self.entries)
+        return self._by_url[url]
+
+    def _join(self, url: str, second: Json) -> None:
+        """Two rules or groups made the same resource: what the first lacks comes from the second, lists are joined.
+
+        A message may do so ten thousand times: no list is copied or compared as a whole each time.
+        """
+        first = self._resource(url)
+        for name, value in second.items():
+            there = first.get(name)
+            if there is None:
+                first[name] = value
+            elif isinstance(there, list) and isinstance(value, list):
+                known = self._lists.get((url, name))
+                if known is None or known[0] is not there:
+                    # A list may be one that is kept for other messages: the resource gets its own.
+                    first[name] = there = there.copy()
+                    known = self._lists[url, name] = there, {_equal_as(one) for one in there}
+                new = [(equal, one) for one in value if (equal := _equal_as(one)) not in known[1]]
+                known[1].update(equal for equal, _ in new)
+                there += [one for _, one in new]
 
     # -- measurement: when, and whose ------------------------------------------------------------------------------
 
@@ -410,11 +433,6 @@ def _quoted_system(text: str) -> str:
     return _quoted(text)
 
 
-def _join(first: Json, second: Json) -> None:
-    """Two rules or groups made the same resource: what the first lacks comes from the second, lists are joined."""
-    for name, value in second.items():
-        there = first.get(name)
-        if there is None:
-            first[name] = value
-        elif isinstance(there, list) and isinstance(value, list):
-            first[name] = there + [one for one in value if one not in there]
+def _equal_as(one: Any) -> bytes:
+    """Equal for equal elements of a list."""
+    return orjson.dumps(one, option=OPT_SORT_KEYS)

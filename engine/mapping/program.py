@@ -231,7 +231,7 @@ class Program:
         return Document(
             body=bundle.assemble(run, making, self.bundle, name, profiles=self.profiles),
             conditional=tuple(dict.fromkeys(making.conditional)),
-            reports=tuple(making.reports.values()),
+            reports=making.remembered(),
             entries=len(making.entries),
         )
 

@@ -30,7 +30,7 @@ def document(run: Run, making: Collected, target: Target, columns: Sequence[str]
             body = json_object.assemble(making)
         case _:
             body = csv_lines.lines(columns, (part.content for part in making.parts), _form(run, target.csv))
-    return Document(body=body, media_type=target.media_type, reports=tuple(making.reports.values()))
+    return Document(body=body, media_type=target.media_type, reports=making.remembered())
 
 
 def _form(run: Run, form: CsvForm) -> CsvForm:
