@@ -164,6 +164,7 @@ class Acts:
         self._channels = channels
         self._look_again = look_again
         self._running: set[asyncio.Task[dict[str, int]]] = set()
+        self._reprocessing: set[str] = set()  # channels
 
     async def retry(self, selection: Selection, *, actor: str, dry_run: bool = False) -> dict[str, Any]:
         """Try dead letters again; ``count`` is how many were selected, ``done`` what became of them."""
@@ -264,22 +265,40 @@ class Acts:
         """
         if not because.strip():
             raise RefusedError("reprocessing needs a reason")
-        if selection.channel != routes.channel:
+        channel = routes.channel
+        if selection.channel != channel:
             raise RefusedError("reprocessing is for one channel")
-        chosen: list[int] = []
-        for state in ("mapped", "filtered"):
-            chosen += await asyncio.to_thread(messages, self._journal, replace(selection, state=state))
-        return await self._act(
-            actor,
-            "reprocess",
-            selection,
-            len(chosen),
-            False,
-            lambda: self._reprocess(sorted(chosen), routes, rate),
-            reason=because,
-            mapping=mapping,
-            rate=rate,
-        )
+        if channel in self._reprocessing:
+            # Both would find the same differences, and send them twice.
+            raise RefusedError(f"messages of {channel} are being reprocessed already; try again when that has ended")
+        self._reprocessing.add(channel)
+        begun: list[None] = []
+
+        async def work() -> dict[str, int]:
+            begun.append(None)
+            try:
+                return await self._reprocess(sorted(chosen), routes, rate)
+            finally:
+                self._reprocessing.discard(channel)
+
+        try:
+            chosen: list[int] = []
+            for state in ("mapped", "filtered"):
+                chosen += await asyncio.to_thread(messages, self._journal, replace(selection, state=state))
+            return await self._act(
+                actor,
+                "reprocess",
+                selection,
+                len(chosen),
+                False,
+                work,
+                reason=because,
+                mapping=mapping,
+                rate=rate,
+            )
+        finally:
+            if not begun:  # it may go on in the background, else
+                self._reprocessing.discard(channel)
 
     async def note_shown(self, actor: str, message: int) -> None:
         """A person is about to see contents: durable before they do."""
@@ -406,12 +425,13 @@ class Acts:
         loop = asyncio.get_running_loop()
         begin = loop.time()
         for message_id in chosen:
+            # Waited for first: what is found must not have changed when it is sent.
+            await asyncio.sleep(max(0.0, begin + outcome["messages"] / rate - loop.time()))
             # In a thread: analyzers are answered meanwhile.
             finding = await asyncio.to_thread(examine, self._journal, message_id, routes)
             if finding.outcome != "changed":
                 outcome[finding.outcome] = outcome.get(finding.outcome, 0) + 1
                 continue
-            await asyncio.sleep(max(0.0, begin + outcome["messages"] / rate - loop.time()))
             queued = await self._send_again(finding, routes.channel)
             if queued is None:
                 outcome["conflicts"] = outcome.get("conflicts", 0) + 1

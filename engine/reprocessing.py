@@ -12,6 +12,7 @@ revision. What is the same is never sent again, and no older result takes the pl
     unsettled     deliveries wait, are held, or are dead letters: these come first
     undelivered   the message itself has no verdict, is dead, incomplete or dismissed: `labrelay dlq` is for these
     damaged       it cannot be opened any more
+    gone          its time in the journal has passed since it was chosen
 """
 
 from collections.abc import Iterable
@@ -29,12 +30,15 @@ from engine.message import Report
 from engine.reading import Reader
 from engine.records import Routed, Trace
 
-Outcome = Literal["unchanged", "changed", "superseded", "withdrawn", "dead", "unsettled", "undelivered", "damaged"]
+Outcome = Literal[
+    "unchanged", "changed", "superseded", "withdrawn", "dead", "unsettled", "undelivered", "damaged", "gone"
+]
 
 OPEN = ("waiting", "sending", "held", "dead")
 MAX_GROUPS = 5000  # of changes that are told apart; FHIR has fewer elements
 EXAMPLES = 5
 VALUES = 3
+VALUE_LENGTH = 200  # of a value that is kept; an enclosed document has millions of signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
     try:
         trace = reader.message(message_id)
         if trace is None:
-            raise StoreError(f"there is no message {message_id}")
+            return Finding(message_id, "gone")
         if trace.message.state not in ("mapped", "filtered"):
             return Finding(message_id, "undelivered")
         if any(delivery.state in OPEN for delivery in trace.deliveries):
@@ -76,6 +80,10 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
         return _compare(reader, trace, verdict)
     except IntegrityError:
         return Finding(message_id, "damaged")  # `labrelay verify` says what is wrong
+    except StoreError:
+        if reader.message(message_id) is None:  # it went while it was looked at
+            return Finding(message_id, "gone")
+        raise
 
 
 def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
@@ -236,6 +244,10 @@ class Tally:
             group.examples.append(message_id)
         for change in changes:
             group.occurrences += 1
-            pair = change.before, change.after
+            pair = _short(change.before), _short(change.after)
             if self.keep_values and len(group.values) < VALUES and pair not in group.values:
                 group.values.append(pair)
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= VALUE_LENGTH else f"{value[:VALUE_LENGTH]}... ({len(value)} signs)"

@@ -11,6 +11,8 @@ import yaml
 from engine.commands import reprocess as reprocess_command
 from engine.commands.output import ExitCode
 from engine.control import RefusedError, UnreachableError, call
+from engine.mapping.differences import Change
+from engine.reprocessing import Finding, Tally
 from engine.sandbox import Sandbox
 from tests.support.command_line import Ran, labrelay
 from tests.support.mapping_texts import HL7
@@ -329,3 +331,65 @@ async def test_cut_short_it_goes_on_when_it_is_given_again(tmp_path: Path, sandb
         systems = [one["code"]["coding"][0].get("system") for one in hemoglobins(sandbox)]
         assert systems == ["urn:citylab:codes"] * 3
         assert [len(site.deliveries(view.id)) for view in site.messages()] == [3, 3, 3]
+
+
+async def test_two_at_once_send_nothing_twice(site: RunningSite) -> None:
+    await deliver(site, message(1), message(2), message(3))
+    change_channel(site.folder, settings={"local_system": "urn:citylab:codes"})
+    await site.labrelay("reload")
+    args = {"config_hash": site.app.built.site.hash, "because": "x", "rate": 100_000.0}
+    asked = {**args, "selection": {"channel": "lab", "after_us": 1}}
+
+    def ask() -> object:
+        try:
+            return call(site.folder / "var/labrelay.sock", "reprocess", asked, timeout=30.0)["done"]
+        except RefusedError as error:
+            return str(error)
+
+    said = await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(4)))
+    await site.settled()
+    refused = [one for one in said if isinstance(one, str)]
+    assert all(one.startswith("messages of lab are being reprocessed already; try again") for one in refused)
+    assert sum(one["deliveries"] for one in said if isinstance(one, dict)) == 3
+    assert [len(site.deliveries(view.id)) for view in site.messages()] == [3, 3, 3], (
+        "once to the server, none to the folder"
+    )
+    # What has ended keeps nobody out.
+    assert (await reprocess(site)).json["outcomes"] == {"unchanged": 3}
+    assert isinstance(await asyncio.to_thread(ask), dict)
+
+
+async def test_a_message_that_went_while_it_was_looked_at_is_told(
+    site: RunningSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deliver(site, message(1), message(2))
+    give_table(site.folder)
+    view = site.journal.__class__.message
+
+    def message_of(reader: object, number: int) -> object:
+        return None if number == 1 else view(reader, number)  # type: ignore[arg-type]  # the journal itself
+
+    monkeypatch.setattr(site.journal.__class__, "message", message_of)
+    ran = await reprocess(site)
+    assert (ran.code, ran.json["outcomes"]) == (ExitCode.OK, {"gone": 1, "changed": 1})
+    assert "its time in the journal has passed" in (await site.labrelay(*AGAIN)).out
+
+
+def test_a_value_that_is_shown_is_never_a_whole_document() -> None:
+    tally = Tally(keep_values=True)
+    tally.add(
+        Finding(1, "changed", changes=(Change("changed", "DiagnosticReport.presentedForm.data", "a", "B" * 9999),))
+    )
+    ((before, after),) = tally.groups["changed", "DiagnosticReport.presentedForm.data"].values
+    assert (before, after) == ("a", "B" * 200 + "... (9999 signs)")
+
+
+async def test_a_channel_or_mapping_that_is_not_there_any_more_is_said(site: RunningSite) -> None:
+    await deliver(site, message(1))
+    (site.folder / "mappings").mkdir(exist_ok=True)
+    change_channel(site.folder, routes=[{"mapping": "gone", "to": "lab-fhir"}])
+    ran = await reprocess(site)
+    assert (ran.code, "routes.0.mapping: unknown mapping 'gone'" in ran.err) == (ExitCode.CONFIG, True)
+    (site.folder / "channels/lab.yaml").unlink()
+    ran = await reprocess(site)
+    assert (ran.code, "no channel is called lab; the site has none" in ran.err) == (ExitCode.CONFIG, True)

@@ -46,6 +46,7 @@ WHY = {
     "unsettled": "deliveries wait or are dead letters: labrelay dlq comes first",
     "undelivered": "was never mapped: labrelay dlq is for these",
     "damaged": "cannot be opened: labrelay verify says more",
+    "gone": "its time in the journal has passed",
 }
 
 
