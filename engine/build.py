@@ -23,6 +23,7 @@ from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
 from engine.mapping.held.rules import Holding, compile_holding
+from engine.mapping.outputs.documents import setting_problems
 from engine.message import Delivery, FormatOptions, MapContext, Received, SessionEnd
 from engine.packing import Unpacking
 from engine.ports import Destination, Format, Link, TeeLink
@@ -211,6 +212,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                 text = f"mapping {program.name} reads {program.format}, and this channel brings {reads}"
                 problems.append(node.problem(f"routes.{index}.mapping: {text}; use another mapping"))
             problems += [node.problem(f"routes.{index}.to: {text}") for text in _not_taken(site, route, program)]
+            problems += _setting_problems(site, config, program)
             routes.append(
                 Route(
                     when=route_condition(route.when, reads, program.format if program else "", place=place),
@@ -227,6 +229,12 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
     if problems:
         raise ConfigError(*problems)
     return tuple(routes)
+
+
+def _setting_problems(site: Site, config: ChannelConfig, program: Program | None) -> Iterator[str]:
+    """Settings of the channel that mean nothing to the documents of a route."""
+    for name, what in setting_problems(program.target, config.settings) if program is not None else ():
+        yield site.node(config.channel, "settings", name).problem(f"settings.{name}: {what}")
 
 
 def _not_taken(site: Site, route: RouteConfig, program: Program | None) -> Iterator[str]:

@@ -178,3 +178,11 @@ def test_a_receiver_that_cannot_take_what_is_written_is_found_before_it_runs(
     assert ran.code == ExitCode.CONFIG
     assert said in ran.err + ran.out
     assert "channels/c1000.yaml:" in ran.err + ran.out
+
+
+def test_a_setting_that_means_nothing_is_found_before_it_runs(tmp_path: Path) -> None:
+    content = channel(ASTM, {"mapping": "astm-to-csv", "to": "receiver"}, settings={"csv_delimiter": "#"})
+    make_running_site(tmp_path, {"c1000": content}, {"receiver": {"kind": "file", "folder": "out"}})
+    ran = labrelay("check", site=tmp_path)
+    assert ran.code == ExitCode.CONFIG
+    assert "settings.csv_delimiter: is one of , ; | tab" in ran.err + ran.out

@@ -1,13 +1,13 @@
 """What was collected of a message to the document that is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from engine.mapping.outputs import csv_lines, hl7_message, json_object
 from engine.mapping.outputs.collected import Collected
 from engine.mapping.run import Run
 from engine.mapping.targets import DELIMITERS, FLAGS, CsvForm, Target
 from engine.message import Document
-from engine.reasons import Reason
 
 # Settings of a channel that decide how its documents are written, by the kind of target.
 SETTINGS = {
@@ -33,14 +33,20 @@ def document(run: Run, making: Collected, target: Target, columns: Sequence[str]
     return Document(body=body, media_type=target.media_type, reports=making.remembered())
 
 
+def setting_problems(target: Target, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Settings of a channel that mean nothing to its documents: the name, and what it can be."""
+    if target.kind == "csv":
+        for name, known in (("csv_delimiter", DELIMITERS), ("csv_header", FLAGS), ("csv_guard", FLAGS)):
+            if name in settings and str(settings[name]).lower() not in known:
+                yield name, f"is one of {' '.join(known)}"
+
+
 def _form(run: Run, form: CsvForm) -> CsvForm:
     """How lines are written: as the channel says, else as the mapping does."""
-    delimiter = str(run.settings.get("csv_delimiter", "")) or form.delimiter
-    if delimiter not in DELIMITERS and delimiter != form.delimiter:
-        raise run.dead(Reason.MAPPING_FAULT, "the setting csv_delimiter is one of , ; | tab")
+    delimiter = str(run.settings.get("csv_delimiter", ""))
     header, guard = (FLAGS.get(str(run.settings.get(name, "")).lower()) for name in ("csv_header", "csv_guard"))
     return CsvForm(
-        delimiter=DELIMITERS.get(delimiter, delimiter),
+        delimiter=DELIMITERS.get(delimiter, form.delimiter),
         header=form.header if header is None else header,
         guard=form.guard if guard is None else guard,
     )

@@ -22,7 +22,7 @@ from engine.mapping.outputs import json_object
 from engine.mapping.outputs.collected import Collected
 from engine.mapping.outputs.csv_lines import lines
 from engine.mapping.targets import CsvForm
-from engine.message import Mapped
+from engine.message import Mapped, Report
 from engine.reasons import Reason
 from tests.support.mapping_texts import ASTM, HL7, Workshop, context, parse, run_of
 
@@ -403,6 +403,71 @@ def test_every_written_value_is_explained(workshop: Workshop) -> None:
         if place != "resourceType" and value and f"{place}.1" not in part
     )
     assert written == len(found)
+
+
+def test_a_code_that_the_table_lacks_drops_its_result_and_never_the_last_one(workshop: Workshop) -> None:
+    workshop.write("tables/codes.csv", "code,loinc\nWBC,6690-2\n")
+    head = "tables:\n  analytes: {csv: tables/codes.csv, key: [code], on_missing: drop}\n"
+    steps = results("{2: NM, 3: {1: =R-3.5, 4: \"=lookup('analytes', R-3.5).loinc\"}, 5: =R-4, 11: F}")
+    made = program(workshop, "hl7v2/ORU_R01", steps, head=head)
+    found = mapped(made)
+    assert found.counts == {"results_in": 2, "observations": 1, "dropped": 1}
+    assert [one.code for one in found.unmapped] == ["RBC"]
+    with pytest.raises(ContentError) as caught:
+        made.apply(parse(ASTM.replace("WBC", "XXX")), context())
+    assert caught.value.reason is Reason.UNMAPPED_CODE
+
+
+def test_policies_hold_for_every_output(workshop: Workshop) -> None:
+    head = "policies: {no_patient: dead, unread_segment: dead}\n"
+    steps = """
+    - each: PATIENT
+      do:
+        - segment: PID
+          fields: {3: =P-3, 5: =P-6}
+        - each: ORDER
+          do: [{drop: not wanted}]
+    """
+    made = program(workshop, "hl7v2/ORU_R01", steps, head=head)
+    with pytest.raises(ContentError) as caught:
+        made.apply(parse(ASTM.replace("C|1|I|clots|G\n", "")), context())
+    assert caught.value.reason is Reason.NO_PATIENT
+    with pytest.raises(ContentError) as caught:
+        made.apply(parse(ASTM.replace("L|1|N", "M|1|x\nL|1|N")), context())
+    assert caught.value.reason is Reason.UNREAD_SEGMENT
+
+
+def test_an_order_number_and_its_patient_are_remembered(workshop: Workshop) -> None:
+    steps = """
+    - each: PATIENT
+      do:
+        - segment: PID
+          fields: {3: {1: =P-4}, 5: =P-6}
+        - each: ORDER
+          do:
+            - segment: OBR
+              fields: {3: =O-3, 4: CBC}
+            - each: RESULT
+              do:
+                - segment: OBX
+                  fields: {2: NM, 3: {1: =R-3.5}, 5: =R-4, 11: F}
+    """
+    made = program(workshop, "hl7v2/ORU_R01", steps)
+
+    def reports(message: str) -> tuple[Report, ...]:
+        return mapped(made, message).documents[0].reports
+
+    (first,), (again,) = reports(ASTM), reports(ASTM.replace("8.13", "9.13"))
+    assert first == again
+    (other,) = reports(ASTM.replace("4711", "4712"))
+    assert (other.key, other.patient == first.patient) == (first.key, False)
+    (elsewhere,) = reports(ASTM.replace("|S77|", "|S78|"))
+    assert (elsewhere.key == first.key, elsewhere.patient) == (False, first.patient)
+    assert len(first.person) == 16
+    two = ASTM.replace("L|1|N", "P|2||4799||Roe^Rob||19700101|M\nO|1|S77\nR|1|^^^^WBC|1\nL|1|N")
+    with pytest.raises(ContentError) as caught:
+        made.apply(parse(two), context(specimen_ids="unique"))
+    assert caught.value.reason is Reason.IDENTITY_CONFLICT
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
