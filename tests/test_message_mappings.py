@@ -27,8 +27,9 @@ from tests.support.fhir_check import check_bundle, faults, resources
 from tests.support.mapping_texts import Workshop, apply
 from tests.support.shipped import ANALYZERS, KEY, MAPPINGS, program, verdict_of
 
-NAMES = ("hl7-orders", "hl7-order-answers", "hl7-patients", "hl7-documents")
+NAMES = ("hl7-oul-results", "hl7-orders", "hl7-order-answers", "hl7-patients", "hl7-documents")
 BY_TYPE = {
+    **dict.fromkeys(("OUL^R21", "OUL^R22", "OUL^R23", "OUL^R24"), "hl7-oul-results"),
     **dict.fromkeys(("ORM^O01", "OML^O21", "OML^O33", "OML^O35"), "hl7-orders"),
     **dict.fromkeys(("ORR^O02", "ORL^O22", "ORL^O34", "ORL^O36"), "hl7-order-answers"),
     **dict.fromkeys((f"ADT^A{number:02}" for number in (*range(1, 9), 11, 13, 28, 31, 40)), "hl7-patients"),
@@ -65,7 +66,7 @@ def test_every_rule_of_its_own_runs_in_some_test(name: str) -> None:
             if test.mapping == name:
                 runner.run(test, (MAPPINGS, ANALYZERS))
     ran = set().union(*runner.covered.values())
-    shared = {"lab.yaml", "hl7-lab.yaml"}  # tested with the results
+    shared = {"lab.yaml", "hl7-lab.yaml"}  # also tested with the results
     never = {rule: _line(rule) for rule in program(name).rule_lines - ran if rule.partition(":")[0] not in shared}
     assert {rule: line for rule, line in never.items() if not line.startswith(LAZY)} == {}
 
@@ -144,9 +145,9 @@ def test_the_corpus_has_such_messages() -> None:
 @pytest.mark.corpus
 @needs_corpus
 @each_file
-def test_without_a_name_they_find_no_mapping(file: CorpusFile) -> None:
+def test_a_channel_for_results_takes_no_others(file: CorpusFile) -> None:
     for payload in payloads(file):
-        if _message_type(payload) in BY_TYPE:
+        if "results" not in BY_TYPE.get(_message_type(payload), "results"):
             verdict, _ = verdict_of(payload, "hl7v2")
             assert verdict.reason in {Reason.NO_ROUTE, Reason.UNREADABLE, Reason.UNKNOWN_CHARSET}
 
@@ -155,6 +156,7 @@ def test_without_a_name_they_find_no_mapping(file: CorpusFile) -> None:
 
 ROUTES = (
     ("=MSH-9.1 == 'ORU'", "hl7-results"),
+    ("=MSH-9.1 == 'OUL'", "hl7-oul-results"),
     ("=MSH-9.1 in ['ORM', 'OML']", "hl7-orders"),
     ("=MSH-9.1 in ['ORR', 'ORL']", "hl7-order-answers"),
     ("=MSH-9.1 == 'ADT'", "hl7-patients"),
@@ -165,6 +167,8 @@ HEAD = "MSH|^~\\&|HIS|HOSP|||20260301101530||{}|{}|P|2.5.1\r"
 PID = "PID|1||7^^^HOSP^MR||Rao^Asha||19800412|F\r"
 BODIES = {
     "ORU^R01": PID + "OBR|1|O1|F1|GLU\rOBX|1|NM|GLU^Glucose^L||5.1|mmol/L|||||F\r",
+    "OUL^R21": PID + "SAC|||T1\rOBR|1|O1|F1|GLU\rOBX|1|NM|GLU^Glucose^L||5.1|mmol/L|||||F\r",
+    "OUL^R22": PID + "SPM|1|S1||SER\rOBR|1|O1|F1|GLU\rOBX|1|NM|GLU^Glucose^L||5.1|mmol/L|||||F\r",
     "ORM^O01": PID + "ORC|NW|P1\rOBR|1|P1||GLU\r",
     "OML^O33": PID + "SPM|1|S1||SER\rORC|NW|P1\rOBR|1|P1||GLU\r",
     "OML^O35": PID + "SPM|1|S1||SER\rSAC|||T1\rORC|NW|P1\rOBR|1|P1||GLU\r",

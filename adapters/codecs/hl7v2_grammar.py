@@ -402,6 +402,7 @@ def structure_without_event(kind: str, segments: list[Segment]) -> str:
 _ONLY = {"ORU": "ORU_R01", "ORM": "ORM_O01", "ORR": "ORR_O02", "ORL": "ORR_O02", "MDM": "MDM_T02"}
 
 MAX_DEPTH = 8  # of groups in groups
+MAX_WARNINGS = 200  # of one message; a sender that puts every segment elsewhere needs no line for each
 
 # -- binding -----------------------------------------------------------------------------------------------------
 
@@ -533,6 +534,9 @@ def bind(structure: str, segments: list[Segment], *, specimen_obx: bool) -> tupl
             group.segments[name] = [segment]
         else:
             same.append(segment)
+    if len(warnings) > MAX_WARNINGS:
+        more = len(warnings) - MAX_WARNINGS
+        warnings[MAX_WARNINGS:] = [Issue(code="MISPLACED_SEGMENT", text=f"{more} more segments are out of place")]
     return top, warnings
 
 

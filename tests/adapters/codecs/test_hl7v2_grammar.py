@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from adapters.codecs.hl7v2_grammar import (
     GRAMMARS,
     MAX_DEPTH,
+    MAX_WARNINGS,
     GroupGrammar,
     bind,
     structure_for,
@@ -145,6 +146,13 @@ def test_every_obx_after_spm_is_about_the_specimen_where_the_channel_says_so() -
 )
 def test_what_is_out_of_place_is_kept_with_a_warning(names: str, tree: str, warnings: list[str]) -> None:
     assert bound("ORU_R01", names) == (tree, warnings)
+
+
+def test_warnings_of_one_message_have_an_end() -> None:
+    _, warnings = bound("ORU_R01", "MSH PID OBR OBX " + "PV1 OBX " * 500)
+    assert len(warnings) == MAX_WARNINGS + 1
+    assert warnings[0] == "MISPLACED_SEGMENT PV1[1]"
+    assert warnings[-1] == "MISPLACED_SEGMENT "
 
 
 def test_a_container_of_a_visit_begins_the_next_order() -> None:
