@@ -7,7 +7,6 @@ Between the two lies a process or a queue, and the order of the journal: only th
 A rule that holds, cannot be decided, or fails keeps the document back; nothing is let through because of a fault.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +67,7 @@ class Holding:
             results = results_of(body)
         except UnreadableResultsError:
             return orjson.dumps({"fault": "the document is no FHIR Bundle whose results can be read"})
-        # Not orjson: a text may hold half a surrogate pair, which is no reason to lose the rules.
-        return json.dumps({"tests": tests, "results": [to_json(result) for result in results]}).encode()
+        return orjson.dumps({"tests": tests, "results": [to_json(result) for result in results]})
 
     def about(self, facts: bytes) -> "About":
         """The rules about one document; see `engine.records.Rules`."""
@@ -85,7 +83,7 @@ class About:
         self._tests: list[list[bool]] = []
         self._results: list[Result] = []
         try:
-            known = json.loads(facts)
+            known = orjson.loads(facts)
             self._fault = known.get("fault", "")
             self._tests = known.get("tests", [])
             self._results = [from_json(result) for result in known.get("results", ())]
