@@ -32,8 +32,8 @@ class Reason(Enum):
     )
     NO_ROUTE = (
         "NO_ROUTE",
-        "No route of the channel takes this kind of message. Add a route for it, or a route with `filter:` that "
-        "says it is not wanted.",
+        "No route of the channel takes this kind of message. Add a route with the mapping that its detail names, or a "
+        "route with `filter:` that says it is not wanted.",
     )
     ACCOUNTS = (
         "ACCOUNTS",
