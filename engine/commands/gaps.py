@@ -8,7 +8,7 @@ nobody sees.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from engine.commands.sampling import Sample, Sampler
 from engine.commands.selecting import instant_us
 from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError, IntegrityError
-from engine.mapping.gaps import COLUMNS, Seen, Tally, Unread, csv_lines, plain
+from engine.mapping.gaps import ColumnsOf, Seen, Tally, Unread, columns_in, csv_lines, plain
 from engine.mapping.inputs import Found
 from engine.mapping.tables import Table
 
@@ -181,12 +181,9 @@ class _Looked:
         ]
         self.rows = sorted(rows, key=lambda row: (row.where, row.table, -row.count, row.code, row.unit))
 
-    def columns(self, row: Seen) -> Sequence[str]:
-        """The columns for a row of this gap's table: those of a code table, or the table's own where it is another."""
-        known = self._tables.get((row.where, row.table))
-        if known is None or "code" in known.key[:1]:
-            return COLUMNS
-        return (*known.key, *(column for column in known.columns if column not in known.key))
+    @property
+    def columns(self) -> ColumnsOf:
+        return columns_in(self._tables)
 
     def _note(self, sample: Sample, mapper: ChannelMapper) -> None:
         where = sample.channel or sample.mapping.partition("@")[0]

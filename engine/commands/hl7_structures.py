@@ -57,7 +57,13 @@ def departures(text: str) -> tuple[list[str], list[str]]:
         except known.HL7apyException as error:
             if not report.is_file():  # it could not even be read
                 return [f"hl7apy cannot read it ({type(error).__name__})"], []
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
+        except AttributeError as error:
+            if (
+                str(error) == "reference"
+            ):  # it has parsed the message, and has no structure of this name to hold it against
+                return ["HL7 has no structure of this name in this version (MSH-9, MSH-12)"], []
+            return [f"hl7apy fails on it ({type(error).__name__})"], []
+        except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
             return [f"hl7apy fails on it ({type(error).__name__})"], []
         lines = report.read_text(encoding="utf-8").splitlines() if report.is_file() else []
     return _told(lines, "Error: "), _told(lines, "Warning: ")
@@ -70,5 +76,8 @@ def _told(lines: list[str], kind: str) -> list[str]:
 def _without_values(sentence: str) -> str:
     for pattern, words in _SENTENCES:
         if (match := pattern.search(sentence)) is not None:
-            return words.format(*(group.replace("'", "") for group in match.groups()))
+            places = [group.replace("'", "") for group in match.groups()]
+            if "None" in places[-1].split(", "):  # what has no name at this place
+                return f"{places[0]} has a field that this version does not have"
+            return words.format(*places)
     return "departs from the standard in another way"

@@ -1,5 +1,6 @@
 """What `labrelay check --samples` tells: a line for each message, then in total what was lost, unmapped or invalid."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import click
 
 from engine.commands.output import Column, printable, table
 from engine.commands.sampling import NO_MESSAGE, Sample, Sampler, files_in
-from engine.mapping.gaps import Seen, csv_lines, is_of_use
+from engine.mapping.gaps import ColumnsOf, Seen, columns_in, csv_lines, is_of_use, shipped_columns
 
 COLUMNS = (
     Column("message", "MESSAGE"),
@@ -33,6 +34,7 @@ class Report:
     samples: list[Sample] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     gaps: list[Seen] = field(default_factory=list)
+    columns_of: ColumnsOf = shipped_columns
 
     @property
     def bad(self) -> bool:
@@ -88,7 +90,7 @@ class Report:
         yield from _listed("taken by several channels, run as the first", _several(self.samples))
         if self.gaps:
             yield click.style("codes and units that no table has", bold=True)
-            yield from (f"  {line}" for line in csv_lines(self.gaps))
+            yield from (f"  {line}" for line in csv_lines(self.gaps, self.columns_of))
         others = {file: why for file, why in self.skipped.items() if why != NO_MESSAGE}
         yield from _listed("files that were not read", (f"{file}: {why}" for file, why in others.items()))
         yield from self._summary()
@@ -118,7 +120,7 @@ class Report:
         ended = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in results.items() if n and name[:3] == "in_")
         made = ", ".join(f"{n} {name}" for name, n in results.items() if name[:3] != "in_")
         if no_messages := sum(why == NO_MESSAGE for why in self.skipped.values()):
-            yield f"{no_messages} files are no messages, by their names"
+            yield f"{no_messages} {'file is no message' if no_messages == 1 else 'files are no messages'}, by name"
         if came:
             yield f"{came} results in: {ended} messages; the mappings made of them {made or 'nothing'}"
 
@@ -134,7 +136,7 @@ def collect(folder: Path, sampler: Sampler) -> Report:
             report.samples += sampler.run(file)
         except OSError as error:
             report.skipped[file.name] = f"cannot be read: {error.strerror}"
-    report.gaps = sampler.gaps.seen()
+    report.gaps, report.columns_of = sampler.gaps.seen(), columns_in(sampler.tables)
     return report
 
 
@@ -166,7 +168,7 @@ def _warnings(sample: Sample) -> Iterator[str]:
     """Each kind of warning once: by code, field and rule, whichever segment it was."""
     seen: dict[str, None] = {}
     for issue in sample.warnings:
-        place = issue.place.partition("[")[0] + issue.place.rpartition("]")[2]
+        place = re.sub(r"\[\d+\]", "", issue.place)
         rule = f" ({issue.rule})" if issue.rule else ""
         seen[f"{issue.code}{_at(place)}: {issue.text}{rule}"] = None
     yield from seen

@@ -18,6 +18,7 @@ from engine.mapping.gaps import Tally
 from engine.mapping.inputs import HL7, Found, messages_in
 from engine.mapping.program import Program
 from engine.mapping.shipped import refusal
+from engine.mapping.tables import Table
 from engine.mapping.trace import Trace
 from engine.message import Issue, Parsed
 from engine.packs import Pack, packs, recognise
@@ -211,6 +212,7 @@ class Sampler:
             the site has no channels.
         channels: else the site's, with ``bare`` to read what none of them takes.
         strict_hl7: look at HL7's own structures as well.
+        tables: (channel or mapping, table) -> the table, of those that were asked.
     """
 
     one: ChannelMapper | None = None
@@ -219,6 +221,7 @@ class Sampler:
     bare: ChannelMapper | None = None
     strict_hl7: bool = False
     gaps: Tally = field(default_factory=Tally)
+    tables: dict[tuple[str, str], Table] = field(default_factory=dict)
 
     def run(self, file: SampleFile) -> Iterator[Sample]:
         """What became of each message of a file. Raises OSError where it cannot be read."""
@@ -279,7 +282,10 @@ class Sampler:
         for program, trace in traces:
             mapped = trace.mapped
             assert mapped is not None
-            self.gaps.add(sample.channel or program.name, mapped.unmapped)
+            where = sample.channel or program.name
+            self.gaps.add(where, mapped.unmapped)
+            for name, table in program.tables.items():
+                self.tables.setdefault((where, name), table)
             sample.counts.update(mapped.counts)
             if (held := held_by(mapper, parsed, program, mapped)) is not None:
                 sample.held.append(f"{held.reason.value}: {held.text}")

@@ -4,9 +4,10 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from engine.mapping.tables import Table
 from engine.message import Unmapped
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -57,6 +58,18 @@ class Tally:
             for (where, table, code, unit), count in self._counts.items()
         ]
         return sorted(rows, key=lambda row: (row.where, row.table, -row.count, row.code, row.unit))
+
+
+def columns_in(tables: Mapping[tuple[str, str], Table]) -> ColumnsOf:
+    """Of each gap the columns of a code table, or the table's own where it is another kind; by (where, table)."""
+
+    def columns_of(row: Seen) -> Sequence[str]:
+        known = tables.get((row.where, row.table))
+        if known is None or "code" in known.key[:1]:
+            return COLUMNS
+        return (*known.key, *(column for column in known.columns if column not in known.key))
+
+    return columns_of
 
 
 def shipped_columns(_: Seen) -> Sequence[str]:

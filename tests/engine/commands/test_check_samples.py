@@ -112,6 +112,11 @@ def test_what_is_lost_or_unmapped_is_told_for_people_without_a_value(site: Path,
     assert "UNREAD_SEGMENT" in ran.out
     assert "# rows for table analytes;" in ran.out
     assert "HGB,g/dL,,Hemoglobin" in ran.out
+    put(folder, "b.hl7", HL7.replace("|g/dL|", "|furlong|"))
+    put(folder, "c.astm", ASTM.replace("L|1|N\n", ""))
+    more = labrelay("check", "--samples", str(folder), site=site).out
+    assert "  unit_in,ucum,dimension\n  # lab: seen 1 time\n  furlong,,\n" in more, "another table has other columns"
+    assert "no-terminator at L: there is no L record" in more
     assert "2 results in: 2 in mapped messages; the mappings made of them 2 observations" in ran.out
     assert "canary" not in ran.out
     assert "Doe" not in ran.out
@@ -216,6 +221,15 @@ def test_strict_hl7_tells_departures_without_values(site: Path, folder: Path) ->
     assert "OBX.OBX_11 is required" in row["hl7_errors"]
     assert "OBX.OBX_8 is not in table 0078" in row["hl7_warnings"]
     assert "CANARY" not in ran.out
+
+
+def test_strict_hl7_tells_what_a_version_does_not_have(site: Path, folder: Path) -> None:
+    put(folder, "a.hl7", HL7.replace("|N|||F|||20260301094500", "|N|||F|||20260301094500" + "|" * 12 + "CANARY"))
+    put(folder, "b.hl7", HL7.replace("ORU^R01", "ORU^Z99^ORU_Z99"))
+    rows = labrelay("check", "--samples", str(folder), "--strict-hl7", "-o", "json", site=site).json["messages"]
+
+    assert "OBX has a field that this version does not have" in rows[0]["hl7_errors"]
+    assert rows[1]["hl7_errors"] == ["HL7 has no structure of this name in this version (MSH-9, MSH-12)"]
 
 
 def test_strict_hl7_says_what_to_install(site: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
