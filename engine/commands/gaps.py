@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -94,7 +95,8 @@ def command(
         looked.at_messages(session, channel, instant_us(session, since))
     else:
         looked.at_counters(session, channel)
-    _show(form, looked, unread)
+    folder = session.folder_or_none
+    _show(form, looked, unread, folder / "mappings" if folder is not None else None)
     return ExitCode.FAILED if looked.failed else ExitCode.OK
 
 
@@ -185,6 +187,11 @@ class _Looked:
     def columns(self) -> ColumnsOf:
         return columns_in(self._tables)
 
+    def file_of(self, row: Seen) -> str:
+        """The first file of the table that lacks a row; empty where that is not known."""
+        known = self._tables.get((row.where, row.table))
+        return known.file if known is not None else ""
+
     def _note(self, sample: Sample, mapper: ChannelMapper) -> None:
         where = sample.channel or sample.mapping.partition("@")[0]
         if sample.outcome == "mapped":
@@ -222,7 +229,7 @@ def _iso(at_us: int) -> str:
 # -- showing -------------------------------------------------------------------------------------------------------
 
 
-def _show(form: str, looked: _Looked, unread: bool) -> None:
+def _show(form: str, looked: _Looked, unread: bool, own: Path | None) -> None:
     gaps = [_row(row) for row in looked.rows]
     fields = looked.unread.rows(whole=form in ("json", "ndjson")) if unread else []
     if form == "json":
@@ -241,11 +248,18 @@ def _show(form: str, looked: _Looked, unread: bool) -> None:
             click.echo(line)
         _say_if_none(looked, unread)
         if looked.rows:
-            name = looked.rows[0].table
-            say(
-                "Complete the rows in a table of the site, mappings/tables/mine.csv, and put it above the channel's: "
-                f"settings: {{tables: {{{name}: [tables/mine.csv, ...]}}}}; labrelay check says what is missing"
-            )
+            say(_what_to_do(looked.rows[0], looked.file_of(looked.rows[0]), own))
+
+
+def _what_to_do(row: Seen, file: str, own: Path | None) -> str:
+    """Where the rows go: into the site's own table where the channel has one, else into one above that which it has."""
+    if own is not None and file and (own / file).is_file():
+        return f"Complete the rows in mappings/{file} of the site; labrelay check says what is missing"
+    return (
+        "Complete the rows in a table of the site, mappings/tables/mine.csv, and name it in the channel above the one "
+        f"that it has: settings: {{tables: {{{row.table}: [tables/mine.csv, {file or '...'}]}}}}; labrelay check says "
+        "what is missing"
+    )
 
 
 def _say_if_none(looked: _Looked, unread: bool) -> None:

@@ -199,7 +199,10 @@ def amount(
     It is written at once, because there are three of them in every result.
     """
     if row is not None and row.converts:
-        value = decimals.convert(value, row.factor, row.offset, row.digits)
+        sent, value = value, decimals.convert(value, row.factor, row.offset, row.digits)
+        if comparator and not value.strip("0.") and sent.strip("-0."):
+            # Less than 0.4 is not less than 0: a limit is not rounded away.
+            value = decimals.convert(sent, row.factor, row.offset, None)
     return Fragment(f'{{"value":{value}{comparator}{_unit_of(run, row, unit, units)}}}')
 
 

@@ -529,7 +529,9 @@ def test_gaps_of_files_are_lines_for_a_table(site: Path, message: Path) -> None:
         "# small: seen 2 times",
         "COL,,,Color,,,,,",
     ]
-    assert "mappings/tables/mine.csv, and put it above the channel's: settings: {tables: {codes: [" in ran.err
+    assert "Complete the rows in mappings/tables/codes.csv of the site" in ran.err
+    shipped = labrelay("gaps", str(message), "--mapping", "hl7-results", site=site)
+    assert "settings: {tables: {analytes: [tables/mine.csv, tables/analytes.csv]}}; labrelay check" in shipped.err
 
 
 def test_what_no_rule_reads_is_counted_by_message(site: Path, message: Path) -> None:

@@ -491,6 +491,17 @@ def test_both_ends_of_a_reference_range_are_converted(raw: str, low: str | None,
 
 
 @pytest.mark.parametrize(
+    ("raw", "digits", "value"),
+    [("0.4", "0", "0"), ("<0.4", "0", "0.4"), ("<0.40", "1", "0.4"), (">0.6", "0", "1"), ("<0", "0", "0")],
+)
+def test_a_limit_is_not_rounded_away(raw: str, digits: str, value: str) -> None:
+    row = Row({"unit": "g/L", "ucum": "g/L", "digits": digits}, "HGB")
+    made = call("quantity", call("decimal", raw), row, "g/L")
+    assert made["value"] == value
+    assert made.get("comparator") == (raw[0] if raw[0] in "<>" else None)
+
+
+@pytest.mark.parametrize(
     ("raw", "text", "warning"),
     [
         # The analyzer's range is in the other unit already: times ten it would be 1350.
