@@ -67,7 +67,7 @@ def _cwe(run: Run, raw: str) -> Json | None:
             return {"coding": [_sent_coding(run, system, one, words)], "text": words}
     text = run.text
     code = text(parts[0])
-    display = text(parts[1]) if count > 1 and parts[1] else None
+    display = _words_in(run, parts[1]) if count > 1 and parts[1] else None
     if count < 4:
         if code is None:
             return {"text": display} if display else None
@@ -79,11 +79,19 @@ def _cwe(run: Run, raw: str) -> Json | None:
         found = text(parts[at])
         if found is not None:
             system = coding_system(run, text(parts[at + 2]))
-            codings.append(_sent_coding(run, system, found, text(parts[at + 1]), text(parts[version])))
-    said = text(parts[8]) or display or text(parts[4]) or code or text(parts[3])
+            codings.append(_sent_coding(run, system, found, _words_in(run, parts[at + 1]), text(parts[version])))
+    said = _words_in(run, parts[8]) or display or _words_in(run, parts[4]) or code or text(parts[3])
     if codings:
         return {"coding": codings, "text": said} if said else {"coding": codings}
     return {"text": said} if said else None
+
+
+def _words_in(run: Run, raw: str) -> str | None:
+    """The words of a component, whole: `H&E stain` holds a delimiter of subcomponents that the sender did not escape."""
+    if run.S not in raw or run.R in raw:
+        return run.text(raw)
+    whole = run.whole(raw)
+    return whole.strip() or None if whole is not None else None
 
 
 def _sent_coding(run: Run, system: str | None, code: str, display: str | None, version: str | None = None) -> Json:

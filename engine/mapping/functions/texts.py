@@ -3,6 +3,7 @@
 from typing import Any
 
 from engine.mapping.functions.registry import function
+from engine.mapping.run import Run
 
 
 @function("concat(parts: text...) -> text", pure=True)
@@ -21,6 +22,26 @@ def join(values: list[str], separator: str | None = None) -> str | None:
 def whole(text: str) -> str | None:
     """A field as it was sent, with the delimiters that the sender forgot to escape (`10^3/uL`)."""
     return text.strip() or None
+
+
+@function("value_text(value: field[], type: text?) -> text", steady=True)
+def value_text(run: Run, repetitions: list[str], kind: str | None = None) -> str | None:
+    """A value (OBX-5) in words, a line each repetition: the only component that says something (`NOT DETECTED^`, `^31.3`),
+    else all of them with the delimiters that were sent, of type SN without (`5+`, `>=1:320`). Delimiters alone say
+    nothing."""
+    lines = [line for raw in repetitions if (line := _in_words(run, raw, kind)) is not None]
+    return "\n".join(lines) or None
+
+
+def _in_words(run: Run, raw: str, kind: str | None) -> str | None:
+    if run.C not in raw:
+        return run.whole(raw)
+    said = [part for part in raw.split(run.C) if run.present(part) is not None]
+    if len(said) == 1:
+        return run.whole(said[0].strip())
+    if kind == "SN":
+        return "".join(part for one in said if (part := run.text(one)) is not None) or None
+    return run.whole(raw) if said else None
 
 
 @function("upper(value: text) -> text!", pure=True)
