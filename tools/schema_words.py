@@ -176,7 +176,9 @@ def _describe(node: Any, path: str, words: dict[str, str], known: dict[str, Sche
             if name.startswith("_"):
                 word = f"Extensions of {name[1:]}, or its id."
             else:
-                word = words.get(here) or words[name]
+                word = words.get(here) or words.get(name, "")
+                if not word:
+                    raise KeyError(f"{here} has no description: give it one where it is made, or in {__name__}")
             node["properties"][name] = inner = {**inner, "description": word}
         if name == "definitions" and not is_key:
             for definition, schema in inner.items():
