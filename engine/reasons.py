@@ -83,7 +83,11 @@ class Reason(Enum):
         "REQUIRED_ABSENT",
         "An element that FHIR requires has no value in this message. Give the mapping another source or a default.",
     )
-    NO_PATIENT = ("NO_PATIENT", "The message names no patient and the channel says `no_patient: dead`.")
+    NO_PATIENT = (
+        "NO_PATIENT",
+        "The message names no patient and the channel says `no_patient: dead`; or a mapping to HL7 v2 writes no PID "
+        "for one patient behind another's, whose results these would seem to be: give each a PID, then retry.",
+    )
     NO_IDENTITY = (
         "NO_IDENTITY",
         "A resource's key is absent (no order, specimen or patient number), so it cannot be told from another.",

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.mapping.identity import NO_NUMBER, Making
 from engine.mapping.run import Run
+from engine.message import Group
 from engine.reasons import Reason
 
 _SEPARATOR = "\x1f"
@@ -24,6 +25,7 @@ class Part:
         said: an expression in it had a value; a part that only repeats the mapping's literals is left out.
         inner: the records inside, by the list they stand in.
         result: it is what became of a result.
+        patient, order: the groups of these in the message that was read; None where it stands in none.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Part:
     key: str
     said: bool = False
     result: bool = False
+    patient: Group | None = None
+    order: Group | None = None
     inner: dict[str, list["Part"]] = field(default_factory=dict)
 
     @property
@@ -66,12 +70,20 @@ class Collected(Making):
 
     # -- called by generated code ----------------------------------------------------------------------------------
 
-    def add(self, name: str, content: dict[Any, Any], said: bool, result: bool) -> Part | None:
+    def add(
+        self,
+        name: str,
+        content: dict[Any, Any],
+        said: bool,
+        result: bool,
+        patient: Group | None = None,
+        order: Group | None = None,
+    ) -> Part | None:
         """A segment or row; None where all its expressions were absent."""
         if not said:
             return None
         self._count += 1
-        made = Part(name, content, str(self._count), said=True, result=result)
+        made = Part(name, content, str(self._count), said=True, result=result, patient=patient, order=order)
         self.parts.append(made)
         self.results += result
         return made
@@ -107,6 +119,22 @@ class Collected(Making):
         number = next((one for one in numbers if one), None)
         patient = None if self._patient is None else f"hl7v2{_SEPARATOR}{self._patient}"
         self.report(NO_NUMBER if number is None else f"hl7v2{_SEPARATOR}{number}", patient, time, person)
+
+    def check_owners(self) -> None:
+        """In HL7 v2 a result is that of the PID and of the OBR in front of it, and nothing else says whose it is."""
+        patient: Group | None = None
+        order: Group | None = None
+        for part in self.parts:
+            if part.name == "PID":
+                patient, order = part.patient, None
+            elif part.name == "OBR":
+                order = part.order
+            if patient is not None and part.patient is not None and part.patient is not patient:
+                text = f"{part.name} of a patient without PID would stand behind the PID of another one"
+                raise self._run.dead(Reason.NO_PATIENT, f"{text}; write a PID for each patient")
+            if part.name == "OBX" and order is not None and part.order is not None and part.order is not order:
+                text = "OBX of an order without OBR would stand behind the OBR of another one"
+                raise self._run.dead(Reason.NO_IDENTITY, f"{text}; write an OBR for each order")
 
     @property
     def something(self) -> bool:

@@ -48,6 +48,7 @@ def assemble(run: Run, making: Collected, target: Target, mapping: str) -> bytes
         ContentError: a field without which a segment means nothing, a character that MSH-18 does not have.
     """
     codec = writer()
+    making.check_owners()
     made = [part for part in making.parts if part.name == "MSH"]
     header: dict[int, Any] = {}
     for part in made:

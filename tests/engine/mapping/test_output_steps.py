@@ -437,6 +437,41 @@ def test_policies_hold_for_every_output(workshop: Workshop) -> None:
     assert caught.value.reason is Reason.UNREAD_SEGMENT
 
 
+def test_nobodys_result_is_never_written_behind_the_pid_of_another_patient(workshop: Workshop) -> None:
+    steps = """
+    - each: PATIENT
+      do:
+        - segment: PID
+          fields: {3: {1: =P-4}, 5: =P-6}
+        - each: ORDER
+          do:
+            - segment: OBR
+              fields: {3: =O-3, 4: CBC}
+            - each: RESULT
+              do:
+                - segment: OBX
+                  fields: {2: NM, 3: {1: =R-3.5}, 5: =R-4, 11: F}
+    """
+    made = program(workshop, "hl7v2/ORU_R01", steps)
+    nobody = "P|2\nO|1|S78\nR|1|^^^^WBC|1\n"
+    with pytest.raises(ContentError) as caught:
+        made.apply(parse(ASTM.replace("L|1|N", nobody + "L|1|N")), context())
+    assert caught.value.reason is Reason.NO_PATIENT
+    first = ASTM.replace("P|1||4711", f"{nobody}P|1||4711")  # before it, nothing can be taken for another's
+    assert [line[:6] for line in segments(made, first)][:3] == ["OBR|1|", "OBX|1|", "PID|1|"]
+
+
+def test_a_result_is_never_written_behind_the_obr_of_another_order(workshop: Workshop) -> None:
+    steps = results("{2: NM, 3: {1: =R-3.5}, 5: =R-4, 11: F}").replace(
+        "- segment: OBR\n", "- segment: OBR\n          when: =O-5\n"
+    )
+    made = program(workshop, "hl7v2/ORU_R01", steps)
+    assert len(segments(made)) == 3
+    with pytest.raises(ContentError) as caught:
+        made.apply(parse(ASTM.replace("L|1|N", "O|2|S78\nR|1|^^^^WBC|1\nL|1|N")), context())
+    assert caught.value.reason is Reason.NO_IDENTITY
+
+
 def test_an_order_number_and_its_patient_are_remembered(workshop: Workshop) -> None:
     steps = """
     - each: PATIENT
