@@ -205,6 +205,17 @@ def xtn(run: Run, raw: str, use: str | None = None) -> Json | None:
     return made
 
 
+@function("email_beside(number: field) -> ContactPoint", steady=True)
+def email_beside(run: Run, raw: str) -> Json | None:
+    """The e-mail address in component 4 of an XTN that holds a telephone number as well, which `xtn` gives."""
+    parts = raw.split(run.C)
+    address = run.part_text(parts, 3)
+    if address is None or "@" not in address:
+        return None
+    number = xtn(run, raw)
+    return {"system": "email", "value": address} if number is not None and number["value"] != address else None
+
+
 @function("contacts(relatives: segment[]) -> Patient.contact[]")
 def contacts(run: Run, relatives: list[Segment]) -> list[Json] | None:
     """NK1 segments as contacts: relationship (3) and role (7), name (2), telephones (5, 6), address (4), sex (15)."""
