@@ -18,6 +18,7 @@ from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import TERMINOLOGY
 from engine.mapping.run import Run
 from engine.message import Segment
+from engine.reasons import Reason
 
 Json = dict[str, Any]
 
@@ -43,6 +44,7 @@ _DOCUMENTS = re.compile(
     re.ASCII,
 )
 _VALUES = frozenset({"NM", "SN", "ST", "TX", "FT", "CE", "CWE", "CNE", "IS", "DT", "TM", "TS", "DTM", "NR"})
+_LONGEST_NAME = 40  # a name of what an M record holds; more is what it holds
 _PICTURES = ("image/", "video/", "audio/")
 
 
@@ -263,8 +265,46 @@ def text_document(run: Run, observations: list[Segment]) -> Json | None:
         run.attach(segment, bool(data))
     if not data:
         return None
+    return _attached("text/plain; charset=utf-8", data)
+
+
+@function("astm_streams(record: segment) -> DocumentReference.content[]")
+def astm_streams(run: Run, record: Segment) -> list[Json] | None:
+    """The encoded data in an M record, field by field, as Horiba sends histograms and matrices:
+
+        M|1|HISTOGRAM|RBC/PLT|RbcAlongRes|FLOATLE-stream/deflate:base64^Y2AA...|FLOATLE-stream/deflate:base64^zdV/...
+
+    They stay as they are coded, with the name of the coding in their title. An M record without any is one that no rule
+    reads: policy `unread_segment`.
+    """
+    made = []
+    names = [text for raw in record.fields[3:6] if (text := run.text(raw)) is not None and len(text) <= _LONGEST_NAME]
+    for number, raw in enumerate(record.fields[3:], 3):
+        kind, mark, encoded = raw.partition(run.C)
+        if not mark or not kind.strip().endswith(":base64"):
+            continue
+        if run.trace is not None:
+            run.trace.read(record, number, 0)
+        data = _decode(run, encoded, "base64")
+        if not data:
+            run.bad_value("embedded data that cannot be decoded; left out")
+            continue
+        coding = kind.strip().removesuffix(":base64")
+        made.append(
+            {"attachment": {**_attached("application/octet-stream", data), "title": " ".join([*names, coding])}}
+        )
+    if not made and not any(":base64" in raw for raw in record.fields):
+        policy = run.policy("unread_segment") or "warn"
+        if policy == "dead":
+            raise run.dead(Reason.UNREAD_SEGMENT, f"no rule reads {record.name}")
+        if policy == "warn":
+            run.warn("UNREAD_SEGMENT", f"no rule reads {record.name}")
+    return made or None
+
+
+def _attached(content_type: str, data: bytes) -> Json:
     return {
-        "contentType": "text/plain; charset=utf-8",
+        "contentType": content_type,
         "data": base64.b64encode(data).decode("ascii"),
         "size": len(data),
         "hash": base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode("ascii"),

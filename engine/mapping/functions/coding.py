@@ -87,7 +87,7 @@ def _cwe(run: Run, raw: str) -> Json | None:
 
 
 def _words_in(run: Run, raw: str) -> str | None:
-    """The words of a component, whole: `H&E stain` holds a delimiter of subcomponents that the sender did not escape."""
+    """The words of a component, whole: `H&E stain` holds a delimiter that the sender did not escape."""
     if run.S not in raw or run.R in raw:
         return run.text(raw)
     whole = run.whole(raw)

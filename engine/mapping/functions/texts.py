@@ -26,9 +26,9 @@ def whole(text: str) -> str | None:
 
 @function("value_text(value: field[], type: text?) -> text", steady=True)
 def value_text(run: Run, repetitions: list[str], kind: str | None = None) -> str | None:
-    """A value (OBX-5) in words, a line each repetition: the only component that says something (`NOT DETECTED^`, `^31.3`),
-    else all of them with the delimiters that were sent, of type SN without (`5+`, `>=1:320`). Delimiters alone say
-    nothing."""
+    """A value (OBX-5) in words, a line each repetition: the only component that says something (`NOT DETECTED^`,
+    `^31.3`), else all of them with the delimiters that were sent, of type SN without (`5+`, `>=1:320`). Delimiters
+    alone say nothing."""
     lines = [line for raw in repetitions if (line := _in_words(run, raw, kind)) is not None]
     return "\n".join(lines) or None
 
