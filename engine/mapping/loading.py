@@ -4,12 +4,14 @@ A mapping, library or table is looked for in each folder of the search path in o
 site's file shadows the shipped one of the same name. A table is named relative to a `mappings` folder.
 """
 
+import gc
 import hashlib
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from collections.abc import Mapping as MappingOf
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 from engine import yaml_nodes
 from engine.errors import ConfigError
@@ -23,7 +25,7 @@ from engine.mapping.functions import FUNCTIONS
 from engine.mapping.optional_keys import without_missing
 from engine.mapping.outputs.documents import SETTINGS
 from engine.mapping.plausible import read_kinds
-from engine.mapping.program import Generated, Program
+from engine.mapping.program import Generated, Made, Program
 from engine.mapping.reading import UNSET
 from engine.mapping.rules import (
     Fragment,
@@ -38,12 +40,44 @@ from engine.mapping.rules import (
 from engine.mapping.run import GENERATED
 from engine.mapping.runtime import BOUND, PROLOGUE
 from engine.mapping.structures import structures
-from engine.mapping.table_files import Doubt, read_tables
+from engine.mapping.table_files import Doubt, Finding, read_tables
 from engine.mapping.tables import Table
 from engine.yaml_nodes import Node
 
 _BUILT_IN = ("labrelay/hl7v2", "labrelay/astm")  # the functions; every mapping has them, naming them is allowed
 MAX_TABLE_BYTES = 32 * 1024 * 1024
+
+
+Value = TypeVar("Value")
+
+
+class _Once(Generic[Value]):
+    """What was read of files with the same content: several mappings of a site import the same libraries and tables.
+
+    The key holds the content itself, or its hash, so that nothing is ever older than its file.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[Hashable, Value] = {}
+
+    def get(self, key: Hashable, read: Callable[[], Value]) -> Value:
+        """Raises what ``read`` raises, each time."""
+        if key not in self._known:
+            made = read()
+            if len(self._known) >= self._most:
+                del self._known[next(iter(self._known))]
+            self._known[key] = made
+        return self._known[key]
+
+
+_NODES: _Once[Node] = _Once(32)
+_LIBRARIES: _Once[tuple[LibraryFile, Problems]] = _Once(16)
+_TABLES: _Once[tuple[Table, list[tuple[str, Finding]]]] = _Once(16)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 @dataclass(slots=True)
@@ -93,13 +127,30 @@ def load(
     Raises:
         ConfigError: what is wrong, each with file, line, column and what to do.
     """
+    with _without_collections():
+        return _load(name_or_path, search, dict(tables or {}))
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Nearly all that is read and generated stays: to walk it again and again would take a third of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _load(name_or_path: str | Path, search: Sequence[Path], tables: dict[str, str | Sequence[str]]) -> Program:
     path, folders = _locate(name_or_path, search)
     sources = _Sources(folders)
     problems = sources.problems
     node = _read_node(path, sources, path.name)
     mapping = read_mapping(node, problems)
     libraries = _libraries(mapping, sources)
-    made = _tables(mapping, sources, dict(tables or {}))
+    made = _tables(mapping, sources, tables)
     mapping, libraries = without_missing(mapping, made), without_missing(libraries, made)
     _check_structures(mapping, problems)
     if problems.errors:
@@ -123,7 +174,6 @@ def load(
         tables=made,
         problems=tuple(problems.warnings),
         settings_read=frozenset(compiler.settings_read),
-        rule_lines=frozenset(rule for generated in plain.values() for rule in generated.counted),
         plain=plain,
         compile_traced=lambda structure: compiler.compile(structure, traced=True),
     )
@@ -160,8 +210,12 @@ def _is_mapping(path: Path) -> bool:
 
 
 def _read_node(path: Path, sources: _Sources, name: str) -> Node:
-    node = yaml_nodes.read_file(path, name)
-    sources.hashes[name] = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError:
+        data = b""  # the reader says why
+    node = _NODES.get((name, data), lambda: yaml_nodes.read_file(path, name))
+    sources.hashes[name] = data
     return node
 
 
@@ -184,8 +238,21 @@ def _libraries(mapping: MappingFile, sources: _Sources) -> list[LibraryFile]:
         if node.get("mapping-library") is None:
             sources.problems.error(imported, f"{path.name} is no library: mapping-library: is missing in it")
             continue
-        found.append(read_library(node, sources.problems))
+        found.append(_library(node, sources))
     return found
+
+
+def _library(node: Node, sources: _Sources) -> LibraryFile:
+    """A library, read once for all mappings that import it; what is wrong with it is told of each of them."""
+
+    def read() -> tuple[LibraryFile, Problems]:
+        problems = Problems()
+        return read_library(node, problems), problems
+
+    library, problems = _LIBRARIES.get((node.file, sources.hashes[node.file]), read)
+    sources.problems.errors += problems.errors
+    sources.problems.warnings += problems.warnings
+    return library
 
 
 def _tables(mapping: MappingFile, sources: _Sources, chosen: dict[str, str | Sequence[str]]) -> dict[str, Table]:
@@ -224,7 +291,11 @@ def _table(use: TableUse, sources: _Sources, chosen: str | Sequence[str], doubt:
         if text is None:
             return None
         texts.append((file, text))
-    table, findings = read_tables(texts, use.name, use.key, doubt, optional=use.optional)
+    table, findings = _TABLES.get(
+        (use.name, tuple(use.key), tuple(use.optional), doubt, *((file, _digest(text)) for file, text in texts)),
+        lambda: read_tables(texts, use.name, use.key, doubt, optional=use.optional),
+    )
+    table = replace(table)  # its rows are everyone's, its policies are this mapping's
     table.on_missing = use.on_missing
     table.on_missing_unit = use.on_missing_unit
     for file, finding in findings:
@@ -305,7 +376,7 @@ class _Compiler:
             compiler.mapping(self._mapping.lets, self._mapping.steps)
         except TooLargeError:
             problems.error(self._mapping.node, "the mapping becomes too large; use fewer fragments inside fragments")
-            return Generated(_nothing, [], "", frozenset())
+            return _NOT_MADE
         self._used_fragments |= compiler.used_fragments
         self._used_tables |= setting.tables_used
         self.settings_read |= setting.settings_read
@@ -317,7 +388,7 @@ class _Compiler:
         except (SyntaxError, RecursionError, MemoryError):
             # Python's own limits: 100 levels of indentation, 20 of loops.
             problems.error(self._mapping.node, "conditions, cases or loops are nested too deeply; make them flatter")
-            return Generated(_nothing, [], "", frozenset())
+            return _NOT_MADE
 
     def check_unused(self) -> None:
         for name, table in self._mapping.tables.items():
@@ -331,12 +402,23 @@ class _Compiler:
         return [node for node in self._mapping.imports if node.value not in _BUILT_IN]
 
 
-def _nothing(*_: Any) -> None:
-    """Stands for code that could not be made; the problem that says so keeps the mapping from being used."""
+_NOT_MADE = Generated(lambda: Made(lambda *_: None, [], ""), frozenset())
+"""Stands for code that could not be made; the problem that says so keeps the mapping from being used."""
 
 
 def build(code: Code, read: frozenset[str], arguments: str, prologue: str = PROLOGUE) -> Generated:
-    """The function of generated code. Only numbers and our own words are in its source."""
-    source, rules, telling = code.source("mapping", arguments, prologue)
-    function = compile_function(source, GENERATED, "mapping", dict(BOUND), {"UNSET": UNSET, **code.bound})
-    return Generated(function, rules, source, read, frozenset(telling))
+    """The function of generated code. Only numbers and our own words are in its source.
+
+    Raises:
+        SyntaxError, RecursionError, MemoryError: it is nested too deeply.
+    """
+
+    def make() -> Made:
+        source, rules, telling = code.source("mapping", arguments, prologue)
+        function = compile_function(source, GENERATED, "mapping", dict(BOUND), {"UNSET": UNSET, **code.bound})
+        return Made(function, rules, source, frozenset(telling))
+
+    generated = Generated(make, read)
+    if not code.usual:
+        generated.made  # noqa: B018  (whether Python takes it is only known then)
+    return generated

@@ -29,19 +29,56 @@ _CONTROL = "Q"  # H-12, and analyzers that say it in MSH-11 too
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
-    """The function made for one structure, with the rule of each of its lines.
+class Made:
+    """Code that can run: the function made for one structure, its source, and the rule of each of its lines.
 
     Attributes:
-        read: names of the segments that rules read.
         countable: numbers of the lines whose running shows that their rule ran.
     """
 
     function: Callable[..., None]
     rules: list[str]
     source: str
-    read: frozenset[str]
     countable: frozenset[int] = frozenset()
+
+
+class Generated:
+    """What was generated for one structure, and checked. Python compiles it when it is first needed: a site has
+    mappings for messages that it never receives, and their code takes more time than all the checking of them.
+
+    Attributes:
+        read: names of the segments that rules read.
+    """
+
+    __slots__ = ("_made", "_make", "read")
+
+    def __init__(self, make: Callable[[], Made], read: frozenset[str]) -> None:
+        self._make: Callable[[], Made] | None = make
+        self._made: Made | None = None
+        self.read = read
+
+    @property
+    def made(self) -> Made:
+        if self._made is None:
+            assert self._make is not None
+            self._made, self._make = self._make(), None  # the lines it was made of are needed no more
+        return self._made
+
+    @property
+    def function(self) -> Callable[..., None]:
+        return self.made.function
+
+    @property
+    def rules(self) -> list[str]:
+        return self.made.rules
+
+    @property
+    def source(self) -> str:
+        return self.made.source
+
+    @property
+    def countable(self) -> frozenset[int]:
+        return self.made.countable
 
     @property
     def counted(self) -> frozenset[str]:
@@ -76,7 +113,6 @@ class Program:
     tables: dict[str, Table]
     problems: tuple[str, ...]
     settings_read: frozenset[str]
-    rule_lines: frozenset[str]
     plain: dict[str, Generated] = field(repr=False)
     compile_traced: Callable[[str], Generated] = field(repr=False)
     files: dict[str, str] = field(default_factory=dict, repr=False)
@@ -85,6 +121,11 @@ class Program:
     columns: tuple[str, ...] = ()
     _traced: dict[str, Generated] = field(default_factory=dict, repr=False)
     _readings: Readings = field(default_factory=Readings, repr=False)
+
+    @property
+    def rule_lines(self) -> frozenset[str]:
+        """The rules that coverage can speak of."""
+        return frozenset(rule for generated in self.plain.values() for rule in generated.counted)
 
     def apply(self, parsed: Parsed, context: MapContext) -> Mapped:
         """Map one message.

@@ -12,6 +12,9 @@ from typing import Any
 
 from engine.mapping.compiler.registers import share_variables
 
+USUAL_DEPTH = 60  # of indentation; Python takes 100 levels
+USUAL_BLOCKS = 15  # loops and tries inside each other; Python takes 20
+USUAL_BRACKETS = 60  # that a line opens; Python takes 200 inside each other
 MAX_LINES = 40_000  # of one generated function; a larger one is a mapping that no one can read either
 
 _WORD = re.compile(r"\w+")
@@ -158,6 +161,7 @@ class Code:
         available: keys of values that are computed on every way to this point of the same iteration.
         maybe: keys of values that are computed on some way to this point.
         loop: how many loops surround this point.
+        usual: nothing in it comes near Python's limits of nesting: it is certain that it can be compiled.
     """
 
     def __init__(self) -> None:
@@ -175,6 +179,8 @@ class Code:
         self.available: set[Any] = set()
         self.maybe: set[Any] = set()
         self.loop = 0
+        self.usual = True
+        self._blocks = 0
 
     def new(self, prefix: str = "t") -> str:
         """A variable of its own."""
@@ -185,6 +191,8 @@ class Code:
         self._lines += 1
         if self._lines > MAX_LINES:
             raise TooLargeError
+        if self._indent > USUAL_DEPTH or text.count("(") > USUAL_BRACKETS or text.count("[") > USUAL_BRACKETS:
+            self.usual = False
         self._into.lines.append(Line(self._indent, text, self.rule, self._early))
 
     def slot(self) -> Slot:
@@ -225,6 +233,10 @@ class Code:
         """A block that may not be run: what it computes is only maybe available behind it."""
         self.emit(head)
         self._indent += 1
+        blocks = self._blocks
+        if head.startswith(("for ", "try:")):
+            self._blocks += 1
+            self.usual = self.usual and self._blocks <= USUAL_BLOCKS
         before = self.available
         self.available = set(before)
         mark = self._lines
@@ -232,6 +244,7 @@ class Code:
         if self._lines == mark:
             self.emit("pass")
         self._indent -= 1
+        self._blocks = blocks
         self.maybe |= self.available - before
         self.available = before
 

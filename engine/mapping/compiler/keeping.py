@@ -45,12 +45,17 @@ class Keeping(Values):
 
     def _home(self, part: syntax.Expression, scope: Scope) -> Scope | None:
         """Where an expression is to be computed; None where that cannot be said."""
-        return scope.outermost() if _is_same_everywhere(part) else self._innermost(part, scope, set())
+        key = id(part), id(scope)
+        known = self._homes.get(key)
+        if known is None:  # ``part`` and ``scope`` are kept alive by the entry
+            home = scope.outermost() if _is_same_everywhere(part) else self._innermost(part, scope, set())
+            known = self._homes[key] = part, scope, home
+        return known[2]
 
     def _innermost(self, part: syntax.Expression, scope: Scope, seen: set[int]) -> Scope | None:
         """The innermost scope that an expression depends on; None where that cannot be said."""
         found: Scope | None = None
-        for inner in syntax.walk(part):
+        for inner in self._walks.of(part):
             here: Scope | None = None
             match inner:
                 case syntax.Path(segment=segment, which=None):
@@ -100,7 +105,12 @@ class Keeping(Values):
         return self._reading(part, scope)
 
     def _reading(self, part: syntax.Expression, scope: Scope) -> Reading | None:
-        reading = recurring(part, scope, self._taken)
+        # A part is asked about again with every part around it. ``part`` and ``scope`` are kept alive by the entry.
+        key = (id(part), id(scope), tuple((named, which) for named, (which, _) in self._taken.items()))
+        known = self._looked_at.get(key)
+        if known is None:
+            known = self._looked_at[key] = part, scope, recurring(part, scope, self._taken, self._walks)
+        reading = known[2]
         return (
             reading
             if reading is not None and reading.home is not None and reading.home.loop == self.code.loop

@@ -184,6 +184,19 @@ class Recurring:
                 code.emit(f"{', '.join([*names, code.new()])} = {ranged.list}")
 
 
+class Walks:
+    """The parts of expressions, each walked through once: they are asked for again and again."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[syntax.Expression, tuple[syntax.Expression, ...]]] = {}
+
+    def of(self, part: syntax.Expression) -> tuple[syntax.Expression, ...]:
+        known = self._known.get(id(part))
+        if known is None:
+            known = self._known[id(part)] = part, tuple(syntax.walk(part))
+        return known[1]
+
+
 class Reading:
     """What an expression reads of the result at hand.
 
@@ -196,9 +209,9 @@ class Reading:
         decided: the lets of ``taken`` that it reads, each with the branch.
     """
 
-    __slots__ = ("_names", "_taken", "choice", "decided", "fields", "home", "part", "scope")
+    __slots__ = ("_names", "_taken", "_walks", "choice", "decided", "fields", "home", "part", "scope")
 
-    def __init__(self, part: syntax.Expression, scope: Scope, taken: Taken) -> None:
+    def __init__(self, part: syntax.Expression, scope: Scope, taken: Taken, walks: Walks) -> None:
         self.part = part
         self.scope = scope
         self.home: Recurring | None = None
@@ -206,6 +219,7 @@ class Reading:
         self.decided: set[tuple[int, int]] = set()
         self.fields: set[int] = set()
         self._taken = taken
+        self._walks = walks
         self._names: set[int] = set()
 
     def recurs(self) -> bool:
@@ -213,7 +227,10 @@ class Reading:
         return self._all(self.part, self.scope)
 
     def _all(self, part: syntax.Expression, scope: Scope) -> bool:
-        return all(self._recurs(inner, scope) for inner in syntax.walk(part))
+        for inner in self._walks.of(part):  # noqa: SIM110  (a generator would take half as long again)
+            if not self._recurs(inner, scope):
+                return False
+        return True
 
     def _recurs(self, part: syntax.Expression, scope: Scope) -> bool:
         match part:
@@ -260,7 +277,7 @@ class Reading:
         return self._all(tree.then, named.scope) and self._all(tree.other, named.scope)
 
 
-def recurring(part: syntax.Expression, scope: Scope, taken: Taken) -> Reading | None:
+def recurring(part: syntax.Expression, scope: Scope, taken: Taken, walks: Walks) -> Reading | None:
     """What an expression that recurs reads; None where it does not, or reads no field at all."""
-    found = Reading(part, scope, taken)
+    found = Reading(part, scope, taken, walks)
     return found if found.recurs() and found.home is not None else None

@@ -17,7 +17,7 @@ from engine.mapping.compiler.code import (
     Kind,
     Val,
 )
-from engine.mapping.compiler.recurring import Recurring, Taken
+from engine.mapping.compiler.recurring import Reading, Recurring, Taken, Walks
 from engine.mapping.compiler.scopes import Lazy, Scope, Segments
 from engine.mapping.rules import Formula, Problems, Text
 from engine.mapping.structures import Group
@@ -70,6 +70,9 @@ class Values(ABC):
         self._hoisted: dict[Any, Val] = {}  # of paths read at the start of their scope
         self._invariant: dict[Any, Lazy] = {}  # expressions that are the same in every round of a loop
         self._recurring: list[Recurring] = []
+        self._walks = Walks()
+        self._homes: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
+        self._looked_at: dict[tuple[Any, ...], tuple[Any, Any, Reading | None]] = {}
         self._tests: dict[tuple[int, int], Lazy] = {}  # which value a let is that is one of two
         self._taken: Taken = {}  # such lets, where it is settled
         self._keeping = 0  # number of the kept value whose function is being written; 0: none
