@@ -71,8 +71,8 @@ def coding_system(run: Run, name: str | None) -> str | None:
     if _OID.fullmatch(name):
         if name in SYSTEMS_BY_OID:
             return SYSTEMS_BY_OID[name]
-        table = name.removeprefix(_HL7_TABLE_OIDS)
-        return f"{_HL7_TABLES}{table:0>4}" if table.isdigit() else f"urn:oid:{name}"
+        number = name.removeprefix(_HL7_TABLE_OIDS)
+        return f"{_HL7_TABLES}{number:0>4}" if number.isdigit() else f"urn:oid:{name}"
     if _URI.fullmatch(name):
         return name
     return run.context.namespaces.get(name) or run.local_system or None
