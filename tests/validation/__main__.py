@@ -147,6 +147,7 @@ MODELS, OWN, OTHERS = "fhir.resources", "own check", ("medplum", "hapi")
 ALL = (MODELS, OWN, *OTHERS)
 FURLONGS = {"value": 1, "unit": "x", "system": "http://unitsofmeasure.org", "code": "furlong"}
 NO_SECTION = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "nonsense"}]}
+ENGLISH = {"language": {"coding": [{"system": "urn:labrelay:codes:x", "code": "ENG-UK"}]}}
 NOWHERE = "urn:uuid:00000000-0000-8000-8000-000000000000"
 CANARIES: tuple[tuple[str, Callable[[Json], None], tuple[str, ...]], ...] = (
     ("an element that there is not", _change("Observation", "nonsense", "x"), ALL),
@@ -159,6 +160,7 @@ CANARIES: tuple[tuple[str, Callable[[Json], None], tuple[str, ...]], ...] = (
     ("31 February", _change("Observation", "effectiveDateTime", "2026-02-31"), (OWN, "hapi")),
     ("a unit that UCUM does not have", _change("Observation", "valueQuantity", FURLONGS), (OWN, "hapi")),
     ("a code that its system does not have", _change("DiagnosticReport", "category", [NO_SECTION]), (OWN, "hapi")),
+    ("a language that is none", _change("Patient", "communication", [ENGLISH]), (OWN, "hapi")),
     ("a fullUrl twice", lambda bundle: bundle["entry"][1].update(fullUrl=bundle["entry"][0]["fullUrl"]), (MODELS, OWN)),
 )
 

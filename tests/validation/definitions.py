@@ -12,6 +12,7 @@ from typing import Any
 
 Json = dict[str, Any]
 FILES = ("profiles-types", "profiles-resources", "valuesets", "v3-codesystems", "v2-tables")
+MAX_VALUE_SET = "/elementdefinition-maxValueSet"
 PACKAGE = Path("@medplum", "definitions", "dist", "fhir", "r4")
 
 
@@ -22,11 +23,13 @@ class Element:
     Attributes:
         type: the type of what stands there; of an inner structure (a backbone element) its own path.
         strength, value_set: of its binding; empty where it has none.
+        limit: the value set that no code may leave, where the binding itself only recommends one (languages).
     """
 
     type: str
     strength: str = ""
     value_set: str = ""
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,10 @@ class Definitions:
             if parent != path or ":" in element.get("id", ""):
                 continue
             binding = element.get("binding", {})
-            bound = (binding.get("strength", ""), binding.get("valueSet", "").partition("|")[0])
+            limits = [
+                one["valueCanonical"] for one in binding.get("extension", ()) if one["url"].endswith(MAX_VALUE_SET)
+            ]
+            bound = (binding.get("strength", ""), _unversioned(binding.get("valueSet", "")), _unversioned(*limits[:1]))
             if reference := element.get("contentReference"):
                 found[name] = Element(reference.partition("#")[2])
                 continue
@@ -127,6 +133,10 @@ class Definitions:
                 return None
             concepts = [one for one in _tree(concepts) if one["code"] == condition["value"]]
         return {(include["system"], code) for code, _ in _concepts(concepts)}
+
+
+def _unversioned(url: str = "") -> str:
+    return url.partition("|")[0]
 
 
 def _tree(concepts: list[Json]) -> Iterator[Json]:

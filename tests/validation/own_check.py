@@ -19,7 +19,7 @@ from engine.mapping.units import loinc_check_digit_holds, ucum_problem
 from tests.validation.definitions import Definitions, Element
 from tests.validation.issues import Issue
 
-UCUM, LOINC = "http://unitsofmeasure.org", "http://loinc.org"
+UCUM, LOINC, LANGUAGES = "http://unitsofmeasure.org", "http://loinc.org", "urn:ietf:bcp:47"
 DATES = ("date", "dateTime", "instant")
 ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 OID = re.compile(r"urn:oid:[0-2](\.(0|[1-9]\d*))+")
@@ -97,6 +97,10 @@ class Walk:
             yield from self._object(item, element.type, path)
 
     def _binding(self, item: Any, element: Element, path: str) -> Iterator[Issue]:
+        if element.limit.endswith("/all-languages"):
+            codings = item.get("coding", []) if isinstance(item, dict) else []
+            if any(one.get("system") != LANGUAGES for one in codings if "code" in one):
+                yield Issue("error", "required", path, f"not of {LANGUAGES}")
         severity = {"required": "error", "extensible": "warning"}.get(element.strength)
         members = self._definitions.codes(element.value_set) if severity else None
         if severity is None or members is None:
