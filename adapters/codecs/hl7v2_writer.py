@@ -28,6 +28,8 @@ __all__ = ["component_types", "field_types", "path_problem"]  # for the check of
 
 Content = str | dict[int, "Content"] | list["Content"]
 
+MAX_KEPT_SHAPE = 500  # segments of a message whose set IDs are remembered
+
 FORMATTED = frozenset({"FT", "TX"})  # data types in which \.br\ is a line end
 SET_ID = "SI"
 UTF_8 = "UNICODE UTF-8"
@@ -114,15 +116,13 @@ def delimiters_of(separator: str, encoding: str) -> Delimiters:
     return Delimiters(separator, encoding[0], encoding[1], encoding[2], encoding[3])
 
 
-def number(segments: Sequence[Written], event: str) -> list[Issue]:
+def number(segments: Sequence[Written], event: str) -> Sequence[Issue]:
     """Give the segments that have none their set ID, each from 1 within the group around it; say what is misplaced."""
-    structure = structure_for(event.replace("_", "^", 1))
-    bound = [Segment(one.name, [], position, one.ordinal) for position, one in enumerate(segments, 1)]
-    root, issues = bind(structure, bound, specimen_obx=False)
-    for position, counted in _counted(root, GRAMMARS[structure]):
-        one = segments[position - 1]
-        if 1 not in one.fields and numbers_itself(one.name):
-            one.fields[1] = str(counted)
+    names = tuple([one.name for one in segments])
+    numbered = _numbered if len(names) <= MAX_KEPT_SHAPE else _numbered.__wrapped__
+    set_ids, issues = numbered(structure_for(event.replace("_", "^", 1)), names)
+    for at, set_id in set_ids:
+        segments[at].fields.setdefault(1, set_id)
     return issues
 
 
@@ -161,6 +161,19 @@ def encode(text: str, declared: str) -> bytes:
 
 
 # -- set IDs -----------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _numbered(structure: str, names: tuple[str, ...]) -> tuple[list[tuple[int, str]], list[Issue]]:
+    """The set IDs of a sequence of segments by their places, and what is misplaced. A sender has few such sequences."""
+    ordinals: dict[str, int] = {}
+    bound = []
+    for position, name in enumerate(names, 1):
+        ordinals[name] = ordinals.get(name, 0) + 1
+        bound.append(Segment(name, [], position, ordinals[name]))
+    root, issues = bind(structure, bound, specimen_obx=False)
+    counted = _counted(root, GRAMMARS[structure])
+    return [(at - 1, str(found)) for at, found in counted if numbers_itself(names[at - 1])], issues
 
 
 def _counted(group: Group, grammar: GroupGrammar) -> Iterator[tuple[int, int]]:
@@ -213,10 +226,26 @@ class _Writer:
 
     def _written(self, content: Content, one: Written, number: int) -> str:
         signs = self._delimiters
+        if isinstance(content, dict) and (plain := self._plain(content, signs.component)) is not None:
+            return plain
         kind = _type_of(one, number)
         if isinstance(content, list):
             return signs.repetition.join([self._part(part, kind, signs.component) for part in content])
         return self._part(content, kind, signs.component)
+
+    def _plain(self, content: dict[int, Content], sign: str) -> str | None:
+        """Components that are texts without anything to escape, which most are; None where they are not."""
+        needs = self._needs_escape
+        parts: list[str] = []
+        for number in sorted(content):
+            inner = content[number]
+            if not isinstance(inner, str) or needs(inner):
+                return None
+            if inner:
+                if number > len(parts) + 1:
+                    parts += [""] * (number - len(parts) - 1)
+                parts.append(inner)
+        return sign.join(parts)
 
     def _part(self, content: Content, kind: str, sign: str) -> str:
         """A repetition or component: a text, or the parts below it, which ``sign`` separates."""
