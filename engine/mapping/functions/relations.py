@@ -27,6 +27,7 @@ from engine.message import Segment
 Json = dict[str, Any]
 
 _PLACER, _FILLER = 2, 3
+_MOST_ORDERS = 100  # of one number: more than a laboratory gives to a culture, and a message stays cheap
 
 
 @dataclass(slots=True)
@@ -36,12 +37,14 @@ class _Order:
     Attributes:
         patient: which PID of the message it stands behind.
         common: the ORC before it, which may hold its numbers.
+        index: its results by code (or words) and sub-id, and by code alone; made when it is asked for.
     """
 
     segment: Segment
     patient: int
     common: Segment | None
     results: list[Segment] = field(default_factory=list)
+    index: dict[tuple[str, str | None], list[Segment]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -126,9 +129,12 @@ def _parents(run: Run, own: _Order, known: _Results) -> list[_Order]:
     if not first:
         return []
     service = run.text(_field(own.segment, 50))
+    numbered = known.orders.get((own.patient, first, str(wanted[first][0])), [])
+    if len(numbered) > _MOST_ORDERS:
+        return []
     return [
         order
-        for order in known.orders.get((own.patient, first, str(wanted[first][0])), ())
+        for order in numbered
         if order is not own
         and all(
             _agree(said, theirs)
@@ -140,15 +146,31 @@ def _parents(run: Run, own: _Order, known: _Results) -> list[_Order]:
 
 
 def _named_results(run: Run, named: str, orders: list[_Order]) -> list[Segment]:
+    """The results of these orders that OBR-26 may mean; no more than two, for only one is a parent."""
     parts = named.split(run.C)
     code, sub_id = _texts(run, parts[0], run.S), run.part_text(parts, 1)
-    return [
-        segment
-        for order in orders
-        for segment in order.results
-        if _same_code(code, _texts(run, _field(segment, 3), run.C))
-        and (sub_id is None or sub_id in (run.text(_field(segment, 4)), _group(run, segment)))
-    ]
+    names = dict.fromkeys(text for at in (0, 3, 1) if len(code) > at and (text := code[at]))
+    found: dict[int, Segment] = {}
+    for order in orders:
+        index = _index(run, order)
+        for name in names:
+            for segment in index.get((name, sub_id), ()):
+                if _same_code(code, _texts(run, _field(segment, 3), run.C)):
+                    found[segment.position] = segment
+                    if len(found) > 1:
+                        return list(found.values())
+    return list(found.values())
+
+
+def _index(run: Run, order: _Order) -> dict[tuple[str, str | None], list[Segment]]:
+    if not order.index:
+        for segment in order.results:
+            code = _texts(run, _field(segment, 3), run.C)
+            sub_ids = dict.fromkeys((None, run.text(_field(segment, 4)), _group(run, segment)))
+            for name in dict.fromkeys(text for at in (0, 3, 1) if len(code) > at and (text := code[at])):
+                for sub_id in sub_ids:
+                    order.index.setdefault((name, sub_id), []).append(segment)
+    return order.index
 
 
 def _same_code(left: list[str | None], right: list[str | None]) -> bool:
