@@ -20,6 +20,7 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _MICROSECOND = timedelta(microseconds=1)
 _NUMBER = re.compile(rb'"value":(-?[0-9][0-9.eE+-]*)')
 _CONDITIONAL = re.compile(rb'"method":"PUT","url":"([A-Za-z]+\?[^"]+)"')
+_TELLING = frozenset({"Observation", "Media", "DocumentReference"})
 WITHDRAWN = frozenset({"cancelled", "entered-in-error"})
 
 
@@ -99,14 +100,20 @@ def results_of(body: bytes) -> list[Result]:
         raise UnreadableResultsError(type(error).__name__) from error
 
 
-def observations_in(body: bytes) -> frozenset[str]:
-    """What stands for each Observation that a document writes; panels, too.
+def told_in(body: bytes) -> frozenset[str]:
+    """What stands for each resource in which a document tells something: Observations, also panels, pictures, enclosed
+    documents, and reports that have one inside of them. A report that only lists results tells nothing of its own.
 
     Raises:
         UnreadableResultsError: as `results_of`.
     """
     try:
-        return frozenset(_run(url, resource) for url, resource in _observations(_parsed(body)))
+        return frozenset(
+            _run(entry.get("fullUrl", ""), resource)
+            for entry in _parsed(body).get("entry", ())
+            for resource in (entry["resource"],)
+            if resource["resourceType"] in _TELLING or resource.get("presentedForm")
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableResultsError(type(error).__name__) from error
 

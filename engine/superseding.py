@@ -2,7 +2,8 @@
 
 A lane keeps its order, so this concerns what a person retries or replays and routes without order. Both messages carry
 the same report (channel, order or specimen number, day, patient), and the older one is not sent. Unless the two write
-nothing in common: analyzers send the tests of one specimen in several sessions, and a late one is no older version.
+nothing in common: analyzers send the tests of one specimen in several sessions, and a late one is no older version,
+although the report that lists them is the same.
 """
 
 import re
@@ -16,11 +17,12 @@ from engine.hashes import unpack_reports
 from engine.message import Report
 from engine.packing import unpack
 from engine.records import RELEASED
-from engine.results import conditional_updates, observations_in
+from engine.results import conditional_updates, told_in
 from engine.vault import Vault
 
 # What a transaction Bundle writes under our own ids, by the type that says something about a result.
 _WRITES = re.compile(rb'"url":"((?:Observation|DiagnosticReport)/[0-9A-Za-z.-]+)"')
+_RESULT = b"Observation/"
 
 
 class Rows(Protocol):
@@ -72,15 +74,17 @@ def overtaken(rows: Rows, delivery_id: int) -> Literal["", "part", "whole"]:
         return ""
     try:
         body = _body(rows, document_id)
-        mine, updates = observations_in(body), conditional_updates(body)
+        mine, updates = told_in(body), conditional_updates(body)
         theirs: set[str] = set()
         for other in (_body(rows, other_id) for other_id in newer):
-            theirs |= observations_in(other)
+            theirs |= told_in(other)
             if not updates.isdisjoint(conditional_updates(other)):
                 return "part"
     except (IntegrityError, ValueError):  # nobody can tell
         return "part"
-    if not mine or mine <= theirs:
+    if not mine:  # nor here
+        return "part"
+    if mine <= theirs:
         return "whole"
     return "part" if mine & theirs else ""
 
@@ -102,9 +106,18 @@ def newer_delivered(
         if mine is None:
             mine = written()
         theirs = _written(rows, other_id)
-        if not mine or not theirs or mine & theirs:
+        if _have_in_common(mine, theirs):
             return True
     return False
+
+
+def _have_in_common(mine: frozenset[bytes], theirs: frozenset[bytes]) -> bool:
+    """Whether two documents write the same results. Of one without any its reports are compared, and where nothing
+    tells what it writes, it is taken for the same."""
+    results = [{one for one in written if one.startswith(_RESULT)} for written in (mine, theirs)]
+    if all(results):
+        return not results[0].isdisjoint(results[1])
+    return not mine or not theirs or not mine.isdisjoint(theirs)
 
 
 def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report]) -> Iterator[int]:

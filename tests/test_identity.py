@@ -348,9 +348,8 @@ async def test_a_session_with_other_tests_of_an_order_takes_nothing_out_of_its_r
     assert held(site) == [Held("MR-1", "13.9", 2, "final"), Held("MR-1", "250.0", 1, "final")]
 
 
-async def test_a_late_session_with_other_tests_is_no_older_version(site: RunningSite) -> None:
+async def test_a_late_session_with_other_tests_is_no_older_version(site: RunningSite, analyzer: Analyzer) -> None:
     """The first session was dead when the second was delivered; once it is tried again, its results arrive too."""
-    analyzer = Analyzer(site, "astm", "astm")
     site.sandbox.faults.next = ["422"]
     early, _ = await analyzer.send(Result(), Result(code="PLT", value="250"))
     assert site.ends() == ["REFUSED", "delivered"]

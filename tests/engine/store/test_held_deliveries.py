@@ -39,8 +39,11 @@ class Always:
         return Held(reason=Reason.HELD_BY_RULE, text="a rule", remember=bool(self.results)) if self.held else None
 
 
-def body(*names: str, value: str = "5.1", at: str = "2026-03-01T09:45:00Z", update: str = "") -> bytes:
-    """A transaction that writes these Observations, and replaces a Patient if ``update`` says which."""
+def body(
+    *names: str, value: str = "5.1", at: str = "2026-03-01T09:45:00Z", update: str = "", picture: str = ""
+) -> bytes:
+    """A transaction that writes these Observations, a Media if ``picture`` names it, and replaces a Patient if
+    ``update`` says which."""
     entries = [
         {
             "fullUrl": f"urn:uuid:{name}",
@@ -57,6 +60,8 @@ def body(*names: str, value: str = "5.1", at: str = "2026-03-01T09:45:00Z", upda
         }
         for name in names
     ]
+    if picture:
+        entries.append({"fullUrl": f"urn:uuid:{picture}", "resource": {"resourceType": "Media", "id": picture}})
     patient = {"resourceType": "Patient"}
     if update:
         entries.append({"resource": patient, "request": {"method": "PUT", "url": f"Patient?identifier={update}"}})
@@ -181,7 +186,10 @@ OTHERS = (Report(b"r" * 16, b"q" * 16),)
         (body("a"), body("a"), OTHERS, "released"),  # the same number of another patient, which a person has accepted
         (body("a", update="9"), body("b", update="9"), REPORT, "overtaken"),
         (body("a", update="9"), body("b", update="8"), REPORT, "released"),
-        (body(), body(), REPORT, "superseded"),
+        (body(), body(), REPORT, "overtaken"),  # nothing tells what they say
+        (body(), body("a"), REPORT, "overtaken"),
+        (body("a", picture="p"), body("a"), REPORT, "overtaken"),
+        (body("a", picture="p"), body("a", picture="p"), REPORT, "superseded"),
         (b"no Bundle", body("a"), REPORT, "overtaken"),
         (body("a"), b"no Bundle", REPORT, "overtaken"),
     ],
