@@ -49,6 +49,7 @@ MAPPING_COLUMNS = (
     Column("wanted", "wanted", right=True),
     Column("traced", "traced", right=True),
     Column("parse", "of it parsing", right=True),
+    Column("code", "with its code", right=True),
 )
 
 
@@ -176,6 +177,7 @@ def _mapping_row(case: dict[str, Any]) -> dict[str, Any]:
         "wanted": f"{wanted:.0f} {unit}" if wanted else "",
         "traced": f"x {case['traced_times']:.1f}" if "traced_times" in case else "",
         "parse": f"{case['parse_us']['median']:.1f} us" if "parse_us" in case else "",
+        "code": f"{case['with_code_ms']['median']:.1f} ms" if "with_code_ms" in case else "",
     }
 
 

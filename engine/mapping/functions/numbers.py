@@ -27,7 +27,7 @@ _FAILED = re.compile(
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
 _RANGE = re.compile(r"(-?[0-9.,eE]+)\s*(?:-|–|\.\.|to|TO|To|~)\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
 _PLAIN_RANGE = re.compile(
-    r"((?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?) ?- ?((?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?)", re.ASCII
+    r"((?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?)(?: ?- ?| to )((?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?)", re.ASCII
 ).fullmatch
 _BOUND = re.compile(r"(<=|>=|=<|=>|[<>≤≥])\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
 _WORD_BOUND = re.compile(r"(?:up to|bis)\s+(-?[0-9.,eE]+)", re.ASCII | re.IGNORECASE)
@@ -330,7 +330,7 @@ def reference_range(
     if (row is None or not row.converts) and (match := _PLAIN_RANGE(raw)) and _ascends(*match.groups()):
         if row is not None and row.unit_missing:
             row = None
-        # Nearly every range is this: two numbers, a dash, nothing to convert and nothing to escape.
+        # Nearly every range is this: two numbers, a dash or `to`, nothing to convert and nothing to escape.
         named = _unit_of(run, row, unit, units)
         low, high = match.groups()
         return Fragment(f'{{"low":{{"value":{low}{named}}},"high":{{"value":{high}{named}}},"text":"{raw}"}}')
