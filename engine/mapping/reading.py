@@ -19,6 +19,7 @@ WAYS_OF_READING = 64  # kept apart from each other; a site has a few
 RESULTS_KEPT = 4096  # keys of one mapping, all together: code x unit x flag x status of analyzers; up to 2 kB each
 CODES_KEPT = 1024  # test ids of ASTM in one way of reading
 LONGEST_RESULT = 1000  # characters of the fields that values are kept under
+RANGES_KEPT = 16  # reference ranges beside one key: of sexes and ages
 REST = 200_000  # segments for which a family is not kept whose fields turned out to be new most of the time
 
 Values = list[Any]
@@ -39,9 +40,8 @@ class Room:
 
     Attributes:
         segments: of the messages that were read since there was room for all.
-        missed: what a loop keeps (`Loop.number`) -> how often a key was not there, in the same time.
-        resting: what missed most of the time, as ranges that are computed for each patient do: it would only take the
-            place of others, and cost more than it saves.
+        missed: number of a loop -> how often a key was not there, in the same time.
+        resting: what missed most of the time: it would only take the place of others, and cost more than it saves.
     """
 
     __slots__ = ("left", "missed", "resting", "segments", "wakes")
@@ -53,11 +53,11 @@ class Room:
         self.resting: set[int] = set()
         self.wakes = 0  # number of segments at which all that rests is tried again
 
-    def taken(self, keys: int, size: int) -> bool:
+    def taken(self, loop: int, size: int) -> bool:
         """Whether there is room for a key of so many characters, that was not there; it is taken then."""
-        if keys in self.resting:
+        if loop in self.resting:
             return False
-        self.missed[keys] += 1
+        self.missed[loop] += 1
         if not self.left or size > LONGEST_RESULT:
             return False
         self.left -= 1
@@ -65,7 +65,7 @@ class Room:
 
     def empty(self, left: int = RESULTS_KEPT) -> None:
         """All begins anew, but for what was learned of keys that are never met again."""
-        often = {keys for keys, missed in self.missed.items() if missed * 2 > self.segments}
+        often = {loop for loop, missed in self.missed.items() if missed * 2 > self.segments}
         self.wakes = REST if often - self.resting else self.wakes - self.segments
         self.resting |= often
         self.left, self.segments = left, 0
@@ -85,7 +85,7 @@ class Loop(dict[tuple[str, ...], Values]):
     told while values were computed, by their places (`note`).
 
     Attributes:
-        number: among all that is kept of a mapping; the next one is that of its ranges.
+        number: among the loops of its mapping.
         passing: places of values that hold for the result at hand only, for somebody was told something about it.
     """
 
@@ -94,7 +94,7 @@ class Loop(dict[tuple[str, ...], Values]):
     def __init__(self, room: Room, number: int = 0) -> None:
         super().__init__()
         self._room = room
-        self.number = 2 * number
+        self.number = number
         self.passing: list[tuple[Values, int]] = []
 
     def keep(self, key: tuple[str, ...], count: int) -> Values:
@@ -109,7 +109,12 @@ class Loop(dict[tuple[str, ...], Values]):
         """As `keep`, for values that the last field is part of; ``ranges``: what is kept under the others."""
         made: Values = [UNSET] * count
         made.append(None)
-        if self._room.taken(self.number + 1, len(key)):
+        if len(ranges) >= RANGES_KEPT:
+            # Probably computed for each patient, and never met again. Those that recur are soon back.
+            self._room.left += len(ranges)
+            ranges.clear()
+        if self._room.left and len(key) <= LONGEST_RESULT:
+            self._room.left -= 1
             ranges[key] = made
         return made
 

@@ -27,8 +27,8 @@ same value for the same arguments. Its value is kept from one message to the nex
      return v6
 
 Some analyzers compute the reference range for each patient. So it is no part of the key of what does not need it: a
-range that never comes again costs what is made of it, and not what is made of the code beside it. And keys that are
-met anew most of the time are not kept for a while (`engine.mapping.reading.Room`).
+range that never comes again costs what is made of it, and not what is made of the code beside it; a few of them are
+kept beside each key. Keys that are met anew most of the time are not kept for a while (`engine.mapping.reading.Room`).
 
 So a value is computed where a rule first asks for it, as ever, and what somebody is to be told while it is computed
 (a warning, a code without its row) is told for every result: such a value passes with the result it is of. One whose

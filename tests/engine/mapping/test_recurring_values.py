@@ -12,7 +12,7 @@ from engine.bench.messages import oru
 from engine.errors import ContentError
 from engine.mapping import Program
 from engine.mapping.inputs import Mapper, messages_in
-from engine.mapping.reading import LONGEST_RESULT, REST, RESULTS_KEPT, UNSET, Loop, Readings, Room
+from engine.mapping.reading import LONGEST_RESULT, RANGES_KEPT, REST, RESULTS_KEPT, UNSET, Loop, Readings, Room
 from engine.message import MapContext, Mapped, Parsed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
@@ -171,22 +171,37 @@ def test_without_room_all_begins_anew() -> None:
 
 def test_keys_that_are_always_new_are_not_kept_for_a_while() -> None:
     room = Room(100)
-    loop = Loop(room)
-    values = loop.keep(("WBC",), 1)
+    odd, usual = Loop(room), Loop(room, 1)
     for number in range(200):
         room.read(1)
-        loop.keep_range(values[1], f"{number}-{number + 1}", 1)
+        odd.keep((f"{number}",), 1)
+    usual.keep(("WBC",), 1)
     room.empty(100)
-    loop.keep_range(values[1], "1-2", 1)
+    odd.keep(("1",), 1)
     assert room.left == 100
-    loop.keep(("RBC",), 1)
-    assert room.left == 99  # nothing is held against the codes
+    usual.keep(("RBC",), 1)
+    assert room.left == 99  # nothing is held against another loop
     room.read(REST)
-    loop.keep_range(values[1], "1-2", 1)
+    odd.keep(("1",), 1)
     assert room.left == 99
     room.read(1)
-    loop.keep_range(values[1], "1-2", 1)
+    odd.keep(("1",), 1)
     assert room.left == 98
+
+
+def test_ranges_that_are_always_new_take_no_room_from_others_and_hide_none_that_recurs() -> None:
+    room = Room(100)
+    loop = Loop(room)
+    ranges = loop.keep(("WBC",), 1)[1]
+    met = 0
+    for number in range(1_000):
+        loop.keep_range(ranges, f"{number}-{number + 1}", 1)
+        met += "4-10" in ranges
+        if "4-10" not in ranges:
+            loop.keep_range(ranges, "4-10", 1)
+    assert met > 900
+    assert len(ranges) <= RANGES_KEPT
+    assert room.left == 99 - len(ranges)
 
 
 def test_ways_of_reading_are_kept_apart() -> None:
@@ -247,7 +262,7 @@ def test_an_analyzers_results_are_computed_once(workshop: Workshop, changing: bo
     assert 20 <= len(kept) <= 60  # 20 analytes with up to three flags each, not 1,180 results
     assert all(any(value is not UNSET for value in values[:-2]) for values in kept.values())
     ranges = [values for found in kept.values() for values in found[-2].values()]
-    assert len(ranges) == len(kept) if not changing else len(ranges) > 1_100
+    assert len(ranges) == len(kept) if not changing else len(ranges) > 4 * len(kept)
     assert all(values[0] is not UNSET for values in ranges)
 
 
