@@ -43,5 +43,5 @@ def containers(
 
 @function("dilution_note(kind: literal, factor: text) -> text", pure=True)
 def dilution_note(kind: str, factor: str) -> str | None:
-    """A dilution factor in words, `Automatic dilution 1:2`; absent where it says that nothing was diluted (1:0, 1:1)."""
+    """A dilution factor in words, `Automatic dilution 1:2`; absent where it says that there was none (1:0, 1:1)."""
     return None if factor in ("1:0", "1:1", "1", "0") else f"{kind} {factor}"
