@@ -106,8 +106,7 @@ def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str)
 
 def _named(batch: Batch, deliveries: Sequence[int]) -> dict[str, list[int]]:
     """What an act is about, as its audit row says it."""
-    rows = (batch.execute("SELECT message_id FROM delivery WHERE id = ?", (one,)).fetchone() for one in deliveries)
-    return {"messages": sorted({row[0] for row in rows if row is not None}), "deliveries": list(deliveries)}
+    return {"messages": sorted(outbox.messages_of(batch, deliveries)), "deliveries": list(deliveries)}
 
 
 def _free_numbers(batch: Batch, delivery_id: int) -> None:

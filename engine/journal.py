@@ -603,7 +603,8 @@ def _release(
 
 def _dismiss(batch: Batch, *, messages: tuple[int, ...], deliveries: tuple[int, ...], actor: str, reason: str) -> int:
     changed = verdict.dismiss(batch, messages, reason) + outbox.dismiss(batch, deliveries, reason)
-    what = {"messages": messages, "deliveries": deliveries, "reason": reason, "changed": changed}
+    concerned = sorted({*messages, *outbox.messages_of(batch, deliveries)})
+    what = {"messages": concerned, "deliveries": deliveries, "reason": reason, "changed": changed}
     audit.note(batch, actor, "dismiss", what)
     return changed
 

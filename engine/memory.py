@@ -102,6 +102,16 @@ def taken(batch: Batch, message_id: int, reports: list[Report]) -> bool:
     )
 
 
+def newer(batch: Batch, message_id: int, reports: list[Report]) -> bool:
+    """Whether a newer message carries one of these reports: this one comes out of its turn, as after a salvage."""
+    return any(
+        batch.execute(
+            "SELECT 1 FROM report WHERE key = ? AND message_id > ? LIMIT 1", (report.key, message_id)
+        ).fetchone()
+        for report in reports
+    )
+
+
 def other_person(batch: Batch, message_id: int, reports: list[Report]) -> int | None:
     """A message that used one of these report numbers and its patient's number for another person, or None.
 

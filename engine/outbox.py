@@ -402,6 +402,12 @@ def release_lane(batch: Batch, channel: str, destination: str) -> None:
     batch.lane(channel, destination).held_by = 0
 
 
+def messages_of(batch: Batch, delivery_ids: Iterable[int]) -> set[int]:
+    """The messages that deliveries belong to."""
+    rows = (batch.execute("SELECT message_id FROM delivery WHERE id = ?", (one,)).fetchone() for one in delivery_ids)
+    return {row[0] for row in rows if row is not None}
+
+
 # -- moving --------------------------------------------------------------------------------------------------------
 
 

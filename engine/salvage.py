@@ -8,8 +8,10 @@ the new journal is whole in itself, `labrelay verify` has nothing to say about i
 What is believed, and what follows:
 
 - A row is taken if its content is proven: by its hash, or, where only the hash was hit, by the seal of its columns.
-- A delivery is taken with its message and its document only. A message whose deliveries are lost is processed again:
-  what it makes is sent under the same keys, so a server that has it already knows it again.
+- A delivery is taken with its message and its document only, and where its key proves that they belong together. A
+  message whose deliveries are lost is processed again: what it makes is sent under the same keys, so a server that has
+  it already knows it again, and not where a newer message has had the same results delivered. What a person has
+  dismissed or rejected stays so, also where only the audit trail still says it.
 - Tallies are counted anew. Memories (repeats, earlier values, traces of the line) are taken as far as they can be read:
   a lost one costs a warning less, or a result shown twice under one key, never a result.
 """
@@ -34,8 +36,10 @@ from engine.batch import Batch
 from engine.chain import GENESIS, chain_hash, document_hash, row_hash
 from engine.clock import Clock, from_us
 from engine.errors import IntegrityError, StoreError
+from engine.hashes import unpack_reports
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.lock import SiteLock
+from engine.memory import REPORT_MEMORY_US
 from engine.reading import DAMAGE, connect
 from engine.reasons import Reason
 from engine.records import KIND_MESSAGE
@@ -204,6 +208,7 @@ class _Copy:
         keys = source.execute("SELECT id, class, month, wrapped FROM data_key").fetchall()
         self._vault = Vault(self._find_kek(), [WrappedKey(*row) for row in keys])
         self._damaged: set[str] = set()
+        self._decided: set[int] = set()  # messages that a person has dismissed, or rejected a delivery of
         self.salvage = Salvage()
         self._new = _new_journal(target / JOURNAL_NAME)
 
@@ -213,14 +218,16 @@ class _Copy:
             execute("BEGIN IMMEDIATE")
             self._take_meta()
             last_id, chain = self._take_journal()
+            self._read_decisions()
             for table in self._memories():
                 self._take(table)
-            self._take("message_state", "EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 1)")
+            self._take("message_state", _VERDICT)
             self._take_documents()
             self._take("lane")
             self._take_deliveries()
             self._restore_verdicts()
             self._process_again()
+            self._claim_reports()
             self._number_lanes()
             self._count_channels()
             self._take("open_act", "EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 3)")
@@ -341,6 +348,14 @@ class _Copy:
                 if high is not None and high > low + 1:
                     one.channels[channel] = (low + 1, high - 1)
 
+    def _read_decisions(self) -> None:
+        """Messages about which the audit trail says that nothing more is to be sent: also where their rows are lost."""
+        for row_id, body in self._new.execute("SELECT id, body FROM journal WHERE kind = 3").fetchall():
+            with suppress(IntegrityError, ValueError, AttributeError, TypeError):
+                act = orjson.loads(self._vault.open(body, "body", row_id, ""))
+                if act.get("verb") in ("dismiss", "reject"):
+                    self._decided.update(act["what"].get("messages", ()))
+
     # -- documents and deliveries --------------------------------------------------------------------------------
 
     def _take_documents(self) -> None:
@@ -363,16 +378,43 @@ class _Copy:
         self._new.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('document_gaps', ?)", (lost,))
 
     def _take_deliveries(self) -> None:
-        """Deliveries with message, document and lane; each other one is as good as lost."""
+        """Deliveries of their message's own document, which their key proves; each other one is as good as lost."""
         columns = self._columns("delivery")
         for row in self._rows("delivery", columns):
             fields = dict(zip(columns, row, strict=True))
-            needs = (("lane", "lane"), ("journal", "message_id"), ("document", "document_id"))
-            if all(self._has(table, fields[name]) for table, name in needs):
+            if self._is_what_was_queued(fields):
                 self._insert("delivery", columns, row)
             else:
                 self._damaged.add("delivery")
         self._take("attempt", "EXISTS (SELECT 1 FROM delivery WHERE id = ?1)")
+
+    def _is_what_was_queued(self, delivery: dict[str, Any]) -> bool:
+        """Only its key protects this row: a flipped bit in it must not send one patient's result as another's."""
+        if delivery["state"] not in _DELIVERY_STATES:
+            return False
+        found = self._new.execute(
+            "SELECT j.token, o.revision, o.ordinal, l.destination FROM document o JOIN journal j ON j.id = o.message_id"
+            " JOIN lane l ON l.channel = j.channel WHERE o.id = ? AND o.message_id = ? AND l.id = ?",
+            (delivery["document_id"], delivery["message_id"], delivery["lane"]),
+        ).fetchone()
+        return found is not None and self._vault.delivery_key(*found) == delivery["key"]
+
+    def _claim_reports(self) -> None:
+        """Who has which order and patient numbers, from the documents: without it an older result that is processed
+        again could not be told from a newer one."""
+        execute = self._new.execute
+        for message_id, received_us, packed in execute(
+            "SELECT o.message_id, j.received_us, o.reports FROM document o JOIN journal j ON j.id = o.message_id"
+            " WHERE o.reports <> x'' AND j.received_us > ? AND EXISTS (SELECT 1 FROM delivery d"
+            " WHERE d.document_id = o.id AND d.state NOT IN ('rejected', 'dismissed'))",
+            (self._clock.now_us() - REPORT_MEMORY_US,),
+        ).fetchall():
+            until_us = received_us + REPORT_MEMORY_US
+            rows = [(one.key, message_id, one.patient, one.person, until_us) for one in unpack_reports(packed)]
+            rows += [(one[2], message_id, one[2], one[3], until_us) for one in rows if one[2] and one[3]]
+            self._new.executemany(
+                "INSERT OR IGNORE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)", rows
+            )
 
     def _process_again(self) -> None:
         """Take the verdict from messages that may have lost a document or a delivery.
@@ -382,23 +424,22 @@ class _Copy:
         """
         execute = self._new.execute
         again: set[int] = set()
-        if self._damaged & {"delivery", "lane", "document"}:
-            again.update(
-                message
-                for (message,) in execute(
-                    "SELECT s.id FROM message_state s WHERE s.state = 'mapped'"
-                    " AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = s.id)"
-                )
+        again.update(
+            message
+            for (message,) in execute(
+                "SELECT s.id FROM message_state s WHERE s.state = 'mapped'"
+                " AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = s.id)"
             )
-            for lane_id, channel, last_seq in execute("SELECT id, channel, last_seq FROM lane").fetchall():
-                again |= self._skipped(lane_id, channel, last_seq)
+        )
+        for lane_id, channel, last_seq in execute("SELECT id, channel, last_seq FROM lane").fetchall():
+            again |= self._skipped(lane_id, channel, last_seq)
         for message in sorted(again):
             (decided,) = execute(
                 "SELECT count(*) FROM delivery WHERE message_id = ?"
                 " AND state IN ('held', 'rejected', 'dismissed', 'superseded')",
                 (message,),
             ).fetchone()
-            if decided:
+            if decided or message in self._decided:
                 self.salvage.unsure.append(message)
             else:
                 execute("DELETE FROM message_state WHERE id = ?", (message,))
@@ -426,9 +467,10 @@ class _Copy:
         return found
 
     def _restore_verdicts(self) -> None:
-        """Verdicts that are lost and stand elsewhere too. Text that never became a message must not become one now."""
-        if "message_state" not in self._damaged:
-            return
+        """Verdicts that are lost and stand elsewhere too. Text that never became a message must not become one now.
+
+        Never left out: a page of an earlier time, as a damaged log leaves it, can be read and lacks rows all the same.
+        """
         execute = self._new.execute
         for row_id, channel, meta, received_us, delivered in execute(
             "SELECT j.id, j.channel, j.meta, j.received_us, EXISTS (SELECT 1 FROM delivery WHERE message_id = j.id)"
@@ -442,6 +484,9 @@ class _Copy:
                 state = "filtered"
             elif delivered:
                 state, reason = "mapped", ""
+            elif row_id in self._decided:
+                state, reason = "dismissed", ""
+                self.salvage.unsure.append(row_id)
             else:
                 continue  # processed anew
             execute(
@@ -510,11 +555,13 @@ class _Copy:
         return [name for name in _MEMORIES if name in names]
 
     def _take(self, table: str, where: str = "1") -> None:
-        """Copy the readable rows for which ``where`` holds; ``?1`` is the row's first column."""
+        """Copy the readable rows for which ``where`` holds; ``?1`` and ``?2`` are the row's first columns."""
         columns = self._columns(table)
         for row in self._rows(table, columns):
-            if where == "1" or self._new.execute(f"SELECT {where}", row[:1]).fetchone()[0]:
+            if where == "1" or self._new.execute(f"SELECT {where}", row[: 2 if "?2" in where else 1]).fetchone()[0]:
                 self._insert(table, columns, row)
+            else:
+                self._damaged.add(table)
 
     def _rows(self, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
         """The readable rows of a table; that some are not is noted."""
@@ -580,6 +627,11 @@ class _Copy:
             self.salvage.tables[table] = self.salvage.tables.get(table, 0) + 1
 
 
+_DELIVERY_STATES = ("waiting", "sending", "delivered", "dead", "held", "rejected", "dismissed", "superseded")
+_VERDICT = (  # ... and verdicts that can be believed
+    "?2 IN ('mapped', 'filtered', 'dead', 'incomplete', 'dismissed')"
+    " AND EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 1)"
+)
 _DOCUMENT_FIELDS = ("id", "message_id", "revision", "ordinal", "media_type", "conditional", "reports", "body")
 
 

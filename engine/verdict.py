@@ -66,8 +66,12 @@ def map_done(
     if old_state is not None and not again:
         return MapOutcome(state=old_state, reason=Reason[old_reason] if old_reason else None, already=True)
 
+    late = False
     if state == "mapped":
         reports = [report for routed in routes for report in routed.document.reports]
+        late = memory.newer(
+            batch, message_id, reports
+        )  # then the guard of `engine.superseding` looks before it is sent
         conflict = _conflict(batch, message_id, reports, accept_conflict)
         if conflict:
             routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
@@ -105,7 +109,7 @@ def map_done(
         routes=routes,
         held=holding.decide(batch, channel, received_us, routes),
         revision=revision,
-        manual=again,
+        manual=again or late,
     )
     return MapOutcome(state=state, reason=reason, deliveries=queued.claimed, waiting=queued.waiting, held=queued.held)
 

@@ -17,10 +17,11 @@ from engine.clock import ManualClock
 from engine.errors import IntegrityError, LockedError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.lock import SiteLock
+from engine.message import Report
 from engine.reasons import Reason
 from engine.salvage import Salvage
 from engine.vault import KEY_NAME
-from tests.support.journals import opened, queue, received, running
+from tests.support.journals import opened, queue, received, routed, running, store
 
 PAGE = 8192
 FLIPS = int(os.environ.get("LABRELAY_FLIPS", "250")) // 10
@@ -167,6 +168,112 @@ def test_half_of_the_deliveries_are_lost_and_only_their_messages_are_processed_a
     assert lost <= set(found.again)
     assert len(found.again) < 150
     assert found.findings == []
+
+
+def changed(data: Path, *statements: str) -> None:
+    """What a page of an earlier time, or a flipped bit, does to rows: SQLite reads it without a complaint."""
+    with closing(sqlite3.connect(data / JOURNAL_NAME)) as connection, connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount
+
+
+def open_messages(data: Path) -> list[int]:
+    with closing(sqlite3.connect(data / JOURNAL_NAME)) as connection:
+        return [
+            one
+            for (one,) in connection.execute(
+                "SELECT id FROM journal WHERE kind = 1 AND id NOT IN (SELECT id FROM message_state) ORDER BY id"
+            )
+        ]
+
+
+def test_rows_that_are_gone_without_a_trace_are_noticed(whole: Path, tmp_path: Path) -> None:
+    """Text that never became a message does not become one, and no delivery is forgotten."""
+    old = copied(whole, tmp_path / "old")
+    changed(
+        old,
+        "DELETE FROM message_state WHERE state = 'incomplete'",
+        "DELETE FROM delivery WHERE id = (SELECT min(id) FROM delivery WHERE state = 'waiting')",
+    )
+    found = saved(old, tmp_path / "new")
+    assert len(found.again) == 1
+    assert open_messages(tmp_path / "new") == found.again
+    assert found.findings == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "document_id = document_id + 1",
+        "message_id = message_id + 1",
+        "lane = 3 - lane, seq = seq + 1000",
+        "state = 'vaiting'",
+    ],
+)
+def test_a_delivery_of_somebody_elses_document_is_not_believed(whole: Path, tmp_path: Path, change: str) -> None:
+    old = copied(whole, tmp_path / "old")
+    with closing(sqlite3.connect(old / JOURNAL_NAME)) as connection:
+        delivery, message = connection.execute(
+            "SELECT id, message_id FROM delivery WHERE state = 'waiting' ORDER BY id LIMIT 1"
+        ).fetchone()
+    changed(old, f"UPDATE delivery SET {change} WHERE id = {delivery}")
+    found = saved(old, tmp_path / "new")
+    assert "delivery" in found.damaged
+    assert found.again == [message]
+    assert found.findings == []
+
+
+@pytest.mark.parametrize("lost", [("delivery",), ("delivery", "message_state")], ids=["delivery", "verdict, too"])
+def test_what_a_person_has_rejected_or_dismissed_is_not_sent_although_its_rows_are_lost(
+    tmp_path: Path, lost: tuple[str, ...]
+) -> None:
+    data = tmp_path / "old"
+
+    async def fill() -> None:
+        async with running(data) as journal:
+            rejected, dismissed, _ = await queue(journal, b"1", b"2", b"3")
+            (one, two, _) = await journal.claim("chem", "fhir", 3)
+            await journal.hold([one.id], cause=Reason.HELD_BY_RULE)
+            await journal.reject([one.id], actor="ann", because="clotted")
+            await journal.bury(two.id, reason=Reason.REFUSED, detail="422")
+            await journal.dismiss(deliveries=[two.id], actor="ann", reason="entered by hand")
+            assert (rejected, dismissed) == (1, 2)
+
+    asyncio.run(fill())
+    for table in lost:
+        changed(data, f"DELETE FROM {table}")
+    found = saved(data, tmp_path / "new")
+    assert open_messages(tmp_path / "new") == [3]
+    assert found.unsure == [1, 2]
+    assert found.findings == []
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_an_older_result_that_is_processed_again_does_not_undo_the_newer_one(tmp_path: Path, forgotten: bool) -> None:
+    data = tmp_path / "old"
+    report = (Report(b"r" * 16, b"p" * 16),)
+
+    async def fill() -> None:
+        async with running(data) as journal:
+            for one in await store(journal, b"older", b"newer"):
+                made = routed(one.payload, claimed=True, reports=report)
+                outcome = await journal.map_done(one.id, routes=[made], state="mapped")
+                await journal.settle(outcome.deliveries[0].id, delivered_us=1)
+
+    asyncio.run(fill())
+    changed(data, "DELETE FROM delivery WHERE message_id = 1")
+    if forgotten:
+        changed(data, "DELETE FROM report")
+    assert saved(data, tmp_path / "new").again == [1]
+
+    async def again() -> None:
+        async with running(tmp_path / "new") as journal:
+            made = routed(b"older", claimed=True, reports=report)
+            (delivery,) = (await journal.map_done(1, routes=[made], state="mapped")).deliveries
+            assert delivery.manual  # so that this is asked before it is sent
+            assert await journal.is_superseded(delivery)
+
+    asyncio.run(again())
 
 
 def test_a_flipped_bit_hides_nothing_of_the_log(tmp_path: Path) -> None:
