@@ -43,7 +43,7 @@ def test_each_pack_has_a_channel_that_loads(pack: Pack, tmp_path: Path) -> None:
     assert made.analyzer == pack.name
     assert made.source.reads_as == pack.config.format
     if pack.codes is not None:
-        assert made.tables == {"analytes": f"{pack.name}/codes.csv"}
+        assert made.tables == {"analytes": (f"{pack.name}/codes.csv",)}
 
 
 @each_pack

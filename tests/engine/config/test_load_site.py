@@ -98,7 +98,7 @@ def test_a_channel_can_have_code_tables_of_its_own(tmp_path: Path) -> None:
     text = CHANNEL_YAML + "settings: {tables: {analytes: tables/sysmex-xn.csv}}\n"
 
     assert load_site(make_site(tmp_path, channels={"a.yaml": text})).channels["haematology"].tables == {
-        "analytes": "tables/sysmex-xn.csv"
+        "analytes": ("tables/sysmex-xn.csv",)
     }
 
 
@@ -229,7 +229,8 @@ MISTAKES = {
     "a table that is no file": (
         CHANNEL_YAML + "settings: {tables: analytes}\n",
         "channels/a.yaml:7:11: settings: tables maps a table's name to a CSV file, as tables: {analytes: "
-        "tables/sysmex-xn.csv}",
+        "tables/mine.csv}, or to several, the first of which is asked first: {analytes: [tables/mine.csv, "
+        "sysmex-xn/codes.csv]}",
     ),
     "duplicate key": (
         CHANNEL_YAML + "channel: other\n",
