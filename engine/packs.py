@@ -83,7 +83,7 @@ def _table(pack: Pack) -> tuple[Table | None, list[str]]:
     except (OSError, UnicodeDecodeError) as error:
         return None, [f"{name}:1:1: cannot be read as UTF-8 ({type(error).__name__}); save it as UTF-8"]
     table, findings = read_table(text, "analytes", name, KEY)
-    return table, [finding.at(name) for finding in findings]
+    return table, [finding.at(name) for finding in findings if not finding.unfinished]  # `check_pack` says it its way
 
 
 def check_pack(pack: Pack) -> Iterator[str]:

@@ -37,12 +37,14 @@ Doubt = Callable[[dict[str, str]], tuple[str, str] | None]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with a table: ``error`` or ``warning``; the column is that of the sign, from 1."""
+    """What is wrong with a table: ``error`` or ``warning``; the column is that of the sign, from 1.
+    ``unfinished``: of a row that does not say yet what its code means."""
 
     line: int
     column: int
     text: str
     severity: str = "error"
+    unfinished: bool = False
 
     def at(self, file: str) -> str:
         return f"{file}:{self.line}:{self.column}: {self.text}"
@@ -280,7 +282,7 @@ def _placed(sheet: Sheet, key: tuple[str, ...], optional: frozenset[str], doubt:
         silent = bool(says) and not cells.keys() & says
         if silent and "note" not in cells:
             text = f"this row does not say what {values[0]} means, and it stays a gap; complete it, or add a note"
-            sheet.findings.append(Finding(line, 1, text, "warning"))
+            sheet.findings.append(Finding(line, 1, text, "warning", unfinished=True))
         yield _Placed(row, values, silent)
 
 
