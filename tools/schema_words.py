@@ -129,7 +129,7 @@ TEST = {
     "given": "The message, as a block of text: given: |.",
     "file": "Or a file with the message, beside the test.",
     "hold": "Rules that hold results back, as a route has them: =value < 7.",
-    "channel": "Or those of the route of this channel that takes the message.",
+    "channel": "Map as this channel of the site does: its tables, settings and hold rules.",
     "earlier": "The patient's last values, by code: {718-7: '10.2'}.",
     "controls": "How controls ended, by code: passed or failed.",
     "expect": "What must come of it.",

@@ -19,6 +19,7 @@ from engine.commands.output import ExitCode, say
 from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError
 from engine.mapping.held.rules import Holding
+from engine.mapping.inputs import Mapper
 from engine.mapping.program import Program
 from engine.mapping.testing import Outcome, Runner, read_tests
 from engine.message import Parsed
@@ -60,6 +61,7 @@ def command(
     runner = Runner(update=update, measure=coverage or evidence is not None)
     if session.folder_or_none is not None:
         runner.rules_of = partial(_rules_of, session)
+        runner.as_channel = partial(_as_channel, session)
     runs = [_run_file(runner, path, folders) for path, folders in _test_files(files, search)]
     outcomes = [outcome for run in runs for outcome, _ in run.outcomes]
     problems = list(dict.fromkeys(line for run in runs for _, lines in run.errors for line in lines))
@@ -122,6 +124,18 @@ def _rules_of(session: Session, name: str, parsed: Parsed, program: Program) -> 
     from engine.commands.mapping_options import mapper_for
 
     return mapper_for(session, channel=name).holding_for(parsed, program)
+
+
+def _as_channel(session: Session, name: str, mapping: str) -> Mapper | None:
+    """A mapper that does as this channel of the site, for a test that names it; None where there is no such channel.
+
+    Raises:
+        ConfigError: the site is wrong.
+    """
+    from engine.commands.mapping_options import channel_mapper
+
+    site = session.load(require_secrets=False)
+    return channel_mapper(site, name, mapping=mapping) if name in site.channels else None
 
 
 def _report(outcome: Outcome) -> None:

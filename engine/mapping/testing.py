@@ -2,11 +2,12 @@
 
 test: HGB in g/dL becomes g/L            a file holds one test, or a list of them
 mapping: hl7-results
-settings: {timezone: Asia/Kolkata}       timezone, channel, specimen_ids, namespaces, received, charset, tables;
-                                         all others are the channel's settings
+channel: haematology                     as this channel of the site: its tables, settings and hold rules
+settings: {timezone: Asia/Kolkata}       timezone, channel, specimen_ids, namespaces, received, charset, fix, spm_obx,
+                                         tables; all others are settings of a channel; they come before the channel's
 given: | ...                             or file: message.hl7, beside the test
-hold: =value < 7                         rules that hold results back, or channel: NAME, earlier:, controls:;
-                                         see engine/mapping/held/expecting.py
+hold: =value < 7                         rules that hold results back, in place of a channel's; earlier:, controls:; see
+                                         engine/mapping/held/expecting.py
 expect:
   held: HELD_BY_RULE                     what they say; `no`: the result is not held
   counts: {Observation: 1}               resources by type, and results_in, dropped, qc ...
@@ -22,7 +23,7 @@ expect:
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import ndiff
 from pathlib import Path
@@ -43,10 +44,11 @@ from engine.mapping.outputs.views import JSON_KINDS, View
 from engine.mapping.program import Program
 from engine.mapping.rules import suggestion
 from engine.mapping.trace import Trace
-from engine.message import FormatOptions, Issue, MapContext, Mapped, Parsed
+from engine.message import Issue, MapContext, Mapped, Parsed
 from engine.yaml_nodes import Node
 
 KEYS = ("test", "description", "mapping", "settings", "given", "file", *expecting.KEYS, "expect")
+CONTEXT_KEYS = ("channel", "timezone", "namespaces", "specimen_ids")  # of `settings:`, that are no channel's settings
 _MAPPING_HASH = re.compile(r"(urn:labrelay:mapping:[^:\"]+):[0-9a-f]{16}")
 
 
@@ -95,12 +97,15 @@ class Runner:
     Attributes:
         update: write golden files instead of comparing them.
         rules_of: the hold rules of the route of a channel that takes a message with this mapping; None without a site.
+        as_channel: (channel, mapping of the test) -> the channel's mapper, None for a channel that is not there; None
+            without a site.
         covered: program name and structure -> the rules that ran, where coverage is asked for.
     """
 
     update: bool = False
     measure: bool = False
     rules_of: Callable[[str, Parsed, Program], Holding | None] | None = None
+    as_channel: Callable[[str, str], Mapper | None] | None = None
     covered: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     programs: dict[tuple[str, tuple[Path, ...], tuple[tuple[str, str], ...]], Program] = field(default_factory=dict)
 
@@ -149,9 +154,7 @@ class Runner:
         holding = expecting.own_rules(test.node, program, search)
         channel = test.node.get("channel")
         if channel is not None:
-            if self.rules_of is None:
-                yield f"held: there is no site here, so nobody knows the rules of channel {channel.value}"
-                return
+            assert self.rules_of is not None, "a site that knows the channel knows its rules"
             holding = self.rules_of(channel.value, parsed, program)
         past = expecting.told(test.node)
         found = (expecting.would_hold(holding, parsed, one, past) for one in mapped.documents if holding is not None)
@@ -169,26 +172,35 @@ class Runner:
         return mapped
 
     def _mapper(self, test: Test, search: Sequence[Path]) -> Mapper:
+        """As the channel that the test names, else as one without settings; what the test itself says comes first."""
+        mapper = self._channel(test) or Mapper(search, test.mapping, context=MapContext(channel="test"))
         given = dict(test.settings)
-        received = given.pop("received", None)
-        context = MapContext(
-            channel=given.pop("channel", "test"),
-            timezone=given.pop("timezone", "UTC"),
-            namespaces=given.pop("namespaces", {}),
-            specimen_ids=given.pop("specimen_ids", "restart"),
-        )
-        charset = given.pop("charset", ["utf-8"])
-        options = FormatOptions(
-            charsets=tuple([charset] if isinstance(charset, str) else charset),
-            fixes=frozenset(given.pop("fix", ())),
-            spm_obx=given.pop("spm_obx", "result"),
-        )
-        tables = given.get("tables", {})
-        context.settings.update(given)
-        at = datetime.fromisoformat(received) if received else None
-        if at is not None and at.tzinfo is None:
-            at = at.replace(tzinfo=UTC)
-        return Mapper(search, test.mapping, tables=tables, options=options, context=context, received=at)
+        if received := given.pop("received", None):
+            at = datetime.fromisoformat(received)
+            mapper.received = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        if charset := given.pop("charset", None):
+            charsets = (charset,) if isinstance(charset, str) else tuple(charset)
+            mapper.options = replace(mapper.options, charsets=charsets)
+        if fixes := given.pop("fix", None):
+            mapper.options = replace(mapper.options, fixes=frozenset(fixes))
+        if spm_obx := given.pop("spm_obx", None):
+            mapper.options = replace(mapper.options, spm_obx=spm_obx)
+        mapper.tables = {**(mapper.tables or {}), **given.get("tables", {})}
+        known = {name: given.pop(name) for name in CONTEXT_KEYS if name in given}
+        mapper.context = replace(mapper.context, settings={**mapper.context.settings, **given}, **known)
+        return mapper
+
+    def _channel(self, test: Test) -> Mapper | None:
+        """The mapper of the channel that the test names; None where it names none."""
+        channel = test.node.get("channel")
+        if channel is None:
+            return None
+        if self.as_channel is None:
+            raise ConfigError(channel.problem(f"there is no site here, so nobody knows channel {channel.value}"))
+        mapper = self.as_channel(channel.value, test.mapping)
+        if mapper is None:
+            raise ConfigError(channel.problem(f"the site has no channel {channel.value}"))
+        return mapper
 
     def _program(self, mapper: Mapper, parsed: Parsed) -> Program:
         key = (

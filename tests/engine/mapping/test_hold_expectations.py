@@ -100,6 +100,32 @@ def test_the_rules_of_a_channels_route(site: Path) -> None:
     assert "would be held: HELD_BY_RULE: a control failed (HGB)" in failed.out
 
 
+def test_a_test_of_a_channel_maps_as_the_channel_does(site: Path) -> None:
+    """With its tables, settings and zone: a test that passed without them would show nothing of the channel."""
+    (site / "mappings/tables").mkdir()
+    (site / "mappings/tables/mine.csv").write_text(
+        "code,unit_in,loinc,display,type,unit,ucum\nHGB,g/dL,718-7,Hemoglobin [Mass/volume] in Blood,NM,,g/dL\n"
+    )
+    settings = "timezone: Asia/Kolkata\nsettings: {local_system: 'urn:mine', tables: {analytes: tables/mine.csv}}\n"
+    (site / "channels/haem.yaml").write_text(CHANNEL.replace("routes:", f"{settings}routes:"))
+    has = "has: {code: {coding: [{code: 718-7}, {system: %s, code: HGB}]}, effectiveDateTime: {$match: '%s'}}"
+    expect = "expect: {resources: [{find: Observation, " + has + "}]}\n"
+
+    assert run(site, expect % ("urn:mine", "[+]05:30$")).code == ExitCode.OK
+    own = "settings: {local_system: 'urn:own', timezone: Europe/Vienna}\n"
+    assert run(site, own + expect % ("urn:own", "[+]01:00$")).code == ExitCode.OK
+    assert run(site, own + expect % ("urn:mine", "[+]05:30$")).code == ExitCode.FAILED
+
+
+def test_a_channel_that_nobody_knows_is_told(site: Path, tmp_path: Path) -> None:
+    (site / "channels/haem.yaml").write_text(CHANNEL.replace("channel: haem", "channel: other"))
+    ran = run(site, "expect: {held: no}\n")
+    assert ran.code == ExitCode.CONFIG
+    assert "one.yaml:3:10: the site has no channel haem" in ran.out + ran.err
+    with pytest.raises(ConfigError, match="there is no site here, so nobody knows channel haem"):
+        failures(tmp_path, "channel: haem\nexpect: {held: no}\n")
+
+
 def test_map_and_explain_say_what_would_be_held(site: Path, tmp_path: Path) -> None:
     (tmp_path / "m.hl7").write_bytes(HL7.replace("\n", "\r").encode())
     text = "would be held: HOLD_UNDECIDED: code == 'HGB' and abs(delta('7d')) > 2: cannot be decided"
