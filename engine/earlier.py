@@ -43,30 +43,34 @@ class Past:
         self._received_us = received_us
 
     def value(self, result: Result, within_us: int) -> Decimal | None:
-        at_us = _measured(result, self._received_us)
-        found: tuple[int, Decimal] | None = None
+        at_us, run = _measured(result, self._received_us), _run(self._rows, result)
+        found: list[tuple[int, int, bytes]] = []
         for key in _keys(self._rows, result):
-            row = self._rows.execute(
-                "SELECT id, at_us, value FROM earlier_value WHERE key = ? AND at_us < ? AND at_us >= ? AND run <> ?"
-                " ORDER BY at_us DESC LIMIT 1",
-                (key, at_us, at_us - within_us, _run(self._rows, result)),
-            ).fetchone()
-            if row is None or (found is not None and row[1] <= found[0]):
-                continue
-            try:
-                found = row[1], Decimal(self._rows.vault.open(row[2], _COLUMN, row[0], "").decode())
-            except (IntegrityError, InvalidOperation, UnicodeDecodeError):
-                continue  # damaged: as if it were not there, and so unknown
-        return found[1] if found is not None else None
+            found += self._rows.execute(
+                "SELECT at_us, id, value FROM earlier_value WHERE key = ? AND at_us < ? AND at_us >= ? AND run <> ?"
+                " ORDER BY at_us DESC, id DESC LIMIT 1",
+                (key, at_us, at_us - within_us, run),
+            )
+        if not found:
+            return None
+        _, row_id, sealed = max(found)
+        try:
+            return Decimal(self._rows.vault.open(sealed, _COLUMN, row_id, "").decode())
+        except (IntegrityError, InvalidOperation, UnicodeDecodeError):
+            return None  # a bound, or damaged: what stands further back is not the last value
 
     def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
+        """Only the last run of a material is known: where that came after the message, nobody knows the one before."""
         since = self._received_us - within_us
         marks = ",".join("?" * len(codes))
-        (failed,) = self._rows.execute(
-            f"SELECT max(failed) FROM control_result WHERE channel = ? AND code IN ({marks}) AND at_us >= ?",  # noqa: S608 - question marks
-            (self._channel, *codes, since),
+        failed, later = self._rows.execute(
+            f"SELECT max(failed AND at_us <= ?), max(at_us > ?) FROM control_result"  # noqa: S608 - question marks
+            f" WHERE channel = ? AND code IN ({marks}) AND at_us >= ?",
+            (self._received_us, self._received_us, self._channel, *codes, since),
         ).fetchone()
-        return None if failed is None else bool(failed)
+        if failed is None or (later and not failed):
+            return None
+        return bool(failed)
 
 
 def remember(batch: Batch, results: Iterable[Result], received_us: int) -> None:
@@ -74,16 +78,18 @@ def remember(batch: Batch, results: Iterable[Result], received_us: int) -> None:
     for result in results:
         run = _run(batch, result)
         at_us = _measured(result, received_us)
+        # Under whatever code and unit it was: a correction may have others, and a withdrawal has none.
+        batch.execute("DELETE FROM earlier_value WHERE run = ?", (run,))
+        if result.value is None or result.status in WITHDRAWN:
+            continue
+        text = f"{result.comparator}{result.value}"
         for key in _keys(batch, result):
-            batch.execute("DELETE FROM earlier_value WHERE key = ? AND run = ?", (key, run))
-            if result.value is None or result.comparator or result.status in WITHDRAWN:
-                continue
             cursor = batch.execute(
                 "INSERT INTO earlier_value (key, run, at_us, kept_us, value) VALUES (?, ?, ?, ?, x'')",
                 (key, run, at_us, batch.now_us),
             )
             row_id = int(cursor.lastrowid or 0)  # part of what is sealed
-            sealed = batch.seal(NOTE_KEYS, str(result.value).encode(), _COLUMN, row_id, "")
+            sealed = batch.seal(NOTE_KEYS, text.encode(), _COLUMN, row_id, "")
             batch.execute("UPDATE earlier_value SET value = ? WHERE id = ?", (sealed, row_id))
 
 

@@ -153,11 +153,13 @@ def other_bearer(batch: Batch, message_id: int, reports: list[Report]) -> int | 
 def claim_numbers(batch: Batch, message_id: int, reports: list[Report]) -> None:
     """Note who bears these patient numbers: a row under the patient's own token for each person seen with it.
 
-    The usual patient is known, and then nothing is written before half the time of memory is over.
+    The usual patient is known, and then nothing is written before half the time of memory is over. Unless they are
+    known from a result that is held: were it rejected, its row would go (`forget_reports`).
     """
     for patient, person in _bearers(reports):
         known = batch.execute(
-            "SELECT 1 FROM report WHERE key = ? AND person = ? AND until_us >= ?",
+            "SELECT 1 FROM report WHERE key = ? AND person = ? AND until_us >= ? AND NOT EXISTS"
+            " (SELECT 1 FROM delivery d WHERE d.message_id = report.message_id AND d.state = 'held') LIMIT 1",
             (patient, person, batch.now_us + REPORT_MEMORY_US // 2),
         ).fetchone()
         if known is None:

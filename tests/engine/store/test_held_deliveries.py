@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import orjson
 import pytest
@@ -15,14 +17,15 @@ from hypothesis import strategies as st
 from engine import verify
 from engine.acts import Acts, Selection
 from engine.clock import ManualClock
+from engine.earlier import Past
 from engine.errors import StoreError
 from engine.journal import Journal
 from engine.memory import REPORT_MEMORY_US
-from engine.message import Document, Report
+from engine.message import ControlRun, Document, Report
 from engine.reasons import Reason
 from engine.records import Filter, Held, Routed
 from engine.results import MEMORY_US, Earlier, Result, results_of
-from tests.support.journals import NOW_US, running, started, store
+from tests.support.journals import NOW_US, received, running, started, store
 
 DAY_US = 86_400_000_000
 MESSAGES = 5
@@ -235,6 +238,26 @@ async def test_nothing_is_released_once_the_journal_has_forgotten_what_is_newer(
         assert state(journal, held) == "held"
 
 
+@pytest.mark.parametrize("meanwhile", [True, False])
+async def test_a_rejection_frees_a_patient_number_only_where_nobody_else_of_that_name_has_it(
+    tmp_path: Path, meanwhile: bool
+) -> None:
+    """The first message of a person is rejected, and a later one of theirs was delivered under the same number."""
+    doe, roe = b"Doe-----19800412", b"Roe-----19910530"
+
+    def made(number: bytes, person: bytes, *, held: bool) -> Routed:
+        return routed(body("a"), held=held, reports=(Report(number * 16, b"5" * 16, person),))
+
+    async with running(tmp_path) as journal:
+        first = await arrive(journal, b"1", made(b"1", doe, held=True))
+        if meanwhile:
+            await arrive(journal, b"2", made(b"2", doe, held=False))
+        await Acts(journal, channels=dict).reject(Selection(ids=(first,)), actor="ann", because="clotted")
+        (stored,) = await store(journal, b"3")
+        outcome = await journal.map_done(stored.id, routes=[made(b"3", roe, held=False)], state="mapped")
+        assert outcome.state == ("dead" if meanwhile else "mapped")
+
+
 async def test_acts_on_what_does_not_exist_change_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await release(journal, 77) == {}
@@ -284,6 +307,41 @@ async def test_which_value_was_before(
         assert (None if value is None else str(value)) == found
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": None, "units": (), "text": "clotted"},  # words have no unit
+        {"value": None, "units": (), "status": "entered-in-error"},
+        {"value": Decimal(148), "units": ("g/L",)},
+        {"codes": (("http://loinc.org", "20509-6"),)},
+    ],
+)
+async def test_a_correction_or_withdrawal_with_another_unit_or_code_takes_the_value_away(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    async with running(tmp_path) as journal:
+        await known(journal, result("12", day=6, run="a"))
+        await known(journal, result("14.8", day=8, run="b"))
+        await known(journal, replace(result("14.8", day=8, run="b"), **change))
+        assert journal.earlier_value(1, "chem", result(), 7 * DAY_US) == Decimal(12)
+
+
+async def test_where_the_last_value_is_a_bound_nobody_knows_the_change(tmp_path: Path) -> None:
+    """`<5` yesterday, 98 today: what stands further back says nothing."""
+    async with running(tmp_path) as journal:
+        await known(journal, result("100", day=7, run="a"))
+        await known(journal, replace(result("5", day=8, run="b"), comparator="<"))
+        assert journal.earlier_value(1, "chem", result("98"), 7 * DAY_US) is None
+        assert journal.earlier_value(1, "chem", result("98", day=8), 7 * DAY_US) == Decimal(100)
+
+
+async def test_of_two_values_of_one_instant_the_later_word_counts(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        for run, value in (("b", "10"), ("a", "11"), ("c", "12")):
+            await known(journal, result(value, day=8, run=run))
+        assert journal.earlier_value(1, "chem", result(), 7 * DAY_US) == Decimal(12)
+
+
 async def test_what_is_no_exact_number_or_was_withdrawn_is_not_remembered(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         await known(journal, replace(result("5", day=8, run="a"), comparator="<"))
@@ -309,3 +367,34 @@ async def test_values_are_forgotten_after_their_time(tmp_path: Path) -> None:
         else:
             pytest.fail("nothing was forgotten")
         assert journal.earlier_value(1, "chem", result(day=3), 7 * DAY_US) is None
+
+
+# -- controls ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("runs", "found"),
+    [
+        ([("lvl1", -2, True)], True),
+        ([("lvl1", -2, False)], False),
+        ([("lvl1", -2, True), ("lvl1", -1, False)], False),
+        ([("lvl1", -2, False), ("lvl2", -1, True)], True),
+        ([("lvl1", -30, True)], None),
+        ([("lvl1", -2, True), ("lvl1", 1, False)], None),  # the message is judged later than in its turn
+        ([("lvl1", -2, False), ("lvl1", 1, True)], None),
+        ([("lvl1", -2, False), ("lvl2", 1, False)], None),
+        ([("lvl1", -2, True), ("lvl2", 1, False)], True),
+    ],
+)
+async def test_how_controls_had_ended_when_a_message_came(
+    tmp_path: Path, runs: list[tuple[str, int, bool]], found: bool | None
+) -> None:
+    async with running(tmp_path) as journal:
+        for material, hours, failed in runs:
+            came = received(str(hours).encode(), at_us=NOW_US + hours * 3_600_000_000)
+            stored = await journal.append(came, repeat_window_s=1.0)
+            control = ControlRun(material=material, code="HGB", failed=failed)
+            await journal.map_done(stored.id, state="filtered", reason=Reason.FILTERED, controls=[control])
+        with journal.snapshot() as execute:
+            past = Past(SimpleNamespace(execute=execute, vault=journal.vault), "chem", NOW_US)
+            assert past.control_failed(("HGB",), DAY_US) is found
