@@ -87,6 +87,33 @@ def test_a_known_analyzer_gets_the_channel_of_its_pack(tmp_path: Path, site: Pat
     assert "\n    to: lab-fhir" in path.read_text()
 
 
+def test_what_is_written_maps_what_was_seen_for_the_server(tmp_path: Path) -> None:
+    """A new site has a FHIR server and an archive: what the mapping of this message makes is for the server."""
+    site = tmp_path / "new"
+    assert labrelay("init", site=site).code == 0
+    adt = ORU.replace(b"ORU^R01", b"ADT^A08^ADT_A01")
+    for data, name, mapping in ((ORU, "lab", "hl7-results"), (adt, "ward", "hl7-patients"), (RECORDS, "ise", "astm-")):
+        path = site / "channels" / f"{name}.yaml"
+        assert labrelay("detect", capture(tmp_path, data), "--write", str(path), site=site).code == 0
+        text = path.read_text()
+        assert f"    mapping: {mapping}" in text
+        assert "\n    to: lab-fhir" in text
+        assert "\n  - to: archive" in text
+        assert f"local_system: urn:labrelay:codes:{name} " in text  # codes of two analyzers are never those of one
+        starts(site, name)
+
+
+def test_without_a_place_for_anything_only_what_is_mapped_has_a_route(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    fhir = {"kind": "fhir", "url": "http://127.0.0.1:1/fhir"}
+    make_running_site(site, {}, {"old-lis": {"kind": "mllp", "connect": "127.0.0.1:1"}, "server": fhir})
+    path = site / "channels" / "found.yaml"
+    assert labrelay("detect", capture(tmp_path, RECORDS), "--write", str(path), site=site).code == 0
+    assert "\n    to: server\n" in path.read_text()
+    assert "as it came" not in path.read_text()
+    starts(site, "found")
+
+
 def test_a_parity_becomes_the_setting_of_a_serial_line(tmp_path: Path, site: Path) -> None:
     path = site / "channels" / "found.yaml"
     data = with_parity(session(*one_record_a_frame(XN)), "even")
