@@ -225,12 +225,15 @@ class ChannelMapper(Mapper):
         raise ContentError(*refusal(parsed))
 
     def holding_for(self, parsed: Parsed, program: Program) -> Holding | None:
-        """The hold rules of the first route that takes a message with a mapping: the one that ``program`` is, or stands
-        for. None where it has none."""
-        for route in self.taking(parsed):
-            if route.mapping is not None and (self.mapping or self.program(route.mapping) is program):
+        """The hold rules of the route that ``program`` is the mapping of; where no route names it, those of the first one
+        that takes the message and makes the same kind of document. None where it has none."""
+        taking = [route for route in self.taking(parsed) if route.mapping is not None]
+        for route in taking:
+            own = self.program(route.mapping or "")
+            if own is program or own.name == program.name:
                 return route.hold
-            if route.mapping is not None and self.program(route.mapping).name == program.name:
+        for route in taking if self.mapping else ():
+            if self.program(route.mapping or "").target == program.target:
                 return route.hold
         return None
 
