@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +18,7 @@ from engine import trail
 from engine.commands.output import Column, ExitCode, Form, form_option, say, show_document, show_rows, to_json
 from engine.commands.selecting import instant_us
 from engine.commands.session import Session, consent, pass_session
-from engine.errors import StoreError
+from engine.errors import IntegrityError, StoreError
 from engine.records import Act, Filter
 from engine.trail import Entry
 
@@ -122,7 +123,8 @@ def export(
     """Write the audit trail to a file.
 
     With --breach the file is a list of persons: what an authority asks for after a leak. It holds names and numbers of
-    patients, so that making it is itself noted in the audit trail.
+    patients, so that making it is itself noted in the audit trail. A line that is not certain tells of a person who may
+    have been among those shown, or of something shown that no message names.
     """
     if path.suffix not in ((".csv",) if breach else FORMATS):
         endings = ".csv" if breach else ", ".join(FORMATS)
@@ -169,7 +171,9 @@ def _rows(reader: "Journal", after_us: int | None) -> Iterator[Act]:
 def _names(entry: Entry, message: int | None) -> bool:
     if message is None:
         return True
-    named = [entry.what.get(name) for name in trail.NUMBERS]
+    chosen = entry.what.get("selection")
+    named = [entry.what.get("message"), entry.what.get("messages"), entry.what.get("ids")]
+    named.append(chosen.get("ids") if isinstance(chosen, dict) else None)
     return any(message == one or (isinstance(one, list) and message in one) for one in named)
 
 
@@ -186,36 +190,91 @@ def _in_words(entry: Entry) -> dict[str, Any]:
 
 
 def _persons(reader: "Journal", chosen: Iterable[Entry]) -> Iterator[dict[str, Any]]:
-    """A line for each time a patient's data was brought before a person; without Patient where none is known."""
+    """A line for each time a patient's data was, or may have been, brought before a person; nobody is left out because
+    a message has changed since, names no Patient, or cannot be told."""
+    for entry in chosen:
+        line: dict[str, Any] = {"at": trail.instant(entry.at_us), "actor": entry.actor, "act": entry.id}
+        numbers, exported = trail.shown_messages(entry)
+        for number in numbers:
+            yield from (line | person for person in _people(reader, number, certain=True))
+        if exported is None:
+            continue
+        if (note := _not_by_message(exported)) is not None:
+            yield line | _person(None, "", certain=False, note=note)
+            continue
+        certain = not exported.keys() & {"state", "reason", "reprocess"}
+        for number in _exported(reader, exported, entry.id):
+            yield from (line | person for person in _people(reader, number, certain=certain))
+
+
+def _not_by_message(exported: Mapping[str, Any]) -> str | None:
+    """What was shown, where no message tells whose it was."""
+    if "line" in exported:
+        return f"the line {exported['line']}: whoever was on it is not known here"
+    if exported.get("breach"):
+        begin, end = exported.get("since") or "the beginning", exported.get("until") or "then"
+        return f"a list of persons as this one, since {begin} until {end}"
+    return None
+
+
+def _people(reader: "Journal", number: int, *, certain: bool) -> Iterator[dict[str, Any]]:
+    """The Patients in a message's documents."""
+    trace = reader.message(number)
+    people: dict[str, dict[str, Any]] = {}
+    note = "" if trace is not None else "it is no longer there"
+    for document in trace.documents if trace is not None else ():
+        try:
+            people |= _patients(reader.document(document.id))
+        except IntegrityError as error:
+            note = str(error)
+    channel = trace.message.channel if trace is not None else ""
+    for patient in people.values():
+        yield _person(number, channel, patient, certain=certain, note=note)
+    if not people:
+        yield _person(number, channel, certain=certain, note=note or "no document of it names a person; look at it")
+
+
+def _patients(body: bytes) -> dict[str, dict[str, Any]]:
+    """The Patients of a document, each once; none where it is not FHIR."""
     import orjson
 
-    for entry in chosen:
-        numbers, exported = trail.shown_messages(entry)
-        for number in (*numbers, *(_exported(reader, exported) if exported else ())):
-            trace = reader.message(number)
-            line: dict[str, Any] = {"at": trail.instant(entry.at_us), "actor": entry.actor, "act": entry.id}
-            line |= {"message": number, "channel": trace.message.channel if trace else ""}
-            people: dict[str, dict[str, Any]] = {}
-            for document in trace.documents if trace else ():
-                with suppress(orjson.JSONDecodeError):
-                    for held in orjson.loads(reader.document(document.id)).get("entry", []):
-                        patient = held.get("resource", {})
-                        if patient.get("resourceType") == "Patient":
-                            people[orjson.dumps(patient).decode()] = patient
-            for patient in people.values() or [{}]:
-                name: dict[str, Any] = next(iter(patient.get("name", [])), {})
-                yield line | {
-                    "patient_numbers": " ".join(one.get("value", "") for one in patient.get("identifier", [])),
-                    "patient_name": name.get("text") or " ".join([*name.get("given", []), name.get("family", "")]),
-                    "birth_date": patient.get("birthDate", ""),
-                }
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    bundle: dict[str, Any] = document if isinstance(document, dict) else {}
+    entries = bundle.get("entry")
+    if not isinstance(entries, list):
+        entries = []
+    resources = [bundle, *(one.get("resource") for one in entries if isinstance(one, dict))]
+    return {
+        orjson.dumps(one).decode(): one
+        for one in resources
+        if isinstance(one, dict) and one.get("resourceType") == "Patient"
+    }
 
 
-def _exported(reader: "Journal", what: Mapping[str, Any]) -> Iterator[int]:
-    """The messages that an export's filter meant."""
-    known = {one.name for one in fields(Filter)}
+def _person(
+    number: int | None, channel: str, patient: Mapping[str, Any] = MappingProxyType({}), *, certain: bool, note: str
+) -> dict[str, Any]:
+    name: dict[str, Any] = next(iter(patient.get("name", [])), {})
+    return {
+        "message": number,
+        "channel": channel,
+        "certain": "yes" if certain else "no",
+        "patient_numbers": " ".join(one.get("value", "") for one in patient.get("identifier", [])),
+        "patient_name": name.get("text") or " ".join([*name.get("given", []), name.get("family", "")]).strip(),
+        "birth_date": patient.get("birthDate", ""),
+        "note": note,
+    }
+
+
+def _exported(reader: "Journal", what: Mapping[str, Any], act: int) -> Iterator[int]:
+    """The messages that an export's filter may have meant: all that there were before the act, whatever has become of
+    them since."""
+    known = {one.name for one in fields(Filter)} - {"state", "reason"}
     wanted = Filter(**{name: value for name, value in what.items() if name in known})
-    before: int | None = what.get("up_to", 0) + 1
+    before: int | None = what.get("up_to", act) + 1
     while page := reader.messages(wanted, before_id=before, limit=PAGE):
         yield from (view.id for view in page)
         before = page[-1].id

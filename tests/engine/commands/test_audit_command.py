@@ -16,7 +16,7 @@ from engine.journal import JOURNAL_NAME, Journal
 from engine.message import Document
 from engine.records import Routed
 from tests.support.command_line import labrelay
-from tests.support.filled_journal import CANARY, DELIVERED, fill_journal
+from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, fill_journal
 from tests.support.journals import received
 from tests.support.sites import make_site
 
@@ -49,6 +49,10 @@ def test_acts_of_a_message_of_a_person_and_of_a_time(site: Path) -> None:
 
     assert count("--message", str(DELIVERED)) == 1
     assert count("--message", "999") == 0
+    dismissed = labrelay("audit", "list", "--act", "dismiss", "-o", "json", site=site).json["acts"][0]["what"]
+    assert REFUSED in dismissed["messages"]  # also where it was one of its deliveries
+    for delivery in set(dismissed["deliveries"]) - set(dismissed["messages"]) - {DELIVERED}:
+        assert count("--message", str(delivery)) == 0
     assert count("--actor", "nobody-of-that-name") == 0
     assert count("--since", "1h") == count()
     assert count("--until", "1h") == 0
@@ -60,7 +64,7 @@ def test_an_act_with_an_end_is_one_entry(site: Path) -> None:
         journal = Journal.open(site / "var", clock=SystemClock())
         journal.recover()
         journal.start(asyncio.get_running_loop())
-        one = await journal.act("ann", "retry", {"messages": [1]})
+        one = await journal.act("ann", "retry", {"selection": {"ids": [1]}, "count": 1})
         await journal.act_done(one, {"retried": 1})
         two = await journal.act("ann", "replay", {})
         await journal.act_done(two, {"interrupted": True})
@@ -75,6 +79,8 @@ def test_an_act_with_an_end_is_one_entry(site: Path) -> None:
         ("retry", "done"),
     ]
     assert acts[2]["outcome"] == {"retried": 1}
+    named = labrelay("audit", "list", "--actor", "ann", "--message", "1", "-o", "json", site=site).json["acts"]
+    assert [one["act"] for one in named] == ["retry"]
     assert acts[2]["ended"] >= acts[2]["at"]
 
 
@@ -153,3 +159,48 @@ def test_after_a_breach_the_persons_are_listed(site: Path, tmp_path: Path) -> No
     assert rows[DELIVERED]["patient_name"] == ""  # its document names nobody
     newest = labrelay("audit", "list", "-o", "json", site=site).json["acts"][0]
     assert (newest["act"], newest["what"]["export"]["breach"]) == ("unmask", True)
+
+
+def test_nobody_whose_data_was_shown_is_missed(site: Path, tmp_path: Path) -> None:
+    """Messages whose state has changed since, what reprocessing compared, and what no message can be named for."""
+    wrong: dict[str, object] = {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Patient"}}, 7]}
+
+    async def fill() -> tuple[int, int]:
+        journal = Journal.open(site / "var", clock=SystemClock())
+        journal.recover()
+        journal.start(asyncio.get_running_loop())
+        numbers = []
+        for body in (b"[1]", json.dumps(wrong).encode()):
+            stored = await journal.append(received(b"MSH|" + body, channel="chem"), repeat_window_s=1.0)
+            routed = Routed(document=Document(body=body), destinations=("archive",), claimed=(False,))
+            await journal.map_done(stored.id, routes=[routed], state="mapped", mapping="m@0")
+            numbers.append(stored.id)
+        for what in (
+            {"state": "dead", "channel": "chem", "up_to": numbers[0]},
+            {"reprocess": "chem", "channel": "chem", "after_us": 1, "mapping": ""},
+            {"line": "astm-1", "last": 5},
+            {"breach": True, "since": "", "until": ""},
+        ):
+            await journal.act_note("ann", "unmask", {"export": what})
+        later = await journal.append(received(b"MSH|later", channel="chem"), repeat_window_s=1.0)
+        await journal.stop()
+        return numbers[0], later.id
+
+    shown, later = asyncio.run(fill())
+    path = tmp_path / "persons.csv"
+    ran = labrelay("audit", "export", "--breach", "--to", str(path), site=site)
+    assert ran.code == ExitCode.OK, ran.err
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["actor"] == "ann"]
+    by_act: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_act.setdefault(row["act"], []).append(row)
+    breach, line, reprocessed, exported = by_act.values()
+    assert str(shown) in [row["message"] for row in exported]  # it was dead when it was exported
+    assert {row["certain"] for row in exported} == {"no"}
+    assert str(shown) in [row["message"] for row in reprocessed]
+    assert str(later) not in [row["message"] for row in reprocessed]
+    assert [(row["message"], row["certain"], row["note"]) for row in line] == [
+        ("", "no", "the line astm-1: whoever was on it is not known here")
+    ]
+    assert [row["note"] for row in breach] == ["a list of persons as this one, since the beginning until then"]
