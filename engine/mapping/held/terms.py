@@ -102,6 +102,20 @@ def _missing(name: str, why: str, read: Callable[[Asked], Decimal | None]) -> Nu
     return number
 
 
+def _code(asked: Asked) -> Texts | None:
+    if not asked.result.codes:
+        asked.miss("code: the result has none")
+        return None
+    return tuple(code for _, code in asked.result.codes)
+
+
+def _unit(asked: Asked) -> Texts | None:
+    if not asked.result.units and asked.result.value is not None:
+        asked.miss("unit: the number has none")
+        return None
+    return asked.result.units
+
+
 def _text(asked: Asked) -> Texts | None:
     if asked.result.text is None:
         asked.miss("text: the result has no value")
@@ -123,14 +137,17 @@ def _whole(number: int | None) -> Decimal | None:
 # name -> (its term, what the documentation says)
 NAMES: dict[str, tuple[Term, str]] = {
     "code": (
-        TextTerm(lambda asked: tuple(code for _, code in asked.result.codes)),
+        TextTerm(_code),
         "the codes of the result (LOINC, the analyzer's own), of whatever system; `==` holds where one of them is it",
     ),
     "flags": (TextTerm(lambda asked: asked.result.flags), "its flags (`H`, `LL`, `A` ...); none is known to be none"),
     "status": (TextTerm(lambda asked: (asked.result.status,)), "`final`, `preliminary`, `corrected` ..."),
     "value": (NumberTerm(_value), "the number; unknown for words; `<5` is a bound, and compared as one"),
     "text": (TextTerm(_text), "the result as it is written, words or number; unknown where a measurement failed"),
-    "unit": (TextTerm(lambda asked: asked.result.units), "the unit's UCUM code and its text; `==` holds for either"),
+    "unit": (
+        TextTerm(_unit),
+        "the unit's UCUM code and its text; `==` holds for either; unknown where a number has none",
+    ),
     "low": (
         NumberTerm(_missing("low", "the result has no lower limit", lambda asked: asked.result.low)),
         "lower end of the one reference range; unknown without one",

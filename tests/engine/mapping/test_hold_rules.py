@@ -97,6 +97,8 @@ FAILED = observation(None, dataAbsentReason={"text": "error"})
 FLAGGED = observation(interpretation=[{"coding": [{"code": "HH"}]}, {"coding": [{"code": "A"}]}])
 RANGED = observation(referenceRange=[{"low": {"value": 12, "unit": "g/dL"}, "high": {"value": 16, "unit": "g/dL"}}])
 SEVERAL = observation(referenceRange=[{"low": {"value": 12}}, {"low": {"value": 13}}])
+NO_UNIT = observation(valueQuantity={"value": 14.8})
+NO_CODE = {**observation(), "code": {}}
 OTHER_UNIT = observation(referenceRange=[{"low": {"value": 120, "unit": "g/L"}}])
 
 DECIDED = [
@@ -106,6 +108,11 @@ DECIDED = [
     ("=code == '6690-2' and value > 1", observation(), "no"),
     ("=value == 14.80", observation(), "held"),
     ("=unit == 'g/dL' and status == 'final'", observation(), "held"),
+    ("=code == '718-7' and unit == 'mmol/L' and value > 9", NO_UNIT, "undecided"),
+    ("=code == '6690-2' and unit == 'mmol/L'", NO_UNIT, "no"),
+    ("=not unit", NO_UNIT, "held"),
+    ("=unit == 'mmol/L'", WORDS, "no"),  # words have none
+    ("=code == '2823-3' and value > 9", NO_CODE, "undecided"),
     ("=status in ['preliminary', 'final']", observation(), "held"),
     ("=value in [1, 14.8]", observation(), "held"),
     ("=text == '14.8'", observation(), "held"),
