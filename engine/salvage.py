@@ -129,9 +129,18 @@ def run(
 
     Raises:
         LockedError: a daemon has the journal.
-        StoreError: there is none, not even its schema or its keys can be read, or ``target`` is in use.
+        StoreError: there is none, not even its schema or its keys can be read, ``target`` is in use, or has no room.
         ConfigError, IntegrityError: its key is missing or another one.
     """
+    try:
+        return _run(data, target, clock, actor, because, anchor_path, progress or (lambda done, total: None))
+    except OSError as error:
+        raise StoreError(f"{target}: the journal cannot be saved there: {error.strerror}") from error
+
+
+def _run(
+    data: Path, target: Path, clock: Clock, actor: str, because: str, anchor_path: Path | None, progress: Progress
+) -> Salvage:
     path = data / JOURNAL_NAME
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
@@ -148,14 +157,20 @@ def run(
                 made.mkdir(mode=0o700)
                 try:
                     with closing(connect(whole)) as source:
-                        migrate.check(source)
-                        copy = _Copy(source, data, made, reading, clock, progress or (lambda done, total: None))
+                        if migrate.version(source) > migrate.steps()[-1][0]:
+                            migrate.check(source)  # says which version can read it
+                        copy = _Copy(source, data, made, reading, clock, progress)
                         copy.salvage.hidden = hidden
                         saved = copy.run(actor, because)
                 except DAMAGE as error:
+                    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+                        raise StoreError(
+                            f"{target}: no room there for a copy of the journal; nothing was made"
+                        ) from error
                     trouble = error
                 else:
-                    for file in made.iterdir():
+                    # The journal last: without it no daemon starts on what a crash here leaves.
+                    for file in sorted(made.iterdir(), key=lambda file: file.name == JOURNAL_NAME):
                         file.rename(target / file.name)
                     sync_folder(target)
                     return saved
@@ -245,8 +260,10 @@ class _Copy:
 
     def _find_kek(self) -> bytes:
         kek = find_kek(self._data, os.environ.get("CREDENTIALS_DIRECTORY"))
-        (expected,) = self._source.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
-        if kek is None or check_value(kek) != expected:
+        expected = self._source.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+        if expected is None:
+            raise sqlite3.DatabaseError("what its key is checked against is not there")
+        if kek is None or check_value(kek) != expected[0]:
             raise IntegrityError(
                 "the key of this journal is not at hand: put it back first, for without it nothing is proven"
             )
@@ -557,7 +574,7 @@ class _Copy:
     def _take(self, table: str, where: str = "1") -> None:
         """Copy the readable rows for which ``where`` holds; ``?1`` and ``?2`` are the row's first columns."""
         columns = self._columns(table)
-        for row in self._rows(table, columns):
+        for row in self._rows(table, columns) if columns else ():
             if where == "1" or self._new.execute(f"SELECT {where}", row[: 2 if "?2" in where else 1]).fetchone()[0]:
                 self._insert(table, columns, row)
             else:
@@ -613,7 +630,9 @@ class _Copy:
         return self._new.execute(f"SELECT 1 FROM {table} WHERE id = ?", (row_id,)).fetchone() is not None  # noqa: S608 - of the schema
 
     def _columns(self, table: str) -> list[str]:
-        return [row[1] for row in self._new.execute(f"PRAGMA table_info({table})")]
+        """Those that both journals have: the damaged one may be of an earlier version."""
+        theirs = {row[1] for row in self._source.execute(f"PRAGMA table_info({table})")}
+        return [row[1] for row in self._new.execute(f"PRAGMA table_info({table})") if row[1] in theirs]
 
     def _insert(self, table: str, columns: list[str], row: tuple[Any, ...]) -> None:
         try:
@@ -675,7 +694,7 @@ def _new_journal(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    # No write-ahead log: it would hold all of it once more. Whoever opens the journal turns it on.
     connection.execute("PRAGMA synchronous = FULL")
     migrate.upgrade(connection)
     return connection

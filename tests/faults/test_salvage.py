@@ -372,3 +372,66 @@ def test_the_new_journal_goes_on_where_the_old_one_was(whole: Path, tmp_path: Pa
 
     assert asyncio.run(more()) > last + 1  # the act is the first
     assert verify.run(tmp_path / "new", deep=True) == []
+
+
+def test_a_full_disk_is_no_damage_and_leaves_nothing_that_passes_for_a_journal(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = salvage._new_journal
+
+    def small(path: Path) -> sqlite3.Connection:
+        connection = make(path)
+        connection.execute("PRAGMA max_page_count = 60")  # SQLite then says the same as on a full disk
+        return connection
+
+    monkeypatch.setattr(salvage, "_new_journal", small)
+    old = copied(whole, tmp_path / "old")
+    with pytest.raises(StoreError, match="no room"):
+        saved(old, tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+    monkeypatch.undo()
+    assert saved(old, tmp_path / "new").findings == []  # once there is room, the same folder will do
+
+
+def test_the_journal_appears_last(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is killed while the files take their places leaves a folder that no daemon starts on."""
+    order: list[str] = []
+    rename = Path.rename
+
+    def noting(path: Path, to: Path) -> Path:
+        order.append(to.name)
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", noting)
+    saved(copied(whole, tmp_path / "old"), tmp_path / "new")
+    assert order[-1] == JOURNAL_NAME
+    assert {ANCHOR_NAME, KEY_NAME, salvage.REPORT_NAME} <= set(order)
+
+
+@pytest.mark.parametrize("what", ["file", "broken link", "no place"])
+def test_a_target_that_is_no_folder_is_refused(whole: Path, tmp_path: Path, what: str) -> None:
+    target = tmp_path / "target"
+    if what == "file":
+        target.write_text("x")
+    elif what == "broken link":
+        target.symlink_to(tmp_path / "nowhere" / "x")
+    else:
+        (tmp_path / "below").write_text("x")
+        target = tmp_path / "below" / "target"
+    with pytest.raises(StoreError, match=str(target)):
+        saved(copied(whole, tmp_path / "old"), target)
+
+
+def test_a_journal_of_an_earlier_version_can_be_saved_as_well(whole: Path, tmp_path: Path) -> None:
+    """The daemon, which would bring it up to date, may not start on it."""
+    old = copied(whole, tmp_path / "old")
+    with closing(sqlite3.connect(old / JOURNAL_NAME)) as connection, connection:
+        connection.execute("DROP TABLE earlier_value")
+        connection.execute("DROP TABLE control_result")
+        connection.execute("PRAGMA user_version = 3")
+    found = saved(old, tmp_path / "new")
+    assert (found.lost, found.damaged, found.findings) == (0, [], [])
+    with closing(sqlite3.connect(old / JOURNAL_NAME)) as connection, connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="newer"):
+        saved(old, tmp_path / "newer")
