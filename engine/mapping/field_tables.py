@@ -1,10 +1,12 @@
-"""How many fields each segment has, so that a path to a field that cannot exist is found when a mapping is loaded."""
+"""Which fields segments have, and which components these: a path to one that cannot exist is found when a mapping is
+loaded."""
 
 from functools import cache
 
 from engine import registry
 from engine.mapping.hl7_fields import FIELD_COUNTS
 from engine.mapping.structures import ASTM, structures
+from engine.mapping.syntax import Path
 
 
 @cache
@@ -18,3 +20,17 @@ def known_segments(message_format: str) -> dict[str, int]:
         segment for root in structures(message_format).values() for group in root.walk() for segment in group.segments
     }
     return dict.fromkeys(grammar, 0) | FIELD_COUNTS
+
+
+def part_problem(message_format: str, path: Path) -> str:
+    """Why a component or subcomponent cannot be there by the standard, in one sentence; empty if it can, and of ASTM,
+    where makers say which components there are."""
+    if message_format == ASTM:
+        return ""
+    codec = registry.load(registry.WRITERS, message_format)
+    if not path.subcomponent and codec.place_type(path.segment, (path.field,)) == "CE":
+        # Later versions made these CWE.
+        most = len(codec.component_types("CWE"))
+        return f"{path.segment}-{path.field} (CE, CWE) has {most} components" if path.component > most else ""
+    problem: str = codec.path_problem(path.segment, path.field, path.component, path.subcomponent)
+    return problem

@@ -262,10 +262,17 @@ class Run:
             frame = frame.f_back
         return ""
 
-    def warn(self, code: str, text: str, *, severity: str = "warning") -> None:
-        """Note something that a person should see; never patient data."""
+    def place_of(self, field: str) -> str:
+        """Where a field that a rule reads stands: ``OBX[3]-8`` in the segment of the innermost loop, else ``PV1-2``."""
+        segment, mark, number = field.partition("-")
+        if self.at is None or segment != self.at.name or not number.replace(".", "").isdigit():
+            return field or self.place
+        return f"{self.place}{mark}{number}"
+
+    def warn(self, code: str, text: str, *, severity: str = "warning", field: str = "") -> None:
+        """Note something that a person should see; never patient data. ``field``: the one it is about, if known."""
         self.noted += 1
-        place = self.place
+        place = self.place_of(field)
         key = (code, place, text)
         if key in self._seen_issues or len(self.issues) >= MAX_ISSUES:
             return
@@ -277,10 +284,11 @@ class Run:
         if self.trace is not None:
             self.warn(code, text, severity="note")
 
-    def dead(self, reason: Reason, text: str, field: int = 0) -> ContentError:
-        """The error that makes this message a dead letter, to be raised."""
-        place = self.place
-        if place and field:
+    def dead(self, reason: Reason, text: str, field: int | str = 0) -> ContentError:
+        """The error that makes this message a dead letter, to be raised. ``field`` is the one it is about: its number
+        in the segment at hand, or as a rule reads it (``PV1-2``)."""
+        place = self.place_of(field) if isinstance(field, str) else self.place
+        if place and field and isinstance(field, int):
             place = f"{place}-{field}"
         rule = self.rule
         return ContentError(reason, f"{text} ({rule})" if rule else text, place=place)

@@ -53,21 +53,21 @@ def _note_unmapped(run: Run, table: Table, key: tuple[str, ...], unit_at: int | 
     run.unmapped.append(Unmapped(table=table.name, code=key[0], unit=unit, display=display))
 
 
-def one_code(run: Run, name: str, table: CodeMap, raw: str) -> Any:
-    """The value of a code that is not in a fixed table as it was sent."""
+def one_code(run: Run, name: str, table: CodeMap, raw: str, field: str = "") -> Any:
+    """The value of a code that is not in a fixed table as it was sent; ``field`` is where it stood."""
     text = run.text(raw)
     if text is None:
         return None
-    return table.values.get(text) or miss(name, table, text, run)
+    return table.values.get(text) or miss(name, table, text, run, field)
 
 
-def each_code(run: Run, name: str, table: CodeMap, codes: list[str], raw: bool) -> list[Any] | None:
+def each_code(run: Run, name: str, table: CodeMap, codes: list[str], raw: bool, field: str = "") -> list[Any] | None:
     """The values of several codes, those that have one."""
     found = []
     for code in codes:
         value = table.values.get(code)
         if value is None:
-            value = one_code(run, name, table, code) if raw else miss(name, table, code, run)
+            value = one_code(run, name, table, code, field) if raw else miss(name, table, code, run, field)
         if value is not None:
             found.append(value)
     return found or None

@@ -191,6 +191,19 @@ def _alone(node: Expression) -> tuple[object, ...]:
     return type(node), *(part for part in parts if id(part) not in inside and not isinstance(part, tuple))
 
 
+def fields_in(node: Expression) -> str:
+    """The field that a value is read from, for messages: ``PV1-2``, ``TQ1-9.1 | OBR-5`` of alternatives; empty where
+    the expression does not say it itself."""
+    match node:
+        case Path(segment=segment, field=field, component=component) if field:
+            return f"{segment}-{field}.{component}" if component else f"{segment}-{field}"
+        case Binary(operator="|", left=left, right=right):
+            one, other = fields_in(left), fields_in(right)
+            return f"{one} | {other}" if one and other else ""
+        case _:
+            return ""
+
+
 def walk(node: Expression) -> Iterator[Expression]:
     """``node`` and everything in it."""
     yield node

@@ -242,16 +242,16 @@ class Calls(Comparisons):
         variable = self.code.new()
         # A field is looked up as it was sent first: most codes need no unescaping to be found.
         raw = value.kind.name == "field"
+        field = self.code.constant(syntax.fields_in(part.arguments[1]))
         if value.kind.many:
-            call = f"each_code(m, {map_name}, {whole}, {value.code}, {raw})"
+            call = f"each_code(m, {map_name}, {whole}, {value.code}, {raw}, {field})"
             self.code.emit(f"{variable} = {call} if {value.code} is not None else None")
             self._trace_table(map_name, variable)
             return Val(variable, kind.each())
         self.code.emit(f"{variable} = {values}.get({value.code})")
         test = f"{variable} is None and {value.code} is not None" if value.maybe else f"{variable} is None"
-        call = (
-            f"one_code(m, {map_name}, {whole}, {value.code})" if raw else f"miss({map_name}, {whole}, {value.code}, m)"
-        )
+        arguments = f"{map_name}, {whole}, {value.code}"
+        call = f"one_code(m, {arguments}, {field})" if raw else f"miss({arguments}, m, {field})"
         self.code.emit(f"if {test}: {variable} = {call}")
         self._trace_table(map_name, variable)
         complete = bool(code_map.otherwise or code_map.dead or code_map.concept_system is not None)

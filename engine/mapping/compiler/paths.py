@@ -16,6 +16,7 @@ from engine.mapping.compiler.code import (
 from engine.mapping.compiler.keeping import Keeping
 from engine.mapping.compiler.scopes import Scope, Segments, bind_outwards, bind_segments
 from engine.mapping.compiler.values import quick
+from engine.mapping.field_tables import part_problem
 from engine.mapping.rules import suggestion
 
 MESSAGE_SEGMENTS = {"hl7v2": ("MSH", (1, 2)), "astm": ("H", (2,))}  # fields that hold the delimiters themselves
@@ -32,6 +33,7 @@ class Paths(Keeping):
         limit = self.setting.known_segments.get(path.segment, 0)
         if limit and path.field > limit:
             return self.error(path, f"{path.segment} has {limit} fields, there is no {path.segment}-{path.field}")
+        self._check_parts(path)
         self.setting.segments_read.add(path.segment)
         if path.which is not None or path.repetition is not None:
             return self._many_path(path, scope, want)
@@ -53,6 +55,11 @@ class Paths(Keeping):
         made = self._read(path, segments, as_text)
         self._remember(key, made)
         return made
+
+    def _check_parts(self, path: syntax.Path) -> None:
+        """Warn of a component that no version of the standard has; makers may divide more, so it is read."""
+        if path.component and (problem := part_problem(self.setting.message_format, path)):
+            self.warning(path, f"{problem}, there is no {path.text}")
 
     def _read(self, path: syntax.Path, segments: Segments, as_text: bool) -> Val:
         raw = f"{segments.fields}[{path.field}]"

@@ -83,6 +83,11 @@ class Values(ABC):
         self.problems.error(self._formula.node, text, offset=self._formula.at(part))
         return NOTHING
 
+    def warning(self, part: syntax.Expression, text: str) -> None:
+        """Note something doubtful at a part of the expression, which is compiled all the same."""
+        assert self._formula is not None
+        self.problems.warning(self._formula.node, text, offset=self._formula.at(part))
+
     @abstractmethod
     def value(self, value: Formula | Text, scope: Scope, want: str = "") -> Val:
         """A literal or an expression."""

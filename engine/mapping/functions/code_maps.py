@@ -250,8 +250,8 @@ CODE_MAPS: dict[str, CodeMap] = {
 }
 
 
-def miss(table: str, code_map: CodeMap, code: str, run: Any) -> Any:
-    """The value of a code that is not in ``code_map.values`` as it stands."""
+def miss(table: str, code_map: CodeMap, code: str, run: Any, field: str = "") -> Any:
+    """The value of a code that is not in ``code_map.values`` as it stands; ``field`` is where it stood (``PV1-2``)."""
     found = code_map.values.get(code.upper())
     if found is not None:
         return found
@@ -262,13 +262,13 @@ def miss(table: str, code_map: CodeMap, code: str, run: Any) -> Any:
             return value
     reason = code_map.dead.get(code.upper()) or code_map.dead.get("*")
     if reason is not None:
-        raise run.dead(reason, f"a code that table {table} does not have")
+        raise run.dead(reason, f"a code that table {table} does not have", field=field)
     if code_map.concept_system is not None:
         code = " ".join(code.split())
         if not code_map.concept_system or not is_of(code_map.concept_system, code):
             return {"text": code}
         return {"coding": [{"system": code_map.concept_system, "code": code}]}
-    run.warn("UNKNOWN_CODE", f"a code that table {table} does not have")
+    run.warn("UNKNOWN_CODE", f"a code that table {table} does not have", field=field)
     return code_map.otherwise
 
 

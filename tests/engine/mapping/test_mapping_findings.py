@@ -211,6 +211,30 @@ def test_heads(workshop: Workshop, head: str, finding: str) -> None:
     assert any(line.startswith(finding) for line in workshop.problems(head)), workshop.problems(head)
 
 
+@pytest.mark.parametrize(
+    ("condition", "finding"),
+    [
+        ("PID[1]-3.99", "PID-3 (CX) has 12 components, there is no PID[1]-3.99"),
+        ("PID[1]-3[*].99", "PID-3 (CX) has 12 components, there is no PID[1]-3[*].99"),
+        ("PID[1]-3.4.9", "PID-3.4 (HD) has 3 subcomponents, there is no PID[1]-3.4.9"),
+        ("OBR[1]-4.23", "OBR-4 (CE, CWE) has 22 components, there is no OBR[1]-4.23"),
+    ],
+)
+def test_a_component_beyond_its_type_is_a_warning(workshop: Workshop, condition: str, finding: str) -> None:
+    (line,) = workshop.load(HEAD + f"steps:\n  - warn: x\n    when: ={condition}\n").problems
+    assert finding in line
+
+
+@pytest.mark.parametrize("condition", ["OBX[1]-4.1.2", "OBR[1]-4.9", "PID[1]-3.4.3", "ZXX[1]-1.9", "OBX[1]-5.7"])
+def test_parts_that_makers_and_later_versions_have_are_none(workshop: Workshop, condition: str) -> None:
+    assert workshop.load(HEAD + f"steps:\n  - warn: x\n    when: ={condition}\n").problems == ()
+
+
+def test_components_of_astm_are_the_makers(workshop: Workshop) -> None:
+    head = HEAD.replace("hl7v2/ORU_R01", "astm/E1394")
+    assert workshop.load(head + "steps:\n  - warn: x\n    when: =H-5.99\n").problems == ()
+
+
 def test_warnings_do_not_keep_a_mapping_from_loading(workshop: Workshop) -> None:
     workshop.write("tables/t.csv", "code\nA\n")
     head = "import: [parts, labrelay/astm]\ntables:\n  t: {csv: tables/t.csv, key: [code]}\nlet:\n  nobody: =MSH-4\n"
