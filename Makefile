@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
 TEST ?=
+MUTANTS ?=
 SESSIONS ?= 10000
 VALIDATION := .validation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test validate validate-hapi sessions check format lock install uninstall clean
+.PHONY: help setup setup-dev demo test validate validate-hapi mutants sessions check format lock install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -72,6 +73,9 @@ $(VALIDATION)/hapi-classpath: tests/validation/hapi/pom.xml | $(VALIDATION)/.ins
 
 validate-hapi: setup-dev $(VALIDATION)/hapi-classpath  ## the same by HAPI's validator, which is HL7's (needs Java and Maven)
 	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules --hapi $(VALIDATION)/hapi-classpath
+
+mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--sample 300"
+	@$(BIN)/python tools/mutants.py $(MUTANTS)
 
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
 	@LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py
