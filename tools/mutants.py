@@ -7,7 +7,7 @@ no test notices. `docs/quality.md` has the method, the figures and what to do wi
     python tools/mutants.py engine/mapping/identity.py --only 17 that one mutant, as the list of survivors names it
 
 First every test file runs once and tells which lines of the engine each of its tests reaches. A mutant then meets
-only the tests that reach its line, fastest first, until one fails. Each mutant has a process of its own, forked from
+only tests that reach its line, the likeliest first, until one fails. Each mutant has a process of its own, forked from
 one that has imported pytest but nothing of LabRelay; the changed module is compiled from memory, so no file of the
 checkout is ever touched. A mutant that uses far more processor time than its tests need is killed and counts as
 noticed.
@@ -70,6 +70,7 @@ _PYTEST = (
 _PYTEST += ("--import-mode=importlib", "--strict-markers", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 _BASE_SECONDS = 20  # processor time that a mutant may use beside its tests', to import and collect
 _TIMES = 5  # and how many times what its tests need
+_VALUES_KEPT = 16  # at least so many has a cache of values
 _WALL = 900  # seconds; only tests that wait for ever reach it
 
 # Which tests reach which line
@@ -82,19 +83,36 @@ class Reach:
     Attributes:
         seconds: test -> processor time.
         lines: path of a module -> line -> tests. Lines that run while a test file is collected, or in a fixture that
-            several tests share, belong to all tests of the file.
+            several tests share, belong to all tests of the file; those that run when a module is imported to none.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, dict[int, set[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(set)))
 
-    def of(self, mutation: Mutation) -> list[str]:
-        """The tests of a mutant, fastest first."""
+    def of(self, mutation: Mutation, most: float) -> list[str]:
+        """The tests of a mutant, those first that are likely to notice it: those named after its module, then one of each
+        file, the fastest first, then the next of each file. So many that they take ``most`` seconds."""
         lines = self.lines[mutation.path]
-        tests = lines.get(mutation.line) or lines.get(mutation.statement) or set()
-        if not mutation.inside:  # the module's own level runs when it is imported: all that use the module may see it
-            tests = set().union(*lines.values())
-        return sorted(tests, key=lambda test: (self.seconds.get(test, 0.0), test))
+        at = next((line for line in (mutation.line, mutation.statement) if line in lines), None)
+        if at is None and mutation.inside:
+            return []
+        tests = lines[at] if at is not None and mutation.inside else set()
+        if not tests:  # what runs when the module is imported may be seen by all that use it
+            tests = set().union(*lines.values()) or set(self.seconds)
+        words = [word.rstrip("s") for word in Path(mutation.path).stem.split("_") if len(word) > 3]
+        turns: dict[str, int] = defaultdict(int)
+        order: list[tuple[bool, int, float, str]] = []
+        for test in sorted(tests, key=lambda test: (self.seconds[test], test)):
+            file = Path(test.partition("::")[0]).stem
+            turns[file] += 1
+            order.append((not any(word in file for word in words), turns[file], self.seconds[test], test))
+        chosen: list[str] = []
+        for _, _, seconds, test in sorted(order):
+            if chosen and most < seconds:
+                continue
+            most -= seconds
+            chosen.append(test)
+        return chosen
 
 
 class _Contexts:
@@ -112,8 +130,12 @@ class _Contexts:
         self.cov.switch_context(context)
 
     def pytest_collection_finish(self) -> None:
+        """Values are kept in large caches; tables that are read once, in small ones: that would take too long."""
         modules = [module for name, module in list(sys.modules.items()) if name.startswith("engine.")]
-        self.kept = [v for m in modules for v in vars(m).values() if isinstance(v, _lru_cache_wrapper)]
+        caches = [
+            value for module in modules for value in vars(module).values() if isinstance(value, _lru_cache_wrapper)
+        ]
+        self.kept = [cache for cache in caches if (cache.cache_parameters()["maxsize"] or 0) >= _VALUES_KEPT]
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -154,9 +176,7 @@ def _reach_of_file(test_file: str, answer: Path) -> int:
     for measured in data.measured_files():
         own = lines[str(Path(measured).relative_to(ROOT))] = {}
         for line, reached in data.contexts_by_lineno(measured).items():
-            tests = set(contexts.seconds) if "file" in reached else set(reached) & set(contexts.seconds)
-            if tests:
-                own[line] = sorted(tests)
+            own[line] = sorted(contexts.seconds if "file" in reached else set(reached) & set(contexts.seconds))
     answer.write_text(json.dumps({"seconds": contexts.seconds, "lines": lines, "failed": contexts.failed}))
     return int(status)
 
@@ -312,7 +332,9 @@ class Outcome:
     by: str
 
 
-def try_all(chosen: list[Mutation], found: Reach, jobs: int, until: float, tests: list[str]) -> list[Outcome]:
+def try_all(
+    chosen: list[Mutation], found: Reach, jobs: int, until: float, tests: list[str], most: float
+) -> list[Outcome]:
     """Tries mutants, in their order, until ``until`` (monotonic seconds); prints each."""
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="labrelay-mutants-") as folder, _Forks(jobs, seconds=_WALL) as forks:
@@ -332,7 +354,7 @@ def try_all(chosen: list[Mutation], found: Reach, jobs: int, until: float, tests
         for place, mutation in enumerate(chosen):
             if time.monotonic() > until:
                 break
-            mine = tests or found.of(mutation)
+            mine = tests or found.of(mutation, most)
             if not mine:
                 outcomes.append(Outcome(mutation, "unreached", 0, ""))
                 _tell(outcomes[-1])
@@ -395,6 +417,7 @@ def main() -> int:
     )
     parser.add_argument("--tests", nargs="+", default=[], help="meet these tests, and no others")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument("--most", type=float, default=20, help="a mutant meets tests of so many seconds at most (20)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutant later than this")
     parser.add_argument("--floor", type=int, default=0, help="fail when less than this percentage is noticed")
     parser.add_argument("--reach", type=Path, help="read from here what the tests reach, or keep it here")
@@ -413,7 +436,7 @@ def main() -> int:
             f"{len(found.seconds)} tests, {sum(found.seconds.values()):.0f} s of processor time with coverage",
             flush=True,
         )
-    outcomes = try_all(chosen, found, arguments.jobs, begun + arguments.seconds, arguments.tests)
+    outcomes = try_all(chosen, found, arguments.jobs, begun + arguments.seconds, arguments.tests, arguments.most)
     counts = {kind: sum(o.kind == kind for o in outcomes) for kind in ("killed", "timeout", "survived", "unreached")}
     noticed = 100 * (counts["killed"] + counts["timeout"]) / max(1, len(outcomes))
     print(
