@@ -50,11 +50,11 @@ from tools.mutations import Mutation, mutated, mutations  # noqa: E402
 TARGET = "engine/mapping"
 # Tables made by tools/generate_*.py from the standards' own: compared with their source by tests of their own.
 GENERATED = ("r4.py", "hl7_codes.py", "hl7_fields.py", "field_tables.py", "uris.py")
+# Beside these, test_shipped_mappings.py loads whole mappings for each of its tests: for survivors, by --tests.
 TESTS = (
     "tests/engine/mapping",
     "tests/test_identity.py",
     "tests/test_message_mappings.py",
-    "tests/test_shipped_mappings.py",
 )
 _PYTEST = (
     "-p",
@@ -90,8 +90,8 @@ class Reach:
     lines: dict[str, dict[int, set[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(set)))
 
     def of(self, mutation: Mutation, most: float) -> list[str]:
-        """The tests of a mutant, those first that are likely to notice it: those named after its module, then one of each
-        file, the fastest first, then the next of each file. So many that they take ``most`` seconds."""
+        """The tests of a mutant that take ``most`` seconds, the likeliest to notice it first: those named after its
+        module, then the fastest of each file, then the next of each file."""
         lines = self.lines[mutation.path]
         at = next((line for line in (mutation.line, mutation.statement) if line in lines), None)
         if at is None and mutation.inside:

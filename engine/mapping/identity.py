@@ -11,6 +11,7 @@ time to the second, and where no such time is sent, the message itself. ``specim
 what has a number. A plain hash of an accession number could be guessed, and ids reach other systems' logs.
 """
 
+import json
 import re
 from functools import lru_cache
 from hashlib import blake2b
@@ -219,11 +220,6 @@ class Making:
 
     def add_to(self, reference: Json, elements: Json) -> None:
         """Add elements to a resource of this message: those that it lacks, and further items of its lists."""
-        resource = self._resource(reference["reference"])
-        for name, value in elements.items():
-            there = resource.get(name)
-            if isinstance(there, Fragment) and isinstance(value, list):  # a list that is kept from message to message
-                resource[name] = Fragment(orjson.dumps(there)[:-1] + b"," + orjson.dumps(value)[1:])
         self._join(reference["reference"], elements)
 
     def _resource(self, url: str) -> Json:
@@ -243,7 +239,9 @@ class Making:
             there = first.get(name)
             if there is None:
                 first[name] = value
-            elif isinstance(there, list) and isinstance(value, list):
+                continue
+            there, value = _opened(there), _opened(value)
+            if isinstance(there, list) and isinstance(value, list):
                 known = self._lists.get((url, name))
                 if known is None or known[0] is not there:
                     # A list may be one that is kept for other messages: the resource gets its own.
@@ -431,6 +429,13 @@ def _quoted(text: str) -> str:
 def _quoted_system(text: str) -> str:
     """A site has few systems; they are the same in every message."""
     return _quoted(text)
+
+
+def _opened(value: Any) -> Any:
+    """A list that is kept from message to message as its JSON, as a list, with each number as it is written."""
+    if isinstance(value, Fragment) and (text := orjson.dumps(value)).startswith(b"["):
+        return json.loads(text, parse_float=Fragment)
+    return value
 
 
 def _equal_as(one: Any) -> bytes:

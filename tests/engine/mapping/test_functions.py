@@ -226,6 +226,74 @@ def test_people(name: str, raw: str, expected: dict[str, Any] | None) -> None:
     assert call(name, raw) == expected
 
 
+@pytest.mark.parametrize(
+    ("code", "use"),
+    [
+        ("L", "official"),
+        ("R", "official"),
+        ("D", "usual"),
+        ("M", "maiden"),
+        ("N", "nickname"),
+        ("BAD", "old"),
+        ("TEMP", "temp"),
+        ("NAV", "temp"),
+        ("MSK", "anonymous"),
+        ("U", None),
+        ("l", None),
+    ],
+)
+def test_each_use_of_a_name_of_table_0200(code: str, use: str | None) -> None:
+    assert call("xpn", f"Doe^Jane^^^^^{code}").get("use") == use
+    assert call("xcn_name", f"7^Doe^Jane^^^^^^^{code}").get("use") == use
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("H", {"use": "home"}),
+        ("P", {"use": "home"}),
+        ("L", {"use": "home"}),
+        ("B", {"use": "work"}),
+        ("O", {"use": "work"}),
+        ("C", {"use": "temp"}),
+        ("BA", {"use": "old"}),
+        ("BI", {"use": "billing"}),
+        ("M", {"type": "postal"}),
+        ("SH", {"type": "postal"}),
+        ("N", {}),
+    ],
+)
+def test_each_kind_of_address_of_table_0190(code: str, expected: dict[str, str]) -> None:
+    assert call("xad", f"^^Pune^^^^{code}") == {"city": "Pune", **expected}
+
+
+@pytest.mark.parametrize(
+    ("code", "use"),
+    [("PRN", "home"), ("ORN", "home"), ("VHN", "temp"), ("WPN", "work"), ("PRS", "mobile"), ("BPN", None)],
+)
+def test_each_use_of_a_number_of_table_0201(code: str, use: str | None) -> None:
+    assert call("xtn", f"555-1234^{code}^PH").get("use") == use
+
+
+@pytest.mark.parametrize(
+    ("code", "system"),
+    [
+        ("PH", "phone"),
+        ("CP", "phone"),
+        ("FX", "fax"),
+        ("BP", "pager"),
+        ("MD", "other"),
+        ("SAT", "other"),
+        ("TDD", "other"),
+        ("TTY", "other"),
+        ("", "phone"),
+        ("NEW", "phone"),
+    ],
+)
+def test_each_equipment_of_table_0202(code: str, system: str) -> None:
+    assert call("xtn", f"555-1234^^{code}")["system"] == system
+
+
 def test_xtn_use_holds_where_the_field_says_nothing() -> None:
     assert call("xtn", "1", "work") == {"system": "phone", "value": "1", "use": "work"}
     assert call("xtn", "1^PRN", "work")["use"] == "home"

@@ -194,6 +194,28 @@ def test_unique_numbers_need_neither_patient_nor_day(made: Maker) -> None:
     assert usual["DiagnosticReport"] == other["DiagnosticReport"]
 
 
+def test_what_is_made_anew_each_time_is_posted_without_an_id(tmp_path: Path) -> None:
+    """`request: create`: the server names it, and looks for none that it has."""
+    steps = "- create: Organization\n  key: =MSH-10\n  request: create\n  body:\n    name: =MSH-4\n- drop: x\n"
+    found = apply(Workshop(tmp_path).steps(steps))
+    entry = found.entry("Organization")
+    assert entry["request"] == {"method": "POST", "url": "Organization"}
+    assert "id" not in entry["resource"]
+    assert entry["fullUrl"].startswith("urn:uuid:")
+    assert found.mapped.documents[0].conditional == ()
+
+
+def test_what_one_message_adds_to_a_list_is_not_in_the_next(tmp_path: Path) -> None:
+    """A list that is the same in all messages is kept from one to the next; what is joined to it is not."""
+    one = "- create: Organization\n  key: =MSH-4\n  request: update\n  body:\n    alias: [laboratory]\n"
+    program = Workshop(tmp_path).steps(one + one.replace("laboratory", "=MSH-3") + "- drop: not of interest here\n")
+    for name in ("XN", "YN", "XN"):
+        made = apply(program, HL7.replace("|XN|", f"|{name}|")).one("Organization")
+        assert made["alias"] == ["laboratory", name]
+    made = apply(program, HL7.replace("|XN|", "|laboratory|")).one("Organization")
+    assert made["alias"] == ["laboratory"]
+
+
 def test_two_runs_of_one_test_in_a_message_are_two_observations(made: Maker) -> None:
     twice = HL7 + "OBX|3|NM|HGB^Hemoglobin^L||14.9|g/dL|||||F\n"
     found = ids(made(twice))["Observation"]

@@ -166,6 +166,11 @@ def test_elements(workshop: Workshop, element: str, finding: str) -> None:
             "9:9: this branch is never reached; put it before else:",
         ),
         (
+            "- create: Observation\n  key: =MSH-4\n  body:\n    status: final\n    code: =text_concept('x')\n"
+            "    $case:\n      - =OBX-5\n      - else: true\n        valueString: a\n",
+            "7:9: a branch is a map with when: or else: and elements",
+        ),
+        (
             "- create: Patient\n  key: =cx(MSH-4)\n  body: {active: =MSH-4}\n",
             "3:19: Patient.active is a true or false, and this is text",
         ),
