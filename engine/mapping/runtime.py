@@ -92,6 +92,28 @@ def inside(group: Group, name: str, ways: tuple[tuple[str, ...], ...]) -> list[S
     return found
 
 
+def z_segments(name: str, here: Group, *outer: Group) -> list[Segment]:
+    """The sender's own segments of a name: those in the group at hand and in the groups inside it, in the order of the
+    message; where it has none, those that stand directly in the nearest of the groups around it.
+
+    No grammar says whose they are. What follows the last result of an order stands with that result, and may be about
+    all of them: a rule that loops from the order finds it. One beside the group at hand is never looked at.
+    """
+    found = _within(here, name)
+    if found:
+        found.sort(key=attrgetter("position"))
+        return found
+    return next((group.segments[name] for group in outer if name in group.segments), [])
+
+
+def _within(group: Group, name: str) -> list[Segment]:
+    found = list(group.segments.get(name, ()))
+    for groups in group.groups.values():
+        for inner in groups:
+            found += _within(inner, name)
+    return found
+
+
 def each(function: Any, arguments: tuple[Any, ...], at: int) -> list[Any] | None:
     """A function's value for each element of the list among its arguments, those that there are."""
     before, after = arguments[:at], arguments[at + 1 :]
@@ -158,6 +180,7 @@ BOUND: dict[str, Any] = {
     "calculate": decimals.calculate,
     "find_row": find_row,
     "inside": inside,
+    "z_segments": z_segments,
     "integer": integer,
     "each": each,
     "each_code": each_code,

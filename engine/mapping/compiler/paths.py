@@ -14,7 +14,14 @@ from engine.mapping.compiler.code import (
     Val,
 )
 from engine.mapping.compiler.keeping import Keeping
-from engine.mapping.compiler.scopes import Scope, Segments, bind_outwards, bind_segments
+from engine.mapping.compiler.scopes import (
+    Scope,
+    Segments,
+    bind_outwards,
+    bind_segments,
+    is_z_segment,
+    z_segments_from,
+)
 from engine.mapping.compiler.values import quick
 from engine.mapping.field_tables import part_problem
 from engine.mapping.rules import suggestion
@@ -223,6 +230,8 @@ class Paths(Keeping):
                     known = Val(self._kept(source), SEGMENT.each())
                     self._remember(key, known)
                 return known.code
+        if is_z_segment(name):
+            return self._kept(f"{z_segments_from(self.code, scope, name)} or None")
         single = self._segments(path, scope)
         return None if single is None else single.segments
 

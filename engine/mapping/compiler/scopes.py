@@ -252,6 +252,17 @@ def bind_outwards(code: Code, scope: Scope, name: str) -> Segments:
     return found
 
 
+def is_z_segment(name: str) -> bool:
+    """Whether a segment is the sender's own, of which no grammar knows where it stands."""
+    return len(name) == 3 and name[0] == "Z" and name.isalnum()
+
+
+def z_segments_from(code: Code, scope: Scope, name: str) -> str:
+    """The expression for all Z segments of a name that a scope can see, as `engine.mapping.runtime` finds them."""
+    groups = ", ".join(one.variable for one in scope.group_scopes())
+    return f"z_segments({code.constant(name)}, {groups})"
+
+
 def _bound(code: Code, scope: Scope, name: str, source: str) -> Segments:
     number = code.new("")
     with code.into(scope.slot):

@@ -11,7 +11,18 @@ from engine.mapping import r4, syntax
 from engine.mapping.compiler.bodies import Bodies
 from engine.mapping.compiler.code import NOTHING, TEXT, TEXT_LIKE, Slot, Val
 from engine.mapping.compiler.recurring import KeptValues, Recurring
-from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments, Variable, bind_outwards, bind_segments, declare
+from engine.mapping.compiler.scopes import (
+    Lazy,
+    Made,
+    Scope,
+    Segments,
+    Variable,
+    bind_outwards,
+    bind_segments,
+    declare,
+    is_z_segment,
+    z_segments_from,
+)
 from engine.mapping.rules import Formula, Let, Step, Text, suggestion
 from engine.mapping.run import RESULT_SEGMENT
 from engine.mapping.structures import Group
@@ -172,6 +183,10 @@ class Steps(Bodies):
             self.setting.segments_read.add(step.each)
             segments = self._noted(bind_segments(self.code, here, step.each))
             return self._loop(step, scope, before, here.group, f"{segments.segments} or ()", step.each)
+        if is_z_segment(step.each):
+            self.setting.segments_read.add(step.each)
+            head = z_segments_from(self.code, scope, step.each)
+            return self._loop(step, scope, before, here.group, head, step.each)
         if self._stands_elsewhere(here.group, step.each):
             _hand_out_nothing(step, scope)
             return None
