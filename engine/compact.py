@@ -10,11 +10,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import anchor
 from engine.anchor import sync_folder
 from engine.errors import StoreError
-from engine.journal import JOURNAL_NAME
+from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.lock import SiteLock
-from engine.loss import last_number
+from engine.loss import last_number, look
 
 NEW_NAME = "journal.db.new"
 SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file
@@ -33,19 +34,22 @@ def run(data: Path) -> Compacted:
 
     Raises:
         LockedError: a daemon has it.
+        LossError: rows are missing from it, or loss cannot be ruled out.
         StoreError: there is none, it cannot be read whole, or there is no room for the new file. The old one stays as
             it was.
     """
-    path, new = data / JOURNAL_NAME, data / NEW_NAME
+    path = (data / JOURNAL_NAME).resolve()  # a link to another disk stays one
+    new = path.with_name(NEW_NAME)
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
     lock = SiteLock.acquire(data)
     try:
+        _refuse_loss(path, data)
         before = path.stat().st_size
-        free = shutil.disk_usage(data).free
+        free = shutil.disk_usage(path.parent).free
         if free < before + SPARE_BYTES:
             need = (before + SPARE_BYTES - free) >> 20
-            raise StoreError(f"{data}: no room for a second copy of the journal; make {need + 1} MiB free")
+            raise StoreError(f"{path.parent}: no room for a second copy of the journal; make {need + 1} MiB free")
         new.unlink(missing_ok=True)
         os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         try:
@@ -55,10 +59,20 @@ def run(data: Path) -> Compacted:
             raise StoreError(f"{path}: cannot be compacted: {error}; labrelay verify says what is wrong") from error
         finally:
             new.unlink(missing_ok=True)
-        sync_folder(data)
+        sync_folder(path.parent)
         return Compacted(before, path.stat().st_size)
     finally:
         lock.release()
+
+
+def _refuse_loss(path: Path, data: Path) -> None:
+    """What the log hides behind a damaged frame would be gone afterwards."""
+    try:
+        loss = look(path, anchor.read(data / ANCHOR_NAME))
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be compacted: {error}; labrelay verify says what is wrong") from error
+    if loss is not None:
+        raise loss
 
 
 def _copy(path: Path, new: Path) -> None:

@@ -30,7 +30,7 @@ from engine.clock import Clock
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.line_trace import LineLog, LineRecord
 from engine.lock import SiteLock
-from engine.loss import LossError, find_loss, find_total_loss
+from engine.loss import LossError, find_loss, find_total_loss, look
 from engine.message import ControlRun, Delivery, Issue, Reagent, Received, Stored, Unmapped
 from engine.reading import Reader, access, connect
 from engine.reasons import Reason
@@ -122,8 +122,10 @@ class Journal(Reader):
             raise StoreError(f"{data}: cannot be used for the journal: {error.strerror}") from error
         connection: sqlite3.Connection | None = None
         try:
-            connection = _connect(data / JOURNAL_NAME)
             reading = anchor_file.read(anchor_path)
+            if not accept_loss and (data / JOURNAL_NAME).exists() and (hidden := look(data / JOURNAL_NAME, reading)):
+                raise hidden
+            connection = _connect(data / JOURNAL_NAME)
             loss = find_total_loss(connection, reading)
             if loss is not None and not accept_loss:
                 raise loss

@@ -1,6 +1,8 @@
 """Comparing a journal with its anchor: are all acknowledged rows still there?"""
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 from engine.anchor import Reading
 from engine.errors import IntegrityError
@@ -19,13 +21,36 @@ class LossError(IntegrityError):
         self.last = last
 
 
+def look(path: Path, reading: Reading) -> LossError | None:
+    """Whether rows are missing from the journal in ``path``, found without changing its files.
+
+    A connection that can write empties the log when it closes: commits that one damaged frame hides would be gone for
+    good, and `engine.salvage` can still read them.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
+        loss = find_total_loss(connection, reading)
+        if loss is not None or not _has(connection, "meta"):
+            return loss
+        row = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+        return find_loss(connection, reading, row[0]) if row is not None else None
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0])
+
+
 def find_total_loss(connection: sqlite3.Connection, reading: Reading) -> LossError | None:
     """Whether a file that holds no journal stands where the anchor knows one: it must not be taken for a new one."""
     mark = reading.mark
     if mark is None or mark.last_id == 0:
         return None
-    begun = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0]
-    if begun and connection.execute("SELECT count(*) FROM meta WHERE name = 'journal_id'").fetchone()[0]:
+    if (
+        _has(connection, "meta")
+        and connection.execute("SELECT count(*) FROM meta WHERE name = 'journal_id'").fetchone()[0]
+    ):
         return None
     return LossError(f"rows 1 to {mark.last_id} were acknowledged and there is no journal", 1, mark.last_id)
 

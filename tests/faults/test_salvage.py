@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import anchor, salvage, verify
+from engine import anchor, compact, salvage, verify
 from engine.clock import ManualClock
 from engine.errors import IntegrityError, LockedError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.lock import SiteLock
+from engine.loss import LossError
 from engine.message import Report
 from engine.reasons import Reason
 from engine.salvage import Salvage
@@ -435,3 +436,27 @@ def test_a_journal_of_an_earlier_version_can_be_saved_as_well(whole: Path, tmp_p
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="newer"):
         saved(old, tmp_path / "newer")
+
+
+@pytest.mark.parametrize("attempt", ["start", "compact"])
+def test_what_a_damaged_log_still_holds_survives_a_start_and_a_compaction(tmp_path: Path, attempt: str) -> None:
+    """The service is started again by itself, before anybody has read that the journal needs saving."""
+    data, torn = tmp_path / "live", tmp_path / "torn"
+
+    async def fill() -> None:
+        async with running(data) as journal:
+            for n in range(40):
+                await queue(journal, b"%d" % n * 700, to=("a",))
+            shutil.copytree(data, torn)
+
+    asyncio.run(fill())
+    log = torn / "journal.db-wal"
+    content = bytearray(log.read_bytes())
+    content[32 + 20 * (PAGE + 24) + 4000] ^= 1
+    log.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(LossError, match="acknowledged"):
+            opened(torn).close() if attempt == "start" else compact.run(torn)
+    assert log.read_bytes() == bytes(content)
+    found = saved(torn, tmp_path / "new")
+    assert (found.lost, found.findings) == (0, []) or found.lost == 1
