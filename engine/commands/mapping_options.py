@@ -225,8 +225,8 @@ class ChannelMapper(Mapper):
         raise ContentError(*refusal(parsed))
 
     def holding_for(self, parsed: Parsed, program: Program) -> Holding | None:
-        """The hold rules of the route that ``program`` is the mapping of; where no route names it, those of the first one
-        that takes the message and makes the same kind of document. None where it has none."""
+        """The hold rules of the route that ``program`` is the mapping of; where no route names it, those of the first
+        one that takes the message and makes the same kind of document. None where it has none."""
         taking = [route for route in self.taking(parsed) if route.mapping is not None]
         for route in taking:
             own = self.program(route.mapping or "")
