@@ -119,6 +119,13 @@ def identifier(run: Run, system: str | None, value: str) -> Json:
     return make_identifier(system, value)
 
 
+@function("serial_number(value: field) -> text", steady=True)
+def serial_number(run: Run, raw: str) -> str | None:
+    """The serial number of an instrument; absent where the text stands for none (`Unknown`, `N/A`, `0`)."""
+    value = run.text(raw)
+    return None if value is None or value.upper() in _NO_NUMBERS or not value.strip("0") else value
+
+
 @function("typed_identifier(type: literal, system: text?, value: text) -> Identifier", steady=True)
 def typed_identifier(run: Run, kind: str, system: str | None, value: str) -> Json:
     """As `identifier`, with a type of table 0203."""
