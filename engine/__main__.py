@@ -119,7 +119,10 @@ def _failed(error: Exception, *, debug: bool) -> ExitCode:
         if isinstance(error, (LockedError, UnreachableError)):
             return ExitCode.UNREACHABLE
         if isinstance(error, LossError):
-            say("Put the files back if you can find them; if they are gone for good: labrelay journal accept-loss -h")
+            say(
+                "Put the files back if you can find them; save what can be read of damaged ones: labrelay journal "
+                "salvage -h; if they are gone for good: labrelay journal accept-loss -h"
+            )
         if isinstance(error, IntegrityError):
             return ExitCode.INTEGRITY
         if isinstance(error, RefusedError):

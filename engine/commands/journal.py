@@ -45,6 +45,11 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
     try:
         Journal.open(session.data, clock=clock).close()
     except LossError as loss:
+        if hidden := _hidden(session.data):
+            say(
+                f"{hidden} pieces of the log stand behind a damaged one, and labrelay journal salvage can still read "
+                "them: going on without them loses them for good"
+            )
         consent(f"{loss}. Go on without them?", yes=yes)
     else:
         say("nothing is missing; nothing was done")
@@ -123,6 +128,19 @@ def compact(session: Session, yes: bool) -> None:
     consent(f"Write the journal anew, to give back {size_words(unused)}?", yes=yes)
     done = compacting.run(session.data)
     say(f"{size_words(done.before)} before, {size_words(done.after)} now")
+
+
+def _hidden(data: Path) -> int:
+    """How many pieces of the log SQLite does not read for a damaged one before them."""
+    from engine import wal_repair
+    from engine.upkeep import PAGE_BYTES
+
+    path = data / JOURNAL_NAME
+    log = path.with_name(path.name + "-wal")
+    if not log.exists():
+        return 0
+    repaired = wal_repair.repair(log.read_bytes(), _size(path) // PAGE_BYTES)
+    return repaired.hidden if repaired is not None else 0
 
 
 def _size(path: Path) -> int:

@@ -1,8 +1,10 @@
 """Verbs that read the journal or act on it, without a daemon: output, exit codes, masks and the audit trail."""
 
+import asyncio
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -17,6 +19,7 @@ from engine.journal import Journal
 from engine.lock import SiteLock
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal
+from tests.support.journals import received
 from tests.support.sites import SITE_YAML, make_site
 
 
@@ -296,6 +299,34 @@ def test_a_start_over_missing_rows_needs_a_person_who_says_why(site: Path, lose:
         journal.close()
     assert act.what["because"] == "disk replaced"
     assert act.actor == user_name(os.geteuid())
+
+
+def test_before_a_loss_is_accepted_it_is_said_what_can_still_be_read(site: Path, tmp_path: Path) -> None:
+    """One flipped bit in the log hides all behind it; accepting the loss would throw that away."""
+    data, torn = site / "var", tmp_path / "torn"
+
+    async def fill() -> None:
+        journal = Journal.open(data, clock=SystemClock())
+        journal.recover()
+        journal.start(asyncio.get_running_loop())
+        for number in range(10):
+            await journal.append(received(b"MSH|%d" % number * 1000), repeat_window_s=1.0)
+        shutil.copytree(data, torn)
+        await journal.stop()
+
+    asyncio.run(fill())
+    content = bytearray((torn / "journal.db-wal").read_bytes())
+    content[32 + 3 * (8192 + 24) + 4000] ^= 1
+    (torn / "journal.db-wal").write_bytes(content)
+    shutil.rmtree(data)
+    shutil.copytree(torn, data)
+    asked = labrelay("journal", "accept-loss", "--because", "disk replaced", site=site)
+    assert asked.code == ExitCode.REFUSED
+    assert "labrelay journal salvage can still read them" in asked.err
+    assert (data / "journal.db-wal").read_bytes() == content
+    ran = labrelay("journal", "salvage", "--to", str(tmp_path / "new"), "--because", "a flipped bit", site=site)
+    assert ran.code in {ExitCode.OK, ExitCode.PARTLY}
+    assert "could be read that one damaged before them had hidden" in ran.out
 
 
 def test_there_is_no_loss_to_accept_in_a_sound_journal_or_without_one(site: Path, tmp_path: Path) -> None:
