@@ -22,7 +22,7 @@ from engine.commands.sampling import Sample, Sampler
 from engine.commands.selecting import instant_us
 from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError, IntegrityError
-from engine.mapping.gaps import ColumnsOf, Seen, Tally, Unread, columns_in, csv_lines, plain
+from engine.mapping.gaps import ColumnsOf, Seen, Tally, Unread, columns_in, csv_lines, plain, without_settled_units
 from engine.mapping.inputs import Found
 from engine.mapping.tables import Table
 
@@ -107,6 +107,7 @@ class _Looked:
         self.rows: list[Seen] = []
         self.unread = Unread()
         self.failed = False
+        self.nothing_mapped = False  # there were messages, and each is dead
         self._tally = Tally()
         self._tables: dict[tuple[str, str], Table] = {}
 
@@ -114,13 +115,16 @@ class _Looked:
         """What the messages of files show, whatever the policies say."""
         _open(mapper)
         sampler = Sampler(one=mapper, name=channel or "", gaps=self._tally)
+        mapped = 0
         for one in inputs(files, mapper):
             sample = Sample(one.where, 1, channel=channel or "")
             if (error := sampler.look(sample, one.found, mapper)) is not None:
                 self.failed = True
                 say_dead(one, error)
+            mapped += error is None
             self._note(sample, mapper)
-        self.rows = self._tally.seen()
+        self.nothing_mapped = self.failed and not mapped
+        self.rows = without_settled_units(self._tally.seen(), self._tables)
 
     def at_messages(self, session: Session, channel: str | None, since_us: int | None) -> None:
         """What stored messages show with today's mappings."""
@@ -138,7 +142,7 @@ class _Looked:
                         sample = Sample(f"message {number}", 1, channel=name)
                         sampler.look(sample, found, mapper)
                         self._note(sample, mapper)
-        self.rows = self._tally.seen()
+        self.rows = without_settled_units(self._tally.seen(), self._tables)
 
     def _payloads(self, journal: "Journal", wanted: "Filter") -> Iterator[tuple[int, bytes]]:
         """Stored messages with their numbers, newest first. Incomplete ones are none, and what another system answered
@@ -181,6 +185,7 @@ class _Looked:
             for gap in found
             if not self._is_closed(gap.channel, gap.table, gap.code, gap.unit)
         ]
+        rows = without_settled_units(rows, self._tables)
         self.rows = sorted(rows, key=lambda row: (row.where, row.table, -row.count, row.code, row.unit))
 
     @property
@@ -263,6 +268,9 @@ def _what_to_do(row: Seen, file: str, own: Path | None) -> str:
 
 
 def _say_if_none(looked: _Looked, unread: bool) -> None:
+    if looked.nothing_mapped:
+        say("no message could be mapped, so nobody knows what its tables lack")
+        return
     if not looked.rows:
         say("every code and unit is in its table")
     if unread and not looked.unread.rows():

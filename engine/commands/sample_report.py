@@ -11,7 +11,15 @@ import click
 
 from engine.commands.output import Column, printable, table
 from engine.commands.sampling import NO_MESSAGE, Sample, Sampler, files_in
-from engine.mapping.gaps import ColumnsOf, Seen, columns_in, csv_lines, is_of_use, shipped_columns
+from engine.mapping.gaps import (
+    ColumnsOf,
+    Seen,
+    columns_in,
+    csv_lines,
+    is_of_use,
+    shipped_columns,
+    without_settled_units,
+)
 
 COLUMNS = (
     Column("message", "MESSAGE"),
@@ -136,7 +144,8 @@ def collect(folder: Path, sampler: Sampler) -> Report:
             report.samples += sampler.run(file)
         except OSError as error:
             report.skipped[file.name] = f"cannot be read: {error.strerror}"
-    report.gaps, report.columns_of = sampler.gaps.seen(), columns_in(sampler.tables)
+    report.gaps = without_settled_units(sampler.gaps.seen(), sampler.tables)
+    report.columns_of = columns_in(sampler.tables)
     return report
 
 

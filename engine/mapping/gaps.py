@@ -60,6 +60,26 @@ class Tally:
         return sorted(rows, key=lambda row: (row.where, row.table, -row.count, row.code, row.unit))
 
 
+def without_settled_units(rows: Iterable[Seen], tables: Mapping[tuple[str, str], Table]) -> list[Seen]:
+    """Without units that a table of units lacks and a code table already says the UCUM code of; by (where, table).
+
+    A result with such a unit has its row there, or is a gap of the code table itself: nothing is left to do.
+    """
+    settled = {
+        (where, row.cells.get("unit_in"))
+        for (where, _), table in tables.items()
+        if "code" in table.key[:1]
+        for row in table.rows
+        if row.ucum
+    }
+
+    def is_open(row: Seen) -> bool:
+        known = tables.get((row.where, row.table))
+        return known is None or known.key[:1] != ("unit_in",) or (row.where, row.code) not in settled
+
+    return [row for row in rows if is_open(row)]
+
+
 def columns_in(tables: Mapping[tuple[str, str], Table]) -> ColumnsOf:
     """Of each gap the columns of a code table, or the table's own where it is another kind; by (where, table)."""
 

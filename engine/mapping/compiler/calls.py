@@ -281,7 +281,7 @@ class Calls(Comparisons):
         self.code.emit(f"if {test}: {variable} = find_row(m, {whole}, ({', '.join(codes)},))")
         if self.traced:
             self.code.emit(f"if {variable} is not None: T.row({variable})")
-        return Val(variable, Kind("row", columns=frozenset(table.columns)))
+        return Val(variable, Kind("row", columns=frozenset(table.columns), table=table.file))
 
 
 def _lists(pairs: Sequence[tuple[Parameter, Val]]) -> list[int]:

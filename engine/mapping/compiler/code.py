@@ -34,12 +34,14 @@ class Kind:
         many: a list of such.
         columns: of a row: the columns that its tables have.
         codes: of a code: all that it can be, None where that is not known.
+        table: of a row: the file of the table, for messages.
     """
 
     name: str
     many: bool = False
     columns: frozenset[str] = frozenset()
     codes: frozenset[str] | None = None
+    table: str = field(default="", compare=False)
 
     def one(self) -> "Kind":
         return replace(self, many=False)

@@ -136,8 +136,9 @@ class Operators(Names):
             return self.error(part, f"{value.kind} has no .{part.name}; take one of the list first")
         if value.kind.name == "row":
             if part.name not in value.kind.columns:
+                hint = suggestion(part.name, value.kind.columns)
                 return self.error(
-                    part, f"the table has no column {part.name}{suggestion(part.name, value.kind.columns)}"
+                    part, f"{value.kind.table or 'the table'} has no column {part.name}; add it to the header{hint}"
                 )
             column = self.code.constant(part.name)
             return Val(self._kept(f"{value.code}.cells.get({column}) if {value.code} is not None else None"), TEXT)

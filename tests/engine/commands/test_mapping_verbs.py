@@ -534,6 +534,36 @@ def test_gaps_of_files_are_lines_for_a_table(site: Path, message: Path) -> None:
     assert "settings: {tables: {analytes: [tables/mine.csv, tables/analytes.csv]}}; labrelay check" in shipped.err
 
 
+def test_a_unit_that_the_code_table_says_the_meaning_of_is_no_gap(site: Path) -> None:
+    """Who completes the rows is done: nobody asks for the same unit again in the table of units."""
+    oru = HL7.replace("|g/dL|", "|gr%|").encode()
+    path = write(site, "x.hl7", oru)
+    tables = site / "mappings/tables"
+    before = labrelay("gaps", path, "--mapping", "hl7-results", site=site).out
+    assert "\ngr%,,\n" in before
+    tables.mkdir(exist_ok=True)
+    rows = "code,unit_in,loinc,display,type,unit,ucum\nHGB,gr%,718-7,Hemoglobin [Mass/volume] in Blood,NM,g/dL,g/dL\n"
+    (tables / "analytes.csv").write_text(rows)
+    after = labrelay("gaps", path, "--mapping", "hl7-results", site=site).out
+    assert ("gr%" in after, "COL," in after) == (False, True)
+
+
+def test_of_messages_that_are_dead_nobody_says_that_all_is_in_the_tables(site: Path) -> None:
+    path = write(site, "x.hl7", HL7.replace("||F", "||wrong").encode())
+    ran = labrelay("gaps", path, "--mapping", "hl7-results", site=site)
+    assert ran.code == 1
+    assert "UNMAPPED_STATUS" in ran.err
+    assert "no message could be mapped, so nobody knows what its tables lack" in ran.err
+    assert "every code and unit" not in ran.err
+
+
+def test_a_table_without_a_column_that_rules_read_is_named(site: Path, message: Path) -> None:
+    (site / "mappings/tables").mkdir(exist_ok=True)
+    (site / "mappings/tables/analytes.csv").write_text("code,unit_in,loinc,display\nCOL,,5778-6,Color of Urine\n")
+    ran = labrelay("map", str(message), "--mapping", "hl7-results", site=site)
+    assert "tables/analytes.csv has no column type; add it to the header" in ran.err
+
+
 def test_what_no_rule_reads_is_counted_by_message(site: Path, message: Path) -> None:
     ran = labrelay("gaps", str(message), str(message), "--mapping", "small", "--unread", site=site)
     lines = ran.out.splitlines()
