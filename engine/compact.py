@@ -13,11 +13,10 @@ from pathlib import Path
 from engine import anchor
 from engine.anchor import sync_folder
 from engine.errors import StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME
+from engine.journal import ANCHOR_NAME, COMPACTED_NAME, JOURNAL_NAME
 from engine.lock import SiteLock
 from engine.loss import last_number, look
 
-NEW_NAME = "journal.db.new"
 SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file
 
 
@@ -39,7 +38,7 @@ def run(data: Path) -> Compacted:
             it was.
     """
     path = (data / JOURNAL_NAME).resolve()  # a link to another disk stays one
-    new = path.with_name(NEW_NAME)
+    new = path.with_name(COMPACTED_NAME)
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
     lock = SiteLock.acquire(data)

@@ -45,6 +45,7 @@ logger = logging.getLogger("labrelay." + __name__)
 
 JOURNAL_NAME = "journal.db"
 ANCHOR_NAME = "journal.anchor"
+COMPACTED_NAME = "journal.db.new"  # while `engine.compact` makes it
 STOP_S = 5.0
 START_CHECK_ROWS = 1000
 UNPROCESSED_BYTES = 8 * 1024 * 1024  # of payloads that one reading back brings into memory
@@ -122,6 +123,8 @@ class Journal(Reader):
             raise StoreError(f"{data}: cannot be used for the journal: {error.strerror}") from error
         connection: sqlite3.Connection | None = None
         try:
+            with suppress(OSError):  # a compaction that was killed left it
+                (data / JOURNAL_NAME).resolve().with_name(COMPACTED_NAME).unlink()
             reading = anchor_file.read(anchor_path)
             if not accept_loss and (data / JOURNAL_NAME).exists() and (hidden := look(data / JOURNAL_NAME, reading)):
                 raise hidden

@@ -333,11 +333,15 @@ def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
             yield Finding(
                 "missing", "delivery", expected, last_seq, f"{name}: deliveries {expected} to {last_seq} are missing"
             )
-    for delivery_id, message_id, document_id in connection.execute(
-        "SELECT d.id, d.message_id, d.document_id FROM delivery d LEFT JOIN document o ON o.id = d.document_id"
-        " LEFT JOIN journal j ON j.id = d.message_id WHERE o.id IS NULL OR j.id IS NULL"
+    for delivery_id, message_id, document_id, there in connection.execute(
+        "SELECT d.id, d.message_id, d.document_id, o.id IS NOT NULL AND j.id IS NOT NULL FROM delivery d"
+        " LEFT JOIN document o ON o.id = d.document_id LEFT JOIN journal j ON j.id = d.message_id"
+        " LEFT JOIN lane l ON l.id = d.lane"
+        " WHERE o.id IS NULL OR j.id IS NULL OR o.message_id <> d.message_id OR l.channel IS NOT j.channel"
     ).fetchall():
         text = f"delivery {delivery_id}: its document {document_id} or message {message_id} is missing"
+        if there:
+            text = f"delivery {delivery_id}: its document {document_id} or lane is not one of message {message_id}"
         yield Finding("reference", "delivery", delivery_id, delivery_id, text)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine import trail
-from engine.commands.output import Column, ExitCode, Form, form_option, say, show_document, show_rows, to_json
+from engine.commands.output import Column, ExitCode, Form, form_option, harmless, say, show_document, show_rows, to_json
 from engine.commands.selecting import instant_us
 from engine.commands.session import Session, consent, pass_session
 from engine.errors import IntegrityError, StoreError
@@ -316,12 +316,7 @@ def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
         if writer is None:
             writer = csv.DictWriter(_Line(), list(row))
             yield writer.writeheader()
-        yield writer.writerow({name: _harmless(value) for name, value in row.items()})
-
-
-def _harmless(value: Any) -> Any:
-    """A text that a spreadsheet does not take for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+        yield writer.writerow({name: harmless(value) for name, value in row.items()})
 
 
 def _write(path: Path, lines: Iterator[str]) -> int:

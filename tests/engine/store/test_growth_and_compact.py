@@ -1,6 +1,8 @@
 """How long the disk lasts, and giving back what the file does not need."""
 
 import asyncio
+import contextlib
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -118,3 +120,31 @@ def test_a_damaged_journal_is_left_as_it_is(loose: Path) -> None:
         compact.run(loose)
     assert path.read_bytes() == bytes(content)
     assert not list(loose.glob("*.new"))
+
+
+def _dies(*_: object) -> None:
+    os._exit(9)
+
+
+@pytest.mark.parametrize("at", ["_copy", "_identity", "replace", "sync_folder"])
+def test_killed_at_any_step_the_one_or_the_other_file_is_there_whole(loose: Path, at: str) -> None:
+    child = os.fork()
+    if not child:
+        setattr(Path if at == "replace" else compact, at, _dies)
+        with contextlib.suppress(BaseException):
+            compact.run(loose)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert verify.run(loose, deep=True) == []
+    opened(loose).close()
+    assert not list(loose.glob("*.new*"))  # nobody would miss it, and it is as large as the journal
+
+
+def test_a_journal_that_is_a_link_stays_one(loose: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("disk") / "j"
+    (loose / JOURNAL_NAME).rename(elsewhere)
+    (loose / JOURNAL_NAME).symlink_to(elsewhere)
+    before = elsewhere.stat().st_size
+    assert compact.run(loose).after < before
+    assert (loose / JOURNAL_NAME).is_symlink()
+    assert verify.run(loose, deep=True) == []

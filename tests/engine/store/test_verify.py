@@ -61,6 +61,7 @@ def tampered(data: Path, tamper: str | Tamper) -> list[tuple[str, str, int, int]
             [("missing", "document", 3, 3), ("reference", "delivery", 5, 5), ("reference", "delivery", 6, 6)],
         ),
         ("UPDATE delivery SET state = 'delivered' WHERE id = 2", [("tally", "lane", 2, 2)]),
+        ("UPDATE delivery SET document_id = 3 WHERE id = 2", [("reference", "delivery", 2, 2)]),
         ("UPDATE lane SET dead = 0", [("tally", "lane", 1, 1)]),
         ("UPDATE channel SET stored = 3 WHERE name = 'chem'", [("tally", "channel", 0, 0)]),
         ("DELETE FROM message_state WHERE id = 4", [("tally", "channel", 0, 0)]),
