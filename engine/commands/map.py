@@ -134,6 +134,9 @@ def command(
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
+LEFT_OUT = {"qc": "of controls filtered", "dropped": "dropped"}  # `Mapped.counts` -> what became of these results
+
+
 def _outcome(mapped: Mapped, views: list[View]) -> str:
     """The resources, or other parts, of the documents in words, or why there are none."""
     if mapped.filtered is not None:
@@ -141,7 +144,11 @@ def _outcome(mapped: Mapped, views: list[View]) -> str:
     made: Counter[str] = Counter()
     for view in views:
         made.update(view.counts())
-    return ", ".join([f"{count} {kind}" for kind, count in made.items()])
+    words = [f"{count} {kind}" for kind, count in made.items()]
+    for kind, said in LEFT_OUT.items():
+        if count := mapped.counts.get(kind):
+            words.append(f"{count} result{'' if count == 1 else 's'} {said}")
+    return ", ".join(words)
 
 
 def say_issues(one: Input, issues: tuple[Issue, ...]) -> None:

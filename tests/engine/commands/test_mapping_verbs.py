@@ -187,6 +187,12 @@ def test_a_table_says_what_each_message_holds_and_what_came_of_it(tmp_path: Path
     assert re.search(r"message 2 +QBP\^Q11 +1 +1 +2 +NO_ROUTE", second)
 
 
+def test_results_that_are_left_out_are_counted_beside_the_resources(tmp_path: Path) -> None:
+    control = "OBR|2|QC1||CBC|||||||||||SER^^^^^^Q\nOBX|1|NM|HGB||12|g/dL|||||F\n"
+    ran = labrelay("map", write(tmp_path, "x.hl7", (HL7 + control).encode()), "-o", "table", "-q")
+    assert re.search(r" 3 +1 .*2 Observation, .*, 1 result of controls filtered$", ran.out.splitlines()[1])
+
+
 BAD_BYTES = [
     b"",
     b"\x00\xff\xfe",
