@@ -239,6 +239,8 @@ def _sent_unit(run: Run, raw: str) -> tuple[str | None, str | None]:
     if run.hl7 and run.C in raw:
         parts = raw.split(run.C)
         code, words, system = run.text(parts[0]), run.part_text(parts, 1), run.part_text(parts, 2)
+        if code == "10" and words is not None and words[:1].isdigit():
+            return run.whole(run.C.join(parts[:2])), None  # 10^3/uL^UCUM, not escaped: its code is not 10
         if (system or "").upper() in ("UCUM", "2.16.840.1.113883.6.8"):
             return words or code, code
         if system is None and words is None:

@@ -468,6 +468,25 @@ def test_quantity_without_a_row_is_as_sent() -> None:
     assert quantity("5", None, "10^3/uL", message=ASTM) == {"value": "5", "unit": "10^3/uL"}
 
 
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ("g/dL^^", {"unit": "g/dL"}),  # empty components say nothing of a system
+        ("g/dL^gram per deciliter^", {"unit": "g/dL"}),  # nor do words
+        ("g/dL^gram per deciliter^L", {"unit": "g/dL"}),
+        ("^gram per deciliter^UCUM", {"unit": "gram per deciliter"}),
+        ("g/dL^^UCUM", {"unit": "g/dL", "system": UCUM, "code": "g/dL"}),
+        ("g/dL^gram^2.16.840.1.113883.6.8", {"unit": "gram", "system": UCUM, "code": "g/dL"}),
+        ("10^3/uL", {"unit": "10^3/uL"}),
+        ("10^3/uL^UCUM", {"unit": "10^3/uL"}),  # not escaped: the code is not 10
+        ("10^9/L^ISO+", {"unit": "10^9/L"}),
+        ("^^", {}),
+    ],
+)
+def test_a_unit_has_a_code_of_ucum_only_where_the_sender_says_so(sent: str, expected: dict[str, str]) -> None:
+    assert quantity("5", None, sent) == {"value": "5", **expected}
+
+
 def test_quantity_with_a_row_is_converted_and_named() -> None:
     row = Row({"unit": "g/L", "ucum": "g/L", "factor": "10", "digits": "1"}, "HGB")
     assert quantity("14.85", row, "g/dL") == {"value": "148.5", "unit": "g/L", "system": UCUM, "code": "g/L"}
