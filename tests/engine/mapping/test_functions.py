@@ -502,6 +502,13 @@ def test_quantity_with_a_row_is_converted_and_named() -> None:
     assert caught.value.reason is Reason.UNMAPPED_UNIT
 
 
+def test_a_row_adds_its_offset_after_its_factor() -> None:
+    row = Row({"unit": "%", "ucum": "%", "factor": "0.09148", "offset": "2.152", "digits": "1"}, "HbA1c")
+    assert quantity("48", row, "mmol/mol")["value"] == "6.5"  # 6.54304: IFCC to NGSP
+    only = Row({"unit": "K", "ucum": "K", "offset": "273.15"}, "temperature")
+    assert quantity("37.0", only, "Cel")["value"] == "310.15"
+
+
 def test_units_of_their_own_table_give_the_code() -> None:
     units = Row({"ucum": "10*3/uL"}, "K/uL")
     assert call("quantity", call("decimal", "8"), None, "K/uL", units) == {
@@ -510,6 +517,73 @@ def test_units_of_their_own_table_give_the_code() -> None:
         "system": UCUM,
         "code": "10*3/uL",
     }
+
+
+@pytest.mark.parametrize(
+    ("sent", "comparator"),
+    [("≤5", "<="), ("≥5", ">="), ("=<5", "<="), ("=>5", ">="), ("<=5", "<="), (">=5", ">="), ("<5", "<"), (">5", ">")],
+)
+def test_a_comparator_is_one_of_those_that_fhir_has(sent: str, comparator: str) -> None:
+    assert quantity(sent) == {"value": "5", "comparator": comparator}
+    assert quantity("=5") == {"value": "5"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "as_it_is", "converted"),
+    [
+        ("<5", {"high": "5", "text": "<5"}, {"high": "50"}),
+        (">=4", {"low": "4", "text": ">=4"}, {"low": "40"}),
+        ("=<5", {"high": "5", "text": "=<5"}, {"high": "50"}),
+        ("up to 5", {"high": "5", "text": "up to 5"}, {"high": "50"}),
+        ("4-11", {"low": "4", "high": "11", "text": "4-11"}, {"low": "40", "high": "110"}),
+        ("neg \\T\\ pos", {"text": "neg & pos"}, {"text": "neg & pos"}),
+        ("\\F\\", {"text": "|"}, {"text": "|"}),
+        ("0 \\T\\ 5", {"text": "0 & 5"}, {"text": "0 & 5 (g/dL)"}),  # beside a result in g/L
+    ],
+)
+def test_a_range_with_one_end_or_none(sent: str, as_it_is: dict[str, str], converted: dict[str, str]) -> None:
+    def made(row: Row | None) -> dict[str, str]:
+        found = call("reference_range", sent, row, "g/dL")
+        return {name: value if name == "text" else value["value"] for name, value in found.items()}
+
+    assert made(None) == as_it_is
+    assert made(Row({"unit": "g/L", "ucum": "g/L", "factor": "10"}, "HGB")) == converted
+
+
+@pytest.mark.parametrize(("sent", "code"), [("E", "EMER"), ("I", "IMP"), ("O", "AMB"), ("P", "PRENC")])
+def test_the_class_of_an_encounter_is_one_of_act_codes(sent: str, code: str) -> None:
+    system = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+    assert CODE_MAPS["0004"].values[sent] == {"system": system, "code": code}
+
+
+def test_the_channel_says_which_words_are_no_result() -> None:
+    for words in ("ERROR", "error", "no result", " No  Result "):
+        assert call("no_result", words, settings={"no_result": ["Error", "NO RESULT"]}) is True
+    assert call("no_result", "NEGATIVE", settings={"no_result": ["Error", "NO RESULT"]}) is False
+    assert call("no_result", "error", settings={"no_result": "Error"}) is True
+    assert call("no_result", "E", settings={"no_result": "Error"}) is False
+    assert call("no_result", "error") is False
+
+
+@pytest.mark.parametrize(
+    ("cells", "sent", "expected"),
+    [
+        ({"code": "WBC"}, "K/uL", {"unit": "K/uL", "system": UCUM, "code": "10*3/uL"}),  # the row has no unit at all
+        ({"ucum": "10*9/L"}, "K/uL", {"unit": "K/uL", "system": UCUM, "code": "10*9/L"}),  # the row's code is nearer
+        ({"unit": "thousands"}, "K/uL", {"unit": "thousands"}),  # words of the row: whose code is another's
+        ({"factor": "2"}, "K/uL", {"unit": "K/uL"}),  # converted, so no longer in the unit that was sent
+        (None, "K/uL", {"unit": "K/uL", "system": UCUM, "code": "10*3/uL"}),
+        (None, "/nL^per nanoliter^UCUM", {"unit": "per nanoliter", "system": UCUM, "code": "/nL"}),  # the sender's own
+        ({"code": "WBC"}, "/nL^^UCUM", {"unit": "/nL", "system": UCUM, "code": "/nL"}),
+        ({"unit": "thousands"}, "/nL^^UCUM", {"unit": "thousands"}),
+        ({"factor": "2"}, "/nL^^UCUM", {"unit": "/nL"}),
+    ],
+)
+def test_where_the_code_of_a_unit_comes_from(cells: dict[str, str] | None, sent: str, expected: dict[str, str]) -> None:
+    units = Row({"ucum": "10*3/uL"}, "K/uL")
+    row = None if cells is None else Row(cells, "WBC")
+    made = call("quantity", call("decimal", "8"), row, sent, units)
+    assert {name: value for name, value in made.items() if name != "value"} == expected
 
 
 def test_ranges_and_ratios() -> None:

@@ -1,6 +1,7 @@
 """Identity: what is one resource, what is another, and what a server is asked to do with it."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,22 @@ def test_without_a_patient_the_time_to_the_second_and_the_channel_tell_results_a
     assert usual["Observation"][0] != ids(made(nobody.replace("20260301094500", "20260301094501")))["Observation"][0]
     assert usual["Observation"] != ids(made(nobody, channel="other"))["Observation"]
     assert made(nobody).mapped.documents[0].reports[0].patient == b""
+
+
+def test_without_a_patient_and_a_time_a_result_belongs_to_its_message_alone(made: Maker) -> None:
+    """The same bytes may be another patient's: a counter that restarts, an analyzer without a clock."""
+    nothing = HL7.replace("4711^^^HOSP^MR", "")
+    for time in ("20260301101530", "20260301091500", "20260301094500", "20260301101500"):
+        nothing = nothing.replace(time, "")
+    first, later, unknown = (
+        ids(made(nothing, payload_hash="ab" * 32, received_at=at))
+        for at in (datetime(2026, 3, 1, 4, 50, tzinfo=UTC), datetime(2026, 3, 1, 4, 51, tzinfo=UTC), None)
+    )
+    for kind in ("Observation", "DiagnosticReport"):
+        assert not set(first[kind]) & set(later[kind])
+        assert not set(first[kind]) & set(unknown[kind])
+    other = ids(made(nothing, payload_hash="cd" * 32, received_at=None))
+    assert not set(unknown["Observation"]) & set(other["Observation"])
 
 
 def test_unique_numbers_need_neither_patient_nor_day(made: Maker) -> None:
