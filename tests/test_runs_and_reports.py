@@ -78,3 +78,75 @@ def test_who_interprets_stands_in_subcomponents_or_in_components() -> None:
         assert len(made.one("DiagnosticReport")["resultsInterpreter"]) == 1
     named = _made(HL7.replace("|32&Rao&Meera&&&Dr&&&HOSP", "|&Rao&Meera"), {})
     assert named.all("Practitioner") == []
+
+
+# One order, a specimen for each hour, a message for each specimen.
+TOLERANCE = """\
+MSH|^~\\&|C8|LAB|LIS|HOSP|20260301101530||OUL^R22^OUL_R22|M1|P|2.5.1
+PID|1||4711^^^HOSP^MR||Doe^Jane
+SPM|1|S1||SER^Serum^HL70487|||||||P
+OBR|1|P1|F1|GTT^Tolerance^L|||20260301091500||||||||||||||||||F
+OBX|1|NM|GLU^Glucose^L||5.8|mmol/L|||||F
+"""
+IN_ORDER = """\
+MSH|^~\\&|C8|LAB|LIS|HOSP|20260301101530||ORU^R01|M1|P|2.5.1
+PID|1||4711^^^HOSP^MR||Doe^Jane
+OBR|1|P1|F1|GTT^Tolerance^L|||20260301091500||||||||||||||||||F
+OBX|1|NM|GLU^Glucose^L||5.8|mmol/L|||||F
+SPM|1|S1||SER^Serum^HL70487|||||||P
+"""
+IN_CONTAINERS = TOLERANCE.replace("R22", "R23").replace("OBR|", "SAC|||C-S1\nOBR|")
+HIS_ORDER = IN_ORDER.replace("ORU^R01", "OUL^R24^OUL_R24")
+
+
+def _id_in(name: str, message: str, kind: str, **settings: Any) -> str:
+    return str(apply(program(name), message, settings).one(kind)["id"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hl7-oul-results", TOLERANCE),
+        ("hl7-oul-results", IN_CONTAINERS),
+        ("hl7-oul-results", HIS_ORDER),
+        ("hl7-results", IN_ORDER),
+    ],
+    ids=["R22", "R23", "R24", "ORU"],
+)
+def test_results_of_two_specimens_of_one_order_are_not_runs_of_one_test(name: str, message: str) -> None:
+    """The second hour never takes the place of the first."""
+    second = message.replace("S1", "S2").replace("|5.8|", "|11.8|").replace("20260301091500", "20260301101500")
+    assert _id_in(name, message, "Observation") != _id_in(name, second, "Observation")
+    assert _id_in(name, message, "ServiceRequest") == _id_in(name, second, "ServiceRequest")
+    apart = [_id_in(name, one, "DiagnosticReport", one_by_one="yes") for one in (message, second)]
+    assert apart[0] != apart[1]
+    corrected = message.replace("|5.8|", "|5.9|").replace("|F\n", "|C\n")
+    assert _id_in(name, message, "Observation") == _id_in(name, corrected, "Observation")
+
+
+def test_a_specimen_with_the_number_of_its_order_adds_nothing() -> None:
+    """Many analyzers know the number of the tube alone, and repeat it as that of the order."""
+    alone = IN_ORDER.replace("SPM|1|S1||SER^Serum^HL70487|||||||P\n", "")
+    assert _id_in("hl7-results", alone, "Observation") == _id_in(
+        "hl7-results", IN_ORDER.replace("S1", "F1"), "Observation"
+    )
+
+
+def test_what_is_said_of_two_specimens_of_one_order_stays_apart() -> None:
+    """Of the second message the volume of the second specimen, under the same order."""
+    message = IN_ORDER + "OBX|1|NM|VOL^Volume^L||3|mL|||||F\n"
+    settings = {"local_system": "urn:x"}
+
+    def volume(text: str) -> str:
+        found = apply(program("hl7-results"), text, settings).all("Observation")
+        return next(str(one["id"]) for one in found if one["code"]["coding"][0]["code"] == "VOL")
+
+    assert volume(message) != volume(message.replace("S1", "S2"))
+
+
+def test_the_same_test_of_two_panels_of_one_number_is_two_results() -> None:
+    """Many analyzers give the number of the tube as that of the order: glucose of urine strip and of chemistry."""
+    other = HL7.replace("CHEM^Chemistry^L", "STRIP^Urine strip^L").replace("|5.1|", "|0|")
+    assert _id(HL7, "Observation") != _id(other, "Observation")
+    picture = HL7.replace("|NM|GLU^Glucose^L||5.1|", "|ED|H^Histogram^L||^Image^PNG^Base64^iVBORw0KGgo=|")
+    assert _id(picture, "Media") != _id(picture.replace("CHEM^Chemistry^L", "STRIP^Urine strip^L"), "Media")

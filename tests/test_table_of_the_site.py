@@ -49,6 +49,15 @@ def test_material_and_device_tell_terms_apart_in_hl7(site: Path) -> None:
     assert codes(made, ORU.format(material="BLD", device="GEM^77")) == ["2339-0"]
 
 
+@pytest.mark.parametrize(("name", "event"), [("hl7-results", "ORU^R01"), ("hl7-oul-results", "OUL^R24^OUL_R24")])
+def test_of_several_specimens_no_material_is_taken(site: Path, name: str, event: str) -> None:
+    """Nothing says which one was measured: the term for urine would be a guess."""
+    made = program(site, name, "tables/mine.csv")
+    one = ORU.format(material="", device="").replace("ORU^R01", event) + "SPM|1|S1||UR^Urine^HL70487\n"
+    assert codes(made, one) == ["2350-7"]
+    assert codes(made, one + "SPM|2|S2||SER^Serum^HL70487\n") == ["2345-7"]
+
+
 def test_material_and_model_tell_terms_apart_in_astm(site: Path) -> None:
     made = program(site, "astm-results", "tables/mine.csv", "sysmex-xn/codes.csv")
     glucose = ASTM.replace("^^^^WBC|8.13|10*3/uL", "^^^^GLU|98|mg/dL")

@@ -44,6 +44,7 @@ _DOCUMENTS = re.compile(
     re.ASCII,
 )
 _VALUES = frozenset({"NM", "SN", "ST", "TX", "FT", "CE", "CWE", "CNE", "IS", "DT", "TM", "TS", "DTM", "NR"})
+_WITHDRAWN = frozenset({"D", "W"})  # table 0085: deletes the OBX, post original as wrong
 _LONGEST_NAME = 40  # a name of what an M record holds; more is what it holds
 _PICTURES = ("image/", "video/", "audio/")
 
@@ -191,13 +192,25 @@ def enclosed_as(run: Run, segment: Segment) -> str | None:
 @function("documents(observations: segment[]) -> Attachment[]")
 def documents(run: Run, observations: list[Segment]) -> list[Json] | None:
     """The documents among OBX segments, for `DiagnosticReport.presentedForm`: as `attachments`, without pictures and
-    data (`enclosed_as`), for which other rules speak."""
+    data (`enclosed_as`), for which other rules speak. One that is withdrawn (OBX-11 is D or W: deleted, wrong) is left
+    out and counted as `dropped`, with a warning: in `presentedForm` nothing would say so."""
     made = []
     for segment in observations:
         kind = _value_type(run, segment.fields)
-        if kind in ("ED", "RP") and _kind_of(run, segment, kind) == "document":
-            made += _read(run, segment, kind)
+        if kind not in ("ED", "RP") or _kind_of(run, segment, kind) != "document":
+            continue
+        if _status(run, segment) in _WITHDRAWN:
+            run.attach(segment, False)
+            run.warn("WITHDRAWN", "a document that is deleted or wrong (OBX-11); it is not part of the report")
+            continue
+        made += _read(run, segment, kind)
     return made or None
+
+
+def _status(run: Run, segment: Segment) -> str:
+    if run.trace is not None:
+        run.trace.read(segment, 11, 0)
+    return (run.text(segment.fields[11]) or "").upper() if len(segment.fields) > 11 else ""
 
 
 def _kind_of(run: Run, segment: Segment, kind: str) -> str:

@@ -142,6 +142,14 @@ def preferred(ids: list[Json], *kinds: str | None) -> Json | None:
     return ids[0]
 
 
+@function("same_number(one: Identifier?, other: Identifier?) -> flag!", pure=True)
+def same_number(one: Json | None, other: Json | None) -> bool:
+    """Whether two identifiers are one number of one system, whatever their types say; false where one is absent."""
+    if one is None or other is None:
+        return False
+    return (one.get("system"), one["value"]) == (other.get("system"), other["value"])
+
+
 @function("xcn_identifier(person: field) -> Identifier", steady=True)
 def xcn_identifier(run: Run, raw: str) -> Json | None:
     """The identifier in an XCN: component 1, the system of its authority (9), its type (13)."""
