@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.workbench.files import Folders, SavingError
+from engine.workbench.samples import Samples
 
 MAPPING = """\
 mapping: small
@@ -96,3 +97,15 @@ def test_line_ends_and_marks_stay_as_they_were(folders: Folders, tmp_path: Path)
     assert opened.text == "mapping: a\nx: 1\n"
     folders.save("small.yaml", "mapping: a\nx: 2\n", opened.digest)
     assert path.read_bytes() == b"\xef\xbb\xbfmapping: a\r\nx: 2\r\n"
+
+
+def test_a_sample_that_is_not_listed_is_not_read(tmp_path: Path) -> None:
+    for name in ("samples/one.hl7", "samples/.hidden/two.hl7", "three.hl7"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"MSH|")
+    samples = Samples((tmp_path / "samples",))
+    assert samples.names() == [("0/one.hl7", "one.hl7")]
+    assert samples.read("0/one.hl7") == b"MSH|"
+    assert [samples.read(f"0/{name}") for name in (".hidden/two.hl7", "../three.hl7", "none.hl7")] == [None] * 3
+    assert samples.read(f"0/{tmp_path}/three.hl7") is None
+    assert samples.read("1/one.hl7") is None
