@@ -254,6 +254,15 @@ def media_type(content: Json) -> Json | None:
     return {"coding": [{"system": TERMINOLOGY + "media-type", "code": kind, "display": kind.capitalize()}]}
 
 
+@function("presentable(document: Attachment) -> Attachment", pure=True)
+def presentable(document: Json) -> Json | None:
+    """An Attachment that people can look at, for `DiagnosticReport.presentedForm`: a document, a scan of one (image),
+    an address. Absent for data (`enclosed_as`), which are no form of a report."""
+    content_type = str(document.get("contentType", "")).partition(";")[0]
+    seen = content_type.startswith(_PICTURES) or _DOCUMENTS.fullmatch(content_type)
+    return document if seen or (not content_type and "url" in document) else None
+
+
 @function("report_media(pictures: Reference[]) -> DiagnosticReport.media[]", pure=True)
 def report_media(pictures: list[Json]) -> list[Json]:
     """References to Media as DiagnosticReport.media."""

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import quote
 
 from engine.mapping.functions.registry import function
-from engine.mapping.functions.systems import IDENTIFIER_TYPE, authority, hd, is_of
+from engine.mapping.functions.systems import CLIA, IDENTIFIER_TYPE, authority, hd, is_of
 from engine.mapping.run import Run
 from engine.message import Segment
 
@@ -100,11 +100,14 @@ def ei(run: Run, raw: str, kind: str | None = None) -> Json | None:
 
 @function("hd_identifier(authority: field) -> Identifier[]", steady=True)
 def hd_identifier(run: Run, raw: str) -> list[Json] | None:
-    """An HD as identifiers of the organization that it names: its universal id as a URI, and its short name."""
+    """An HD as identifiers of the organization that it names: its universal id as a URI, or as CLIA number where it is
+    one (type `CLIA`), and its short name."""
     parts = [run.text(part) for part in raw.split(run.C)[:3]] + [None, None]
     name, identifier, kind = parts[:3]
     made = []
-    if identifier:
+    if identifier and (kind or "").upper() == "CLIA":
+        made.append({"system": CLIA, "value": identifier})
+    elif identifier:
         system = authority(run, name, identifier, kind)
         if system and system.startswith(("urn:oid:", "urn:uuid:")):
             made.append({"system": "urn:ietf:rfc:3986", "value": system})

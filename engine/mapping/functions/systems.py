@@ -9,6 +9,7 @@ import re
 from engine.mapping.hl7_codes import codes_of
 from engine.mapping.run import Run
 
+CLIA = "urn:oid:2.16.840.1.113883.4.7"  # numbers of laboratories under the Clinical Laboratory Improvement Amendments
 LOINC = "http://loinc.org"
 UCUM = "http://unitsofmeasure.org"
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
@@ -106,6 +107,8 @@ def authority(run: Run, name: str | None, identifier: str | None, kind: str | No
             return f"urn:oid:{identifier}"
         known = run.context.namespaces.get(name or identifier) or run.context.namespaces.get(identifier)
         return known or run.namespace(name or identifier)
+    if name == "CLIA" and name not in run.context.namespaces:
+        return CLIA
     return run.namespace(name) if name else None
 
 
