@@ -201,7 +201,8 @@ def test_a_setting_that_is_missing_is_named(missing: str, words: str) -> None:
         (b"meera.rao@abdm", b"meera", "BAD_VALUE"),
         (b"Rao^Meera^S^^Ms", b"", "NO_PATIENT"),
         (b"|2603010042|24323", b"||24323", ""),
-        (b"^application^PDF^Base64^JVBERi0x", b"^^^Base64^AAAARi0x", "REQUIRED_ABSENT"),
+        # Of data that nobody names it is not known that they are no part of the report: nothing is sent without them.
+        (b"^application^PDF^Base64^JVBERi0x", b"^^^Base64^AAAARi0x", "COUNT_MISMATCH"),
         (
             b"|ED|PDF^Report^L||^application^PDF^Base64^JVBERi0xLjQK|",
             b"|RP|PDF^Report^L||a.pdf^https://x^AP^PDF|",
