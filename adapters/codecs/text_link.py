@@ -128,12 +128,18 @@ class TextLink:
     def committed(self, now: float) -> None:
         if self._pending:
             self._pending = False
-            self._out += self._framing.good
+            if not self._went_on():
+                self._out += self._framing.good
 
     def failed(self, now: float) -> None:
         if self._pending:
             self._pending = False
-            self._out += self._framing.bad
+            if not self._went_on():
+                self._out += self._framing.bad
+
+    def _went_on(self) -> bool:
+        """Whether the sender has called again before its answer was out: it would take it for that to its call."""
+        return any(byte in self._waiting for byte in self._calls)
 
     def outgoing(self) -> bytes:
         out = bytes(self._out)

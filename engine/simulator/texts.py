@@ -189,6 +189,11 @@ class TextPlayer:
         part = message[: max(1, int(len(message) * share))]
         await self._write(part, plan)
         self._talk.fault("drop", "the line breaks in the middle of a text")
+        if self._answered and len(part) == len(message):  # as an analyzer does: it waits, and the answer is lost
+            try:
+                await self._wire.read(ANSWER_WITHIN_S)
+            except TimeoutError:
+                self._talk.violation(f"no answer within {ANSWER_WITHIN_S:g} s")
         await (self._wire.drop() if plan.rng.random() < 0.5 else self._wire.hang_up())
         await asyncio.sleep(0)
         raise DroppedError

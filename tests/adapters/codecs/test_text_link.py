@@ -308,6 +308,17 @@ def test_a_call_within_a_text_says_that_the_sender_gave_it_up() -> None:
     assert line.feed(encode(ANSWERED, b"whole")).texts == [b"whole"]
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_answer_that_nobody_waits_for_any_more_is_not_given(kept: bool) -> None:
+    """The store was slow, and the sender has called again: it would take the late answer for that to its call."""
+    link = TextLink(ANSWERED)
+    assert len(link.receive(encode(ANSWERED, b"one") + EOT + ENQ, 0.0)) == 1
+    (link.committed if kept else link.failed)(20.0)
+    assert link.outgoing() == b""
+    assert link.receive(b"", 20.0) == []
+    assert link.outgoing() == ACK
+
+
 def test_a_byte_that_became_a_call_on_its_way_is_never_taken_for_one() -> None:
     """An E that lost a bit is an ENQ. The sender, who waits for the answer to its text, must not hear ACK."""
     sent = encode(ANSWERED, b"xyz")
