@@ -393,6 +393,7 @@ class Acts:
             unmapped=verdict.unmapped,
             reagents=verdict.reagents,
             controls=verdict.controls,
+            numbers=verdict.numbers,
             again=True,
             # Under a number that is never used twice the ids are the same, so one result would take the other's place.
             accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
@@ -457,6 +458,7 @@ class Acts:
             unmapped=verdict.unmapped,
             reagents=verdict.reagents,
             controls=verdict.controls,
+            numbers=verdict.numbers,
             again=True,
             accept_conflict=finding.same_reports,
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from engine import memory
+from engine import memory, numbered
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError
 from engine.message import Received, Stored
@@ -32,6 +32,7 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     tally = batch.channel(received.channel)
     if seen.repeat_of is not None:
         set_verdict(batch, stored.id, "filtered", Reason.REPEAT)
+        numbered.note_control_id(batch, stored.id, received.control_id)
         batch.count(received.channel, "", "repeat")
         return stored
     window_us = round(repeat_window_s * 1_000_000) if has_control_id else memory.REPEAT_WITHOUT_ID_US
@@ -48,6 +49,7 @@ def _store_for_the_record(batch: Batch, received: Received, reason: Reason, sess
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
     stored = _insert(batch, received, token, memory.Seen(), session)
     set_verdict(batch, stored.id, "filtered", reason)
+    numbered.note_control_id(batch, stored.id, received.control_id)
     batch.count(received.channel, "", "filtered")
     return stored
 
@@ -57,6 +59,7 @@ def store_incomplete(batch: Batch, received: Received, reason: Reason, *, sessio
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
     stored = _insert(batch, received, token, memory.Seen(), session, incomplete=reason)
     set_verdict(batch, stored.id, "incomplete", reason)
+    numbered.note_control_id(batch, stored.id, received.control_id)
     batch.channel(received.channel).incomplete += 1
     batch.count(received.channel, "", "incomplete")
     return stored

@@ -35,6 +35,7 @@ from engine.message import (
     Stored,
     Unmapped,
 )
+from engine.numbers import Number, numbers_in, own_number
 from engine.outcomes import Outcomes
 from engine.ports import Format
 from engine.reagents import reagents_in
@@ -134,6 +135,7 @@ class Store(Protocol):
         unmapped: Sequence[Unmapped],
         reagents: Sequence[Reagent],
         controls: Sequence[ControlRun],
+        numbers: Sequence[Number],
         after: int,
     ) -> "asyncio.Future[MapOutcome]": ...
     def unprocessed(self, after: int, limit: int) -> list[Stored]: ...
@@ -153,6 +155,7 @@ class Verdict:
     unmapped: tuple[Unmapped, ...] = ()
     reagents: tuple[Reagent, ...] = ()
     controls: tuple[ControlRun, ...] = ()
+    numbers: tuple[Number, ...] = ()
 
 
 def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
@@ -162,23 +165,35 @@ def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
     if stored.filtered is not None:
         return Verdict("filtered", stored.filtered)
     header = channel.message_format.header(stored.payload)
+    numbers = own_number(header.control_id)
     if header.problem:
-        return Verdict("dead", Reason.UNREADABLE, header.problem)
+        return Verdict("dead", Reason.UNREADABLE, header.problem, numbers=numbers)
     reagents: tuple[Reagent, ...] = ()
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
+        numbers += _numbers(stored, parsed)
         reagents = _reagents(stored, parsed)
-        verdict = _route(stored, parsed, channel)
-        return replace(verdict, reagents=reagents) if reagents else verdict
+        return replace(_route(stored, parsed, channel), reagents=reagents, numbers=numbers)
     except ContentError as error:
         detail = f"{error.place}: {error.detail}" if error.place else error.detail
-        return Verdict("dead", error.reason, detail, reagents=reagents)
+        return Verdict("dead", error.reason, detail, reagents=reagents, numbers=numbers)
     except Exception as error:
         # P2 and P7: a fault of ours is a dead letter with its place, and the next message is not affected.
         logger.exception(
             "processing failed inside LabRelay", extra={"channel": channel.channel, "journal_id": stored.id}
         )
-        return Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__)
+        return Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__, numbers=numbers)
+
+
+def _numbers(stored: Stored, parsed: Parsed) -> tuple[Number, ...]:
+    """What the message is looked for by; whatever is wrong with it costs nobody a result."""
+    try:
+        return numbers_in(parsed)
+    except Exception:
+        logger.exception(
+            "reading numbers failed inside LabRelay", extra={"channel": stored.channel, "journal_id": stored.id}
+        )
+        return ()
 
 
 def _reagents(stored: Stored, parsed: Parsed) -> tuple[Reagent, ...]:
@@ -541,6 +556,7 @@ class Intake:
                 unmapped=verdict.unmapped,
                 reagents=verdict.reagents,
                 controls=verdict.controls,
+                numbers=verdict.numbers,
                 after=self._before.get(stored.channel, 0) if in_turn else 0,
             )
         except BaseException:

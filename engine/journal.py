@@ -32,6 +32,7 @@ from engine.line_trace import LineLog, LineRecord
 from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss, look
 from engine.message import ControlRun, Delivery, Issue, Reagent, Received, Stored, Unmapped
+from engine.numbers import Number
 from engine.reading import Reader, access, connect
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed
@@ -293,6 +294,7 @@ class Journal(Reader):
         unmapped: Sequence[Unmapped] = (),
         reagents: Sequence[Reagent] = (),
         controls: Sequence[ControlRun] = (),
+        numbers: Sequence[Number] = (),
         after: int = 0,
         again: bool = False,
         accept_conflict: bool = False,
@@ -317,6 +319,7 @@ class Journal(Reader):
             unmapped=unmapped,
             reagents=reagents,
             controls=controls,
+            numbers=numbers,
             after=after,
             again=again,
             accept_conflict=accept_conflict,

@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 
 import orjson
 
-from engine import migrate
+from engine import migrate, numbered
 from engine.earlier import Past
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.growth import DAY_US, DAYS, Growth
@@ -25,6 +25,7 @@ from engine.hashes import unpack_reports
 from engine.line_trace import LineRecord, unpack
 from engine.lock import SiteLock
 from engine.message import Document, Report, Stored
+from engine.numbers import NumberKind
 from engine.outbox import read_note
 from engine.reagents import lot_key
 from engine.reasons import Reason
@@ -320,8 +321,11 @@ class Reader:
             if wanted.control_id is not None:
                 ids = self._with_control_id(execute, wanted)
                 narrow(f"j.id IN ({','.join('?' * len(ids))})", *ids)
-            elif wanted.channel is not None and wanted.lot is None:
+            elif wanted.channel is not None and wanted.lot is None and not _numbers_of(wanted):
                 channel, order = "j.channel = ?", "j.seq"
+        for kind, text in _numbers_of(wanted):
+            term, those = numbered.term(execute, self.vault, kind, text)
+            narrow(term, *those)
         if wanted.lot is not None:
             narrow(
                 "j.id IN (SELECT u.message_id FROM reagent r CROSS JOIN reagent_use u ON u.reagent = r.id"
@@ -827,6 +831,14 @@ def _first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:
 
 # Each has an index that begins with it as a constant.
 _STUCK = {"dead": "dead", "held": "held", "rejected": "rejected"}
+
+
+def _numbers_of(wanted: Filter) -> list[tuple[NumberKind, str]]:
+    """The numbers that a filter asks for."""
+    asked: tuple[tuple[NumberKind, str | None], ...] = (
+        ("patient", wanted.patient), ("specimen", wanted.specimen), ("control", wanted.number),
+    )  # fmt: skip
+    return [(kind, text) for kind, text in asked if text is not None]
 
 
 def _letter_clause(wanted: Filter, before_id: int | None) -> tuple[str, list[Any]]:

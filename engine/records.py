@@ -339,6 +339,8 @@ class Filter:
         after_us, before_us: received within.
         control_id: exact; needs ``channel``.
         lot: of a reagent that the message names; letters and digits count.
+        patient, specimen, number: that bear exactly this number of a patient, of a specimen or order, of the message
+            itself (`engine.numbered`).
     """
 
     channel: str | None = None
@@ -350,3 +352,6 @@ class Filter:
     after_us: int | None = None
     before_us: int | None = None
     lot: str | None = None
+    patient: str | None = None
+    specimen: str | None = None
+    number: str | None = None

@@ -184,6 +184,10 @@ class Vault:
         """16 bytes, the same whenever the same document of a message goes to the same destination."""
         return self._hash(b"delivery", 16, token, b"%d.%d" % (revision, ordinal), destination.encode())
 
+    def search_token(self, kind: str, number: str) -> bytes:
+        """8 bytes that stand for a number that messages are looked for by (`engine.numbered`)."""
+        return self._hash(b"search", 8, kind.encode(), number.encode("utf-8", "surrogatepass"))
+
     def past_key(self, kind: bytes, *parts: bytes) -> bytes:
         """16 bytes that stand for something where rules ask for what was earlier (`engine.earlier`)."""
         return self._hash(kind, 16, *parts)

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from engine import earlier, holding, lots, memory, outbox
+from engine import earlier, holding, lots, memory, numbered, outbox
 from engine.arrival import seal_note, set_verdict
 from engine.batch import Batch
 from engine.errors import StoreError
 from engine.message import ControlRun, Issue, Reagent, Report, Unmapped
+from engine.numbers import Number
 from engine.reasons import Reason
 from engine.records import UNMAPPED_ROWS, MapOutcome, Routed
 
@@ -37,6 +38,7 @@ def map_done(
     unmapped: Sequence[Unmapped],
     reagents: Sequence[Reagent] = (),
     controls: Sequence[ControlRun] = (),
+    numbers: Sequence[Number] = (),
     after: int = 0,
     again: bool = False,
     accept_conflict: bool = False,
@@ -97,6 +99,8 @@ def map_done(
         _note_unmapped(batch, channel, unmapped)
     if reagents or old_state is not None:
         lots.note(batch, message_id, channel, received_us, reagents)
+    if numbers:
+        numbered.note(batch, message_id, numbers)
     if controls:
         earlier.note_controls(batch, channel, received_us, controls)
     routes = routes if state == "mapped" else ()

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "values",
         names(
             "breaker chain clock conditional controls errors examine examine_lines growth hashes lane link_words "
-            "message near packing ports reagents reasons receive_memory records registry results retry secrets "
+            "message near numbers packing ports reagents reasons receive_memory records registry results retry secrets "
             "site snapshot timing units words yaml_nodes"
         ),
     ),
@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "stores, mapping, configuration",
         names(
             "anchor arrival audit batch compact config detecting earlier formats holding journal layouts line_trace "
-            "lock loss lots mapping memory migrate outbox packs reading salvage superseding suspect trail upkeep vault "
+            "lock loss lots mapping memory migrate numbered outbox packs reading salvage superseding suspect trail upkeep vault "
             "verdict verify wal_repair writer"
         ),
     ),

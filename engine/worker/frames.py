@@ -24,6 +24,7 @@ from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryEr
 from engine.hashes import pack_reports, split_hashes, unpack_reports
 from engine.intake import ChannelRoutes, Verdict
 from engine.message import ControlRun, Delivery, Document, Issue, Reagent, Stored, Unmapped
+from engine.numbers import Number
 from engine.reasons import Reason
 from engine.worker.wire import Frame, encode
 
@@ -170,6 +171,7 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
             [(seen.table, seen.code, seen.unit, seen.display) for seen in found.unmapped],
             [(one.lot, one.name, one.expires, one.tests, one.left) for one in found.reagents],
             [(one.code, one.material, one.failed) for one in found.controls],
+            [(one.kind, one.text) for one in found.numbers],
         ),
         blobs,
     )
@@ -183,7 +185,7 @@ def number_of(frame: Frame) -> int:
 
 def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
     """``channel`` as it was when the message was handed over."""
-    _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls = frame.fields
+    _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, numbers = frame.fields
     blobs = iter(frame.blobs)
     made = []
     for position, media_type, packed, entries in documents:
@@ -214,6 +216,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
             for lot, name, expires, tests, left in reagents
         ),
         tuple(ControlRun(code=code, material=material, failed=failed) for code, material, failed in controls),
+        tuple(Number(kind, text) for kind, text in numbers),
     )
 
 
