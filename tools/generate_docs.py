@@ -29,6 +29,7 @@ from engine.commands.output import EXIT_WORDS  # noqa: E402
 from engine.config import (  # noqa: E402
     channel,
     destination,
+    keeping,
     later,
     pack,
     sitewide,
@@ -51,10 +52,13 @@ PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def site_keys() -> Iterator[str]:
-    yield from block("The file", sitewide.SiteConfig, skip={"site", "web", "limits", "destinations"})
+    own = {"site", "web", "limits", "retention", "backup", "destinations"}
+    yield from block("The file", sitewide.SiteConfig, skip=own)
     yield from block("`site:`", sitewide.SiteInfo)
     yield from block("`web:`", sitewide.WebConfig)
     yield from block("`limits:`", sitewide.LimitsConfig)
+    yield from block("`retention:`", keeping.RetentionConfig)
+    yield from block("`backup:`", keeping.BackupConfig)
 
 
 def destination_keys() -> Iterator[str]:

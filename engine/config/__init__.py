@@ -13,6 +13,7 @@ from engine.config.destination import (
     MllpDestination,
     RetryConfig,
 )
+from engine.config.keeping import BackupConfig, RetentionConfig
 from engine.config.load import Site, data_folder, load_site, serial_lines
 from engine.config.sitewide import SiteConfig, SiteInfo, WebConfig
 from engine.config.source import AstmSource, ConnectTls, MllpSource, ServerTls, SourceConfig, TcpPart
@@ -23,6 +24,7 @@ from engine.config.source_tee import TeePart
 __all__ = [
     "AstmSource",
     "AuthConfig",
+    "BackupConfig",
     "BasicAuth",
     "BearerAuth",
     "BreakerConfig",
@@ -35,6 +37,7 @@ __all__ = [
     "HttpDestination",
     "MllpDestination",
     "MllpSource",
+    "RetentionConfig",
     "RetryConfig",
     "RouteConfig",
     "SerialPart",

@@ -10,7 +10,6 @@ NOT_YET = "is not in this version of LabRelay"
 KEYS = frozenset(
     {
         # site
-        "retention",
         "encryption",
         "alerts",
         "web.tls",

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from engine.config.destination import DestinationConfig
+from engine.config.keeping import BackupConfig, RetentionConfig
 from engine.config.values import Address, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
 from engine.receive_memory import DEFAULT_BYTES
 from engine.units import HostPort
@@ -73,6 +74,12 @@ class SiteConfig(Model):
         description="Assigner names as they stand in HD.1 (MSH-3, PID-3.4 ...) and the identifier system for each.",
     )
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="What all channels share.")
+    retention: RetentionConfig = Field(
+        default_factory=RetentionConfig, description="How long the journal keeps what has ended."
+    )
+    backup: BackupConfig = Field(
+        default_factory=BackupConfig, description="Copies of the journal and the configuration in a second folder."
+    )
     workers: Whole = Field(
         default=0,
         ge=0,

@@ -330,8 +330,27 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:37: destinations.b.retry: max is shorter than first; make it at least as long",
     ),
     "block of a later version": (
-        SITE_YAML + "retention: {payloads: 90d}\n",
-        "config/labrelay.yaml:4:1: retention: is not in this version of LabRelay; take it out",
+        SITE_YAML + "alerts: {mail: a@b}\n",
+        "config/labrelay.yaml:4:1: alerts: is not in this version of LabRelay; take it out",
+    ),
+    "retention shorter than what LabRelay itself asks": (
+        SITE_YAML + "retention: {filtered: 30d}\n",
+        "config/labrelay.yaml:4:23: retention.filtered: expected at least 91d",
+    ),
+    "an audit trail that is shorter than the messages": (
+        SITE_YAML + "retention: {audit: 400d}\n",
+        "config/labrelay.yaml:4:12: retention: delivered: 1830d is longer than audit: 400d; what was done about a "
+        "message must be known for as long as the message is",
+    ),
+    "less kept than the minimum": (
+        SITE_YAML + "retention: {filtered: 100d, minimum: 366d}\n",
+        "config/labrelay.yaml:4:12: retention: filtered: 100d is shorter than minimum: 366d; give a longer age, or "
+        "another minimum",
+    ),
+    "a size without a minimum": (
+        SITE_YAML + "retention: {size: 10GiB}\n",
+        "config/labrelay.yaml:4:12: retention: size: needs minimum: as well, the age below which nothing goes, as "
+        "minimum: 366d",
     ),
     "a name in a flow map without quotes": (
         SITE_YAML + "  b: {kind: http, url: http://x, auth: {bearer: {token: ${TOKEN}}}}\n",

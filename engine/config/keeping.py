@@ -1,0 +1,107 @@
+"""How long the journal keeps what it has, and where copies of it go: ``retention:`` and ``backup:`` of a site."""
+
+from pydantic import Field, model_validator
+
+from engine.config.values import Duration, FilePath, Flag, Model, Size, Whole
+from engine.units import duration_text
+
+DAY_S = 86_400.0
+YEAR_S = 366 * DAY_S  # never shorter than a year of the calendar
+LEAST_S = 91 * DAY_S  # what LabRelay itself still asks: numbers of orders and patients are remembered for 90 days
+
+
+class RetentionConfig(Model):
+    """How long the journal keeps what has ended. What is open, held, dead or incomplete stays until a person has
+    decided about it, whatever stands here. An age counts from the last thing that happened to a message."""
+
+    delivered: Duration = Field(
+        default=5 * YEAR_S,
+        ge=LEAST_S,
+        description="Messages that were delivered (or that a newer result has overtaken), with their documents, "
+        "deliveries and frames. Default: five years.",
+    )
+    filtered: Duration = Field(
+        default=5 * YEAR_S, ge=LEAST_S, description="Messages that a filter took, repeats, what a tee overheard."
+    )
+    dismissed: Duration = Field(
+        default=5 * YEAR_S,
+        ge=LEAST_S,
+        description="Messages that a person has dismissed, or rejected results of.",
+    )
+    audit: Duration = Field(
+        default=6 * YEAR_S,
+        ge=LEAST_S,
+        description="The audit trail. Default: six years; not shorter than any of the others.",
+    )
+    minimum: Duration | None = Field(
+        default=None,
+        ge=LEAST_S,
+        description="What the law asks: nothing younger goes, neither for `size` nor when a patient's data are erased "
+        "(unless a person forces that, with a reason). By default the shortest of the ages above.",
+    )
+    size: Size | None = Field(
+        default=None,
+        ge=64 * 1024 * 1024,
+        description="What the journal may take on the disk. Beyond it the oldest messages that have ended go before "
+        "their time, down to `minimum`, which must stand here then; the page says so.",
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "RetentionConfig":
+        ages = {"delivered": self.delivered, "filtered": self.filtered, "dismissed": self.dismissed}
+        for name, age in ages.items():
+            if age > self.audit:
+                raise ValueError(
+                    f"{name}: {duration_text(age)} is longer than audit: {duration_text(self.audit)}; what was done "
+                    "about a message must be known for as long as the message is"
+                )
+            if self.minimum is not None and age < self.minimum:
+                raise ValueError(
+                    f"{name}: {duration_text(age)} is shorter than minimum: {duration_text(self.minimum)}; give a "
+                    "longer age, or another minimum"
+                )
+        if self.size is not None and self.minimum is None:
+            raise ValueError("size: needs minimum: as well, the age below which nothing goes, as minimum: 366d")
+        return self
+
+    @property
+    def least(self) -> float:
+        """Seconds below which nothing goes but by force: what erasure asks for."""
+        if self.minimum is not None:
+            return self.minimum
+        return min(self.delivered, self.filtered, self.dismissed)
+
+
+class BackupConfig(Model):
+    """Copies of the journal and the configuration in a second folder. Without `folder` there are none, and the page
+    says so."""
+
+    folder: FilePath | None = Field(
+        default=None,
+        description="Folder for the copies, best on another disk or a mounted share; relative to the site's folder. "
+        "It must be there: LabRelay does not make it, for a share that is not mounted would look like an empty one.",
+    )
+    every: Duration = Field(
+        default=DAY_S, ge=600.0, description="Time between full copies; each is read back and checked by its chain."
+    )
+    rows: Duration = Field(
+        default=300.0,
+        ge=10.0,
+        le=DAY_S,
+        description="Time between pieces: new rows of the journal, written to the folder between full copies. What can "
+        "be lost with the disk is what came within this time.",
+    )
+    keep: Whole = Field(default=7, ge=1, le=1000, description="Full copies to keep, with their pieces.")
+    key: Flag = Field(
+        default=False,
+        description="`true`: the key goes with the copies, so that whoever has the folder can read every result. By "
+        "default it does not: keep a copy of it elsewhere, for without it no copy can be read.",
+    )
+    drill: Duration | None = Field(
+        default=30 * DAY_S,
+        ge=3600.0,
+        description="Time between drills: a copy is restored into a scratch folder, checked and removed again.",
+    )
+    scratch: FilePath | None = Field(
+        default=None, description="Folder for drills; needs room for the journal. By default the folder of the copies."
+    )
