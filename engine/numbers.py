@@ -12,8 +12,7 @@ Upper and lower case are one, and blanks around a number are none of it. The jou
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from engine.message import Delimiters, Parsed
 
@@ -39,8 +38,7 @@ _PLACES = {"hl7v2": _HL7, "astm": _ASTM}
 _PAIRS = frozenset({("SPM", 2), ("SAC", 3), ("SAC", 4)})  # EI or EIP: a number in each component
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """A number in a message, as `folded` leaves it."""
 
     kind: NumberKind
@@ -65,6 +63,7 @@ def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
         return ()
     found: dict[Number, None] = {}
     cut = parsed.delimiters
+    marks = [mark for mark in (cut.component, cut.repetition, cut.subcomponent, cut.escape, '"') if mark]
     for segment in parsed.segments:
         place = places.get(segment.name)
         if place is None:
@@ -72,9 +71,13 @@ def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
         kind, wanted = place
         fields = segment.fields
         for at in wanted:
-            if at < len(fields) and fields[at]:
-                for text in _texts(fields[at], cut, pairs=(segment.name, at) in _PAIRS):
-                    found[Number(kind, text)] = None
+            if at >= len(fields) or not (field := fields[at]):
+                continue
+            if field.isalnum() and len(field) <= MAX_LENGTH and not any(mark in field for mark in marks):
+                found[Number(kind, field.upper())] = None  # the usual case, at a third of the price
+                continue
+            for text in _texts(field, cut, pairs=(segment.name, at) in _PAIRS):
+                found[Number(kind, text)] = None
         if len(found) >= MOST:
             break
     return tuple(found)[:MOST]
