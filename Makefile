@@ -7,11 +7,13 @@ BIN := $(VENV)/bin
 DEMO ?=
 TEST ?=
 MUTANTS ?=
+FAULTS ?=
 SESSIONS ?= 10000
+FUZZ ?=
 VALIDATION := .validation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test validate validate-hapi mutants sessions check format lock install uninstall clean
+.PHONY: help setup setup-dev demo test validate validate-hapi mutants sessions fuzz faults soak check format lock install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -80,6 +82,19 @@ mutants: setup-dev  ## small faults put into the mapping engine, one at a time: 
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
 	@LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py
 
+faults: setup-dev  ## every fault of docs/reliability.md, 40 minutes at most; FAULTS="--only T1,T6", LABRELAY_SEED=...
+	@$(BIN)/python -m tests.faults.harness --scale long $(FAULTS)
+
+soak: setup-dev  ## the same in full, for hours; FAULTS="--only T24"
+	@$(BIN)/python -m tests.faults.harness --scale soak $(FAULTS)
+
+$(VENV)/.fuzz: requirements/fuzz.lock $(VENV)/.dev
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/fuzz.lock
+	@touch $@
+
+fuzz: $(VENV)/.fuzz  ## parsers under a coverage-guided fuzzer, a minute each; FUZZ="--seconds 600 --target hl7 --keep"
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
+
 format: setup-dev  ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -90,6 +105,8 @@ lock:  ## renew the hash locks (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
 	  --python-version 3.11 --no-header pyproject.toml requirements/run.in requirements/dev.in \
 	  -c requirements/run.lock -o requirements/dev.lock
+	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
+	  --python-version 3.11 --no-header requirements/fuzz.in -o requirements/fuzz.lock
 
 install:  ## install on this host as a service (root); DESTDIR=... for a staged tree
 	@PYTHON="$(PYTHON)" DESTDIR="$(DESTDIR)" tools/install.sh

@@ -19,9 +19,13 @@ from aiohttp import web
 
 from engine.bench.messages import astm, control_id, oru
 from engine.bench.processes import free_ports
+from tests.faults.harness.ledger import Ledger
+from tests.faults.harness.watching import Watch
+from tests.support.serial_peers import Cable
 from tests.support.waiting import until
 
 START_WITHIN_S = 30.0
+LINE_ANSWER_S = 2.0  # a line stays open where nobody answers on it: E1381 waits 15 s, a test must not
 ENQ, ACK, STX, ETX, EOT = b"\x05", b"\x06", b"\x02", b"\x03", b"\x04"
 
 
@@ -43,10 +47,13 @@ class Server:
         arrived: per channel, the numbers of the messages in the order in which they were first taken.
         keys: delivery keys under which each (channel, number) came.
         refuse: messages that are answered 422 for ever.
+        ledger: also told of every document taken, as destination ``name``.
     """
 
     mood: Mood = Mood.WELL
     refuse: set[tuple[int, int]] = field(default_factory=set)
+    name: str = "server"
+    ledger: Ledger = field(default_factory=Ledger)
     arrived: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     keys: dict[tuple[int, int], list[str]] = field(default_factory=lambda: defaultdict(list))
     port: int = 0
@@ -79,6 +86,7 @@ class Server:
         if not keys:
             self.arrived[channel].append(number)
         keys.append(request.headers.get("Idempotency-Key", ""))
+        self.ledger.note_taken(self.name, keys[-1])
         if self.mood is Mood.LOST:
             return self._cut(request)
         entries = [{"response": {"status": "201 Created"}}] * body.count(b'"fullUrl":')
@@ -97,13 +105,20 @@ class Analyzer:
     """Sends numbered messages over MLLP or ASTM; each again and again until it is acknowledged.
 
     Attributes:
+        protocol: ``mllp``, ``astm``, or ``pty``: ASTM on a serial line.
+        cable: of ``pty``, where the daemon's `Daemon.cables` has its end.
         acked: numbers that were acknowledged, in order.
         last: the number sent last. Where it was not acknowledged before `stop`, it may be in the journal or not.
+        ledger: also told of everything sent and acknowledged, as channel ``c<number>``.
+        last_number: after this one it stops by itself.
     """
 
     channel: int
     port: int
     protocol: str
+    cable: Cable | None = None
+    ledger: Ledger = field(default_factory=Ledger)
+    last_number: int = 10**9
     acked: list[int] = field(default_factory=list)
     last: int = 0
     pause_s: float = 0.0
@@ -112,7 +127,7 @@ class Analyzer:
 
     async def run(self) -> None:
         number = 0
-        while not self._stopping:
+        while not self._stopping and number < self.last_number:
             number += 1
             self.last = number
             await until(lambda: self._stopping or self.gate(), 30.0)
@@ -128,13 +143,17 @@ class Analyzer:
 
     async def _try(self, number: int) -> bool:
         rng = random.Random(self.channel * 1_000_003 + number)
+        name = f"c{self.channel}"
+        mllp = self.protocol == "mllp"
+        records = [oru(self.channel, number, rng)] if mllp else astm(self.channel, number, rng)
+        payload = b"".join(records)
+        self.ledger.note_sent(name, payload)
         try:
             async with asyncio.timeout(20.0):
-                if self._writer is None:
-                    self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
-                send = self._mllp if self.protocol == "mllp" else self._astm
-                if await send(number, rng):
+                taken = await (self._mllp(number, payload) if mllp else self._astm(records))
+                if taken:
                     self.acked.append(number)
+                    self.ledger.note_acked(name, payload)
                     await asyncio.sleep(self.pause_s)
                     return True
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
@@ -142,33 +161,53 @@ class Analyzer:
         await self._close()
         return False
 
-    async def _mllp(self, number: int, rng: random.Random) -> bool:
-        assert self._writer is not None
-        assert self._reader is not None
-        self._writer.write(b"\x0b" + oru(self.channel, number, rng) + b"\x1c\r")
-        answer = await self._reader.readuntil(b"\x1c\r")
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._writer is None or self._reader is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+        return self._reader, self._writer
+
+    async def _mllp(self, number: int, message: bytes) -> bool:
+        reader, writer = await self._connect()
+        writer.write(b"\x0b" + message + b"\x1c\r")
+        answer = await reader.readuntil(b"\x1c\r")
         return f"MSA|AA|{control_id(self.channel, number)}\r".encode() in answer
 
-    async def _astm(self, number: int, rng: random.Random) -> bool:
-        assert self._writer is not None
-        assert self._reader is not None
-        self._writer.write(ENQ)
-        if await self._reader.readexactly(1) != ACK:
+    async def _astm(self, records: list[bytes]) -> bool:
+        if await self._ask(ENQ) != ACK:
             return False
-        for index, record in enumerate(astm(self.channel, number, rng), 1):
+        for index, record in enumerate(records, 1):
             body = b"%d" % (index % 8) + record + ETX
-            self._writer.write(STX + body + b"%02X\r\n" % (sum(body) % 256))
-            if await self._reader.readexactly(1) != ACK:
+            if await self._ask(STX + body + b"%02X\r\n" % (sum(body) % 256)) != ACK:
                 return False
-        self._writer.write(EOT)
+        await self._say(EOT)
         return True
 
+    async def _ask(self, data: bytes) -> bytes:
+        """Say something on the line; the one byte that is answered."""
+        await self._say(data)
+        if self.cable is None:
+            assert self._reader is not None
+            return await self._reader.readexactly(1)
+        async with asyncio.timeout(LINE_ANSWER_S):
+            return await self.cable.receive()
+
+    async def _say(self, data: bytes) -> None:
+        if self.cable is None:
+            _, writer = await self._connect()
+            writer.write(data)
+        else:
+            await self.cable.send(data)
+
     async def _close(self) -> None:
+        if self.cable is not None:
+            with contextlib.suppress(OSError, TimeoutError):
+                await self.cable.send(EOT)  # a serial line has no end that the other side could see
+                await self.cable.drop()
         if self._writer is not None:
             self._writer.close()
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
-            self._writer = None
+            self._writer = self._reader = None
 
 
 @dataclass
@@ -182,7 +221,10 @@ class Daemon:
     workers: int = 0
     port_of: dict[int, int] = field(default_factory=dict)
     web_port: int = 0
+    cables: dict[int, Cable] = field(default_factory=dict)  # of the channels that are ``pty``
+    watch: Watch = field(default_factory=Watch)
     _process: asyncio.subprocess.Process | None = None
+    _was_killed: bool = False
 
     def __post_init__(self) -> None:
         self.web_port, *ports = free_ports(len(self.protocols) + 1)
@@ -196,10 +238,14 @@ class Daemon:
         )
         for number, (protocol, port) in enumerate(zip(self.protocols, ports, strict=True)):
             self.port_of[number] = port
-            mapping = {"mllp": "hl7-results", "astm": "astm-results"}[protocol]
+            mapping = "hl7-results" if protocol == "mllp" else "astm-results"
+            source = f'kind: {protocol}, listen: "127.0.0.1:{port}"'
+            if protocol == "pty":
+                cable = self.cables[number] = Cable()
+                source = f"kind: astm-serial, device: {cable.path}, baud: 115200"
             (self.folder / "channels" / f"c{number}.yaml").write_text(
                 f"channel: c{number}\n"
-                f'source: {{kind: {protocol}, listen: "127.0.0.1:{port}"}}\n'
+                f"source: {{{source}}}\n"
                 "routes:\n" + (f"  - mapping: {mapping}\n    to: server\n" if self.mapped else "  - to: server\n")
             )
 
@@ -213,11 +259,16 @@ class Daemon:
                 sys.executable, "-m", "engine", "--site", str(self.folder), "run", "--log", "json",
                 stdout=output, stderr=output,
             )  # fmt: skip
-        deadline = asyncio.get_running_loop().time() + START_WITHIN_S
-        last = self.port_of[len(self.protocols) - 1]
-        while asyncio.get_running_loop().time() < deadline:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        last = max((n for n, protocol in enumerate(self.protocols) if protocol != "pty"), default=None)
+        port = self.web_port if last is None else self.port_of[last]
+        while loop.time() < began + START_WITHIN_S:
             assert self._process.returncode is None, self.log.read_text()
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", last), timeout=1.0):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+                if self._was_killed:
+                    self.watch.recovery_ms.append((loop.time() - began) * 1000)
+                self._was_killed = False
                 return
             await asyncio.sleep(0.01)
         raise TimeoutError("the daemon does not listen")
@@ -225,6 +276,8 @@ class Daemon:
     async def kill(self) -> None:
         """As a power cut: no signal that could be handled."""
         assert self._process is not None
+        self.watch.look(self._process.pid)
+        self._was_killed = True
         self._process.kill()
         await self._process.wait()
 
@@ -235,6 +288,7 @@ class Daemon:
 
     async def terminate(self) -> int:
         assert self._process is not None
+        self.watch.look(self._process.pid)
         self._process.send_signal(signal.SIGTERM)
         return await self._process.wait()
 

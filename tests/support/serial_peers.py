@@ -112,6 +112,13 @@ class Cable(AnalyzerEnd):
         return data
 
 
+    async def drop(self) -> None:
+        """Throw away what has come and was not read: answers to what was sent before."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._analyzer, 4096):
+                pass
+
+
 class StandInPort:
     """What pyserial's `PortManager` needs of a serial port: how it was set."""
 

@@ -1,0 +1,270 @@
+"""The faults that LabRelay is tried with: what is broken, how, how much of it, and what must hold.
+
+Each entry names the tests that do it. A test file may say more about itself than its entry does; the entry is what
+stands in docs/reliability.md. `quick` runs with `make test`, `long` with `make faults`, `soak` with `make soak`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One entry.
+
+    Attributes:
+        number: as in T1.
+        how: what the tests do.
+        passes: what must hold for it to pass, beyond the oracle's own conditions.
+        quick, long, soak: how much of it at each scale; ``soak`` is empty where it is the same as ``long``.
+        seconds: the share of `make faults` that it may take.
+        nodes: pytest nodes, a file or one test in it; parameters left out.
+        unproven: what it does not prove.
+    """
+
+    number: int
+    fault: str
+    how: str
+    passes: str
+    nodes: tuple[str, ...]
+    quick: str
+    long: str
+    soak: str = ""
+    seconds: int = 30
+    unproven: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"T{self.number}"
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault(
+        number=1,
+        fault="kill -9 under load",
+        how="The daemon with a channel each over MLLP, ASTM TCP and a pseudo-terminal is killed at random moments "
+        "while analyzers send; with one process and two, with a healthy and a troubled server.",
+        passes="lost=0, dup_unflagged=0, reordered=0",
+        nodes=("tests/faults/test_kill.py", "tests/faults/test_store_kill.py", "tests/faults/test_worker_kill.py"),
+        quick="20 kills", long="1,000 kills", seconds=400,
+        unproven="A killed process loses nothing that it gave to the kernel: see T3 for a power cut.",
+    ),
+    Fault(
+        number=2,
+        fault="kill at each named step",
+        how="The process kills itself at each named step: receive, commit, anchor, answer, map, claim, send, settle, "
+        "migrate, act begun, act ended; and just before each write and sync of a short life.",
+        passes="lost=0 at every step",
+        nodes=("tests/faults/test_store_kill.py",),
+        quick="every step once", long="every step, every place", seconds=90,
+    ),
+    Fault(
+        number=3,
+        fault="power loss",
+        how="The order of write, sync and answer as the kernel saw it (strace).",
+        passes="each acknowledged unit was synced before its answer",
+        nodes=("tests/faults/test_syscalls.py",),
+        quick="15 messages, 360 frames", long="15 messages, 360 frames", seconds=40,
+        unproven="A disk that lies about its syncs. Un-synced data is not dropped for real: that needs FUSE (LazyFS).",
+    ),
+    Fault(
+        number=4,
+        fault="full disk",
+        how="tmpfs, `max_page_count` and `RLIMIT_FSIZE`, at every step of a write; full, then room again.",
+        passes="no answer while full, goes on by itself, lost=0, alarm within 10 s",
+        nodes=("tests/faults/test_store_disk.py", "tests/faults/test_daemon.py"),
+        quick="12 steps", long="40 steps", seconds=60,
+    ),
+    Fault(
+        number=5,
+        fault="nothing left on the disk, and a person must act",
+        how="A reserve file is given back when the disk is full.",
+        passes="acts succeed at 0 bytes free; the reserve is made again",
+        nodes=(),
+        quick="1 full disk", long="1 full disk", seconds=20,
+    ),
+    Fault(
+        number=6,
+        fault="damaged files",
+        how="Bits flipped, tails cut, pages overwritten, files missing, old copies put back, a wrong key.",
+        passes="every harmful mutation of an acknowledged row is found, the other rows are served, no false alarm",
+        nodes=("tests/faults/test_store_damage.py",),
+        quick="250 mutations", long="1,000 mutations and 1,000 clean runs", seconds=200,
+    ),
+    Fault(
+        number=7,
+        fault="I/O errors",
+        how="Each write and each sync of the database and its log fails in turn.",
+        passes="never an answer after a failed sync; the process ends; nothing acknowledged is missing afterwards",
+        nodes=("tests/faults/test_store_disk.py",),
+        quick="12 steps", long="every step", seconds=90,
+    ),
+    Fault(
+        number=8,
+        fault="destination down for 24 hours",
+        how="An injected clock lets a day pass; one message a second.",
+        passes="lost=0, order kept, attempts bounded, one pair of alerts",
+        nodes=("tests/test_outage.py",),
+        quick="one hour", long="86,400 messages", seconds=120,
+    ),
+    Fault(
+        number=9, fault="slow destination", how="Answers after 30 s.",
+        passes="other destinations as before; memory bounded",
+        nodes=(), quick="1 slow destination", long="1 slow destination", seconds=30,
+    ),
+    Fault(
+        number=10, fault="flapping destination", how="Errors, resets, answers that are lost.",
+        passes="lost=0, dup_unflagged=0, the breaker's changes are logged",
+        nodes=(), quick="a few hundred", long="thousands", seconds=45,
+    ),
+    Fault(
+        number=11,
+        fault="poison message",
+        how="A message that the parser, the mapping or the destination cannot take, and one that ends the process.",
+        passes="dead within a second; the next message is unaffected",
+        nodes=("tests/faults/test_deadly_message.py",),
+        quick="each kind once", long="each kind once", seconds=30,
+    ),
+    Fault(
+        number=12,
+        fault="clock jumps",
+        how="The wall clock jumps by an hour, to 1970, over a leap second and the ends of summer time.",
+        passes="no storm of attempts, no stall; doubtful times are flagged",
+        nodes=(),
+        quick="each jump once", long="each jump once", seconds=20,
+    ),
+    Fault(
+        number=13, fault="half-open TCP", how="Packets vanish in a network namespace.",
+        passes="noticed within 90 s, the place is free again",
+        nodes=(), quick="1 connection", long="1 connection", seconds=95,
+    ),
+    Fault(
+        number=14, fault="slowloris", how="Hundreds of connections that send a byte now and then.",
+        passes="analyzers are served; the caps hold",
+        nodes=("tests/faults/test_daemon.py::test_crowds_of_useless_connections_do_not_keep_an_analyzer_out",),
+        quick="600 connections", long="600 connections", seconds=40,
+    ),
+    Fault(
+        number=15, fault="message without end", how="A stream without a terminator.",
+        passes="cut at the limit; memory below twice the limit",
+        nodes=(
+            "tests/faults/test_daemon.py::test_a_block_without_end_is_cut_and_the_memory_with_it",
+            "tests/faults/test_daemon.py::test_many_blocks_without_end_share_one_memory",
+        ),
+        quick="48 MiB", long="1 GiB", seconds=45,
+    ),
+    Fault(
+        number=16, fault="parser fuzz", how="Generated and mutated input.",
+        passes="no crash, no hang over 1 s, no memory over the cap",
+        nodes=(), quick="seconds", long="minutes", soak="1 hour", seconds=90,
+    ),
+    Fault(
+        number=17, fault="differential parse", how="The corpus through a second parser.",
+        passes="every difference is explained",
+        nodes=(), quick="whole corpus", long="whole corpus", seconds=45,
+    ),
+    Fault(
+        number=18, fault="ASTM faults", how="Bad sums, skipped and repeated frames, lost answers, contention.",
+        passes="refused or dropped as specified; a prefix never becomes a result",
+        nodes=("tests/faults/test_simulated_sessions.py",),
+        quick="200 sessions", long="2,000 sessions", soak="10,000 sessions", seconds=90,
+    ),
+    Fault(
+        number=19, fault="repeated control ids", how="Same id and bytes; same id, other bytes; reuse after a year.",
+        passes="answer repeated; both delivered and flagged; both delivered",
+        nodes=(), quick="each once", long="each once", seconds=20,
+    ),
+    Fault(
+        number=20, fault="late, crossed, garbage answers", how="A scripted peer.",
+        passes="never credited to the wrong message",
+        nodes=(), quick="each once", long="each once", seconds=20,
+    ),
+    Fault(
+        number=21, fault="serial line pulled", how="Pseudo-terminals that close, come back elsewhere, or send noise.",
+        passes="CPU below 5 %, opened again, what was half-way kept as incomplete",
+        nodes=(), quick="each once", long="each once", seconds=45,
+    ),
+    Fault(
+        number=22,
+        fault="no file descriptors left",
+        how="The daemon may open 64 files, and crowds connect.",
+        passes="no loss, the listener recovers, less than a log line a second",
+        nodes=("tests/faults/test_daemon.py::test_running_out_of_files_costs_newcomers_and_not_those_who_work",),
+        quick="200 connections", long="200 connections", seconds=25,
+    ),
+    Fault(
+        number=23, fault="more comes than goes", how="Analyzers send ten times what the destination takes.",
+        passes="memory and journal inside their budgets; answers withheld at the mark",
+        nodes=(), quick="seconds", long="minutes", soak="1 hour", seconds=90,
+    ),
+    Fault(
+        number=24, fault="little memory", how="128 MiB and accelerated traffic.",
+        passes="no growth, no loss",
+        nodes=(), quick="seconds", long="minutes", soak="hours", seconds=90,
+    ),
+    Fault(
+        number=25, fault="reload and upgrade under load", how="Reloads while analyzers send; every earlier schema.",
+        passes="lost=0, no message under two configurations, downgrade refused",
+        nodes=("tests/faults/test_worker_kill.py::test_a_reload_under_load_loses_nothing_and_keeps_the_worker",),
+        quick="6 reloads", long="1,000 reloads", seconds=90,
+    ),
+    Fault(
+        number=26,
+        fault="two daemons, one journal",
+        how="A second daemon is started on the site of a running one.",
+        passes="it refuses with exit code 4; the first is undisturbed",
+        nodes=(),
+        quick="once", long="10 times", seconds=20,
+    ),
+    Fault(
+        number=27, fault="replay races", how="Replay, live traffic and a retry of the same delivery at once.",
+        passes="order kept, live answers as before",
+        nodes=(), quick="once", long="many times", seconds=40,
+    ),
+    Fault(
+        number=28, fault="backup and restore", how="Backup under load, and a restore drill.",
+        passes="the restored journal verifies; RPO is printed",
+        nodes=(), quick="once", long="once", seconds=45,
+    ),
+    Fault(
+        number=29, fault="time to evidence", how="`labrelay verify` over a journal of a site's life.",
+        passes="1,000,000 messages below 60 s; the list of faults is exact",
+        nodes=(), quick="thousands of messages", long="1,000,000 messages", seconds=110,
+    ),
+    Fault(
+        number=30,
+        fault="the loop hangs",
+        how="The event loop is blocked; a service manager of the test's own watches the watchdog's datagrams.",
+        passes="the watchdog is not fed; killed and started again, lost=0",
+        nodes=("tests/engine/test_watchdog.py",),
+        quick="a second", long="60 s", seconds=75,
+    ),
+    Fault(
+        number=31,
+        fault="pinned reader",
+        how="A reader keeps its snapshot while work goes on.",
+        passes="alarm, no stall, the log is emptied once the reader ends",
+        nodes=("tests/faults/test_store_pinned_reader.py",),
+        quick="until the alarm", long="10 min", seconds=60,
+    ),
+    Fault(
+        number=32, fault="stale retry", how="A dead result is retried after its correction was delivered.",
+        passes="superseded; the server keeps the correction",
+        nodes=(), quick="once", long="once", seconds=20,
+    ),
+    Fault(
+        number=33, fault="noise", how="1 % of the bytes lost, flipped or invented.",
+        passes="no crash; lost=0 after sending again; undetected corruption is counted",
+        nodes=("tests/faults/test_daemon.py::test_noise_on_every_port_costs_nobody_else_anything",),
+        quick="seconds", long="minutes", soak="1 hour", seconds=60,
+    ),
+)  # fmt: skip
+
+
+def exists(node: str) -> bool:
+    """Whether a test file has such a test."""
+    path, _, name = node.partition("::")
+    file = ROOT / path
+    return file.is_file() and (not name or f"def {name}(" in file.read_text(encoding="utf-8"))
