@@ -139,7 +139,15 @@ class Reason(Enum):
         "NOT_FHIR",
         "The answer was not a FHIR transaction response: a proxy or a log-in page may stand in between.",
     )
-    NOT_AUTHORIZED = ("NOT_AUTHORIZED", "The destination refused our credentials (401, 403). Check `auth:`.")
+    NOT_AUTHORIZED = (
+        "NOT_AUTHORIZED",
+        "The destination, or the server that gives its tokens, refused our credentials (401, 403). Check `auth:`.",
+    )
+    NO_TOKEN = (
+        "NO_TOKEN",
+        "The server that gives tokens for this destination (`auth: {oauth2: ...}`) is down, slow, or gave no token. "
+        "Documents wait, and go out once it gives one.",
+    )
     WRONG_ADDRESS = ("WRONG_ADDRESS", "The destination's base address does not exist there (404, 405). Check `url:`.")
     NEGATIVE_ACK = ("NEGATIVE_ACK", "The receiver answered with AE or CE.")
     WRONG_ACK = (

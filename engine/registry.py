@@ -12,6 +12,7 @@ What such a module offers, by its table:
     TEES          ``listeners(source)``: what makes a new `engine.ports.TeeLink` for each connection
     TRANSPORTS    ``build(source, handler)``: an `engine.ports.Transport`; of `serial`, ``ports()`` and ``look(device)``
     DESTINATIONS  ``build(name, config, clock)``: an `engine.ports.Destination`
+    LOG_INS       ``key_set(auth)``: the public keys of a destination's way to log in
     DIALECTS      ``adapt(parsed)``, see `adapters.dialects`
 
 ``source`` is the ``source:`` block of a channel (`engine.config.source`); adapters know it as a Protocol of their own.
@@ -70,6 +71,9 @@ DESTINATIONS = {
     "http": "adapters.destinations.http_out",
     "mllp": "adapters.destinations.mllp_out",
     "file": "adapters.destinations.file_out",
+}
+LOG_INS = {
+    "jwt": "adapters.destinations.jwt_assertion",
 }
 
 

@@ -75,6 +75,8 @@ def destination_keys() -> Iterator[str]:
     yield from block("`breaker:`", destination.BreakerConfig)
     yield from block("`auth: {basic: ...}`", destination.BasicAuth)
     yield from block("`auth: {bearer: ...}`", destination.BearerAuth)
+    yield from block("`auth: {oauth2: ...}`", destination.OAuth2Auth)
+    yield from block("`auth: {hmac: ...}`", destination.HmacAuth)
     yield from block("`tls:` of a destination", source.ConnectTls)
 
 

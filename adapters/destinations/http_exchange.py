@@ -10,13 +10,15 @@
                                 would carry a patient's results to an address that nobody configured
     other 4xx                   REFUSED, dead, with the answer kept
 
+How a request is logged in stands in `http_log_in`. A log-in that can be renewed (a token) is, once, after a 401, and
+the request goes out once more within the same attempt.
+
 Sessions keep connections alive, trust the configured authorities only, take neither proxies nor credentials from
 the environment, keep no cookies, and read no more of an answer than `MAX_ANSWER_BYTES`. Error texts name statuses and
 causes, never the content of a request or an answer.
 """
 
 import asyncio
-import base64
 import io
 import os
 import ssl
@@ -32,6 +34,7 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
+from adapters.destinations.http_log_in import Auth, LogIn, log_in_of
 from engine.clock import Clock
 from engine.errors import (
     ConfigError,
@@ -59,29 +62,6 @@ CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientResponseError, "what came is not an HTTP answer"),
 )
 _NONE: Mapping[int, Reason] = MappingProxyType({})
-
-
-class Secret(Protocol):
-    def reveal(self) -> str: ...
-
-
-class BasicAuth(Protocol):
-    @property
-    def user(self) -> str: ...
-    @property
-    def password(self) -> Secret: ...
-
-
-class BearerAuth(Protocol):
-    @property
-    def token(self) -> Secret: ...
-
-
-class Auth(Protocol):
-    @property
-    def basic(self) -> BasicAuth | None: ...
-    @property
-    def bearer(self) -> BearerAuth | None: ...
 
 
 class Tls(Protocol):
@@ -123,6 +103,7 @@ class Answer:
     body: bytes
     whole: bool = True
     retry_after: str = ""
+    date: str = ""
 
 
 class HttpExchange:
@@ -155,7 +136,7 @@ class HttpExchange:
         self._refusals = refusals
         self._tls = tls_context(name, config.tls) if config.url.startswith("https:") else None
         self._session: aiohttp.ClientSession | None = None
-        self._authorization: str | None = None
+        self._log_in: LogIn | None = log_in_of(name, config, clock)
         self.url = URL(config.url)
 
     async def start(self) -> None:
@@ -166,7 +147,6 @@ class HttpExchange:
                 keepalive_timeout=KEEP_ALIVE_S,
                 ssl=self._tls if self._tls is not None else True,
             ),
-            timeout=aiohttp.ClientTimeout(total=self._config.timeout),
             headers={
                 "Accept": self._accept,
                 "Accept-Encoding": "gzip" if self._config.gzip else "identity",
@@ -176,8 +156,12 @@ class HttpExchange:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
+        if self._log_in is not None:
+            await self._log_in.start()
 
     async def close(self) -> None:
+        if self._log_in is not None:
+            await self._log_in.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -203,21 +187,37 @@ class HttpExchange:
         raise self.failure(answer)
 
     async def exchange(self, method: str, url: URL, headers: dict[str, str], body: bytes | None = None) -> Answer:
-        """One request and its answer, whatever its status.
+        """One request and its answer, whatever its status, within the destination's ``timeout``.
 
         Raises:
-            TransientDeliveryError, DestinationDownError: there was no whole answer.
+            TransientDeliveryError, DestinationDownError: there was no whole answer, or no way to log in.
         """
+        if self._log_in is None:
+            return await self._request(method, url, headers, body, self._config.timeout)
+        deadline = asyncio.get_running_loop().time() + self._config.timeout
+        for again in (False, True):
+            log_in = await self._log_in.headers(method, url, body or b"", deadline)
+            left_s = max(deadline - asyncio.get_running_loop().time(), 0.001)
+            answer = await self._request(method, url, {**headers, **log_in}, body, left_s)
+            if answer.status not in (401, 403):
+                break
+            if not self._log_in.refused(answer.status, answer.date, log_in) or again:
+                break
+        return answer
+
+    async def _request(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, timeout_s: float
+    ) -> Answer:
         assert self._session is not None, "start() comes first"
-        if self._config.auth is not None:
-            headers["Authorization"] = self._log_in(self._config.auth)
         data = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY_BYTES else body
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.request(
-                method, url, data=data, headers=headers, allow_redirects=False
+                method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
             ) as response:
                 content, whole = await _read(response)
-                return Answer(response.status, content, whole, response.headers.get("Retry-After", ""))
+                said = response.headers
+                return Answer(response.status, content, whole, said.get("Retry-After", ""), said.get("Date", ""))
         except TimeoutError as error:
             raise TransientDeliveryError(Reason.NO_ANSWER, f"no answer within {self._config.timeout:g} s") from error
         except aiohttp.ClientConnectorCertificateError as error:
@@ -237,7 +237,6 @@ class HttpExchange:
         detail = f"HTTP {status}"
         kept = answer.body[:MAX_KEPT_ANSWER_BYTES]
         if status in (401, 403):
-            self._authorization = None  # a rotated secret is read anew
             return DestinationDownError(Reason.NOT_AUTHORIZED, detail, answer=kept)
         if status in (404, 405):
             return DestinationDownError(Reason.WRONG_ADDRESS, detail, answer=kept)
@@ -253,20 +252,6 @@ class HttpExchange:
                 answer=kept,
             )
         return RefusedDeliveryError(self._refusals.get(status, Reason.REFUSED), detail, answer=kept)
-
-    def _log_in(self, auth: Auth) -> str:
-        if self._authorization is None:
-            try:
-                if auth.basic is not None:
-                    pair = f"{auth.basic.user}:{auth.basic.password.reveal()}".encode()
-                    self._authorization = "Basic " + base64.b64encode(pair).decode("ascii")
-                elif auth.bearer is not None:
-                    self._authorization = f"Bearer {auth.bearer.token.reveal()}"
-                else:
-                    raise ConfigError(f"destinations.{self._name}.auth: give basic or bearer")
-            except ConfigError as error:
-                raise DestinationDownError(Reason.NOT_AUTHORIZED, str(error)) from error
-        return self._authorization
 
 
 def tls_context(name: str, tls: Tls | None) -> ssl.SSLContext:

@@ -18,7 +18,10 @@ from engine.examine import Health, Line
 from engine.lock import LOCK_NAME
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from engine.config import Site
+    from engine.secrets import Secret
 
 COLORS = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "red"}
 
@@ -90,9 +93,12 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
         if isinstance(source, TcpPart) and source.tls is not None:
             yield from _tls(source.tls.cert, source.tls.key, f"channel {name}")
     for name, destination in site.config.destinations.items():
-        tls = getattr(destination, "tls", None)
-        if tls is not None and tls.cert is not None:
-            yield from _tls(tls.cert, tls.key, f"destination {name}")
+        oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
+        for tls in (getattr(destination, "tls", None), oauth2.tls if oauth2 is not None else None):
+            if tls is not None and tls.cert is not None:
+                yield from _tls(tls.cert, tls.key, f"destination {name}")
+        if oauth2 is not None and oauth2.key is not None:
+            yield _private_key(oauth2.key, f"destination {name}")
 
 
 def _lines(site: "Site", runs: bool) -> Iterator[Line]:
@@ -121,22 +127,37 @@ def _lines(site: "Site", runs: bool) -> Iterator[Line]:
 def _tls(cert: Path, key: Path | None, owner: str) -> Iterator[Line]:
     yield examine.certificate(cert, owner)
     if key is not None:
-        yield examine.private_file(key, "private key") or Line(
-            Health.FAIL, "private key", f"{key} ({owner}) does not exist", "correct the path"
-        )
+        yield _private_key(key, owner)
+
+
+def _private_key(key: Path, owner: str) -> Line:
+    return examine.private_file(key, "private key") or Line(
+        Health.FAIL, "private key", f"{key} ({owner}) does not exist", "correct the path"
+    )
 
 
 def _secrets(site: "Site") -> Iterator[Line]:
     for name, destination in site.config.destinations.items():
-        auth = getattr(destination, "auth", None)
-        if auth is None:
-            continue
-        secret = auth.basic.password if auth.basic is not None else auth.bearer.token
-        if secret.is_set:
-            yield Line(Health.OK, "secret", f"{secret} ({name}) is set")
-        else:
-            advice = "set here or not, the service must have it: LoadCredential= or its environment"
-            yield Line(Health.WARN, "secret", f"{secret} ({name}) is not set in this shell", advice)
+        for secret in _secrets_in(destination):
+            if secret.is_set:
+                yield Line(Health.OK, "secret", f"{secret} ({name}) is set")
+            else:
+                advice = "set here or not, the service must have it: LoadCredential= or its environment"
+                yield Line(Health.WARN, "secret", f"{secret} ({name}) is not set in this shell", advice)
+
+
+def _secrets_in(block: "BaseModel") -> "Iterator[Secret]":
+    """Every secret that a block of configuration names."""
+    from pydantic import BaseModel
+
+    from engine.secrets import Secret
+
+    for key in type(block).model_fields:
+        value = getattr(block, key)
+        if isinstance(value, Secret):
+            yield value
+        elif isinstance(value, BaseModel):
+            yield from _secrets_in(value)
 
 
 def _for_people(line: Line) -> str:

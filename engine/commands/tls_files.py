@@ -1,4 +1,4 @@
-"""The certificate and key files that a site names: there, readable, PEM, and belonging together.
+"""The certificate and key files that a site names: there, readable, PEM, belonging together, of a kind that works.
 
 The daemon needs them only when it opens a port or a connection; here they are looked at before anything is started.
 """
@@ -9,6 +9,8 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from engine.config import Site
@@ -25,6 +27,11 @@ def problems(site: Site) -> Iterator[str]:
     root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
     for name, destination in site.config.destinations.items():
         yield from _block(getattr(destination, "tls", None), root, ("destinations", name, "tls"))
+        oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
+        if oauth2 is not None:
+            path = ("destinations", name, "auth", "oauth2")
+            yield from _block(oauth2.tls, root, (*path, "tls"))
+            yield from _signing_key(oauth2.key, root, (*path, "key"))
 
 
 def _block(tls: Any, root: Node, path: tuple[str, ...]) -> Iterator[str]:
@@ -42,6 +49,25 @@ def _block(tls: Any, root: Node, path: tuple[str, ...]) -> Iterator[str]:
     if "cert" in keys and "key" in keys and keys["cert"] != keys["key"]:
         here = (*path, "key")
         yield line(walk(root, here), here, f"{files['key']} is not the key of {files['cert']}")
+
+
+def _signing_key(file: Path | None, root: Node, here: tuple[str, ...]) -> Iterator[str]:
+    """What is wrong with a key that signs our assertions."""
+    if file is None:
+        return
+    try:
+        _private(file)
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except OSError as error:
+        yield line(walk(root, here), here, f"{file} cannot be read: {error.strerror}")
+        return
+    except ValueError as error:
+        yield line(walk(root, here), here, f"{file} {error}")
+        return
+    rsa = isinstance(key, RSAPrivateKey) and key.key_size >= 2048
+    if not rsa and not (isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP384R1)):
+        text = f"{file} is neither an RSA key of at least 2048 bits nor an EC key on P-384; make one of these"
+        yield line(walk(root, here), here, text)
 
 
 def _public(file: Path) -> bytes:

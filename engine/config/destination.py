@@ -15,8 +15,10 @@ from engine.config.values import (
     Flag,
     HttpUrl,
     Model,
+    Name,
     SecretName,
     Text,
+    WebAddress,
     Whole,
 )
 
@@ -64,16 +66,65 @@ class BearerAuth(Model):
     token: SecretName = Field(description="The token, by name only.")
 
 
+class OAuth2Auth(Model):
+    """A token of an authorization server with each request: OAuth 2.0 client credentials, or SMART backend services.
+
+    Who we are is shown by `client_secret`, or by an assertion signed with a private key (`key` or `private_key`).
+    """
+
+    token_url: WebAddress = Field(description="Address that gives tokens, as `https://auth.example.org/oauth2/token`.")
+    client_id: Text = Field(description="The name under which the authorization server knows us.")
+    client_secret: SecretName | None = Field(default=None, description="The client's secret, by name only.")
+    client_auth: Literal["basic", "post"] = Field(
+        default="basic",
+        description="How `client_secret` is shown: in a header (`basic`) or in the form (`post`).",
+    )
+    key: FilePath | None = Field(
+        default=None,
+        description="PEM file with the private key that signs our assertions, RSA (RS384) or EC P-384 (ES384); its "
+        "public half, to register at the server, is printed by `labrelay jwks`.",
+    )
+    private_key: SecretName | None = Field(default=None, description="The same key as a secret, by name only.")
+    kid: Text | None = Field(
+        default=None, description="Key id in our assertions; by default the key's RFC 7638 thumbprint."
+    )
+    scope: Text | None = Field(default=None, description="What the token shall be good for, as `system/*.write`.")
+    audience: Text | None = Field(
+        default=None, description="`audience` of the request for a token, where the server wants one."
+    )
+    tls: ConnectTls | None = Field(
+        default=None, description="Trust and client certificate for `token_url`; without it, the destination's `tls`."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [name for name in ("client_secret", "key", "private_key") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of client_secret, key and private_key")
+        if self.kid is not None and self.client_secret is not None:
+            raise ValueError("kid names a private key, and there is none; take it out")
+        return self
+
+
+class HmacAuth(Model):
+    """A signature (HMAC-SHA256) over time, method, path and body with each request."""
+
+    key_id: Name = Field(description="Which of the keys that the receiver knows; change it together with the secret.")
+    secret: SecretName = Field(description="The key that we share with the receiver, by name only.")
+
+
 class AuthConfig(Model):
     """How we log in. Exactly one of the kinds."""
 
     basic: BasicAuth | None = Field(default=None, description="User and password.")
     bearer: BearerAuth | None = Field(default=None, description="A fixed token.")
+    oauth2: OAuth2Auth | None = Field(default=None, description="Tokens of an authorization server.")
+    hmac: HmacAuth | None = Field(default=None, description="A signature with each request.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.basic is None) == (self.bearer is None):
-            raise ValueError("give exactly one way to log in: basic or bearer")
+        if [self.basic, self.bearer, self.oauth2, self.hmac].count(None) != 3:
+            raise ValueError("give exactly one way to log in: basic, bearer, oauth2 or hmac")
         return self
 
 

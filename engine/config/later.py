@@ -13,7 +13,6 @@ KEYS = frozenset(
         "encryption",
         "alerts",
         "web.tls",
-        "destinations.*.auth.oauth2",
         "destinations.*.rate",
         # channels
         "key_memory",

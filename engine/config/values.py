@@ -76,7 +76,7 @@ def _dialect(name: str) -> str:
     return name
 
 
-def _http_url(text: str) -> str:
+def _web_address(text: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -86,9 +86,16 @@ def _http_url(text: str) -> str:
         raise ValueError("expected a URL that starts with http:// or https://, as https://fhir.example.org/fhir")
     if parts.username is not None or parts.password is not None:
         raise ValueError("a user and password do not belong into the URL; give them as auth: {basic: ...}")
-    if parts.query or parts.fragment:
+    if parts.fragment:
+        raise ValueError("the address takes no #fragment")
+    return text
+
+
+def _http_url(text: str) -> str:
+    if "?" in text or "#" in text:
+        _web_address(text.partition("#")[0])
         raise ValueError("the base address takes no ?query and no #fragment")
-    return text.rstrip("/")
+    return _web_address(text).rstrip("/")
 
 
 def _uri(text: str) -> str:
@@ -156,6 +163,7 @@ Charsets = Annotated[
     Words("character set or list of them"),
 ]
 HttpUrl = Annotated[str, AfterValidator(_http_url), Words("URL")]
+WebAddress = Annotated[str, AfterValidator(_web_address), Words("URL")]
 Uri = Annotated[str, AfterValidator(_uri), Words("URI")]
 FilePath = Annotated[Path, BeforeValidator(_path), Words("path")]
 SecretName = Annotated[Secret, _from_text(parse_secret), Words("${NAME}")]

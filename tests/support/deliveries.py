@@ -30,9 +30,31 @@ class Bearer:
 
 
 @dataclass(frozen=True)
+class Hmac:
+    key_id: str
+    secret: Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class OAuth2:
+    token_url: str
+    client_id: str = "labrelay"
+    client_secret: Secret | None = None
+    client_auth: str = "basic"
+    key: Path | None = None
+    private_key: Secret | None = None
+    kid: str | None = None
+    scope: str | None = None
+    audience: str | None = None
+    tls: "Tls | None" = None
+
+
+@dataclass(frozen=True)
 class Auth:
     basic: Basic | None = None
     bearer: Bearer | None = None
+    oauth2: OAuth2 | None = None
+    hmac: Hmac | None = None
 
 
 @dataclass(frozen=True)

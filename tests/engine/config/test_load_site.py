@@ -359,7 +359,22 @@ SITE_MISTAKES = {
     ),
     "two ways to log in": (
         SITE_YAML + "  b: {kind: http, url: http://x, auth: {}}\n",
-        "config/labrelay.yaml:4:40: destinations.b.auth: give exactly one way to log in: basic or bearer",
+        "config/labrelay.yaml:4:40: destinations.b.auth: give exactly one way to log in: basic, bearer, oauth2 or hmac",
+    ),
+    "two proofs of one client": (
+        SITE_YAML + "  b: {kind: http, url: http://x, auth: {oauth2: {token_url: http://x/t, client_id: a, key: k, "
+        "client_secret: '${PATH}'}}}\n",
+        "config/labrelay.yaml:4:49: destinations.b.auth.oauth2: give exactly one of client_secret, key and private_key",
+    ),
+    "misspelt key of a way to log in": (
+        SITE_YAML + "  b: {kind: http, url: http://x, auth: {hmac: {keyid: a, secret: '${PATH}'}}}\n",
+        "config/labrelay.yaml:4:48: destinations.b.auth.hmac.keyid: unknown key; did you mean key_id?",
+    ),
+    "secret of a client written out": (
+        SITE_YAML + "  b: {kind: http, url: http://x, auth: {oauth2: {token_url: http://x/t?a=b, client_id: a, "
+        "client_secret: hunter2}}}\n",
+        "config/labrelay.yaml:4:106: destinations.b.auth.oauth2.client_secret: a secret is never written here; write "
+        "${NAME} and give the value as a systemd credential or an environment variable of that name",
     ),
     "duration out of bounds": (
         SITE_YAML + "  b: {kind: file, folder: x, timeout: 0s}\n",
