@@ -1,11 +1,9 @@
-"""The daemon is killed again and again under load: nothing acknowledged is lost, order is kept, repeats are known.
+"""T1: the daemon is killed again and again under load: nothing acknowledged is lost, order is kept, repeats are known.
 
-`LABRELAY_KILLS=100 pytest tests/faults/test_kill.py` for a longer run.
+Each kill hits analyzers over MLLP, over ASTM on TCP, and over ASTM on a serial line (a pseudo-terminal) at once.
 """
 
 import asyncio
-import os
-import random
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -17,14 +15,18 @@ from engine.clock import SystemClock
 from engine.journal import Journal
 from engine.reasons import Reason
 from engine.records import Filter
-from engine.verify import run as verify
+from tests.faults.harness.ledger import Ledger
+from tests.faults.harness.oracle import judge
+from tests.faults.harness.trial import Trial
+from tests.support.forking import Mother
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
 
-KILLS = int(os.environ.get("LABRELAY_KILLS", "20"))
-PROTOCOLS = ["mllp", "astm", "mllp"]
+PROTOCOLS = ["mllp", "astm", "pty"]
+HEALTHY = [Mood.WELL]
 TROUBLE = [Mood.WELL, Mood.BUSY, Mood.WELL, Mood.RESET, Mood.LOST, Mood.PROXY]
-
+# Kills at each scale. A second process is a new interpreter at each start, so it gets the smaller part of a thousand.
+KILLS = {0: {"quick": 5, "long": 440}, 1: {"quick": 2, "long": 60}}
 
 # What the troubled server refuses for ever (422), by the number of the message.
 REFUSED = {(channel, number) for channel in range(len(PROTOCOLS)) for number in range(5, 100_000, 11)}
@@ -47,49 +49,43 @@ def refused_letters(data: Path) -> set[tuple[int, int]]:
         journal.close()
 
 
-def check(server: Server, analyzers: list[Analyzer]) -> None:
-    for analyzer in analyzers:
-        arrived = server.arrived[analyzer.channel]
-        lost = missing(server, analyzer)
-        assert not lost, f"acknowledged and not delivered: {sorted(lost)[:10]}"
-        assert arrived == sorted(arrived), "out of order within a lane"
-    for ident, keys in server.keys.items():
-        assert len(set(keys)) == 1, f"{ident} was delivered under different keys"
-        assert keys[0]
-
-
 def _each_was_heard(analyzers: list[Analyzer], before: list[int]) -> bool:
     return all(len(analyzer.acked) > count for analyzer, count in zip(analyzers, before, strict=True))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 15 * KILLS)
-@pytest.mark.parametrize("moods", [[Mood.WELL], TROUBLE], ids=["healthy server", "troubled server"])
-@pytest.mark.parametrize("workers", [0, 1], ids=["one process", "two processes"])
-async def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path, moods: list[Mood], workers: int) -> None:
-    rng = random.Random(4711)
-    server = Server(refuse=set() if moods == [Mood.WELL] else REFUSED)
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("moods", [HEALTHY, TROUBLE], ids=["healthy server", "troubled server"])
+@pytest.mark.parametrize("workers", [1, 0], ids=["two processes", "one process"])
+async def test_nothing_acknowledged_is_lost_when_killed(
+    tmp_path: Path, trial: Trial, moods: list[Mood], workers: int
+) -> None:
+    ledger = Ledger()
+    server = Server(refuse=set() if moods == HEALTHY else REFUSED, ledger=ledger)
     await server.start()
     retry = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
     destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {retry}}}'
-    daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, workers=workers)
     async with AsyncExitStack() as ending:
         ending.push_async_callback(server.stop)
+        mother = await Mother.start()
+        ending.push_async_callback(mother.stop)
+        daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, workers=workers, mother=mother, page=False)
         ending.push_async_callback(daemon.end)
         await daemon.start()
         analyzers = [
-            Analyzer(number, daemon.port_of[number], protocol, pause_s=0.002)
+            Analyzer(
+                number, daemon.port_of[number], protocol, daemon.cables.get(number), lambda: daemon.listening, ledger,
+                pause_s=0.002,
+            )
             for number, protocol in enumerate(PROTOCOLS)
-        ]
+        ]  # fmt: skip
         playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
-        kills = KILLS if moods == [Mood.WELL] else max(KILLS // 2, len(moods))
-        for kill in range(kills):
+        for kill in trial.rounds(**KILLS[workers], unit="kills"):
             server.mood = moods[kill % len(moods)]
-            before = [len(analyzer.acked) for analyzer in analyzers]
             # Each has to be heard between two kills, also on a machine where one of them is slow.
-            heard = partial(_each_was_heard, analyzers, before)
+            heard = partial(_each_was_heard, analyzers, [len(analyzer.acked) for analyzer in analyzers])
             await until(heard, 60.0)
-            await asyncio.sleep(rng.uniform(0.0, 0.25))  # the moment of the kill is meant to be any moment
+            await asyncio.sleep(trial.chance.uniform(0.0, 0.25))  # the moment of the kill is meant to be any moment
             await daemon.kill()
             await daemon.start()
         server.mood = Mood.WELL
@@ -101,7 +97,11 @@ async def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path, moods: l
         unsure = {(analyzer.channel, analyzer.last) for analyzer in analyzers} - acked
         await until(lambda: refused_letters(tmp_path / "site" / "var") - unsure == acked & server.refuse, 60.0)
         assert await daemon.terminate() == 0
-    check(server, analyzers)
+    found = judge(tmp_path / "site" / "var", ledger, settled=True)
+    daemon.watch.into(found.tally)
+    trial.note(found.must_pass())
     assert refused_letters(tmp_path / "site" / "var") - unsure == acked & server.refuse
-    assert all(len(analyzer.acked) > kills for analyzer in analyzers)
-    assert verify(tmp_path / "site" / "var", deep=True) == []
+    for analyzer in analyzers:
+        assert server.arrived[analyzer.channel] == sorted(server.arrived[analyzer.channel])
+        assert not missing(server, analyzer)
+    assert all(len(analyzer.acked) > trial.reached[0].done for analyzer in analyzers)

@@ -21,6 +21,7 @@ from engine.bench.messages import astm, control_id, oru
 from engine.bench.processes import free_ports
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.watching import Watch
+from tests.support.forking import Life, Mother
 from tests.support.serial_peers import Cable
 from tests.support.waiting import until
 
@@ -107,6 +108,7 @@ class Analyzer:
     Attributes:
         protocol: ``mllp``, ``astm``, or ``pty``: ASTM on a serial line.
         cable: of ``pty``, where the daemon's `Daemon.cables` has its end.
+        listening: whether anybody is at the other end of the cable; one has to wait long there to find out.
         acked: numbers that were acknowledged, in order.
         last: the number sent last. Where it was not acknowledged before `stop`, it may be in the journal or not.
         ledger: also told of everything sent and acknowledged, as channel ``c<number>``.
@@ -117,6 +119,7 @@ class Analyzer:
     port: int
     protocol: str
     cable: Cable | None = None
+    listening: Callable[[], bool] = lambda: True
     ledger: Ledger = field(default_factory=Ledger)
     last_number: int = 10**9
     acked: list[int] = field(default_factory=list)
@@ -150,6 +153,8 @@ class Analyzer:
         self.ledger.note_sent(name, payload)
         try:
             async with asyncio.timeout(20.0):
+                if self.cable is not None:
+                    await until(self.listening, 15.0)
                 taken = await (self._mllp(number, payload) if mllp else self._astm(records))
                 if taken:
                     self.acked.append(number)
@@ -188,8 +193,7 @@ class Analyzer:
         if self.cable is None:
             assert self._reader is not None
             return await self._reader.readexactly(1)
-        async with asyncio.timeout(LINE_ANSWER_S):
-            return await self.cable.receive()
+        return await self.cable.receive(while_=self.listening, within_s=LINE_ANSWER_S)
 
     async def _say(self, data: bytes) -> None:
         if self.cable is None:
@@ -212,7 +216,13 @@ class Analyzer:
 
 @dataclass
 class Daemon:
-    """`labrelay run` on a made-up site."""
+    """`labrelay run` on a made-up site.
+
+    Attributes:
+        mother: forks its lives, where it has many; else each is a new interpreter.
+        page: whether it has its page.
+        watch: what its lives cost, and how long each took to listen after a kill.
+    """
 
     folder: Path
     protocols: list[str]
@@ -223,8 +233,11 @@ class Daemon:
     web_port: int = 0
     cables: dict[int, Cable] = field(default_factory=dict)  # of the channels that are ``pty``
     watch: Watch = field(default_factory=Watch)
-    _process: asyncio.subprocess.Process | None = None
+    mother: Mother | None = None
+    page: bool = True
+    _process: asyncio.subprocess.Process | Life | None = None
     _was_killed: bool = False
+    _listening: bool = False
 
     def __post_init__(self) -> None:
         self.web_port, *ports = free_ports(len(self.protocols) + 1)
@@ -232,8 +245,8 @@ class Daemon:
         (self.folder / "channels").mkdir()
         (self.folder / "config" / "labrelay.yaml").write_text(
             "site: {name: Test Lab, timezone: Asia/Kolkata}\n"
-            f'web: {{listen: "127.0.0.1:{self.web_port}"}}\n'
-            f"workers: {self.workers}\n"
+            + (f'web: {{listen: "127.0.0.1:{self.web_port}"}}\n' if self.page else "web: {enabled: false}\n")
+            + f"workers: {self.workers}\n"
             f"destinations:\n  server: {self.destination}\n"
         )
         for number, (protocol, port) in enumerate(zip(self.protocols, ports, strict=True)):
@@ -250,17 +263,24 @@ class Daemon:
             )
 
     @property
+    def listening(self) -> bool:
+        return self._listening and self._process is not None and self._process.returncode is None
+
+    @property
     def log(self) -> Path:
         return self.folder / "daemon.log"
 
     async def start(self) -> None:
-        with self.log.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "engine", "--site", str(self.folder), "run", "--log", "json",
-                stdout=output, stderr=output,
-            )  # fmt: skip
         loop = asyncio.get_running_loop()
         began = loop.time()
+        if self.mother is not None:
+            self._process = await self.mother.live(self.folder, self.log)
+        else:
+            with self.log.open("ab") as output:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "engine", "--site", str(self.folder), "run", "--log", "json",
+                    stdout=output, stderr=output,
+                )  # fmt: skip
         last = max((n for n, protocol in enumerate(self.protocols) if protocol != "pty"), default=None)
         port = self.web_port if last is None else self.port_of[last]
         while loop.time() < began + START_WITHIN_S:
@@ -268,7 +288,7 @@ class Daemon:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
                 if self._was_killed:
                     self.watch.recovery_ms.append((loop.time() - began) * 1000)
-                self._was_killed = False
+                self._was_killed, self._listening = False, True
                 return
             await asyncio.sleep(0.01)
         raise TimeoutError("the daemon does not listen")
@@ -277,7 +297,7 @@ class Daemon:
         """As a power cut: no signal that could be handled."""
         assert self._process is not None
         self.watch.look(self._process.pid)
-        self._was_killed = True
+        self._was_killed, self._listening = True, False
         self._process.kill()
         await self._process.wait()
 

@@ -5,9 +5,8 @@ Faster than a process, and as honest: the same composition root (`engine.app.App
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,12 +18,11 @@ from engine import build
 from engine.app import App
 from engine.clock import Clock
 from engine.commands.output import ExitCode
-from engine.mapping import Program, load
 from engine.reading import Reader
 from engine.records import DeliveryView, Filter, MessageView, Trace
 from engine.sandbox import Sandbox
 from tests.support.command_line import Ran, labrelay
-from tests.support.shipped import MAPPINGS
+from tests.support.shipped import compiled_once
 from tests.support.waiting import until
 
 Json = dict[str, Any]
@@ -165,22 +163,12 @@ def make_running_site(
     return folder
 
 
-@cache
-def _shipped(name: str, tables: tuple[tuple[str, str], ...]) -> Program:
-    return load(name, (MAPPINGS,), tables=dict(tables))
-
-
-def _compiled_once(name: str, search: Sequence[Path], *, tables: Mapping[str, str]) -> Program:
-    """These sites have no mappings of their own, and a compiled mapping never changes: one serves all tests."""
-    return _shipped(name, tuple(sorted(tables.items())))
-
-
 @contextlib.asynccontextmanager
 async def running_app(folder: Path, *, clock: Clock | None = None) -> AsyncIterator[App]:
     """`engine.app.App` on a site, from up to stopped in order."""
     app = App(folder, clock=clock)
     up = asyncio.Event()
-    with mock.patch.object(build, "load_mapping", _compiled_once):
+    with mock.patch.object(build, "load_mapping", compiled_once):
         task = asyncio.create_task(app.run(lambda _: up.set()))
         waiting = asyncio.create_task(up.wait())
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import pty
 import tty
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,16 +102,24 @@ class Cable(AnalyzerEnd):
                 except BlockingIOError:
                     await asyncio.sleep(0.002)
 
-    async def receive(self, number: int = 1) -> bytes:
+    async def receive(
+        self, number: int = 1, *, while_: Callable[[], bool] = lambda: True, within_s: float = WITHIN_S
+    ) -> bytes:
+        """As for every end; given up at once when ``while_`` holds no more.
+
+        Raises:
+            TimeoutError
+        """
         data = b""
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(within_s):
             while len(data) < number:
+                if not while_():
+                    raise TimeoutError("nobody listens any more")
                 try:
                     data += os.read(self._analyzer, number - len(data))
                 except BlockingIOError:
                     await asyncio.sleep(0.002)
         return data
-
 
     async def drop(self) -> None:
         """Throw away what has come and was not read: answers to what was sent before."""

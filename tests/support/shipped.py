@@ -1,7 +1,7 @@
 """The shipped mappings at work, through the path that the daemon takes: header, parse, route, map."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -33,6 +33,11 @@ ROUTES = {
 def program(name: str, tables: tuple[tuple[str, str], ...] = ()) -> Program:
     """A shipped mapping, compiled once."""
     return load(name, (MAPPINGS, ANALYZERS), tables=dict(tables))
+
+
+def compiled_once(name: str, search: Sequence[Path], *, tables: Mapping[str, str]) -> Program:
+    """In place of `engine.mapping.load`, for sites that have no mappings of their own: a compiled one never changes."""
+    return program(name, tuple(sorted(tables.items())))
 
 
 @dataclass

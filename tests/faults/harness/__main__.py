@@ -33,12 +33,14 @@ def main() -> int:
     say(f"LABRELAY_SEED={seed}  scale {asked.scale}, {len(chosen)} faults, at most {minutes:.0f} minutes")
     end = time.monotonic() + minutes * 60
     entries: list[Json] = []
-    for fault in chosen:
+    for fault in sorted(chosen, key=lambda fault: fault.takes_the_rest):
         if not fault.nodes:
             say(f"{fault.name:4} {fault.fault}: has no test yet")
             continue
         share = float(fault.seconds) * (SOAK_SHARE if asked.scale == "soak" else 1)
         left = end - time.monotonic()
+        if fault.takes_the_rest:
+            share = max(share, left - GRACE_S)
         if left < min(share, 20.0):
             say(f"{fault.name:4} {fault.fault}: not run, the {minutes:.0f} minutes are over")
             continue

@@ -1,0 +1,128 @@
+"""A process that has imported the daemon and forks one life of it at a time, so that a thousand starts cost minutes.
+
+    python -m tests.support.forking
+
+Each line on stdin, ``SITE <tab> LOG``, starts a life of `labrelay run` in a process of its own; stdout says ``pid N``,
+and ``ended CODE`` once that life is over (the signal's negative number where it was killed). What is forked is the
+interpreter after its imports, with the shipped mappings compiled, which never change: no event loop, thread, file or
+connection of ours exists yet.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import os
+import pkgutil
+import signal
+import sys
+from pathlib import Path
+
+import adapters
+from engine import build
+from engine.__main__ import run
+from tests.support.shipped import MAPPINGS, compiled_once
+
+ROOT = Path(__file__).parents[2]
+DAEMON = ("engine.app", "engine.commands.run", "engine.web.server", "engine.worker.process")
+
+
+def _prepare() -> None:
+    setattr(build, "load_mapping", compiled_once)  # noqa: B010 - a name that build imports
+    for name in ("hl7-results", "astm-results"):
+        compiled_once(name, (MAPPINGS,), tables={})
+    for name in DAEMON:
+        importlib.import_module(name)
+    for module in pkgutil.walk_packages(adapters.__path__, "adapters."):
+        with contextlib.suppress(ImportError):  # of what a site may do without
+            importlib.import_module(module.name)
+
+
+def _live(site: str, log: str) -> int:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.close(descriptor)
+    return int(run(["--site", site, "run", "--log", "json"]))
+
+
+def main() -> None:
+    _prepare()
+    for line in iter(sys.stdin.readline, ""):
+        site, log = line.rstrip("\n").split("\t")
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                code = _live(site, log)
+            finally:
+                os._exit(code)
+        _say(f"pid {pid}")
+        _, status = os.waitpid(pid, 0)
+        _say(f"ended {os.waitstatus_to_exitcode(status)}")
+
+
+def _say(text: str) -> None:
+    os.write(1, f"{text}\n".encode())
+
+
+class Life:
+    """One life of the daemon; what `asyncio.subprocess.Process` offers, as far as `tests.support.live.Daemon` asks."""
+
+    def __init__(self, pid: int, ended: "asyncio.Task[int]") -> None:
+        self.pid = pid
+        self._ended = ended
+
+    @property
+    def returncode(self) -> int | None:
+        return self._ended.result() if self._ended.done() else None
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: int) -> None:
+        if not self._ended.done():
+            os.kill(self.pid, number)
+
+    async def wait(self) -> int:
+        return await self._ended
+
+
+class Mother:
+    """The forking process, as the test sees it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls) -> "Mother":
+        return cls(
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.support.forking", cwd=ROOT,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            )
+        )  # fmt: skip
+
+    async def live(self, site: Path, log: Path) -> Life:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{site}\t{log}\n".encode())
+        return Life(int(await self._told("pid")), asyncio.create_task(self._end()))
+
+    async def _end(self) -> int:
+        return int(await self._told("ended"))
+
+    async def _told(self, word: str) -> str:
+        assert self._process.stdout is not None
+        found, _, rest = (await self._process.stdout.readline()).decode().strip().partition(" ")
+        assert found == word, f"the forking process said {found!r} in place of {word!r}"
+        return rest
+
+    async def stop(self) -> None:
+        """Once no life is left."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+
+if __name__ == "__main__":
+    main()
