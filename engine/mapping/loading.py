@@ -377,6 +377,9 @@ class _Compiler:
         except TooLargeError:
             problems.error(self._mapping.node, "the mapping becomes too large; use fewer fragments inside fragments")
             return _NOT_MADE
+        except RecursionError:  # fragments inside fragments: what stands in one file is never so deep
+            problems.error(self._mapping.node, _TOO_DEEP)
+            return _NOT_MADE
         self._used_fragments |= compiler.used_fragments
         self._used_tables |= setting.tables_used
         self.settings_read |= setting.settings_read
@@ -387,7 +390,7 @@ class _Compiler:
             return build(compiler.code, frozenset(setting.segments_read), arguments)
         except (SyntaxError, RecursionError, MemoryError):
             # Python's own limits: 100 levels of indentation, 20 of loops.
-            problems.error(self._mapping.node, "conditions, cases or loops are nested too deeply; make them flatter")
+            problems.error(self._mapping.node, _TOO_DEEP)
             return _NOT_MADE
 
     def check_unused(self) -> None:
@@ -402,6 +405,7 @@ class _Compiler:
         return [node for node in self._mapping.imports if node.value not in _BUILT_IN]
 
 
+_TOO_DEEP = "conditions, cases or loops are nested too deeply; make them flatter"
 _NOT_MADE = Generated(lambda: Made(lambda *_: None, [], ""), frozenset())
 """Stands for code that could not be made; the problem that says so keeps the mapping from being used."""
 

@@ -87,6 +87,28 @@ def test_without_a_time_of_receipt_there_is_no_provenance(program: Program) -> N
     assert "timestamp" not in made.document
 
 
+def test_two_senders_with_the_same_control_id_made_two_documents(program: Program, workshop: Workshop) -> None:
+    """Where the bytes of the message are not known, its sender tells it from another one's."""
+
+    def identity(program: Program, message: str) -> str:
+        return str(apply(program, message).one("Provenance")["id"])
+
+    assert identity(program, HL7) == identity(program, HL7)
+    assert identity(program, HL7) != identity(program, HL7.replace("|XN|", "|XP|"))
+    steps = """
+        - each: PATIENT
+          do:
+            - create: Patient
+              key: =P-4
+              body: {active: true}
+            - each: ORDER
+              do: [{drop: not wanted}]
+        """
+    astm = workshop.steps(steps, message_format="astm/E1394")
+    assert identity(astm, ASTM) == identity(astm, ASTM)
+    assert identity(astm, ASTM) != identity(astm, ASTM.replace("XN-550", "XN-330"))
+
+
 @pytest.mark.parametrize("bundle", ["collection", "message", "document"])
 def test_other_envelopes_have_no_requests(workshop: Workshop, bundle: str) -> None:
     composition = """

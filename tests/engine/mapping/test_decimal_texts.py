@@ -38,6 +38,22 @@ from engine.mapping.decimals import calculate, compare, convert, normal
         ("NaN", None),
         ("٣", None),
         ("9" * 61, None),
+        ("9" * 60, "9" * 60),
+        ("-.0", "0.0"),
+        ("-00", "0"),
+        ("-007", "-7"),
+        ("0e5", "0"),
+        ("-0e0", "0"),
+        ("0.00e9", "0"),
+        ("e5", None),
+        (".e5", None),
+        ("1e30", "1" + "0" * 30),
+        ("1e31", None),
+        ("1e-30", "0." + "0" * 29 + "1"),
+        ("1e-31", None),
+        (".5e1", "5"),
+        ("5.e1", "50"),
+        ("12.345e1", "123.45"),
     ],
 )
 def test_normal_form(sent: str, expected: str | None) -> None:
@@ -65,6 +81,8 @@ def test_comparison_is_by_value() -> None:
     assert compare("1.0", "1") == 0
     assert compare(" 2", "10") == -1
     assert compare("x", "1") is None
+    assert compare("1", "x") is None
+    assert compare("10", "2") == 1
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**12), max_value=10**12))

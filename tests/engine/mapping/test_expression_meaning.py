@@ -35,6 +35,9 @@ def holds(condition: str, message: str = HL7, message_format: str = "hl7v2") -> 
         ("OBX-5 > 9", True),
         ("OBX-5 == 14.80", True),
         ("OBX-5 < '9'", True),  # as texts
+        ("OBX-5 >= 14.8 and OBX-5 <= 14.80", True),
+        ("OBX-5 >= 14.9", False),
+        ("OBX-5 <= 14.7", False),
         ("OBX[2]-5 > 3", False),  # a word is in no order with a number
         ("OBX-5 * 10 == 148", True),
         ("1 / 0 == absent", True),
@@ -48,6 +51,13 @@ def holds(condition: str, message: str = HL7, message_format: str = "hl7v2") -> 
         ("OBX[2]-3.2 == 'Color'", True),
         ("OBX[3]-3.2 == 'Color'", False),
         ("MSH-1 == '|' and MSH-2 == '^~\\\\&'", True),
+        # The first repetition is there whether or not a second one is.
+        ("PID-3[1].1 == '4711' and PID-5[1].2 == 'Jane'", True),
+        ("PID-3[2]", False),
+        # A list leaves out what says nothing.
+        ("count(OBX[*]-3.1) == 2 and 'COL' in OBX[*]-3.1", True),
+        ("count(OBX[*]-7.1) == 1", True),
+        ("count(OBX[*]-5.2) == 0", True),
     ],
 )
 def test_conditions(condition: str, expected: bool) -> None:
@@ -67,6 +77,18 @@ def test_a_text_is_the_first_part_unescaped_and_trimmed() -> None:
     assert holds("whole(PID-5) == 'D&o&von^Jane'", message)
 
 
+def test_repetitions_and_their_parts_are_counted_from_one() -> None:
+    message = HL7.replace("4711^^^HOSP^MR", "4711^^^HOSP&1.2.3&ISO^MR~0815^^^STATE&1.2.4&ISO^PI")
+    message = message.replace("||yellow||", "||yellow~pale~ ||")
+    assert holds("PID-3[1].1 == '4711' and PID-3[2].1 == '0815' and not PID-3[3]", message)
+    assert holds("PID-3[2].4.2 == '1.2.4'", message)
+    assert holds("'1.2.3' in PID-3[*].4.2 and '1.2.4' in PID-3[*].4.2", message)
+    assert holds("count(PID-3[*].4.2) == 2 and count(PID-3[*].4.4) == 0", message)
+    assert holds("OBX[2]-5[2] == 'pale' and not OBX[1]-5[2]", message)
+    assert holds("count(OBX[2]-5[*]) == 2 and count(OBX[1]-5[*]) == 1", message)
+    assert holds("count(OBX[*]-5[*]) == 3", message)
+
+
 @pytest.mark.parametrize(
     ("condition", "place", "says"),
     [
@@ -83,6 +105,9 @@ def test_a_text_is_the_first_part_unescaped_and_trimmed() -> None:
         ("whatever == 'x'", 1, "nothing is called whatever"),
         ("cwe(OBX-3) == 'x'", 1, "cannot be compared"),
         ("OBX-3.1.2.4", 10, "subcomponents have no parts"),
+        ("'x' in OBX[*]-5[2]", 8, "say either which segment or which repetition"),
+        ("PIX-3[2] == 'x'", 1, "no segment is called PIX"),
+        ("count([cwe(OBX-3), 'x']) == 2", 7, "the values of a list are of one kind, not CodeableConcept and text"),
     ],
 )
 def test_problems_of_a_condition_have_their_column(condition: str, place: int, says: str) -> None:
@@ -171,6 +196,26 @@ def test_a_choice_and_first_present_keep_lists_and_texts_apart(workshop: Worksho
     assert [name["family"] for name in patient["name"]] == ["Doe"]
     assert "language" not in patient
     assert patient["maritalStatus"] == {"text": "Doe/Jane"}
+
+
+def test_a_list_of_values_that_are_no_texts_keeps_them_as_they_are(workshop: Workshop) -> None:
+    program = workshop.steps("""
+        - each: PATIENT_RESULT
+          do:
+            - create: Patient
+              key: =PID-3.1
+              body:
+                name: =[xpn(PID-5), xpn(PID-9)]
+                communication:
+                  - language: =concepts(concept('v2-0001', 'a'), concept('v2-0001', 'b'))
+                extension:
+                  - url: https://lab.example/sums
+                    valueString: =join([1 + 1, '3'], ' ')
+            - drop: rest
+        """)
+    patient = apply(program).one("Patient")
+    assert [name["family"] for name in patient["name"]] == ["Doe"]
+    assert patient["extension"][0]["valueString"] == "2 3"
 
 
 @pytest.mark.parametrize("condition", ["MHS-9 == 'x'", "MHS[2]-9 == 'x'", "count(MHS[*]) > 1", "count(MHS[*]-9) > 1"])

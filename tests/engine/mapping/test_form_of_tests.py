@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.mapping.expectations import changes
 from tests.support.command_line import labrelay
 
 GIVEN = """\
@@ -113,3 +114,16 @@ def test_one_wrong_file_does_not_hide_the_others(tmp_path: Path) -> None:
     ran = labrelay("test", str(tmp_path))
     assert (ran.code, ran.out.strip()) == (3, "1 passed, 0 failed")
     assert "a.yaml:8:10: expect: has no key 'issue'" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "line"),
+    [
+        ("", "x", "a: expected '', got x"),
+        ("x", " x", "a: expected x, got ' x'"),
+        ("5.0", "5", "a: expected 5.0, got 5"),
+        (["x"], {"b": "x"}, "a: expected a list of 1, got an object with b"),
+    ],
+)
+def test_what_cannot_be_seen_is_shown_in_quotes(expected: object, actual: object, line: str) -> None:
+    assert list(changes(expected, actual, "a")) == [line]

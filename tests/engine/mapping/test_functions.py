@@ -653,13 +653,149 @@ def test_both_ends_of_a_reference_range_are_converted(raw: str, low: str | None,
 
 @pytest.mark.parametrize(
     ("raw", "digits", "value"),
-    [("0.4", "0", "0"), ("<0.4", "0", "0.4"), ("<0.40", "1", "0.4"), (">0.6", "0", "1"), ("<0", "0", "0")],
+    [
+        ("0.4", "0", "0"),
+        ("<0.4", "0", "0.4"),
+        ("<0.40", "1", "0.4"),
+        (">0.6", "0", "1"),
+        ("<0", "0", "0"),
+        ("<0.0", "0", "0"),
+        (">-0.4", "0", "-0.4"),
+        ("<20.4", "0", "20"),
+        ("-0.4", "0", "0"),
+    ],
 )
 def test_a_limit_is_not_rounded_away(raw: str, digits: str, value: str) -> None:
     row = Row({"unit": "g/L", "ucum": "g/L", "digits": digits}, "HGB")
     made = call("quantity", call("decimal", raw), row, "g/L")
     assert made["value"] == value
     assert made.get("comparator") == (raw[0] if raw[0] in "<>" else None)
+
+
+@pytest.mark.parametrize(
+    ("sent", "digits", "is_percentage"),
+    [
+        ("0.415", "1", False),
+        ("1.000", "1", False),  # all of it
+        ("1.001", "1", True),
+        ("0.41", "1", True),  # 0.41 % is as likely
+        ("0", "1", False),  # nothing is nothing in either
+        ("0.0", "1", False),
+        ("1", "1", True),
+        ("40.5", "1", True),
+        ("0.4", "", False),
+        ("1", "", False),
+    ],
+)
+def test_a_percentage_is_never_made_of_what_may_be_one_already(sent: str, digits: str, is_percentage: bool) -> None:
+    row = Row({"ucum": "%", "unit": "%", "factor": "100", **({"digits": digits} if digits else {})}, "HCT")
+    assert call("misfits", row, call("decimal", sent)) is is_percentage
+
+
+@pytest.mark.parametrize(
+    ("cells", "unit", "made"),
+    [
+        ({"ucum": "g/L"}, "g/l", {"unit": "g/l", "code": "g/L"}),
+        ({"ucum": "g/L"}, None, {"unit": "g/L", "code": "g/L"}),
+        ({"ucum": "g/L", "unit_in": "g/l"}, "g/l", {"unit": "g/l", "code": "g/L"}),
+        # A row for any unit says what the code is, and nothing of what an analyzer calls it.
+        ({"ucum": "g/L", "unit_in": "*"}, "G/L", {"unit": "G/L", "code": "g/L"}),
+        ({"ucum": "g/L", "unit_in": "*", "unit": "g per L"}, "G/L", {"unit": "g per L", "code": "g/L"}),
+        ({"unit": "g/L"}, "G/L", {"unit": "g/L"}),
+    ],
+)
+def test_a_unit_is_called_what_the_row_or_else_the_analyzer_calls_it(
+    cells: dict[str, str], unit: str | None, made: dict[str, str]
+) -> None:
+    found = call("quantity", call("decimal", "5"), Row(cells, "HGB"), unit)
+    assert {name: found[name] for name in ("unit", "code") if name in found} == made
+
+
+@pytest.mark.parametrize(
+    ("repetitions", "kind", "words"),
+    [
+        (["NOT DETECTED^"], "CE", "NOT DETECTED"),
+        (["^31.3"], "ST", "31.3"),
+        (["one", "two"], "TX", "one\ntwo"),
+        (["one", "^", "two"], "TX", "one\ntwo"),  # delimiters alone say nothing
+        (["^"], "ST", None),
+        ([">=^1^:^320"], "SN", ">=1:320"),
+        (["5^+"], "SN", "5+"),
+        (["a^b"], "CE", "a^b"),
+        (["a^b"], None, "a^b"),
+    ],
+)
+def test_a_value_in_words(repetitions: list[str], kind: str | None, words: str | None) -> None:
+    assert call("value_text", repetitions, kind) == words
+
+
+NDHM = "https://nrces.in/ndhm/fhir/r4/CodeSystem/ndhm-identifier-type-code"
+ABHA = "https://healthid.example"
+
+
+def test_an_abha_number_goes_out_as_both_types_and_an_address_as_one() -> None:
+    ids = [call("cx", raw) for raw in ("7^^^HOSP^MR", "91123456789012^^^NDHM^HIN", "meera.rao@abdm^^^NDHM^ABHA")]
+    number, again, address = call("abha_ids", ids, ABHA)
+    assert (number["value"], number["system"]) == ("91-1234-5678-9012", ABHA)
+    assert (again["value"], again["system"]) == ("91-1234-5678-9012", ABHA)
+    assert number["type"]["coding"][0]["code"] == "MR"
+    assert again["type"]["coding"][0] == {"system": NDHM, "code": "HIN", "display": "Health ID issued by NDHM"}
+    assert address == {
+        "type": {"coding": [{"system": NDHM, "code": "ABHA", "display": "ABHA"}]},
+        "value": "meera.rao@abdm",
+    }
+    number, address = call("abha_ids", ids, ABHA, settings={"abdm_guide": "2.0.1"})
+    assert number["type"]["coding"][0]["code"] == "MR"
+    assert address == {"type": {"text": "ABHA address"}, "value": "meera.rao@abdm"}
+
+
+def test_an_abha_number_is_known_by_its_system_too_and_whoever_has_none_has_none() -> None:
+    by_system = call("abha_ids", [{"system": ABHA, "value": "91-1234-5678-9012"}], ABHA)
+    assert [one["value"] for one in by_system] == ["91-1234-5678-9012"] * 2
+    assert call("abha_ids", [call("cx", "7^^^HOSP^MR")], ABHA) is None
+
+
+@pytest.mark.parametrize("raw", ["9112345678901^^^NDHM^HIN", "meera.rao^^^NDHM^ABHA"])
+def test_an_abha_number_or_address_that_is_none_goes_nowhere(raw: str) -> None:
+    with pytest.raises(ContentError) as caught:
+        call("abha_ids", [call("cx", raw)], ABHA)
+    assert caught.value.reason is Reason.BAD_VALUE
+
+
+def test_codes_of_two_systems_have_their_own_versions_and_words() -> None:
+    made = call("cwe", "GLU^Glucose^L^2345-7^Glucose SerPl^LN^1.0^2.74^as the analyzer says")
+    assert made["text"] == "as the analyzer says"
+    assert [(one["code"], one["version"], one["display"]) for one in made["coding"]] == [
+        ("GLU", "1.0", "Glucose"),
+        ("2345-7", "2.74", "Glucose SerPl"),
+    ]
+    assert call("cwe", "^^^2345-7^Glucose SerPl^LN^^2.74")["text"] == "Glucose SerPl"
+    assert call("cwe", "^^^2345-7^^LN^^2.74")["text"] == "2345-7"
+    third = call("cwe", "GLU^Glucose^L^^^^1.0^^^A1^Sugar^99X^7")["coding"]
+    assert [(one["code"], one.get("version"), one["display"]) for one in third] == [
+        ("GLU", "1.0", "Glucose"),
+        ("A1", "7", "Sugar"),
+    ]
+
+
+# FHIR R4, 4.3 (code systems), and HL7's registry of object identifiers.
+@pytest.mark.parametrize(
+    ("code", "oid", "system"),
+    [
+        ("2345-7", "2.16.840.1.113883.6.1", "http://loinc.org"),
+        ("260385009", "2.16.840.1.113883.6.96", "http://snomed.info/sct"),
+        ("99213", "2.16.840.1.113883.6.12", "http://www.ama-assn.org/go/cpt"),
+        ("E11.9", "2.16.840.1.113883.6.90", "http://hl7.org/fhir/sid/icd-10-cm"),
+        ("E11", "2.16.840.1.113883.6.3", "http://hl7.org/fhir/sid/icd-10"),
+        ("250.00", "2.16.840.1.113883.6.103", "http://hl7.org/fhir/sid/icd-9-cm"),
+        ("0777-3105-02", "2.16.840.1.113883.6.69", "http://hl7.org/fhir/sid/ndc"),
+        ("153165", "2.16.840.1.113883.6.88", "http://www.nlm.nih.gov/research/umls/rxnorm"),
+        ("207", "2.16.840.1.113883.12.292", "http://hl7.org/fhir/sid/cvx"),
+        ("mg/dL", "2.16.840.1.113883.6.8", "http://unitsofmeasure.org"),
+    ],
+)
+def test_a_system_that_fhir_calls_otherwise_than_by_its_number(code: str, oid: str, system: str) -> None:
+    assert call("cwe", f"{code}^words^{oid}")["coding"][0]["system"] == system
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,17 @@ def test_a_failed_control_holds_and_an_unknown_one_is_unknown() -> None:
     assert outcome("=qc_failed('24h') | false") == "no"
 
 
+def test_who_releases_a_result_reads_that_no_control_was_judged_and_of_no_control_that_was() -> None:
+    found = ask("=qc_failed('24h') or value > 20")
+    assert found is not None
+    assert "qc_failed('24h'): no control of this test was judged in that time" in found.text
+
+    found = ask("=qc_failed('24h') or delta('7d') > 2", past=Known(controls={"HGB": False}))
+    assert found is not None
+    assert "no earlier value" in found.text
+    assert "qc_failed('24h'): no control" not in found.text
+
+
 # -- tables of limits ------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +325,15 @@ def test_a_wrong_table_is_told_before_it_is_used(tmp_path: Path, content: str, p
     with pytest.raises(ConfigError) as raised:
         rules("=critical('x')", search=[tmp_path])
     assert any(problem in one for one in raised.value.problems), raised.value.problems
+
+
+def test_a_table_that_is_no_text_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/x.csv").write_bytes("code,unit,low,high\n718-7,µg/dL,1,2\n".encode("latin-1"))
+    with pytest.raises(ConfigError) as raised:
+        rules("=critical('x')", search=[tmp_path])
+    (problem,) = raised.value.problems
+    assert problem.endswith("tables/x.csv: cannot be read as UTF-8 (UnicodeDecodeError)")
 
 
 # -- what is refused when it is loaded -------------------------------------------------------------------------------

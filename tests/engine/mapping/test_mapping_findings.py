@@ -373,6 +373,14 @@ def test_too_deep_or_too_large_is_said_and_not_a_crash(workshop: Workshop) -> No
     deep = "".join(f"{'  ' * level}- when: =PID-{level % 30 + 1}\n{'  ' * level}  do:\n" for level in range(25))
     nested = HEAD + "steps:\n" + deep + "  " * 25 + "- drop: x\n"
     assert workshop.load(nested.replace("PID-", "MSH-").replace("MSH-26", "MSH-3").replace("MSH-27", "MSH-3"))
+    once = "  f{0}:\n    takes: []\n    steps:\n      - when: =MSH-{1}\n        do: [{{$use: f{2}}}]\n"
+    for depth in (101, 400):  # Python's own limits: levels of indentation, calls inside calls
+        fragments = "".join(once.format(level, level % 20 + 3, level + 1) for level in range(depth))
+        last = f"  f{depth}:\n    takes: []\n    steps:\n      - drop: x\n"
+        workshop.write("deep.yaml", f"mapping-library: deep\nformat: labrelay-mapping/1\nfragments:\n{fragments}{last}")
+        assert workshop.problems(HEAD + "import: [deep]\nsteps:\n  - $use: f0\n") == (
+            "m.yaml:1:1: conditions, cases or loops are nested too deeply; make them flatter",
+        )
     twice = "  {0}:\n    takes: []\n    steps:\n      - $use: {1}\n      - $use: {1}\n"
     fragments = "".join(twice.format(f"f{level}", f"f{level + 1}") for level in range(20))
     last = "  f20:\n    takes: []\n    steps:\n      - drop: x\n"

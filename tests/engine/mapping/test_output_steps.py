@@ -231,6 +231,36 @@ def test_a_value_without_its_type_and_a_number_that_is_none_are_noticed(workshop
     assert found.count("NOT_A_NUMBER") == 2
 
 
+def test_what_is_wrong_with_the_message_that_is_written_is_told_of_no_place_in_the_one_that_was_read(
+    workshop: Workshop,
+) -> None:
+    made = program(workshop, "hl7v2/ORU_R01", results("{2: NM, 3: a, 5: =R-5, 11: F}"))
+    assert {one.place for one in mapped(made).issues if one.code == "NOT_A_NUMBER"} == {""}
+    for fields in ("{2: NM, 3: {1: =R-3.9}, 5: =R-4, 11: F}", "{2: =R-20, 3: a, 5: =R-4, 11: F}"):
+        with pytest.raises(ContentError) as caught:
+            program(workshop, "hl7v2/ORU_R01", results(fields)).apply(parse(ASTM), context())
+        assert caught.value.place == ""
+
+
+def test_a_patient_without_number_or_name_is_warned_of(workshop: Workshop) -> None:
+    steps = """
+    - each: PATIENT
+      do:
+        - segment: PID
+          fields: {3: =P-4, 5: =P-6}
+        - each: ORDER
+          do: [{drop: not wanted}]
+    """
+    made = program(workshop, "hl7v2/ORU_R01", steps, head="policies: {no_patient: dead}\n")
+
+    def warnings(message: str) -> list[tuple[str, str]]:
+        return [(one.text, one.place) for one in mapped(made, message).issues if one.code == "REQUIRED_ABSENT"]
+
+    assert warnings(ASTM) == []
+    nameless = ASTM.replace("Doe^Jane", "")
+    assert warnings(nameless) == [("PID[1]-5 of the message that is written is empty", "")]
+
+
 def test_a_group_may_be_dropped_or_filtered_as_with_fhir(workshop: Workshop) -> None:
     steps = """
     - each: PATIENT
@@ -605,6 +635,13 @@ def test_a_mapping_and_a_channel_say_how_lines_are_written(workshop: Workshop) -
     made = program(workshop, "csv", ROW, head="csv: {delimiter: ';', header: no}\n")
     assert text(made).splitlines()[0] == "WBC;8.13;fixed"
     assert text(made, settings={"csv_delimiter": "tab", "csv_header": "yes"}).splitlines()[0] == "code\tvalue\ta b"
+
+
+def test_rows_without_a_header_are_compared_by_the_columns_of_the_rules(workshop: Workshop) -> None:
+    made = program(workshop, "csv", ROW, head="csv: {delimiter: ';', header: no}\n")
+    (document,) = mapped(made).documents
+    first, second = made.view(document).parts()
+    assert (first["code"], first["value"], second["code"]) == ("WBC", "8.13", "RBC")
 
 
 def test_every_cell_is_explained(workshop: Workshop) -> None:

@@ -65,6 +65,40 @@ def test_a_value_tells_its_rule_fields_and_row(program: Program) -> None:
     assert leaves["Patient[1].name[0].given[1]"].value == "Q"
 
 
+def test_a_row_tells_what_it_did_to_the_value_and_nothing_that_it_did_not(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path)
+    workshop.write(
+        "t.csv", "code,unit_in,loinc,unit,ucum,factor,offset,digits\nHGB,g/dL,718-7,Cel,Cel,1,-32,1\nCOL,,5778-6,,,,,\n"
+    )
+    tables = "tables:\n  analytes: {csv: t.csv, key: [code, unit_in], on_missing: local}\n"
+    trace = workshop.steps(STEPS, tables=tables).explain(parse(HL7), context())
+    leaves = {leaf.path: leaf for leaf in trace.leaves}
+    value = leaves["Observation[1].valueQuantity.value"]
+    assert (value.value, value.rows) == ("-17.2", ("row HGB,g/dL offset -32 digits 1",))
+
+
+def test_a_segment_or_repetition_chosen_by_its_number_is_told_as_source(tmp_path: Path) -> None:
+    program = Workshop(tmp_path).steps("""
+        - each: PATIENT_RESULT
+          do:
+            - create: Patient
+              key: =PID-3.1
+              body:
+                identifier: =[identifier(absent, PID-3[1].1), identifier(absent, OBX[2]-3.1)]
+                gender: =lookup('0001', PID-8)
+                birthDate: =date(PID-7[1])
+            - drop: rest
+        """)
+    message = parse(HL7)
+    trace = program.explain(message, context())
+    sources = {leaf.path: leaf.sources for leaf in trace.leaves}
+    assert sources["Patient[1].birthDate"] == ("PID[1]-7",)
+    assert {"PID[1]-3.1", "OBX[2]-3.1"} <= {
+        source for path, found in sources.items() if path.startswith("Patient[1].identifier") for source in found
+    }
+    assert not {"PID-7", "PID-8"} & set(trace.unread)
+
+
 def test_unread_are_the_fields_that_no_rule_touched(program: Program) -> None:
     trace = program.explain(parse(HL7), context())
     assert {"PID-1", "PID-7", "PID-8", "OBR-2", "OBX-11", "NTE-3"} <= set(trace.unread)

@@ -6,6 +6,34 @@ import pytest
 
 from tests.support.mapping_texts import Workshop, apply
 
+
+@pytest.mark.parametrize(
+    ("structure", "group", "key", "message"),
+    [
+        (
+            "hl7v2/ORU_R01",
+            "PATIENT_RESULT",
+            "PID-3",
+            "MSH|^~\\&|A|B|||20260301101530||ORU^R01|1|P|2.6\nSFT|ACME|1|XN\nUAC|K\nPID|1||7\nDSC|1\n",
+        ),
+        (
+            "hl7v2/ADT_A01",
+            "PATIENT",
+            "PID-3",
+            "MSH|^~\\&|A|B|||20260301101530||ADT^A01|1|P|2.5\nEVN||20260301\nPID|1||7\n",
+        ),
+        ("astm/E1394", "PATIENT", "P-4", "H|\\^&|||XN|||||||P|1\nP|1||7\nL|1|N\n"),
+    ],
+)
+def test_what_frames_a_message_is_no_unread_segment(
+    structure: str, group: str, key: str, message: str, tmp_path: Path
+) -> None:
+    steps = f"- each: {group}\n  do: [{{create: Patient, key: ={key}, body: {{active: true}}}}]\n"
+    made = apply(Workshop(tmp_path).steps(steps, message_format=structure), message)
+    assert made.one("Patient")["active"] == "true"
+    assert made.warnings == []
+
+
 HEAD = "MSH|^~\\&|A|B|||20260301101530||OUL^R22|1|P|2.5.1\nPID|1||7\nSPM|1|S1\nOBR|1|O1||GLU\n"
 STEPS = """
 - each: PATIENT
