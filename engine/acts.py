@@ -7,6 +7,7 @@ so that a crash amid a replay of thousands is known.
     retry     dead deliveries wait again in their old places; dead messages are processed again with today's mapping,
               oldest first. Incomplete messages stay: a prefix is never a result.
     dismiss   a named person says, with a reason, that these need nothing more
+    edit      a named person corrects a dead message; its bytes as received stay, and are closed (`engine.correcting`)
     release   a named person lets results go that a rule of their route keeps back; only this does (`engine.holding`)
     reject    a named person says, with a reason, that such results are never delivered
     replay    stored documents go out again at the end of their lanes, at a bounded rate
@@ -20,13 +21,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from engine.clock import Clock, SystemClock
 from engine.control import Handler, RefusedError, Request
+from engine.correcting import Corrected
 from engine.errors import IntegrityError, LabRelayError
 from engine.intake import ChannelRoutes, judge, routed_by
 from engine.journal import Journal
+from engine.message import Received, Stored
 from engine.reading import Reader
 from engine.reasons import Reason
-from engine.records import DeadLetter, Filter
+from engine.records import DeadLetter, Filter, Trace
 from engine.reprocessing import Finding, examine, with_mapping
 
 if TYPE_CHECKING:
@@ -39,6 +43,10 @@ MAX_SELECTED = 200_000  # more are narrowed by time or channel; bounds memory an
 AT_ONCE = 1000  # of what is closed or released in one transaction
 DEFAULT_RATE = 50.0  # messages per second of a replay, well below what a lane carries, so that live results go first
 ANSWER_WITHIN_S = 20.0  # an act that takes longer goes on in the daemon, and the command is told so
+
+EDIT_REPEAT_WINDOW_S = 30 * 86_400.0  # for so long the same bytes from the analyzer are a repeat of an edited message
+
+KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # what a command does with the key by itself -> its act
 
 LookAgain = Callable[[str, str, int], None]
 
@@ -151,6 +159,7 @@ class Acts:
     Args:
         channels: the compiled routes in force, by channel; asked for at each use, since a reload replaces them.
         look_again: (channel, destination, added): rows of a lane became waiting; a daemon's worker must read them.
+        accept: a message became durable, and waits for its verdict; a daemon's intake takes it.
     """
 
     def __init__(
@@ -159,10 +168,14 @@ class Acts:
         *,
         channels: Callable[[], Mapping[str, ChannelRoutes]],
         look_again: LookAgain = lambda channel, destination, added: None,
+        accept: Callable[[Stored], None] = lambda stored: None,
+        clock: Clock | None = None,
     ) -> None:
         self._journal = journal
         self._channels = channels
         self._look_again = look_again
+        self._accept = accept
+        self._now_us = (clock or SystemClock()).now_us
         self._running: set[asyncio.Task[dict[str, int]]] = set()
         self._reprocessing: set[str] = set()  # channels
 
@@ -193,6 +206,66 @@ class Acts:
         for lane in {(letter.channel, letter.destination) for letter in chosen if letter.delivery_id}:
             self._look_again(*lane, 0)  # a dead letter may have held its lane
         return _answer(len(chosen), None, {"dismissed": changed})
+
+    async def edit(
+        self, message: int, content: bytes, *, actor: str, because: str, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Journal a person's correction of a dead letter as a new message, and close the dead letter.
+
+        What would be a dead letter again is not taken: the one there is stays as it is.
+
+        Args:
+            content: the whole corrected message.
+
+        Raises:
+            LabRelayError: nothing was changed; its text says why.
+        """
+        if not dry_run and not because.strip():
+            raise RefusedError("an edit needs a reason")
+        trace = await asyncio.to_thread(self._journal.message, message)
+        channel = self._channels().get(trace.message.channel) if trace is not None else None
+        if trace is None:
+            raise LabRelayError(f"there is no message {message}")
+        raise_if_not_editable(trace)
+        if channel is None:
+            raise LabRelayError(f"its channel {trace.message.channel} is not configured any more")
+        before = await asyncio.to_thread(self._journal.payload, message)
+        if content == before:
+            raise LabRelayError("nothing was changed, so nothing is done")
+        _raise_if_not_one(content, channel)
+        header = channel.message_format.header(content)
+        received = Received(
+            channel=channel.channel,
+            payload=content,
+            received_us=self._now_us(),
+            control_id=header.control_id,
+            message_type=header.message_type,
+            notes=("edited by a person",),
+        )
+        # In a thread: analyzers are answered meanwhile.
+        verdict = await asyncio.to_thread(judge, _as_stored(message, received), channel)
+        reason = verdict.reason.value if verdict.reason is not None else ""
+        if verdict.state == "dead":
+            detail = f": {verdict.detail}" if verdict.detail else ""
+            raise LabRelayError(f"the edited message would be a dead letter again: {reason}{detail}")
+        to = sorted({name for _, route in verdict.documents for name in route.to})
+        told = {"verdict": verdict.state, "reason": reason, "to": to}
+        if dry_run:
+            return {**_answer(1, None, {}), "message": None, **told}
+        future = self._journal.correct(
+            message, received, before=before, actor=actor, because=because, repeat_window_s=EDIT_REPEAT_WINDOW_S
+        )
+        future.add_done_callback(self._corrected)  # in journal order, also where nobody waits any more
+        corrected = await asyncio.shield(future)
+        if corrected.stored is None:
+            raise LabRelayError(corrected.refused)
+        for lane in corrected.lanes:
+            self._look_again(*lane, 0)  # a dead letter may have held its lane
+        return {**_answer(1, None, {"edited": 1}), "message": corrected.stored.id, **told}
+
+    def _corrected(self, done: "asyncio.Future[Corrected]") -> None:
+        if not done.cancelled() and done.exception() is None and (stored := done.result().stored) is not None:
+            self._accept(stored)
 
     async def release(self, selection: Selection, *, actor: str, because: str, dry_run: bool = False) -> dict[str, Any]:
         """Let held results go; the journal keeps who, when and ``because``. ``done``: see `engine.holding.release`."""
@@ -534,6 +607,15 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
             selection, routes=routes, actor=request.actor, because=because, mapping=named, rate=float(rate)
         )
 
+    async def edit(request: Request) -> dict[str, Any]:
+        message = request.args.get("message")
+        if not isinstance(message, int):
+            raise LabRelayError("which message is edited?")
+        because = str(request.args.get("because", ""))
+        return await acts.edit(
+            message, request.content, actor=request.actor, because=because, dry_run=_dry_run(request)
+        )
+
     async def shown(request: Request) -> dict[str, Any]:
         message = request.args.get("message")
         if not isinstance(message, int):
@@ -553,6 +635,7 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
         "reload": reload,
         "retry": retry,
         "dismiss": dismiss,
+        "edit": edit,
         "release": release,
         "reject": reject,
         "replay": replay,
@@ -560,6 +643,43 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
         "shown": shown,
         "exported": exported,
     }
+
+
+def raise_if_not_editable(trace: Trace) -> None:
+    """Raises LabRelayError where a message is no dead letter that may be edited."""
+    number = trace.message.id
+    if trace.edited_as:
+        raise LabRelayError(f"message {number} was edited already: it is message {trace.edited_as} now")
+    if trace.message.state == "incomplete":
+        raise LabRelayError(
+            f"message {number} is incomplete: what came is a part, and never a result; have the analyzer send it again"
+        )
+    if trace.message.state != "dead" and not any(delivery.state == "dead" for delivery in trace.deliveries):
+        raise LabRelayError(f"message {number} is no dead letter ({trace.message.state}); only these are edited")
+
+
+def _raise_if_not_one(content: bytes, channel: ChannelRoutes) -> None:
+    """Raises LabRelayError where the bytes are not one message of the channel."""
+    if not content.strip():
+        raise LabRelayError("the edited message is empty; to close a dead letter, use: labrelay dlq dismiss")
+    try:
+        parts = len(channel.message_format.split(content))
+    except Exception as error:  # a fault of ours: what it is about is not told apart any further
+        raise LabRelayError("the edited text cannot be read as a message") from error
+    if parts != 1:
+        raise LabRelayError(f"the edited text holds {parts} messages; one dead letter becomes one message")
+
+
+def _as_stored(message: int, received: Received) -> Stored:
+    return Stored(
+        id=message,
+        channel=received.channel,
+        seq=0,
+        payload=received.payload,
+        received_us=received.received_us,
+        control_id=received.control_id,
+        message_type=received.message_type,
+    )
 
 
 def _selection(request: Request) -> Selection:

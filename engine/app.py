@@ -177,6 +177,8 @@ class App:
             self.journal,
             channels=lambda: {name: channel.routes for name, channel in self.built.channels.items()},
             look_again=self._look_again,
+            accept=self.intake.accept,
+            clock=self.clock,
         )
         await acts.give_up(recovery.acts)
         running.push_async_callback(acts.stop)

@@ -44,6 +44,27 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     return stored
 
 
+def repeat_of(batch: Batch, received: Received) -> int | None:
+    """The message that ``received`` would be a repeat of, or None."""
+    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    return memory.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id)).repeat_of
+
+
+def store_edited(batch: Batch, received: Received, original: int, *, repeat_window_s: float) -> Stored:
+    """Journal what a person made of message ``original`` (`engine.correcting`); no repeat, as `repeat_of` says.
+
+    That its control id came before, with other bytes, is the nature of it, and so not flagged.
+    """
+    payload_hash = sha256(received.payload).digest()
+    token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
+    stored = _insert(batch, received, token, memory.Seen(), 0, payload_hash, edited_from=original)
+    window_us = round(repeat_window_s * 1_000_000) if received.control_id else memory.REPEAT_WITHOUT_ID_US
+    memory.remember(batch, token, stored.id, received.received_us + window_us)
+    batch.channel(received.channel).stored += 1
+    batch.opened.append(stored.id)
+    return stored
+
+
 def _store_for_the_record(batch: Batch, received: Received, reason: Reason, session: int) -> Stored:
     """Journal what will never be mapped; no part of the repeat memory, which is about results."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
@@ -158,6 +179,7 @@ def _insert(
     payload_hash: bytes = b"",
     *,
     incomplete: Reason | None = None,
+    edited_from: int = 0,
 ) -> Stored:
     tally = batch.channel(received.channel)
     tally.last_seq += 1
@@ -171,6 +193,8 @@ def _insert(
         meta["other_bytes"] = True
     if received.filtered is not None:
         meta["filtered"] = received.filtered.value
+    if edited_from:
+        meta["edited_from"] = edited_from
     if incomplete is not None:  # in the row itself too: should its verdict be lost, it must not pass for a message
         meta["incomplete"] = incomplete.value
     if session and (frames := batch.frames(session)):

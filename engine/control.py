@@ -8,7 +8,8 @@ user and root are served. One request a connection, one line of JSON each way:
     {"v": 1, "error": "config", "problems": ["channels/a.yaml:3:1: ..."]}
 
 ``error`` is one of `ERRORS`; the client raises the same class that the daemon's handler raised. Requests and answers
-carry names, numbers and reason codes, never the content of messages.
+carry names, numbers and reason codes, never the content of messages; but for verbs of `WITH_CONTENT`, where so many
+bytes as the request's ``content`` says follow its line.
 
 Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
 
@@ -18,6 +19,7 @@ Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
     dismiss   {"selection", "because", "dry_run"}                  -> outcome
     release   {"selection", "because", "dry_run"}                  -> outcome   of held results
     reject    {"selection", "because", "dry_run"}                  -> outcome   of held results
+    edit      {"message", "because", "dry_run"} and content        -> outcome with "message", "verdict", "reason", "to"
     replay    {"selection", "destination", "rate", "dry_run"}      -> outcome
     reprocess {"selection", "because", "rate", "config_hash",
                "mapping", "mapping_hash"}                          -> outcome   the last two: null, or name and digest
@@ -49,6 +51,8 @@ logger = logging.getLogger("labrelay." + __name__)
 VERSION = 1
 SOCKET_NAME = "labrelay.sock"
 MAX_REQUEST_BYTES = 64 * 1024
+MAX_CONTENT_BYTES = 64 * 1024 * 1024  # more than any channel takes
+WITH_CONTENT = frozenset({"edit"})
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 REQUEST_TIMEOUT_S = 5.0  # from connecting to the whole request; a client that dawdles is cut off
 HANDLER_TIMEOUT_S = 60.0
@@ -84,11 +88,13 @@ class Request:
 
     Attributes:
         actor: the user at the other end, by the kernel's word; goes into the audit row.
+        content: a message, where the verb takes one; never to be logged.
     """
 
     verb: str
     actor: str
     args: Mapping[str, Any] = field(default_factory=dict)
+    content: bytes = field(default=b"", repr=False)
 
 
 Handler = Callable[[Request], Awaitable[dict[str, Any]]]
@@ -174,11 +180,19 @@ class ControlServer:
         try:
             asked = json.loads(line)
             verb, args = asked["verb"], asked.get("args", {})
+            size = asked.get("content", 0)
             if asked.get("v") != VERSION or not isinstance(verb, str) or not isinstance(args, dict):
+                raise ValueError
+            if not isinstance(size, int) or not 0 <= size <= (MAX_CONTENT_BYTES if verb in WITH_CONTENT else 0):
                 raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return _error("failed", f"not a request of version {VERSION}; the command and the daemon may differ")
-        return await self._run(Request(verb=verb, args=args, actor=user_name(uid)))
+        try:
+            async with asyncio.timeout(self._request_timeout):
+                content = await reader.readexactly(size)
+        except (TimeoutError, asyncio.IncompleteReadError):
+            return _error("failed", f"no whole request within {self._request_timeout:g} s")
+        return await self._run(Request(verb=verb, args=args, actor=user_name(uid), content=content))
 
     async def _run(self, request: Request) -> dict[str, Any]:
         handler = self._handlers.get(request.verb)
@@ -199,19 +213,25 @@ class ControlServer:
             return _error("failed", f"the daemon failed inside ({type(error).__name__}); its log says where")
 
 
-def call(path: Path, verb: str, args: Mapping[str, Any] | None = None, *, timeout: float = 10.0) -> dict[str, Any]:
+def call(
+    path: Path, verb: str, args: Mapping[str, Any] | None = None, *, timeout: float = 10.0, content: bytes = b""
+) -> dict[str, Any]:
     """Ask the daemon, and wait for its answer; blocks.
 
     Args:
         path: the socket, ``<data>/labrelay.sock``.
         timeout: seconds for the whole exchange.
+        content: for a verb of `WITH_CONTENT`.
 
     Raises:
         UnreachableError: no daemon runs there, or we may not talk to it.
         TimeoutError: it did not answer in time.
         LabRelayError: what the handler raised, as the same class.
     """
-    request = json.dumps({"v": VERSION, "verb": verb, "args": dict(args or {})}, separators=(",", ":")).encode() + b"\n"
+    if len(content) > MAX_CONTENT_BYTES:
+        raise LabRelayError(f"larger than {MAX_CONTENT_BYTES} bytes")
+    asked = {"v": VERSION, "verb": verb, "args": dict(args or {})} | ({"content": len(content)} if content else {})
+    request = json.dumps(asked, separators=(",", ":")).encode() + b"\n" + content
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(timeout)
         try:

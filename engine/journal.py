@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine import anchor as anchor_file
-from engine import arrival, audit, holding, migrate, outbox, superseding, suspect, verdict, verify
+from engine import arrival, audit, correcting, holding, migrate, outbox, superseding, suspect, verdict, verify
 from engine.anchor import Anchor, sync_folder
 from engine.batch import Batch, Tail
 from engine.clock import Clock
-from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.correcting import Corrected
+from engine.errors import IntegrityError, StoreError
 from engine.line_trace import LineLog, LineRecord
 from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss, look
@@ -269,6 +270,24 @@ class Journal(Reader):
         """Journal text that never became a message, as evidence."""
         operation = partial(arrival.store_incomplete, received=received, reason=reason, session=session or 0)
         return self._submit(operation, size=len(received.payload))
+
+    def correct(
+        self, original: int, received: Received, *, before: bytes, actor: str, because: str, repeat_window_s: float
+    ) -> "asyncio.Future[Corrected]":
+        """Journal what a person made of a dead message, and close that one; recorded in the same transaction.
+
+        The new message has no verdict yet; see `engine.correcting.correct`.
+        """
+        operation = partial(
+            correcting.correct,
+            original=original,
+            received=received,
+            before=before,
+            actor=actor,
+            because=because,
+            repeat_window_s=repeat_window_s,
+        )
+        return self._submit(operation, size=len(received.payload), verdict=True)
 
     def keep_line(self, record: LineRecord) -> None:
         """Keep what passed on a line, for people (`engine.line_trace`): never raises, and nothing waits for it."""

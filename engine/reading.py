@@ -421,6 +421,11 @@ class Reader:
             }
             view = self._message(row)
             frames = self._frames(execute, row, session)
+            edited_from, edited_as = execute(
+                "SELECT coalesce((SELECT original FROM edited WHERE message_id = ?1), 0),"
+                " coalesce((SELECT message_id FROM edited WHERE original = ?1), 0)",
+                (message_id,),
+            ).fetchone()
         note = orjson.loads(self._note(detail, "message_state", message_id, view.channel) or b"{}")
         return Trace(
             message=view,
@@ -432,6 +437,8 @@ class Reader:
             issues=tuple(note.get("issues", ())),
             documents=tuple(DocumentView(id=r[0], ordinal=r[1], media_type=r[2], stored_bytes=r[3]) for r in documents),
             deliveries=tuple(self._delivery(delivery, attempts[delivery[0]]) for delivery in deliveries),
+            edited_from=edited_from,
+            edited_as=edited_as,
         )
 
     def line(self, channel: str, *, session: int | None = None, limit: int = 20) -> list[LineRecord]:

@@ -249,7 +249,11 @@ class DocumentView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """Everything that is known of one message except its payload."""
+    """Everything that is known of one message except its payload.
+
+    Attributes:
+        edited_from, edited_as: the message that a person made it of, or made of it; 0 without one.
+    """
 
     message: MessageView
     session: int
@@ -260,6 +264,8 @@ class Trace:
     issues: tuple[dict[str, Any], ...]
     documents: tuple[DocumentView, ...]
     deliveries: tuple[DeliveryView, ...]
+    edited_from: int = 0
+    edited_as: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional controls errors examine examine_lines growth hashes lane link_words "
+            "breaker chain clock conditional controls edit_text errors examine examine_lines growth hashes key_sheet lane link_words "
             "message near numbers packing ports reagents reasons receive_memory records registry results retry secrets "
             "site snapshot timing units words yaml_nodes"
         ),
@@ -35,8 +35,9 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "stores, mapping, configuration",
         names(
-            "anchor arrival audit batch compact config detecting earlier formats holding journal layouts line_trace "
-            "lock loss lots mapping memory migrate numbered outbox packs reading salvage superseding suspect trail upkeep vault "
+            "anchor arrival audit batch compact config correcting detecting earlier formats holding journal kek layouts line_trace "
+            "lock loss lots mapping memory migrate numbered outbox packs pruned reading retention rotation salvage superseding suspect trail "
+            "upkeep vault "
             "verdict verify wal_repair writer"
         ),
     ),

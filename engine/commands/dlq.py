@@ -4,14 +4,21 @@ Select by message number or by filter; `retry` and `dismiss` count and ask first
 old place; a dead message is processed again with today's configuration and mapping.
 """
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from engine.acts import letters
 from engine.clock import from_us
-from engine.commands.output import Column, ExitCode, Form, form_option, say, show_document, show_rows
-from engine.commands.selecting import act_options, carry_out, filter_options, instant_us, selection
+from engine.commands.output import Column, ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
+from engine.commands.selecting import (
+    act_options,
+    carry_out,
+    filter_options,
+    instant_us,
+    selection,
+    sure_options,
+)
 from engine.commands.session import Session, pass_session
 from engine.reasons import Reason
 from engine.records import DeadLetter, Filter
@@ -25,6 +32,18 @@ COLUMNS = (
     Column("since", "SINCE"),
     Column("type", "TYPE"),
 )
+
+
+EDIT_HELP = """Correct a dead message in your editor ($VISUAL or $EDITOR), and have it processed again.
+
+What was received stays as it is, and is closed as dismissed. The corrected bytes are a new message of the channel, and
+each of the two names the other; who, why and the SHA-256 of both are in the audit trail. What would be a dead letter
+again, or is no change, is not taken.
+
+In the editor a line is a segment; its end becomes the message's own. <0D> is a byte in hexadecimal: a sign that an
+editor would not show. The text is in a private folder, in memory where there is one, for as long as the editor runs;
+what your editor writes elsewhere (backups, histories) is up to its settings.
+"""
 
 
 @click.group(help=__doc__)
@@ -123,6 +142,39 @@ def dismiss(
         yes=yes,
         because=because,
     )
+
+
+@command.command("edit", help=EDIT_HELP)
+@click.argument("message", type=int)
+@click.option(
+    "--because", metavar="TEXT", help="Why; kept for good, asked for if not given. Write no patient data here."
+)
+@click.option(
+    "--from",
+    "source",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="The whole corrected message, instead of an editor; - for what comes in.",
+)
+@sure_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def edit(
+    session: Session,
+    message: int,
+    because: str | None,
+    source: BinaryIO | None,
+    dry_run: bool,
+    yes: bool,
+    form: Form,
+) -> ExitCode:
+    from engine.commands.editing import edited
+
+    if because is None and not dry_run:
+        if not on_terminal():
+            raise click.UsageError("an edit needs a reason: --because TEXT")
+        because = click.prompt("Why", err=True)
+    return edited(session, message, because or "", source, dry_run=dry_run, yes=yes, form=form)
 
 
 def help_of(code: str) -> str:

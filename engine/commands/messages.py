@@ -287,6 +287,8 @@ def _document(session: Session, trace: Trace, *, answers: bool) -> dict[str, Any
         deliveries.append(shown)
     return {
         "message": _row(session, trace.message),
+        "edited_from": trace.edited_from or None,
+        "edited_as": trace.edited_as or None,
         "mapping": trace.mapping,
         "processed": at(trace.processed_us),
         "detail": trace.detail,
@@ -308,6 +310,10 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         if message[name]:
             yield f"  {name.replace('_', ' '):<10} {cell(message[name])}"
     yield f"  {'state':<10} {message['state']}{' ' + message['reason'] if message['reason'] else ''}"
+    if document["edited_from"]:
+        yield f"  {'edited':<10} by a person; as received it is message {document['edited_from']}"
+    if document["edited_as"]:
+        yield f"  {'edited':<10} by a person; it is message {document['edited_as']} now"
     for name in ("processed", "mapping", "detail", "frames"):
         if document[name]:
             yield f"  {name:<10} {cell(document[name])}"

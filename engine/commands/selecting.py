@@ -203,7 +203,7 @@ def without_daemon(session: Session, work: Callable[[Acts, str], Awaitable[dict[
         journal = Journal.open(session.data, clock=clock)
         try:
             journal.start(asyncio.get_running_loop())
-            acts = Acts(journal, channels=lambda: _channels(session, journal.vault.identity_key))
+            acts = Acts(journal, channels=lambda: channels(session, journal.vault.identity_key))
             return await work(acts, user_name(os.geteuid()))
         finally:
             await journal.stop()
@@ -211,7 +211,8 @@ def without_daemon(session: Session, work: Callable[[Acts, str], Awaitable[dict[
     return asyncio.run(run())
 
 
-def _channels(session: Session, identity_key: bytes) -> "dict[str, ChannelRoutes]":
+def channels(session: Session, identity_key: bytes) -> "dict[str, ChannelRoutes]":
+    """The compiled routes of the site's channels. Raises ConfigError."""
     from engine.build import build_site
     from engine.clock import SystemClock
 

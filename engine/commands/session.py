@@ -94,11 +94,13 @@ class Session:
         finally:
             journal.close()
 
-    def call(self, verb: str, args: dict[str, Any] | None = None, *, timeout: float = 10.0) -> dict[str, Any]:
+    def call(
+        self, verb: str, args: dict[str, Any] | None = None, *, timeout: float = 10.0, content: bytes = b""
+    ) -> dict[str, Any]:
         """Ask the site's daemon; see `engine.control`."""
         from engine.control import SOCKET_NAME, call
 
-        return call(self.data / SOCKET_NAME, verb, args, timeout=timeout)
+        return call(self.data / SOCKET_NAME, verb, args, timeout=timeout, content=content)
 
 
 pass_session = click.make_pass_decorator(Session)

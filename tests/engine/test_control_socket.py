@@ -174,3 +174,30 @@ def test_the_wire_names_every_class_once() -> None:
     assert len(set(classes)) == len(classes)
     assert classes[-1] is LabRelayError, "the base comes last, or it would hide the others"
     assert classes.index(IntegrityError) < classes.index(StoreError)
+
+
+async def _weigh(request: Request) -> dict[str, Any]:
+    return {"bytes": len(request.content), "args": dict(request.args)}
+
+
+async def test_content_follows_the_line_for_the_verbs_that_take_it(tmp_path: Path) -> None:
+    message = b"MSH|\n\x00" * 100_000  # beyond what a line may have
+    server = ControlServer(tmp_path / "s.sock", {"edit": _weigh, "echo": _weigh})
+    await server.start()
+    try:
+        told = await asyncio.to_thread(call, tmp_path / "s.sock", "edit", {"message": 1}, content=message)
+        assert told == {"bytes": len(message), "args": {"message": 1}}
+        with pytest.raises(LabRelayError, match="not a request"):
+            await asyncio.to_thread(call, tmp_path / "s.sock", "echo", content=b"x")
+    finally:
+        await server.stop()
+
+
+async def test_content_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    server = ControlServer(tmp_path / "s.sock", {"edit": _weigh}, request_timeout=0.1)
+    await server.start()
+    try:
+        said = await say(tmp_path / "s.sock", b'{"v":1,"verb":"edit","args":{},"content":5}\nab')
+    finally:
+        await server.stop()
+    assert "no whole request" in said["message"]
