@@ -19,6 +19,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.clock import Clock, SystemClock
@@ -178,6 +179,18 @@ class Acts:
         self._now_us = (clock or SystemClock()).now_us
         self._running: set[asyncio.Task[dict[str, int]]] = set()
         self._reprocessing: set[str] = set()  # channels
+
+    async def note(self, actor: str, verb: str, what: dict[str, Any]) -> None:
+        """Store an act that is about to be done by the command that asks."""
+        await self._journal.act_note(actor, verb, what)
+
+    async def rotate_key(self, data: Path, *, actor: str, discard_old: bool) -> dict[str, Any]:
+        """A new key-encryption key; see `engine.rotation`."""
+        return asdict(await self._journal.rotate_key(data, actor=actor, discard_old=discard_old))
+
+    async def confirm_sheet(self, *, actor: str) -> None:
+        """A person has typed from the recovery sheet of the key in use."""
+        await self._journal.confirm_sheet(actor=actor)
 
     async def retry(self, selection: Selection, *, actor: str, dry_run: bool = False) -> dict[str, Any]:
         """Try dead letters again; ``count`` is how many were selected, ``done`` what became of them."""
@@ -630,8 +643,22 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
         await acts.note_exported(request.actor, what)
         return {}
 
+    async def key(request: Request) -> dict[str, Any]:
+        step = request.args.get("step")
+        if step == "rotate":
+            discard = request.args.get("discard_old") is True
+            return await acts.rotate_key(app.built.site.config.data, actor=request.actor, discard_old=discard)
+        if step == "confirm":
+            await acts.confirm_sheet(actor=request.actor)
+        elif step in KEY_ACTS:
+            await acts.note(request.actor, KEY_ACTS[step], {"key": str(request.args.get("key", ""))})
+        else:
+            raise LabRelayError("what about the key?")
+        return {}
+
     return {
         "status": status,
+        "key": key,
         "reload": reload,
         "retry": retry,
         "dismiss": dismiss,

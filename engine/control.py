@@ -25,6 +25,9 @@ Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
                "mapping", "mapping_hash"}                          -> outcome   the last two: null, or name and digest
     shown     {"message"}                                          -> {}   contents are about to be shown to a person
     exported  {"what"}                                             -> {}   contents are about to be written to a file
+    key       {"step": "rotate", "discard_old"}                    -> engine.rotation.Rotated
+              {"step": "show" | "restored", "key"}                 -> {}   the key is about to be printed; was typed in
+              {"step": "confirm"}                                  -> {}   its recovery sheet is in safe hands
 
 An outcome is ``{"count", "act", "done", "going_on"}``: how many were selected, the number of the row that was stored
 before the act began (null for a dry run, or where the act is one row), what became of them by name, and whether it

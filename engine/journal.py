@@ -23,7 +23,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine import anchor as anchor_file
-from engine import arrival, audit, correcting, holding, migrate, outbox, superseding, suspect, verdict, verify
+from engine import (
+    arrival,
+    audit,
+    correcting,
+    holding,
+    kek,
+    migrate,
+    outbox,
+    rotation,
+    superseding,
+    suspect,
+    verdict,
+    verify,
+)
 from engine.anchor import Anchor, sync_folder
 from engine.batch import Batch, Tail
 from engine.clock import Clock
@@ -38,7 +51,7 @@ from engine.reading import Reader, access, connect
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed
 from engine.upkeep import PAGE_BYTES, StoreUpkeep
-from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, find_kek, make_kek
+from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, make_kek
 from engine.writer import Operation, Writer, WriterStats
 
 __all__ = ["Assembled", "Journal", "MapOutcome", "Recovery", "Routed"]
@@ -533,6 +546,48 @@ class Journal(Reader):
         return self._submit(partial(audit.note, actor=actor, verb=verb, what=what), verdict=True)
 
     # -- start-up ------------------------------------------------------------------------------------------------
+    # -- keys ----------------------------------------------------------------------------------------------------
+
+    async def rotate_key(
+        self, data: Path, *, actor: str, discard_old: bool = False, step: Callable[[str], None] = lambda name: None
+    ) -> rotation.Rotated:
+        """Make a new key-encryption key and wrap all data keys by it; see `engine.rotation`.
+
+        Args:
+            data: the data folder.
+            step: told the name of each step that is done.
+
+        Raises:
+            StoreError, IntegrityError: which step failed; the site opens all the same.
+        """
+        with self.snapshot() as execute:
+            (expected,) = execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+        old = await asyncio.to_thread(rotation.begin, data, expected)
+        new = await asyncio.to_thread(rotation.write_new, data, step)
+        self.vault.offer_kek(new)
+        keys = await self._submit(partial(rotation.take, old=old.kek, new=new, actor=actor), verdict=True)
+        step("committed")
+        await asyncio.to_thread(rotation.prove, self._path, data, new)
+        step("proven")
+        place, kept = await asyncio.to_thread(rotation.settle, data, old, discard_old=discard_old, step=step)
+        return rotation.Rotated(
+            before=old.id,
+            after=kek.key_id(check_value(new)),
+            keys=keys,
+            place=place,
+            to_move=old.source in (kek.Source.CREDENTIAL, kek.Source.ENVIRONMENT),
+            kept=kept,
+        )
+
+    def key_facts(self) -> rotation.KeyFacts:
+        """What the journal says of its keys."""
+        with self.snapshot() as execute:
+            return rotation.facts(execute)
+
+    def confirm_sheet(self, *, actor: str) -> "asyncio.Future[None]":
+        """A named person has the recovery sheet of the key in use, and has typed from it."""
+        return self._submit(partial(rotation.confirm_sheet, actor=actor), verdict=True)
+
 
     def recover(self, *, judges: bool = True) -> Recovery:
         """Void the leases of earlier processes and say what they left behind. Call it before anything else.
@@ -663,25 +718,25 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _unlock(connection: sqlite3.Connection, data: Path, clock: Clock) -> tuple[list[str], Vault, bytes]:
     """Find or make the key, and the journal's own id; (notes, vault, journal id)."""
     notes: list[str] = []
-    kek = find_kek(data, os.environ.get("CREDENTIALS_DIRECTORY"))
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
     if "key_check" not in meta:
-        if kek is None:
-            kek, note = make_kek(data)
+        found = kek.first(data)
+        if found is None:
+            made, note = make_kek(data)
             notes.append(note)
-        _found_journal(connection, kek, clock)
+        else:
+            made = found.kek
+        _found_journal(connection, made, clock)
         meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
-    elif kek is None:
-        raise ConfigError(
-            f"{data / KEY_NAME}: the key of this journal is missing. Put back your copy of it; without it nothing here "
-            "can be read"
-        )
-    return notes, Vault(_checked(kek, meta["key_check"]), _data_keys(connection)), meta["journal_id"]
+    else:
+        rotation.clear_up(data, meta["key_check"])
+    key = kek.unlock(data, meta["key_check"])
+    return notes, Vault(key.kek, _data_keys(connection)), meta["journal_id"]
 
 
-def _found_journal(connection: sqlite3.Connection, kek: bytes, clock: Clock) -> None:
+def _found_journal(connection: sqlite3.Connection, key: bytes, clock: Clock) -> None:
     """Write the first rows of a new journal, in one transaction."""
-    maker = Vault(kek, ())
+    maker = Vault(key, ())
     now_us = clock.now_us()
     connection.execute("BEGIN IMMEDIATE")
     for key_id, key_class in enumerate((IDENTITY, TOKEN), start=1):
@@ -692,15 +747,9 @@ def _found_journal(connection: sqlite3.Connection, kek: bytes, clock: Clock) -> 
         )
     connection.executemany(
         "INSERT INTO meta (name, value) VALUES (?, ?)",
-        [("journal_id", os.urandom(16)), ("key_check", check_value(kek)), ("created_us", now_us), ("boot", 0)],
+        [("journal_id", os.urandom(16)), ("key_check", check_value(key)), ("created_us", now_us), ("boot", 0)],
     )
     connection.execute("COMMIT")
-
-
-def _checked(kek: bytes, expected: bytes) -> bytes:
-    if check_value(kek) != expected:
-        raise IntegrityError("the key is not the one that this journal was made with; put the right one back")
-    return kek
 
 
 def _data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
@@ -709,15 +758,15 @@ def _data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
 
 def _read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None, list[str]]:
     """The unlocked keys where this process may read the key, else None and a note that says why."""
-    key = data / KEY_NAME
-    if key.exists() and not os.access(key, os.R_OK):
-        return None, [f"{key}: not readable here; sealed columns stay closed"]
-    kek = find_kek(data, os.environ.get("CREDENTIALS_DIRECTORY"))
-    if kek is None:
-        return None, [f"{key}: not here; sealed columns stay closed"]
     with closing(connect(path, immutable=immutable)) as connection:
         (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
-        return Vault(_checked(kek, expected), _data_keys(connection)), []
+        keys = _data_keys(connection)
+    try:
+        if next(kek.candidates(data), None) is None:
+            return None, [f"{data / KEY_NAME}: not here; sealed columns stay closed"]
+        return Vault(kek.unlock(data, expected).kek, keys), []
+    except PermissionError as error:
+        return None, [f"{error.filename}: not readable here; sealed columns stay closed"]
 
 
 def _count_boot(connection: sqlite3.Connection) -> int:
@@ -729,6 +778,7 @@ def _abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
     if connection is not None:
         connection.close()
     lock.release()
+        connection.execute("BEGIN")
 
 
 def _accept_loss(loss: LossError, actor: str, because: str, batch: Batch) -> int:

@@ -43,6 +43,7 @@ from engine.sources import ChannelSource
 if TYPE_CHECKING:
     from engine.app import App
 
+SHEET_AFTER_US = 86_400_000_000  # a new key may be without a confirmed recovery sheet for so long
 REFRESH_S = 1.0
 RATE_WINDOW_S = 60.0
 REAGENTS_SHOWN = 20  # lots of each channel
@@ -123,6 +124,7 @@ class Observer:
             notes.append(self.page_fault)
         if app.worker is not None and app.worker.note:
             notes.append(app.worker.note)
+        notes += self._key_notes()
         try:
             today = _by_lane(app.journal.counters(self._day(now)))
             channels = {view.name: view for view in app.journal.channels()}
@@ -174,6 +176,19 @@ class Observer:
             alarms=tuple(alarms),
             notes=tuple(notes),
         )
+
+    def _key_notes(self) -> list[str]:
+        """What a person has to do about the key; a day after it was made, so that set-up comes first."""
+        try:
+            facts = self._app.journal.key_facts()
+        except StoreError:
+            return []  # said elsewhere
+        if facts.sheet_us or self._app.clock.now_us() - facts.made_us < SHEET_AFTER_US:
+            return []
+        return [
+            "Nobody has confirmed to have the recovery sheet of the key: if the key is lost, so is everything stored "
+            "here. labrelay key recovery-sheet"
+        ]
 
     def _days_left(self, free: int, now_s: float) -> float | None:
         """The growth is looked up now and then only: it is an average over days."""

@@ -35,16 +35,17 @@ from engine.anchor import Anchor, sync_folder
 from engine.batch import Batch
 from engine.chain import GENESIS, chain_hash, document_hash, row_hash
 from engine.clock import Clock, from_us
-from engine.errors import IntegrityError, StoreError
+from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.hashes import unpack_reports
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.lock import SiteLock
 from engine.memory import REPORT_MEMORY_US
+from engine.kek import Source, unlock
 from engine.reading import DAMAGE, connect
 from engine.reasons import Reason
 from engine.records import KIND_MESSAGE
 from engine.upkeep import PAGE_BYTES
-from engine.vault import KEY_NAME, Vault, WrappedKey, check_value, find_kek
+from engine.vault import KEY_NAME, Vault, WrappedKey, write_kek
 from engine.verify import Unreadable
 
 REPORT_NAME = "salvage.json"
@@ -259,15 +260,17 @@ class _Copy:
     # -- what must be whole --------------------------------------------------------------------------------------
 
     def _find_kek(self) -> bytes:
-        kek = find_kek(self._data, os.environ.get("CREDENTIALS_DIRECTORY"))
         expected = self._source.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
         if expected is None:
             raise sqlite3.DatabaseError("what its key is checked against is not there")
-        if kek is None or check_value(kek) != expected[0]:
+        try:
+            found = unlock(self._data, expected[0])
+        except (ConfigError, IntegrityError, OSError) as error:
             raise IntegrityError(
                 "the key of this journal is not at hand: put it back first, for without it nothing is proven"
-            )
-        return kek
+            ) from error
+        self._key = found
+        return found.kek
 
     def _take_meta(self) -> None:
         for table in ("meta", "data_key"):
@@ -545,13 +548,8 @@ class _Copy:
 
     def _copy_key(self) -> None:
         """The key goes with the journal, where it is a file beside it."""
-        key = self._data / KEY_NAME
-        if key.exists():
-            descriptor = os.open(self._folder / KEY_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "wb") as copy:
-                copy.write(key.read_bytes())
-                copy.flush()
-                os.fsync(copy.fileno())
+        if self._key.source in (Source.FILE, Source.NEW_FILE, Source.OLD_FILE):
+            write_kek(self._folder / KEY_NAME, self._key.kek)
 
     def _note(self, actor: str, because: str) -> None:
         """The act, and the gaps that it stands for."""

@@ -143,6 +143,7 @@ class StoreUpkeep:
         if self._anchor.unsynced and (now := self._clock.monotonic()) >= self._next_anchor_sync:
             self._next_anchor_sync = now + ANCHOR_SYNC_S
             self._anchor_step(self._anchor.sync)
+            self._vault.use_kek(execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()[0])
 
     def _anchor_step(self, step: Callable[[], None]) -> None:
         # The rows are durable without it, and an anchor behind the journal is harmless: its disk may be pulled. It

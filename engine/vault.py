@@ -15,7 +15,6 @@ A wrapped key is ``12 nonce | AES-256-GCM(32-byte key)`` with ``class NUL month`
 """
 
 import os
-import stat
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -87,6 +86,7 @@ class Vault:
             IntegrityError: a key does not unwrap: another KEK, or a damaged row.
         """
         self._kek = AESGCM(kek)
+        self._keks = {check_value(kek): self._kek}
         self._opening: dict[int, AESGCM] = {}
         self._sealing: dict[tuple[str, str], Sealer] = {}
         self._fixed: dict[str, bytes] = {}
@@ -106,6 +106,21 @@ class Vault:
             self._sealing[wrapped.key_class, wrapped.month] = Sealer(wrapped.id, key)
         else:
             self._fixed[wrapped.key_class] = key
+
+    def offer_kek(self, kek: bytes) -> None:
+        """A rotation is about to wrap the data keys by ``kek``; it counts once the journal says so: `use_kek`."""
+        self._keks[check_value(kek)] = AESGCM(kek)
+
+    def use_kek(self, check: bytes) -> None:
+        """Wrap new data keys by the key with this check value, which the journal knows by now.
+
+        Raises:
+            IntegrityError: it is none of those that were offered: another process has rotated the key.
+        """
+        kek = self._keks.get(check)
+        if kek is None:
+            raise IntegrityError("the journal's key was changed by another process; start LabRelay again")
+        self._kek = kek
 
     def make(self, key_id: int, key_class: str, month: str) -> tuple[WrappedKey, bytes]:
         """A new random key and its row; `add` it once the row is committed."""
@@ -215,52 +230,53 @@ def check_value(kek: bytes) -> bytes:
     return blake2b(b"labrelay key check", key=kek, digest_size=16).digest()
 
 
-def find_kek(data: Path, credentials: str | None) -> bytes | None:
-    """The KEK from the service manager's credential if there is one, else from the data folder; None if neither.
-
-    Args:
-        credentials: the value of ``CREDENTIALS_DIRECTORY``, if set.
-
-    Raises:
-        ConfigError: the file can be read by others, or does not hold a key.
-    """
-    if credentials and (path := Path(credentials) / CREDENTIAL_NAME).exists():
-        return _parse_kek(path)
-    path = data / KEY_NAME
-    if not path.exists():
-        return None
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise ConfigError(f"{path}: others may read this key (mode {mode:04o}); run: chmod 600 {path}")
-    return _parse_kek(path)
-
-
 def make_kek(data: Path) -> tuple[bytes, str]:
     """Make a KEK in the data folder, durable when this returns; with the note that its owner must be shown."""
     path, kek = data / KEY_NAME, os.urandom(KEY_BYTES)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(kek.hex().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(data)
+    write_kek(path, kek)
     return kek, (
         f"A new key was made: {path}. It opens everything LabRelay stores here; if it is lost, so is the data. "
-        "Copy it to a safe place away from this machine now."
+        "Print its recovery sheet now, and keep it away from this machine: labrelay key recovery-sheet"
     )
 
 
-def _parse_kek(path: Path) -> bytes:
-    content = path.read_bytes()
+def write_kek(path: Path, kek: bytes) -> None:
+    """A new key file, for its owner only and durable. The owner is that of the folder, also where root writes it.
+
+    Raises:
+        FileExistsError: a key is never written over.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        file.write(kek.hex().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def read_kek(path: Path) -> bytes:
+    """The key in a file.
+
+    Raises:
+        ConfigError: it holds none.
+    """
+    kek = parse_kek(path.read_bytes())
+    if kek is None:
+        raise ConfigError(f"{path}: not a key: 64 hexadecimal digits (or 32 raw bytes) are expected")
+    return kek
+
+
+def parse_kek(content: bytes) -> bytes | None:
     if len(content) == KEY_BYTES:
         return content
     try:
         kek = bytes.fromhex(content.decode("ascii"))
     except ValueError:
-        kek = b""
-    if len(kek) != KEY_BYTES:
-        raise ConfigError(f"{path}: not a key: 64 hexadecimal digits (or 32 raw bytes) are expected")
-    return kek
+        return None
+    return kek if len(kek) == KEY_BYTES else None
 
 
 def _place(column: str, row_id: int, channel: str, key_id: int) -> bytes:

@@ -8,7 +8,6 @@ It may run beside the daemon: rows never change, so they are read in short trans
 being emptied, and the anchor is read before the newest row number.
 """
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
@@ -21,11 +20,12 @@ import orjson
 
 from engine import anchor
 from engine.chain import GENESIS, chain_hash, document_hash, row_hash
-from engine.errors import IntegrityError, StoreError
+from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.kek import key_id, unlock
 from engine.loss import LossError, find_loss, find_total_loss, last_number
 from engine.reading import DAMAGE, access, connect
 from engine.records import KIND_MESSAGE
-from engine.vault import Vault, WrappedKey, check_value, find_kek
+from engine.vault import Vault, WrappedKey
 
 CHUNK_ROWS = 500
 
@@ -416,9 +416,12 @@ def _number(connection: sqlite3.Connection, query: str) -> int:
 
 
 def _vault(connection: sqlite3.Connection, data: Path) -> Vault:
-    kek = find_kek(data, os.environ.get("CREDENTIALS_DIRECTORY"))
     (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
-    if kek is None or check_value(kek) != expected:
-        raise IntegrityError("the key of this journal is not at hand: a deep check needs it")
+    try:
+        kek = unlock(data, expected).kek
+    except (ConfigError, IntegrityError, OSError) as error:
+        raise IntegrityError(
+            f"the key of this journal is not at hand: a deep check needs it ({key_id(expected)})"
+        ) from error
     rows = connection.execute("SELECT id, class, month, wrapped FROM data_key")
     return Vault(kek, [WrappedKey(*row) for row in rows])

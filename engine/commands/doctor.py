@@ -4,6 +4,7 @@ Run it as the user of the service: rights are what it looks at. It writes one sm
 measure how fast the disk syncs, and takes it away again. Exit code 1 if anything fails.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +77,42 @@ def _data(data: Path, runs: bool) -> Iterator[Line]:
     key = examine.private_file(data / KEY_NAME, "key")
     if key is not None:
         yield key
+    yield from _key(data)
+
+
+def _key(data: Path) -> Iterator[Line]:
+    """Whether the journal's key is at hand, and its recovery sheet in somebody's hands."""
+    import sqlite3
+    from contextlib import closing
+
+    from engine import kek, rotation
+    from engine.errors import IntegrityError
+    from engine.journal import JOURNAL_NAME
+    from engine.reading import connect
+    from engine.secrets import CREDENTIALS_VARIABLE
+    from engine.vault import KEY_NAME
+
+    if not (data / JOURNAL_NAME).exists():
+        return
+    try:
+        with closing(connect(data / JOURNAL_NAME)) as connection:
+            facts = rotation.facts(connection.execute)
+        found = kek.unlock(data, facts.check)
+    except (sqlite3.Error, KeyError, PermissionError):
+        return  # the line on the file says so, or `labrelay verify`
+    except (ConfigError, IntegrityError) as error:
+        if any(data.glob(f"{KEY_NAME}*")) or CREDENTIALS_VARIABLE in os.environ:
+            yield Line(Health.FAIL, "key", str(error), "labrelay key init --from-sheet")
+        else:
+            advice = "nothing, where the service gets it as a credential; else labrelay key init --from-sheet"
+            yield Line(Health.WARN, "key", f"key {facts.id} is not at hand in this shell", advice)
+        return
+    if found.source is kek.Source.NEW_FILE:
+        text = f"key {found.id} is still in {found.place}"
+        yield Line(Health.WARN, "key", text, "bring it to where the old key was, then remove the file")
+    if not facts.sheet_us:
+        text = f"nobody has confirmed to have the recovery sheet of key {facts.id}: if the key is lost, so is the data"
+        yield Line(Health.WARN, "key", text, "labrelay key recovery-sheet, and then --confirm")
 
 
 def _network(site: "Site", runs: bool) -> Iterator[Line]:

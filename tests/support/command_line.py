@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,18 +30,18 @@ class Ran:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def labrelay(*arguments: str, site: Path | None = None) -> Ran:
-    """Run ``labrelay [--site SITE] ARGUMENTS`` without a terminal."""
-    given = ["--site", str(site), *arguments] if site is not None else list(arguments)
+def labrelay(*arguments: str, site: Path | None = None, given: str = "") -> Ran:
+    """Run ``labrelay [--site SITE] ARGUMENTS`` without a terminal, with ``given`` on its standard input."""
+    command_line = ["--site", str(site), *arguments] if site is not None else list(arguments)
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _no_terminal():
-        code = run(given)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _no_terminal(given):
+        code = run(command_line)
     return Ran(int(code), out.getvalue(), err.getvalue())
 
 
 @contextlib.contextmanager
-def _no_terminal() -> Iterator[None]:
-    before, sys.stdin = sys.stdin, open(os.devnull)  # noqa: SIM115 - closed below
+def _no_terminal(given: str) -> Iterator[None]:
+    before, sys.stdin = sys.stdin, io.StringIO(given)
     try:
         yield
     finally:

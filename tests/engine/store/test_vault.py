@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.clock import ManualClock
+from engine import kek
 from engine.errors import ConfigError, IntegrityError
-from engine.vault import KEY_NAME, Sealer, Vault, WrappedKey, check_value, find_kek, make_kek, rewrap
+from engine.vault import KEY_NAME, Sealer, Vault, WrappedKey, check_value, make_kek, rewrap
 from tests.support.journals import opened, running, store
 
 KEK = bytes(range(32))
@@ -152,7 +153,8 @@ async def test_a_credential_of_the_service_manager_goes_first(tmp_path: Path, mo
         assert journal.notes == []
         await store(journal, b"result")
     assert not (data / KEY_NAME).exists()
-    assert find_kek(data, str(credentials)) == KEK
+    (found,) = kek.candidates(data)
+    assert (found.source, found.kek) == (kek.Source.CREDENTIAL, KEK)
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     with pytest.raises(ConfigError, match="missing"):
         opened(data)

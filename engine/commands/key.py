@@ -1,0 +1,379 @@
+"""The key that opens the journal: where it is, a sheet of paper to bring it back, a new one.
+
+Everything that LabRelay stores of patients is sealed; this key opens it. Where the key is lost, so is the data, and
+backups with it: print the recovery sheet, and keep it away from this machine.
+"""
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.acts import KEY_ACTS
+from engine.clock import SystemClock, from_us
+from engine.commands.output import ExitCode, Form, form_option, on_terminal, say, show_document
+from engine.commands.selecting import without_daemon
+from engine.commands.session import Session, consent, pass_session
+from engine.control import RefusedError, UnreachableError
+from engine.errors import ConfigError, IntegrityError, StoreError
+
+if TYPE_CHECKING:
+    from engine.kek import Found
+    from engine.rotation import KeyFacts
+
+ROTATE_TIMEOUT_S = 70.0
+JOURNAL_NAME = "journal.db"  # as `engine.journal` has it, which is not imported for a glance
+
+
+@click.group(help=__doc__)
+def command() -> None:
+    pass
+
+
+# -- status --------------------------------------------------------------------------------------------------------
+
+
+@command.command()
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def status(session: Session, form: Form) -> ExitCode:
+    """Show which key is in use, where it is, and what it opens; never the key."""
+
+    if not _has_journal(session):
+        return _status_without_journal(session, form)
+    facts, (found, others) = _facts(session), _look(session)
+    document: dict[str, Any] = {
+        "key": facts.id,
+        "at_hand": found is not None,
+        "source": found.source.value if found else None,
+        "place": found.place if found else None,
+        "made": from_us(facts.made_us).isoformat(),
+        "age_days": round((SystemClock().now_us() - facts.made_us) / 86_400e6, 1),
+        "sheet_confirmed": from_us(facts.sheet_us).isoformat() if facts.sheet_us else None,
+        "data_keys": [
+            {"class": key_class, "month": month or None, "made": from_us(made_us).isoformat()}
+            for key_class, month, made_us in facts.data_keys
+        ],
+        "others": [{"key": one.id, "source": one.source.value, "place": one.place} for one in others],
+    }
+    show_document(form, document, _status_lines(session, document))
+    return ExitCode.OK if found is not None else ExitCode.INTEGRITY
+
+
+def _status_without_journal(session: Session, form: Form) -> ExitCode:
+    from engine import kek
+
+    found = kek.first(session.data)
+    document: dict[str, Any] = {
+        "key": found.id if found else None,
+        "at_hand": found is not None,
+        "source": found.source.value if found else None,
+        "place": found.place if found else None,
+        "data_keys": [],
+    }
+    words = f"key {found.id} in {found.place}" if found else "there is no key yet; the first start makes one"
+    show_document(form, document, [f"{words}; there is no journal yet"])
+    return ExitCode.OK
+
+
+def _status_lines(session: Session, found: dict[str, Any]) -> Iterator[str]:
+    if found["at_hand"]:
+        yield f"key {found['key']}: {found['place']} ({found['source']})"
+    else:
+        yield f"key {found['key']} is needed, and not at hand here"
+    yield f"in use since {found['made'][:10]} ({found['age_days']:.0f} days)"
+    if found["sheet_confirmed"]:
+        yield f"recovery sheet: confirmed on {found['sheet_confirmed'][:10]}"
+    else:
+        yield "recovery sheet: nobody has confirmed to have it: labrelay key recovery-sheet, then --confirm"
+    if found["source"] == "new file":
+        yield "  bring this key to where the old one was (credential or environment), and remove the file"
+    months: dict[str, list[str]] = {}
+    for key in found["data_keys"]:
+        months.setdefault(key["month"] or "all time", []).append(key["class"])
+    for month, classes in months.items():
+        yield f"  {month:<10} {', '.join(classes)}"
+    for other in found["others"]:
+        yield f"also here: key {other['key']} in {other['place']}; it opens no row of this journal as it is now"
+
+
+# -- making and bringing back ----------------------------------------------------------------------------------------
+
+
+@command.command()
+@click.option("--from-sheet", is_flag=True, help="Type it in from its recovery sheet.")
+@pass_session
+def init(session: Session, from_sheet: bool) -> ExitCode:
+    """Make the key of a new site, or bring a lost one back from its recovery sheet.
+
+    Without --from-sheet: for a site that has no journal yet. The first start does the same by itself; this is for who
+    wants to print the sheet, or to seal the key as a credential, before anything is stored.
+    """
+    from engine import kek
+    from engine.vault import KEY_NAME, make_kek
+
+    path = session.data / KEY_NAME
+    session.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if from_sheet:
+        return _restore(session, path)
+    if _has_journal(session):
+        raise RefusedError("there is a journal, and no other key than its own opens it: labrelay key status")
+    if (found := kek.first(session.data)) is not None:
+        raise RefusedError(f"there is a key already: {found.id} in {found.place}")
+    _, note = make_kek(session.data)
+    say(note)
+    return ExitCode.OK
+
+
+def _restore(session: Session, path: Path) -> ExitCode:
+    from engine import kek, key_sheet
+    from engine.vault import check_value, write_kek
+
+    key = _typed(list(range(1, key_sheet.LINES + 1)))
+    typed = kek.key_id(check_value(key))
+    if _has_journal(session):
+        expected = _facts(session).id
+        if typed != expected:
+            raise IntegrityError(
+                f"this is the sheet of key {typed}, and the journal needs {expected}; nothing was done"
+            )
+        found = None
+        with suppress(ConfigError):  # a damaged file is what the sheet is for
+            found, _ = _look(session)
+        if found is not None:
+            say(f"the key is there already: {found.place}")
+            return ExitCode.OK
+    if path.exists():  # another journal's key, or one that was damaged: kept, for nobody knows what else it opens
+        aside = path.with_name(f"{path.name}.aside-{secrets.token_hex(3)}")
+        path.rename(aside)
+        say(f"{path}: was there, and opens nothing here; kept as {aside.name}")
+    write_kek(path, key)
+    if _has_journal(session):
+        _ask(session, {"step": "restored", "key": typed})
+    say(f"key {typed} is back: {path}")
+    return ExitCode.OK
+
+
+def _typed(numbers: list[int]) -> bytes:
+    """What a person types for these lines of a sheet; on a terminal line by line, until each is right."""
+    from engine import key_sheet
+
+    if not on_terminal():
+        given = [line.strip() for line in sys.stdin.read(4096).splitlines() if line.strip()]
+        if len(given) != len(numbers):
+            raise click.UsageError(
+                f"{len(numbers)} lines of the sheet are expected on standard input, not {len(given)}"
+            )
+        try:
+            return b"".join(key_sheet.read_line(number, line) for number, line in zip(numbers, given, strict=True))
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+    parts = []
+    for number in numbers:
+        while True:
+            try:
+                parts.append(key_sheet.read_line(number, click.prompt(f"line {number}", err=True)))
+                break
+            except ValueError as error:
+                say(f"{error}; once more")
+    return b"".join(parts)
+
+
+# -- the sheet -------------------------------------------------------------------------------------------------------
+
+
+@command.command("recovery-sheet")
+@click.option("--html", is_flag=True, help="As a page to print; else as text.")
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Into this new file, which only you can read; else to standard output.",
+)
+@click.option("--confirm", is_flag=True, help="Say that the sheet is in safe hands: type a line of it.")
+@click.option("--yes", is_flag=True, help="Show the key without being asked.")
+@pass_session
+def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: bool, yes: bool) -> ExitCode:
+    """Print the key on a sheet that brings it back. This is noted in the audit trail.
+
+    Keep the sheet where a stranger does not come, away from this machine. Whoever has it and a copy of the journal or a
+    backup can read everything. Then say so: labrelay key recovery-sheet --confirm
+    """
+    from engine import key_sheet
+    from engine.vault import KEY_BYTES
+
+    found, _ = _look(session)
+    if found is None:
+        raise ConfigError("the key of this journal is not at hand here; run this as the service's user")
+    if confirm:
+        numbers = [1 + secrets.randbelow(key_sheet.LINES)] if on_terminal() else list(range(1, key_sheet.LINES + 1))
+        size = KEY_BYTES // key_sheet.LINES
+        right = b"".join(found.kek[(number - 1) * size : number * size] for number in numbers)
+        if not secrets.compare_digest(_typed(numbers), right):
+            raise IntegrityError(f"this is not the sheet of the key in use ({found.id}); print a new one")
+        _ask(session, {"step": "confirm"})
+        say(f"confirmed: the sheet of key {found.id} is in safe hands")
+        return ExitCode.OK
+    where = f"into {path}" if path is not None else "here"
+    consent(f"Show the key that opens every result of this site, {where}?", yes=yes)
+    if _has_journal(session):  # before it there is nowhere to note it, and nothing that the key opens
+        _ask(session, {"step": "show", "key": found.id})
+    site = session.load(require_secrets=False).config.site.name
+    text = _sheet(site, found, html=html)
+    if path is None:
+        click.echo(text, nl=False)
+        return ExitCode.OK
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    say(f"{path}: print it, and remove the file")
+    return ExitCode.OK
+
+
+def _sheet(site: str, found: "Found", *, html: bool) -> str:
+    from engine import key_sheet
+
+    typed = list(enumerate(key_sheet.write(found.kek), start=1))
+    facts: dict[str, Any] = {
+        "site": site,
+        "key": found.id,
+        "day": from_us(SystemClock().now_us()).date().isoformat(),
+        "lines": typed,
+    }
+    if html:
+        import jinja2
+
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        )
+        return environment.get_template("key_sheet.html").render(facts)
+    lines = "\n".join(f"    {number}   {line.replace('-', ' - ')}" for number, line in typed)
+    return _TEXT.format(**{**facts, "lines": lines})
+
+
+_TEXT = """\
+LabRelay recovery sheet
+
+Laboratory   {site}
+Key          {key}
+Printed      {day}
+
+This key opens every result that LabRelay has stored for this laboratory, and
+its backups. Keep it in a safe place away from the machine, and show it to
+nobody. If the machine or its key is lost, this sheet and a backup bring the
+results back; without it nobody can.
+
+{lines}
+
+To bring the key back:   labrelay key init --from-sheet
+There is no I, L, O or U in it: what looks like one is 1, 1, 0 or V.
+Small letters, blanks and hyphens do not count.
+
+Kept by ______________________   Since ______________________
+"""
+
+
+# -- rotation --------------------------------------------------------------------------------------------------------
+
+
+@command.command()
+@click.option(
+    "--discard-old",
+    is_flag=True,
+    help="Throw the old key away once the new one is proven. Backups from before open with its recovery sheet only.",
+)
+@click.option("--yes", is_flag=True, help="Do it without being asked.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def rotate(session: Session, discard_old: bool, yes: bool, form: Form) -> ExitCode:
+    """Make a new key, and wrap all data keys by it; with or without the daemon.
+
+    Nothing that is stored is written anew, so it takes a moment. The old key stays in the data folder, for backups from
+    before need it, unless --discard-old says otherwise. The recovery sheet is another one afterwards.
+    """
+    facts = _facts(session)
+    old = " and throw the old one away" if discard_old else ""
+    consent(f"Make a new key in the place of {facts.id}{old}?", yes=yes)
+    done = _ask(session, {"step": "rotate", "discard_old": discard_old})
+    show_document(form, done, _rotated_lines(done))
+    return ExitCode.OK
+
+
+def _rotated_lines(done: dict[str, Any]) -> Iterator[str]:
+    yield f"key {done['after']} is in use now, in the place of {done['before']}: {done['keys']} data keys wrapped anew"
+    if done["to_move"]:
+        yield f"it is in {done['place']}: bring it to where the old one is, for instance with"
+        yield f"  systemd-creds encrypt --name=labrelay-kek {done['place']} /etc/labrelay/credentials/labrelay-kek.cred"
+        yield "start LabRelay again, look whether `labrelay key status` shows it there, then remove the file"
+    elif done["kept"]:
+        yield f"the old key is kept for backups from before: {done['kept']}"
+    else:
+        yield "the old key was thrown away: backups from before open with its recovery sheet only"
+    yield "print the new recovery sheet now: labrelay key recovery-sheet"
+
+
+# -- asking ----------------------------------------------------------------------------------------------------------
+
+
+def _ask(session: Session, args: dict[str, Any]) -> dict[str, Any]:
+    """Have the daemon do it, or do it here where none runs."""
+    try:
+        return session.call("key", args, timeout=ROTATE_TIMEOUT_S)
+    except UnreachableError:
+
+        async def work(acts: Any, actor: str) -> dict[str, Any]:
+            if args["step"] == "rotate":
+                done: dict[str, Any] = await acts.rotate_key(session.data, actor=actor, discard_old=args["discard_old"])
+                return done
+            if args["step"] == "confirm":
+                await acts.confirm_sheet(actor=actor)
+            else:
+                await acts.note(actor, KEY_ACTS[args["step"]], {"key": args["key"]})
+            return {}
+
+        return without_daemon(session, work)
+
+
+def _facts(session: Session) -> "KeyFacts":
+    """What the journal says of its keys; works without the key."""
+    import sqlite3
+
+    from engine.reading import connect
+    from engine.rotation import facts
+
+    path = session.data / JOURNAL_NAME
+    if not _has_journal(session):
+        raise StoreError(f"{session.data}: there is no journal yet; the first labrelay run makes it")
+    try:
+        with closing(connect(path)) as connection:
+            return facts(connection.execute)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
+
+
+def _look(session: Session) -> tuple["Found | None", list["Found"]]:
+    """The key in use, if it is at hand, and all others that are."""
+    from engine import kek
+
+    if not _has_journal(session):
+        return kek.first(session.data), []
+    check = _facts(session).check
+    try:
+        every = list(kek.candidates(session.data))
+    except PermissionError as error:
+        raise ConfigError(f"{error.filename}: not readable here; run this as the service's user") from error
+    right = next((found for found in every if found.check == check), None)
+    return right, [found for found in every if found is not right]
+
+
+def _has_journal(session: Session) -> bool:
+    return (session.data / JOURNAL_NAME).exists()
