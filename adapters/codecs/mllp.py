@@ -38,6 +38,7 @@ _RESTART = re.compile(
     b"\x0b(?=[\r\n\x00]{0,8}(?:\xef\xbb\xbf)?(?:MSH|FHS|BHS)"
     b"|(?:\xff\xfe(?:\x00\x00)?|\xfe\xff|\x00\x00\xfe\xff)?\x00{0,3}[MFB]\x00{1,3}[SH]\x00{1,3}[HS])"
 )
+_LONGEST_RESTART = 17  # bytes that the pattern looks at
 _END_8BIT = re.compile(b"\x1c(?=[\r\n\x00\x0b]|\\Z)")
 # How a header begins in UTF-32, with a byte order mark or without.
 _UTF32_STARTS = tuple(letter.encode(codec) for letter in "MFB\ufeff" for codec in ("utf-32-le", "utf-32-be"))
@@ -198,7 +199,7 @@ class MllpLink:
             start = found.start() if found else -1
         else:
             start = data.find(VT, at)
-        noise = data[at : start if start >= 0 else len(data)].strip(BETWEEN)
+        noise = data[at : start if start >= 0 else len(data)].translate(None, BETWEEN)
         if noise:
             self._noise += len(noise)
             too_much = self._noise > self._options.max_noise
@@ -283,9 +284,12 @@ class MllpLink:
 
     def _append(self, data: bytes, events: list[LinkEvent]) -> None:
         self._block += data
-        limit = self._options.max_message
+        # So much more that a start which came in time is whole: where the network cut it must not matter.
+        limit = self._options.max_message + _LONGEST_RESTART
         if len(self._block) > limit:
             content = self._split_restarts(bytes(self._block), events)
+            if self._dead:
+                return
             if len(content) <= limit:
                 self._block = bytearray(content)
             else:
@@ -301,6 +305,8 @@ class MllpLink:
     def _finish(self, content: bytes, events: list[LinkEvent]) -> None:
         if content.find(VT) >= 0:
             content = self._split_restarts(content, events)
+            if self._dead:
+                return
         if len(content) > self._options.max_message:
             self._too_large(content, events)
             return
@@ -314,10 +320,16 @@ class MllpLink:
         self._reset()
 
     def _split_restarts(self, content: bytes, events: list[LinkEvent]) -> bytes:
-        """Hand on as incomplete what a restarting sender left unfinished; return the content of the last start."""
+        """Hand on as incomplete what a restarting sender left unfinished; return the content of the last start.
+
+        Where something unfinished outgrew a block, that is the end: nothing behind it is looked at.
+        """
         start = 0
         for restart in _RESTART.finditer(content):
             unfinished = content[start : restart.start()]
+            if len(unfinished) > self._options.max_message:
+                self._too_large(unfinished, events)
+                return b""
             if unfinished.strip(BETWEEN):
                 self._give_up(unfinished, "restart", events)
             start = restart.end()

@@ -195,6 +195,29 @@ def test_a_block_that_is_too_long_is_cut_and_fatal() -> None:
     assert link.closed() == []
 
 
+@pytest.mark.parametrize("more", range(-20, 21))
+def test_a_sender_that_starts_again_near_the_limit_is_the_same_in_any_chunks(more: int) -> None:
+    wire = b"\x0b" + b"x" * (64 + more) + b"\x0b" + ACK + b"\x1c\r"
+    found = []
+    for sizes in ([len(wire)], [1], [7], [66, 3]):
+        link = MllpLink(MllpOptions(max_message=64))
+        found.append(feed(link, wire, sizes) + link.closed())
+    assert all(events == found[0] for events in found)
+    assert blocks(found[0]) == ([] if more > 0 else [ACK])
+    causes = [event.cause for event in found[0] if isinstance(event, SessionEnd)]
+    assert causes == (["too-large"] if more > 0 else ["restart"])  # evidence is never cut in silence
+
+
+@given(st.lists(st.sampled_from([b"\r\n", b"noise", b"\0", b"x"]), max_size=20), chunk_sizes)
+def test_what_is_between_blocks_costs_the_connection_by_its_bytes_and_not_by_its_chunks(
+    pieces: list[bytes], sizes: list[int]
+) -> None:
+    noise = b"".join(pieces)
+    lasting = MllpLink(MllpOptions(max_noise=30))
+    blocks_behind = blocks(feed(lasting, noise + b"\x0b" + ORU + b"\x1c\r", sizes))
+    assert (blocks_behind == [ORU]) == (len(noise.translate(None, b"\r\n\0")) <= 30)
+
+
 def test_a_block_of_exactly_the_limit_passes() -> None:
     for content in (b"MSH|" + b"x" * 996, b"y" * 1000):
         link = MllpLink(MllpOptions(max_message=1000))
