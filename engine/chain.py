@@ -18,6 +18,8 @@ GENESIS = bytes(32)
 # id, kind, seq, received_us, session, size, then the lengths of channel, message type, token, meta and body.
 _FIXED = struct.Struct(">QBQqQQHHHIQ")
 
+PRUNED_DIGEST_BYTES = 16
+
 _DOCUMENT = struct.Struct(">QQIIHIIQ")
 
 
@@ -67,3 +69,14 @@ def document_hash(
     digest = sha256(b"".join((fixed, media_type.encode(), conditional, reports)))
     digest.update(body)
     return digest.digest()
+
+
+def pruned_digest(what: str, first: int, last: int, chain: bytes) -> bytes:
+    """What the record of a deletion says of one range of numbers (`engine.retention`).
+
+    Args:
+        what: which numbers: ``journal``, ``document``, ``lane N``.
+        chain: of the journal's rows, the chain value of the last one, from which the chain goes on.
+    """
+    fixed = b"".join((b"labrelay pruned\0", what.encode(), b"\0", struct.pack(">QQ", first, last), chain))
+    return sha256(fixed).digest()[:PRUNED_DIGEST_BYTES]

@@ -50,6 +50,7 @@ from engine.numbers import Number
 from engine.reading import Reader, access, connect
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed
+from engine.retention import Policy
 from engine.upkeep import PAGE_BYTES, StoreUpkeep
 from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, make_kek
 from engine.writer import Operation, Writer, WriterStats
@@ -545,7 +546,6 @@ class Journal(Reader):
         """Store an act that needs no second row (a payload was shown, the daemon started)."""
         return self._submit(partial(audit.note, actor=actor, verb=verb, what=what), verdict=True)
 
-    # -- start-up ------------------------------------------------------------------------------------------------
     # -- keys ----------------------------------------------------------------------------------------------------
 
     async def rotate_key(
@@ -588,6 +588,7 @@ class Journal(Reader):
         """A named person has the recovery sheet of the key in use, and has typed from it."""
         return self._submit(partial(rotation.confirm_sheet, actor=actor), verdict=True)
 
+    # -- start-up ------------------------------------------------------------------------------------------------
 
     def recover(self, *, judges: bool = True) -> Recovery:
         """Void the leases of earlier processes and say what they left behind. Call it before anything else.
@@ -617,6 +618,18 @@ class Journal(Reader):
     def note_suspect(self, message_id: int) -> "asyncio.Future[None]":
         """Note that a message is about to be processed, after a process that did not end in order (`suspect`)."""
         return self._submit(partial(suspect.note, message_id=message_id), verdict=True)
+
+    # -- retention -----------------------------------------------------------------------------------------------
+
+    def retain(self, policy: Policy | None) -> None:
+        """Say what need not be kept any longer (`engine.retention`); without it, all is kept. Takes effect at once."""
+        assert self._upkeep is not None, "opened read-only"
+        self._upkeep.policy = policy
+
+    def let_go_now(self) -> None:
+        """Begin a walk of retention at once, if none is under way; it goes on beside everything else."""
+        assert self._upkeep is not None, "opened read-only"
+        self._upkeep.walk_now()
 
     # -- state, for metrics --------------------------------------------------------------------------------------
 
@@ -759,6 +772,7 @@ def _data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
 def _read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None, list[str]]:
     """The unlocked keys where this process may read the key, else None and a note that says why."""
     with closing(connect(path, immutable=immutable)) as connection:
+        connection.execute("BEGIN")
         (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
         keys = _data_keys(connection)
     try:
@@ -778,13 +792,11 @@ def _abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
     if connection is not None:
         connection.close()
     lock.release()
-        connection.execute("BEGIN")
 
 
 def _accept_loss(loss: LossError, actor: str, because: str, batch: Batch) -> int:
     """Note a loss that a person has accepted; the missing numbers stay unused."""
-    if loss.last:
-        batch.last_id = loss.last
+    batch.last_id = max(batch.last_id, loss.last)
     what = {"what": str(loss), "first": loss.first, "last": loss.last, "because": because}
     act = audit.note(batch, actor, "accept-loss", what)
     if loss.last:

@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from engine import pruned
 from engine.anchor import Reading
 from engine.errors import IntegrityError
 
@@ -76,11 +77,21 @@ def find_loss(connection: sqlite3.Connection, reading: Reading, journal_id: byte
     if mark.last_id == 0:
         return None
     row = connection.execute("SELECT chain FROM journal WHERE id = ?", (mark.last_id,)).fetchone()
+    if row is None and _was_let_go(connection, mark.last_id):
+        return None
     if row is None:
         return LossError(f"row {mark.last_id} was acknowledged and is not in the journal", mark.last_id, mark.last_id)
     if row[0] != mark.chain:
         return LossError(f"row {mark.last_id} is not the one that was acknowledged under this number")
     return None
+
+
+def _was_let_go(connection: sqlite3.Connection, row_id: int) -> bool:
+    """Whether retention has deleted the row: an old anchor may still name it."""
+    if not _has(connection, "pruned"):  # an older schema, which is about to be brought up to date
+        return False
+    found = pruned.around(connection.execute, pruned.JOURNAL, row_id)
+    return found is not None and pruned.is_vouched_for(connection.execute, found)
 
 
 def last_number(connection: sqlite3.Connection) -> int:

@@ -166,7 +166,7 @@ class Reader:
             bounds = "SELECT received_us FROM journal WHERE id = ?"
             (first_us,) = execute(bounds, (first,)).fetchone() or (0,)
             (last_us,) = execute(bounds, (last,)).fetchone() or (0,)
-            since = _first_at(execute, now_us - DAYS * DAY_US) if last else 0
+            since = first_at(execute, now_us - DAYS * DAY_US) if last else 0
             (pages,) = execute("PRAGMA page_count").fetchone()
             (page_bytes,) = execute("PRAGMA page_size").fetchone()
         return Growth(
@@ -348,11 +348,11 @@ class Reader:
             narrow("j.message_type = ?", wanted.message_type)
         if wanted.after_us is not None:
             narrow(
-                "j.received_us >= ? AND j.id >= ?", wanted.after_us, _first_at(execute, wanted.after_us - DISORDER_US)
+                "j.received_us >= ? AND j.id >= ?", wanted.after_us, first_at(execute, wanted.after_us - DISORDER_US)
             )
         if wanted.before_us is not None:
             narrow(
-                "j.received_us < ? AND j.id < ?", wanted.before_us, _first_at(execute, wanted.before_us + DISORDER_US)
+                "j.received_us < ? AND j.id < ?", wanted.before_us, first_at(execute, wanted.before_us + DISORDER_US)
             )
         columns = "j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
         text = f"SELECT {columns} FROM {source} WHERE {' AND '.join(where)} ORDER BY {order} DESC LIMIT ?"  # noqa: S608
@@ -822,7 +822,7 @@ def access(path: Path) -> Iterator[bool]:
             lock.release()
 
 
-def _first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:
+def first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:
     """About the first id that was received at ``at_us`` or later, by halving: ids follow time, and so no index on the
     time is needed. Right for rows that are out of order by no more than the caller's margin."""
     low, high = 1, (execute("SELECT max(id) FROM journal").fetchone()[0] or 0) + 1

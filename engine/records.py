@@ -19,6 +19,7 @@ REAGENT_TESTS = 100  # ... and tests of each
 KIND_MESSAGE = 1
 KIND_FRAME = 2
 KIND_ACT = 3
+KIND_PRUNED = 4  # which rows were let go: engine/retention.py
 
 MAYBE_DELIVERED = 1  # delivery.flags
 MANUAL = 2
