@@ -50,6 +50,7 @@ from engine.numbers import Number
 from engine.reading import Reader, access, connect
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed
+from engine.retention import Policy
 from engine.upkeep import PAGE_BYTES, StoreUpkeep
 from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, make_kek
 from engine.writer import Operation, Writer, WriterStats
@@ -618,6 +619,18 @@ class Journal(Reader):
         """Note that a message is about to be processed, after a process that did not end in order (`suspect`)."""
         return self._submit(partial(suspect.note, message_id=message_id), verdict=True)
 
+    # -- retention -----------------------------------------------------------------------------------------------
+
+    def retain(self, policy: Policy | None) -> None:
+        """Say what need not be kept any longer (`engine.retention`); without it, all is kept. Takes effect at once."""
+        assert self._upkeep is not None, "opened read-only"
+        self._upkeep.policy = policy
+
+    def let_go_now(self) -> None:
+        """Begin a walk of retention at once, if none is under way; it goes on beside everything else."""
+        assert self._upkeep is not None, "opened read-only"
+        self._upkeep.walk_now()
+
     # -- state, for metrics --------------------------------------------------------------------------------------
 
     @property
@@ -783,8 +796,7 @@ def _abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
 
 def _accept_loss(loss: LossError, actor: str, because: str, batch: Batch) -> int:
     """Note a loss that a person has accepted; the missing numbers stay unused."""
-    if loss.last:
-        batch.last_id = loss.last
+    batch.last_id = max(batch.last_id, loss.last)
     what = {"what": str(loss), "first": loss.first, "last": loss.last, "because": because}
     act = audit.note(batch, actor, "accept-loss", what)
     if loss.last:

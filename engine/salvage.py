@@ -12,6 +12,8 @@ What is believed, and what follows:
   message whose deliveries are lost is processed again: what it makes is sent under the same keys, so a server that has
   it already knows it again, and not where a newer message has had the same results delivered. What a person has
   dismissed or rejected stays so, also where only the audit trail still says it.
+- What retention has let go stays gone where a record that is whole vouches for it; a new record says so in the new
+  journal. A range that nothing vouches for any more counts as missing.
 - Tallies are counted anew. Memories (repeats, earlier values, traces of the line) are taken as far as they can be read:
   a lost one costs a warning less, or a result shown twice under one key, never a result.
 """
@@ -30,7 +32,7 @@ from typing import Any
 
 import orjson
 
-from engine import anchor, audit, migrate, verify, wal_repair
+from engine import anchor, audit, migrate, pruned, retention, verify, wal_repair
 from engine.anchor import Anchor, sync_folder
 from engine.batch import Batch
 from engine.chain import GENESIS, chain_hash, document_hash, row_hash
@@ -41,6 +43,7 @@ from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.kek import Source, unlock
 from engine.lock import SiteLock
 from engine.memory import REPORT_MEMORY_US
+from engine.pruned import Range
 from engine.reading import DAMAGE, connect
 from engine.reasons import Reason
 from engine.records import KIND_MESSAGE
@@ -58,7 +61,7 @@ _MEMORIES = ("repeat", "report", "counter", "unmapped", "line_trace", "reagent",
              "control_result", "message_number", "edited")  # fmt: skip
 # ... and those with rules of their own.
 _OWN = ("meta", "data_key", "journal", "gap", "message_state", "document", "channel", "lane", "delivery", "attempt",
-        "open_act")  # fmt: skip
+        "open_act", "pruned")  # fmt: skip
 
 Progress = Callable[[int, int], None]
 
@@ -226,6 +229,7 @@ class _Copy:
         self._damaged: set[str] = set()
         self._decided: set[int] = set()  # messages that a person has dismissed, or rejected a delivery of
         self.salvage = Salvage()
+        self._gone = self._let_go()
         self._new = _new_journal(target / JOURNAL_NAME)
 
     def run(self, actor: str, because: str) -> Salvage:
@@ -249,10 +253,11 @@ class _Copy:
             self._take("open_act", "EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 3)")
             execute("COMMIT")
             (journal_id,) = execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+            gone = self._ranges_now()
         self._copy_key()
         Anchor(self._folder / ANCHOR_NAME, journal_id, last_id, chain).close()
         self.salvage.damaged = sorted(self._damaged)
-        self._note(actor, because)
+        self._note(actor, because, gone)
         self.salvage.findings = [str(found) for found in verify.run(self._folder, deep=True)]
         (self._folder / REPORT_NAME).write_bytes(orjson.dumps(self.salvage.as_json(), option=orjson.OPT_INDENT_2))
         return self.salvage
@@ -281,6 +286,31 @@ class _Copy:
         # The scan for open work begins anew: what it would skip may be open again.
         self._new.execute("DELETE FROM meta WHERE name = 'watermark'")
 
+    # -- what was let go -----------------------------------------------------------------------------------------
+
+    def _let_go(self) -> list[Range]:
+        """Ranges that retention has deleted, where the record of it is whole."""
+        with suppress(*DAMAGE):  # an older schema has no such table; a damaged one proves nothing
+            select = f"SELECT {verify.ROW_COLUMNS} FROM journal WHERE id = ?"  # noqa: S608 - constant
+            found: list[Range] = []
+            for one in pruned.every(self._source.execute):
+                row = self._source.execute(select, (one.record,)).fetchone()
+                if row is not None and pruned.is_vouched_for(self._source.execute, one) and not self._is_changed(row):
+                    found.append(one)
+            return found
+        return []
+
+    def _ranges_now(self) -> list[Range]:
+        """The same for the new journal, whose chain goes on over what is gone."""
+        ranges = []
+        for one in self._gone:
+            if one.what == pruned.JOURNAL:  # documents are known as gaps, and lanes are numbered anew
+                before = self._new.execute(
+                    "SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (one.first,)
+                ).fetchone()
+                ranges.append(Range(one.what, one.first, one.last, before[0] if before else GENESIS, 0))
+        return ranges
+
     # -- the journal ---------------------------------------------------------------------------------------------
 
     def _take_journal(self) -> tuple[int, bytes]:
@@ -288,6 +318,7 @@ class _Copy:
         salvage = self.salvage
         self._take("gap")
         given_up = dict(self._new.execute("SELECT first_id, last_id FROM gap ORDER BY first_id").fetchall())
+        given_up.update((one.first, one.last) for one in self._gone if one.what == pruned.JOURNAL)
         mark = self._reading.mark
         newest = max(self._largest("journal"), max(given_up.values(), default=0), mark.last_id if mark else 0)
         chain, expected, last_row = GENESIS, 1, 0
@@ -472,8 +503,12 @@ class _Copy:
         seq, message = 0, 0
         end = [(last_seq + 1, 1 << 62)]
         rows = execute("SELECT seq, message_id FROM delivery WHERE lane = ? ORDER BY seq", (lane_id,)).fetchall()
+        gone = {one.first: one.last for one in self._gone if one.what == pruned.lane(lane_id)}
         for next_seq, next_message in rows + end:
-            if next_seq > seq + 1:
+            expected = seq + 1
+            while expected in gone:
+                expected = gone[expected] + 1
+            if next_seq > expected:
                 found.update(
                     one
                     for (one,) in execute(
@@ -533,7 +568,8 @@ class _Copy:
     def _count_channels(self) -> None:
         """Tallies, counted anew; a number that was ever given stays given, also where its message is lost."""
         columns = self._columns("channel")
-        kept = {row[0]: int(row[1]) for row in self._rows("channel", columns)}
+        known = {row[0]: row for row in self._rows("channel", columns)}
+        kept = {name: int(row[1]) for name, row in known.items()}
         for one in self.salvage.missing:
             for channel, (_, last) in one.channels.items():
                 kept[channel] = max(kept.get(channel, 0), last)
@@ -543,6 +579,10 @@ class _Copy:
             " WHERE j.kind = 1 GROUP BY j.channel"
         ).fetchall():
             self._insert("channel", columns, (name, max(seq, kept.get(name, 0)), last_us, stored, dead, incomplete))
+            known.pop(name, None)
+        if self._gone:  # of what is left here, retention may have let go all messages
+            for name, row in known.items():
+                self._insert("channel", columns, (name, kept[name], row[2], 0, 0, 0))
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -551,11 +591,11 @@ class _Copy:
         if self._key.source in (Source.FILE, Source.NEW_FILE, Source.OLD_FILE):
             write_kek(self._folder / KEY_NAME, self._key.kek)
 
-    def _note(self, actor: str, because: str) -> None:
-        """The act, and the gaps that it stands for."""
+    def _note(self, actor: str, because: str, gone: list[Range]) -> None:
+        """The act, and the gaps that it stands for; and the record of what was let go."""
         journal = Journal.open(self._folder, clock=self._clock)
         try:
-            journal.run_alone(partial(_note_gaps, self.salvage, self._reading, actor, because))
+            journal.run_alone(partial(_note_gaps, self.salvage, self._reading, actor, because, gone))
         finally:
             journal.close()
 
@@ -660,7 +700,9 @@ def _instant(row: tuple[int] | None) -> str:
     return from_us(row[0]).isoformat(timespec="seconds") if row is not None else ""
 
 
-def _note_gaps(salvage: Salvage, reading: anchor.Reading, actor: str, because: str, batch: Batch) -> int:
+def _note_gaps(
+    salvage: Salvage, reading: anchor.Reading, actor: str, because: str, gone: list[Range], batch: Batch
+) -> int:
     newest = max((one.last for one in salvage.missing), default=0)
     batch.last_id = max(batch.last_id, newest)
     ranges = [(one.first, one.last) for one in salvage.missing]
@@ -674,6 +716,8 @@ def _note_gaps(salvage: Salvage, reading: anchor.Reading, actor: str, because: s
     act = audit.note(batch, actor, "salvage", what)
     for first, last in _joined(ranges):
         batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (first, last, act))
+    if gone:
+        retention.vouch(batch, gone, {"salvaged": len(gone)})
     return act
 
 

@@ -9,14 +9,18 @@ readers (who have a deadline), a little at a time.
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from datetime import tzinfo
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from engine import earlier, memory
+from engine import earlier, memory, retention
 from engine.anchor import Anchor
 from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Batch, Tail, month_of
 from engine.clock import Clock
+from engine.errors import StoreError
 from engine.vault import Vault
 from engine.writer import describe, is_fatal
 
@@ -28,11 +32,17 @@ WAL_CAP_BYTES = 64 * 1024 * 1024
 ANCHOR_SYNC_S = 1.0
 SWEEP_S = 1.0
 SWEEP_ROUND_S = 3600.0
+RETENTION_EVERY_S = 6 * 3600.0  # between two walks ...
+RETENTION_FIRST_S = 60.0  # ... and from the start to the first
+RETENTION_PAUSE_S = 0.05  # between two steps of a walk: at least this long ...
+RETENTION_SHARE = 10  # ... and so many times what the step took, so that messages hardly ever wait for one
 BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
 
 # How long the log is cannot be asked for without a checkpoint. What a batch adds beside its sealed values (leaves of
 # the tables and indexes it touches) is estimated, and each checkpoint mends the estimate.
 _OVERHEAD_AT_FIRST = 12 * PAGE_BYTES
+
+T = TypeVar("T")
 
 
 class StoreUpkeep:
@@ -53,6 +63,7 @@ class StoreUpkeep:
         self.wal_bytes = 0
         self.anchor_fault = ""
         self.over_cap = False
+        self.policy: retention.Policy | None = None  # nothing goes before the owner says what may
         self._connection = connection
         self._wal = wal
         self._tail = tail
@@ -67,6 +78,9 @@ class StoreUpkeep:
         self._checkpoint_failed = False
         self._next_anchor_sync = 0.0
         self._next_sweep = 0.0
+        self._walk: retention.Run | None = None
+        self._next_walk = clock.monotonic() + RETENTION_FIRST_S
+        self._next_step = 0.0
         self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
             (memory.sweep_repeats, 0.0),
             (memory.sweep_reports, 0.0),
@@ -92,18 +106,26 @@ class StoreUpkeep:
         self._sync_anchor()
         if self._clock.monotonic() >= self._next_sweep + 10 * SWEEP_S:  # never idle: sweep all the same
             self._sweep()
+        self._let_go()
 
     def idle(self) -> None:
         if self._log_estimate() >= CHECKPOINT_BYTES // 4:
             self._checkpoint()
         self._sync_anchor()
         self._sweep()
+        self._let_go()
+
+    def walk_now(self) -> None:
+        """Begin a walk of retention at once, if none is under way. May be called on any thread."""
+        self._next_walk = self._next_step = 0.0
 
     def make_room(self) -> None:
         """Fold the log into the database and cut it, so that its space can be used again."""
         self._run_checkpoint("TRUNCATE")
 
     def close(self) -> None:
+        if self._walk is not None and self._walk.act:
+            self._in_transaction(partial(_stop_walk, walk=self._walk))
         self._run_checkpoint("TRUNCATE")
         self._write_anchor()
         self._anchor_step(self._anchor.sync)
@@ -198,23 +220,46 @@ class StoreUpkeep:
         self._next_sweep = now + SWEEP_S
         for n, (sweep, not_before) in enumerate(self._sweeps):
             if now >= not_before:
-                finished = self._in_transaction(sweep)
-                self._sweeps[n] = (sweep, now + SWEEP_ROUND_S if finished else now)
+                again = self._in_transaction(sweep) is False
+                self._sweeps[n] = (sweep, now if again else now + SWEEP_ROUND_S)
 
-    def _in_transaction(self, operation: Callable[[Batch], bool]) -> bool:
-        """Run upkeep's own operation; a failure that the store survives only puts it off."""
+    def _in_transaction(self, operation: Callable[[Batch], T]) -> T | None:
+        """Run upkeep's own operation; a failure that the store survives only puts it off, and gives None."""
         try:
             batch = self.begin()
             self._connection.execute("BEGIN IMMEDIATE")
             result = operation(batch)
             batch.flush()
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreError) as error:
             if is_fatal(error, committing=True):
                 raise
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            logger.warning("sweep failed, tried again later", extra={"cause": describe(error)})
-            return True
+            logger.warning("upkeep failed, tried again later", extra={"cause": describe(error)})
+            return None
         batch.committed()
+        self.committed(batch)
         return result
+
+    # -- retention -----------------------------------------------------------------------------------------------
+
+    def _let_go(self) -> None:
+        """One step of a walk, if it is time: few rows, and then a pause in which messages come first."""
+        policy, now = self.policy, self._clock.monotonic()
+        if policy is None or now < self._next_step or (self._walk is None and now < self._next_walk):
+            return
+        began = time.perf_counter()
+        if self._walk is None:
+            self._walk = self._in_transaction(partial(retention.start, policy=policy))
+        else:
+            walk = self._in_transaction(partial(retention.step, policy=policy, run=self._walk))
+            self._walk = None if walk is None or walk.finished else walk  # after a failure: from the beginning, later
+        if self._walk is None:
+            self._next_walk = now + RETENTION_EVERY_S
+        took = time.perf_counter() - began
+        self._next_step = now + max(RETENTION_PAUSE_S, RETENTION_SHARE * took)
+
+
+def _stop_walk(batch: Batch, walk: retention.Run) -> None:
+    retention.finish(batch, walk, stopped=True)

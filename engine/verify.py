@@ -18,11 +18,12 @@ from typing import Any
 
 import orjson
 
-from engine import anchor
+from engine import anchor, pruned
 from engine.chain import GENESIS, chain_hash, document_hash, row_hash
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.kek import key_id, unlock
 from engine.loss import LossError, find_loss, find_total_loss, last_number
+from engine.pruned import Range
 from engine.reading import DAMAGE, access, connect
 from engine.records import KIND_MESSAGE
 from engine.vault import Vault, WrappedKey
@@ -94,7 +95,9 @@ def recent(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Find
     """The quick look at the start of the daemon: the newest ``rows`` rows."""
     first = max(1, last_id - rows + 1)
     before = connection.execute("SELECT chain FROM journal WHERE id = ?", (first - 1,)).fetchone()
-    check = RowCheck(first, _gaps(connection), before[0] if before else GENESIS if first == 1 else None)
+    chain = before[0] if before else GENESIS if first == 1 else None
+    gone = [one for one in vouched(connection, pruned.JOURNAL) if one.last >= first]
+    check = RowCheck(first, _gaps(connection), chain, gone)
     findings = [finding for row in read_rows(connection, first, last_id) for finding in check.feed(row)]
     return findings + list(check.end(last_id))
 
@@ -105,15 +108,19 @@ def recent(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Find
 class RowCheck:
     """Checks rows as they come, in order of their numbers; knows one row's past."""
 
-    def __init__(self, first: int, gaps: Iterable[tuple[int, int]], chain: bytes | None) -> None:
+    def __init__(
+        self, first: int, gaps: Iterable[tuple[int, int]], chain: bytes | None, gone: Iterable[Range] = ()
+    ) -> None:
         """
         Args:
             first: the number of the first row to come.
             gaps: (first, last) of numbers that a person has given up for lost.
             chain: the chain value before the first row, None if it is not known.
+            gone: what was let go, and is vouched for.
         """
         self._expected = first
         self._gaps = dict(gaps)
+        self._gone = {max(one.first, first): one for one in gone}
         # What the chain value before the next row may be: as stored, and as computed where the stored one may be
         # damaged. Only so can it be told which of two neighbours is the bad one. Empty: not known.
         self._before = [chain] if chain is not None else []
@@ -150,9 +157,13 @@ class RowCheck:
 
     def _skip_to(self, row_id: int) -> Iterator[Finding]:
         first = self._expected
-        while first < row_id and first in self._gaps:  # given up for lost, and the chain goes on over it
-            self._lost += self._gaps[first] + 1 - first
-            first = self._gaps[first] + 1
+        while first < row_id and (first in self._gaps or first in self._gone):
+            if first in self._gone:  # let go, and the chain goes on from what the record says
+                last, self._before = self._gone[first].last, [self._gone[first].chain]
+            else:  # given up for lost, and the chain goes on over it
+                last = self._gaps[first]
+            self._lost += last + 1 - first
+            first = last + 1
         if first < row_id:
             last = row_id - 1
             rows = f"row {first} is" if first == last else f"rows {first} to {last} are"
@@ -215,6 +226,7 @@ def _findings(
 ) -> Iterator[Finding]:
     steps: list[tuple[str, Iterator[Finding]]] = [
         ("anchor", _anchor(connection, reading)),
+        ("pruned", _records(connection)),
         ("journal", _journal(connection, vault, progress)),
         ("document", _documents(connection, vault)),
         ("delivery", _lanes(connection)),
@@ -259,9 +271,23 @@ def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator
         )
 
 
+def _records(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Ranges that nothing vouches for: their numbers are missing, whatever the table says."""
+    for one in pruned.every(connection.execute):
+        if not pruned.is_vouched_for(connection.execute, one):
+            text = f"{one.what} {one.first} to {one.last}: said to be let go, and row {one.record} does not say so"
+            yield Finding("reference", "pruned", one.first, one.last, text)
+
+
+def vouched(connection: sqlite3.Connection, what: str) -> list[Range]:
+    """What was let go, as far as the journal vouches for it."""
+    every = pruned.every(connection.execute)
+    return [one for one in every if one.what == what and pruned.is_vouched_for(connection.execute, one)]
+
+
 def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[Finding]:
     last_id = last_number(connection)
-    check = RowCheck(1, _gaps(connection), GENESIS)
+    check = RowCheck(1, _gaps(connection), GENESIS, vouched(connection, pruned.JOURNAL))
     for row in read_rows(connection, 1, last_id):
         yield from check.feed(row)
         if isinstance(row, Unreadable):
@@ -290,6 +316,7 @@ def _open_row(vault: Vault, row: tuple[Any, ...]) -> Iterator[Finding]:
 
 def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
     expected, given_up = 1, document_gaps(connection)
+    given_up.update((one.first, one.last) for one in vouched(connection, pruned.DOCUMENT))
     columns = "id, message_id, revision, ordinal, media_type, conditional, reports, body, hash"
     last = _number(connection, "SELECT max(id) FROM document")
     for row in read_rows(connection, 1, last, columns, "document"):
@@ -321,14 +348,19 @@ def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
         "SELECT id, channel, destination, last_seq FROM lane ORDER BY id"
     ).fetchall():
         name, expected = f"lane {channel} to {destination}", 1
+        gone = {one.first: one.last for one in vouched(connection, pruned.lane(lane_id))}
         for (seq,) in connection.execute(
             "SELECT seq FROM delivery WHERE lane = ? AND seq <= ? ORDER BY seq", (lane_id, last_seq)
         ).fetchall():
+            while expected < seq and expected in gone:
+                expected = gone[expected] + 1
             if seq != expected:
                 yield Finding(
                     "missing", "delivery", expected, seq - 1, f"{name}: deliveries {expected} to {seq - 1} are missing"
                 )
             expected = seq + 1
+        while expected in gone:
+            expected = gone[expected] + 1
         if expected <= last_seq:
             yield Finding(
                 "missing", "delivery", expected, last_seq, f"{name}: deliveries {expected} to {last_seq} are missing"
@@ -349,7 +381,9 @@ def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
     """The kept numbers against a recount, each pair in one snapshot."""
     for channel, kept, counted in connection.execute(
         "SELECT c.name, c.last_seq || ' ' || c.stored || ' ' || c.dead || ' ' || c.incomplete, ("
-        " SELECT coalesce(max(j.seq), 0) || ' ' || coalesce(sum(s.id IS NULL), 0) || ' '"
+        # where the newest rows were let go, the highest number is known from the kept one alone
+        " SELECT CASE WHEN (SELECT coalesce(max(last), 0) FROM pruned WHERE what = 'journal') > coalesce(max(j.id), 0)"
+        "  THEN c.last_seq ELSE coalesce(max(j.seq), 0) END || ' ' || coalesce(sum(s.id IS NULL), 0) || ' '"
         " || coalesce(sum(s.state = 'dead'), 0) || ' ' || coalesce(sum(s.state = 'incomplete'), 0)"
         " FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND j.channel = c.name)"
         " FROM channel c"
