@@ -59,6 +59,7 @@ def put(
     message_id: int,
     channel: str,
     received_us: int,
+    message_type: str = "",
     token: bytes,
     routes: Sequence[Routed],
     revision: int = 1,
@@ -107,35 +108,105 @@ def put(
                     conditional=routed.document.conditional,
                     reports=tuple(report.key for report in routed.document.reports),
                     entries=routed.document.entries,
+                    message_type=message_type,
                 )
             )
     return Queued(tuple(claimed), waiting, frozenset(kept))
 
 
-def replay(batch: Batch, message_ids: Iterable[int], destinations: frozenset[str] | None) -> list[int]:
+def replay(
+    batch: Batch,
+    message_ids: Iterable[int],
+    destinations: frozenset[str] | None,
+    *,
+    to: str = "",
+    takes: str = "",
+    states: frozenset[str] | None = None,
+) -> list[int]:
     """Queue the newest documents of these messages again, to all or some of the destinations they went to.
 
     The newest for each destination, that is: a message that was reprocessed went only where it differed. The new
     deliveries have the keys of the old ones, stand at the end of their lanes and are marked manual. What is held, or
     was rejected, goes nowhere.
+
+    Args:
+        to: send them there instead, where a message has not been yet; under a key that is the same each time.
+        takes: the media type that ``to`` takes; other documents do not go there. Empty: it takes all.
+        states: only what stands so with the destination it went to, by its newest delivery there. None: anything.
     """
     made = []
     for message_id in message_ids:
-        rows = batch.execute(
-            "SELECT DISTINCT d.document_id, d.key, d.lane FROM delivery d JOIN document o ON o.id = d.document_id"
-            " WHERE d.message_id = ? AND o.revision = (SELECT max(p.revision) FROM delivery e"
-            "  JOIN document p ON p.id = e.document_id"
-            "  WHERE e.message_id = d.message_id AND e.lane = d.lane AND p.ordinal = o.ordinal)"
-            " AND NOT EXISTS (SELECT 1 FROM delivery h WHERE h.message_id = d.message_id AND h.lane = d.lane"
-            "  AND h.document_id = d.document_id AND h.state IN ('held', 'rejected'))"
-            " ORDER BY d.document_id, d.lane",
-            (message_id,),
-        ).fetchall()
-        for document_id, key, lane_id in rows:
-            lane = batch.lane_of(lane_id)
-            if destinations is None or lane.destination in destinations:
-                made.append(_insert(batch, lane, message_id, document_id, key, "waiting", manual=True))
+        found = [
+            _Sent(*row)
+            for row in batch.execute(_SENT, (message_id,)).fetchall()
+            if states is None or row[2] in states
+        ]
+        if destinations is not None:
+            found = [one for one in found if batch.lane_of(one.lane).destination in destinations]
+        if to:
+            found = _instead(batch, message_id, found, to, takes, states)
+        for one in found:
+            made.append(
+                _insert(batch, batch.lane_of(one.lane), message_id, one.document, one.key, "waiting", manual=True)
+            )
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A document that went to a destination, and how its newest delivery there stands."""
+
+    document: int
+    lane: int
+    state: str
+    key: bytes
+
+
+_SENT = (
+    "SELECT DISTINCT d.document_id, d.lane, (SELECT s.state FROM delivery s WHERE s.message_id = d.message_id"
+    "  AND s.lane = d.lane AND s.document_id = d.document_id ORDER BY s.id DESC LIMIT 1), d.key"
+    " FROM delivery d JOIN document o ON o.id = d.document_id"
+    " WHERE d.message_id = ? AND o.revision = (SELECT max(p.revision) FROM delivery e"
+    "  JOIN document p ON p.id = e.document_id"
+    "  WHERE e.message_id = d.message_id AND e.lane = d.lane AND p.ordinal = o.ordinal)"
+    " AND NOT EXISTS (SELECT 1 FROM delivery h WHERE h.message_id = d.message_id AND h.lane = d.lane"
+    "  AND h.document_id = d.document_id AND h.state IN ('held', 'rejected'))"
+    " ORDER BY d.document_id, d.lane"
+)
+
+
+def _instead(
+    batch: Batch, message_id: int, found: Sequence[_Sent], to: str, takes: str, states: frozenset[str] | None
+) -> list[_Sent]:
+    """What of ``found`` goes to another destination: what went there before, or else what it can take, once each.
+
+    Of several revisions of a document the newest that went anywhere is sent, for nobody can ask ``to`` what it has.
+    """
+    channel, token = batch.execute("SELECT channel, token FROM journal WHERE id = ?", (message_id,)).fetchone()
+    lane = batch.lane(channel, to)
+    before = [one for one in found if one.lane == lane.id]
+    if before:
+        return before
+    newest: dict[int, tuple[int, int]] = {}  # ordinal -> (revision, document)
+    for document in {one.document for one in found}:
+        revision, ordinal, media_type = batch.execute(
+            "SELECT revision, ordinal, media_type FROM document WHERE id = ?", (document,)
+        ).fetchone()
+        if not takes or media_type == takes:
+            newest[ordinal] = max(newest.get(ordinal, (0, 0)), (revision, document))
+    chosen = []
+    for ordinal, (revision, document) in sorted(newest.items()):
+        there = batch.execute(
+            "SELECT state FROM delivery WHERE message_id = ? AND lane = ? AND document_id = ? ORDER BY id DESC LIMIT 1",
+            (message_id, lane.id, document),
+        ).fetchone()
+        kept_back = batch.execute(  # from anybody: a rule, or a person, has doubts about the results themselves
+            "SELECT 1 FROM delivery WHERE message_id = ? AND document_id = ? AND state IN ('held', 'rejected') LIMIT 1",
+            (message_id, document),
+        ).fetchone()
+        if kept_back is None and (there is None or states is None or there[0] in states):
+            chosen.append(_Sent(document, lane.id, "", batch.vault.delivery_key(token, revision, ordinal, to)))
+    return chosen
 
 
 def _store_document(
@@ -194,7 +265,7 @@ def _claim_next(batch: Batch, lane: LaneTally, limit: int, after: int) -> list[D
     channel, destination = lane.channel, lane.destination
     rows = batch.execute(
         "SELECT d.id, d.seq, d.message_id, d.key, d.attempt, d.not_before_us, d.flags, o.id, o.media_type,"
-        " o.conditional, o.reports, length(o.body), j.received_us"
+        " o.conditional, o.reports, length(o.body), j.received_us, j.message_type"
         " FROM delivery d JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id"
         " WHERE d.lane = ? AND d.state = 'waiting' AND d.seq > ? ORDER BY d.seq LIMIT ?",
         (lane.id, after, limit),
@@ -205,7 +276,7 @@ def _claim_next(batch: Batch, lane: LaneTally, limit: int, after: int) -> list[D
     room = CLAIM_BYTES
     for (
         row_id, seq, message_id, key, attempt, not_before_us, flags, document_id, media_type, conditional, reports,
-        size, received_us,
+        size, received_us, message_type,
     ) in rows:  # fmt: skip
         if size > room and claimed:
             break
@@ -235,6 +306,7 @@ def _claim_next(batch: Batch, lane: LaneTally, limit: int, after: int) -> list[D
                 conditional=split_hashes(conditional),
                 reports=tuple(report.key for report in unpack_reports(reports)),
                 released=bool(flags & RELEASED),
+                message_type=message_type,
             )
         )
     batch.executemany(

@@ -58,13 +58,13 @@ def map_done(
     if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:
         raise StoreError(f"message {after} has no verdict yet, and message {message_id} must not overtake it")
     row = batch.execute(
-        "SELECT j.channel, j.received_us, j.token, s.state, s.reason FROM journal j"
+        "SELECT j.channel, j.received_us, j.message_type, j.token, s.state, s.reason FROM journal j"
         " LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",
         (message_id,),
     ).fetchone()
     if row is None:
         raise StoreError(f"there is no message {message_id}")
-    channel, received_us, token, old_state, old_reason = row
+    channel, received_us, message_type, token, old_state, old_reason = row
     if old_state is not None and not again:
         return MapOutcome(state=old_state, reason=Reason[old_reason] if old_reason else None, already=True)
 
@@ -109,6 +109,7 @@ def map_done(
         message_id=message_id,
         channel=channel,
         received_us=received_us,
+        message_type=message_type,
         token=token,
         routes=routes,
         held=holding.decide(batch, channel, received_us, routes),

@@ -80,6 +80,7 @@ deliveries = st.builds(
     maybe_delivered=st.booleans(),
     manual=st.booleans(),
     packed=st.booleans(),
+    message_type=texts,
 )
 
 
