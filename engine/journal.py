@@ -26,12 +26,7 @@ from engine import anchor as anchor_file
 from engine import (
     arrival,
     audit,
-    correcting,
-    holding,
-    kek,
-    migrate,
-    outbox,
-    rotation,
+from engine import 
     superseding,
     suspect,
     verdict,
@@ -148,10 +143,11 @@ class Journal(Reader):
             loss = find_total_loss(connection, reading)
             if loss is not None and not accept_loss:
                 raise loss
+            copied = before_upgrade.keep(connection, data, anchor_path, clock)
             migrate.upgrade(connection)
             notes, vault, journal_id = _unlock(connection, data, clock)
             journal = cls(data / JOURNAL_NAME, vault)
-            journal.notes, journal.journal_id = notes, journal_id
+            journal.notes, journal.journal_id = [copied, *notes] if copied else notes, journal_id
             loss = loss or find_loss(connection, reading, journal_id)
             if loss is not None and not accept_loss:
                 raise loss

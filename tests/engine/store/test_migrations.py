@@ -1,5 +1,6 @@
 """Schema steps: all or nothing, each once, never backwards."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import migrate
+from engine import before_upgrade, migrate
+from engine.clock import ManualClock
 from engine.errors import StoreError
 from tests.support.journals import opened, queue, running
 
@@ -56,3 +58,93 @@ async def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None
         assert migrate.version(connection) == 99
         connection.execute(f"PRAGMA user_version = {migrate.steps()[-1][0]}")
     opened(tmp_path).close()
+
+
+# -- the copy from before a step ----------------------------------------------------------------------------------
+
+
+async def older(data: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """A journal with one message; from then on there is one schema step more."""
+    async with running(data) as journal:
+        await queue(journal, b"1")
+    known = migrate.steps()
+    more = [*known, (known[-1][0] + 1, "CREATE TABLE a_later_step (x)")]
+    monkeypatch.setattr(migrate, "steps", lambda: more)
+    return known
+
+
+def rows(path: Path) -> tuple[int, int]:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return migrate.version(connection), connection.execute("SELECT count(*) FROM journal").fetchone()[0]
+
+
+async def test_before_the_schema_changes_the_journal_is_copied_with_its_anchor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = await older(tmp_path, monkeypatch)
+    anchor = (tmp_path / "journal.anchor").read_bytes()
+    before = rows(tmp_path / "journal.db")
+    journal = opened(tmp_path)
+    copy = tmp_path / before_upgrade.FOLDER / f"journal-{known[-1][0]:04}.db"
+    assert f"{copy} for 30 days" in journal.notes[0]
+    journal.close()
+    assert rows(copy) == before == (known[-1][0], before[1])
+    assert rows(tmp_path / "journal.db")[0] == known[-1][0] + 1
+    assert copy.with_suffix(".anchor").read_bytes() == anchor
+    assert (copy.stat().st_mode & 0o777, copy.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert sorted(path.name for path in copy.parent.iterdir()) == [copy.with_suffix(".anchor").name, copy.name]
+
+
+async def test_the_copy_and_the_earlier_program_go_on_from_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = await older(tmp_path, monkeypatch)
+    opened(tmp_path).close()
+    monkeypatch.setattr(migrate, "steps", lambda: known)
+    with pytest.raises(StoreError, match="newer version"):
+        opened(tmp_path)
+    copy = tmp_path / before_upgrade.FOLDER / f"journal-{known[-1][0]:04}.db"
+    for name in ("journal.db-wal", "journal.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    copy.replace(tmp_path / "journal.db")
+    copy.with_suffix(".anchor").replace(tmp_path / "journal.anchor")
+    opened(tmp_path).close()  # raises where rows are missing
+
+
+async def test_after_thirty_days_the_copy_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await older(tmp_path, monkeypatch)
+    clock = ManualClock()
+    opened(tmp_path, clock=clock).close()
+    folder = tmp_path / before_upgrade.FOLDER
+    for path in folder.iterdir():
+        os.utime(path, (clock.now_us() / 1e6, clock.now_us() / 1e6))
+    clock.advance(29 * 86_400)
+    opened(tmp_path, clock=clock).close()
+    assert folder.is_dir()
+    clock.advance(2 * 86_400)
+    opened(tmp_path, clock=clock).close()
+    assert not folder.exists()
+
+
+async def test_without_room_for_the_copy_the_journal_opens_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = await older(tmp_path, monkeypatch)
+    monkeypatch.setattr(before_upgrade, "SPARE_BYTES", 1 << 60)
+    journal = opened(tmp_path)
+    assert journal.notes[0].startswith("No copy was made before the journal's schema went from")
+    assert "are free" in journal.notes[0]
+    journal.close()
+    assert not (tmp_path / before_upgrade.FOLDER).exists()
+    assert rows(tmp_path / "journal.db")[0] == known[-1][0] + 1
+
+
+async def test_a_journal_that_needs_no_step_is_not_copied(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await queue(journal, b"1")
+        assert journal.notes[1:] == []
+    journal = opened(tmp_path)
+    assert journal.notes == []
+    journal.close()
+    assert not (tmp_path / before_upgrade.FOLDER).exists()

@@ -1,0 +1,112 @@
+"""A copy of the journal from before its schema is changed, so that a new version which turns out to be wrong costs time
+and no results.
+
+Schema steps are transactions, so a step that *fails* needs no copy. This one is for a step that succeeds and does
+harm, which shows later. It lies in ``<data>/before-upgrade/`` with its anchor, as sealed as the journal itself; there
+is never more than one, and after `KEPT_DAYS` it goes by itself, so that no payload outlives its retention or its
+erasure for long.
+"""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+from engine import migrate
+from engine.anchor import sync_folder
+from engine.clock import Clock
+from engine.units import size_text
+
+FOLDER = "before-upgrade"
+KEPT_DAYS = 30
+SPARE_BYTES = 64 * 1024 * 1024  # that must stay free beside the copy: results go on coming
+_DAY_S = 86_400
+
+
+def keep(connection: sqlite3.Connection, data: Path, anchor: Path, clock: Clock) -> str:
+    """Copy the journal in ``data`` if the next thing is to change its schema; take an old copy away if not.
+
+    A copy that cannot be made does not keep the journal from opening: results wait, and the steps are transactions.
+
+    Args:
+        connection: the only one that writes, in no transaction.
+        anchor: the journal's anchor file.
+
+    Returns:
+        What the owner should be told, or nothing.
+    """
+    found, newest = migrate.version(connection), migrate.steps()[-1][0]
+    folder = data / FOLDER
+    if found == newest:
+        _tidy(folder, clock)
+        return ""
+    if found == 0 or found > newest:
+        return ""
+    try:
+        copy = _copy(connection, folder, found, anchor)
+    except (OSError, sqlite3.Error) as error:
+        _sweep(folder, keep=())
+        return f"No copy was made before the journal's schema went from {found} to {newest}: {error}"
+    return (
+        f"The journal's schema goes from {found} to {newest}; as it was before, it is in {copy} for {KEPT_DAYS} days. "
+        "docs/operations.md says how to go back"
+    )
+
+
+def room_needed(journal: Path) -> int:
+    """Bytes that must be free for the copy."""
+    return sum(_size(journal.with_name(journal.name + suffix)) for suffix in ("", "-wal")) + SPARE_BYTES
+
+
+def _copy(connection: sqlite3.Connection, folder: Path, schema: int, anchor: Path) -> Path:
+    pages, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    need, free = pages * page + SPARE_BYTES, shutil.disk_usage(folder.parent).free
+    if free < need:
+        raise OSError(f"it needs {size_text(need)}, and {size_text(free)} are free")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    made = folder / f"journal-{schema:04}.db"
+    new = made.with_suffix(".new")
+    _sweep(folder, keep=(made.name,))
+    with closing(sqlite3.connect(new, isolation_level=None)) as target:
+        new.chmod(0o600)
+        target.execute("PRAGMA synchronous = OFF")  # it is synced as a whole, below
+        connection.backup(target)
+        target.execute("PRAGMA journal_mode = DELETE")
+    _sync(new)
+    with suppress(FileNotFoundError):
+        shutil.copyfile(anchor, folder / f"journal-{schema:04}.anchor")
+        _sync(folder / f"journal-{schema:04}.anchor")
+    new.replace(made)  # only a whole copy has the name
+    sync_folder(folder)
+    return made
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _tidy(folder: Path, clock: Clock) -> None:
+    with suppress(OSError):
+        oldest = clock.now_us() / 1e6 - KEPT_DAYS * _DAY_S
+        if any(path.stat().st_mtime < oldest for path in folder.iterdir()):
+            _sweep(folder, keep=())
+            folder.rmdir()
+
+
+def _sweep(folder: Path, *, keep: tuple[str, ...]) -> None:
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.name not in keep:
+                path.unlink()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
