@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 DEMO ?=
 TEST ?=
 MUTANTS ?=
+BUNDLE ?=
 FAULTS ?=
 SESSIONS ?= 10000
 FUZZ ?=
@@ -107,6 +108,9 @@ lock:  ## renew the hash locks (needs uv)
 	  -c requirements/run.lock -o requirements/dev.lock
 	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
 	  --python-version 3.11 --no-header requirements/fuzz.in -o requirements/fuzz.lock
+
+bundle: setup  ## dist/labrelay-VERSION-MACHINE.tar.gz, which installs without network; BUNDLE="--python 3.11 --python 3.13"
+	@$(BIN)/python tools/bundle.py $(BUNDLE)
 
 install:  ## install on this host as a service (root); DESTDIR=... for a staged tree
 	@PYTHON="$(PYTHON)" DESTDIR="$(DESTDIR)" tools/install.sh

@@ -36,9 +36,9 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "stores, mapping, configuration",
         names(
             "anchor arrival audit batch before_upgrade compact config correcting detecting earlier formats "
-            "holding journal kek layouts line_trace lock loss lots mapping memory migrate numbered outbox packs "
-            "pruned reading retention rotation salvage superseding suspect trail upkeep vault "
-            "verdict verify wal_repair writer"
+            "holding installed journal kek layouts line_trace lock loss lots mapping memory migrate numbered "
+            "outbox packs pruned reading retention rotation salvage superseding suspect trail upkeep vault "
+            "verdict verify wal_repair writer "
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),

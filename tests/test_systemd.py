@@ -3,9 +3,12 @@
 import os
 import re
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
+import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -225,15 +228,90 @@ def test_what_it_does_not_understand_changes_nothing(tmp_path: Path) -> None:
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.skipif(os.environ.get("LABRELAY_TEST_INSTALL") != "1", reason="LABRELAY_TEST_INSTALL=1 runs it (network)")
+needs_network = pytest.mark.skipif(
+    os.environ.get("LABRELAY_TEST_INSTALL") != "1", reason="LABRELAY_TEST_INSTALL=1 runs it (network)"
+)
+
+
+@needs_network
 def test_the_installed_program_runs(tmp_path: Path) -> None:
     """The whole program from the lock: needs a package index and a minute."""
     install(tmp_path)
     binaries = tmp_path / "opt" / "labrelay" / "venv" / "bin"
     assert (binaries / "labrelay").read_text().startswith("#!/opt/labrelay/venv/bin/python")
-    version = subprocess.run(
-        [str(binaries / "python"), "-I", "-m", "engine", "version"], capture_output=True, text=True, cwd="/", check=True
+    assert "labrelay" in installed(binaries.parent, "version").stdout
+
+
+# -- the archive, and the way back ---------------------------------------------------------------------------------
+
+
+def installed(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the staged program: its scripts name the place where it will stand, so its interpreter is asked."""
+    command = [str(program / "bin" / "python"), "-I", "-m", "engine", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120, check=False)
+
+
+def without_network(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run it where there is no network at all, if this user may make such a place; else without an index."""
+    alone = ["unshare", "--net"]
+    if os.geteuid() != 0 or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode != 0:
+        alone = []
+    environ = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "PIP_INDEX_URL": "http://127.0.0.1:9/", **environ}
+    return subprocess.run(
+        [*alone, *command], env=environ, capture_output=True, text=True, timeout=300, check=False, cwd="/"
     )
-    assert "labrelay" in version.stdout
-    install(tmp_path)  # an upgrade over it
-    assert not (tmp_path / "opt" / "labrelay" / "venv.old").exists()
+
+
+@needs_network
+def test_the_archive_installs_without_network_and_the_earlier_program_comes_back(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "bundle.py"), "--to", str(tmp_path / "dist")],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    (archive,) = (tmp_path / "dist").iterdir()
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path / "a place", filter="data")
+    (tree,) = (tmp_path / "a place").iterdir()
+    script, stage = str(tree / "tools" / "install.sh"), tmp_path / "stage"
+
+    carried = tree / "requirements" / "run.lock"
+    whole = carried.read_bytes()
+    carried.write_bytes(whole + b"\n")
+    refused = without_network("sh", script, DESTDIR=str(stage))
+    assert refused.returncode == 1
+    assert "damaged or was changed" in refused.stderr
+    assert not stage.exists()
+    carried.write_bytes(whole)
+
+    for _ in range(2):  # the second is an upgrade of the first
+        result = without_network("sh", script, DESTDIR=str(stage))
+        assert result.returncode == 0, result.stderr
+    program = stage / "opt" / "labrelay" / "venv"
+    first, second = program.with_name("venv.old").stat().st_ino, program.stat().st_ino
+    site = tmp_path / "site"
+    (site / "config").mkdir(parents=True)
+    (site / "config" / "labrelay.yaml").write_text("site: {name: Lab}\ndata: var\n")
+
+    told = installed(program, "--site", str(site), "upgrade", "--check")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "is kept, and can read this journal" in told.stdout
+
+    (site / "var").mkdir()
+    with closing(sqlite3.connect(site / "var" / "journal.db")) as journal:
+        journal.execute("PRAGMA user_version = 99")
+    refused = installed(program, "--site", str(site), "upgrade", "--rollback", "--yes")
+    assert refused.returncode == 1
+    assert "this one has 99: it would refuse to start" in refused.stderr
+    assert program.stat().st_ino == second
+    told = installed(program, "--site", str(site), "upgrade", "--check")
+    assert told.returncode == 1
+    assert "a newer version wrote it" in told.stdout
+
+    (site / "var" / "journal.db").unlink()
+    back = installed(program, "--site", str(site), "upgrade", "--rollback")
+    assert back.returncode == 7  # nobody there to ask
+    back = installed(program, "--site", str(site), "upgrade", "--rollback", "--yes")
+    assert back.returncode == 0, back.stderr
+    assert (program.stat().st_ino, program.with_name("venv.old").stat().st_ino) == (first, second)
+    assert "labrelay" in installed(program, "version").stdout

@@ -5,9 +5,12 @@
 #   sudo tools/install.sh --uninstall    remove program, unit and command; the site and the journal stay
 #        tools/install.sh --dry-run      only say what would be done
 #
+# It runs from a checkout, and from the archive that `make bundle` makes; that needs no network.
+#
 # DESTDIR=/folder   put the same tree below a folder (packages, images); touches neither users nor systemd
 # PYTHON=python3.12 another interpreter than python3 (3.11 or newer, with venv)
 # --site-only       everything but the program, for those who install that in another way
+# --unchecked       also where the new program says that it does not run with this site
 #
 # Where things go: docs/operations.md.
 set -eu
@@ -26,6 +29,7 @@ COMMAND=/usr/local/bin/labrelay
 
 dry_run=no
 site_only=no
+unchecked=no
 uninstall=no
 
 say() { printf '%s\n' "$*"; }
@@ -74,17 +78,41 @@ install_serial() {
     fi
 }
 
+# An archive carries every wheel and the sum of every file; a damaged one is noticed before anything is changed.
+is_bundle() { [ -d "$SOURCE/wheels" ]; }
+
+check_bundle() {
+    is_bundle || return 0
+    say "Archive: comparing every file with SHA256SUMS"
+    (cd "$SOURCE" && sha256sum --check --quiet --strict SHA256SUMS) >&2 ||
+        fail "this archive is damaged or was changed: fetch it again. Nothing was installed"
+    tag=$("$PYTHON" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+    case " $(cat "$SOURCE/PYTHONS") " in
+        *" $tag "*) ;;
+        *) fail "this archive has wheels for $(cat "$SOURCE/PYTHONS"), and '$PYTHON' is $tag: name another interpreter with PYTHON=..." ;;
+    esac
+}
+
 install_program() {
-    say "Program: $PROGRAM/venv, from the hash-checked lock (about a minute)"
     new=$DESTDIR$PROGRAM/venv.new
     pip="$new/bin/python -I -m pip --disable-pip-version-check --quiet --no-input"
+    if is_bundle; then
+        say "Program: $PROGRAM/venv, from the wheels of this archive, hash-checked; no network"
+        from="--no-index --find-links wheels"
+        program=$(echo "$SOURCE"/wheels/labrelay-*.whl)
+    else
+        say "Program: $PROGRAM/venv, from the hash-checked lock (about a minute)"
+        from=""
+        program=$SOURCE
+    fi
+    cd "$SOURCE" # so that no name that pip is given has a space, wherever this folder lies
     run rm -rf "$new"
     run mkdir -p "$DESTDIR$PROGRAM"
     run "$PYTHON" -m venv "$new"
-    # shellcheck disable=SC2086  # the words of $pip are meant to be split; no path of ours has a space
-    run $pip install --require-hashes --only-binary :all: -r "$SOURCE/requirements/run.lock"
+    # shellcheck disable=SC2086  # the words of $pip and $from are meant to be split
+    run $pip install --require-hashes --only-binary :all: $from -r requirements/run.lock
     # shellcheck disable=SC2086
-    run $pip install --no-deps --no-build-isolation "$SOURCE"
+    run $pip install --no-deps --no-build-isolation $from "$program"
     # Scripts name their interpreter by its path: it must be the path where they will stand.
     if [ "$dry_run" = no ]; then
         for script in "$new"/bin/*; do
@@ -94,11 +122,16 @@ install_program() {
         done
         sed -i "s|$new|$PROGRAM/venv|g" "$new/pyvenv.cfg"
     fi
-    # The old program runs on until this moment; an interruption before it changes nothing.
+    # The new program looks at this site before it takes the old one's place.
+    if ! staged && [ "$unchecked" = no ] && [ -e "$SITE/config/labrelay.yaml" ]; then
+        run "$new/bin/python" -I -m engine --site "$SITE" upgrade --check ||
+            fail "the new program does not run with the site in $SITE as it is (above). The old one stays; nothing was changed"
+    fi
+    # The old program runs on until this moment; an interruption before it changes nothing. It is kept beside the new
+    # one, so that `labrelay upgrade --rollback` can go back to it.
     run rm -rf "$DESTDIR$PROGRAM/venv.old"
     if [ -d "$DESTDIR$PROGRAM/venv" ]; then run mv "$DESTDIR$PROGRAM/venv" "$DESTDIR$PROGRAM/venv.old"; fi
     run mv "$new" "$DESTDIR$PROGRAM/venv"
-    run rm -rf "$DESTDIR$PROGRAM/venv.old"
     run mkdir -p "$DESTDIR$(dirname "$COMMAND")"
     run ln -sfn "$PROGRAM/venv/bin/labrelay" "$DESTDIR$COMMAND"
 }
@@ -171,8 +204,9 @@ for argument in "$@"; do
     case $argument in
         --dry-run) dry_run=yes ;;
         --site-only) site_only=yes ;;
+        --unchecked) unchecked=yes ;;
         --uninstall) uninstall=yes ;;
-        *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+        *) sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     esac
 done
 
@@ -188,7 +222,10 @@ if [ "$uninstall" = yes ]; then
     remove
     exit 0
 fi
-if [ "$site_only" = no ]; then check_python; fi
+if [ "$site_only" = no ]; then
+    check_python
+    check_bundle
+fi
 make_user
 install_serial
 if [ "$site_only" = no ]; then install_program; fi
