@@ -27,18 +27,18 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional controls edit_text errors examine examine_lines growth hashes key_sheet lane link_words "
-            "message near numbers packing ports reagents reasons receive_memory records registry results retry secrets "
-            "site snapshot timing units words yaml_nodes"
+            "breaker chain clock conditional controls edit_text errors examine examine_lines growth hashes key_sheet "
+            "lane link_words message near numbers packing ports reagents reasons receive_memory records registry "
+            "results retry secrets site snapshot timing units words yaml_nodes"
         ),
     ),
     (
         "stores, mapping, configuration",
         names(
-            "anchor arrival audit batch before_upgrade compact config correcting detecting earlier formats "
-            "holding installed journal kek layouts line_trace lock loss lots mapping memory migrate numbered "
-            "outbox packs pruned reading retention rotation salvage superseding suspect trail upkeep vault "
-            "verdict verify wal_repair writer "
+            "anchor arrival audit batch before_upgrade compact config correcting detecting earlier formats holding "
+            "installed journal kek layouts line_trace lock loss lots mapping memory migrate numbered outbox packs "
+            "pruned reading retention rotation salvage superseding suspect trail upkeep vault verdict verify "
+            "wal_repair writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),
