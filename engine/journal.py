@@ -26,7 +26,13 @@ from engine import anchor as anchor_file
 from engine import (
     arrival,
     audit,
-from engine import 
+    before_upgrade,
+    correcting,
+    holding,
+    kek,
+    migrate,
+    outbox,
+    rotation,
     superseding,
     suspect,
     verdict,
