@@ -33,6 +33,7 @@ from engine.reading import Reader
 from engine.reasons import Reason
 from engine.records import DeadLetter, Filter, Trace
 from engine.reprocessing import Finding, examine, with_mapping
+from engine.switches import VERBS, Order, Switches, target_of
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -556,8 +557,20 @@ class Acts:
         return outcome.waiting
 
 
-def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
+def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
     """What the running site answers on its control socket."""
+
+    def switch(verb: str) -> Handler:
+        async def ordered(request: Request) -> dict[str, Any]:
+            target = target_of(request.args.get("kind"), request.args.get("name"))
+            order = Order(verb, target, request.actor, str(request.args.get("reason", "")))
+            return await switches.carry_out(order, app.built.site, dry_run=_dry_run(request))
+
+        return ordered
+
+    async def underway(request: Request) -> dict[str, Any]:
+        target = target_of(request.args.get("kind"), request.args.get("name"))
+        return await asyncio.to_thread(switches.look, target)
 
     async def status(_: Request) -> dict[str, Any]:
         return app.observer.snapshot().to_json()
@@ -669,6 +682,8 @@ def handlers(app: "App", acts: Acts) -> dict[str, Handler]:
         "reprocess": reprocess,
         "shown": shown,
         "exported": exported,
+        "underway": underway,
+        **{verb: switch(verb) for verb in VERBS},
     }
 
 

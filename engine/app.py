@@ -34,9 +34,10 @@ from engine.observe import Observer
 from engine.outcomes import Outcomes
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory
-from engine.records import Recovery
+from engine.records import Pause, Recovery, Target
 from engine.sources import ChannelSource
 from engine.supervisor import Supervisor
+from engine.switches import Switches, concerns
 from engine.tee import TeeChannel
 from engine.watchdog import Notifier, watch
 from engine.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
@@ -68,6 +69,7 @@ class App:
         self.workers: dict[str, DestinationWorker] = {}
         self.worker: WorkerProcess | None = None
         self.memory = ReceiveMemory()
+        self.pauses: dict[Target, Pause] = {}
         self.ready = False
         self.fatal: StoreError | None = None
         self._stop = asyncio.Event()
@@ -119,6 +121,7 @@ class App:
             )
         self.built = built
         self._certificates = fingerprints(built.site)
+        self.pauses = {pause.target: pause for pause in self.journal.pauses()}
         if site.config.workers:
             self.worker = WorkerProcess(self.journal.vault.identity_key)
             self.worker.configure(site)
@@ -182,7 +185,7 @@ class App:
         )
         await acts.give_up(recovery.acts)
         running.push_async_callback(acts.stop)
-        control = ControlServer(site.config.data / SOCKET_NAME, handlers(self, acts))
+        control = ControlServer(site.config.data / SOCKET_NAME, handlers(self, acts, Switches(self.journal, self)))
         await control.start()
         running.push_async_callback(control.stop)
         self._page = await self._start_page(site)
@@ -324,6 +327,78 @@ class App:
                 worker.lane(channel).held = bool(view.held_by) or view.paused
         worker.look_again(channel)
 
+    # -- what a person switches (`engine.switches.Running`) ------------------------------------------------------
+
+    async def switched(self, target: Target, pause: Pause | None) -> None:
+        """It is paused now, or (None) goes on."""
+        if pause is not None:
+            self.pauses[target] = pause
+        else:
+            self.pauses.pop(target, None)
+        try:
+            await self._switch(target, paused=pause is not None)
+        finally:
+            self.observer.look_again()
+
+    async def _switch(self, target: Target, *, paused: bool) -> None:
+        # Deliveries first, at once: not one more attempt.
+        if target.kind == "lane":
+            self._look_again(target.channel, target.destination, 0)
+        elif target.kind == "destination" and (worker := self.workers.get(target.destination)) is not None:
+            if paused:
+                worker.pause()
+            else:
+                worker.resume()
+        elif target.kind == "channel":
+            async with self._reloading:
+                source = self.sources.get(target.channel)
+                if source is None:
+                    return
+                source.paused = target in self.pauses
+                if source.paused:
+                    await self._stop_sources([source])
+                elif source.idle:
+                    await source.start()
+
+    async def restarted(self, target: Target) -> None:
+        """Close and open a source or destination, or try at once what a lane has."""
+        if target.kind == "lane":
+            if (lanes := self.workers.get(target.destination)) is not None:
+                lanes.try_now(target.channel)
+            return
+        async with self._reloading:
+            if target.kind == "channel":
+                if (source := self.sources.get(target.channel)) is not None:
+                    await self._stop_sources([source])
+                    await source.start()
+                return
+            name = target.destination
+            # As at a reload: the new worker has the lanes, and takes them from the store once the old one is gone.
+            config = self.built.site.config.destinations.get(name)
+            if config is None:
+                return
+            made = self._worker(name, config)
+            async with self.intake.between_messages():
+                old = self.workers[name]
+                self.workers[name] = made
+                self._take_over(self.built)
+            await old.stop(STOP_WORKERS_S)
+            await self._find_open_for_sure({name})
+            made.try_now()
+            await made.start()
+
+    def connections(self, channel: str) -> int:
+        source = self.sources.get(channel)
+        return len(source.channel.connections) if source is not None else 0
+
+    def in_flight(self, target: Target) -> int:
+        return sum(
+            len(lane.in_flight)
+            for name, worker in self.workers.items()
+            for lane in worker.lanes.values()
+            if concerns(target, lane.channel, name)
+        )
+
     async def _assemble(self, built: BuiltSite) -> None:
         """Make messages of committed frames that the last run had no time to put together."""
         made = await self.journal.assemble_frames(
@@ -348,10 +423,14 @@ class App:
                 self.sources[name].built = channel
             else:
                 self.sources[name] = self._source(channel)
+                self.sources[name].paused = Target(channel=name) in self.pauses
         self.intake.configure({name: channel.routes for name, channel in built.channels.items()}, self.workers)
 
     def _worker(self, name: str, config: DestinationConfig) -> DestinationWorker:
-        return build_worker(name, config, self.journal, self.clock, self._settled, process=self.worker)
+        made = build_worker(name, config, self.journal, self.clock, self._settled, process=self.worker)
+        if Target(destination=name) in self.pauses:
+            made.pause()
+        return made
 
     def _source(self, built: BuiltChannel) -> ChannelSource:
         if built.new_listener is not None:

@@ -191,6 +191,10 @@ class Channel:
         if connection.trace is not None:
             self._keep_line(connection, connection.trace, over=True)
 
+    def begin(self) -> None:
+        """Connections may come (again)."""
+        self._stopping = False
+
     def stop(self) -> None:
         """No more waiting for a failing store; open connections are ended by the transport."""
         self._stopping = True

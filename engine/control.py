@@ -28,6 +28,10 @@ Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
     key       {"step": "rotate", "discard_old"}                    -> engine.rotation.Rotated
               {"step": "show" | "restored", "key"}                 -> {}   the key is about to be printed; was typed in
               {"step": "confirm"}                                  -> {}   its recovery sheet is in safe hands
+    pause     {"kind", "name", "reason", "dry_run"}                -> `engine.switches.Switches.carry_out`
+    resume    the same                                             -> the same
+    restart   the same                                             -> the same
+    underway  {"kind", "name"}                                     -> `engine.switches.Switches.look`
 
 An outcome is ``{"count", "act", "done", "going_on"}``: how many were selected, the number of the row that was stored
 before the act began (null for a dry run, or where the act is one row), what became of them by name, and whether it

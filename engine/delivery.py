@@ -132,6 +132,7 @@ class DestinationWorker:
         self._cut_off: list[int] = []  # their attempts were cut off by the stop
         self._store_fails = False
         self._down_since: float | None = None  # when the breaker left its closed state
+        self._paused = False
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -187,6 +188,34 @@ class DestinationWorker:
                 extra={"destination": self.name, "detail": type(error).__name__},
             )
 
+    @property
+    def paused(self) -> bool:
+        """A person has paused the destination: no attempt begins until they let it go on."""
+        return self._paused
+
+    def pause(self) -> None:
+        """Begin no attempt from now on, those that were about to begin included; what waits here goes to the store."""
+        self._paused = True
+        for lane in self.lanes.values():
+            self._give_up(lane)
+
+    def resume(self) -> None:
+        """Go on where `pause` ended."""
+        self._paused = False
+        self.wake()
+
+    def try_now(self, channel: str | None = None) -> None:
+        """Forget what is left of back-offs: what failed before is tried at once, as far as the breaker lets it.
+
+        Args:
+            channel: in this lane only.
+        """
+        for lane in self.lanes.values():
+            if channel in (None, lane.channel):
+                lane.hasty = True
+                self._give_up(lane)
+        self.wake()
+
     def lane(self, channel: str) -> Lane:
         """The lane of a channel, made on first use; what the store has for it is looked up before anything new."""
         lane = self.lanes.get(channel)
@@ -203,7 +232,8 @@ class DestinationWorker:
         Args:
             size: bytes of its document.
         """
-        if not self._running or lane.held or lane.spilled or self._full() or lane.in_memory >= self._lane_deliveries:
+        stands = not self._running or self._paused or lane.held
+        if stands or lane.spilled or self._full() or lane.in_memory >= self._lane_deliveries:
             lane.spilled = True
             lane.refused += 1
             return False
@@ -273,7 +303,7 @@ class DestinationWorker:
 
     def _pump(self) -> None:
         """Start what may be started now; whatever ends, or a timer, comes back here."""
-        while self._ready and self._running and self.in_flight < self._concurrency:
+        while self._ready and self._running and not self._paused and self.in_flight < self._concurrency:
             lane = self._ready.popleft()
             lane.queued = False
             if lane.held:
@@ -336,7 +366,7 @@ class DestinationWorker:
             lane.newest = delivery.seq
             self.bytes_in_memory += len(delivery.body)
             wait_s = (delivery.not_before_us - now_us) / 1e6
-            if wait_s > 0:
+            if wait_s > 0 and not lane.hasty:
                 # The wall clock may have jumped; no wait read from a row is longer than the policy's longest.
                 lane.delayed.append((now + min(wait_s, self._retry.max), delivery))
             else:
@@ -345,7 +375,7 @@ class DestinationWorker:
             self._give_up(lane)
         # Nothing at all, not just less than asked for: a claim is cut short by bytes, too. A held lane shows nothing.
         if not deliveries and lane.refused == seen and not lane.held:
-            lane.spilled = False
+            lane.spilled = lane.hasty = False
         if deliveries or lane.spilled:
             self._again(lane)
 
@@ -396,6 +426,11 @@ class DestinationWorker:
                 self.counts.superseded += 1
                 self._note(lane, lambda: self._outbox.supersede((delivery.id,)))
                 self._ended(lane, delivery, Reason.SUPERSEDED)
+                return
+            if self._paused or lane.held:  # a person was quicker than this attempt
+                back = True
+                self.breaker.abandoned(self._clock.monotonic())
+                lane.put_back(delivery)
                 return
             began = self._clock.monotonic()
             await self.destination.deliver(delivery)

@@ -32,6 +32,7 @@ from engine import (
     kek,
     migrate,
     outbox,
+    pauses,
     rotation,
     superseding,
     suspect,
@@ -50,7 +51,7 @@ from engine.message import ControlRun, Delivery, Issue, Reagent, Received, Store
 from engine.numbers import Number
 from engine.reading import Reader, access, connect
 from engine.reasons import Reason
-from engine.records import Assembled, MapOutcome, Recovery, Routed
+from engine.records import Assembled, MapOutcome, Recovery, Routed, Target
 from engine.retention import Policy
 from engine.upkeep import PAGE_BYTES, StoreUpkeep
 from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, make_kek
@@ -510,11 +511,13 @@ class Journal(Reader):
         )
         return self._submit(operation)
 
-    def pause(self, channel: str, destination: str, *, paused: bool = True) -> "asyncio.Future[None]":
-        """Pause a lane (or resume it); kept over restarts. What is being sent is finished."""
-        return self._submit(
-            partial(outbox.set_paused, channel=channel, destination=destination, paused=paused), verdict=True
-        )
+    def pause(self, target: Target, *, actor: str, reason: str) -> "asyncio.Future[int | None]":
+        """A person pauses a channel, destination or lane; kept over restarts. The act's number, as `pauses.pause`."""
+        return self._submit(partial(pauses.pause, target=target, actor=actor, reason=reason), verdict=True)
+
+    def resume(self, target: Target, *, actor: str, reason: str) -> "asyncio.Future[int | None]":
+        """Let go on what was paused; the act's number, as `pauses.resume`."""
+        return self._submit(partial(pauses.resume, target=target, actor=actor, reason=reason), verdict=True)
 
     def release_lane(self, channel: str, destination: str) -> "asyncio.Future[None]":
         """Let a lane go on that a dead delivery holds."""

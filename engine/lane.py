@@ -43,6 +43,7 @@ class Lane:
         claiming: rows are being claimed.
         unwritten: outcomes that the store does not have yet.
         held: nothing goes out (``on_dead: hold``, or a person paused it).
+        hasty: a person wants what failed before to be tried at once: waits that stand in rows do not count.
         queued: stands in its worker's list of lanes to look at.
         row: delivery -> failures in a row for one reason.
     """
@@ -61,6 +62,7 @@ class Lane:
     claiming: bool = False
     unwritten: int = 0
     held: bool = False
+    hasty: bool = False
     queued: bool = False
     failure: Failure | None = None
     row: dict[int, tuple[Reason, int]] = field(default_factory=dict)

@@ -25,7 +25,7 @@ from engine.lane import Lane
 from engine.link_view import LinkViews, tee_snapshot
 from engine.message import Delivery
 from engine.reasons import Reason
-from engine.records import ChannelView, Count, LaneView
+from engine.records import ChannelView, Count, LaneView, Pause, Target
 from engine.snapshot import (
     ChannelSnapshot,
     DestinationSnapshot,
@@ -33,6 +33,7 @@ from engine.snapshot import (
     JournalSnapshot,
     LaneSnapshot,
     LastError,
+    Paused,
     ReagentSnapshot,
     Retrying,
     SiteSnapshot,
@@ -78,6 +79,10 @@ class Observer:
         """A delivery ended (None: delivered); counted by its worker, remembered here by reason only."""
         if reason is not None and reason is not Reason.SUPERSEDED:
             self._dead[delivery.channel, reason.value] += 1
+
+    def look_again(self) -> None:
+        """Something was ordered: who asks next sees what came of it."""
+        self._snapshot = None
 
     def status_line(self) -> str:
         return str(self.snapshot().overall().phrase)
@@ -260,6 +265,7 @@ class Observer:
             description=config.description,
             state=channel_state(
                 enabled=config.enabled,
+                paused=source.paused,
                 fault=source.fault,
                 connected=source.connected,
                 connects=not source.listens,
@@ -269,6 +275,7 @@ class Observer:
             ),
             fault=source.fault,
             notice=source.notice,
+            paused=self._paused(Target(channel=name)),
             connections=connections,
             last_message_at=last_at,
             last_message_age_s=age,
@@ -308,7 +315,11 @@ class Observer:
             held=view.held if view else 0,
             held_age_s=_held_age([view] if view else [], now),
             delivered_today=today.get((lane.channel, worker.name), {}).get("delivered", 0),
+            paused=self._paused(Target(channel=lane.channel, destination=worker.name)),
         )
+
+    def _paused(self, target: Target) -> Paused | None:
+        return _paused(self._app.pauses.get(target))
 
     def _destination(
         self,
@@ -330,6 +341,7 @@ class Observer:
             kind=config.kind,
             address=_address(config),
             state=_state(worker, retrying),
+            paused=self._paused(Target(destination=worker.name)),
             breaker_until=now + timedelta(seconds=max(0.0, probe - now_s)) if probe is not None else None,
             waiting=sum(view.open for view in own),
             oldest_age_s=max(0.0, (now - from_us(oldest)).total_seconds()) if oldest is not None else None,
@@ -411,7 +423,15 @@ def _takes_part(lane: LaneSnapshot) -> bool:
     return bool(lane.delivered_today or lane.waiting or lane.held or lane.dead)
 
 
+def _paused(pause: Pause | None) -> Paused | None:
+    if pause is None:
+        return None
+    return Paused(by=pause.actor, since=from_us(pause.since_us) if pause.since_us else None, reason=pause.reason)
+
+
 def _state(worker: DestinationWorker, retrying: Retrying | None) -> DestinationState:
+    if worker.paused:
+        return DestinationState.PAUSED
     if worker.breaker.state is BreakerState.OPEN:
         return DestinationState.BREAKER_OPEN
     if worker.breaker.state is BreakerState.HALF_OPEN:

@@ -464,11 +464,6 @@ def reject(batch: Batch, delivery_id: int) -> bool:
     return lane is not None
 
 
-def set_paused(batch: Batch, channel: str, destination: str, paused: bool) -> None:
-    """Pause or resume a lane; kept over restarts. What is being sent is finished."""
-    batch.lane(channel, destination).paused = int(paused)
-
-
 def release_lane(batch: Batch, channel: str, destination: str) -> None:
     """Let a lane go on although the delivery that holds it is still dead."""
     batch.lane(channel, destination).held_by = 0

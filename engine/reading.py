@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 
 import orjson
 
-from engine import migrate, numbered
+from engine import migrate, numbered, pauses
 from engine.earlier import Past
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.growth import DAY_US, DAYS, Growth
@@ -46,6 +46,7 @@ from engine.records import (
     MessageState,
     MessageView,
     OpenLane,
+    Pause,
     ReagentView,
     Trace,
 )
@@ -137,6 +138,11 @@ class Reader:
                     " WHERE d.lane = lane.id AND d.state = 'held') END FROM lane ORDER BY channel, destination"
                 )
             ]  # fmt: skip
+
+    def pauses(self) -> list[Pause]:
+        """What people have paused."""
+        with self.snapshot() as execute:
+            return pauses.read(execute, self._vault)
 
     def open_lanes(self) -> list[OpenLane]:
         """Lanes with work, and how old the oldest is."""

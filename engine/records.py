@@ -170,6 +170,42 @@ class LaneView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What can be paused, resumed and restarted: a channel, a destination, or the lane of both."""
+
+    channel: str = ""
+    destination: str = ""
+
+    @property
+    def kind(self) -> str:
+        return ("lane" if self.destination else "channel") if self.channel else "destination"
+
+    @property
+    def name(self) -> str:
+        """As people write it; a lane is ``channel/destination``."""
+        return "/".join(part for part in (self.channel, self.destination) if part)
+
+    @property
+    def words(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Something is paused.
+
+    Attributes:
+        since_us: 0 where it is not known.
+        actor, reason: who paused it, and why, in that person's words; empty where the keys are not at hand.
+    """
+
+    target: Target
+    since_us: int
+    actor: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
     """How often something happened on one day; ``destination`` is empty for counts of the channel itself."""
 

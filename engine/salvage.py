@@ -58,7 +58,7 @@ BLIND_CHUNKS = 40  # of numbers without a row, where the end of a table cannot b
 
 # Copied as they are, as far as they can be read ...
 _MEMORIES = ("repeat", "report", "counter", "unmapped", "line_trace", "reagent", "reagent_use", "earlier_value",
-             "control_result", "message_number", "edited")  # fmt: skip
+             "control_result", "message_number", "edited", "pause")  # fmt: skip
 # ... and those with rules of their own.
 _OWN = ("meta", "data_key", "journal", "gap", "message_state", "document", "channel", "lane", "delivery", "attempt",
         "open_act", "pruned")  # fmt: skip
@@ -244,6 +244,7 @@ class _Copy:
             self._take("message_state", _VERDICT)
             self._take_documents()
             self._take("lane")
+            self._pause_lanes()
             self._take_deliveries()
             self._restore_verdicts()
             self._process_again()
@@ -600,6 +601,16 @@ class _Copy:
             journal.close()
 
     # -- rows ----------------------------------------------------------------------------------------------------
+
+    def _pause_lanes(self) -> None:
+        """What either of them says is paused stays paused, and can be resumed."""
+        self._new.execute(
+            "INSERT OR IGNORE INTO pause (channel, destination, since_us, act)"
+            " SELECT channel, destination, 0, 0 FROM lane WHERE paused <> 0"
+        )
+        self._new.execute(
+            "UPDATE lane SET paused = 1 WHERE (channel, destination) IN (SELECT channel, destination FROM pause)"
+        )
 
     def _memories(self) -> list[str]:
         """Tables that are copied as they are. One that this module does not know must not be forgotten."""

@@ -51,7 +51,8 @@ class ChannelState(Enum):
     SILENT = "silent"  # much longer ago than usual: look at the analyzer
     WAITING = "waiting_for_connection"  # nobody has connected (or we cannot connect)
     FAULTED = "faulted"  # the listener, device or task is down; being restarted
-    DISABLED = "disabled"  # `enabled: false`, or paused by a person
+    PAUSED = "paused"  # by a person: nothing is received, so nothing is acknowledged
+    DISABLED = "disabled"  # `enabled: false`
 
     @property
     def level(self) -> Level:
@@ -62,6 +63,7 @@ _CHANNEL_LEVEL = {
     ChannelState.SILENT: Level.PROBLEM,
     ChannelState.FAULTED: Level.PROBLEM,
     ChannelState.WAITING: Level.ATTENTION,
+    ChannelState.PAUSED: Level.ATTENTION,
 }
 
 
@@ -71,6 +73,8 @@ class DestinationState(Enum):
     RETRYING = "retrying"  # attempts fail and are repeated
     BREAKER_OPEN = "breaker_open"  # too many failed: nothing is sent until the breaker lets a probe through
     PROBING = "probing"  # one attempt is out to see whether it is back
+    EXPECTED = "expected_downtime"  # attempts fail, in a window in which that is no surprise
+    PAUSED = "paused"  # by a person: no attempt is made
 
     @property
     def level(self) -> Level:
@@ -81,7 +85,27 @@ _DESTINATION_LEVEL = {
     DestinationState.BREAKER_OPEN: Level.PROBLEM,
     DestinationState.RETRYING: Level.ATTENTION,
     DestinationState.PROBING: Level.ATTENTION,
+    DestinationState.PAUSED: Level.ATTENTION,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """A person has paused a channel, a destination or a lane.
+
+    Attributes:
+        by: the user, empty where it is not known.
+        since: None where it is not known.
+        reason: in that person's words.
+    """
+
+    by: str = ""
+    since: datetime | None = None
+    reason: str = ""
+
+    @property
+    def words(self) -> Phrase:
+        return Phrase("paused by {who}", {"who": self.by}) if self.by else Phrase("paused")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +141,8 @@ class LaneSnapshot:
         dead: open dead letters of this lane.
         held: deliveries that a rule of the route keeps back until a person decides.
         held_age_s: since the oldest of these is held.
+        paused: the lane alone; its destination as a whole may be paused, too.
+        expected: attempts fail, in a window of the destination's expected downtime.
     """
 
     destination: str
@@ -127,6 +153,8 @@ class LaneSnapshot:
     held: int = 0
     held_age_s: float | None = None
     delivered_today: int = 0
+    paused: Paused | None = None
+    expected: bool = False
 
 
 class LinkState(Enum):
@@ -244,6 +272,7 @@ class ChannelSnapshot:
         address: where it listens, connects to, or which device; as configured, without secrets.
         fault: for FAULTED, what is wrong, without patient data (``address already in use``).
         notice: what a person has to see to although it works (``files that could not be taken: 1``).
+        paused: by a person, else None.
         connections: the peers connected now.
         last_message_age_s: None before the first message ever.
         usual_gap_s: how far apart its messages usually are.
@@ -261,6 +290,7 @@ class ChannelSnapshot:
     state: ChannelState = ChannelState.QUIET
     fault: str = ""
     notice: str = ""
+    paused: Paused | None = None
     connections: tuple[str, ...] = ()
     last_message_at: datetime | None = None
     last_message_age_s: float | None = None
@@ -293,7 +323,7 @@ class ChannelSnapshot:
         """The worst of its state, its notice, its dead letters and its lanes."""
         if self.tee is not None and self.tee.not_kept:
             return Level.PROBLEM
-        unwell = self.notice or self.dead_total or any(lane.retrying or lane.held for lane in self.lanes)
+        unwell = self.notice or self.dead_total or any(_unwell(lane) for lane in self.lanes)
         if self.state.level is Level.OK and unwell:
             return Level.ATTENTION
         return self.state.level
@@ -312,8 +342,13 @@ _CHANNEL_WORDS = {
     ChannelState.SILENT: "silent",
     ChannelState.WAITING: "not connected",
     ChannelState.FAULTED: "down",
+    ChannelState.PAUSED: "paused",
     ChannelState.DISABLED: "switched off",
 }
+
+
+def _unwell(lane: LaneSnapshot) -> bool:
+    return bool((lane.retrying and not lane.expected) or lane.held or lane.paused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,6 +358,8 @@ class DestinationSnapshot:
     Attributes:
         address: the URL or folder, without user, password, query or token.
         breaker_until: when an open breaker lets the next probe through.
+        paused: by a person, else None.
+        expected_until: the end of the window of expected downtime that is open now; None outside of any.
         in_flight: attempts under way now.
         rate_per_min: delivered in the last minute.
     """
@@ -332,6 +369,8 @@ class DestinationSnapshot:
     address: str
     state: DestinationState = DestinationState.IDLE
     breaker_until: datetime | None = None
+    paused: Paused | None = None
+    expected_until: datetime | None = None
     waiting: int = 0
     oldest_age_s: float | None = None
     in_flight: int = 0
@@ -361,6 +400,8 @@ _DESTINATION_WORDS = {
     DestinationState.RETRYING: "retrying",
     DestinationState.BREAKER_OPEN: "not reachable",
     DestinationState.PROBING: "trying again",
+    DestinationState.EXPECTED: "expected downtime",
+    DestinationState.PAUSED: "paused",
 }
 
 
@@ -464,6 +505,10 @@ class SiteSnapshot:
             if channel.tee is not None and channel.tee.not_kept:
                 phrase = Phrase("{name} tee: {n} messages not kept", {"name": channel.name, "n": channel.tee.not_kept})
                 found.append(Finding(level=Level.PROBLEM, phrase=phrase, subject=channel.name))
+            for lane in channel.lanes:
+                if lane.paused is not None:
+                    phrase = _lane_phrase(channel.name, lane, lane.paused)
+                    found.append(Finding(level=Level.ATTENTION, phrase=phrase, subject=channel.name))
         for destination in self.destinations:
             if destination.state.level is not Level.OK:
                 phrase = _destination_phrase(destination, self.now)
@@ -509,6 +554,7 @@ class SiteSnapshot:
 def channel_state(
     *,
     enabled: bool,
+    paused: bool = False,
     fault: str,
     connected: bool,
     connects: bool,
@@ -525,6 +571,8 @@ def channel_state(
     """
     if not enabled:
         return ChannelState.DISABLED
+    if paused:
+        return ChannelState.PAUSED
     if fault:
         return ChannelState.FAULTED
     age_s = up_s if last_message_age_s is None else last_message_age_s
@@ -546,14 +594,24 @@ def _longest_silent_first(channel: ChannelSnapshot) -> float:
 def _channel_phrase(channel: ChannelSnapshot) -> Phrase:
     if channel.state is ChannelState.SILENT and channel.last_message_age_s is not None:
         return Phrase("{name} silent {age}", {"name": channel.name, "age": Span(channel.last_message_age_s)})
-    return Phrase("{name} {state}", {"name": channel.name, "state": channel.words})
+    state = channel.paused.words if channel.state is ChannelState.PAUSED and channel.paused else channel.words
+    return Phrase("{name} {state}", {"name": channel.name, "state": state})
 
 
 def _destination_phrase(destination: DestinationSnapshot, now: datetime) -> Phrase:
-    values: dict[str, str | int | Span | Phrase] = {"name": destination.name, "state": destination.words}
-    if not destination.waiting:
+    state = destination.paused.words if destination.paused is not None else destination.words
+    return _with_waiting(destination.name, state, destination.waiting)
+
+
+def _lane_phrase(channel: str, lane: LaneSnapshot, paused: Paused) -> Phrase:
+    return _with_waiting(f"{channel}/{lane.destination}", paused.words, lane.waiting)
+
+
+def _with_waiting(name: str, state: Phrase, waiting: int) -> Phrase:
+    values: dict[str, str | int | Span | Phrase] = {"name": name, "state": state}
+    if not waiting:
         return Phrase("{name} {state}", values)
-    return Phrase("{name} {state}, {n} waiting", values | {"n": destination.waiting})
+    return Phrase("{name} {state}, {n} waiting", values | {"n": waiting})
 
 
 def _disk(free_bytes: int | None, days_left: float | None) -> list[Finding]:

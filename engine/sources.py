@@ -32,6 +32,7 @@ class ChannelSource:
         self.built = built
         self.channel = channel
         self._fault = ""  # why it cannot begin
+        self.paused = False  # by a person: nothing is opened
         self.port: int | None = None
         self._transport: Transport | None = None
         self._task: asyncio.Task[None] | None = None
@@ -68,8 +69,9 @@ class ChannelSource:
 
     async def start(self) -> None:
         """Open, or begin to try; returns after the first attempt, whatever came of it."""
-        if not self.built.config.enabled:
+        if not self.built.config.enabled or self.paused:
             return
+        self.channel.begin()
         if not await self._open():
             self._task = asyncio.get_running_loop().create_task(self._keep_trying())
 
@@ -82,6 +84,7 @@ class ChannelSource:
         if self._transport is not None:
             await self._transport.stop(grace_s)
             self._transport = None
+        self._fault = ""
 
     async def _keep_trying(self) -> None:
         delay = REOPEN_FIRST_S

@@ -38,7 +38,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "anchor arrival audit batch before_upgrade compact config correcting detecting earlier formats holding "
             "installed journal kek layouts line_trace lock loss lots mapping memory migrate numbered outbox packs "
             "pruned reading retention rotation salvage superseding suspect trail upkeep vault verdict verify "
-            "wal_repair writer"
+            "wal_repair writer "
+            "pauses"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),
@@ -46,7 +47,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "the running site",
         names(
             "acts app build control heap link_view logs metrics observe process_metrics reprocessing sandbox sources "
-            "supervisor watchdog web worker"
+            "supervisor watchdog web worker "
+            "switches"
         ),
     ),
     ("commands", names("__main__ bench commands demo simulator workbench")),

@@ -22,6 +22,7 @@ from engine.units import parse_duration
 
 if TYPE_CHECKING:
     from engine.intake import ChannelRoutes
+    from engine.journal import Journal
 
 F = TypeVar("F", bound=Callable[..., Any])
 ACT_TIMEOUT_S = 70.0
@@ -190,6 +191,15 @@ def without_daemon(session: Session, work: Callable[[Acts, str], Awaitable[dict[
         LockedError: a daemon has it that we cannot talk to.
         ConfigError: the channels are needed and cannot be read.
     """
+
+    def act(journal: "Journal", actor: str) -> Awaitable[dict[str, Any]]:
+        return work(Acts(journal, channels=lambda: channels(session, journal.vault.identity_key)), actor)
+
+    return with_journal(session, act)
+
+
+def with_journal(session: Session, work: "Callable[[Journal, str], Awaitable[dict[str, Any]]]") -> dict[str, Any]:
+    """As `without_daemon`, with the open journal and the name of the user."""
     import os
 
     from engine.clock import SystemClock
@@ -203,8 +213,7 @@ def without_daemon(session: Session, work: Callable[[Acts, str], Awaitable[dict[
         journal = Journal.open(session.data, clock=clock)
         try:
             journal.start(asyncio.get_running_loop())
-            acts = Acts(journal, channels=lambda: channels(session, journal.vault.identity_key))
-            return await work(acts, user_name(os.geteuid()))
+            return await work(journal, user_name(os.geteuid()))
         finally:
             await journal.stop()
 

@@ -44,6 +44,7 @@ LANES = (
     Column("dead", "DEAD", right=True),
     Column("held", "HELD", right=True),
 )
+PAUSES = (Column("what", "PAUSED"), Column("by", "BY"), Column("since", "SINCE"), Column("reason", "REASON"))
 
 
 @click.command(help=__doc__)
@@ -143,7 +144,17 @@ def _from_journal(session: Session) -> dict[str, Any]:
             }
             for view in reader.lanes()
         ]
-    return {"channels": channels, "lanes": lanes}
+        pauses = [
+            {
+                "kind": pause.target.kind,
+                "name": pause.target.name,
+                "by": pause.actor,
+                "since": datetime.fromtimestamp(pause.since_us / 1e6, UTC) if pause.since_us else None,
+                "reason": pause.reason,
+            }
+            for pause in reader.pauses()
+        ]
+    return {"channels": channels, "lanes": lanes, "pauses": pauses}
 
 
 def _offline_lines(found: dict[str, Any]) -> Iterator[str]:
@@ -162,5 +173,8 @@ def _offline_lines(found: dict[str, Any]) -> Iterator[str]:
     if found["lanes"]:
         yield ""
         yield from table(found["lanes"], LANES)
+    if found["pauses"]:
+        yield ""
+        yield from table([{**pause, "what": f"{pause['kind']} {pause['name']}"} for pause in found["pauses"]], PAUSES)
     if not rows:
         yield printable("no message was ever received")

@@ -25,6 +25,7 @@ from engine.snapshot import (
     LineStep,
     LinkFaults,
     LinkState,
+    Paused,
     ReagentSnapshot,
     Retrying,
     SiteSnapshot,
@@ -54,6 +55,7 @@ _CHANNEL_ICONS = {
     ChannelState.SILENT: "silent",
     ChannelState.WAITING: "unplugged",
     ChannelState.FAULTED: "problem",
+    ChannelState.PAUSED: "pause",
     ChannelState.DISABLED: "off",
 }
 _DESTINATION_ICONS = {
@@ -62,6 +64,8 @@ _DESTINATION_ICONS = {
     DestinationState.RETRYING: "retry",
     DestinationState.BREAKER_OPEN: "unplugged",
     DestinationState.PROBING: "retry",
+    DestinationState.EXPECTED: "quiet",
+    DestinationState.PAUSED: "pause",
 }
 
 
@@ -74,7 +78,7 @@ _WHO = {
 }
 
 # Neither good nor bad: no colour. Green is for what demonstrably works.
-_CALM = {ChannelState.QUIET, ChannelState.DISABLED, DestinationState.IDLE}
+_CALM = {ChannelState.QUIET, ChannelState.DISABLED, DestinationState.IDLE, DestinationState.EXPECTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class LaneRow:
     oldest: str
     trouble: Trouble | None
     held: str
+    paused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,7 @@ class ChannelRow:
     tee: str
     tee_lost: str
     badge: Badge
+    paused: str
     last: str
     last_at: str
     usual: str
@@ -291,7 +297,7 @@ class Teller:
     def channel(self, channel: ChannelSnapshot) -> ChannelRow:
         last_at = channel.last_message_at
         age = channel.last_message_age_s
-        busy = [lane for lane in channel.lanes if lane.waiting or lane.retrying or lane.held]
+        busy = [lane for lane in channel.lanes if lane.waiting or lane.retrying or lane.held or lane.paused]
         counts = (
             channel.today_delivered,
             channel.today_dead,
@@ -310,6 +316,7 @@ class Teller:
             tee=self._tee(channel),
             tee_lost=self._tee_lost(channel),
             badge=Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
+            paused=self._paused(channel.paused),
             last=self._say("never") if age is None else self._say("{age} ago", age=Span(age)),
             last_at="" if last_at is None else last_at.isoformat(timespec="seconds"),
             usual="" if channel.usual_gap_s is None else self._say("usual {gap}", gap=Span(channel.usual_gap_s)),
@@ -331,6 +338,13 @@ class Teller:
         facts = [
             Fact(self._say("Line"), link.words.say(self._catalogue)),
             Fact(self._say("Address"), f"{channel.kind} {channel.address}"),
+        ]
+        if channel.paused is not None:
+            facts.append(Fact(self._say("Paused"), self._paused(channel.paused), "attention"))
+        facts += [
+            Fact(self._say("Paused"), f"{lane.destination} {self._paused(lane.paused)}".strip(), "attention")
+            for lane in channel.lanes
+            if lane.paused is not None
         ]
         if channel.fault:
             facts.append(Fact(self._say("Trouble"), channel.fault, "problem"))
@@ -392,6 +406,10 @@ class Teller:
         then = ""
         if destination.state is DestinationState.BREAKER_OPEN and destination.breaker_until is not None:
             then = self._next(destination.breaker_until)
+        if destination.state is DestinationState.EXPECTED and destination.expected_until is not None:
+            then = self._say("until {time}", time=self._short_time(destination.expected_until))
+        if destination.paused is not None:
+            then = self._paused(destination.paused)
         return DestinationRow(
             id=row_id("d", destination.name),
             level=destination.level.value,
@@ -434,7 +452,19 @@ class Teller:
             oldest="" if lane.oldest_age_s is None else self._say("oldest {age}", age=Span(lane.oldest_age_s)),
             trouble=None if lane.retrying is None else self._retrying(lane.retrying),
             held=self._held(lane),
+            paused="" if lane.paused is None else f"{self._say('paused')} {self._paused(lane.paused)}".strip(),
         )
+
+    def _paused(self, paused: Paused | None) -> str:
+        """By whom, since when and why, as far as that is known."""
+        if paused is None:
+            return ""
+        said = []
+        if paused.by:
+            said.append(self._say("by {who}", who=paused.by))
+        if paused.since is not None:
+            said.append(self._say("since {time}", time=self._short_time(paused.since)))
+        return " ".join(said) + (f": {paused.reason}" if paused.reason else "")
 
     def _held(self, row: LaneSnapshot | DestinationSnapshot) -> str:
         if not row.held:
@@ -549,6 +579,11 @@ class Teller:
 
     def _span(self, seconds: float) -> str:
         return Span(seconds).say(self._catalogue)
+
+    def _short_time(self, at: datetime) -> str:
+        """As short as it can be told apart: today's without the day."""
+        local, today = at.astimezone(self._zone), self._site.now.astimezone(self._zone).date()
+        return local.strftime("%H:%M" if local.date() == today else "%Y-%m-%d %H:%M")
 
     def _clock_time(self, at: datetime) -> str:
         return at.astimezone(self._zone).strftime("%Y-%m-%d %H:%M:%S")

@@ -25,6 +25,7 @@ from engine.bench.messages import oru
 from engine.bench.processes import free_ports
 from engine.commands.output import ExitCode
 from engine.errors import ConfigError, IntegrityError, LockedError, StoreError
+from engine.records import Target
 from engine.snapshot import ChannelState, SiteSnapshot
 from engine.vault import KEY_NAME, make_kek
 from tests.support.certificates import Authority
@@ -453,14 +454,15 @@ async def test_a_disk_that_is_full_beneath_deliveries_is_an_alarm_until_a_write_
             connection = app.journal._connection
             assert connection is not None
             disk = FailingDisk(connection, lambda file, what: FULL if what == "write" else 0)
+            lane = Target(channel="c0", destination="server")
             with pytest.raises(StoreError):
-                await app.journal.pause("c0", "server")
+                await app.journal.pause(lane, actor="anita", reason="test")
             site = look(app)
             assert any("nothing can be stored" in alarm for alarm in site.alarms)
             assert (site.journal.writable, site.journal.integrity) == (False, "ok")
             assert any("nothing can be stored" in obstacle for obstacle in app.observer.obstacles())
             disk.decide = lambda file, what: 0
-            await app.journal.pause("c0", "server", paused=False)
+            await app.journal.pause(lane, actor="anita", reason="test")
             assert look(app).alarms == ()
             assert look(app).journal.writable
             assert app.observer.obstacles() == []

@@ -14,7 +14,7 @@ from engine import verify
 from engine.errors import StoreError
 from engine.journal import Journal
 from engine.reasons import Reason
-from engine.records import DeliveryView, Filter
+from engine.records import DeliveryView, Filter, Target
 from tests.support.journals import queue, routed, running, store
 
 VERBS = [
@@ -129,13 +129,14 @@ async def test_an_unknown_delivery_is_refused(journal: Journal) -> None:
 
 async def test_a_paused_lane_gives_no_claims_also_after_a_restart(journal: Journal, tmp_path: Path) -> None:
     await queue(journal, b"1", to=("a", "b"))
-    await journal.pause("chem", "a")
+    lane = Target(channel="chem", destination="a")
+    await journal.pause(lane, actor="anita", reason="test")
     await journal.stop()
     async with running(tmp_path) as again:
         assert await again.claim("chem", "a", 5) == []
         assert len(await again.claim("chem", "b", 5)) == 1
         assert [(lane.destination, lane.paused) for lane in again.lanes()] == [("a", True), ("b", False)]
-        await again.pause("chem", "a", paused=False)
+        await again.resume(lane, actor="anita", reason="test")
         assert len(await again.claim("chem", "a", 5)) == 1
 
 

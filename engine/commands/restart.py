@@ -1,0 +1,22 @@
+"""Restart a channel's line, a destination's connections, or a lane, in the running daemon.
+
+A channel is closed and opened again. A destination's connections are made anew, and what waits for a retry is tried at
+once; so is what a lane (CHANNEL/DESTINATION) has. Nothing is lost, and nothing is sent twice that was answered.
+"""
+
+import click
+
+from engine.commands.output import ExitCode, Form, form_option
+from engine.commands.selecting import sure_options
+from engine.commands.session import Session, pass_session
+from engine.commands.switching import kind_and_name, reason_option, switch
+
+
+@click.command(help=__doc__)
+@kind_and_name
+@reason_option
+@sure_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(session: Session, kind: str, name: str, reason: str, yes: bool, dry_run: bool, form: Form) -> ExitCode:
+    return switch(session, "restart", kind, name, reason, yes=yes, dry_run=dry_run, form=form)

@@ -1,0 +1,21 @@
+"""Let a channel, a destination or a lane go on that was paused.
+
+A channel listens again (or connects); a destination or lane gets what has waited, in order.
+"""
+
+import click
+
+from engine.commands.output import ExitCode, Form, form_option
+from engine.commands.selecting import sure_options
+from engine.commands.session import Session, pass_session
+from engine.commands.switching import kind_and_name, reason_option, switch
+
+
+@click.command(help=__doc__)
+@kind_and_name
+@reason_option
+@sure_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(session: Session, kind: str, name: str, reason: str, yes: bool, dry_run: bool, form: Form) -> ExitCode:
+    return switch(session, "resume", kind, name, reason, yes=yes, dry_run=dry_run, form=form)
