@@ -33,7 +33,7 @@ from engine.reading import Reader
 from engine.reasons import Reason
 from engine.records import DeadLetter, Filter, Trace
 from engine.reprocessing import Finding, examine, with_mapping
-from engine.switches import VERBS, Order, Switches, target_of
+from engine.switches import VERBS, Switches, SwitchOrder, target_of
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -563,7 +563,7 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
     def switch(verb: str) -> Handler:
         async def ordered(request: Request) -> dict[str, Any]:
             target = target_of(request.args.get("kind"), request.args.get("name"))
-            order = Order(verb, target, request.actor, str(request.args.get("reason", "")))
+            order = SwitchOrder(verb, target, request.actor, str(request.args.get("reason", "")))
             return await switches.carry_out(order, app.built.site, dry_run=_dry_run(request))
 
         return ordered

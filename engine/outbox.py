@@ -137,9 +137,7 @@ def replay(
     made = []
     for message_id in message_ids:
         found = [
-            _Sent(*row)
-            for row in batch.execute(_SENT, (message_id,)).fetchall()
-            if states is None or row[2] in states
+            _Sent(*row) for row in batch.execute(_SENT, (message_id,)).fetchall() if states is None or row[2] in states
         ]
         if destinations is not None:
             found = [one for one in found if batch.lane_of(one.lane).destination in destinations]

@@ -48,7 +48,7 @@ class Running(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SwitchOrder:
     """What to do, and who says why."""
 
     verb: str
@@ -68,7 +68,7 @@ class Switches:
         self._journal = journal
         self._running = running
 
-    async def carry_out(self, order: Order, site: Site, *, dry_run: bool = False) -> dict[str, Any]:
+    async def carry_out(self, order: SwitchOrder, site: Site, *, dry_run: bool = False) -> dict[str, Any]:
         """Do it, or (``dry_run``) say what it would change.
 
         Returns:
@@ -103,7 +103,7 @@ class Switches:
             "warning": _warning(site, target) if verb == "pause" else "",
         }
 
-    async def _do(self, order: Order) -> int | None:
+    async def _do(self, order: SwitchOrder) -> int | None:
         target, actor, reason = order.target, order.actor, order.reason
         if order.verb == "restart":
             act = await self._journal.act_note(

@@ -12,7 +12,7 @@ from engine.commands.selecting import with_journal
 from engine.commands.session import Session, consent
 from engine.control import RefusedError, UnreachableError
 from engine.records import Target
-from engine.switches import KINDS, Order, Switches, target_of
+from engine.switches import KINDS, Switches, SwitchOrder, target_of
 from engine.units import duration_text, parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -88,7 +88,7 @@ def _order(session: Session, verb: str, target: Target, reason: str, *, dry_run:
         done = with_journal(
             session,
             lambda journal, actor: Switches(journal).carry_out(
-                Order(verb, target, actor, reason), site, dry_run=dry_run
+                SwitchOrder(verb, target, actor, reason), site, dry_run=dry_run
             ),
         )
         return {**done, "daemon": False}
