@@ -642,6 +642,10 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
             message, request.content, actor=request.actor, because=because, dry_run=_dry_run(request)
         )
 
+    async def prune(request: Request) -> dict[str, Any]:
+        app.journal.let_go_now()
+        return {}
+
     async def shown(request: Request) -> dict[str, Any]:
         message = request.args.get("message")
         if not isinstance(message, int):
@@ -680,6 +684,7 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         "reject": reject,
         "replay": replay,
         "reprocess": reprocess,
+        "prune": prune,
         "shown": shown,
         "exported": exported,
         "underway": underway,

@@ -35,6 +35,8 @@ from engine.outcomes import Outcomes
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory
 from engine.records import Pause, Recovery, Target
+from engine.replaying import Replays
+from engine.retention import Policy
 from engine.sources import ChannelSource
 from engine.supervisor import Supervisor
 from engine.switches import Switches, concerns
@@ -409,6 +411,7 @@ class App:
 
     def _take_over(self, built: BuiltSite) -> None:
         """Give intake and lanes the new configuration, and make sources for channels that have none."""
+        self.journal.retain(Policy.of(built.site.config.retention))
         largest = max((channel.config.source.max_message for channel in built.channels.values()), default=0)
         self.memory.limit = max(built.site.config.limits.receive_memory, largest)
         for name, channel in built.channels.items():

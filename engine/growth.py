@@ -1,7 +1,8 @@
 """How fast the journal grows, and how long the disk will last at that rate.
 
 The file never shrinks by itself: space that becomes free in it is used again. What the rows of the last days took is
-told from their share of all rows, which costs a few look-ups, whatever the size of the file.
+told from their share of all rows, which costs a few look-ups, whatever the size of the file. Once the oldest messages
+are as old as retention lets them become, as much goes as comes, and the file grows no further.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ class Growth:
     """Rows of the journal, all of them and those of late.
 
     Attributes:
-        file_bytes: of the database file.
+        file_bytes: of the database file; ``unused_bytes`` of them hold nothing and are used again.
+        kept_us: when the oldest message that is kept was received; 0 without one.
         rows: of the journal; ``first_us`` and ``last_us`` when the oldest and newest were received, 0 without rows.
         recent: rows of the last `DAYS` days before ``now_us``.
     """
@@ -27,6 +29,8 @@ class Growth:
     last_us: int
     recent: int
     now_us: int
+    unused_bytes: int = 0
+    kept_us: int = 0
 
     @property
     def bytes_a_day(self) -> float | None:
@@ -34,9 +38,29 @@ class Growth:
         span = min(self.now_us - self.first_us, DAYS * DAY_US)
         if not self.rows or not self.recent or span < LEAST_US:
             return None
-        return self.file_bytes * (self.recent / self.rows) / (span / DAY_US)
+        return self.used_bytes * (self.recent / self.rows) / (span / DAY_US)
 
-    def days_left(self, free_bytes: int) -> float | None:
-        """Until the disk is full at this rate; None where that is not known, or nothing grows."""
+    @property
+    def used_bytes(self) -> int:
+        return self.file_bytes - self.unused_bytes
+
+    def days_left(self, free_bytes: int, keep_s: float | None = None) -> float | None:
+        """Until the disk is full at this rate; None where that is not known, or it never will be.
+
+        Args:
+            keep_s: the age at which messages go.
+        """
         rate = self.bytes_a_day
-        return free_bytes / rate if rate else None
+        if not rate:
+            return None
+        days = (free_bytes + self.unused_bytes) / rate
+        return None if keep_s is not None and days >= self._days_to_go(keep_s) else days
+
+    def largest_bytes(self, keep_s: float) -> int | None:
+        """What the journal will take once as much goes as comes; None where that is not known."""
+        rate = self.bytes_a_day
+        return None if rate is None else round(self.used_bytes + rate * self._days_to_go(keep_s))
+
+    def _days_to_go(self, keep_s: float) -> float:
+        """Until the oldest message goes."""
+        return max(0.0, keep_s / 86_400 - (self.now_us - (self.kept_us or self.now_us)) / DAY_US)

@@ -17,6 +17,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,8 @@ from engine import (
     migrate,
     outbox,
     pauses,
+    replays,
+    retention,
     rotation,
     superseding,
     suspect,
@@ -631,6 +634,13 @@ class Journal(Reader):
         assert self._upkeep is not None, "opened read-only"
         self._upkeep.policy = policy
 
+    def survey(self, policy: Policy, now_us: int) -> retention.Found:
+        """What retention would let go now; reads for as long as it takes, in one transaction."""
+        with closing(connect(self._path, immutable=self._immutable)) as connection:
+            connection.execute("BEGIN")
+            newest = connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
+            return retention.survey(_Look(connection.execute, self.vault, now_us), policy=policy, newest=newest)
+
     def let_go_now(self) -> None:
         """Begin a walk of retention at once, if none is under way; it goes on beside everything else."""
         assert self._upkeep is not None, "opened read-only"
@@ -688,6 +698,15 @@ class Journal(Reader):
         """Run an operation in this thread, before the writer thread exists."""
         assert self._writer is not None
         return self._writer.run_alone(operation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One snapshot, for looks that others share."""
+
+    execute: Callable[..., sqlite3.Cursor]
+    vault: Vault
+    now_us: int
 
 
 def _overtaken_in_part(batch: Batch, *, delivery_id: int) -> bool:

@@ -25,12 +25,13 @@ from engine.lane import Lane
 from engine.link_view import LinkViews, tee_snapshot
 from engine.message import Delivery
 from engine.reasons import Reason
-from engine.records import ChannelView, Count, LaneView, Pause, Target
+from engine.records import ChannelView, Count, Kept, LaneView, Pause, Target
 from engine.snapshot import (
     ChannelSnapshot,
     DestinationSnapshot,
     DestinationState,
     JournalSnapshot,
+    KeptSnapshot,
     LaneSnapshot,
     LastError,
     Paused,
@@ -40,6 +41,7 @@ from engine.snapshot import (
     channel_state,
 )
 from engine.sources import ChannelSource
+from engine.units import size_words
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -68,6 +70,7 @@ class Observer:
         self._reagents: dict[str, tuple[ReagentSnapshot, ...]] = {}
         self._reagents_seen: dict[str, int] = {}
         self._growth: Growth | None = None
+        self._kept: Kept | None = None
         self._growth_due = 0.0
         self.page_fault = ""
         try:
@@ -162,6 +165,8 @@ class Observer:
             for name, worker in app.workers.items()
         )
         free = shutil.disk_usage(site.data).free
+        days_left = self._days_left(free, now_s)
+        notes += self._kept_too_much()
         return SiteSnapshot(
             site_name=site.site.name,
             version=self._version,
@@ -174,8 +179,9 @@ class Observer:
             dead_total=sum(view.dead for view in channels.values()) + sum(view.dead for view in lanes.values()),
             unmapped_total=unmapped,
             disk_free_bytes=free,
-            disk_days_left=self._days_left(free, now_s),
+            disk_days_left=days_left,
             journal=self._journal(),
+            kept=self._kept_so_far(),
             task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
             held_alarm_s=site.limits.held_alarm,
             alarms=tuple(alarms),
@@ -201,7 +207,41 @@ class Observer:
             self._growth_due = now_s + GROWTH_EVERY_S
             with suppress(StoreError):  # said elsewhere
                 self._growth = self._app.journal.growth(self._app.clock.now_us())
-        return None if self._growth is None else self._growth.days_left(free)
+                self._kept = self._app.journal.kept()
+        keep_s = self._app.built.site.config.retention.delivered
+        return None if self._growth is None else self._growth.days_left(free, keep_s)
+
+    def _kept_so_far(self) -> KeptSnapshot:
+        kept, growth, config = self._kept, self._growth, self._app.built.site.config.retention
+        if kept is None or growth is None or not kept.oldest_us:
+            return KeptSnapshot()
+        shortest = min(config.delivered, config.filtered, config.dismissed)
+        return KeptSnapshot(
+            since=from_us(kept.oldest_us),
+            next_at=from_us(kept.oldest_us) + timedelta(seconds=shortest),
+            largest_bytes=growth.largest_bytes(config.delivered),
+            last_at=from_us(kept.last_us) if kept.last_us else None,
+            last_messages=kept.last_messages,
+        )
+
+    def _kept_too_much(self) -> list[str]:
+        """What to say where the journal is over the size that the site allows."""
+        kept, config = self._kept, self._app.built.site.config.retention
+        if kept is None or config.size is None:
+            return []
+        if kept.used_bytes > config.size and self._growth is not None:
+            young = self._app.clock.now_us() - kept.oldest_us < config.least * 1e6
+            what = "nothing may go, for nothing is older than retention.minimum" if young else "the oldest messages go"
+            return [
+                f"The journal takes {size_words(kept.used_bytes)}, more than retention.size "
+                f"({size_words(config.size)}): {what}. Give it more room, or messages less time"
+            ]
+        if kept.last_early:
+            return [
+                f"Retention let {kept.last_early} messages go before their time, because the journal had reached "
+                f"retention.size ({size_words(config.size)})"
+            ]
+        return []
 
     def _look_for_reagents(self) -> None:
         """Read again the lots of channels that have named some since the last look."""

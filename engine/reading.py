@@ -17,7 +17,8 @@ from typing import Any, Literal, cast
 
 import orjson
 
-from engine import migrate, numbered, pauses
+from engine import erased, migrate, numbered, pauses, pruned
+from engine.clock import from_us
 from engine.earlier import Past
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.growth import DAY_US, DAYS, Growth
@@ -42,6 +43,7 @@ from engine.records import (
     DocumentView,
     Filter,
     Gap,
+    Kept,
     LaneView,
     MessageState,
     MessageView,
@@ -174,15 +176,46 @@ class Reader:
             (last_us,) = execute(bounds, (last,)).fetchone() or (0,)
             since = first_at(execute, now_us - DAYS * DAY_US) if last else 0
             (pages,) = execute("PRAGMA page_count").fetchone()
+            (free,) = execute("PRAGMA freelist_count").fetchone()
             (page_bytes,) = execute("PRAGMA page_size").fetchone()
+            gone = sum(min(one.last, last) - max(one.first, first) + 1 for one in _let_go(execute) if one.last > first)
+            kept_us = _oldest_message(execute)
         return Growth(
             file_bytes=pages * page_bytes,
-            rows=last - first + 1 if last else 0,
+            rows=last - first + 1 - gone if last else 0,
             first_us=first_us,
             last_us=last_us,
             recent=max(0, last - max(since, first) + 1) if last else 0,
             now_us=now_us,
+            unused_bytes=free * page_bytes,
+            kept_us=kept_us,
         )
+
+    def kept(self) -> Kept:
+        """How far back the journal reaches, and what retention let go last."""
+        with self.snapshot() as execute:
+            oldest_us = _oldest_message(execute)
+            gone = _let_go(execute)
+            said = execute("SELECT value FROM meta WHERE name = 'retention'").fetchone()
+            (page_count,) = execute("PRAGMA page_count").fetchone()
+            (free,) = execute("PRAGMA freelist_count").fetchone()
+            (page_bytes,) = execute("PRAGMA page_size").fetchone()
+        last = orjson.loads(said[0]) if said is not None else {}
+        return Kept(
+            oldest_us=oldest_us,
+            gone=sum(one.last - one.first + 1 for one in gone),
+            used_bytes=(page_count - free) * page_bytes,
+            last_us=last.get("at_us", 0),
+            last_messages=last.get("messages", 0),
+            last_early=last.get("early", 0),
+        )
+
+    def let_go(self, row_id: int) -> int:
+        """When retention deleted a row (microseconds); 0 where it is there, was lost, or never was."""
+        with self.snapshot() as execute:
+            found = pruned.around(execute, pruned.JOURNAL, row_id)
+            row = execute("SELECT received_us FROM journal WHERE id = ?", (found.record,)).fetchone() if found else None
+        return int(row[0]) if row is not None else 0
 
     def tables(self) -> list[tuple[str, int, int | None]]:
         """Each table with its rows and, where SQLite can tell, its bytes with its indexes; reads the whole file.
@@ -556,8 +589,11 @@ class Reader:
         with self.snapshot() as execute:
             row = execute("SELECT body, channel FROM journal WHERE id = ?", (row_id,)).fetchone()
         if row is None:
-            raise StoreError(f"there is no row {row_id} in the journal")
-        return self.vault.open(row[0], "body", row_id, row[1])
+            raise StoreError(self.why_not("row", row_id))
+        content = self.vault.open(row[0], "body", row_id, row[1])
+        if not content:
+            self._refuse_erased("row", erased.JOURNAL, row_id)
+        return content
 
     def document(self, document_id: int) -> bytes:
         """A stored document; raises as `payload`."""
@@ -599,8 +635,18 @@ class Reader:
                 (message_id,),
             ).fetchone()
         if row is None:
-            raise StoreError(f"there is no message {message_id}")
-        return self._stored(row)
+            raise StoreError(self.why_not("message", message_id))
+        stored = self._stored(row)
+        if not stored.payload:
+            self._refuse_erased("message", erased.JOURNAL, message_id)
+        return stored
+
+    def why_not(self, kind: str, row_id: int) -> str:
+        """Why a row is not there, for people."""
+        gone_us = self.let_go(row_id)
+        if gone_us:
+            return f"{kind} {row_id} is not kept any longer: retention let it go on {from_us(gone_us):%Y-%m-%d}"
+        return f"there is no {kind} {row_id}" + (" in the journal" if kind == "row" else "")
 
     def _stored(self, row: Sequence[Any]) -> Stored:
         row_id, channel, seq, received_us, message_type, sealed_meta, sealed_body = row
@@ -826,6 +872,19 @@ def access(path: Path) -> Iterator[bool]:
     finally:
         if lock is not None:
             lock.release()
+
+
+def _oldest_message(execute: Callable[..., sqlite3.Cursor]) -> int:
+    """When the oldest message that is kept was received; 0 without one. One look for each channel."""
+    (oldest,) = execute(
+        "SELECT min((SELECT j.received_us FROM journal j"
+        " WHERE j.channel = c.name AND j.kind = 1 ORDER BY j.seq LIMIT 1)) FROM channel c"
+    ).fetchone()
+    return oldest or 0
+
+
+def _let_go(execute: Callable[..., sqlite3.Cursor]) -> list[pruned.Range]:
+    return [one for one in pruned.every(execute) if one.what == pruned.JOURNAL]
 
 
 def first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:

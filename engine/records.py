@@ -341,6 +341,26 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """How far back the journal reaches.
+
+    Attributes:
+        oldest_us: when the oldest message that is kept was received; 0 without one.
+        gone: rows that retention has let go so far.
+        used_bytes: of the file, without what is free in it.
+        last_us: when retention let something go last (0: never), with ``last_messages``, of which ``last_early`` went
+            before their time, for the size.
+    """
+
+    oldest_us: int
+    gone: int
+    used_bytes: int
+    last_us: int
+    last_messages: int
+    last_early: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
     """One audit row: who did what. ``ended`` is the id of the act whose end this row tells, else 0."""
 

@@ -217,6 +217,22 @@ def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, lim
     return found
 
 
+def survey(rows: Rows, *, policy: Policy, newest: int) -> Found:
+    """What a walk would let go now, and what of that age stays and why; changes nothing.
+
+    Where the journal is over its size, all that may go for that is counted, also what would be left once it is not.
+    """
+    run, found = start(rows, policy=policy), Found(0)
+    while found.position < run.until:
+        part = look(rows, policy, found.position, run.until, newest=newest, limit=STEP_LOOKS)
+        if part.position == found.position:
+            break
+        found.position = part.position
+        found.counts.update(part.counts)
+        found.kept.update(part.kept)
+    return found
+
+
 def over_size(execute: Callable[..., sqlite3.Cursor], policy: Policy) -> bool:
     """Whether more of the file is in use than the site allows."""
     return policy.size is not None and used_bytes(execute) > policy.size

@@ -439,6 +439,46 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSnapshot:
+    """How far back the journal reaches.
+
+    Attributes:
+        since: when the oldest message that is kept was received; None without one.
+        next_at: when the next message is old enough to go, at the earliest.
+        largest_bytes: what the journal will take once as much goes as comes; None while that is not known.
+        last_at, last_messages: when retention let something go last, and how many messages.
+    """
+
+    since: datetime | None = None
+    next_at: datetime | None = None
+    largest_bytes: int | None = None
+    last_at: datetime | None = None
+    last_messages: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSnapshot:
+    """Copies of the journal.
+
+    Attributes:
+        folder: where they go; empty where the site has none.
+        verified_at: when the newest copy that was read back and found whole was begun.
+        rows_at: up to when rows of the journal are in the folder.
+        drill_at: when a copy was last restored for practice; ``drill_s``, how long that took.
+        running: what is under way, in words, or empty.
+        fault: why the last try failed, or empty.
+    """
+
+    folder: str = ""
+    verified_at: datetime | None = None
+    rows_at: datetime | None = None
+    drill_at: datetime | None = None
+    drill_s: float | None = None
+    running: str = ""
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSnapshot:
     """Everything at one moment.
 
@@ -467,6 +507,8 @@ class SiteSnapshot:
     disk_free_bytes: int | None = None
     disk_days_left: float | None = None
     journal: JournalSnapshot = field(default_factory=JournalSnapshot)
+    kept: KeptSnapshot = field(default_factory=KeptSnapshot)
+    backup: BackupSnapshot = field(default_factory=BackupSnapshot)
     task_restarts: Mapping[str, int] = field(default_factory=dict)
     held_alarm_s: float = 86_400.0
     alarms: tuple[str, ...] = ()

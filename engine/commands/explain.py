@@ -92,7 +92,7 @@ def _stored(session: Session, what: str, show_values: bool) -> tuple[bytes, str]
     with session.reader() as journal:
         trace = journal.message(int(what))
         if trace is None:
-            raise click.UsageError(f"the journal has no message {what}")
+            raise click.UsageError(journal.why_not("message", int(what)))
         return journal.payload(int(what)), trace.message.channel
 
 

@@ -2,19 +2,24 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.clock import SystemClock, from_us
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, consent, pass_session
-from engine.control import user_name
-from engine.errors import StoreError
+from engine.control import RefusedError, UnreachableError, user_name
+from engine.errors import ConfigError, StoreError
 from engine.loss import LossError
 from engine.units import size_words
+
+if TYPE_CHECKING:
+    from engine.config import RetentionConfig
+    from engine.retention import Policy
 
 JOURNAL_NAME = "journal.db"  # as `engine.journal` has it, which is not imported for a glance
 
@@ -69,11 +74,14 @@ def stats(session: Session, tables: bool, form: Form) -> None:
     """How large the journal is, how fast it grows, and how long the disk will last."""
     path = session.data / JOURNAL_NAME
     with session.reader() as reader:
-        growth, unused = reader.growth(SystemClock().now_us()), reader.free_bytes()
+        growth, unused, kept = reader.growth(SystemClock().now_us()), reader.free_bytes(), reader.kept()
         channels, lanes = reader.channels(), reader.lanes()
         listed = reader.tables() if tables else []
     free = shutil.disk_usage(session.data).free
-    rate, days = growth.bytes_a_day, growth.days_left(free)
+    policy = _retention(session)
+    keep_s = policy.delivered if policy is not None else None
+    rate, days = growth.bytes_a_day, growth.days_left(free, keep_s)
+    largest = growth.largest_bytes(keep_s) if keep_s is not None else None
     document: dict[str, Any] = {
         "file": str(path),
         "file_bytes": growth.file_bytes,
@@ -89,6 +97,9 @@ def stats(session: Session, tables: bool, form: Form) -> None:
         "bytes_a_day": None if rate is None else round(rate),
         "disk_free_bytes": free,
         "disk_days_left": None if days is None else round(days, 1),
+        "kept_since": from_us(kept.oldest_us).isoformat() if kept.oldest_us else None,
+        "rows_let_go": kept.gone,
+        "largest_bytes": largest,
     }
     if tables:
         document["tables"] = [{"name": name, "rows": rows, "bytes": size} for name, rows, size in listed]
@@ -104,12 +115,86 @@ def _stats_lines(found: dict[str, Any]) -> Iterator[str]:
     free = size_words(found["disk_free_bytes"])
     if found["bytes_a_day"] is None:
         yield f"disk: {free} free; too little history to say how long that lasts"
+    elif found["disk_days_left"] is None:
+        rate = size_words(found["bytes_a_day"])
+        yield f"disk: {free} free; at {rate} a day that lasts until retention lets as much go as comes"
     else:
         left = f"{found['disk_days_left']:.0f} days" if found["disk_days_left"] < 3650 else "more than ten years"
         yield f"disk: {free} free; at {size_words(found['bytes_a_day'])} a day that is {left}"
+    if found["rows_let_go"]:
+        yield f"retention: {found['rows_let_go']} rows let go so far, messages kept since {found['kept_since'][:10]}"
     for table in found.get("tables", ()):
         size = "" if table["bytes"] is None else f"{size_words(table['bytes']):>12}"
         yield f"  {table['name']:<16}{table['rows']:>12} rows{size}"
+
+
+@command.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go, and what of that age stays and why.")
+@click.option("--yes", is_flag=True, help="Do it without being asked.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def prune(session: Session, dry_run: bool, yes: bool, form: Form) -> None:
+    """Let go what is older than the site's `retention` keeps; the daemon does so by itself, every few hours.
+
+    Nothing goes that is open, held, dead or incomplete. What went is recorded in the journal, so that `labrelay verify`
+    tells it from a loss. The file does not shrink: its space is used again, and `labrelay journal compact` gives it
+    back.
+    """
+    from engine import retention
+
+    policy = retention.Policy.of(session.load(require_secrets=False).config.retention)
+    with session.reader() as reader:
+        found = reader.survey(policy, SystemClock().now_us())
+    counts = {name: found.counts[name] for name in ("messages", "frames", "acts", "early", "bytes")}
+    document = {"dry_run": dry_run, **counts, "kept": dict(found.kept)}
+    lines = list(_prune_lines(counts, found.kept))
+    if dry_run or not found.counts:
+        show_document(form, document, lines)
+        return
+    for line in lines:
+        say(line)
+    consent(f"Let {counts['messages']} messages go?", yes=yes)
+    try:
+        session.call("prune")
+        say("begun, in small steps beside everything else; labrelay audit list says when it has ended")
+    except UnreachableError:
+        _prune_here(session, policy)
+        say("done; labrelay audit list tells it")
+    show_document(form, document, [])
+
+
+def _prune_lines(counts: dict[str, int], kept: Mapping[str, int]) -> Iterator[str]:
+    payloads = size_words(counts["bytes"])
+    yield f"{counts['messages']} messages ({payloads} as received), {counts['frames']} frames, {counts['acts']} acts"
+    if counts["early"]:
+        yield f"{counts['early']} of them, at most, before their time, because the journal is over retention.size"
+    for why, n in sorted(kept.items()):
+        yield f"  {n} of that age stay: {why}"
+
+
+def _prune_here(session: Session, policy: "Policy") -> None:
+    """The walk, without a daemon."""
+    from engine import retention
+    from engine.journal import Journal
+
+    journal = Journal.open(session.data, clock=SystemClock())
+    try:
+        run = journal.run_alone(partial(retention.start, policy=policy))
+        while not run.finished:
+            after = journal.run_alone(partial(retention.step, policy=policy, run=run))
+            if after is run:
+                raise RefusedError("an act was cut short and nobody has ended it: start LabRelay once")
+            run = after
+    finally:
+        journal.close()
+
+
+def _retention(session: Session) -> "RetentionConfig | None":
+    """What the site says; None where its configuration cannot be read."""
+    try:
+        return session.load(require_secrets=False).config.retention
+    except ConfigError:
+        return None
 
 
 @command.command()

@@ -90,7 +90,7 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
     with session.reader() as reader:
         trace = reader.message(message)
         if trace is None:
-            say(f"there is no message {message}")
+            say(reader.why_not("message", message))
             return ExitCode.FAILED
         contents: dict[str, Any] = {}
         if unmask:

@@ -281,6 +281,14 @@ class Teller:
         ]
         if site.journal.fsync_ms_p50 is not None:
             facts.append(Fact(self._say("Commit"), f"{site.journal.fsync_ms_p50:.1f} ms"))
+        if site.kept.since is not None:
+            facts.append(Fact(self._say("Kept since"), self._day(site.kept.since)))
+        if site.kept.next_at is not None:
+            facts.append(Fact(self._say("Next to go"), self._day(site.kept.next_at)))
+        if site.backup.folder:
+            verified = site.backup.verified_at
+            said = self._say("none yet") if verified is None else self._clock_time(verified)
+            facts.append(Fact(self._say("Last verified backup"), said))
         return Footer(self._clock_time(site.now), site.now.isoformat(timespec="seconds"), tuple(facts))
 
     def summary(self, items: Sequence[ChannelSnapshot] | Sequence[DestinationSnapshot]) -> str:
@@ -579,6 +587,9 @@ class Teller:
 
     def _span(self, seconds: float) -> str:
         return Span(seconds).say(self._catalogue)
+
+    def _day(self, at: datetime) -> str:
+        return at.astimezone(self._zone).strftime("%Y-%m-%d")
 
     def _short_time(self, at: datetime) -> str:
         """As short as it can be told apart: today's without the day."""

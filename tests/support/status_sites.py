@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from engine.link_words import fault_words
 from engine.reasons import Reason
 from engine.snapshot import (
+    BackupSnapshot,
     ChannelSnapshot,
     ChannelState,
     DestinationSnapshot,
     DestinationState,
     JournalSnapshot,
+    KeptSnapshot,
     LaneSnapshot,
     LastError,
     LineStep,
@@ -71,6 +73,8 @@ def quiet_site() -> SiteSnapshot:
         journal=JournalSnapshot(
             last_id=20418, size_bytes=90 << 20, wal_bytes=4 << 20, fsync_ms_p50=1.9, fsync_ms_p99=7.2
         ),
+        kept=KeptSnapshot(since=ago(86_400 * 400), next_at=ago(-86_400 * 1400), largest_bytes=500 << 20),
+        backup=BackupSnapshot(folder="/mnt/backup", verified_at=ago(7200), rows_at=ago(120), drill_at=ago(86_400 * 3)),
     )
 
 
@@ -272,6 +276,7 @@ def troubled_site() -> SiteSnapshot:
         journal=JournalSnapshot(
             last_id=20418, size_bytes=90 << 20, wal_bytes=4 << 20, fsync_ms_p50=1.9, fsync_ms_p99=7.2
         ),
+        backup=BackupSnapshot(folder="/mnt/backup", fault="the folder is not there"),
         task_restarts={"channel coagulation": 14},
         notes=("The clock is 4 s off",),
     )

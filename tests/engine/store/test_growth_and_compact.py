@@ -148,3 +148,18 @@ def test_a_journal_that_is_a_link_stays_one(loose: Path, tmp_path_factory: pytes
     assert compact.run(loose).after < before
     assert (loose / JOURNAL_NAME).is_symlink()
     assert verify.run(loose, deep=True) == []
+
+
+def test_where_retention_lets_as_much_go_as_comes_the_disk_never_fills() -> None:
+    """A tenth of a GiB a week: 5.2 GiB in a year, and nothing is older than half a year now."""
+    growth = replace(QUIET, recent=100, now_us=183 * DAY_US, kept_us=1)
+    year_s = 366 * 86_400.0
+    assert growth.days_left(GIB, year_s) == pytest.approx(70)
+    assert growth.days_left(10 * GIB, year_s) is None
+    assert growth.largest_bytes(year_s) == pytest.approx(GIB + GIB / 70 * 183, rel=0.01)
+
+
+def test_what_is_free_in_the_file_is_used_first() -> None:
+    growth = replace(QUIET, recent=100, now_us=100 * DAY_US, file_bytes=2 * GIB, unused_bytes=GIB)
+    assert growth.bytes_a_day == pytest.approx(GIB / 70)
+    assert growth.days_left(GIB) == pytest.approx(140)
