@@ -72,6 +72,14 @@ def simple(identifier: dict[str, Any] | None) -> dict[str, Any] | None:
     return identifier
 
 
+def test_two_identifiers_are_one_number_whatever_their_types_say() -> None:
+    one = call("cx", "7^^^HOSP^MR")
+    assert call("same_number", one, call("cx", "7^^^HOSP^PI")) is True
+    assert call("same_number", one, call("cx", "8^^^HOSP^MR")) is False
+    assert call("same_number", one, call("cx", "7^^^OTHER^MR")) is False
+    assert [call("same_number", *pair) for pair in ((one, None), (None, one), (None, None))] == [False] * 3
+
+
 def test_a_type_that_table_0203_does_not_have_is_told_in_words() -> None:
     made = call("cx", "7^^^HOSP^MRN")
     assert made["type"] == {"text": "MRN"}
@@ -698,6 +706,7 @@ def test_a_percentage_is_never_made_of_what_may_be_one_already(sent: str, digits
         ({"ucum": "g/L"}, "g/l", {"unit": "g/l", "code": "g/L"}),
         ({"ucum": "g/L"}, None, {"unit": "g/L", "code": "g/L"}),
         ({"ucum": "g/L", "unit_in": "g/l"}, "g/l", {"unit": "g/l", "code": "g/L"}),
+        ({"ucum": "g/L", "unit_in": "g/l"}, "G/l", {"unit": "G/l", "code": "g/L"}),  # the unit is no key of this table
         # A row for any unit says what the code is, and nothing of what an analyzer calls it.
         ({"ucum": "g/L", "unit_in": "*"}, "G/L", {"unit": "G/L", "code": "g/L"}),
         ({"ucum": "g/L", "unit_in": "*", "unit": "g per L"}, "G/L", {"unit": "g per L", "code": "g/L"}),
@@ -771,6 +780,28 @@ def test_codes_of_two_systems_have_their_own_versions_and_words() -> None:
     ]
     assert call("cwe", "^^^2345-7^Glucose SerPl^LN^^2.74")["text"] == "Glucose SerPl"
     assert call("cwe", "^^^2345-7^^LN^^2.74")["text"] == "2345-7"
+    assert call("cwe", "^^^^^^^^words alone") == {"text": "words alone"}
+    assert call("cwe", "^^L^^^^^^") is None
+    assert call("cwe", "^^^^^^^^^A1^^L")["coding"][0]["code"] == "A1"
+
+
+@pytest.mark.parametrize(
+    ("raw", "codes", "text"),
+    [
+        ("GLU&old^Glucose^L", ["GLU"], "Glucose"),
+        ("GLU^H&E stain^L", ["GLU"], "H&E stain"),
+        ('""^Glucose^L', [], "Glucose"),
+        ('GLU^""^L', ["GLU"], "GLU"),
+        ("^Glucose^L", [], "Glucose"),
+        ("GLU^^L", ["GLU"], "GLU"),
+        ("A  B^Glucose^L", ["A B"], "Glucose"),
+        ("GLU^Glucose^L^2345-7", ["GLU", "2345-7"], "Glucose"),
+    ],
+)
+def test_a_code_is_what_stands_in_its_component(raw: str, codes: list[str], text: str) -> None:
+    made = call("cwe", raw)
+    assert [one["code"] for one in made.get("coding", [])] == codes
+    assert made["text"] == text
     third = call("cwe", "GLU^Glucose^L^^^^1.0^^^A1^Sugar^99X^7")["coding"]
     assert [(one["code"], one.get("version"), one["display"]) for one in third] == [
         ("GLU", "1.0", "Glucose"),

@@ -8,6 +8,7 @@ import pytest
 
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.json_text import as_text
+from engine.mapping.trace import Tracer
 from tests.support.mapping_texts import run_of
 
 HEAD = "MSH|^~\\&|LIS|LAB|||20260301101530||ORU^R01|M1|P|2.5\n"
@@ -52,10 +53,26 @@ def test_a_relative_is_a_contact_with_what_can_reach_one() -> None:
     )
     (one,) = made  # the second has neither name nor number nor address
     assert one["name"] == {"family": "Roe", "given": ["Marie"]}
-    assert [kind["coding"][0]["system"][-4:] for kind in one["relationship"]] == ["0063", "0131"]
-    assert [number["use"] for number in one["telecom"]] == ["home", "work"]
+    table = "http://terminology.hl7.org/CodeSystem/v2-"
+    assert [(kind["coding"][0]["system"], kind["coding"][0]["code"]) for kind in one["relationship"]] == [
+        (table + "0063", "SPO"),
+        (table + "0131", "E"),
+    ]
+    assert [(number["use"], number["value"]) for number in one["telecom"]] == [
+        ("home", "(216)123-4567"),
+        ("work", "(216)999"),
+    ]
     assert one["address"]["city"] == "Town"
     assert one["gender"] == "female"
+
+
+@pytest.mark.parametrize(
+    "known", ["NK1|1|Roe^Marie", "NK1|1||||(216)123", "NK1|1|||||(216)999", "NK1|1|||1 Main^^Town"]
+)
+def test_name_number_or_address_alone_make_a_contact(known: str) -> None:
+    made, _ = given(f"{known}\n", "NK1", "contacts")
+    assert len(made) == 1
+    assert "gender" not in made[0]
 
 
 def test_the_lines_of_a_document_are_one_text() -> None:
@@ -68,7 +85,18 @@ def test_the_lines_of_a_document_are_one_text() -> None:
     assert len(run.accounted) == 2
 
 
-@pytest.mark.parametrize("text", ["OBX|1|TX|T||\n", "OBX|1|TX|T\n"])
+def test_a_line_of_a_document_keeps_its_letters_and_tells_where_it_was_read() -> None:
+    run = run_of(HEAD + "OBX|1|ST|T||Xylose\nOBX|2|TX|T|\nOBX|3|TX|T||FIX||||||F\n")
+    lines = [segment for segment in run.parsed.segments if segment.name == "OBX"]
+    run.trace = tracer = Tracer(run.parsed, run.context, "m")
+    made = FUNCTIONS["text_document"].call(run, lines)
+    assert base64.b64decode(made["data"]) == b"Xylose\n\nFIX"
+    tracer.open()
+    span = (0, tracer.close()[1])
+    assert list(tracer.made_of(span).sources) == ["OBX[1]-5", "OBX[2]-5", "OBX[3]-5"]
+
+
+@pytest.mark.parametrize("text", ["OBX|1|TX|T||\n", "OBX|1|TX|T|\n", "OBX|1|TX|T\n"])
 def test_a_document_without_a_line_is_none_and_counted_as_dropped(text: str) -> None:
     made, run = given(text, "OBX", "text_document")
     assert made is None
