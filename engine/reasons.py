@@ -149,6 +149,11 @@ class Reason(Enum):
         "Documents wait, and go out once it gives one.",
     )
     WRONG_ADDRESS = ("WRONG_ADDRESS", "The destination's base address does not exist there (404, 405). Check `url:`.")
+    NO_SUBSCRIBER = (
+        "NO_SUBSCRIBER",
+        "The broker has no subscriber for the topic, so it would throw the document away. Start the receiver, or check "
+        "`topic:`; where nobody need listen, say `no_subscriber: deliver`.",
+    )
     NEGATIVE_ACK = ("NEGATIVE_ACK", "The receiver answered with AE or CE.")
     WRONG_ACK = (
         "WRONG_ACK",

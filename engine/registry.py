@@ -70,6 +70,7 @@ DESTINATIONS = {
     "fhir": "adapters.destinations.fhir_rest",
     "http": "adapters.destinations.http_out",
     "mllp": "adapters.destinations.mllp_out",
+    "mqtt": "adapters.destinations.mqtt_out",
     "file": "adapters.destinations.file_out",
 }
 LOG_INS = {

@@ -68,6 +68,7 @@ def destination_keys() -> Iterator[str]:
         destination.HttpDestination,
         destination.MllpDestination,
         destination.FileDestination,
+        destination.MqttDestination,
     ):
         kind = typing.get_args(model.model_fields["kind"].annotation)[0]
         yield from block(f"`kind: {kind}`", model, skip=destination.DestinationBase.model_fields)

@@ -62,7 +62,7 @@ class RouteConfig(Model):
     mapping: Name | None = Field(
         default=None,
         description="Name of the mapping that makes documents of the message: a file of `mappings/`. Without it the "
-        "message passes on as it came (to `mllp`, `http` and `file`).",
+        "message passes on as it came (to any destination but `fhir`).",
     )
     to: Names | None = Field(default=None, description="Destination or list of destinations.")
     on_dead: Literal["continue", "hold"] = Field(

@@ -18,11 +18,12 @@ from engine.config.values import (
     Name,
     SecretName,
     Text,
+    Topic,
     WebAddress,
     Whole,
 )
 
-KINDS = ("fhir", "http", "mllp", "file")
+KINDS = ("fhir", "http", "mllp", "file", "mqtt")
 
 
 class RetryConfig(Model):
@@ -181,6 +182,43 @@ class MllpDestination(DestinationBase):
     )
 
 
+class PasswordAuth(Model):
+    """A user and a password, and no other way to log in."""
+
+    basic: BasicAuth = Field(description="User and password.")
+
+
+class MqttDestination(DestinationBase):
+    """A broker that gets one message per document."""
+
+    kind: Literal["mqtt"] = Field(description="`mqtt`: one message per document to an MQTT broker, acknowledged.")
+    connect: Address = Field(description="Address of the broker, as host:port (1883; with TLS 8883).")
+    client_id: Name = Field(
+        description="Our name at the broker. No other client may have it: the broker ends the older of two connections."
+    )
+    topic: Topic = Field(
+        description="Where to publish, as `lab/{channel}/{message_type}`; also `{destination}`. Nothing else can stand "
+        "in braces: a topic is shown and logged everywhere."
+    )
+    version: Literal["5", "3.1.1"] = Field(
+        default="5", description="Version of MQTT. In 3.1.1 a broker cannot say that it refuses a message."
+    )
+    auth: PasswordAuth | None = Field(default=None, description="How to log in: `{basic: {user, password}}`.")
+    tls: ConnectTls | None = Field(default=None, description="TLS with the broker; an empty `{}` trusts the system's.")
+    keep_alive: Duration = Field(
+        default=30.0,
+        ge=5,
+        le=3600,
+        description="After so long a silence the connection is tested; none after twice that.",
+    )
+    no_subscriber: Literal["wait", "deliver"] = Field(
+        default="wait",
+        description="A document that the broker took while nobody had subscribed: try again later (`wait`), or count "
+        "it as delivered. Only MQTT 5 brokers tell.",
+    )
+    concurrency: Whole = Field(default=8, ge=1, le=20, description="Messages under way at once, over all lanes.")
+
+
 class FileDestination(DestinationBase):
     """A folder that gets one file per document."""
 
@@ -189,5 +227,5 @@ class FileDestination(DestinationBase):
 
 
 DestinationConfig = Annotated[
-    FhirDestination | HttpDestination | MllpDestination | FileDestination, Field(discriminator="kind")
+    FhirDestination | HttpDestination | MllpDestination | FileDestination | MqttDestination, Field(discriminator="kind")
 ]

@@ -26,7 +26,7 @@ KEYS = frozenset(
 VALUES = {
     "source.kind": ("http",),
     "source.transport": ("http",),
-    "destinations.*.kind": ("mqtt", "abdm", "worklist"),
+    "destinations.*.kind": ("abdm", "worklist"),
 }
 
 # Mappings read these from `settings:`; people look for them one level higher.

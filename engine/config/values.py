@@ -98,6 +98,20 @@ def _http_url(text: str) -> str:
     return _web_address(text).rstrip("/")
 
 
+def _topic(text: str) -> str:
+    """A topic of MQTT (5.0, 4.7) with fields that tell nothing of a patient."""
+    for name in re.findall(r"\{([^{}]*)\}", text):
+        if name not in TOPIC_FIELDS:
+            hint = did_you_mean(name, TOPIC_FIELDS) or f"there are {', '.join(f'{{{one}}}' for one in TOPIC_FIELDS)}"
+            raise ValueError(f"{{{name}}} cannot stand in a topic; {hint}")
+    plain = re.sub(r"\{[^{}]*\}", "x", text)
+    if re.search(r"[{}#+\x00]", plain) or not plain.isprintable():
+        raise ValueError("a topic to publish to has no #, no + and no single brace")
+    if plain.startswith("$") or "" in plain.split("/") or len(plain) > 256:
+        raise ValueError("expected a topic of at most 256 characters without empty levels, as lab/{channel}/results")
+    return text
+
+
 def _uri(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+", text):
         raise ValueError("expected a URI, as https://lab.example.org/id or urn:oid:1.2.3")
@@ -134,6 +148,7 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+TOPIC_FIELDS = ("channel", "destination", "message_type")
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 Text = Annotated[str, StringConstraints(min_length=1), Words("text")]
@@ -164,6 +179,7 @@ Charsets = Annotated[
 ]
 HttpUrl = Annotated[str, AfterValidator(_http_url), Words("URL")]
 WebAddress = Annotated[str, AfterValidator(_web_address), Words("URL")]
+Topic = Annotated[str, AfterValidator(_topic), Words("topic")]
 Uri = Annotated[str, AfterValidator(_uri), Words("URI")]
 FilePath = Annotated[Path, BeforeValidator(_path), Words("path")]
 SecretName = Annotated[Secret, _from_text(parse_secret), Words("${NAME}")]

@@ -303,9 +303,9 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:13: destinations.b.kind: unknown value 'fihr'; did you mean fhir?",
     ),
     "destination of a later version": (
-        SITE_YAML + "  b: {kind: mqtt, url: x}\n",
-        "config/labrelay.yaml:4:13: destinations.b.kind: 'mqtt' is not in this version of LabRelay; use fhir, http, "
-        "mllp or file",
+        SITE_YAML + "  b: {kind: abdm, url: x}\n",
+        "config/labrelay.yaml:4:13: destinations.b.kind: 'abdm' is not in this version of LabRelay; use fhir, http, "
+        "mllp, file or mqtt",
     ),
     "later key in a destination": (
         SITE_YAML + "  b: {kind: http, url: http://x, rate: 5}\n",
@@ -375,6 +375,26 @@ SITE_MISTAKES = {
         "client_secret: hunter2}}}\n",
         "config/labrelay.yaml:4:106: destinations.b.auth.oauth2.client_secret: a secret is never written here; write "
         "${NAME} and give the value as a systemd credential or an environment variable of that name",
+    ),
+    "a topic that would name a patient": (
+        SITE_YAML + "  b: {kind: mqtt, connect: 'x:1', client_id: a, topic: 'lab/{patient}'}\n",
+        "config/labrelay.yaml:4:57: destinations.b.topic: 'lab/{patient}': {patient} cannot stand in a topic; there "
+        "are {channel}, {destination}, {message_type}",
+    ),
+    "a misspelt field of a topic": (
+        SITE_YAML + "  b: {kind: mqtt, connect: 'x:1', client_id: a, topic: 'lab/{chanel}'}\n",
+        "config/labrelay.yaml:4:57: destinations.b.topic: 'lab/{chanel}': {chanel} cannot stand in a topic; did you "
+        "mean channel?",
+    ),
+    "a topic to subscribe to": (
+        SITE_YAML + "  b: {kind: mqtt, connect: 'x:1', client_id: a, topic: 'lab/#'}\n",
+        "config/labrelay.yaml:4:57: destinations.b.topic: 'lab/#': a topic to publish to has no #, no + and no single "
+        "brace",
+    ),
+    "a topic with an empty level": (
+        SITE_YAML + "  b: {kind: mqtt, connect: 'x:1', client_id: a, topic: '/lab'}\n",
+        "config/labrelay.yaml:4:57: destinations.b.topic: '/lab': expected a topic of at most 256 characters without "
+        "empty levels, as lab/{channel}/results",
     ),
     "duration out of bounds": (
         SITE_YAML + "  b: {kind: file, folder: x, timeout: 0s}\n",
