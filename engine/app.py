@@ -12,6 +12,7 @@ import logging
 import resource
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -20,11 +21,12 @@ from engine import heap
 from engine.acts import Acts, handlers
 from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
 from engine.channel import Channel
-from engine.clock import Clock, SystemClock
+from engine.clock import Clock, SystemClock, from_us
 from engine.config import DestinationConfig, Site, load_site
 from engine.config.renewal import fingerprints
 from engine.control import SOCKET_NAME, ControlServer
 from engine.delivery import DestinationWorker
+from engine.downtime import open_until
 from engine.errors import ConfigError, StoreError
 from engine.intake import Intake
 from engine.journal import Journal
@@ -430,10 +432,28 @@ class App:
         self.intake.configure({name: channel.routes for name, channel in built.channels.items()}, self.workers)
 
     def _worker(self, name: str, config: DestinationConfig) -> DestinationWorker:
-        made = build_worker(name, config, self.journal, self.clock, self._settled, process=self.worker)
+        made = build_worker(
+            name,
+            config,
+            self.journal,
+            self.clock,
+            self._settled,
+            process=self.worker,
+            expected=partial(self.expected_until_us, name),
+        )
         if Target(destination=name) in self.pauses:
             made.pause()
         return made
+
+    def expected_until_us(self, destination: str, now_us: int) -> int | None:
+        """When the window of expected downtime ends that is open at ``now_us`` for a destination, or None."""
+        site = self.built.site.config
+        config = site.destinations.get(destination)
+        if config is None or not config.expected_downtime:
+            return None
+        windows = [given.window for given in config.expected_downtime]
+        until = open_until(windows, ZoneInfo(site.site.timezone or "UTC"), from_us(now_us))
+        return None if until is None else round(until.timestamp() * 1e6)
 
     def _source(self, built: BuiltChannel) -> ChannelSource:
         if built.new_listener is not None:

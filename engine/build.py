@@ -148,6 +148,7 @@ def build_worker(
     clock: Clock,
     settled: Callable[[Delivery, Reason | None], None],
     *,
+    expected: Callable[[int], int | None] = lambda now_us: None,
     process: Deliverer | None = None,
 ) -> DestinationWorker:
     """A worker for one destination; `start` opens it.
@@ -169,6 +170,7 @@ def build_worker(
         guard=ConditionalGuard(CONFIRMED_KEYS),
         concurrency=getattr(config, "concurrency", 1),
         settled=settled,
+        expected=expected,
     )
 
 

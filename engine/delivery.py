@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from engine.breaker import Breaker, BreakerState
-from engine.clock import Clock
+from engine.clock import Clock, from_us
 from engine.conditional import ConditionalGuard
 from engine.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.lane import Failure, Lane
@@ -99,11 +99,16 @@ class DestinationWorker:
         guard: ConditionalGuard,
         concurrency: int,
         settled: Callable[[Delivery, Reason | None], None] | None = None,
+        expected: Callable[[int], int | None] = lambda now_us: None,
         jitter: Callable[[], float] = random.random,
         memory_deliveries: int = MEMORY_DELIVERIES,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        """``settled`` hears of every delivery that ended: None where delivered, else why it is dead (or superseded)."""
+        """
+        Args:
+            settled: hears of every delivery that ended: None where delivered, else why it is dead (or superseded).
+            expected: wall time in microseconds -> when the window of expected downtime ends that is open then, or None.
+        """
         self.name = name
         self.destination = destination
         self.breaker = breaker
@@ -118,6 +123,8 @@ class DestinationWorker:
         self._outbox = outbox
         self._clock = clock
         self._retry = retry
+        self._patient = replace(retry, give_up_after=None)
+        self._expected = expected
         self._guard = guard
         self._concurrency = concurrency
         self._settled = settled
@@ -131,7 +138,9 @@ class DestinationWorker:
         self._claims: set[asyncio.Future[Any]] = set()
         self._cut_off: list[int] = []  # their attempts were cut off by the stop
         self._store_fails = False
-        self._down_since: float | None = None  # when the breaker left its closed state
+        self._down_since: float | None = None  # when the breaker left its closed state ...
+        self._down_said = False  # ... and whether that was worth a warning: not in a window of expected downtime
+        self._calm_until: int | None = None  # the window of expected downtime in which failures were last noted
         self._paused = False
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -492,21 +501,15 @@ class DestinationWorker:
         else:
             self.breaker.heard(now, error, delivery=delivery.id)
         self.counts.failed[error.reason] += 1
-        if self._down_since is None and self.breaker.state is BreakerState.OPEN:
-            self._down_since = now
-            self.counts.breaker_opened += 1
-            logger.warning(
-                "destination is not reachable", extra={"destination": self.name, "reason": error.reason.value}
-            )
-        elif self._down_since is not None:
-            self._look_whether_back(now)  # a conflict is an answer, too
+        until_us = self._expected(now_us)
+        self._note_outage(now, error.reason, until_us)
         self.counts.last_error = (error.reason, now_us)
         attempt = delivery.attempt + 1
         reason, in_a_row = lane.row.get(delivery.id, (error.reason, 0))
         in_a_row = in_a_row + 1 if reason is error.reason else 1
         verdict = decide(
             error,
-            self._retry,
+            self._retry if until_us is None else self._patient,
             attempt=attempt,
             age=max(0.0, (now_us - delivery.received_us) / 1e6),
             jitter=self._jitter(),
@@ -516,6 +519,9 @@ class DestinationWorker:
             self._bury(lane, delivery, verdict.reason, error.detail, error.answer)
             return False
         delay = verdict.delay
+        if until_us is not None and error.retry_after is None:
+            # Over with the window: what waits is not to wait for the rest of a long back-off.
+            delay = min(delay, (until_us - now_us) / 1e6 + self._jitter() * self._retry.first)
         due_us = now_us + int(delay * 1e6)
         failed = replace(
             delivery,
@@ -525,9 +531,10 @@ class DestinationWorker:
         )
         lane.delayed.append((now + delay, failed))
         lane.row[delivery.id] = (error.reason, in_a_row)
-        if lane.failure is None:  # the state changed; repeats are counted and shown, not logged
+        # The state changed; repeats are counted and shown, not logged.
+        if until_us is None and (lane.failure is None or lane.failure.expected):
             logger.warning("delivery postponed", extra=self._names(lane, delivery, reason=error.reason.value))
-        lane.failure = Failure(attempt, error.reason, now + delay)
+        lane.failure = Failure(attempt, error.reason, now + delay, expected=until_us is not None)
         self._note(
             lane,
             lambda: self._outbox.postpone(
@@ -541,15 +548,43 @@ class DestinationWorker:
         )
         return True
 
+    def _note_outage(self, now: float, reason: Reason, until_us: int | None) -> None:
+        """An attempt has failed: say so once if the destination as a whole is down.
+
+        Args:
+            until_us: within a window of expected downtime, its end; then one calm line says it, and the warning
+                follows only if the destination is still down after it.
+        """
+        if until_us is not None and until_us != self._calm_until:
+            self._calm_until = until_us
+            logger.info(
+                "destination fails in its expected downtime",
+                extra={
+                    "destination": self.name,
+                    "reason": reason.value,
+                    "until": from_us(until_us).isoformat(timespec="seconds"),
+                },
+            )
+        opened = self._down_since is None and self.breaker.state is BreakerState.OPEN
+        if opened:
+            self._down_since = now
+            self.counts.breaker_opened += 1
+        elif self._down_since is not None:
+            self._look_whether_back(now)  # a conflict is an answer, too
+        if self._down_since is not None and not self._down_said and until_us is None:
+            self._down_said = True
+            logger.warning("destination is not reachable", extra={"destination": self.name, "reason": reason.value})
+
     def _look_whether_back(self, now: float) -> None:
         """Say once that the breaker has closed; in between, probes that fail change nothing that anybody must read."""
         if self._down_since is None or self.breaker.state is not BreakerState.CLOSED:
             return
-        logger.info(
-            "destination is reachable again",
-            extra={"destination": self.name, "duration_s": round(now - self._down_since, 1)},
-        )
-        self._down_since = None
+        if self._down_said:
+            logger.info(
+                "destination is reachable again",
+                extra={"destination": self.name, "duration_s": round(now - self._down_since, 1)},
+            )
+        self._down_since, self._down_said = None, False
 
     def _bury(self, lane: Lane, delivery: Delivery, reason: Reason, detail: str, answer: bytes) -> None:
         self.counts.dead += 1

@@ -24,6 +24,7 @@ class Failure:
     attempt: int
     reason: Reason
     due: float  # monotonic
+    expected: bool = False  # in a window of expected downtime, and so not logged
 
 
 @dataclass(slots=True, eq=False)

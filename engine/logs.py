@@ -45,7 +45,8 @@ FIELDS = frozenset(
         "config_hash", "count", "delay_s", "delivery_id", "destination", "detail", "duration_s", "fault", "file",
         "first_id", "from_state", "journal_id", "kind", "lane", "last_id", "limit", "line", "listen", "next_s",
         "outcome", "path", "peer", "pid", "place", "reason", "repeat_of", "restarts", "rule", "seq", "signal",
-        "size_bytes", "stale", "state", "status", "table", "task", "to_state", "uid", "verb", "version", "waiting",
+        "size_bytes", "stale", "state", "status", "table", "task", "to_state", "uid", "until", "verb",
+        "version", "waiting",
     }
 )  # fmt: skip
 # What makes two records the same event for `RepeatFilter`.

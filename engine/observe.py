@@ -66,6 +66,7 @@ class Observer:
         self._rates: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
         self._dead: Counter[tuple[str, str]] = Counter()  # deliveries; messages are counted by intake
         self._unreadable = ""
+        self._in_store: dict[tuple[str, str], int] = {}  # lane -> its oldest, where some lane stands
         self._links = LinkViews()
         self._reagents: dict[str, tuple[ReagentSnapshot, ...]] = {}
         self._reagents_seen: dict[str, int] = {}
@@ -138,6 +139,10 @@ class Observer:
             channels = {view.name: view for view in app.journal.channels()}
             lanes = {(view.channel, view.destination): view for view in app.journal.lanes()}
             unmapped = app.journal.unmapped_count()
+            stand = app.pauses or any(view.held_by for view in lanes.values())
+            self._in_store = (
+                {(one.channel, one.destination): one.oldest_us for one in app.journal.open_lanes()} if stand else {}
+            )
             self._look_for_reagents()
             self._unreadable = ""
         except StoreError as error:
@@ -345,18 +350,33 @@ class Observer:
         now: datetime,
     ) -> LaneSnapshot:
         view = lanes.get((lane.channel, worker.name))
-        oldest = lane.oldest()
+        oldest_us = self._oldest_us(worker, [lane])
         return LaneSnapshot(
             destination=worker.name,
             waiting=view.open if view else 0,
-            oldest_age_s=max(0.0, (now - from_us(oldest.received_us)).total_seconds()) if oldest else None,
+            oldest_age_s=max(0.0, (now - from_us(oldest_us)).total_seconds()) if oldest_us else None,
             retrying=self._retrying(worker, [lane], now),
             dead=view.dead if view else 0,
             held=view.held if view else 0,
             held_age_s=_held_age([view] if view else [], now),
             delivered_today=today.get((lane.channel, worker.name), {}).get("delivered", 0),
             paused=self._paused(Target(channel=lane.channel, destination=worker.name)),
+            expected=lane.failure is not None and self._expected_until(worker) is not None,
         )
+
+    def _oldest_us(self, worker: DestinationWorker, lanes: Iterable[Lane]) -> int | None:
+        """When the oldest open delivery of these lanes was received; lanes that stand keep theirs in the store only."""
+        ages = [
+            delivery.received_us
+            if (delivery := lane.oldest()) is not None
+            else self._in_store.get((lane.channel, worker.name))
+            for lane in lanes
+        ]
+        return min((age for age in ages if age), default=None)
+
+    def _expected_until(self, worker: DestinationWorker) -> datetime | None:
+        until_us = self._app.expected_until_us(worker.name, self._app.clock.now_us())
+        return None if until_us is None else from_us(until_us)
 
     def _paused(self, target: Target) -> Paused | None:
         return _paused(self._app.pauses.get(target))
@@ -371,17 +391,19 @@ class Observer:
         now_s: float,
     ) -> DestinationSnapshot:
         own = [view for (_, destination), view in lanes.items() if destination == worker.name]
-        oldest = min((d.received_us for lane in worker.lanes.values() if (d := lane.oldest())), default=None)
+        oldest = self._oldest_us(worker, worker.lanes.values())
         counts = worker.counts
         error = counts.last_error
         retrying = self._retrying(worker, worker.lanes.values(), now)
         probe = worker.breaker.next_probe
+        expected_until = self._expected_until(worker)
         return DestinationSnapshot(
             name=worker.name,
             kind=config.kind,
             address=_address(config),
-            state=_state(worker, retrying),
+            state=_state(worker, retrying, expected=expected_until is not None),
             paused=self._paused(Target(destination=worker.name)),
+            expected_until=expected_until,
             breaker_until=now + timedelta(seconds=max(0.0, probe - now_s)) if probe is not None else None,
             waiting=sum(view.open for view in own),
             oldest_age_s=max(0.0, (now - from_us(oldest)).total_seconds()) if oldest is not None else None,
@@ -469,9 +491,11 @@ def _paused(pause: Pause | None) -> Paused | None:
     return Paused(by=pause.actor, since=from_us(pause.since_us) if pause.since_us else None, reason=pause.reason)
 
 
-def _state(worker: DestinationWorker, retrying: Retrying | None) -> DestinationState:
+def _state(worker: DestinationWorker, retrying: Retrying | None, *, expected: bool) -> DestinationState:
     if worker.paused:
         return DestinationState.PAUSED
+    if expected and (retrying is not None or worker.breaker.state is not BreakerState.CLOSED):
+        return DestinationState.EXPECTED
     if worker.breaker.state is BreakerState.OPEN:
         return DestinationState.BREAKER_OPEN
     if worker.breaker.state is BreakerState.HALF_OPEN:

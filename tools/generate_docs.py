@@ -29,6 +29,7 @@ from engine.commands.output import EXIT_WORDS  # noqa: E402
 from engine.config import (  # noqa: E402
     channel,
     destination,
+    downtime,
     keeping,
     later,
     pack,
@@ -74,6 +75,7 @@ def destination_keys() -> Iterator[str]:
         yield from block(f"`kind: {kind}`", model, skip=destination.DestinationBase.model_fields)
     yield from block("`retry:`", destination.RetryConfig)
     yield from block("`breaker:`", destination.BreakerConfig)
+    yield from block("An entry of `expected_downtime:`", downtime.DowntimeWindow)
     yield from block("`auth: {basic: ...}`", destination.BasicAuth)
     yield from block("`auth: {bearer: ...}`", destination.BearerAuth)
     yield from block("`auth: {oauth2: ...}`", destination.OAuth2Auth)

@@ -5,8 +5,9 @@ One model per ``kind``; what all kinds share is in `DestinationBase`.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from engine.config.downtime import DowntimeWindow, leaves_time
 from engine.config.source import ConnectTls
 from engine.config.values import (
     Address,
@@ -135,6 +136,12 @@ class DestinationBase(Model):
     timeout: Duration = Field(default=30.0, gt=0, le=3600, description="Time for one attempt, connecting included.")
     retry: RetryConfig = Field(default_factory=RetryConfig, description="When to try again.")
     breaker: BreakerConfig = Field(default_factory=BreakerConfig, description="When to stop trying and only probe.")
+    expected_downtime: Annotated[tuple[DowntimeWindow, ...], AfterValidator(leaves_time)] = Field(
+        default=(),
+        strict=False,  # a YAML list is a Python list; each window in it is still read strictly
+        description="Windows in which it is expected to be down, as `- {days: [sun], start: 02:00, end: 04:00}`: "
+        "failures within are shown calmly and are no alert, and nothing is given up.",
+    )
 
 
 class HttpBase(DestinationBase):

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -321,3 +323,30 @@ async def test_a_drain_that_takes_too_long_says_what_is_left(lab: Lab) -> None:
         assert ran.json["drained"] is False
         assert "waiting" in ran.err
         assert Target(channel="c0") in app.pauses
+
+
+# -- expected downtime ---------------------------------------------------------------------------------------------
+
+
+async def test_a_destination_that_is_down_when_it_is_expected_to_be_is_shown_calmly(lab: Lab) -> None:
+    now = datetime.now(ZoneInfo("Asia/Kolkata"))
+    window = {name: f"{now + timedelta(hours=hours):%H:%M}" for name, hours in (("start", -2), ("end", 2))}
+    destination = {"kind": "http", "url": f"http://127.0.0.1:{lab.server.port}/in", **QUICK}
+    site = {"site": {"name": "Lab", "timezone": "Asia/Kolkata"}, "web": {"enabled": False}}
+    lab.write("config/labrelay", {**site, "destinations": {"server": {**destination, "expected_downtime": [window]}}})
+    lab.server.mood = Mood.BUSY
+    analyzer = lab.analyzer(0)
+    async with running_app(lab.folder) as app:
+        async with playing(analyzer):
+            await until(lambda: len(analyzer.acked) > 3)
+            await until(lambda: look(app).destinations[0].state is DestinationState.EXPECTED)
+            (shown,) = look(app).destinations
+            assert shown.expected_until is not None
+            assert (shown.level, look(app).channels[0].level) == (Level.OK, Level.OK)
+            assert [finding.subject for finding in look(app).findings()] == ["c1"]  # which has no analyzer yet
+            # A reload that takes the window out makes an alarm of it at once.
+            lab.write("config/labrelay", {**site, "destinations": {"server": destination}})
+            assert (await lab.labrelay("reload")).code == ExitCode.OK
+            await until(lambda: look(app).destinations[0].state is DestinationState.RETRYING)
+        lab.server.mood = Mood.WELL
+        await until(lambda: whole(lab.server, analyzer))

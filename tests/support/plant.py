@@ -179,6 +179,7 @@ class Plant:
         memory_deliveries: int = 256,
         memory_bytes: int = 1 << 25,
         start: bool = True,
+        expected: Callable[[int], int | None] = lambda now_us: None,
     ) -> ScriptedDestination:
         made = ScriptedDestination()
         self.destinations[name] = made
@@ -192,6 +193,7 @@ class Plant:
             guard=ConditionalGuard(100),
             concurrency=concurrency,
             jitter=lambda: 0.5,
+            expected=expected,
             memory_deliveries=memory_deliveries,
             memory_bytes=memory_bytes,
         )

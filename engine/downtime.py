@@ -1,0 +1,65 @@
+"""Windows in which a destination is expected to be down, once a week or every day, by the clock on the wall. Pure.
+
+    - {days: [sun], start: "02:00", end: "04:00"}      Sundays from two to four
+    - {start: "23:30", end: "00:30"}                   every night; a window begins on its day and may pass midnight
+
+The end is not part of a window: at 04:00:00 it is over. Where the clocks are set in between, a time
+that there is twice, or not at all, is taken so that the window is the longer one: whoever writes "02:00" for a
+maintenance means it by the same clock, and a calm hour too many does less harm than an alarm in the night.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+DAY_MINUTES = 24 * 60
+# Windows that follow on each other are one; a week of them is as long as one can be told apart.
+LONGEST_CHAIN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Attributes:
+    days: on which it begins, 0 for Monday.
+    start, end: minutes since midnight; an end that is not after the start is one of the next day.
+    """
+
+    days: frozenset[int]
+    start: int
+    end: int
+
+
+def open_until(windows: Sequence[Window], zone: tzinfo, now: datetime) -> datetime | None:
+    """When the window that is open at ``now`` ends, with those that follow on it at once; None outside of any.
+
+    Args:
+        now: aware; so is the answer, in UTC.
+    """
+    at = until = now.astimezone(UTC)
+    for _ in range(len(windows) * LONGEST_CHAIN):
+        further = max((end for window in windows for end in _ends(window, zone, until)), default=None)
+        if further is None:
+            break
+        until = further
+    return until if until > at else None
+
+
+def _ends(window: Window, zone: tzinfo, at: datetime) -> list[datetime]:
+    """The ends of a window's occurrences that are open at ``at``."""
+    today = at.astimezone(zone).date()
+    found = []
+    for day in (today - timedelta(days=1), today):  # one that began yesterday may still be open
+        if day.weekday() in window.days:
+            last = day if window.end > window.start else day + timedelta(days=1)
+            begins, ends = min(_instants(day, window.start, zone)), max(_instants(last, window.end, zone))
+            if begins <= at < ends:
+                found.append(ends)
+    return found
+
+
+def _instants(day: date, minutes: int, zone: tzinfo) -> tuple[datetime, datetime]:
+    """A time of the wall clock in UTC, in both ways that it can be meant where the clock is set."""
+    if minutes == DAY_MINUTES:
+        day, minutes = day + timedelta(days=1), 0
+    local = datetime.combine(day, time(*divmod(minutes, 60)), tzinfo=zone)
+    return local.astimezone(UTC), local.replace(fold=1).astimezone(UTC)

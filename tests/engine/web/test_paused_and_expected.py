@@ -1,0 +1,102 @@
+"""What stands on the page about what a person has paused, and about a downtime that is expected."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from engine.reasons import Reason
+from engine.snapshot import ChannelState, DestinationState, Level, Paused, Retrying, SiteSnapshot
+from engine.words import Phrase
+from tests.support.status_server import read_html, running
+from tests.support.status_sites import NOW, ago, quiet_site
+
+PAUSED = Paused(by="anita", since=ago(3600), reason="new firmware")
+
+
+def paused_site() -> SiteSnapshot:
+    site = quiet_site()
+    first, *others = site.channels
+    (lane,) = first.lanes
+    return replace(
+        site,
+        timezone="Asia/Kolkata",
+        channels=(
+            replace(first, state=ChannelState.PAUSED, paused=PAUSED, lanes=(replace(lane, waiting=3, paused=PAUSED),)),
+            *others,
+        ),
+        destinations=(replace(site.destinations[0], state=DestinationState.PAUSED, paused=PAUSED, waiting=3),),
+    )
+
+
+def expected_site() -> SiteSnapshot:
+    site = quiet_site()
+    retrying = Retrying(attempt=7, reason=Reason.NO_ANSWER)
+    first, *others = site.channels
+    (lane,) = first.lanes
+    return replace(
+        site,
+        timezone="Asia/Kolkata",
+        channels=(replace(first, lanes=(replace(lane, waiting=3, retrying=retrying, expected=True),)), *others),
+        destinations=(
+            replace(
+                site.destinations[0],
+                state=DestinationState.EXPECTED,
+                expected_until=NOW + timedelta(hours=1),
+                retrying=retrying,
+                waiting=3,
+            ),
+        ),
+    )
+
+
+async def test_who_paused_it_since_when_and_why_stands_beside_it() -> None:
+    async with running(paused_site()) as page:
+        root = read_html((await page.get("/"))[1])
+        analyzer = read_html((await page.get("/analyzer?name=chemistry"))[1])
+    channel, destination = root.one("tr", id="c-chemistry"), root.one("tr", id="d-lab-fhir")
+    assert channel.one("td", class_="state").text == "paused by anita since 09:12: new firmware"
+    assert destination.one("td", class_="state").text == "paused by anita since 09:12: new firmware"
+    assert "3 for lab-fhir paused by anita since 09:12: new firmware" in channel.one("td", class_="lanes").text
+    facts = [fact.text for fact in analyzer.all("div", class_="attention")]
+    assert facts == ["Paused by anita since 09:12: new firmware", "Paused lab-fhir by anita since 09:12: new firmware"]
+
+
+def test_a_pause_is_something_to_look_at_and_no_alarm() -> None:
+    site = paused_site()
+    assert [(finding.level, str(finding.phrase)) for finding in site.findings()] == [
+        (Level.ATTENTION, "chemistry paused by anita"),
+        (Level.ATTENTION, "chemistry/lab-fhir paused by anita, 3 waiting"),
+        (Level.ATTENTION, "lab-fhir paused by anita, 3 waiting"),
+    ]
+    said = site.to_json()
+    assert said["channels"][0]["paused"]["by"] == "anita"
+    assert said["destinations"][0]["paused"]["reason"] == "new firmware"
+    assert said["destinations"][0]["state"] == "paused"
+    json.dumps(said)
+
+
+def test_who_paused_it_may_be_unknown() -> None:
+    assert Paused().words == Phrase("paused")
+
+
+async def test_an_expected_downtime_is_calm_and_says_until_when() -> None:
+    site = expected_site()
+    assert site.findings() == []
+    assert site.channels[0].level is Level.OK
+    async with running(site) as page:
+        root = read_html((await page.get("/"))[1])
+    row = root.one("tr", id="d-lab-fhir")
+    assert row.one("td", class_="state").text == "expected downtime until 11:12"
+    assert "NO_ANSWER" in row.text
+    assert root.one("p", class_="headline").text == "In order: Everything works"
+    assert root.all(class_="problem") == []
+
+
+@pytest.mark.parametrize("site", [paused_site(), expected_site()], ids=["paused", "expected"])
+async def test_both_are_said_in_hindi(site: SiteSnapshot) -> None:
+    async with running(site) as page:
+        text = (await page.get("/?lang=hi"))[1]
+    assert ("अपेक्षित बंदी" in text) is (site.destinations[0].expected_until is not None)
+    assert ("anita द्वारा" in text) is (site.destinations[0].paused is not None)
