@@ -2,10 +2,11 @@
 
     python -m tests.support.forking
 
-Each line on stdin, ``SITE <tab> LOG``, starts a life of `labrelay run` in a process of its own; stdout says ``pid N``,
-and ``ended CODE`` once that life is over (the signal's negative number where it was killed). What is forked is the
-interpreter after its imports, with the shipped mappings compiled, which never change: no event loop, thread, file or
-connection of ours exists yet.
+Each line on stdin, ``SITE <tab> LOG [<tab> STEP <tab> before|after <tab> N]``, starts a life of `labrelay run` in a
+process of its own, which ends itself at the N-th call of a named step (`failpoints`), if one is named; stdout says
+``pid N``, and ``ended CODE`` once that life is over (the signal's negative number where it was killed). What is forked
+is the interpreter after its imports, with the shipped mappings compiled, which never change: no event loop, thread,
+file or connection of ours exists yet.
 """
 
 import asyncio
@@ -18,11 +19,15 @@ import sys
 from pathlib import Path
 
 import adapters
-from engine import build
+from engine import build, upkeep
 from engine.__main__ import run
+from tests.support.failing_disk import IOERR_FSYNC
+from tests.support.failpoints import arm
+from tests.support.fragile_files import FragileFiles, nth
 from tests.support.shipped import MAPPINGS, compiled_once
 
 ROOT = Path(__file__).parents[2]
+SYNC_FAILS = "sync fails"  # in place of a named step: the N-th sync of a file of SQLite's fails
 DAEMON = ("engine.app", "engine.commands.run", "engine.web.server", "engine.worker.process")
 
 
@@ -37,7 +42,14 @@ def _prepare() -> None:
             importlib.import_module(module.name)
 
 
-def _live(site: str, log: str) -> int:
+def _live(site: str, log: str, *point: str) -> int:
+    if point:
+        step, when, number = point
+        if step == SYNC_FAILS:
+            FragileFiles(nth(int(number), ("sync",), lambda file, call: IOERR_FSYNC))
+        else:
+            arm(step, "before" if when == "before" else "after", int(number))
+        upkeep.CHECKPOINT_BYTES = 400_000  # a short life is to see some
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -49,12 +61,12 @@ def _live(site: str, log: str) -> int:
 def main() -> None:
     _prepare()
     for line in iter(sys.stdin.readline, ""):
-        site, log = line.rstrip("\n").split("\t")
+        site, log, *point = line.rstrip("\n").split("\t")
         pid = os.fork()
         if pid == 0:
             code = 70
             try:
-                code = _live(site, log)
+                code = _live(site, log, *point)
             finally:
                 os._exit(code)
         _say(f"pid {pid}")
@@ -103,9 +115,10 @@ class Mother:
             )
         )  # fmt: skip
 
-    async def live(self, site: Path, log: Path) -> Life:
+    async def live(self, site: Path, log: Path, *point: str) -> Life:
+        """Start a life; ``point`` is a named step, ``before`` or ``after``, and the number of the call."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{site}\t{log}\n".encode())
+        self._process.stdin.write("\t".join([str(site), str(log), *point]).encode() + b"\n")
         return Life(int(await self._told("pid")), asyncio.create_task(self._end()))
 
     async def _end(self) -> int:

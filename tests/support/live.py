@@ -221,6 +221,7 @@ class Daemon:
     Attributes:
         mother: forks its lives, where it has many; else each is a new interpreter.
         page: whether it has its page.
+        dies_at: with a mother: a named step (`tests.support.failpoints`), ``before`` or ``after``, and at which call.
         watch: what its lives cost, and how long each took to listen after a kill.
     """
 
@@ -235,6 +236,7 @@ class Daemon:
     watch: Watch = field(default_factory=Watch)
     mother: Mother | None = None
     page: bool = True
+    dies_at: tuple[str, ...] = ()
     _process: asyncio.subprocess.Process | Life | None = None
     _was_killed: bool = False
     _listening: bool = False
@@ -270,17 +272,23 @@ class Daemon:
     def log(self) -> Path:
         return self.folder / "daemon.log"
 
-    async def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+    async def launch(self) -> None:
+        """Begin a life, and do not wait for anything."""
         if self.mother is not None:
-            self._process = await self.mother.live(self.folder, self.log)
+            self._process = await self.mother.live(self.folder, self.log, *self.dies_at)
         else:
             with self.log.open("ab") as output:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "engine", "--site", str(self.folder), "run", "--log", "json",
                     stdout=output, stderr=output,
                 )  # fmt: skip
+
+    async def start(self) -> None:
+        """Begin a life, and return once it listens."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await self.launch()
+        assert self._process is not None
         last = max((n for n, protocol in enumerate(self.protocols) if protocol != "pty"), default=None)
         port = self.web_port if last is None else self.port_of[last]
         while loop.time() < began + START_WITHIN_S:
@@ -300,6 +308,11 @@ class Daemon:
         self._was_killed, self._listening = True, False
         self._process.kill()
         await self._process.wait()
+
+    @property
+    def code(self) -> int | None:
+        """How its life ended: an exit code, or a signal's negative number; None while it goes on."""
+        return None if self._process is None else self._process.returncode
 
     async def end(self) -> None:
         """Make sure that it has ended, whatever became of the test."""

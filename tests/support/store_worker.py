@@ -3,27 +3,37 @@
     python -m tests.support.store_worker FOLDER
 
 Each line on stdin starts a life: ``live`` goes on until it is killed, ``die N`` kills itself just before the N-th time
-that its database writes or syncs a file; ``survived`` says that it never came to that.
+that its database writes or syncs a file; ``survived`` says that it never came to that. ``fail N CODE`` makes the N-th
+write, truncation or sync since the opening of the journal fail; ``cut N SEED`` is a power cut there: what was not
+synced is lost, or with a SEED other than 0 a random part of it.
 
 It imports once and forks a life at a time, so that a kill costs milliseconds. Lines on stdout, each one write:
 ``pid N`` a life has begun, ``m ID DIGEST`` a message is durable, ``f ID`` a frame is durable, ``q ID`` a message is
-mapped and queued, ``d ID`` a delivery is settled, ``failed ...`` what must not happen, ``ended`` the life is over.
+mapped and queued, ``d ID`` a delivery is settled, ``failed ...`` what must not happen, ``ended`` the life is over;
+of ``fail``: ``at FILE CALL`` it failed there, ``refused`` something was not kept, ``fatal`` the journal gave up for
+good (and what was not synced is lost), ``closed`` it ended in order. ``careless N`` is a ``cut`` of a
+store that does not sync: a test must notice. ``move FOLDER`` starts no life: the next ones are there.
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
 import sys
+from collections.abc import Callable, Coroutine
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from engine import upkeep
 from engine.clock import SystemClock
+from engine.errors import StoreError
 from engine.journal import Journal
 from engine.message import Document, Received
 from engine.records import Routed
-from tests.support.failing_disk import FailingDisk
+from tests.support.failing_disk import IOERR_FSYNC, FailingDisk
+from tests.support.fragile_files import IOERR_TRUNCATE, FragileFiles, nth
 from tests.support.journals import WINDOW_S, opened
 
 SENDERS = 6
@@ -66,11 +76,81 @@ async def die(data: Path, step: int) -> None:
     say("survived", steps)
 
 
-async def send(journal: Journal, sender: int, times: int = 10**9) -> None:
+async def fail(data: Path, step: int, code: int) -> None:
+    """The same short life; one call of its files fails, and what is refused is tried again, as analyzers do."""
+    upkeep.CHECKPOINT_BYTES = 200_000
+    calls = ("sync",) if code == IOERR_FSYNC else ("write", "truncate")
+
+    def then(file: str, call: str) -> int:
+        say("at", file, call)
+        return IOERR_TRUNCATE if call == "truncate" else code
+
+    files = FragileFiles(nth(step, calls, then))
+    await _short_life(data, files)
+
+
+async def cut(data: Path, step: int, seed: int) -> None:
+    """The same short life; the power goes just before one call of its files."""
+    upkeep.CHECKPOINT_BYTES = 200_000
+
+    def then(file: str, call: str) -> int:
+        files.power_cut(random.Random(seed) if seed else None)
+        return 0
+
+    files = FragileFiles(nth(step, ("write", "truncate", "sync"), then))
+    await _short_life(data, files)
+
+
+async def careless(data: Path, step: int) -> None:
+    """As `cut`, of a store that does not sync."""
+    begin = Journal.start
+
+    def start(journal: Journal, loop: asyncio.AbstractEventLoop) -> None:
+        assert journal._connection is not None
+        journal._connection.execute("PRAGMA synchronous = OFF")
+        begin(journal, loop)
+
+    setattr(Journal, "start", start)  # noqa: B010 - this process is the test's own
+    await cut(data, step, 0)
+
+
+async def _short_life(data: Path, files: FragileFiles) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        journal = Journal.open(data, clock=SystemClock(), on_fatal=lambda error: _give_up(files))
+        journal.recover()
+    except StoreError as error:
+        say("refused")
+        if error.fatal:
+            _give_up(files)
+        return
+    journal.start(loop)
+    await asyncio.gather(*(_insist(journal, sender) for sender in range(3)))
+    await journal.stop()
+    say("closed")
+
+
+def _give_up(files: FragileFiles) -> None:
+    """What `labrelay run` does; and the kernel drops what it could not sync, as it may."""
+    say("fatal")
+    files.lose()
+    os._exit(6)
+
+
+async def _insist(journal: Journal, sender: int) -> None:
+    for n in range(3):
+        with contextlib.suppress(StoreError):
+            await send(journal, sender, 1, first=n)
+            continue
+        say("refused")
+        await asyncio.sleep(0.001)
+
+
+async def send(journal: Journal, sender: int, times: int = 10**9, *, first: int = 0) -> None:
     """One analyzer's life: store, map, deliver, settle, and again."""
     chance = random.Random(os.getpid() * 100 + sender)
     channel = f"c{sender % 3}"
-    for n in range(times):
+    for n in range(first, first + times):
         payload = b"%d-%d-%d" % (os.getpid(), sender, n) + chance.randbytes(chance.choice((10, 900, 9000)))
         message = Received(channel=channel, payload=payload, received_us=SystemClock().now_us(), control_id=str(n))
         if sender == 0:
@@ -90,14 +170,24 @@ async def send(journal: Journal, sender: int, times: int = 10**9) -> None:
             say("d", delivery.id)
 
 
+def _life(data: Path, kind: str, *numbers: str) -> Coroutine[Any, Any, None]:
+    kinds: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+        "live": live, "die": die, "fail": fail, "cut": cut, "careless": careless,
+    }  # fmt: skip
+    return kinds[kind](data, *map(int, numbers))
+
+
 def main() -> None:
     data = Path(sys.argv[1])
     for line in sys.stdin:
+        if line.startswith("move "):
+            data = Path(line.removeprefix("move ").rstrip("\n"))
+            continue
         pid = os.fork()
         if pid == 0:
             say("pid", os.getpid())
             try:
-                asyncio.run(live(data) if line == "live\n" else die(data, int(line.split()[1])))
+                asyncio.run(_life(data, *line.split()))
             except BaseException as error:  # a life must not go on as a second parent
                 say("failed", repr(error))
             os._exit(1)

@@ -86,6 +86,11 @@ class Trial:
             yield reached.done
             reached.done += 1
 
+    def no_more(self) -> None:
+        """There is no further round: the one under way was the last that there can be."""
+        self.reached[-1].done += 1
+        self.reached[-1].goal = self.reached[-1].done
+
     def note(self, tally: Tally, **more: float | int | str) -> None:
         """Add a count to the record and print it; ``more`` are figures of this test alone."""
         if self.tally is None:

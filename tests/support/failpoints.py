@@ -1,0 +1,104 @@
+"""Named steps of a message's way at which a test has the process end itself, as if it were killed just there.
+
+The product knows nothing of them: in a process of the test's own (`tests.support.forking`) the function that *is* the
+step is replaced by one that counts its calls, and ends the process by SIGKILL at the n-th, just before or just after.
+"""
+
+import functools
+import inspect
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+When = Literal["before", "after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A function of the product: its module, and its name there."""
+
+    module: str
+    name: str
+
+
+STEPS = {
+    # what comes in
+    "receive": Step("engine.channel", "Channel._append"),
+    "receive a frame": Step("engine.journal", "Journal.append_frame"),
+    "receive the last frame": Step("engine.journal", "Journal.append_frame_completing"),
+    "store a message": Step("engine.arrival", "store_message"),
+    "store a frame": Step("engine.arrival", "store_frame"),
+    "answer": Step("adapters.transports.tcp", "TcpStream.write"),
+    # a transaction of the writer, from BEGIN to the hand-over of its results
+    "begin": Step("engine.upkeep", "StoreUpkeep.begin"),
+    "flush": Step("engine.batch", "Batch.flush"),  # after it: COMMIT is next
+    "commit": Step("engine.batch", "Batch.committed"),  # before it: COMMIT has returned
+    "anchor": Step("engine.anchor", "Anchor.write"),
+    "sync the anchor": Step("engine.anchor", "Anchor.sync"),
+    "hand over": Step("engine.writer", "Writer._call"),
+    "checkpoint": Step("engine.upkeep", "StoreUpkeep._run_checkpoint"),
+    "close": Step("engine.upkeep", "StoreUpkeep.close"),
+    # intake
+    "judge": Step("engine.intake", "judge"),
+    "map": Step("engine.verdict", "map_done"),
+    # delivery
+    "claim": Step("engine.outbox", "claim"),
+    "send": Step("adapters.destinations.http_out", "HttpOut.deliver"),
+    "settle": Step("engine.outbox", "settle"),
+    "postpone": Step("engine.outbox", "postpone"),
+    "bury": Step("engine.outbox", "bury"),
+    # a start
+    "create": Step("engine.journal", "_found_journal"),
+    "create the anchor": Step("engine.anchor", "Anchor.__init__"),
+    "void the leases": Step("engine.outbox", "void_leases"),
+    "assemble": Step("engine.arrival", "assemble"),
+    # what people do
+    "begin an act": Step("engine.audit", "begin"),
+    "replay": Step("engine.outbox", "replay"),
+    "end an act": Step("engine.audit", "end"),
+}
+
+
+def arm(name: str, when: When, nth: int) -> None:
+    """Have this process end itself at the ``nth`` call (from 1) of a step."""
+    step = STEPS[name]
+    owner: Any = import_module(step.module)
+    *path, attribute = step.name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    setattr(owner, attribute, _ending(getattr(owner, attribute), when, nth))
+
+
+def _ending(original: Callable[..., Any], when: When, nth: int) -> Callable[..., Any]:
+    calls = 0
+
+    def count(at: When) -> None:
+        nonlocal calls
+        if at != when:
+            return
+        calls += 1
+        if calls >= nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def wrapped_async(*arguments: Any, **keywords: Any) -> Any:
+            count("before")
+            result = await original(*arguments, **keywords)
+            count("after")
+            return result
+
+        return wrapped_async
+
+    @functools.wraps(original)
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
+        count("before")
+        result = original(*arguments, **keywords)
+        count("after")
+        return result
+
+    return wrapped
