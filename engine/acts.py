@@ -20,18 +20,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.clock import Clock, SystemClock
+from engine.config import Site
 from engine.control import Handler, RefusedError, Request
 from engine.correcting import Corrected
 from engine.errors import IntegrityError, LabRelayError
+from engine.formats import MEDIA_TYPES
 from engine.intake import ChannelRoutes, judge, routed_by
 from engine.journal import Journal
 from engine.message import Received, Stored
 from engine.reading import Reader
 from engine.reasons import Reason
 from engine.records import DeadLetter, Filter, Trace
+from engine.replaying import LookAgain, Order, Replays, Waits
 from engine.reprocessing import Finding, examine, with_mapping
 from engine.switches import VERBS, Switches, SwitchOrder, target_of
 
@@ -44,13 +47,19 @@ PAGE = 500
 MAX_SELECTED = 200_000  # more are narrowed by time or channel; bounds memory and the length of an act
 AT_ONCE = 1000  # of what is closed or released in one transaction
 DEFAULT_RATE = 50.0  # messages per second of a replay, well below what a lane carries, so that live results go first
+REPLAY_ANSWER_S = 0.2  # who asked for a replay asks again for its progress
 ANSWER_WITHIN_S = 20.0  # an act that takes longer goes on in the daemon, and the command is told so
 
+REPLAY_STATES = ("delivered", "superseded", "dismissed")  # of deliveries whose documents a replay may send again
+REPLAYED = frozenset({"delivered", "superseded"})  # ... and does where nothing else is said; the guard looks at each
+MOST_BY_NUMBER = 2000  # messages of a replay that was selected by a number: its act lists them
 EDIT_REPEAT_WINDOW_S = 30 * 86_400.0  # for so long the same bytes from the analyzer are a repeat of an edited message
 
 KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # what a command does with the key by itself -> its act
 
-LookAgain = Callable[[str, str, int], None]
+FHIR = "application/fhir+json"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +68,8 @@ class Selection:
 
     Attributes:
         ids: message numbers; with them, the rest narrows further.
+        specimen, number: of messages that bear this number of a specimen or order, or as their own control id. They
+            may be a patient's, and so are no part of an act's record (`without_numbers`).
         after_us, before_us: received within.
     """
 
@@ -69,6 +80,8 @@ class Selection:
     state: str | None = None
     after_us: int | None = None
     before_us: int | None = None
+    specimen: str | None = None
+    number: str | None = None
     all: bool = False
 
     @property
@@ -106,7 +119,15 @@ class Selection:
             state=self.state,
             after_us=self.after_us,
             before_us=self.before_us,
+            specimen=self.specimen,
+            number=self.number,
         )
+
+    def without_numbers(self, found: Sequence[int]) -> "Selection":
+        """The same messages for an act's record, which has no number of a specimen in it."""
+        if self.specimen is None and self.number is None:
+            return self
+        return Selection(ids=tuple(found), destination=self.destination, state=self.state)
 
 
 def letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
@@ -135,15 +156,35 @@ def _letters(pages: Callable[..., list[DeadLetter]], selection: Selection) -> li
     return found
 
 
+def replayable(reader: Reader, selection: Selection) -> list[int]:
+    """The numbers of the messages that a replay of a selection is about, oldest first.
+
+    ``state`` and ``destination`` are those of their deliveries here: what was delivered (or superseded) is sent again.
+    """
+    found = messages(reader, replace(selection, state=None))
+    states = replay_states(selection)
+    sent: set[int] = set()
+    for part in _chunks(found, PAGE):
+        sent |= reader.sent(part, states, selection.destination)
+    return [number for number in found if number in sent]
+
+
+def replay_states(selection: Selection) -> frozenset[str]:
+    """How a document must stand with its destination for a replay to send it again.
+
+    Raises:
+        LabRelayError: there is none such.
+    """
+    if selection.state is None:
+        return REPLAYED
+    if selection.state not in REPLAY_STATES:
+        raise LabRelayError(f"a replay is of what is {', '.join(REPLAY_STATES)}; for dead letters: labrelay dlq retry")
+    return frozenset({selection.state})
+
+
 def messages(reader: Reader, selection: Selection) -> list[int]:
     """The numbers of the messages that a selection means now, oldest first."""
-    wanted = Filter(
-        channel=selection.channel,
-        state=selection.state or "mapped",
-        reason=selection.reason,
-        after_us=selection.after_us,
-        before_us=selection.before_us,
-    )
+    wanted = replace(selection.filter(), state=selection.state or "mapped", destination=None)
     if selection.ids:
         return [number for number in sorted(set(selection.ids)) if _has(reader, wanted, number)]
     found: list[int] = []
@@ -162,6 +203,7 @@ class Acts:
         channels: the compiled routes in force, by channel; asked for at each use, since a reload replaces them.
         look_again: (channel, destination, added): rows of a lane became waiting; a daemon's worker must read them.
         accept: a message became durable, and waits for its verdict; a daemon's intake takes it.
+        waits: why a replay has to wait for a lane (`engine.replaying`); None where nothing is sent from this process.
     """
 
     def __init__(
@@ -172,12 +214,14 @@ class Acts:
         look_again: LookAgain = lambda channel, destination, added: None,
         accept: Callable[[Stored], None] = lambda stored: None,
         clock: Clock | None = None,
+        waits: Waits | None = None,
     ) -> None:
         self._journal = journal
         self._channels = channels
         self._look_again = look_again
         self._accept = accept
         self._now_us = (clock or SystemClock()).now_us
+        self.replays = Replays(journal, waits=waits, look_again=look_again)
         self._running: set[asyncio.Task[dict[str, int]]] = set()
         self._reprocessing: set[str] = set()  # channels
 
@@ -315,22 +359,69 @@ class Acts:
         selection: Selection,
         *,
         actor: str,
-        destination: str | None = None,
+        to: str = "",
+        takes: str = "",
         rate: float = DEFAULT_RATE,
         dry_run: bool = False,
+        within_s: float = ANSWER_WITHIN_S,
     ) -> dict[str, Any]:
-        """Send stored documents of messages again; ``count`` is the number of messages."""
-        chosen = await asyncio.to_thread(messages, self._journal, selection)
-        return await self._act(
-            actor,
-            "replay",
-            selection,
-            len(chosen),
-            dry_run,
-            lambda: self._replay(chosen, destination, rate),
-            destination=destination,
-            rate=rate,
-        )
+        """Send stored documents of messages again; ``count`` is the number of messages, ``act`` the replay's own.
+
+        Args:
+            selection: its destination is one that they went to, its state how they stand there.
+            to: another destination for them; empty: where they went.
+            takes: the media type that ``to`` takes, or empty.
+            within_s: wait so long for its end; after that it goes on.
+        """
+        chosen = await asyncio.to_thread(replayable, self._journal, selection)
+        new = len(chosen)
+        if to:
+            for part in _chunks(chosen, PAGE):
+                new -= len(await asyncio.to_thread(self._journal.sent, part, REPLAY_STATES, to))
+        told = {"new": new} if to else {}
+        if dry_run or not chosen:
+            return {**_answer(len(chosen), None, {}), **told}
+        kept = selection.without_numbers(chosen)
+        if len(kept.ids) > max(MOST_BY_NUMBER, len(selection.ids)):
+            raise RefusedError(f"more than {MOST_BY_NUMBER} messages bear that number; narrow it by time or channel")
+        order = _order(selection, to, takes, rate)
+        what = {"selection": kept.to_json(), "count": len(chosen), "to": to, "takes": takes, "rate": rate}
+        number = await self.replays.start(chosen, order, actor=actor, what=what)
+        return {**await self._so_far(number, len(chosen), within_s), **told}
+
+    async def resume(
+        self, number: int, *, actor: str, rate: float | None = None, within_s: float = ANSWER_WITHIN_S
+    ) -> dict[str, Any]:
+        """Take up a replay again where it was; one that is under way is only waited for."""
+        if self.replays.is_running(number):
+            return await self._so_far(number, self.replays.progress(number)["total"], within_s)
+        found = await asyncio.to_thread(self._journal.unfinished_replay, number)
+        if found is None:
+            raise LabRelayError(f"replay {number} is not unfinished; `labrelay replay --unfinished` lists those")
+        selection = Selection.from_json(found.what.get("selection"))
+        chosen = [
+            message
+            for message in await asyncio.to_thread(replayable, self._journal, selection)
+            if found.position < message <= found.last
+        ]
+        what = found.what
+        order = _order(selection, what["to"], what["takes"], rate or what["rate"])
+        await self.replays.resume(number, chosen, order, actor=actor)
+        return await self._so_far(number, found.total, within_s)
+
+    async def forget_replay(self, number: int, *, actor: str) -> dict[str, Any]:
+        """Nobody takes it up again."""
+        if self.replays.is_running(number):
+            await self.replays.halt(number)
+        if await asyncio.to_thread(self._journal.unfinished_replay, number) is None:
+            raise LabRelayError(f"replay {number} is not unfinished")
+        await self._journal.replay_forget(number, actor=actor)
+        return {}
+
+    async def _so_far(self, number: int, count: int, within_s: float) -> dict[str, Any]:
+        ended = await self.replays.wait(number, within_s)
+        progress = self.replays.progress(number)
+        return _answer(count, number, progress["outcome"] if ended else {}, going_on=not ended)
 
     async def reprocess(
         self,
@@ -403,6 +494,7 @@ class Acts:
 
     async def stop(self) -> None:
         """End what is still going on; the next start notes it as cut short."""
+        await self.replays.stop()
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -490,23 +582,6 @@ class Acts:
                 for destination in document.destinations:
                     self._look_again(stored.channel, destination, 1)
         return "still_dead" if outcome.state == "dead" else "processed"
-
-    async def _replay(self, chosen: Sequence[int], destination: str | None, rate: float) -> dict[str, int]:
-        outcome = {"messages": 0, "deliveries": 0}
-        loop = asyncio.get_running_loop()
-        begin = loop.time()
-        for number, message_id in enumerate(chosen):
-            await asyncio.sleep(max(0.0, begin + number / rate - loop.time()))
-            trace = await asyncio.to_thread(self._journal.message, message_id)
-            lanes = {(d.channel, d.destination) for d in trace.deliveries} if trace is not None else set()
-            for channel, name in sorted(lanes):
-                if destination is not None and name != destination:
-                    continue
-                made = await self._journal.replay([message_id], destinations=[name])
-                outcome["deliveries"] += len(made)
-                self._look_again(channel, name, len(made))
-            outcome["messages"] += 1
-        return outcome
 
     async def _reprocess(self, chosen: Sequence[int], routes: ChannelRoutes, rate: float) -> dict[str, int]:
         outcome: dict[str, int] = {"messages": 0, "deliveries": 0}
@@ -597,18 +672,35 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         return await acts.reject(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
 
     async def replay(request: Request) -> dict[str, Any]:
-        destination, rate = request.args.get("destination"), request.args.get("rate", DEFAULT_RATE)
-        if destination is not None and destination not in app.workers:
-            raise LabRelayError(f"there is no destination {destination}; known: {', '.join(app.workers)}")
-        if not isinstance(rate, int | float) or not 0 < rate <= 100_000:
-            raise LabRelayError("rate must be a number of messages per second above 0")
+        to, rate = request.args.get("to") or "", request.args.get("rate", DEFAULT_RATE)
+        takes = media_type_of(app.built.site, to) if to else ""
         return await acts.replay(
             _selection(request),
             actor=request.actor,
-            destination=destination,
-            rate=float(rate),
+            to=to,
+            takes=takes,
+            rate=_rate(rate),
             dry_run=_dry_run(request),
+            within_s=REPLAY_ANSWER_S,
         )
+
+    async def replay_resume(request: Request) -> dict[str, Any]:
+        rate = request.args.get("rate")
+        return await acts.resume(
+            _number(request),
+            actor=request.actor,
+            rate=None if rate is None else _rate(rate),
+            within_s=REPLAY_ANSWER_S,
+        )
+
+    async def replay_status(request: Request) -> dict[str, Any]:
+        return acts.replays.progress(_number(request))
+
+    async def replay_stop(request: Request) -> dict[str, Any]:
+        return await acts.replays.halt(_number(request))
+
+    async def replay_forget(request: Request) -> dict[str, Any]:
+        return await acts.forget_replay(_number(request), actor=request.actor)
 
     async def reprocess(request: Request) -> dict[str, Any]:
         args, selection = request.args, _selection(request)
@@ -683,6 +775,10 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         "release": release,
         "reject": reject,
         "replay": replay,
+        "replay_resume": replay_resume,
+        "replay_status": replay_status,
+        "replay_stop": replay_stop,
+        "replay_forget": replay_forget,
         "reprocess": reprocess,
         "prune": prune,
         "shown": shown,
@@ -736,6 +832,36 @@ def _selection(request: Request) -> Selection:
     return selection
 
 
+def media_type_of(site: Site, destination: str) -> str:
+    """What a destination of the site takes, or empty: anything.
+
+    Raises:
+        LabRelayError: there is none of that name.
+    """
+    config = site.config.destinations.get(destination)
+    if config is None:
+        raise LabRelayError(f"there is no destination {destination}; known: {', '.join(site.config.destinations)}")
+    return {"fhir": FHIR, "mllp": MEDIA_TYPES["hl7v2"]}.get(config.kind, "")
+
+
+def _order(selection: Selection, to: str, takes: str, rate: float) -> Order:
+    only = None if selection.destination is None else frozenset({selection.destination})
+    return Order(destinations=only, to=to, takes=takes, states=replay_states(selection), rate=rate)
+
+
+def _rate(given: Any) -> float:
+    if not isinstance(given, int | float) or not 0 < given <= 100_000:
+        raise LabRelayError("rate must be a number of messages per second above 0")
+    return float(given)
+
+
+def _number(request: Request) -> int:
+    number = request.args.get("number")
+    if not isinstance(number, int):
+        raise LabRelayError("which replay?")
+    return number
+
+
 def _dry_run(request: Request) -> bool:
     return request.args.get("dry_run") is True
 
@@ -754,6 +880,6 @@ def _has(reader: Reader, wanted: Filter, number: int) -> bool:
     return bool(page) and page[0].id == number
 
 
-def _chunks(chosen: Sequence[DeadLetter], size: int) -> Iterator[Sequence[DeadLetter]]:
+def _chunks(chosen: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for at in range(0, len(chosen), size):
         yield chosen[at : at + size]

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from engine import heap
 from engine.acts import Acts, handlers
+from engine.breaker import BreakerState
 from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
 from engine.channel import Channel
 from engine.clock import Clock, SystemClock, from_us
@@ -58,6 +59,7 @@ STOP_RELOAD_S = 2.0
 REAGENTS_FOUND = 200  # lots that the page lists at most
 PAGE_RETRY_S = 5.0
 STORE_RETRY_S = 1.0
+QUIET = 32  # operations that wait for the journal's writer: above, a replay waits
 STRICTEST_FIRST = ("channel", "specimen", "none")
 STALE_AFTER_S = 30.0  # intake and the loop beat at least every 5 s
 
@@ -80,6 +82,7 @@ class App:
         self._reloading = asyncio.Lock()
         self._notifier = Notifier()
         self._page: StatusServer | None = None
+        self._replays: Replays | None = None
 
     def stop(self) -> None:
         """Ask the running site to stop; safe from a signal handler."""
@@ -186,7 +189,9 @@ class App:
             look_again=self._look_again,
             accept=self.intake.accept,
             clock=self.clock,
+            waits=self._replay_waits,
         )
+        self._replays = acts.replays
         await acts.give_up(recovery.acts)
         running.push_async_callback(acts.stop)
         control = ControlServer(site.config.data / SOCKET_NAME, handlers(self, acts, Switches(self.journal, self)))
@@ -524,7 +529,24 @@ class App:
 
     # -- what the parts tell -----------------------------------------------------------------------------------
 
+    def _replay_waits(self, channel: str, destination: str) -> str:
+        """Why a replay queues nothing in a lane now, or "": what is live goes first (`engine.replaying`)."""
+        worker = self.workers.get(destination)
+        if worker is None:
+            return ""  # it waits in the store for the destination to be configured again
+        if self.intake.waiting or self.journal.queued > QUIET:
+            return "live messages go first"
+        probe = worker.breaker.next_probe
+        if worker.breaker.state is not BreakerState.CLOSED and (probe is None or probe > self.clock.monotonic()):
+            return f"{destination} is not reachable"
+        lane = worker.lane(channel)
+        if lane.held:
+            return f"the lane to {destination} is paused, or held by a dead letter"
+        return "" if lane.drained and not lane.spilled else "live messages go first"
+
     def _settled(self, delivery: Delivery, reason: Reason | None) -> None:
+        if self._replays is not None:
+            self._replays.settled(delivery.id, reason)
         self.observer.settled(delivery, reason)
         self.outcomes.ended(delivery.message_id, dead=reason is not None and reason is not Reason.SUPERSEDED)
 

@@ -20,7 +20,11 @@ Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
     release   {"selection", "because", "dry_run"}                  -> outcome   of held results
     reject    {"selection", "because", "dry_run"}                  -> outcome   of held results
     edit      {"message", "because", "dry_run"} and content        -> outcome with "message", "verdict", "reason", "to"
-    replay    {"selection", "destination", "rate", "dry_run"}      -> outcome
+    replay    {"selection", "to", "rate", "dry_run"}               -> outcome, with "new" where "to" is named: how many
+                                                                      messages were never sent there
+    replay_resume {"number", "rate"}                               -> outcome
+    replay_status, replay_stop {"number"}                          -> engine.replaying.Run.progress
+    replay_forget {"number"}                                       -> {}
     reprocess {"selection", "because", "rate", "config_hash",
                "mapping", "mapping_hash"}                          -> outcome   the last two: null, or name and digest
     shown     {"message"}                                          -> {}   contents are about to be shown to a person

@@ -514,6 +514,42 @@ class Journal(Reader):
         )
         return self._submit(operation)
 
+    def replay_begin(self, *, actor: str, what: dict[str, Any], total: int, last: int) -> "asyncio.Future[int]":
+        """Note a replay that is about to start; its number, which is that of its act (`engine.replays`)."""
+        return self._submit(partial(replays.begin, actor=actor, what=what, total=total, last=last), verdict=True)
+
+    def replay_step(
+        self,
+        number: int,
+        messages: Sequence[int],
+        *,
+        destinations: frozenset[str] | None,
+        to: str,
+        takes: str,
+        states: frozenset[str],
+        failed: int = 0,
+    ) -> "asyncio.Future[replays.Step]":
+        """Queue the next messages of a replay and move its position behind them, both or neither."""
+        operation = partial(
+            replays.step,
+            number=number,
+            messages=tuple(messages),
+            destinations=destinations,
+            to=to,
+            takes=takes,
+            states=states,
+            failed=failed,
+        )
+        return self._submit(operation, verdict=True)
+
+    def replay_end(self, number: int, act: int, outcome: dict[str, Any]) -> "asyncio.Future[None]":
+        """A replay has come to its end, and so has the act."""
+        return self._submit(partial(_replay_end, number=number, act=act, outcome=outcome), verdict=True)
+
+    def replay_forget(self, number: int, *, actor: str) -> "asyncio.Future[None]":
+        """Nobody takes a replay up again. Recorded in the same transaction."""
+        return self._submit(partial(_replay_forget, number=number, actor=actor), verdict=True)
+
     def pause(self, target: Target, *, actor: str, reason: str) -> "asyncio.Future[int | None]":
         """A person pauses a channel, destination or lane; kept over restarts. The act's number, as `pauses.pause`."""
         return self._submit(partial(pauses.pause, target=target, actor=actor, reason=reason), verdict=True)
@@ -718,6 +754,16 @@ def _release(
 ) -> tuple[dict[str, int], set[tuple[str, str]]]:
     lanes: set[tuple[str, str]] = set()
     return holding.release(batch, deliveries, actor=actor, because=because, lanes=lanes), lanes
+
+
+def _replay_end(batch: Batch, *, number: int, act: int, outcome: dict[str, Any]) -> None:
+    replays.end(batch, number)
+    audit.end(batch, act, outcome)
+
+
+def _replay_forget(batch: Batch, *, number: int, actor: str) -> None:
+    replays.end(batch, number)
+    audit.note(batch, actor, "replay", {"given_up": number})
 
 
 def _dismiss(batch: Batch, *, messages: tuple[int, ...], deliveries: tuple[int, ...], actor: str, reason: str) -> int:

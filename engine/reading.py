@@ -8,7 +8,7 @@ read; the daemon's pages and the command line share this class, and it works bes
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -52,6 +52,7 @@ from engine.records import (
     ReagentView,
     Trace,
 )
+from engine.replays import Replay
 from engine.results import Result
 from engine.superseding import newer_delivered, overtaken, results_written
 from engine.vault import Vault
@@ -793,6 +794,56 @@ class Reader:
             what=content.get("what", {}),
             ended=content.get("act", 0),
         )
+
+    # -- replays -------------------------------------------------------------------------------------------------
+
+    def unfinished_replays(self) -> list[Replay]:
+        """Replays that have not come to their end, newest first."""
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT r.number, r.position, r.last, r.total, r.done, r.deliveries, r.failed, j.id, j.received_us,"
+                " j.body FROM replay r JOIN journal j ON j.id = r.number AND j.kind = 3 ORDER BY r.number DESC"
+            ).fetchall()
+        found = []
+        for number, position, last, total, done, deliveries, failed, *row in rows:
+            act = self._act(row)
+            found.append(
+                Replay(
+                    number=number, position=position, last=last, total=total, done=done, deliveries=deliveries,
+                    failed=failed, actor=act.actor, at_us=act.at_us, what=act.what,
+                )
+            )  # fmt: skip
+        return found
+
+    def unfinished_replay(self, number: int) -> Replay | None:
+        """The unfinished replay of that number, if there is one."""
+        return next((one for one in self.unfinished_replays() if one.number == number), None)
+
+    def lanes_of(self, message_id: int) -> set[tuple[str, str]]:
+        """The channel and destinations that a message's deliveries go to."""
+        with self.snapshot() as execute:
+            return set(
+                execute(
+                    "SELECT DISTINCT l.channel, l.destination FROM delivery d JOIN lane l ON l.id = d.lane"
+                    " WHERE d.message_id = ?",
+                    (message_id,),
+                ).fetchall()
+            )
+
+    def sent(self, message_ids: Sequence[int], states: Collection[str], destination: str | None) -> set[int]:
+        """Those of some messages (at most a few hundred) with a delivery in one of ``states``.
+
+        Args:
+            destination: of deliveries there only.
+        """
+        ids, marks = ",".join("?" * len(message_ids)), ",".join("?" * len(states))
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT DISTINCT d.message_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - constants
+                f" WHERE d.message_id IN ({ids}) AND d.state IN ({marks}) AND (? IS NULL OR l.destination = ?)",
+                (*message_ids, *states, destination, destination),
+            )
+            return {row[0] for row in rows}
 
     # -- snapshots -----------------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         names(
             "anchor arrival audit batch before_upgrade compact config correcting detecting earlier formats holding "
             "installed journal kek layouts line_trace lock loss lots mapping memory migrate numbered outbox packs "
-            "pruned reading retention rotation salvage superseding suspect trail upkeep vault verdict verify "
+            "pruned reading replays retention rotation salvage superseding suspect trail upkeep vault verdict verify "
             "wal_repair writer "
             "pauses"
         ),
@@ -46,7 +46,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "the running site",
         names(
-            "acts app build control heap link_view logs metrics observe process_metrics reprocessing sandbox sources "
+            "acts app build control heap link_view logs metrics observe process_metrics replaying reprocessing sandbox sources "
             "supervisor watchdog web worker "
             "switches"
         ),

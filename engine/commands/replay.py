@@ -1,56 +1,236 @@
-"""Send stored documents of messages again, to all or one of the destinations they went to.
+"""Send stored documents of messages again, to the destinations they went to or to another one.
 
-The deliveries keep their keys, so that a destination can tell a repeat; they stand at the end of their lanes and go
-out at a bounded rate, behind what is new. A result that a newer one has replaced is not sent. Nothing is mapped again.
+Which: by number, time, channel, destination, specimen, control id, state. The deliveries keep their keys, so that a
+destination can tell a repeat; what a newer result has replaced is not sent, nor is what is held, rejected or a dead
+letter. Nothing is mapped again.
+
+A replay yields: its next message goes out only while nothing new waits for the same destination. It goes on in the
+daemon if the terminal is lost. Ctrl-C stops it; the number that is printed takes it up again (--resume), also after a
+crash or a restart: nothing is left out, and nothing is sent twice.
 """
 
-from typing import Any
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.output import ExitCode, Form, form_option
-from engine.commands.selecting import act_options, carry_out, filter_options, selection
-from engine.commands.session import Session, pass_session
+from engine.acts import DEFAULT_RATE, REPLAY_STATES, Selection, media_type_of
+from engine.clock import from_us
+from engine.commands.output import Column, ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
+from engine.commands.selecting import ACT_TIMEOUT_S, filter_options, selection, sure_options, without_daemon, word
+from engine.commands.session import Session, consent, pass_session
+from engine.control import UnreachableError
 
-DEFAULT_RATE = 50.0
+if TYPE_CHECKING:
+    from engine.acts import Acts
+
+LOOKS_S = (0.05, 0.1, 0.2, 0.5)  # between two looks at a replay: short at first, then the last
+LINE_EVERY_S = 10.0  # where there is no terminal for a bar
+OFFLINE_S = 86_400.0  # without a daemon all is queued at once, and waited for
+BAR = 30
+UNFINISHED = (
+    Column("number", "NUMBER", right=True),
+    Column("since", "SINCE"),
+    Column("actor", "ACTOR"),
+    Column("done", "DONE", right=True),
+    Column("total", "TOTAL", right=True),
+    Column("to", "TO"),
+)
 
 
 @click.command(help=__doc__)
 @click.argument("ids", nargs=-1, type=int, metavar="[MESSAGE]...")
 @filter_options("channel", "since", "until")
-@click.option("--to", "destination", metavar="NAME", help="Only to this destination.")
+@click.option("--destination", metavar="NAME", help="That went to this destination; what went elsewhere stays.")
+@click.option("--specimen", metavar="NUMBER", help="With this number of a specimen or order.")
+@click.option("--control-id", metavar="TEXT", help="With this control id of their own (MSH-10, H-3).")
+@click.option(
+    "--state",
+    type=word(REPLAY_STATES, ", ".join(REPLAY_STATES)),
+    metavar="STATE",
+    help=f"Whose delivery stands so: {', '.join(REPLAY_STATES)}. Without it, the first two.",
+)
+@click.option("--to", metavar="NAME", help="Send them to this destination, also where they have not been yet.")
 @click.option(
     "--rate",
     type=click.FloatRange(0.01, 100_000),
-    default=DEFAULT_RATE,
-    show_default=True,
-    help="Messages per second, at most.",
+    help=f"Messages per second, at most.  [default: {DEFAULT_RATE:g}, or what it was]",
 )
-@act_options
+@click.option("--all", "everything", is_flag=True, help="Everything there is.")
+@click.option("--resume", type=int, metavar="NUMBER", help="Take up a replay again where it was, or watch it.")
+@click.option("--unfinished", is_flag=True, help="List replays that have not come to their end.")
+@click.option("--give-up", type=int, metavar="NUMBER", help="Never take up this replay again.")
+@sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def command(
     session: Session,
     /,
     ids: tuple[int, ...],
-    destination: str | None,
-    rate: float,
+    to: str | None,
+    rate: float | None,
     everything: bool,
+    resume: int | None,
+    unfinished: bool,
+    give_up: int | None,
     dry_run: bool,
     yes: bool,
     form: Form,
+    specimen: str | None,
+    control_id: str | None,
     **given: Any,
 ) -> ExitCode:
-    chosen = selection(session, ids, everything=everything, **given)
-    to = f" to {destination}" if destination else ""
-    return carry_out(
-        session,
-        "replay",
-        chosen,
-        what=f"Send {{n}} messages again{to}?",
-        form=form,
-        dry_run=dry_run,
-        yes=yes,
-        destination=destination,
-        rate=rate,
-    )
+    if unfinished:
+        return _list(session, form)
+    if give_up is not None:
+        _ask(
+            session, "replay_forget", {"number": give_up}, lambda acts, actor: acts.forget_replay(give_up, actor=actor)
+        )
+        show_document(form, {"verb": "replay", "given_up": give_up}, [f"replay {give_up} is given up"])
+        return ExitCode.OK
+    if resume is not None:
+        args = {"number": resume, "rate": rate}
+        begun = _ask(
+            session,
+            "replay_resume",
+            args,
+            lambda acts, actor: acts.resume(resume, actor=actor, rate=rate, within_s=OFFLINE_S),
+        )
+        return _watched(session, begun, form)
+    chosen = selection(session, ids, everything=everything, specimen=specimen, number=control_id, **given)
+    rate = rate or DEFAULT_RATE
+
+    def ask(dry_run: bool) -> dict[str, Any]:
+        args = {"selection": chosen.to_json(), "to": to, "rate": rate, "dry_run": dry_run}
+        return _ask(session, "replay", args, _offline(session, chosen, to, rate, dry_run))
+
+    counted = ask(True)
+    count, new = counted["count"], counted.get("new", 0)
+    if dry_run or not count:
+        lines = [f"{count} selected" + (f", {new} of them never sent to {to} before" if new else "")]
+        show_document(form, {"verb": "replay", "dry_run": dry_run, **counted}, lines)
+        return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
+    never = f" ({new} of them were never sent there)" if new else ""
+    consent(f"Send {count} messages again{f' to {to}' if to else ''}{never}?", yes=yes)
+    with _interrupted_later() as interrupted:  # until its number is known
+        begun = ask(False)
+    return _watched(session, begun, form, stop=interrupted())
+
+
+def _offline(
+    session: Session, chosen: Selection, to: str | None, rate: float, dry_run: bool
+) -> "Callable[[Acts, str], Any]":
+    async def act(acts: "Acts", actor: str) -> dict[str, Any]:
+        takes = media_type_of(session.load(require_secrets=False), to) if to else ""
+        return await acts.replay(
+            chosen, actor=actor, to=to or "", takes=takes, rate=rate, dry_run=dry_run, within_s=OFFLINE_S
+        )
+
+    return act
+
+
+def _ask(session: Session, verb: str, args: dict[str, Any], offline: "Callable[[Acts, str], Any]") -> dict[str, Any]:
+    """Ask the daemon; where none runs, queue everything here, to be sent once one starts."""
+    try:
+        return session.call(verb, args, timeout=ACT_TIMEOUT_S)
+    except UnreachableError:
+        return without_daemon(session, offline)
+
+
+# -- watching --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C interrupts nothing meanwhile; what is given tells whether there was one."""
+    seen: list[int] = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    except ValueError:  # not the main thread, which alone hears of signals
+        before = None
+    try:
+        yield lambda: bool(seen)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def _watched(session: Session, begun: dict[str, Any], form: Form, *, stop: bool = False) -> ExitCode:
+    """Follow a replay to its end, and say what became of it. Ctrl-C (or ``stop``) stops it."""
+    number, state = begun["act"], "ended"
+    if begun["going_on"]:
+        try:
+            if stop:
+                raise KeyboardInterrupt
+            progress = _follow(session, number)
+        except KeyboardInterrupt:
+            progress = session.call("replay_stop", {"number": number}, timeout=ACT_TIMEOUT_S)
+        except (UnreachableError, TimeoutError):
+            say(f"the daemon does not answer any more; once it does, go on with: labrelay replay --resume {number}")
+            raise
+        begun, state = {**begun, "done": progress["outcome"], "going_on": False}, progress["state"]
+    document = {"verb": "replay", "dry_run": False, "state": state, **begun}
+    done = ", ".join(f"{count} {name}" for name, count in begun["done"].items())
+    show_document(form, document, [f"{begun['count']} selected: {done}"])
+    if state == "stopped":
+        say(f"stopped; go on with: labrelay replay --resume {number}")
+        return ExitCode.INTERRUPTED
+    if state == "failed":
+        say(f"it failed, and the daemon's log says why; go on with: labrelay replay --resume {number}")
+        return ExitCode.FAILED
+    return ExitCode.PARTLY if begun["done"].get("failed") else ExitCode.OK
+
+
+def _follow(session: Session, number: int) -> dict[str, Any]:
+    """The last progress of a replay, told on the way."""
+    bar, last, looks = on_terminal(), time.monotonic(), 0
+    while True:
+        progress = session.call("replay_status", {"number": number})
+        if progress["state"] != "running":
+            if bar:
+                click.echo("\r\x1b[K", nl=False, err=True)
+            return progress
+        if bar:
+            click.echo(f"\r{_bar(progress)} {_words(progress)}\x1b[K", nl=False, err=True)
+        elif time.monotonic() - last >= LINE_EVERY_S:
+            last = time.monotonic()
+            say(_words(progress))
+        time.sleep(LOOKS_S[min(looks, len(LOOKS_S) - 1)])
+        looks += 1
+
+
+def _bar(progress: dict[str, Any]) -> str:
+    filled = BAR * progress["done"] // max(progress["total"], 1)
+    return f"[{'#' * filled}{'.' * (BAR - filled)}]"
+
+
+def _words(progress: dict[str, Any]) -> str:
+    """``120/500 messages, 48.2/s, 8 s left, 0 failed; waits: live messages go first``."""
+    left = f"{progress['left_s']} s left" if progress["left_s"] is not None else "? s left"
+    told = f"{progress['done']}/{progress['total']} messages, {progress['rate']}/s, {left}, {progress['failed']} failed"
+    return told + (f"; waits: {progress['waits']}" if progress["waits"] else "")
+
+
+def _list(session: Session, form: Form) -> ExitCode:
+    with session.reader() as reader:
+        rows = [
+            {
+                "number": one.number,
+                "since": from_us(one.at_us).astimezone(session.zone),
+                "actor": one.actor,
+                "done": one.done,
+                "total": one.total,
+                "deliveries": one.deliveries,
+                "failed": one.failed,
+                "to": one.what.get("to") or None,
+                "selection": one.what.get("selection"),
+            }
+            for one in reader.unfinished_replays()
+        ]
+    show_rows(form, "replays", rows, UNFINISHED, "no replay is unfinished")
+    if rows and form is Form.TABLE:
+        say("go on with: labrelay replay --resume NUMBER")
+    return ExitCode.OK

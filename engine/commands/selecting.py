@@ -125,6 +125,8 @@ def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool =
         state=given.get("state"),
         after_us=instant_us(session, given.get("since")),
         before_us=instant_us(session, given.get("until")),
+        specimen=given.get("specimen"),
+        number=given.get("number"),
         all=everything,
     )
     if chosen.is_empty:
@@ -178,10 +180,7 @@ def _do(
         return acts.dismiss(chosen, actor=actor, because=more["because"], dry_run=dry_run)
     if verb == "release":
         return acts.release(chosen, actor=actor, because=more["because"], dry_run=dry_run)
-    if verb == "reject":
-        return acts.reject(chosen, actor=actor, because=more["because"], dry_run=dry_run)
-    # Nothing is sent from here, so nothing needs pacing; the daemon sends when it starts.
-    return acts.replay(chosen, actor=actor, destination=more["destination"], rate=100_000.0, dry_run=dry_run)
+    return acts.reject(chosen, actor=actor, because=more["because"], dry_run=dry_run)
 
 
 def without_daemon(session: Session, work: Callable[[Acts, str], Awaitable[dict[str, Any]]]) -> dict[str, Any]:

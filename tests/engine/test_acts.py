@@ -150,10 +150,48 @@ async def test_a_replay_sends_stored_documents_again_under_their_old_keys(site: 
     assert site.woken == [(CHANNEL, DESTINATION, 1)]
 
 
-async def test_a_replay_goes_only_where_it_is_told_to(site: Site) -> None:
-    answer = await site.acts.replay(Selection(ids=(DELIVERED,)), actor="anita", destination="other", rate=1000)
+async def test_a_replay_is_of_what_went_to_a_destination(site: Site) -> None:
+    elsewhere = Selection(ids=(DELIVERED,), destination="other")
+    assert (await site.acts.replay(elsewhere, actor="anita", rate=1000))["count"] == 0
+    with pytest.raises(LabRelayError, match="dlq retry"):
+        await site.acts.replay(Selection(state="dead"), actor="anita")
 
+
+async def test_a_replay_to_another_destination_has_a_key_of_its_own_each_time_the_same(site: Site) -> None:
+    chosen = Selection(ids=(DELIVERED, REFUSED))
+    dry = await site.acts.replay(chosen, actor="anita", to="other", dry_run=True)
+    assert (dry["count"], dry["new"]) == (1, 1)
+    for again in range(2):
+        answer = await site.acts.replay(chosen, actor="anita", to="other", rate=1000)
+        assert answer["done"] == {"messages": 1, "deliveries": 1}
+        for delivery in await site.journal.claim(CHANNEL, "other", 9):
+            await site.journal.settle(delivery.id, delivered_us=1 + again)
+    trace = site.journal.message(DELIVERED)
+    assert trace is not None
+    there = [delivery for delivery in trace.deliveries if delivery.destination == "other"]
+    assert [delivery.state for delivery in there] == ["delivered"] * 2
+    assert len({delivery.key for delivery in there}) == 1
+    assert there[0].key != trace.deliveries[0].key
+    assert site.woken[-1] == (CHANNEL, "other", 1)
+
+
+async def test_a_replay_to_another_destination_sends_only_what_it_takes(site: Site) -> None:
+    answer = await site.acts.replay(Selection(ids=(DELIVERED,)), actor="anita", to="other", takes="x-application/hl7")
     assert answer["done"] == {"messages": 1, "deliveries": 0}
+
+
+async def test_what_was_dismissed_is_sent_again_only_where_somebody_says_so(site: Site) -> None:
+    await site.acts.dismiss(Selection(ids=(REFUSED,)), actor="anita", because="seen")
+    assert (await site.acts.replay(Selection(ids=(REFUSED,)), actor="anita"))["count"] == 0
+    asked = Selection(ids=(REFUSED,), state="dismissed")
+    assert (await site.acts.replay(asked, actor="anita"))["done"] == {"messages": 1, "deliveries": 1}
+    assert site.deliveries(REFUSED) == ["dismissed", "waiting"]
+
+
+def test_the_act_of_a_replay_has_no_number_of_a_specimen_in_it() -> None:
+    by_number = Selection(specimen="26-4711", destination="fhir")
+    assert by_number.without_numbers([3, 5]) == Selection(ids=(3, 5), destination="fhir")
+    assert Selection(channel="a").without_numbers([3]) == Selection(channel="a")
 
 
 async def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
@@ -161,7 +199,7 @@ async def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
     everything = Selection(all=True)
     assert (await site.acts.retry(everything, actor="anita", dry_run=True))["count"] == 3
     assert (await site.acts.dismiss(everything, actor="anita", because="x", dry_run=True))["count"] == 3
-    assert (await site.acts.replay(everything, actor="anita", dry_run=True))["count"] == 3
+    assert (await site.acts.replay(everything, actor="anita", dry_run=True))["count"] == 1
 
     assert site.journal.acts() == before
     assert len(letters(site.journal, everything)) == 3
@@ -178,11 +216,10 @@ async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Sit
 
 
 async def test_an_act_that_a_stop_cut_short_is_closed_at_the_next_start(site: Site) -> None:
-    slow = asyncio.create_task(site.acts.replay(Selection(all=True), actor="anita", rate=0.001))
+    site.acts.replays._waits = lambda channel, destination: "live messages go first"
+    await site.acts.replay(Selection(all=True), actor="anita", within_s=0)
     await until(lambda: bool(site.journal.open_acts()))
     await site.acts.stop()
-    slow.cancel()
-    await asyncio.gather(slow, return_exceptions=True)
     cut = site.journal.open_acts()
     assert [act.verb for act in cut] == ["replay"]
 
@@ -190,6 +227,7 @@ async def test_an_act_that_a_stop_cut_short_is_closed_at_the_next_start(site: Si
 
     assert site.journal.open_acts() == []
     assert site.journal.acts(limit=1)[0].what == {"interrupted": True}
+    assert [one.number for one in site.journal.unfinished_replays()] == [cut[0].id], "it can be taken up again"
 
 
 def test_a_selection_survives_the_wire_and_nothing_else_is_taken_for_one() -> None:

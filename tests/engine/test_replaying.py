@@ -1,0 +1,171 @@
+"""Replays: which messages, where to, how they yield, and that they are taken up again without a gap or a repeat."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from engine.acts import Acts, Selection
+from engine.errors import LabRelayError
+from engine.journal import Journal
+from tests.support.journals import queue, running, started
+from tests.support.waiting import until
+
+COUNT = 30
+
+
+class Lanes:
+    """Says whether a replay may go on, and counts what it has queued meanwhile."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.left = 10**9
+        self.asked: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, channel: str, destination: str) -> str:
+        self.asked[channel, destination] += 1
+        if self.left <= 0:
+            return "live messages go first"
+        self.left -= 1
+        return ""
+
+
+@pytest_asyncio.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    async with running(tmp_path) as journal:
+        yield journal
+
+
+async def delivered(journal: Journal, count: int = COUNT) -> list[int]:
+    """Messages whose documents have all been delivered."""
+    ids = await queue(journal, *(b"%d" % number for number in range(count)))
+    await deliver(journal)
+    return ids
+
+
+async def deliver(journal: Journal, acts: Acts | None = None) -> list[int]:
+    """Deliver what waits; the messages, in the order in which they went."""
+    sent = []
+    while found := await journal.claim("chem", "fhir", 50):
+        for delivery in found:
+            await journal.settle(delivery.id, delivered_us=1)
+            sent.append(delivery.message_id)
+            if acts is not None:
+                acts.replays.settled(delivery.id, None)
+    return sent
+
+
+def acts_on(journal: Journal, lanes: Lanes | None = None) -> Acts:
+    return Acts(journal, channels=dict, waits=lanes or Lanes())
+
+
+async def test_it_goes_out_oldest_first_and_ends_with_its_outcome(journal: Journal) -> None:
+    ids = await delivered(journal)
+    acts = acts_on(journal)
+    begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)
+    assert (begun["count"], begun["going_on"]) == (COUNT, True)
+    await until(lambda: acts.replays.progress(begun["act"])["done"] == COUNT)
+    assert await deliver(journal, acts) == ids
+    assert await acts.replays.wait(begun["act"], 5.0)
+    progress = acts.replays.progress(begun["act"])
+    assert (progress["state"], progress["outcome"]) == ("ended", {"messages": COUNT, "deliveries": COUNT})
+    assert journal.unfinished_replays() == []
+    assert journal.open_acts() == []
+
+
+async def test_it_queues_nothing_while_something_live_waits(journal: Journal) -> None:
+    await delivered(journal)
+    lanes = Lanes()
+    lanes.left = 5
+    acts = acts_on(journal, lanes)
+    begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)
+    await until(lambda: acts.replays.progress(begun["act"])["waits"] == "live messages go first")
+    assert len(await journal.claim("chem", "fhir", 99)) == 5
+    lanes.left = 10**9
+    acts.replays.settled(0, None)  # something has moved
+    await until(lambda: acts.replays.progress(begun["act"])["done"] == COUNT)
+    await acts.stop()
+
+
+async def test_its_rate_is_a_limit_and_no_wait_is_caught_up_on(journal: Journal) -> None:
+    await delivered(journal, 4)
+    acts = acts_on(journal)
+    begun = await acts.replay(Selection(all=True), actor="anita", rate=0.01, within_s=0)
+    await until(lambda: acts.replays.progress(begun["act"])["done"] == 1)
+    assert (await acts.replays.halt(begun["act"]))["state"] == "stopped", "also amid a wait of minutes"
+    assert len(await journal.claim("chem", "fhir", 99)) == 1
+
+
+def _rests(acts: Acts, lanes: Lanes, number: int) -> bool:
+    return lanes.left <= 0 or not acts.replays.is_running(number) or acts.replays.progress(number)["done"] == COUNT
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_ends_it_nothing_is_left_out_and_nothing_is_queued_twice(tmp_path: Path, seed: int) -> None:
+    """Stopped by a person, cut off with the process, killed between two steps: in any order, then taken up again."""
+    rng = random.Random(seed)
+    journal = await started(tmp_path)
+    ids = await delivered(journal)
+    number, sent = 0, list[int]()
+    while True:
+        lanes = Lanes()
+        lanes.left = rng.randrange(1, 12)
+        acts = acts_on(journal, lanes)
+        if not number:
+            number = (await acts.replay(Selection(all=True), actor="a", rate=1e5, within_s=0))["act"]
+        else:
+            await acts.resume(number, actor="b", rate=1e5, within_s=0)
+        await until(partial(_rests, acts, lanes, number))
+        match rng.choice(["person", "stop", "kill"]):
+            case "person":
+                await acts.replays.halt(number)
+            case "stop":
+                await acts.stop()
+            case "kill":  # no act has an end, leases are of a process that is gone
+                await acts.replays.stop()
+                journal._recovered = False
+        await journal.stop()
+        journal = await started(tmp_path)
+        await acts_on(journal).give_up(act.id for act in journal.open_acts())
+        sent += await deliver(journal)
+        if not journal.unfinished_replays() or len(sent) >= COUNT:
+            break
+    await journal.stop()
+    assert sent == ids
+
+
+async def test_a_replay_that_ended_cannot_be_taken_up_and_one_may_be_given_up(journal: Journal) -> None:
+    await delivered(journal, 3)
+    lanes = Lanes()
+    lanes.left = 1
+    acts = acts_on(journal, lanes)
+    number = (await acts.replay(Selection(all=True), actor="anita", rate=1e5, within_s=0))["act"]
+    await until(lambda: lanes.left == 0)
+    await acts.replays.halt(number)
+    assert [one.number for one in journal.unfinished_replays()] == [number]
+    await acts.forget_replay(number, actor="anita")
+    assert journal.acts(limit=1)[0].what == {"given_up": number}
+    with pytest.raises(LabRelayError, match="not unfinished"):
+        await acts.resume(number, actor="anita")
+
+
+async def test_what_came_after_it_began_is_no_part_of_it(journal: Journal) -> None:
+    await delivered(journal, 3)
+    lanes = Lanes()
+    lanes.left = 1
+    acts = acts_on(journal, lanes)
+    number = (await acts.replay(Selection(channel="chem"), actor="anita", rate=1e5, within_s=0))["act"]
+    await until(lambda: lanes.left == 0)
+    await acts.replays.halt(number)
+    await deliver(journal)
+    await delivered(journal, 2)
+    lanes.left = 10**9
+    await acts.resume(number, actor="anita", rate=1e5, within_s=0)
+    await until(lambda: acts.replays.progress(number)["done"] == 3)
+    assert len(await deliver(journal, acts)) == 2
+    await acts.stop()

@@ -1,0 +1,90 @@
+"""The daemon is killed amid a replay, again and again; taken up each time, it sends everything once more and, of what
+was under way when it was killed, at most one thing twice, under its old key."""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.clock import SystemClock
+from engine.control import SOCKET_NAME, call
+from engine.errors import LabRelayError
+from engine.journal import Journal
+from engine.records import Filter
+from engine.verify import run as verify
+from tests.support.live import Analyzer, Daemon, Server
+from tests.support.waiting import until
+
+MESSAGES, KILLS = 40, 3
+
+
+async def ask(site: Daemon, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+    return await asyncio.to_thread(call, site.folder / "var" / SOCKET_NAME, verb, args, timeout=10.0)
+
+
+@pytest.mark.parametrize("seed", [11])
+async def test_a_replay_that_is_killed_is_taken_up_where_it_was(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    server = Server()
+    await server.start()
+    destination = (
+        f"{{kind: fhir, url: 'http://127.0.0.1:{server.port}/fhir', retry: {{first: 10ms, max: 50ms}},"
+        " breaker: {probe_after: 20ms}}"
+    )
+    site = Daemon(tmp_path / "site", ["mllp"], destination)
+    analyzer = Analyzer(0, site.port_of[0], "mllp")
+    analyzer.gate = lambda: len(analyzer.acked) < MESSAGES
+    try:
+        await site.start()
+        sending = asyncio.create_task(analyzer.run())
+        await until(lambda: len(server.arrived[0]) == MESSAGES, 30.0)
+        began = await ask(site, "replay", {"selection": {"all": True}, "rate": 100, "dry_run": False})
+        number = began["act"]
+        for _ in range(KILLS):
+            goal = sum(map(len, server.keys.values())) + rng.randrange(2, 8)
+            await until(lambda goal=goal: sum(map(len, server.keys.values())) >= goal, 20.0)
+            await site.kill()
+            await site.start()
+            with contextlib.suppress(LabRelayError):  # it listens for analyzers a little before it answers
+                await until_answers(site)
+            await ask(site, "replay_resume", {"number": number, "rate": 100})
+        await until_ended(site, number)
+        analyzer.stop()
+        await sending
+        assert await site.terminate() == 0
+    finally:
+        await site.end()
+        await server.stop()
+    counts = Counter(len(keys) for (_, n), keys in server.keys.items() if n <= MESSAGES)
+    assert set(counts) <= {2, 3}, "each was sent again"
+    assert counts[3] <= KILLS, "of what was under way at a kill, one each"
+    assert all(len(set(keys)) == 1 for keys in server.keys.values()), "a repeat is known by its key"
+    journal = Journal.open(tmp_path / "site" / "var", clock=SystemClock(), read_only=True)
+    try:
+        views = [journal.message(view.id) for view in journal.messages(Filter(), limit=MESSAGES)]
+        assert {len(view.deliveries) for view in views if view is not None} == {2}
+        assert journal.unfinished_replays() == []
+        assert sum(act.verb == "replay" for act in journal.acts(limit=50)) == 1 + KILLS, "each time is an act"
+    finally:
+        journal.close()
+    assert verify(tmp_path / "site" / "var", deep=True) == []
+
+
+async def until_answers(site: Daemon) -> None:
+    async with asyncio.timeout(20.0):
+        while True:
+            try:
+                await ask(site, "status", {})
+                return
+            except (LabRelayError, OSError):
+                await asyncio.sleep(0.05)
+
+
+async def until_ended(site: Daemon, number: int) -> None:
+    async with asyncio.timeout(30.0):
+        while (await ask(site, "replay_status", {"number": number}))["state"] == "running":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
