@@ -18,7 +18,8 @@ GENESIS = bytes(32)
 # id, kind, seq, received_us, session, size, then the lengths of channel, message type, token, meta and body.
 _FIXED = struct.Struct(">QBQqQQHHHIQ")
 
-PRUNED_DIGEST_BYTES = 16
+DIGEST_BYTES = 16
+PRUNED_DIGEST_BYTES = DIGEST_BYTES
 
 _DOCUMENT = struct.Struct(">QQIIHIIQ")
 
@@ -80,3 +81,15 @@ def pruned_digest(what: str, first: int, last: int, chain: bytes) -> bytes:
     """
     fixed = b"".join((b"labrelay pruned\0", what.encode(), b"\0", struct.pack(">QQ", first, last), chain))
     return sha256(fixed).digest()[:PRUNED_DIGEST_BYTES]
+
+
+def erased_digest(what: str, number: int, stored: bytes, now: bytes) -> bytes:
+    """What the record of an erasure says of one row (`engine.erased`).
+
+    Args:
+        what: which numbers: ``journal``, ``document``.
+        stored: the row's hash, as it was and stays.
+        now: the hash of the row as the erasure leaves it.
+    """
+    fixed = b"".join((b"labrelay erased\0", what.encode(), b"\0", struct.pack(">Q", number), stored, now))
+    return sha256(fixed).digest()[:DIGEST_BYTES]

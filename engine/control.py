@@ -56,7 +56,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigError, IntegrityError, LabRelayError, LockedError, StoreError
+from engine.errors import ConfigError, ErasedError, IntegrityError, LabRelayError, LockedError, StoreError
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -86,6 +86,7 @@ class RefusedError(LabRelayError):
 ERRORS: dict[str, type[LabRelayError]] = {
     "config": ConfigError,
     "locked": LockedError,
+    "erased": ErasedError,
     "integrity": IntegrityError,
     "store": StoreError,
     "refused": RefusedError,

@@ -58,6 +58,10 @@ class IntegrityError(StoreError):
     """The journal is not what it was: a row, the chain, the numbering or the anchor disagrees."""
 
 
+class ErasedError(IntegrityError):
+    """The content is gone because it was erased on a patient's demand; nothing is wrong with the journal."""
+
+
 class LockedError(LabRelayError):
     """Another process holds this site's data folder. Exit code 4."""
 

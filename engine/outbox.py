@@ -169,6 +169,7 @@ _SENT = (
     "  WHERE e.message_id = d.message_id AND e.lane = d.lane AND p.ordinal = o.ordinal)"
     " AND NOT EXISTS (SELECT 1 FROM delivery h WHERE h.message_id = d.message_id AND h.lane = d.lane"
     "  AND h.document_id = d.document_id AND h.state IN ('held', 'rejected'))"
+    " AND NOT EXISTS (SELECT 1 FROM erased WHERE what = 'document' AND number = d.document_id)"
     " ORDER BY d.document_id, d.lane"
 )
 
@@ -402,9 +403,14 @@ def bury(
 
 
 def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool) -> int:
-    """Dead or superseded deliveries wait again, in their old place in the lane; how many."""
+    """Dead or superseded deliveries wait again, in their old place in the lane; how many. What was erased cannot."""
     changed = 0
     for delivery_id in delivery_ids:
+        if batch.execute(
+            "SELECT 1 FROM erased e JOIN delivery d ON e.what = 'document' AND e.number = d.document_id WHERE d.id = ?",
+            (delivery_id,),
+        ).fetchone():
+            continue
         lane = _move(batch, delivery_id, ("dead", "superseded"), "waiting", attempt=0, not_before_us=0, settled_us=0)
         if lane is not None:
             changed += 1

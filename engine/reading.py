@@ -20,7 +20,7 @@ import orjson
 from engine import erased, migrate, numbered, pauses, pruned
 from engine.clock import from_us
 from engine.earlier import Past
-from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.growth import DAY_US, DAYS, Growth
 from engine.hashes import unpack_reports
 from engine.line_trace import LineRecord, unpack
@@ -422,7 +422,7 @@ class Reader:
             reason=reason or "",
             control_id=meta.get("id", ""),
             peer=meta.get("peer", ""),
-            notes=tuple(meta.get("notes", ())),
+            notes=("erased",) if "erased" in meta else tuple(meta.get("notes", ())),
             repeat_of=meta.get("repeat_of"),
             same_id_other_bytes=meta.get("other_bytes", False),
         )
@@ -605,7 +605,20 @@ class Reader:
             ).fetchone()
         if row is None:
             raise StoreError(f"there is no document {document_id}")
-        return self.vault.open(row[0], "document", document_id, row[1])
+        content = self.vault.open(row[0], "document", document_id, row[1])
+        if not content:
+            self._refuse_erased("document", erased.DOCUMENT, document_id)
+        return content
+
+    def _refuse_erased(self, kind: str, what: str, number: int) -> None:
+        """
+        Raises:
+            ErasedError: an empty content is one that was erased.
+        """
+        with self.snapshot() as execute:
+            act = erased.act_of(execute, what, number)
+        if act:
+            raise ErasedError(f"{kind} {number} was erased (act {act})")
 
     def reports(self, document_id: int) -> frozenset[Report]:
         """The reports that a stored document carries."""

@@ -20,6 +20,7 @@ KIND_MESSAGE = 1
 KIND_FRAME = 2
 KIND_ACT = 3
 KIND_PRUNED = 4  # which rows were let go: engine/retention.py
+KIND_ERASED = 5  # which rows were emptied: engine/erasing.py
 
 MAYBE_DELIVERED = 1  # delivery.flags
 MANUAL = 2

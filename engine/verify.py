@@ -18,8 +18,9 @@ from typing import Any
 
 import orjson
 
-from engine import anchor, pruned
+from engine import anchor, erased, pruned
 from engine.chain import GENESIS, chain_hash, document_hash, row_hash
+from engine.erased import Vouched
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.kek import key_id, unlock
 from engine.loss import LossError, find_loss, find_total_loss, last_number
@@ -97,7 +98,7 @@ def recent(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Find
     before = connection.execute("SELECT chain FROM journal WHERE id = ?", (first - 1,)).fetchone()
     chain = before[0] if before else GENESIS if first == 1 else None
     gone = [one for one in vouched(connection, pruned.JOURNAL) if one.last >= first]
-    check = RowCheck(first, _gaps(connection), chain, gone)
+    check = RowCheck(first, _gaps(connection), chain, gone, erased.vouched(connection.execute))
     findings = [finding for row in read_rows(connection, first, last_id) for finding in check.feed(row)]
     return findings + list(check.end(last_id))
 
@@ -109,7 +110,12 @@ class RowCheck:
     """Checks rows as they come, in order of their numbers; knows one row's past."""
 
     def __init__(
-        self, first: int, gaps: Iterable[tuple[int, int]], chain: bytes | None, gone: Iterable[Range] = ()
+        self,
+        first: int,
+        gaps: Iterable[tuple[int, int]],
+        chain: bytes | None,
+        gone: Iterable[Range] = (),
+        emptied: Vouched | None = None,
     ) -> None:
         """
         Args:
@@ -117,7 +123,9 @@ class RowCheck:
             gaps: (first, last) of numbers that a person has given up for lost.
             chain: the chain value before the first row, None if it is not known.
             gone: what was let go, and is vouched for.
+            emptied: what was erased, and is vouched for.
         """
+        self._emptied = emptied or Vouched()
         self._expected = first
         self._gaps = dict(gaps)
         self._gone = {max(one.first, first): one for one in gone}
@@ -176,6 +184,8 @@ class RowCheck:
         computed = b""
         with suppress(Exception):  # a damaged row may hold values of any type and size
             computed = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, body)
+        if computed != own and self._emptied.covers(erased.JOURNAL, row_id, own, computed):
+            computed = own
         from_computed = [chain_hash(before, computed) for before in self._before]
         from_stored = [chain_hash(before, own) for before in self._before]
         if computed != own:
@@ -287,26 +297,29 @@ def vouched(connection: sqlite3.Connection, what: str) -> list[Range]:
 
 def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[Finding]:
     last_id = last_number(connection)
-    check = RowCheck(1, _gaps(connection), GENESIS, vouched(connection, pruned.JOURNAL))
+    emptied = erased.vouched(connection.execute)
+    check = RowCheck(1, _gaps(connection), GENESIS, vouched(connection, pruned.JOURNAL), emptied)
     for row in read_rows(connection, 1, last_id):
         yield from check.feed(row)
         if isinstance(row, Unreadable):
             continue
         if vault is not None:
-            yield from _open_row(vault, row)
+            yield from _open_row(vault, row, emptied)
         if row[0] % CHUNK_ROWS == 0:
             progress(row[0], last_id)
     yield from check.end(last_id)
     progress(last_id, last_id)
 
 
-def _open_row(vault: Vault, row: tuple[Any, ...]) -> Iterator[Finding]:
-    row_id, kind, channel, _, _, _, _, size, token, _, _, meta, body = row
+def _open_row(vault: Vault, row: tuple[Any, ...], emptied: Vouched) -> Iterator[Finding]:
+    row_id, kind, channel, _, _, _, _, size, token, own, _, meta, body = row
     try:
         vault.open(meta, "meta", row_id, channel)
         payload = vault.open(body, "body", row_id, channel)
     except (IntegrityError, TypeError) as error:
         yield Finding("sealed", "journal", row_id, row_id, str(error))
+        return
+    if not payload and emptied and emptied.covers(erased.JOURNAL, row_id, own, row_hash(*row[:9], *row[11:])):
         return
     if len(payload) != size:
         yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: {len(payload)} bytes, {size} were stored")
@@ -317,6 +330,7 @@ def _open_row(vault: Vault, row: tuple[Any, ...]) -> Iterator[Finding]:
 def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
     expected, given_up = 1, document_gaps(connection)
     given_up.update((one.first, one.last) for one in vouched(connection, pruned.DOCUMENT))
+    emptied = erased.vouched(connection.execute)
     columns = "id, message_id, revision, ordinal, media_type, conditional, reports, body, hash"
     last = _number(connection, "SELECT max(id) FROM document")
     for row in read_rows(connection, 1, last, columns, "document"):
@@ -334,7 +348,7 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
         computed = b""
         with suppress(Exception):
             computed = document_hash(document_id, message_id, *fields)
-        if computed != stored:
+        if computed != stored and not emptied.covers(erased.DOCUMENT, document_id, stored, computed):
             yield Finding(
                 "changed", "document", document_id, document_id, f"document {document_id}: not what was stored"
             )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from engine.clock import from_us
 from engine.commands.output import SCHEMA_VERSION, harmless, to_json
-from engine.errors import StoreError
+from engine.errors import ErasedError, StoreError
 from engine.records import AttemptView, DeliveryView, Filter, MessageView
 
 if TYPE_CHECKING:
@@ -92,13 +92,21 @@ def _pages(reader: "Journal", wanted: Filter, *, up_to: int, contents: bool) -> 
         if contents:
             for view in views:
                 rows[view.id] |= {
-                    "control_id": view.control_id, "peer": view.peer, "payload": reader.payload(view.id),
+                    "control_id": view.control_id, "peer": view.peer, "payload": _payload(reader, view),
                 }  # fmt: skip
         for row in rows.values():
             row["deliveries"] = []
         for delivery in reader.deliveries(list(rows), notes=contents):
             rows[delivery.message_id]["deliveries"].append(_delivery(delivery, contents=contents))
         yield list(rows.values())
+
+
+def _payload(reader: "Journal", view: MessageView) -> bytes:
+    """What was received; empty where it was erased, as the notes say."""
+    try:
+        return reader.payload(view.id)
+    except ErasedError:
+        return b""
 
 
 def _message(view: MessageView) -> Row:

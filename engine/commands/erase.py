@@ -1,0 +1,195 @@
+"""Erase what is stored of a patient, where the law demands it: payloads, documents and notes; the numbering stays.
+
+LabRelay must be stopped for it. What was sent elsewhere is not touched, and backups hold the data until they are
+pruned.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.clock import SystemClock, from_us
+from engine.commands.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.session import Session, consent, pass_session
+from engine.control import RefusedError, user_name
+from engine.errors import StoreError
+from engine.units import duration_text, size_words
+
+if TYPE_CHECKING:
+    from engine.erasing import Found, Message
+
+SEARCH_S = 4 * 3600.0  # for messages that have to be opened one by one
+SHOWN = 20  # message numbers of one kind in a sentence
+
+
+@click.command(help=__doc__)
+@click.option(
+    "--patient",
+    "numbers",
+    multiple=True,
+    metavar="NUMBER",
+    help="The patient's number, as messages have it; may be given again. `-` asks for it, so that it stands in no list "
+    "of processes.",
+)
+@click.option("--message", "also", type=int, multiple=True, metavar="ID", help="Also this message; may be given again.")
+@click.option("--because", metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@click.option("--authority", metavar="TEXT", help="Who demands it: a file number, a decision. Kept for good.")
+@click.option(
+    "--force", is_flag=True, help="Also what retention keeps, what is not delivered, and what names other patients too."
+)
+@click.option("--no-compact", is_flag=True, help="Do not write the file anew afterwards.")
+@click.option("--dry-run", is_flag=True, help="Only say what is meant.")
+@click.option("--yes", is_flag=True, help="Do it without being asked.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(
+    session: Session,
+    numbers: tuple[str, ...],
+    also: tuple[int, ...],
+    because: str | None,
+    authority: str | None,
+    force: bool,
+    no_compact: bool,
+    dry_run: bool,
+    yes: bool,
+    form: Form,
+) -> ExitCode:
+    from engine import erasing
+    from engine.journal import JOURNAL_NAME, Journal
+
+    numbers = tuple(click.prompt("patient number", hide_input=True, err=True) if n == "-" else n for n in numbers)
+    if not any(number.strip() for number in numbers):
+        raise click.UsageError("whose? Give --patient NUMBER")
+    because = (because or "").strip()
+    if not because and not dry_run:
+        raise click.BadParameter("say why", param_hint="--because")
+    if not (session.data / JOURNAL_NAME).exists():
+        raise StoreError(f"{session.data}: there is no journal yet")
+    least_s = session.load(require_secrets=False).config.retention.least
+    clock = SystemClock()
+    journal = Journal.open(session.data, clock=clock)
+    try:
+        journal.run_alone(_void_leases)
+        journal.deadline_s = SEARCH_S
+        with journal.snapshot() as execute:
+            found = erasing.find(execute, journal.vault, numbers, also)
+        chosen = [one for one in found.messages if not one.gone]
+        obstacles = _obstacles(chosen, least_s, clock.now_us())
+        document = {
+            "count": len(chosen),
+            "dry_run": dry_run,
+            "messages": [_row(one) for one in chosen],
+            "erased_before": [one.id for one in found.messages if one.gone],
+            "unsure": found.unsure,
+            "unreadable": found.unreadable,
+            "obstacles": obstacles,
+        }
+        if dry_run or not chosen:
+            show_document(form, document, _found_lines(chosen, found, obstacles))
+            return ExitCode.OK if chosen else ExitCode.FAILED
+        for line in _found_lines(chosen, found, obstacles):
+            say(line)
+        if obstacles and not force:
+            raise RefusedError("nothing was erased; --force does it all the same, and the reason is kept")
+        consent(f"Erase {len(chosen)} messages for good?", yes=yes)
+        more: dict[str, Any] = {"authority": authority} if authority else {}
+        if obstacles:
+            more["forced"] = obstacles
+        ids = [one.id for one in chosen]
+        actor = user_name(os.geteuid())
+        done = journal.run_alone(
+            partial(erasing.erase, messages=ids, numbers=numbers, actor=actor, because=because, more=more)
+        )
+    finally:
+        journal.close()
+    compacted = None if no_compact else _compact(session)
+    document |= {
+        "act": done.act, "frames": done.frames, "documents": done.documents, "closed": done.closed,
+        "earlier_values": done.values, "line_traces": done.lines, "compacted": compacted,
+    }  # fmt: skip
+    show_document(form, document, _done_lines(document))
+    return ExitCode.OK if compacted is not False else ExitCode.PARTLY
+
+
+def _void_leases(batch: Any) -> None:
+    """Nothing is being delivered: the daemon is stopped."""
+    from engine import outbox
+
+    outbox.void_leases(batch)
+
+
+def _obstacles(chosen: "list[Message]", least_s: float, now_us: int) -> list[str]:
+    """Why these must not simply be erased."""
+    found = []
+    young = [one for one in chosen if one.settled_us > now_us - least_s * 1e6]
+    if young:
+        last = max(from_us(one.settled_us) for one in young)
+        least = f"{duration_text(least_s)} (retention: minimum)"
+        found.append(f"{len(young)} must be kept for {least}, the newest is of {last:%Y-%m-%d}")
+    if waiting := [one.id for one in chosen if one.open]:
+        found.append(f"{len(waiting)} are not done with, and would never be delivered: {_numbers(waiting)}")
+    if shared := [one.id for one in chosen if one.others]:
+        found.append(f"{len(shared)} name other patients, too, whose results would go with them: {_numbers(shared)}")
+    return found
+
+
+def _compact(session: Session) -> bool:
+    """Leave nothing of older pages; False where there is no room for it."""
+    from engine import compact
+
+    try:
+        done = compact.run(session.data)
+    except StoreError as error:
+        say(f"the file was not written anew, and older copies of what was erased may be in it: {error}")
+        return False
+    say(f"the file was written anew: {size_words(done.before)} before, {size_words(done.after)} now")
+    return True
+
+
+def _row(one: "Message") -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "channel": one.channel,
+        "received": from_us(one.received_us).isoformat(),
+        "state": one.state,
+        "open": one.open,
+        "others": one.others,
+    }
+
+
+def _found_lines(chosen: "list[Message]", found: "Found", obstacles: list[str]) -> Iterator[str]:
+    gone = [one.id for one in found.messages if one.gone]
+    if chosen:
+        first, last = from_us(chosen[0].received_us), from_us(max(one.received_us for one in chosen))
+        numbers = _numbers([one.id for one in chosen])
+        yield f"{len(chosen)} messages of {first:%Y-%m-%d} to {last:%Y-%m-%d}: {numbers}"
+    else:
+        yield "no message with this number that is not erased" if gone else "no message with this number"
+    if gone:
+        yield f"{len(gone)} were erased before: {_numbers(gone)}"
+    if found.unsure:
+        yield (
+            f"in {len(found.unsure)} more the number stands where no patient's number does; look at them, and add "
+            f"--message ID where they are the patient's: {_numbers(found.unsure)}"
+        )
+    if found.unreadable:
+        yield f"{len(found.unreadable)} cannot be opened: {_numbers(found.unreadable)}; labrelay verify --deep"
+    yield from obstacles
+
+
+def _done_lines(done: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"erased: {done['count']} messages, {done['frames']} frames, {done['documents']} documents, "
+        f"{done['earlier_values']} earlier values, {done['line_traces']} traces of lines (act {done['act']})"
+    )
+    if done["closed"]:
+        yield f"{done['closed']} that were open are dismissed"
+    yield "backups hold these data until they are pruned, and so does what was delivered; erase it there, too"
+
+
+def _numbers(ids: list[int]) -> str:
+    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    return ", ".join(map(str, ids[:SHOWN])) + more

@@ -1,0 +1,62 @@
+"""Rows whose content was erased on a patient's demand: how a check tells them from changed ones.
+
+`engine.erasing` puts an empty, sealed content in the place of the old one and leaves the row's hash as it is, so the
+chain and the anchor stay true. That such a row no longer has its hash, a record vouches for: a row of the journal of
+kind 5, numbered, chained and anchored like all others, whose ``token`` has 16 bytes for each erased row::
+
+    SHA-256("labrelay erased" | what | number | stored hash | hash of the row as it is now)[:16]      engine/chain.py
+
+So a check needs no key to tell, and nobody can empty a row, or change an emptied one, without leaving a trace.
+"""
+
+import sqlite3
+from collections.abc import Callable
+
+from engine.chain import DIGEST_BYTES, erased_digest
+from engine.records import KIND_ERASED
+
+JOURNAL = "journal"
+DOCUMENT = "document"
+
+Execute = Callable[..., sqlite3.Cursor]
+
+
+class Vouched:
+    """What the records of a journal vouch for."""
+
+    def __init__(self, digests: frozenset[bytes] = frozenset()) -> None:
+        self._digests = digests
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def covers(self, what: str, number: int, stored: bytes, computed: bytes) -> bool:
+        """Whether a row that has another hash than the stored one was erased, and is as the erasure left it."""
+        return bool(self._digests) and erased_digest(what, number, stored, computed) in self._digests
+
+
+def vouched(execute: Execute) -> Vouched:
+    """Whether these records are what was stored, their own hashes and the chain tell.
+
+    Raises:
+        sqlite3.Error: they cannot be read.
+    """
+    if not execute("SELECT 1 FROM sqlite_schema WHERE name = 'erased'").fetchone():
+        return Vouched()
+    records = execute(
+        "SELECT token FROM journal WHERE kind = ? AND id IN (SELECT DISTINCT record FROM erased)", (KIND_ERASED,)
+    ).fetchall()
+    return Vouched(
+        frozenset(
+            token[at : at + DIGEST_BYTES]
+            for (token,) in records
+            if isinstance(token, bytes)
+            for at in range(0, len(token), DIGEST_BYTES)
+        )
+    )
+
+
+def act_of(execute: Execute, what: str, number: int) -> int:
+    """The act by which a row was erased; 0 where it was not."""
+    row = execute("SELECT act FROM erased WHERE what = ? AND number = ?", (what, number)).fetchone()
+    return int(row[0]) if row is not None else 0

@@ -1,0 +1,366 @@
+"""Erasing what is stored of a patient: payloads, documents, notes and memories, so that numbers, order and chain stay.
+
+A message is found by its patient's number (`engine.numbered`). Messages that were never read as such (unreadable, cut
+short, repeats, from before there was that search) are opened one by one, and the patient's records in them are looked
+at; where the number stands anywhere else, a person has to look and name the message.
+
+What goes, for each message:
+
+    its row and its frames          content and notes: an empty content is sealed in their place    `engine.erased`
+    its documents                   content, keyed hashes of reports and of conditional keys        the same
+    state, deliveries, attempts     details and answers of destinations
+    memories                        numbers, repeats, reports, earlier values, what passed on the line
+
+Rows, times, types, sizes, states and reasons stay: they say that something was received and what became of it, and name
+nobody. Everything happens in one transaction, with one row of the audit trail that has keyed tokens for the patient's
+numbers. SQLite overwrites what becomes free; `engine.compact` then leaves nothing of older pages.
+
+What is not touched: the audit trail (reasons that people wrote), backups, what destinations have, files elsewhere.
+"""
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from engine import audit, earlier, memory, numbered, outbox, verdict
+from engine.arrival import set_verdict
+from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, Batch
+from engine.chain import document_hash, erased_digest, row_hash
+from engine.erased import DOCUMENT, JOURNAL
+from engine.errors import IntegrityError, StoreError
+from engine.line_trace import unpack as unpack_line
+from engine.numbers import folded
+from engine.packing import unpack
+from engine.records import KIND_ERASED, KIND_FRAME
+from engine.results import UnreadableResultsError, results_of
+from engine.vault import Vault
+
+AT_ONCE = 2000  # digests in one record
+_LEAST_DIGITS = 3  # a shorter number stands everywhere
+
+_PATIENT = re.compile(rb"(?:^|[\r\n\x02\x0b])[0-7]?(PID|MRG|P)([^\w\s])([^\r\n\x03\x17]*)")
+_FIELDS = {b"PID": (2, 3, 4), b"MRG": (1,), b"P": (2, 3, 4)}  # positions after a split: PID-2.., MRG-1, P-3..
+
+Execute = Callable[..., sqlite3.Cursor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message that would be erased.
+
+    Attributes:
+        open: it is not done with: not mapped, dead, or a delivery waits, is under way, held or dead.
+        others: it names other patients, too.
+        settled_us: when the last thing happened to it.
+        gone: it was erased before.
+    """
+
+    id: int
+    channel: str
+    received_us: int
+    state: str
+    open: bool
+    others: bool
+    settled_us: int
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class Found:
+    """What there is of a patient.
+
+    Attributes:
+        unsure: messages in which the number stands, but not where a patient's does.
+        unreadable: messages that cannot be opened; nobody can tell.
+    """
+
+    messages: list[Message] = field(default_factory=list)
+    unsure: list[int] = field(default_factory=list)
+    unreadable: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """What was erased; ``act`` is the row of the audit trail."""
+
+    act: int
+    messages: int
+    frames: int
+    documents: int
+    closed: int
+    values: int
+    lines: int
+
+
+# -- finding ---------------------------------------------------------------------------------------------------------
+
+
+def find(execute: Execute, vault: Vault, numbers: Sequence[str], also: Iterable[int] = ()) -> Found:
+    """What there is of the patient with these numbers, with messages that a person names beside.
+
+    Raises:
+        StoreError: a message that was named does not exist.
+    """
+    wanted = frozenset(filter(None, map(folded, numbers)))
+    found, ids = Found(), dict.fromkeys(numbered.messages(execute, vault, "patient", wanted))
+    for message_id, channel in _never_read(execute):
+        if message_id in ids:
+            continue
+        try:
+            payload = _payload(execute, vault, message_id, channel)
+        except IntegrityError:
+            found.unreadable.append(message_id)
+            continue
+        if wanted & set(_patients(payload)):
+            ids[message_id] = None
+        elif any(_stands_in(number, payload) for number in wanted):
+            found.unsure.append(message_id)
+    for message_id in also:
+        ids[message_id] = None
+    found.messages = [_look(execute, vault, message_id, wanted) for message_id in sorted(ids)]
+    found.unsure = [message_id for message_id in found.unsure if message_id not in ids]
+    return found
+
+
+def _never_read(execute: Execute) -> Iterator[tuple[int, str]]:
+    """Messages whose numbers are not in the search, or may not be."""
+    row = execute("SELECT value FROM meta WHERE name = 'numbers_from'").fetchone()
+    yield from execute(
+        "SELECT j.id, j.channel FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND"
+        " (s.state IS NULL OR s.state <> 'mapped' OR j.id < ?) ORDER BY j.id",
+        (row[0] if row else 0,),
+    ).fetchall()
+
+
+def _look(execute: Execute, vault: Vault, message_id: int, wanted: frozenset[str]) -> Message:
+    row = execute(
+        "SELECT j.channel, j.received_us, s.state, s.at_us, EXISTS (SELECT 1 FROM erased WHERE what = 'journal'"
+        " AND number = j.id) FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",
+        (message_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no message {message_id}")
+    channel, received_us, state, at_us, gone = row
+    states, settled_us = set(), 0
+    for delivery, at in execute("SELECT state, settled_us FROM delivery WHERE message_id = ?", (message_id,)):
+        states.add(delivery)
+        settled_us = max(settled_us, at)
+    others = False
+    with suppress(IntegrityError):
+        if not gone:
+            others = any(not bearer & wanted for bearer in _bearers(_payload(execute, vault, message_id, channel)))
+    return Message(
+        id=message_id,
+        channel=channel,
+        received_us=received_us,
+        state=state or "stored",
+        open=state in (None, "dead", "incomplete") or bool(states & {"waiting", "sending", "held", "dead"}),
+        others=others,
+        settled_us=max(received_us, at_us or 0, settled_us),
+        gone=bool(gone),
+    )
+
+
+def _payload(execute: Execute, vault: Vault, message_id: int, channel: str) -> bytes:
+    (sealed,) = execute("SELECT body FROM journal WHERE id = ?", (message_id,)).fetchone()
+    return vault.open(sealed, "body", message_id, channel)
+
+
+def _bearers(payload: bytes) -> Iterator[frozenset[str]]:
+    """The numbers of each patient that a text names, by the records of HL7 v2 and E1394 alone, however torn it is."""
+    header = re.search(rb"(?:MSH|H)([^\w\s])([^\w\s]{1,5})", payload)
+    marks = (header[1] + header[2] if header else b"|\\^&~") + b"^~&\\"
+    cut = re.compile(b"[" + re.escape(marks) + b"]")
+    for record in _PATIENT.finditer(payload):
+        if record[1] == b"MRG":
+            continue
+        fields = record[0].lstrip(b"\r\n\x02\x0b01234567").split(record[2])
+        texts = (
+            folded(part.decode("latin-1"))
+            for at in _FIELDS[record[1]]
+            if at < len(fields)
+            for part in cut.split(fields[at])
+        )
+        if bearer := frozenset(filter(None, texts)):
+            yield bearer
+
+
+def _patients(payload: bytes) -> Iterator[str]:
+    for bearer in _bearers(payload):
+        yield from bearer
+
+
+def _stands_in(number: str, content: bytes) -> bool:
+    """Whether a number stands in a text, by itself."""
+    if len(number) < _LEAST_DIGITS:
+        return False
+    text = re.escape(number.encode("utf-8", "surrogatepass"))
+    return re.search(rb"(?<![0-9A-Za-z])" + text + rb"(?![0-9A-Za-z])", content, re.IGNORECASE) is not None
+
+
+# -- erasing ---------------------------------------------------------------------------------------------------------
+
+
+def erase(
+    batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
+) -> Erased:
+    """Erase these messages and everything made of them, in this transaction.
+
+    Args:
+        numbers: the patient's; the audit trail gets keyed tokens of them.
+        more: what else the row of the audit trail says (the authority, what was forced).
+
+    Raises:
+        StoreError: there is no such message.
+    """
+    batch.execute("PRAGMA secure_delete = ON")
+    tokens = [batch.vault.search_token("patient", folded(number)).hex() for number in numbers]
+    what = {"messages": list(messages), "patient": tokens, "reason": because, **more}
+    act = audit.note(batch, actor, "erase", what)
+    closed = values = lines = 0
+    emptied: list[tuple[str, int, bytes]] = []
+    frames = documents = 0
+    for message_id in messages:
+        closed += _close(batch, message_id)
+        values += _forget(batch, message_id)
+        lines += _forget_lines(batch, message_id, numbers)
+        one_frames = _empty_message(batch, message_id, act)
+        one_documents = _empty_documents(batch, message_id)
+        _empty_notes(batch, message_id)
+        frames, documents = frames + len(one_frames) - 1, documents + len(one_documents)
+        emptied += one_frames + one_documents
+    for at in range(0, len(emptied), AT_ONCE):
+        part = emptied[at : at + AT_ONCE]
+        counts = orjson.dumps({"act": act, "rows": len(part)})
+        digests = b"".join(digest for _, _, digest in part)
+        record = batch.record(KIND_ERASED, "", batch.now_us, token=digests, meta=b"", body=counts)
+        batch.executemany(
+            "INSERT OR REPLACE INTO erased (what, number, record, act) VALUES (?, ?, ?, ?)",
+            [(kind, number, record, act) for kind, number, _ in part],
+        )
+    return Erased(
+        act=act, messages=len(messages), frames=frames, documents=documents, closed=closed, values=values, lines=lines
+    )
+
+
+def _close(batch: Batch, message_id: int) -> int:
+    """Whatever is open about a message is dismissed: nothing of it can be sent any more."""
+    row = batch.execute(
+        "SELECT j.channel, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"
+        " WHERE j.id = ? AND j.kind = 1",
+        (message_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no message {message_id}")
+    channel, state = row
+    deliveries = [
+        delivery
+        for (delivery,) in batch.execute(
+            "SELECT id FROM delivery WHERE message_id = ? AND state IN ('waiting', 'dead', 'held')", (message_id,)
+        )
+    ]
+    closed = outbox.dismiss(batch, deliveries, "erased")
+    if state is None:
+        set_verdict(batch, message_id, "dismissed", None)
+        batch.closed.append(message_id)
+        batch.channel(channel).stored -= 1
+        return closed + 1
+    return closed + verdict.dismiss(batch, [message_id], "erased")
+
+
+def _forget(batch: Batch, message_id: int) -> int:
+    """Take a message out of the memories; how many earlier values went."""
+    memory.forget_reports(batch, message_id)
+    numbered.forget(batch, message_id)
+    batch.execute("DELETE FROM repeat WHERE token = (SELECT token FROM journal WHERE id = ?)", (message_id,))
+    (channel,) = batch.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
+    gone = 0
+    for document_id, sealed in batch.execute(
+        "SELECT id, body FROM document WHERE message_id = ?", (message_id,)
+    ).fetchall():
+        with suppress(IntegrityError, UnreadableResultsError, ValueError):
+            body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
+            gone += earlier.forget(batch, results_of(unpack(body) if packed else body))
+    return gone
+
+
+def _forget_lines(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
+    """Throw away what passed on the line with a message, and what else the channel's trace has with these numbers."""
+    channel, session = batch.execute("SELECT channel, session FROM journal WHERE id = ?", (message_id,)).fetchone()
+    gone = []
+    for row_id, own, sealed in batch.execute(
+        "SELECT id, session, content FROM line_trace WHERE channel = ?", (channel,)
+    ).fetchall():
+        if session and own == session:
+            gone.append((row_id,))
+            continue
+        with suppress(IntegrityError, ValueError):
+            content = b"".join(one.data for one in unpack_line(batch.vault.open(sealed, "line_trace", row_id, channel)))
+            if any(_stands_in(folded(number), content) for number in numbers):
+                gone.append((row_id,))
+    batch.executemany("DELETE FROM line_trace WHERE id = ?", gone)
+    return len(gone)
+
+
+def _empty_message(batch: Batch, message_id: int, act: int) -> list[tuple[str, int, bytes]]:
+    """Empty a message's row and those of its frames; (what, number, digest) of each that was not empty yet."""
+    channel, session, sealed = batch.execute(
+        "SELECT channel, session, meta FROM journal WHERE id = ?", (message_id,)
+    ).fetchone()
+    kept: dict[str, Any] = {"peer": "", "id": "", "erased": act}
+    with suppress(IntegrityError, ValueError):
+        meta = orjson.loads(batch.vault.open(sealed, "meta", message_id, channel))
+        kept |= {name: meta[name] for name in ("frames", "repeat_of", "filtered", "incomplete") if name in meta}
+    rows = [_empty_row(batch, message_id, orjson.dumps(kept))]
+    if session and "frames" in kept:
+        first, last = kept["frames"]
+        for (frame,) in batch.execute(
+            "SELECT id FROM journal WHERE id BETWEEN ? AND ? AND kind = ? AND session = ? AND channel = ? ORDER BY id",
+            (first, last, KIND_FRAME, session, channel),
+        ).fetchall():
+            rows.append(_empty_row(batch, frame, b""))
+    return rows
+
+
+def _empty_row(batch: Batch, row_id: int, meta: bytes) -> tuple[str, int, bytes]:
+    kind, channel, seq, received_us, session, message_type, size, token, stored = batch.execute(
+        "SELECT kind, channel, seq, received_us, session, message_type, size, token, hash FROM journal WHERE id = ?",
+        (row_id,),
+    ).fetchone()
+    sealed_meta = batch.seal(MESSAGE_KEYS, meta, "meta", row_id, channel)
+    sealed_body = batch.seal(MESSAGE_KEYS, b"", "body", row_id, channel)
+    batch.execute("UPDATE journal SET meta = ?, body = ? WHERE id = ?", (sealed_meta, sealed_body, row_id))
+    now = row_hash(
+        row_id, kind, channel, seq, received_us, session, message_type, size, token, sealed_meta, sealed_body
+    )
+    return JOURNAL, row_id, erased_digest(JOURNAL, row_id, stored, now)
+
+
+def _empty_documents(batch: Batch, message_id: int) -> list[tuple[str, int, bytes]]:
+    (channel,) = batch.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
+    rows = []
+    for document_id, revision, ordinal, media_type, stored in batch.execute(
+        "SELECT id, revision, ordinal, media_type, hash FROM document WHERE message_id = ? ORDER BY id", (message_id,)
+    ).fetchall():
+        sealed = batch.seal(DOCUMENT_KEYS, b"", "document", document_id, channel)
+        batch.execute(
+            "UPDATE document SET conditional = x'', reports = x'', body = ? WHERE id = ?", (sealed, document_id)
+        )
+        now = document_hash(document_id, message_id, revision, ordinal, media_type, b"", b"", sealed)
+        rows.append((DOCUMENT, document_id, erased_digest(DOCUMENT, document_id, stored, now)))
+    return rows
+
+
+def _empty_notes(batch: Batch, message_id: int) -> None:
+    """Details, and answers of destinations, which may name the patient."""
+    batch.execute("UPDATE message_state SET detail = x'' WHERE id = ?", (message_id,))
+    batch.execute(
+        "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",
+        (message_id,),
+    )
+    batch.execute("UPDATE delivery SET detail = x'' WHERE message_id = ?", (message_id,))

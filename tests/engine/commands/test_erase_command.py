@@ -1,0 +1,233 @@
+"""`labrelay erase`: what is stored of a patient goes, its proof stays, and nobody else loses anything."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine import verify
+from engine.commands.output import ExitCode
+from engine.journal import JOURNAL_NAME
+from tests.support.command_line import Ran, labrelay
+from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
+from tests.support.senders import send_blocks
+from tests.support.waiting import until
+
+NAME, NUMBER, PHONE = "ZWEIFEL", "PX-7701", "9845012345"
+HOST = "127.0.0.1"
+CHANNELS = {"chem": hl7_channel(), "astm": astm_channel()}
+
+
+def hl7(control: str, *records: str, patient: str = NUMBER, name: str = NAME) -> bytes:
+    pid = f"PID|1||{patient}^^^HOSP^MR||{name}^ANNA||19800101|F|||||{PHONE}"
+    body = records or (f"OBR|1|O{control}|F{control}|GLU^Glucose", "OBX|1|NM|GLU^Glucose||5.1|mmol/L|||||F")
+    return "\r".join([f"MSH|^~\\&|A|L|H|L|20260301101530||ORU^R01|{control}|P|2.5.1", pid, *body, ""]).encode()
+
+
+async def send_astm(port: int, text: bytes) -> None:
+    reader, writer = await asyncio.open_connection(HOST, port)
+    frames = [b"1" + text[:60] + b"\x17", b"2" + text[60:] + b"\x03"]
+    writer.write(b"\x05")
+    assert await reader.readexactly(1) == b"\x06"
+    for frame in frames:
+        writer.write(b"\x02" + frame + b"%02X\r\n" % (sum(frame) % 256))
+        assert await reader.readexactly(1) == b"\x06"
+    writer.write(b"\x04")
+    await writer.drain()
+    writer.close()
+
+
+ASTM = (
+    f"H|\\^&|||A^1|||||||P|1|20260301101530\rP|1||{NUMBER}||{NAME}^ANNA||19800101|F\rO|1|S9||^^^GLU|R\r"
+    "R|1|^^^GLU|5.4|mmol/L||N||F||||20260301101000\rL|1|N\r"
+).encode()
+
+
+def filled(folder: Path, more: Callable[[RunningSite], Awaitable[None]] | None = None) -> dict[str, int]:
+    """A site that has received, and is stopped; name -> message number."""
+    return asyncio.run(_filled(folder, more))
+
+
+async def _filled(folder: Path, more: Callable[[RunningSite], Awaitable[None]] | None) -> dict[str, int]:
+    names = ["ours", "theirs", "ours again", "repeat", "unreadable", "beside"]
+    async with running_site(folder, CHANNELS) as site:
+        blocks = [
+            hl7("1"),
+            hl7("2", patient="PX-7702", name="ANDERS"),
+            hl7("3"),
+            hl7("1"),
+            hl7("5").replace(b"ORU^R01", b"ZZZ^Z99"),
+            hl7("6", "OBR|1|O6|F6|GLU^Glucose", f"OBX|1|ST|TXT^Text||see {NUMBER} of last week||||||F",
+                patient="PX-7703", name="OTHER"),
+        ]  # fmt: skip
+        await send_blocks(site.port("chem"), blocks)
+        await site.settled()
+        await send_astm(site.port("astm"), ASTM)
+        await until(lambda: len(site.messages()) == len(blocks) + 1)
+        await site.settled()
+        if more is not None:
+            await more(site)
+        ids = sorted(view.id for view in site.messages("chem"))
+        (astm,) = [view.id for view in site.messages("astm")]
+    return {**dict(zip(names, ids, strict=False)), "astm": astm}
+
+
+def erase(folder: Path, *arguments: str, patient: str = NUMBER) -> Ran:
+    return labrelay("erase", "--patient", patient, "--because", "asked by the patient", *arguments, site=folder)
+
+
+def sealed(folder: Path, message: int) -> list[bytes]:
+    """Pieces of what is stored of a message, as it stands in the file."""
+    with closing(sqlite3.connect(folder / "var" / JOURNAL_NAME)) as connection:
+        rows = connection.execute("SELECT body FROM journal WHERE id = ?", (message,)).fetchall()
+        rows += connection.execute("SELECT body FROM document WHERE message_id = ?", (message,)).fetchall()
+    return [body[20:60] for (body,) in rows]
+
+
+def stored_bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in (folder / "var").glob("journal.*") if path.is_file())
+
+
+def test_everything_of_a_patient_goes_and_the_proof_stays(tmp_path: Path) -> None:
+    ids = filled(tmp_path)
+    ours = [ids[name] for name in ("ours", "ours again", "repeat", "unreadable", "astm")]
+    pieces = [piece for message in ours for piece in sealed(tmp_path, message)]
+    theirs = sealed(tmp_path, ids["theirs"])
+    assert all(piece in stored_bytes(tmp_path) for piece in pieces)
+
+    looked = erase(tmp_path, "--dry-run", "-o", "json")
+    assert [row["id"] for row in looked.json["messages"]] == sorted(ours)
+    assert looked.json["unsure"] == []  # the one beside was mapped and read: it is another patient's
+    assert NAME not in looked.out
+    refused = erase(tmp_path, "--yes")
+    assert refused.code == ExitCode.REFUSED
+    assert "must be kept for" in refused.err
+    assert f"not done with, and would never be delivered: {ids['unreadable']}" in refused.err
+
+    done = erase(tmp_path, "--yes", "--force", "--authority", "DPB 12/2026", "-o", "json")
+    assert (done.code, done.json["count"], done.json["closed"]) == (ExitCode.OK, 5, 1)
+    assert (done.json["frames"], done.json["compacted"]) == (2, True)
+    assert "backups hold" in erase(tmp_path, "--yes").err + labrelay("erase", "--help").out
+    left = stored_bytes(tmp_path)
+    assert not any(piece in left for piece in pieces)
+    assert all(piece in left for piece in theirs)
+
+    assert verify.run(tmp_path / "var", deep=True) == []
+    assert labrelay("verify", "--deep", site=tmp_path).code == ExitCode.OK
+    assert labrelay("audit", "verify", site=tmp_path).code == ExitCode.OK
+    (act,) = labrelay("audit", "list", "--act", "erase", "-o", "json", site=tmp_path).json["acts"]
+    assert act["what"]["authority"] == "DPB 12/2026"
+    assert act["what"]["messages"] == sorted(ours)
+    assert len(act["what"]["forced"]) == 2
+    assert NUMBER not in str(act)
+    assert erase(tmp_path, "--dry-run", "-o", "json").json["count"] == 0
+
+
+def test_every_verb_says_that_it_was_erased(tmp_path: Path) -> None:
+    ids = filled(tmp_path)
+    assert erase(tmp_path, "--yes", "--force", "--no-compact").code == ExitCode.OK
+    ours = str(ids["ours"])
+    listed = labrelay("messages", "list", "-o", "json", site=tmp_path).json["messages"]
+    assert {row["id"] for row in listed if row["notes"] == ["erased"]} == {
+        ids[name] for name in ("ours", "ours again", "repeat", "unreadable", "astm")
+    }
+    assert labrelay("messages", "show", ours, site=tmp_path).code == ExitCode.OK
+    for verb in (("messages", "show", ours, "--unmask"), ("explain", ours)):
+        ran = labrelay(*verb, site=tmp_path)
+        assert (ran.code, "was erased" in ran.err) == (ExitCode.FAILED, True), verb
+    replayed = labrelay("replay", ours, str(ids["theirs"]), "--yes", "-o", "json", site=tmp_path)
+    assert replayed.json["done"].get("queued", replayed.json["count"]) >= 1
+    with closing(sqlite3.connect(tmp_path / "var" / JOURNAL_NAME)) as connection:
+        waiting = connection.execute("SELECT message_id FROM delivery WHERE state = 'waiting'").fetchall()
+    assert waiting == [(ids["theirs"],)]
+    again = labrelay("reprocess", "--channel", "chem", "--since", "1d", "-o", "json", site=tmp_path)
+    assert again.code in (ExitCode.OK, ExitCode.PARTLY), again.err
+    assert NAME not in again.out
+    file = tmp_path / "all.ndjson"
+    exported = labrelay("messages", "export", "--to", str(file), "--unmask", site=tmp_path)
+    assert exported.code == ExitCode.OK, exported.err
+    text = file.read_text("utf-8")
+    assert NAME not in text
+    assert "ANDERS" in text
+    persons = tmp_path / "persons.csv"
+    assert labrelay("audit", "export", "--breach", "--to", str(persons), site=tmp_path).code == ExitCode.OK
+    assert NAME not in persons.read_text("utf-8")
+
+
+def test_a_salvaged_journal_knows_what_was_erased(tmp_path: Path) -> None:
+    ids = filled(tmp_path)
+    assert erase(tmp_path, "--yes", "--force", "--no-compact").code == ExitCode.OK
+    ran = labrelay(
+        "journal", "salvage", "--to", str(tmp_path / "saved"), "--because", "try", "-o", "json", site=tmp_path
+    )
+    assert {name: ran.json[name] for name in ("lost", "again", "findings", "damaged")} == {
+        "lost": 0, "again": [], "findings": [], "damaged": [],
+    }  # fmt: skip
+    assert ran.code == ExitCode.OK
+    (tmp_path / "var").rename(tmp_path / "old")
+    (tmp_path / "saved").rename(tmp_path / "var")
+    assert verify.run(tmp_path / "var", deep=True) == []
+    assert "was erased" in labrelay("messages", "show", str(ids["ours"]), "--unmask", site=tmp_path).err
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        "UPDATE journal SET body = (SELECT body FROM journal WHERE id = :other) WHERE id = :ours",
+        "UPDATE journal SET received_us = received_us + 1 WHERE id = :ours",
+        "UPDATE journal SET token = x'' WHERE kind = 5",
+        "DELETE FROM erased",
+        "UPDATE document SET media_type = 'text/plain' WHERE message_id = :ours",
+    ],
+)
+def test_an_emptied_row_is_as_well_guarded_as_any_other(tmp_path: Path, tamper: str) -> None:
+    ids = filled(tmp_path)
+    assert erase(tmp_path, "--yes", "--force", "--no-compact").code == ExitCode.OK
+    with closing(sqlite3.connect(tmp_path / "var" / JOURNAL_NAME)) as connection:
+        values = {"ours": ids["ours"], "other": ids["theirs"]}
+        used = {name: value for name, value in values.items() if f":{name}" in tamper}
+        connection.execute(tamper, used)
+        connection.commit()
+    assert any(finding.kind == "changed" for finding in verify.run(tmp_path / "var"))
+
+
+def test_a_row_that_somebody_empties_without_a_record_is_named(tmp_path: Path) -> None:
+    ids = filled(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "var" / JOURNAL_NAME)) as connection:
+        connection.execute("UPDATE journal SET body = x'' WHERE id = ?", (ids["ours"],))
+        connection.execute("INSERT INTO erased VALUES ('journal', ?, ?, 0)", (ids["ours"], ids["theirs"]))
+        connection.commit()
+    assert any(finding.first == ids["ours"] for finding in verify.run(tmp_path / "var"))
+
+
+def test_what_names_other_patients_too_is_not_erased_by_the_way(tmp_path: Path) -> None:
+    async def two(site: RunningSite) -> None:
+        both = hl7("8") + hl7("8", patient="PX-7709", name="BEATE").split(b"\r", 1)[1]
+        await send_blocks(site.port("chem"), [both, f"GARBAGE {NUMBER} {NAME}\r".encode()])
+        await site.settled()
+
+    filled(tmp_path, two)
+    looked = erase(tmp_path, "--dry-run", "-o", "json")
+    assert [row["id"] for row in looked.json["messages"] if row["others"]] == [
+        row["id"] for row in looked.json["messages"][-1:]
+    ]
+    assert any("other patients" in obstacle for obstacle in looked.json["obstacles"])
+    (garbage,) = looked.json["unsure"]
+    named = erase(tmp_path, "--dry-run", "--message", str(garbage), "-o", "json")
+    assert garbage in [row["id"] for row in named.json["messages"]]
+
+
+async def test_nothing_is_erased_beside_a_daemon_or_without_a_reason(tmp_path: Path) -> None:
+    async with running_site(tmp_path, CHANNELS) as site:
+        await send_blocks(site.port("chem"), [hl7("1")])
+        await site.settled()
+        ran = await site.labrelay("erase", "--patient", NUMBER, "--because", "x", "--yes", "--force")
+        assert ran.code == ExitCode.UNREACHABLE
+    for arguments in (("--patient", NUMBER, "--yes"), ("--because", "x")):
+        wrong = await asyncio.to_thread(labrelay, "erase", *arguments, site=tmp_path)
+        assert wrong.code == ExitCode.USAGE
+    nobody = await asyncio.to_thread(erase, tmp_path, patient="nobody")
+    assert nobody.code == ExitCode.FAILED
