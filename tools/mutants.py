@@ -1,7 +1,8 @@
-"""How well the tests hold the mapping engine: puts a sample of small faults into it, one at a time, and says which ones
-no test notices. `docs/quality.md` has the method, the figures and what to do with a survivor.
+"""How well the tests hold the mapping engine and the durable core: puts a sample of small faults into them, one at a
+time, and says which ones no test notices. `docs/quality.md` has the method, the figures and what to do with a survivor.
 
     python tools/mutants.py                                      40 mutants of all of engine/mapping
+    python tools/mutants.py --group core                         40 mutants of journal, outbox and links
     python tools/mutants.py --sample 300 --seed spring           another sample
     python tools/mutants.py engine/mapping/identity.py           of one module; --all for every mutant of it
     python tools/mutants.py engine/mapping/identity.py --only 17 that one mutant, as the list of survivors names it
@@ -27,7 +28,7 @@ import tempfile
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import _lru_cache_wrapper
@@ -45,17 +46,47 @@ import fhir.resources.R4B.bundle  # noqa: E402, F401 - imported once, for all mu
 import hypothesis.strategies  # noqa: E402, F401
 import pytest  # noqa: E402
 
+from tools.core import CORE_MODULES, CORE_TESTS  # noqa: E402
 from tools.mutations import Mutation, mutated, mutations  # noqa: E402
 
-TARGET = "engine/mapping"
 # Tables made by tools/generate_*.py from the standards' own: compared with their source by tests of their own.
 GENERATED = ("r4.py", "hl7_codes.py", "hl7_fields.py", "field_tables.py", "uris.py")
-# Beside these, test_shipped_mappings.py loads whole mappings for each of its tests: for survivors, by --tests.
-TESTS = (
-    "tests/engine/mapping",
-    "tests/test_identity.py",
-    "tests/test_message_mappings.py",
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Modules that are tried together.
+
+    Attributes:
+        modules: modules and folders.
+        tests: test files and folders: those that are quick and speak of these modules. The rest of the suite is for
+            survivors, by --tests.
+    """
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    @property
+    def sources(self) -> list[Path]:
+        """The modules' files."""
+        return _files(self.modules, "*.py")
+
+    @property
+    def test_files(self) -> list[Path]:
+        return _files(self.tests, "test_*.py")
+
+
+def _files(names: Iterable[str], pattern: str) -> list[Path]:
+    return sorted({p for name in names for p in (Path(name).rglob(pattern) if Path(name).is_dir() else [Path(name)])})
+
+
+GROUPS = {
+    # Beside these, test_shipped_mappings.py loads whole mappings for each of its tests.
+    "mapping": Group(
+        ("engine/mapping",), ("tests/engine/mapping", "tests/test_identity.py", "tests/test_message_mappings.py")
+    ),
+    "core": Group(CORE_MODULES, CORE_TESTS),
+}
 _PYTEST = (
     "-p",
     "no:cacheprovider",
@@ -161,12 +192,13 @@ class _Contexts:
             self.failed.append(report.nodeid)
 
 
-def _reach_of_file(test_file: str, answer: Path) -> int:
+def _reach_of_file(group: Group, test_file: str, answer: Path) -> int:
     """In a process of its own: runs one test file and writes what it reaches."""
-    cov = coverage.Coverage(data_file=None, include=[f"{TARGET}/*"], config_file=False, messages=False)
+    sources = group.sources
+    cov = coverage.Coverage(data_file=None, include=[str(p) for p in sources], config_file=False, messages=False)
     cov.start()
     cov.switch_context("import")
-    for path in sorted(Path(TARGET).rglob("*.py")):
+    for path in sources:
         importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
     contexts = _Contexts(cov)
     contexts.switch("file")
@@ -182,19 +214,15 @@ def _reach_of_file(test_file: str, answer: Path) -> int:
     return int(status)
 
 
-def reach(jobs: int) -> Reach:
+def reach(group: Group, jobs: int) -> Reach:
     """Runs all test files once."""
-    files = [
-        str(p)
-        for name in TESTS
-        for p in (sorted(Path(name).glob("test_*.py")) if Path(name).is_dir() else [Path(name)])
-    ]
+    files = [str(path) for path in group.test_files]
     found = Reach()
     with tempfile.TemporaryDirectory(prefix="labrelay-reach-") as folder:
         answers = {file: Path(folder, f"{number}.json") for number, file in enumerate(files)}
         with _Forks(jobs, seconds=600) as forks:
             for file in files:
-                forks.start(file, lambda file=file: _reach_of_file(file, answers[file]))  # type: ignore[misc]
+                forks.start(file, lambda file=file: _reach_of_file(group, file, answers[file]))  # type: ignore[misc]
             for file, status in forks.finish():
                 if status != 0 or not answers[file].exists():
                     told = json.loads(answers[file].read_text())["failed"] if answers[file].exists() else status
@@ -389,10 +417,9 @@ def _tell(outcome: Outcome) -> None:
 # Which mutants
 
 
-def every_mutation(names: list[str]) -> list[Mutation]:
+def every_mutation(names: Iterable[str]) -> list[Mutation]:
     """Of the named modules and folders, without the generated tables."""
-    paths = sorted({p for name in names for p in (Path(name).rglob("*.py") if Path(name).is_dir() else [Path(name)])})
-    return [m for p in paths if p.name not in GENERATED for m in mutations(str(p), p.read_text())]
+    return [m for p in _files(names, "*.py") if p.name not in GENERATED for m in mutations(str(p), p.read_text())]
 
 
 def in_order(found: list[Mutation], seed: str) -> list[Mutation]:
@@ -413,7 +440,8 @@ def in_order(found: list[Mutation], seed: str) -> list[Mutation]:
 def main() -> int:
     summary, _, _ = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(description=summary)
-    parser.add_argument("modules", nargs="*", default=[TARGET], help="modules or folders of the mapping engine")
+    parser.add_argument("modules", nargs="*", help="modules or folders of the group")
+    parser.add_argument("--group", choices=GROUPS, default="mapping", help="what is tried, with its tests (mapping)")
     parser.add_argument("--sample", type=int, default=40, help="how many mutants (40)")
     parser.add_argument("--all", action="store_true", help="every mutant")
     parser.add_argument("--only", type=int, nargs="+", help="these mutants of one module, by number")
@@ -429,13 +457,14 @@ def main() -> int:
     arguments = parser.parse_args()
     begun = time.monotonic()
     os.chdir(ROOT)
-    chosen = in_order(every_mutation(arguments.modules), arguments.seed)
+    group = GROUPS[arguments.group]
+    chosen = in_order(every_mutation(arguments.modules or group.modules), arguments.seed)
     total = len(chosen)
     if arguments.only:
         chosen = [m for m in chosen if m.number in arguments.only]
     elif not arguments.all:
         chosen = chosen[: arguments.sample]
-    found = Reach() if arguments.tests else _reach_kept(arguments.reach, arguments.jobs)
+    found = Reach() if arguments.tests else _reach_kept(group, arguments.reach, arguments.jobs)
     if not arguments.tests:
         print(
             f"{len(found.seconds)} tests, {sum(found.seconds.values()):.0f} s of processor time with coverage",
@@ -458,14 +487,14 @@ def main() -> int:
     return 0
 
 
-def _reach_kept(path: Path | None, jobs: int) -> Reach:
+def _reach_kept(group: Group, path: Path | None, jobs: int) -> Reach:
     if path is not None and path.exists():
         kept = json.loads(path.read_text())
         found = Reach(kept["seconds"])
         for module, lines in kept["lines"].items():
             found.lines[module].update({int(line): set(tests) for line, tests in lines.items()})
         return found
-    found = reach(jobs)
+    found = reach(group, jobs)
     if path is not None:
         lines = {m: {line: sorted(tests) for line, tests in own.items()} for m, own in found.lines.items()}
         path.write_text(json.dumps({"seconds": found.seconds, "lines": lines}))

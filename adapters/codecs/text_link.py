@@ -71,8 +71,7 @@ class _Restart(NamedTuple):
 
     at: int  # here the old text ends ...
     then: int  # ... and here reading goes on
-    opens: bool = False  # the start bytes are before that
-    called: bool = False  # it was a call
+    called: bool = False  # it was a call; else start bytes, which are before ``then``
 
 
 class TextLink:
@@ -252,7 +251,7 @@ class TextLink:
             self._give_up("restart", events)
             if again.called:
                 self._out += framing.bad or (b"" if framing.good else framing.replies[data[at + again.at - before]])
-            elif again.opens:
+            else:
                 self._begin(now)
             return at + again.then - before
         if end < 0:
@@ -274,12 +273,12 @@ class TextLink:
         if not self._searched:
             for size in self._borders:  # the old start broke off, and its last bytes are the first of the new one
                 if size and text.startswith(start[size:]):
-                    return _Restart(0, len(start) - size, opens=True)
+                    return _Restart(0, len(start) - size)
         found = text.find(start, self._searched) if start else -1
         calls = [at for byte in self._calls if (at := text.find(byte, self._searched)) >= 0]
         if calls and (found < 0 or min(calls) < found):
             return _Restart(min(calls), min(calls) + 1, called=True)
-        return None if found < 0 else _Restart(found, found + len(start), opens=True)
+        return None if found < 0 else _Restart(found, found + len(start))
 
     def _find_call_in_checksum(self, end: int) -> _Restart | None:
         """A call behind the end bytes, which begin at ``end``: the text broke off there. Hex digits only can tell."""

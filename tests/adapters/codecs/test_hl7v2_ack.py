@@ -222,6 +222,15 @@ def test_a_batch_is_answered_with_a_batch() -> None:
     assert acknowledge_block(silent, split(silent), now_text=NOW, control_id="LR1") is None
 
 
+def test_a_batch_whose_header_cannot_be_read_is_answered_in_the_delimiters_of_its_messages() -> None:
+    block = b"BHS|&&&&|XN|LAB|||||||B1\r" + oru() + b"BTS|1\r"
+    reply = acknowledge_block(block, split(block), now_text=NOW, control_id="LR1")
+    assert reply is not None
+    lines = reply.decode().split("\r")
+    assert lines[0] == "BHS|^~\\&|LIS|HOSP|XN1000^a|LAB|20260301101530+0530||||LR1"
+    assert [line for line in lines if line.startswith("MSA")] == ["MSA|AA|CTL-7"]
+
+
 def test_every_batch_of_a_file_is_answered_by_one_that_names_it() -> None:
     """BHS-12 and FHS-12 are the numbers of what is answered; a batch that wants no answer has none."""
     first, second, silent = oru(), oru().replace(b"CTL-7", b"CTL-8"), oru("2.5", "NE", "NE")
