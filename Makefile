@@ -14,7 +14,7 @@ FUZZ ?=
 VALIDATION := .validation
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test validate validate-hapi mutants sessions fuzz faults soak check format lock install uninstall clean
+.PHONY: help setup setup-dev demo test validate validate-hapi mutants sessions fuzz faults soak check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -111,6 +111,14 @@ lock:  ## renew the hash locks (needs uv)
 
 bundle: setup  ## dist/labrelay-VERSION-MACHINE.tar.gz, which installs without network; BUNDLE="--python 3.11 --python 3.13"
 	@$(BIN)/python tools/bundle.py $(BUNDLE)
+
+$(VENV)/.image: requirements/image.lock | $(BIN)/python
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/image.lock
+	@touch $@
+
+image-check: setup $(VENV)/.image  ## lint the Dockerfile, build it step by step without an engine, and try the result (root, debootstrap)
+	@$(BIN)/hadolint --failure-threshold warning Dockerfile
+	@$(BIN)/python tools/image_steps.py
 
 install:  ## install on this host as a service (root); DESTDIR=... for a staged tree
 	@PYTHON="$(PYTHON)" DESTDIR="$(DESTDIR)" tools/install.sh

@@ -1,14 +1,26 @@
 """See everything work on this machine: LabRelay, a FHIR server to receive results, and simulated analyzers.
 
-The analyzers play the samples over real TCP, with other patients and values each time. Ctrl-C stops everything.
+The analyzers play the samples over real TCP, with other patients and values each time. Ctrl-C stops everything. It
+plays on the site that `--site` names or that this folder is; elsewhere on one that it makes, and takes away afterwards.
 """
 
 import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from engine.commands.output import ExitCode
 from engine.commands.session import Session, pass_session
+from engine.errors import LabRelayError
+
+if TYPE_CHECKING:
+    from engine.config import Site
 
 
 @click.command(help=__doc__)
@@ -17,7 +29,6 @@ from engine.commands.session import Session, pass_session
 @pass_session
 def command(session: Session, messages: int | None, leave: bool) -> None:
     from engine.demo.show import Demo
-    from engine.errors import LabRelayError
     from engine.site import shipped
 
     if leave and messages is None:
@@ -30,6 +41,26 @@ def command(session: Session, messages: int | None, leave: bool) -> None:
         click.echo(text, err=True, nl=not text.startswith("\r"))
 
     async def play() -> int:
-        return await Demo(session.load(), samples=samples, messages=messages, leave=leave, say=say).run()
+        return await Demo(site, samples=samples, messages=messages, leave=leave, say=say).run()
 
-    raise click.exceptions.Exit(ExitCode.OK if asyncio.run(play()) == 0 else ExitCode.FAILED)
+    with _site(session) as site:
+        code = asyncio.run(play())
+    raise click.exceptions.Exit(ExitCode.OK if code == 0 else ExitCode.FAILED)
+
+
+@contextmanager
+def _site(session: Session) -> "Iterator[Site]":
+    """Where the demo plays. Not in the system's site unless that was named: its patients are invented."""
+    from engine.config import load_site
+    from engine.site import SITE_VARIABLE, is_site, shipped
+
+    if session.site is not None or os.environ.get(SITE_VARIABLE) or is_site(Path.cwd()):
+        yield session.load()
+        return
+    with tempfile.TemporaryDirectory(prefix="labrelay-demo-") as folder:
+        for kind in ("config", "channels"):
+            source = shipped(kind)
+            if source is None:
+                raise LabRelayError("the example site is not installed; run the demo from the repository")
+            shutil.copytree(source, Path(folder) / kind)
+        yield load_site(Path(folder))
