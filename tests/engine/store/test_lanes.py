@@ -1,0 +1,170 @@
+"""Which delivery of a lane may go next: the orders, failures, places in memory. A lane is pure, so is its test."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.lane import LOOK_AHEAD, Lane
+from engine.message import Delivery
+
+A, B = b"a" * 16, b"b" * 16
+
+
+def delivery(seq: int, *reports: bytes, **more: Any) -> Delivery:
+    given: dict[str, Any] = {
+        "id": seq,
+        "message_id": seq,
+        "channel": "chem",
+        "destination": "fhir",
+        "seq": seq,
+        "key": f"key-{seq}",
+        "body": b"{}",
+        "media_type": "application/fhir+json",
+        "received_us": 0,
+        "reports": reports,
+    }
+    return Delivery(**given | more)
+
+
+def lane(order: str, *waiting: Delivery, **more: Any) -> Lane:
+    made = Lane("chem", order=order, **more)
+    made.queue.extend(waiting)
+    return made
+
+
+def going(made: Lane) -> list[int]:
+    """What goes without anything ending, by number."""
+    found = []
+    while (one := made.next()) is not None:
+        made.in_flight[one.id] = one
+        found.append(one.seq)
+    return found
+
+
+def test_one_at_a_time_by_their_numbers() -> None:
+    made = lane("channel", delivery(1), delivery(2, A))
+    assert going(made) == [1]
+    made.in_flight.clear()
+    made.delayed.append((5.0, delivery(1)))
+    assert made.next() is None  # a failed one is tried again before the next
+    assert made.take_due(4.9) == 5.0
+    assert made.next() is None
+    assert made.take_due(5.0) is None
+    assert [one.seq for one in made.queue] == [1, 2]
+    assert going(made) == [1]
+    assert Lane("chem").next() is None
+
+
+@pytest.mark.parametrize("order", ["specimen", "none"])
+def test_what_shares_a_report_goes_one_after_the_other(order: str) -> None:
+    made = lane(order, delivery(1, A), delivery(2, A, B), delivery(3, B), delivery(4, b"c" * 16))
+    assert going(made) == [1, 4]  # 3 shares a report with 2, which is before it
+    assert [one.seq for one in made.queue] == [2, 3]
+
+
+def test_a_failed_one_keeps_back_what_shares_its_report_by_specimen_and_nothing_without_order() -> None:
+    failed = (9.0, delivery(1, A))
+    assert going(lane("specimen", delivery(2, A), delivery(3, B), delayed=[failed])) == [3]
+    assert going(lane("none", delivery(2, A), delivery(3, B), delayed=[failed])) == [2, 3]
+
+
+def test_a_delivery_that_names_no_report_stands_alone_by_specimen() -> None:
+    assert going(lane("specimen", delivery(1, A), delivery(2), delivery(3, B))) == [1]
+    assert going(lane("specimen", delivery(1), delivery(2, A))) == [1]
+    assert going(lane("specimen", delivery(2, A), delayed=[(9.0, delivery(1))])) == []
+    assert going(lane("none", delivery(1, A), delivery(2), delivery(3, A), delivery(4))) == [1, 2, 4]
+
+
+def test_a_long_lane_is_looked_at_so_far_only() -> None:
+    blocked = [delivery(seq, A) for seq in range(2, 2 + LOOK_AHEAD)]
+    assert going(lane("none", delivery(1, A), *blocked[:-1], delivery(99, B))) == [1, 99]
+    assert going(lane("none", delivery(1, A), *blocked, delivery(99, B))) == [1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=12), st.sampled_from(["channel", "specimen", "none"])
+)
+def test_of_one_report_nothing_overtakes_and_all_of_it_goes(given: list[tuple[int, bool]], order: str) -> None:
+    """Whatever fails once: by channel and by specimen, what shares a report arrives by number."""
+    keys = [bytes([number]) * 16 for number in range(4)]
+    made = lane(order, *(delivery(seq, keys[key]) for seq, (key, _) in enumerate(given, 1)))
+    fails = {seq for seq, (_, failing) in enumerate(given, 1) if failing}
+    arrived: list[Delivery] = []
+    for now in range(4 * len(given) + 1):
+        made.take_due(float(now))
+        while (one := made.next()) is not None:
+            made.in_flight[one.id] = one
+        for one in list(made.in_flight.values()):
+            del made.in_flight[one.id]
+            if one.seq in fails:
+                fails.discard(one.seq)
+                made.delayed.append((now + 1.5, one))
+            else:
+                arrived.append(one)
+    assert made.drained
+    assert sorted(one.seq for one in arrived) == list(range(1, len(given) + 1))
+    if order != "none":
+        for key in keys:
+            of_it = [one.seq for one in arrived if key in one.reports]
+            assert of_it == sorted(of_it)
+    if order == "channel":
+        assert [one.seq for one in arrived] == sorted(one.seq for one in arrived)
+
+
+@given(st.permutations(range(1, 8)), st.integers(1, 7))
+def test_what_is_put_back_stands_in_its_old_place(numbers: list[int], taken: int) -> None:
+    made = lane("none", *(delivery(seq, bytes([seq]) * 16) for seq in sorted(numbers)))
+    out = [made.next() for _ in range(taken)]
+    for one in sorted((one for one in out if one), key=lambda one: numbers.index(one.seq)):
+        made.put_back(one)
+    assert [one.seq for one in made.queue] == sorted(numbers)
+
+
+def test_the_oldest_that_is_open_is_looked_for_everywhere() -> None:
+    made = lane("none", delivery(3), delivery(4))
+    assert made.oldest() == made.queue[0]
+    made.in_flight[2] = delivery(2)
+    assert made.oldest() == made.in_flight[2]
+    made.delayed = [(1.0, delivery(5)), (9.0, delivery(1))]
+    assert made.oldest() == made.delayed[1][1]
+    assert Lane("chem").oldest() is None
+
+
+def test_what_is_due_later_says_when() -> None:
+    made = lane("channel", delayed=[(7.0, delivery(2)), (5.0, delivery(1)), (9.0, delivery(3))])
+    assert made.take_due(4.0) == 5.0
+    assert made.take_due(7.0) == 9.0
+    assert [one.seq for one in made.queue] == [1, 2]
+    assert lane("channel").take_due(1.0) is None
+
+
+def test_all_that_waits_can_be_taken_out_and_nothing_else() -> None:
+    made = lane("none", delivery(1), delayed=[(5.0, delivery(2))], in_flight={3: delivery(3)}, reserved=1)
+    assert (made.in_memory, made.drained) == (4, False)
+    assert [one.seq for one in made.take_all()] == [1, 2]
+    assert (made.in_memory, made.take_all()) == (2, [])
+
+
+def test_rows_are_claimed_from_the_beginning_only_where_nothing_can_come_twice() -> None:
+    assert not Lane("chem").may_claim  # nothing waits in the store
+    assert Lane("chem", spilled=True).may_claim
+    assert not Lane("chem", spilled=True, claiming=True).may_claim
+    for order in ("channel", "specimen", "none"):
+        for busy in ({"in_flight": {1: delivery(1)}}, {"delayed": [(1.0, delivery(1))]}, {"unwritten": 1}):
+            made = Lane("chem", order=order, spilled=True, **busy)
+            assert made.may_claim is (order != "channel")  # newer rows may come beside what is under way
+            made.recalled = True
+            assert not made.may_claim
+        assert not lane(order, delivery(1), spilled=True).may_claim
+        assert not Lane("chem", order=order, spilled=True, reserved=1).may_claim
+
+
+def test_what_was_tried_once_may_come_too_late_only_where_others_overtake() -> None:
+    tried = [delivery(1, A, attempt=1), delivery(1, A, maybe_delivered=True)]
+    assert [Lane("chem", order="none").may_be_superseded(one) for one in tried] == [True, True]
+    assert [Lane("chem", order="specimen").may_be_superseded(one) for one in tried] == [False, False]
+    assert not Lane("chem", order="none").may_be_superseded(delivery(1, A))
+    assert not Lane("chem", order="none").may_be_superseded(delivery(1, attempt=1))
+    assert Lane("chem").may_be_superseded(delivery(1, manual=True))
