@@ -12,13 +12,15 @@ FAULTS ?=
 SESSIONS ?= 10000
 FUZZ ?=
 VALIDATION := .validation
+E2E := .e2e
+E2E_TESTS := tests/e2e/tokens.py tests/e2e/broker.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test validate validate-hapi mutants sessions fuzz faults soak check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo test validate validate-hapi e2e mutants sessions fuzz faults soak check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -77,6 +79,18 @@ $(VALIDATION)/hapi-classpath: tests/validation/hapi/pom.xml | $(VALIDATION)/.ins
 validate-hapi: setup-dev $(VALIDATION)/hapi-classpath  ## the same by HAPI's validator, which is HL7's (needs Java and Maven)
 	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules --hapi $(VALIDATION)/hapi-classpath
 
+$(E2E)/.installed: tests/e2e/package.json tests/e2e/package-lock.json | $(BIN)/python
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null || { \
+	  echo "make e2e needs Node.js 20 or newer with npm: https://nodejs.org, or your system's packages nodejs and npm"; \
+	  exit 1; }
+	@rm -rf $(E2E) && mkdir $(E2E)
+	@cp tests/e2e/package.json tests/e2e/package-lock.json tests/validation/.npmrc $(E2E)
+	@cd $(E2E) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+e2e: setup-dev $(E2E)/.installed  ## destinations against an authorization server, Mosquitto and an S3 fake, on loopback (needs Node.js)
+	@LABRELAY_E2E=$(E2E)/node_modules timeout 600 $(BIN)/python -m pytest $(E2E_TESTS)
+
 mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--sample 300"
 	@$(BIN)/python tools/mutants.py $(MUTANTS)
 
@@ -126,5 +140,5 @@ install:  ## install on this host as a service (root); DESTDIR=... for a staged 
 uninstall:  ## remove program and unit; site and journal stay
 	@DESTDIR="$(DESTDIR)" tools/install.sh --uninstall
 
-clean:  ## remove .venv, .validation and caches; data in var/ stays
-	rm -rf $(VENV) $(VALIDATION) .mypy_cache .ruff_cache .pytest_cache dist
+clean:  ## remove .venv, .validation, .e2e and caches; data in var/ stays
+	rm -rf $(VENV) $(VALIDATION) $(E2E) .mypy_cache .ruff_cache .pytest_cache dist

@@ -45,16 +45,18 @@ from engine.message import Delivery
 from engine.reasons import Reason
 
 LONGEST_CONNECT_S = 10.0
+MOST_UNDER_WAY = 20  # the most that `concurrency` can be
 OVERHEAD_BYTES = 512  # of a PUBLISH beside topic and payload: fixed header and our properties
 PROBE_SUFFIX = "-check"  # a second connection under the daemon's own client id would take its session over
 _OUTSIDE_TOPICS = re.compile(r"[^A-Za-z0-9._-]")
 # Codes of MQTT 5.0, 2.4 (Paho gives those of 3.1.1 as these).
 NO_MATCHING_SUBSCRIBERS = 0x10
 FAILED = 0x80
+PROTOCOL_ERROR = 0x82
 SESSION_TAKEN_OVER = 0x8E
 PACKET_TOO_LARGE = 0x95
 OUR_LOG_IN = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C})
-OUR_ADDRESS = frozenset({0x82, 0x84, 0x8F, 0x90, 0x9C, 0x9D})
+OUR_ADDRESS = frozenset({PROTOCOL_ERROR, 0x84, 0x8F, 0x90, 0x9C, 0x9D})
 OUR_DOCUMENT = frozenset({0x99})
 # The library logs packets in full at its debug level, with the user's name among them.
 _QUIET = logging.getLogger("labrelay.mqtt.packets")
@@ -112,8 +114,6 @@ class MqttConfig(Protocol):
     def keep_alive(self) -> float: ...
     @property
     def no_subscriber(self) -> str: ...
-    @property
-    def concurrency(self) -> int: ...
     @property
     def timeout(self) -> float: ...
 
@@ -212,7 +212,7 @@ class MqttOut:
             clean_start=MQTT_CLEAN_START_FIRST_ONLY,  # a client connects once, so always
             timeout=config.timeout,
             keepalive=max(1, round(config.keep_alive)),
-            max_inflight_messages=config.concurrency,
+            max_inflight_messages=MOST_UNDER_WAY,
             ssl_context=self._ssl,
             logger=_QUIET,
         )
@@ -248,6 +248,8 @@ class _Client(aiomqtt.Client):
         self._fault: OSError | None = None
         self._connect_s = LONGEST_CONNECT_S
         self._ended: DeliveryError | None = None
+        self._said = 0  # the reason code of the broker's DISCONNECT
+        self._room = asyncio.Semaphore(MOST_UNDER_WAY)  # as many as the broker takes without having acknowledged them
         self.largest_packet: int | None = None
 
     @property
@@ -301,6 +303,10 @@ class _Client(aiomqtt.Client):
         """
         if self.largest_packet is not None and len(payload) + len(topic) + OVERHEAD_BYTES > self.largest_packet:
             raise RefusedDeliveryError(Reason.REFUSED, f"the broker takes {self.largest_packet} bytes at most")
+        async with self._room:
+            return await self._published(topic, payload, properties)
+
+    async def _published(self, topic: str, payload: bytes, properties: Properties | None) -> int:
         if self._ended is not None:
             raise self._ended
         acknowledged: asyncio.Future[int] = self._loop.create_future()
@@ -329,8 +335,7 @@ class _Client(aiomqtt.Client):
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
         said = vars(properties) if properties is not None else {}
         self.largest_packet = said.get("MaximumPacketSize")
-        if "ReceiveMaximum" in said:
-            client.max_inflight_messages_set(min(said["ReceiveMaximum"], client._max_inflight_messages))
+        self._room = asyncio.Semaphore(said.get("ReceiveMaximum", MOST_UNDER_WAY))
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Any) -> None:
@@ -339,15 +344,18 @@ class _Client(aiomqtt.Client):
             acknowledged.set_result(_code(reason_code))
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
+        code = _code(reason_code)
+        # Paho makes up a code where the broker gave none; of those only this one tells something.
+        self._said = code if flags.is_disconnect_packet_from_server or code == PROTOCOL_ERROR else 0
         if not self._connected.done():  # it ends before it has begun: no need to wait for what will not come
-            self._connected.set_exception(MqttConnectError(reason_code))
+            self._connected.set_exception(MqttConnectError(self._said))
             return
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def _lost(self, disconnected: "asyncio.Future[None]") -> None:
-        error = None if disconnected.cancelled() else disconnected.exception()
-        code = _code(error.rc) if isinstance(error, aiomqtt.MqttCodeError) else 0
-        self._end(_disconnection(code, alone=len(self._acknowledgements) == 1))
+        if not disconnected.cancelled():
+            disconnected.exception()  # has been seen
+        self._end(_disconnection(self._said, alone=len(self._acknowledgements) == 1))
 
     def _end(self, why: DeliveryError) -> None:
         if self._ended is not None:

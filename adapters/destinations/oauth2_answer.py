@@ -11,6 +11,7 @@ error code and its description are told, the latter without anything of what we 
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ LONGEST_LIFE_S = 86_400.0
 MAX_TOKEN_CHARS = 32 * 1024
 MAX_DESCRIPTION_CHARS = 200
 LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+_CODE = re.compile(r"[A-Za-z_]{1,40}")  # any server has some of its own
 # Error codes of RFC 6749 and RFC 8707, and where to look.
 WRONG: dict[str, str] = {
     "invalid_client": "it does not know this client, or not with this proof; check {proof}",
@@ -69,11 +71,11 @@ def read_answer(
             return Granted(token, life_s)
         return _none(f"HTTP {status}, and no token in the answer")
     error = said.get("error")
-    code = error if isinstance(error, str) and (error in WRONG or error in LATER) else ""
+    code = error if isinstance(error, str) and _CODE.fullmatch(error) else ""
     told = f"HTTP {status}{f' {code}' if code else ''}"
     if status in (408, 425, 429) or status >= 500 or code in LATER:
         return TransientDeliveryError(Reason.NO_TOKEN, f"the token server: {told}", retry_after=retry_after)
-    if code or status in (401, 403):
+    if (code and 400 <= status < 500) or status in (401, 403):
         why = WRONG.get(code, "it refuses this client; check {proof}").format(proof=proof)
         words = _description(said.get("error_description"), secrets)
         return DestinationDownError(

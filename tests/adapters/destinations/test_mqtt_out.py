@@ -26,7 +26,7 @@ from tests.support.waiting import until
 
 FHIR = b'{"resourceType":"Bundle"}'
 PROPERTY_CONTENT_TYPE, PROPERTY_USER, PROPERTY_EXPIRY = 0x03, 0x26, 0x02
-MAXIMUM_PACKET_SIZE = b"\x27"
+MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM = b"\x27", b"\x21"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +250,16 @@ async def test_a_document_that_the_broker_says_is_too_large_is_refused_before_it
         await out.deliver(delivery(bytes(3000)))
     assert caught.value.detail == "the broker takes 4096 bytes at most"
     assert len(peer.published) == 1
+
+
+async def test_no_more_are_under_way_than_the_broker_takes() -> None:
+    limit = RECEIVE_MAXIMUM + (2).to_bytes(2, "big")
+    async with mqtt_peer(DROP, connack_properties=limit) as peer, destination(peer.port, timeout=0.5) as out:
+        ended = await asyncio.gather(
+            *(out.deliver(delivery(FHIR, id=number)) for number in range(6)), return_exceptions=True
+        )
+    assert {type(error) for error in ended} == {TransientDeliveryError}
+    assert len(peer.published) == 2
 
 
 async def test_a_broker_that_is_not_there(unused_tcp_port: int) -> None:

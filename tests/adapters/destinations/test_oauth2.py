@@ -284,6 +284,11 @@ async def test_nonsense_is_no_token_and_opens_the_breaker(script: bytes) -> None
             "HTTP 400 invalid_scope: it does not give this scope; check scope (it says: no such scope: x)",
         ),
         (refusal(401, "one of theirs"), "HTTP 401: it refuses this client; check client_id and client_secret"),
+        (
+            refusal(400, "invalid_client_metadata", error_description="signing_alg must be ES256"),
+            "HTTP 400 invalid_client_metadata: it refuses this client; check client_id and client_secret (it says: "
+            "signing_alg must be ES256)",
+        ),
         (http(403), "HTTP 403: it refuses this client; check client_id and client_secret"),
         (
             refusal(400, "invalid_client", error_description=f"the secret {SECRET} is not yours"),
