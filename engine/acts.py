@@ -17,14 +17,15 @@ so that a crash amid a replay of thousands is known.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.clock import Clock, SystemClock
 from engine.config import Site
-from engine.control import Handler, RefusedError, Request
+from engine.control import Follower, Handler, RefusedError, Request
 from engine.correcting import Corrected
 from engine.errors import IntegrityError, LabRelayError
 from engine.formats import MEDIA_TYPES
@@ -37,6 +38,7 @@ from engine.records import DeadLetter, Filter, Trace
 from engine.replaying import LookAgain, Order, Replays, Waits
 from engine.reprocessing import Finding, examine, with_mapping
 from engine.switches import VERBS, Switches, SwitchOrder, target_of
+from engine.taps import STAGES
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -823,6 +825,34 @@ def _as_stored(message: int, received: Received) -> Stored:
         control_id=received.control_id,
         message_type=received.message_type,
     )
+
+
+def followers(app: "App") -> dict[str, Follower]:
+    """What can be followed on the control socket of the running site."""
+
+    async def tap(request: Request) -> AsyncGenerator[dict[str, Any], None]:
+        channel, stages = request.args.get("channel"), request.args.get("stages")
+        if channel not in app.built.channels:
+            raise LabRelayError(f"there is no channel {channel}; known: {', '.join(app.built.channels)}")
+        if not isinstance(stages, list) or not stages or not set(stages) <= set(STAGES):
+            raise LabRelayError(f"stages are some of {', '.join(STAGES)}")
+        if request.args.get("unmask") is not True:
+            async with aclosing(app.taps.follow(str(channel), stages, unmask=False)) as lines:
+                async for line in lines:
+                    yield line
+            return
+        act = await app.journal.act(request.actor, "unmask", {"export": {"tap": channel, "stages": stages}})
+        shown: set[int] = set()
+        try:
+            async with aclosing(app.taps.follow(str(channel), stages, unmask=True)) as lines:
+                async for line in lines:
+                    if "message" in line:
+                        shown = {min(shown | {line["message"]}), max(shown | {line["message"]})}
+                    yield line
+        finally:
+            await app.journal.act_done(act, {"first": min(shown, default=None), "last": max(shown, default=None)})
+
+    return {"tap": tap}
 
 
 def _selection(request: Request) -> Selection:

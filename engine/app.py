@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from engine import heap
-from engine.acts import Acts, handlers
+from engine.acts import Acts, followers, handlers
 from engine.breaker import BreakerState
 from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
 from engine.channel import Channel
@@ -31,18 +31,18 @@ from engine.downtime import open_until
 from engine.errors import ConfigError, StoreError
 from engine.intake import Intake
 from engine.journal import Journal
-from engine.message import Delivery
+from engine.message import Delivery, Stored
 from engine.metrics import Counters, new_registry
 from engine.observe import Observer
 from engine.outcomes import Outcomes
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory
 from engine.records import Pause, Recovery, Target
-from engine.replaying import Replays
 from engine.retention import Policy
 from engine.sources import ChannelSource
 from engine.supervisor import Supervisor
 from engine.switches import Switches, concerns
+from engine.taps import Taps
 from engine.tee import TeeChannel
 from engine.watchdog import Notifier, watch
 from engine.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
@@ -75,6 +75,7 @@ class App:
         self.workers: dict[str, DestinationWorker] = {}
         self.worker: WorkerProcess | None = None
         self.memory = ReceiveMemory()
+        self.taps = Taps(self.clock, lambda: {name: channel.routes for name, channel in self.built.channels.items()})
         self.pauses: dict[Target, Pause] = {}
         self.ready = False
         self.fatal: StoreError | None = None
@@ -143,6 +144,7 @@ class App:
             clock=self.clock,
             judge=self.worker.judge if self.worker else None,
             outcomes=self.outcomes,
+            mapped=self.taps.mapped,
             warily=recovery.killed and self.worker is None,
         )
         self.observer = Observer(self)
@@ -194,7 +196,10 @@ class App:
         self._replays = acts.replays
         await acts.give_up(recovery.acts)
         running.push_async_callback(acts.stop)
-        control = ControlServer(site.config.data / SOCKET_NAME, handlers(self, acts, Switches(self.journal, self)))
+        switches = Switches(self.journal, self)
+        control = ControlServer(
+            site.config.data / SOCKET_NAME, handlers(self, acts, switches), followers=followers(self)
+        )
         await control.start()
         running.push_async_callback(control.stop)
         self._page = await self._start_page(site)
@@ -445,6 +450,7 @@ class App:
             self._settled,
             process=self.worker,
             expected=partial(self.expected_until_us, name),
+            postponed=self.taps.postponed,
         )
         if Target(destination=name) in self.pauses:
             made.pause()
@@ -469,7 +475,7 @@ class App:
                     new_listener=built.new_listener,
                     message_format=built.message_format,
                     store=self.journal,
-                    stored=self.intake.accept,
+                    stored=self._stored,
                     clock=self.clock,
                     memory=self.memory,
                 ),
@@ -480,7 +486,7 @@ class App:
             message_format=built.message_format,
             answer=built.answer,
             store=self.journal,
-            stored=self.intake.accept,
+            stored=self._stored,
             clock=self.clock,
             outcomes=self.outcomes,
             memory=self.memory,
@@ -539,14 +545,21 @@ class App:
         probe = worker.breaker.next_probe
         if worker.breaker.state is not BreakerState.CLOSED and (probe is None or probe > self.clock.monotonic()):
             return f"{destination} is not reachable"
+        if worker.paused:
+            return f"{destination} is paused"
         lane = worker.lane(channel)
         if lane.held:
             return f"the lane to {destination} is paused, or held by a dead letter"
         return "" if lane.drained and not lane.spilled else "live messages go first"
 
+    def _stored(self, stored: Stored) -> None:
+        self.intake.accept(stored)
+        self.taps.raw(stored)
+
     def _settled(self, delivery: Delivery, reason: Reason | None) -> None:
         if self._replays is not None:
             self._replays.settled(delivery.id, reason)
+        self.taps.ended(delivery, reason)
         self.observer.settled(delivery, reason)
         self.outcomes.ended(delivery.message_id, dead=reason is not None and reason is not Reason.SUPERSEDED)
 

@@ -149,6 +149,7 @@ def build_worker(
     settled: Callable[[Delivery, Reason | None], None],
     *,
     expected: Callable[[int], int | None] = lambda now_us: None,
+    postponed: Callable[[Delivery, Reason], None] | None = None,
     process: Deliverer | None = None,
 ) -> DestinationWorker:
     """A worker for one destination; `start` opens it.
@@ -171,6 +172,7 @@ def build_worker(
         concurrency=getattr(config, "concurrency", 1),
         settled=settled,
         expected=expected,
+        postponed=postponed,
     )
 
 

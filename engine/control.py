@@ -7,9 +7,12 @@ user and root are served. One request a connection, one line of JSON each way:
     {"v": 1, "result": {...}}                        or
     {"v": 1, "error": "config", "problems": ["channels/a.yaml:3:1: ..."]}
 
+A verb that follows something is answered by any number of ``{"v": 1, "item": {...}}``, until either side closes.
+
 ``error`` is one of `ERRORS`; the client raises the same class that the daemon's handler raised. Requests and answers
 carry names, numbers and reason codes, never the content of messages; but for verbs of `WITH_CONTENT`, where so many
-bytes as the request's ``content`` says follow its line.
+bytes as the request's ``content`` says follow its line, and for a tap, whose lines are masked unless the audit row that
+says who looks is durable.
 
 Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
 
@@ -37,6 +40,7 @@ Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
     resume    the same                                             -> the same
     restart   the same                                             -> the same
     underway  {"kind", "name"}                                     -> `engine.switches.Switches.look`
+    tap       {"channel", "stages": [...], "unmask"}               -> items: `engine.taps.Taps.follow`
 
 An outcome is ``{"count", "act", "done", "going_on"}``: how many were selected, the number of the row that was stored
 before the act began (null for a dry run, or where the act is one row), what became of them by name, and whether it
@@ -51,7 +55,8 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +116,7 @@ class Request:
 
 
 Handler = Callable[[Request], Awaitable[dict[str, Any]]]
+Follower = Callable[[Request], AsyncGenerator[dict[str, Any], None]]
 
 
 class ControlServer:
@@ -121,11 +127,13 @@ class ControlServer:
         path: Path,
         handlers: Mapping[str, Handler],
         *,
+        followers: Mapping[str, Follower] | None = None,
         request_timeout: float = REQUEST_TIMEOUT_S,
         handler_timeout: float = HANDLER_TIMEOUT_S,
     ) -> None:
         self._path = path
         self._handlers = handlers
+        self._followers = followers or {}
         self._request_timeout = request_timeout
         self._handler_timeout = handler_timeout
         self._server: asyncio.Server | None = None
@@ -166,7 +174,10 @@ class ControlServer:
         self._clients.add(task)
         try:
             answer = await self._answer(reader, writer)
-            writer.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+            if isinstance(answer, Request):
+                await self._follow(answer, reader, writer)
+                return
+            writer.write(_line(answer))
             async with asyncio.timeout(self._request_timeout):
                 await writer.drain()
         except (OSError, TimeoutError):
@@ -175,7 +186,34 @@ class ControlServer:
             self._clients.discard(task)
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, Any]:
+    async def _follow(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Send items until the client is gone. One that does not read holds up nobody: the items wait elsewhere."""
+        task = asyncio.current_task()
+        assert task is not None
+        gone = asyncio.create_task(reader.read(1))  # a client says nothing more: this is its end
+        gone.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
+        items = self._followers[request.verb](request)
+        try:
+            async for item in items:
+                writer.write(_line({"v": VERSION, "item": item}))
+                await writer.drain()
+        except asyncio.CancelledError:
+            logger.debug("a follower has ended")  # the client is gone, or we stop; either is how this ends
+        except LabRelayError as error:
+            writer.write(_line(_error(_name_of(error), str(error))))
+        except OSError:
+            logger.debug("control client went away")
+        except Exception as error:  # a fault of ours costs this follower, never the daemon
+            logger.exception("control handler failed", extra={"verb": request.verb})
+            writer.write(
+                _line(_error("failed", f"the daemon failed inside ({type(error).__name__}); its log says where"))
+            )
+        finally:
+            gone.cancel()
+            await items.aclose()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, Any] | Request:
+        """The answer, or the request of somebody who wants to follow something."""
         # Read first, refuse then: closing on unread bytes would reset the connection and lose the answer.
         try:
             async with asyncio.timeout(self._request_timeout):
@@ -205,7 +243,8 @@ class ControlServer:
                 content = await reader.readexactly(size)
         except (TimeoutError, asyncio.IncompleteReadError):
             return _error("failed", f"no whole request within {self._request_timeout:g} s")
-        return await self._run(Request(verb=verb, args=args, actor=user_name(uid), content=content))
+        request = Request(verb=verb, args=args, actor=user_name(uid), content=content)
+        return request if verb in self._followers else await self._run(request)
 
     async def _run(self, request: Request) -> dict[str, Any]:
         handler = self._handlers.get(request.verb)
@@ -219,8 +258,7 @@ class ControlServer:
         except ConfigError as error:
             return {"v": VERSION, "error": "config", "problems": list(error.problems)}
         except LabRelayError as error:
-            name = next(name for name, known in ERRORS.items() if isinstance(error, known))
-            return _error(name, str(error))
+            return _error(_name_of(error), str(error))
         except Exception as error:  # a fault of ours costs this request, never the daemon
             logger.exception("control handler failed", extra={"verb": request.verb})
             return _error("failed", f"the daemon failed inside ({type(error).__name__}); its log says where")
@@ -273,11 +311,65 @@ def call(
     raise ERRORS.get(name, LabRelayError)(message)
 
 
+def follow(
+    path: Path, verb: str, args: Mapping[str, Any] | None = None, *, until: float | None = None, timeout: float = 10.0
+) -> Iterator[dict[str, Any]]:
+    """Ask the daemon for something that goes on, and give its items as they come; blocks.
+
+    Args:
+        until: monotonic instant at which to end; None: only the daemon's end, or the caller's, is one.
+        timeout: seconds for the first answer.
+
+    Raises:
+        UnreachableError: no daemon runs there, or it has ended.
+        LabRelayError: what the follower raised, as the same class.
+    """
+    request = _line({"v": VERSION, "verb": verb, "args": dict(args or {})})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(timeout)
+        try:
+            with _short(path) as address:
+                line.connect(address)
+            line.sendall(request)
+        except PermissionError as error:
+            raise UnreachableError(f"{path} may be used by the service's user and root only; use sudo") from error
+        except OSError as error:
+            raise UnreachableError(
+                f"no daemon runs for this site ({path.parent}); start it with: labrelay run"
+            ) from error
+        rest = b""
+        while until is None or time.monotonic() < until:
+            try:
+                chunk = line.recv(65536)
+            except TimeoutError as error:
+                if until is not None and time.monotonic() >= until:
+                    return
+                raise TimeoutError(f"the daemon did not answer within {timeout:g} s") from error
+            except OSError:
+                chunk = b""
+            if not chunk:
+                raise UnreachableError("the daemon has ended, or was restarted")
+            *lines, rest = (rest + chunk).split(b"\n")
+            for said in map(json.loads, lines):
+                if "item" not in said:
+                    raise ERRORS.get(said.get("error", ""), LabRelayError)(said.get("message", ""))
+                yield said["item"]
+            line.settimeout(None if until is None else max(0.001, until - time.monotonic()))
+
+
 def user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
+
+
+def _line(said: Mapping[str, Any]) -> bytes:
+    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+
+
+def _name_of(error: LabRelayError) -> str:
+    return next(name for name, known in ERRORS.items() if isinstance(error, known))
 
 
 def _error(name: str, message: str) -> dict[str, Any]:

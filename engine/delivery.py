@@ -99,6 +99,7 @@ class DestinationWorker:
         guard: ConditionalGuard,
         concurrency: int,
         settled: Callable[[Delivery, Reason | None], None] | None = None,
+        postponed: Callable[[Delivery, Reason], None] | None = None,
         expected: Callable[[int], int | None] = lambda now_us: None,
         jitter: Callable[[], float] = random.random,
         memory_deliveries: int = MEMORY_DELIVERIES,
@@ -107,6 +108,7 @@ class DestinationWorker:
         """
         Args:
             settled: hears of every delivery that ended: None where delivered, else why it is dead (or superseded).
+            postponed: hears of every attempt that failed and will be made again.
             expected: wall time in microseconds -> when the window of expected downtime ends that is open then, or None.
         """
         self.name = name
@@ -128,6 +130,7 @@ class DestinationWorker:
         self._guard = guard
         self._concurrency = concurrency
         self._settled = settled
+        self._postponed = postponed
         self._jitter = jitter
         self._ready: deque[Lane] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -530,6 +533,8 @@ class DestinationWorker:
             maybe_delivered=delivery.maybe_delivered or maybe_delivered,
         )
         lane.delayed.append((now + delay, failed))
+        if self._postponed is not None:
+            self._postponed(failed, error.reason)
         lane.row[delivery.id] = (error.reason, in_a_row)
         # The state changed; repeats are counted and shown, not logged.
         if until_us is None and (lane.failure is None or lane.failure.expected):

@@ -352,16 +352,19 @@ class Intake:
         clock: Clock,
         judge: Judge | None = None,
         outcomes: Outcomes | None = None,
+        mapped: Callable[[Stored, Verdict, MapOutcome], None] | None = None,
         warily: bool = False,
     ) -> None:
         """
         Args:
             outcomes: hears of every verdict.
+            mapped: hears of every outcome that became durable.
             warily: the last process was killed, perhaps by the processing of a message (`engine.suspect`).
         """
         self._store = store
         self._warily = warily
         self._outcomes = outcomes
+        self._mapped = mapped
         self._clock = clock
         self._judge: Judge = judge or LocalJudge()
         self._queue: deque[Stored] = deque()
@@ -598,6 +601,8 @@ class Intake:
             if self._outcomes is not None:
                 deliveries = len(outcome.deliveries) + outcome.waiting
                 self._outcomes.processed(stored.id, deliveries, dead=outcome.state == "dead")
+            if self._mapped is not None:
+                self._mapped(stored, verdict, outcome)
         if outcome.already or outcome.state != "mapped":
             self._give_back(places)
             return

@@ -34,7 +34,6 @@ from engine import (
     migrate,
     outbox,
     pauses,
-    replays,
     retention,
     rotation,
     superseding,

@@ -49,7 +49,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         names(
             "acts app build control heap link_view logs metrics observe process_metrics replaying reprocessing sandbox sources "
             "supervisor watchdog web worker "
-            "switches"
+            "switches taps"
         ),
     ),
     ("commands", names("__main__ bench commands demo simulator workbench")),

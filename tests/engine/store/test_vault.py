@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.clock import ManualClock
 from engine import kek
+from engine.clock import ManualClock
 from engine.errors import ConfigError, IntegrityError
 from engine.vault import KEY_NAME, Sealer, Vault, WrappedKey, check_value, make_kek, rewrap
 from tests.support.journals import opened, running, store

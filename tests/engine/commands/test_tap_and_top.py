@@ -1,0 +1,250 @@
+"""Following a running site: lines of a tap, tables of top, and what happens where nobody reads them."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import taps as taps_module
+from engine.app import App
+from engine.commands.output import ExitCode
+from engine.control import SOCKET_NAME
+from tests.support.command_line import Ran, labrelay
+from tests.support.filled_journal import CANARY, payload
+from tests.support.running import running_app
+from tests.support.sites import make_site
+from tests.support.waiting import until
+
+SITE = """\
+site: {name: Test Lab, timezone: Asia/Kolkata}
+web: {enabled: false}
+destinations:
+  archive: {kind: file, folder: var/archive}
+"""
+CHANNEL = """\
+channel: haematology
+source: {{kind: mllp, listen: "127.0.0.1:{port}"}}
+routes:
+  - to: archive
+"""
+
+
+class Site:
+    def __init__(self, folder: Path, app: App, port: int) -> None:
+        self.folder = folder
+        self.app = app
+        self.port = port
+
+    async def labrelay(self, *arguments: str) -> Ran:
+        return await asyncio.to_thread(labrelay, *arguments, site=self.folder)
+
+    async def send(self, *numbers: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        for number in numbers:
+            writer.write(b"\x0b" + payload(number) + b"\x1c\r")
+            assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 5.0)
+        writer.close()
+        await writer.wait_closed()
+
+    async def following(self, *arguments: str, messages: int = 1, first: int = 1) -> Ran:
+        """A tap that is open before messages are sent."""
+        ran = asyncio.create_task(self.labrelay("tap", "haematology", *arguments))
+        await until(lambda: bool(self.app.taps._open) or ran.done())
+        await self.send(*range(first, first + messages))
+        return await asyncio.wait_for(ran, 20.0)
+
+
+@pytest.fixture
+async def site(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Site]:
+    folder = make_site(tmp_path, site=SITE, channels={"a.yaml": CHANNEL.format(port=unused_tcp_port)})
+    async with running_app(folder) as app:
+        yield Site(folder, app, unused_tcp_port)
+
+
+# -- tap -----------------------------------------------------------------------------------------------------------
+
+
+async def test_every_stage_of_a_message_is_told_in_its_order(site: Site) -> None:
+    ran = await site.following("--count", "4", "-o", "ndjson")
+    assert ran.code == ExitCode.OK
+    raw, parsed, mapped, delivery = ran.lines
+    assert [line["stage"] for line in ran.lines] == ["raw", "parsed", "mapped", "delivery"]
+    assert {line["message"] for line in ran.lines} == {1}
+    assert (raw["type"], raw["bytes"]) == ("ORU^R01", len(payload(1)))
+    assert parsed["segments"] == {"MSH": 1, "PID": 1, "OBR": 1, "OBX": 1}
+    assert (mapped["state"], mapped["documents"], mapped["destinations"]) == ("mapped", 1, ["archive"])
+    assert (delivery["outcome"], delivery["attempt"], delivery["destination"]) == ("delivered", 1, "archive")
+    assert CANARY not in ran.out + ran.err
+
+
+async def test_people_see_the_same_in_lines(site: Site) -> None:
+    ran = await site.following("--count", "4")
+    assert "contents are masked" in ran.err
+    for words in ("ORU^R01", "PID|9||9^^^xxxx^xx||xxxxxx^xxxxx", "MSH PID OBR OBX", "mapped; 1 documents for archive"):
+        assert words in ran.out
+    assert "delivered: archive (1), attempt 1" in ran.out
+    assert CANARY not in ran.out
+
+
+async def test_contents_are_shown_only_after_a_row_of_the_audit_trail(site: Site) -> None:
+    ran = await site.following("--unmask", "--stage", "raw,mapped", "--count", "2")
+    assert CANARY in ran.out
+    await until(lambda: not site.app.taps._open)
+    await until(lambda: not site.app.journal.open_acts())
+    end, begin = site.app.journal.acts(limit=2)
+    assert (begin.verb, begin.what["export"]["tap"]) == ("unmask", "haematology")
+    assert (end.ended, end.what) == (begin.id, {"first": 2, "last": 2})  # the act is row 1
+
+
+async def test_a_failing_delivery_is_told_with_its_reason(site: Site) -> None:
+    archive = site.folder / "var" / "archive"
+    await until(archive.is_dir)
+    archive.rmdir()
+    archive.write_text("in the way")
+    ran = await site.following("--stage", "delivery", "--count", "1", "-o", "ndjson")
+    (line,) = ran.lines
+    assert (line["outcome"], line["reason"], line["attempt"]) == ("postponed", "STORAGE", 1)
+
+
+async def test_it_ends_after_the_time_that_is_given(site: Site) -> None:
+    ran = await site.labrelay("tap", "haematology", "--for", "200ms")
+    assert (ran.code, ran.out) == (ExitCode.OK, "")
+
+
+async def test_what_cannot_be_followed_is_told(site: Site) -> None:
+    unknown = await site.labrelay("tap", "nowhere")
+    assert (unknown.code, "known: haematology" in unknown.err) == (ExitCode.FAILED, True)
+    assert (await site.labrelay("tap", "haematology", "--stage", "row")).code == ExitCode.USAGE
+
+
+async def test_the_end_of_the_daemon_is_the_end_of_the_tap(tmp_path: Path, unused_tcp_port: int) -> None:
+    folder = make_site(tmp_path, site=SITE, channels={"a.yaml": CHANNEL.format(port=unused_tcp_port)})
+    async with running_app(folder) as app:
+        ran = asyncio.create_task(asyncio.to_thread(labrelay, "tap", "haematology", site=folder))
+        await until(lambda: bool(app.taps._open))
+    assert (await asyncio.wait_for(ran, 10.0)).code == ExitCode.UNREACHABLE
+    assert (await asyncio.to_thread(labrelay, "tap", "haematology", site=folder)).code == ExitCode.UNREACHABLE
+
+
+async def test_a_reader_that_stands_still_loses_lines_and_holds_nobody_up(site: Site) -> None:
+    """Its lines do not fit into the socket: what came meanwhile is counted, in its place."""
+    stuck = socket.socket(socket.AF_UNIX)
+    stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stuck.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(stuck, str(site.folder / "var" / SOCKET_NAME))
+    request = {"v": 1, "verb": "tap", "args": {"channel": "haematology", "stages": ["raw"]}}
+    await loop.sock_sendall(stuck, json.dumps(request).encode() + b"\n")
+    await until(lambda: bool(site.app.taps._open))
+    (tap,) = site.app.taps._open
+
+    sent = 0
+    while not any(isinstance(event, int) for event in tap.queue):
+        await site.send(*range(sent + 1, sent + 101))
+        sent += 100
+        assert len(tap.queue) <= taps_module.QUEUED + 1
+        assert tap.queued_bytes <= taps_module.QUEUED_BYTES
+    # Every message was acknowledged above, and each is now told or counted, in its place.
+    told: list[int] = []
+    lost, rest = 0, b""
+    while len(told) + lost < sent:
+        rest += await asyncio.wait_for(loop.sock_recv(stuck, 65536), 5.0)
+        *lines, rest = rest.split(b"\n")
+        for line in (json.loads(line)["item"] for line in lines):
+            lost += line.get("lost", 0)
+            told += [line["message"]] if "message" in line else []
+    stuck.close()
+    assert told == sorted(set(told))
+    assert lost > 0
+    await until(lambda: not site.app.taps._open)  # and its place is free
+
+
+async def test_more_lines_a_second_than_anybody_can_read_are_left_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taps_module, "PER_S", 5)
+    monkeypatch.setattr(taps_module, "QUEUED", 10)
+    ran = await site.following("--stage", "raw", "--count", "10", "-o", "ndjson", messages=60)
+    assert [line["message"] for line in ran.lines if line["stage"] == "raw"][:10] == list(range(1, 11))
+    people = await site.following("--stage", "raw", "--for", "4s", messages=60, first=61)
+    assert "left out: more than can be shown" in people.out
+
+
+async def test_only_so_many_follow_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taps_module, "FOLLOWERS", 1)
+    first = asyncio.create_task(site.labrelay("tap", "haematology", "--for", "3s"))
+    await until(lambda: bool(site.app.taps._open))
+    second = await site.labrelay("tap", "haematology", "--for", "1s")
+    assert (second.code, "open already" in second.err) == (ExitCode.FAILED, True)
+    await first
+
+
+@pytest.mark.parametrize("verb", [("tap", "haematology"), ("top",)], ids=["tap", "top"])
+async def test_ctrl_c_ends_it(site: Site, verb: tuple[str, ...]) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "engine", "--site", str(site.folder), *verb, stdout=PIPE, stderr=PIPE, env=environment
+    )  # fmt: skip
+    if verb[0] == "tap":
+        await until(lambda: bool(site.app.taps._open), 20.0)
+    else:
+        assert process.stdout is not None
+        await asyncio.wait_for(process.stdout.readline(), 20.0)
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.wait_for(process.communicate(), 10.0)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert b"interrupted" in err
+    assert b"Traceback" not in err
+
+
+# -- top -----------------------------------------------------------------------------------------------------------
+
+
+async def test_top_tells_what_moves(site: Site) -> None:
+    async def top(*arguments: str) -> Ran:
+        return await site.labrelay("top", "--every", "100ms", *arguments)
+
+    watching = asyncio.create_task(top("--count", "20", "-o", "ndjson"))
+    await site.send(*range(1, 6))
+    documents: list[dict[str, Any]] = (await watching).lines
+    assert documents[0]["channels"][0]["per_min"] is None
+    assert set(documents[0]) >= {"schema_version", "at", "overall", "channels", "destinations"}
+    channel = documents[-1]["channels"][0]
+    assert (channel["name"], channel["today_received"], channel["waiting"]) == ("haematology", 5, 0)
+    assert any((one["channels"][0]["per_min"] or 0) > 0 for one in documents)
+    (destination,) = documents[-1]["destinations"]
+    assert (destination["state"], destination["waiting"], destination["next_try_s"]) == ("ok", 0, None)
+
+    people = await top("--count", "2")
+    assert people.out.count("CHANNEL") == 2
+    assert "\x1b[" not in people.out
+    assert CANARY not in people.out
+
+
+async def test_top_tells_when_the_next_try_is(site: Site) -> None:
+    archive = site.folder / "var" / "archive"
+    await until(archive.is_dir)
+    archive.rmdir()
+    archive.write_text("in the way")
+    await site.send(1)
+    await until(lambda: bool(site.app.workers["archive"].counts.failed))
+    site.app.observer.look_again()
+    ran = await site.labrelay("top", "--count", "1", "-o", "ndjson")
+    (document,) = ran.lines
+    (destination,) = document["destinations"]
+    assert destination["retrying"]["reason"] == "STORAGE"
+    assert document["channels"][0]["waiting"] == 1
+    people = await site.labrelay("top", "--count", "1")
+    assert "STORAGE, attempts failed:" in people.out
+
+
+def test_top_needs_a_daemon(tmp_path: Path) -> None:
+    assert labrelay("top", site=make_site(tmp_path)).code == ExitCode.UNREACHABLE
