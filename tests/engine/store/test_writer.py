@@ -1,9 +1,12 @@
 """Group commit: order, isolation of failures, bounds, the end."""
 
 import asyncio
+import re
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -12,11 +15,13 @@ from hypothesis import strategies as st
 
 from engine import arrival, writer
 from engine.batch import Batch
+from engine.clock import ManualClock
 from engine.errors import StoreError
 from engine.journal import Journal
 from engine.reasons import Reason
 from engine.writer import Writer, is_fatal
 from tests.support.journals import WINDOW_S, opened, received, running, started, store
+from tests.support.waiting import until
 
 
 class BlotError(Exception):
@@ -161,3 +166,160 @@ def test_which_errors_end_the_process() -> None:
     assert is_fatal(error(sqlite3.SQLITE_IOERR_READ), committing=True)
     assert not is_fatal(error(sqlite3.SQLITE_IOERR_READ), committing=False)
     assert not is_fatal(StoreError("x"), committing=True)
+
+
+# -- the end of the writer -------------------------------------------------------------------------------------------
+
+
+class Upkeep:
+    """The journal's own upkeep, failing at one of its steps."""
+
+    def __init__(self, inner: writer.Upkeep, step: str, error: Exception) -> None:
+        self._inner, self._step, self._error = inner, step, error
+        self.failing = True
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._step and self.failing:
+            return self._fail
+        return getattr(self._inner, name)
+
+    def _fail(self, *_: object) -> None:
+        raise self._error
+
+
+async def failing(data: Path, step: str, error: Exception, told: list[StoreError]) -> Journal:
+    journal = Journal.open(data, clock=ManualClock(), on_fatal=told.append)
+    journal.recover()
+    inner = writer_of(journal)
+    inner._upkeep = Upkeep(inner._upkeep, step, error)
+    journal.start(asyncio.get_running_loop())
+    return journal
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    made = sqlite3.OperationalError("disk I/O error")
+    made.sqlite_errorcode, made.sqlite_errorname = code, "SQLITE_TEST"
+    return made
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "words"),
+    [
+        ("after_batch", sqlite_error(sqlite3.SQLITE_IOERR_READ), "the journal failed: SQLITE_TEST: disk I/O error"),
+        ("after_batch", sqlite3.OperationalError("closed"), "the journal failed: OperationalError: closed"),
+        ("idle", BlotError("ours"), "the journal writer failed: BlotError"),
+    ],
+)
+async def test_when_upkeep_fails_the_writer_stops_for_good_and_says_so(
+    tmp_path: Path, step: str, error: Exception, words: str
+) -> None:
+    told: list[StoreError] = []
+    journal = await failing(tmp_path, step, error, told)
+    if step == "after_batch":
+        (stored,) = await store(journal, b"1")  # it was durable before that
+        assert stored.id == 1
+    await until(lambda: bool(told))
+    assert (str(told[0]), told[0].fatal) == (words, True)
+    with pytest.raises(StoreError, match=re.escape(words)) as caught:
+        journal.append(received(), repeat_window_s=WINDOW_S)
+    assert caught.value.fatal
+    await journal.stop()
+
+
+async def test_what_waits_behind_a_fatal_fault_is_refused_and_nothing_is_left_waiting(tmp_path: Path) -> None:
+    told: list[StoreError] = []
+    journal = await failing(tmp_path, "after_batch", BlotError("ours"), told)
+    busy, release = await blocked(journal)
+    behind = [writer_of(journal).submit(appending(b"%d" % n)) for n in range(9)]
+    release.set()
+    await busy  # its own batch: durable, and answered
+    found = await asyncio.gather(*behind, return_exceptions=True)
+    assert [str(one) for one in found] == ["the journal writer failed: BlotError"] * 9
+    assert all(isinstance(one, StoreError) and one.fatal for one in found)
+    assert [str(one) for one in told] == ["the journal writer failed: BlotError"]
+    assert (journal.queued, journal.queued_bytes) == (0, 0)
+    await journal.stop()
+
+
+async def test_a_transaction_that_cannot_be_rolled_back_ends_the_writer(tmp_path: Path) -> None:
+    class Connection:
+        """Fails at ROLLBACK."""
+
+        def __init__(self, inner: sqlite3.Connection) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        def execute(self, statement: str, *arguments: Any) -> sqlite3.Cursor:
+            if statement == "ROLLBACK":
+                raise sqlite_error(sqlite3.SQLITE_IOERR_READ)
+            return self._inner.execute(statement, *arguments)
+
+    told: list[StoreError] = []
+    journal = Journal.open(tmp_path, clock=ManualClock(), on_fatal=told.append)
+    inner = writer_of(journal)
+    real = inner._connection
+    inner._connection = Connection(real)  # type: ignore[assignment]  # all of it, by name
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    with pytest.raises(StoreError) as caught:
+        await inner.submit(appending(b"1", fails="bug"))
+    assert caught.value.fatal
+    await until(lambda: bool(told))
+    real.execute("ROLLBACK")
+    await journal.stop()
+
+
+def test_an_operation_before_the_start_raises_what_it_raises(tmp_path: Path) -> None:
+    def fail(batch: Batch) -> None:
+        raise BlotError
+
+    def torn(batch: Batch) -> None:
+        raise sqlite_error(sqlite3.SQLITE_CORRUPT)
+
+    journal = opened(tmp_path)
+    assert writer_of(journal).run_alone(lambda batch: 7) == 7
+    with pytest.raises(BlotError):
+        writer_of(journal).run_alone(fail)
+    with pytest.raises(StoreError, match="SQLITE_TEST") as caught:
+        writer_of(journal).run_alone(torn)
+    assert caught.value.fatal
+    journal.close()
+
+
+async def test_commits_are_timed_for_the_page(journal: Journal) -> None:
+    assert writer.WriterStats().commit_ms(0.5) is None
+    await store(journal, b"1", b"2", b"3")
+    shares = [journal.stats.commit_ms(share) for share in (0.0, 0.5, 1.0)]
+    assert None not in shares
+    assert shares == sorted(shares, key=lambda share: share or 0.0)
+    assert journal.stats.longest_commit_s * 1000 >= (shares[-1] or 0.0)
+
+
+def test_a_loop_that_was_closed_without_stop_costs_nobody_anything(tmp_path: Path) -> None:
+    """What is durable stays so, and the thread comes to its end."""
+    loop = asyncio.new_event_loop()
+    journal = opened(tmp_path)
+    journal.recover()
+    loop.run_until_complete(_start(journal))
+    inner = writer_of(journal)
+    held = threading.Event()
+    inner.submit(lambda batch: held.wait(10))
+    inner.submit(appending(b"1"))
+    inner._queue.put(None)
+    loop.close()
+    held.set()
+    assert inner._thread is not None
+    inner._thread.join(10)
+    assert not inner._thread.is_alive()
+    journal._writer = None  # its thread has left the files in order; what is read and the lock are still ours
+    journal.close()
+    again = opened(tmp_path)
+    again.recover()
+    assert [one.payload for one in again.unprocessed()] == [b"1"]
+    again.close()
+
+
+async def _start(journal: Journal) -> None:
+    journal.start(asyncio.get_running_loop())
