@@ -38,6 +38,7 @@ from engine.outcomes import Outcomes
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory
 from engine.records import Pause, Recovery, Target
+from engine.replaying import Replays
 from engine.retention import Policy
 from engine.sources import ChannelSource
 from engine.supervisor import Supervisor

@@ -34,6 +34,7 @@ from engine import (
     migrate,
     outbox,
     pauses,
+    replays,
     retention,
     rotation,
     superseding,
