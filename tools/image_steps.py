@@ -67,7 +67,7 @@ def main(given: Sequence[str] | None = None) -> int:
         for command in (["version"], ["demo", "--messages", "50", "--exit"]):
             print(f"trial: {shlex.join([*last.entry, *command])}", flush=True)
             enter(last, [*last.entry, *command])
-    print("the image builds and runs")
+        print("the image builds and runs; taking the folders away", flush=True)
     return 0
 
 
