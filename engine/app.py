@@ -108,6 +108,7 @@ class App:
             clock=self.clock,
             on_fatal=self._store_failed,
             zone=ZoneInfo(site.config.site.timezone or "UTC"),
+            reserve=True,
         )
         for note in self.journal.notes:
             logger.warning("%s", note)

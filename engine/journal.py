@@ -55,6 +55,7 @@ from engine.numbers import Number
 from engine.reading import Reader, access, connect
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed, Target
+from engine.reserve import Reserve
 from engine.retention import Policy
 from engine.upkeep import PAGE_BYTES, StoreUpkeep
 from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, make_kek
@@ -115,6 +116,7 @@ class Journal(Reader):
         read_only: bool = False,
         zone: tzinfo = UTC,
         anchor_path: Path | None = None,
+        reserve: bool = False,
     ) -> "Journal":
         """Open the journal in folder ``data``; make it there, with its key, if there is none.
 
@@ -127,6 +129,7 @@ class Journal(Reader):
             read_only: for commands beside a daemon or without one: takes no lock, changes nothing.
             zone: the site's, for the days of counters.
             anchor_path: another place for the anchor, best on another disk.
+            reserve: keep disk space for people's acts on a full disk (`engine.reserve`).
 
         Raises:
             LockedError: another process writes here.
@@ -146,6 +149,8 @@ class Journal(Reader):
         try:
             with suppress(OSError):  # a compaction that was killed left it
                 (data / JOURNAL_NAME).resolve().with_name(COMPACTED_NAME).unlink()
+            kept = Reserve(data)
+            kept.open()
             reading = anchor_file.read(anchor_path)
             if not accept_loss and (data / JOURNAL_NAME).exists() and (hidden := look(data / JOURNAL_NAME, reading)):
                 raise hidden
@@ -161,7 +166,7 @@ class Journal(Reader):
             loss = loss or find_loss(connection, reading, journal_id)
             if loss is not None and not accept_loss:
                 raise loss
-            journal._begin(connection, anchor_path, clock, zone, on_fatal)
+            journal._begin(connection, anchor_path, clock, zone, on_fatal, kept if reserve else None)
             if loss is not None:
                 journal._now(partial(_accept_loss, loss, actor, because))
                 journal.notes.append(f"Started although rows are missing: {loss}")
@@ -194,6 +199,7 @@ class Journal(Reader):
         clock: Clock,
         zone: tzinfo,
         on_fatal: Callable[[StoreError], None],
+        reserve: Reserve | None,
     ) -> None:
         self._tail = tail = Tail(connection)
         self.boot = _count_boot(connection)
@@ -206,6 +212,7 @@ class Journal(Reader):
             clock=clock,
             zone=zone,
             boot=self.boot,
+            reserve=reserve,
         )
         self._connection = connection
         self._writer = Writer(connection, self._upkeep, on_fatal=on_fatal)
@@ -703,6 +710,11 @@ class Journal(Reader):
         return self._writer.waiting_bytes if self._writer is not None else 0
 
     @property
+    def full(self) -> bool:
+        """The disk is full: nothing new is kept, and what room there is serves people's acts."""
+        return self._upkeep is not None and self._upkeep.full
+
+    @property
     def damage(self) -> list[str]:
         """Rows that were found not to be what was stored, when the journal was opened."""
         return list(self._damaged)
@@ -715,6 +727,8 @@ class Journal(Reader):
             found.append(f"the anchor cannot be written ({self._upkeep.anchor_fault}): loss would go unnoticed")
         if self._upkeep is not None and self._upkeep.over_cap:
             found.append("a reader keeps the journal's log from being emptied")
+        if self.full:
+            found.append("the disk is full: nothing new is kept until there is room; what people do is")
         return found
 
     # -- handing over --------------------------------------------------------------------------------------------

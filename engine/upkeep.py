@@ -21,6 +21,7 @@ from engine.anchor import Anchor
 from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Batch, Tail, month_of
 from engine.clock import Clock
 from engine.errors import StoreError
+from engine.reserve import Reserve
 from engine.vault import Vault
 from engine.writer import describe, is_fatal
 
@@ -36,6 +37,7 @@ RETENTION_EVERY_S = 6 * 3600.0  # between two walks ...
 RETENTION_FIRST_S = 60.0  # ... and from the start to the first
 RETENTION_PAUSE_S = 0.05  # between two steps of a walk: at least this long ...
 RETENTION_SHARE = 10  # ... and so many times what the step took, so that messages hardly ever wait for one
+RESERVE_LOOK_S = 1.0
 BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
 
 # How long the log is cannot be asked for without a checkpoint. What a batch adds beside its sealed values (leaves of
@@ -59,7 +61,9 @@ class StoreUpkeep:
         clock: Clock,
         zone: tzinfo,
         boot: int,
+        reserve: Reserve | None = None,
     ) -> None:
+        """``reserve``: of a daemon; a command that opens a journal for one act keeps none."""
         self.wal_bytes = 0
         self.anchor_fault = ""
         self.over_cap = False
@@ -72,6 +76,8 @@ class StoreUpkeep:
         self._clock = clock
         self._zone = zone
         self._boot = boot
+        self._reserve = reserve
+        self._next_look = 0.0
         self._batches = 0
         self._stored_bytes = 0
         self._overhead = _OVERHEAD_AT_FIRST
@@ -104,6 +110,7 @@ class StoreUpkeep:
         if self._log_estimate() >= CHECKPOINT_BYTES:
             self._checkpoint()
         self._sync_anchor()
+        self._look_at_reserve()
         if self._clock.monotonic() >= self._next_sweep + 10 * SWEEP_S:  # never idle: sweep all the same
             self._sweep()
         self._let_go()
@@ -112,6 +119,7 @@ class StoreUpkeep:
         if self._log_estimate() >= CHECKPOINT_BYTES // 4:
             self._checkpoint()
         self._sync_anchor()
+        self._look_at_reserve()
         self._sweep()
         self._let_go()
 
@@ -119,9 +127,20 @@ class StoreUpkeep:
         """Begin a walk of retention at once, if none is under way. May be called on any thread."""
         self._next_walk = self._next_step = 0.0
 
-    def make_room(self) -> None:
-        """Fold the log into the database and cut it, so that its space can be used again."""
+    @property
+    def full(self) -> bool:
+        return self._reserve is not None and self._reserve.given
+
+    def make_room(self) -> bool:
+        """Give the reserve back; fold the log into the database and cut it, so that its space can be used again."""
+        given = self._reserve is not None and self._reserve.give()
         self._run_checkpoint("TRUNCATE")
+        return given
+
+    def _look_at_reserve(self) -> None:
+        if self._reserve is not None and (now := self._clock.monotonic()) >= self._next_look:
+            self._next_look = now + RESERVE_LOOK_S
+            self._reserve.look()
 
     def close(self) -> None:
         if self._walk is not None and self._walk.act:
@@ -131,6 +150,8 @@ class StoreUpkeep:
         self._anchor_step(self._anchor.sync)
         self._anchor.close()
         self._connection.close()
+        if self._reserve is not None:
+            self._reserve.remove()
 
     # -- keys ----------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,10 @@ _FATAL_ANYWHERE = {
 _PRIMARY = 0xFF
 
 
+class NoRoomError(StoreError):
+    """Not tried, since the disk is full: the room that is left is for what helps."""
+
+
 class Upkeep(Protocol):
     """What the writer does beside batches, on its own thread and connection."""
 
@@ -63,8 +67,12 @@ class Upkeep(Protocol):
     def after_batch(self) -> None:
         """Results are out: checkpoint if it is time."""
 
-    def make_room(self) -> None:
-        """The disk is full: give back what can be given back."""
+    def make_room(self) -> bool:
+        """The disk is full: give back what can be given back. True: what needs little room may be tried again."""
+
+    @property
+    def full(self) -> bool:
+        """What brings new payload is not let in: the disk is full, and the room that is left is for people."""
 
     def idle(self) -> None:
         """Nothing waits."""
@@ -293,10 +301,15 @@ class Writer:
 
     def _work(self, items: list[_Item]) -> None:
         try:
-            if not self._attempt(items):
+            tried = self._let_in(items) if self._upkeep.full else items
+            if tried and not self._attempt(tried):
                 self.stats.rollbacks += 1
-                for item in items:
+                for item in tried:
                     self._attempt([item])
+            if any(_is_full(item.error) for item in tried) and self._upkeep.make_room():
+                for item in tried:
+                    if _is_full(item.error) and not item.size:
+                        self._attempt([item])
         except _FatalError as fatal:
             for item in items:
                 item.error = item.error or StoreError(str(fatal.cause), fatal=True)
@@ -308,9 +321,15 @@ class Writer:
         fault = next((item.error for item in items if _is_store_fault(item.error)), None)
         self.stats.fault = None if fault is None else (str(fault), time.monotonic())
         self._call(self._resolve, items)
-        if any(_is_full(item.error) for item in items):
-            self._upkeep.make_room()
         self._upkeep.after_batch()
+
+    @staticmethod
+    def _let_in(items: list[_Item]) -> list[_Item]:
+        """Refuse what brings new payload; the rest."""
+        for item in items:
+            if item.size:
+                item.error = NoRoomError("the disk is full: nothing new is kept until there is room")
+        return [item for item in items if not item.size]
 
     def _attempt(self, items: list[_Item]) -> bool:
         """Run ``items`` in one transaction; False where it was rolled back. A single item then has its error set."""
@@ -384,7 +403,9 @@ def describe(error: BaseException) -> str:
 
 def _is_store_fault(error: BaseException | None) -> bool:
     """Whether the database failed, and not the operation."""
-    return isinstance(error, StoreError) and isinstance(error.__cause__, sqlite3.Error)
+    return isinstance(error, NoRoomError) or (
+        isinstance(error, StoreError) and isinstance(error.__cause__, sqlite3.Error)
+    )
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "anchor arrival audit batch before_upgrade compact config correcting detecting earlier erased erasing "
             "formats holding "
             "installed journal kek layouts line_trace lock loss lots mapping memory migrate numbered outbox packs "
-            "pruned reading replays retention rotation salvage superseding suspect trail upkeep vault verdict verify "
+            "pruned reading replays reserve retention rotation salvage superseding suspect trail upkeep vault verdict verify "
             "wal_repair writer "
             "pauses"
         ),

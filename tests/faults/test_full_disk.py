@@ -1,0 +1,145 @@
+"""T4 and T5: a disk that is full to the last byte. Nothing is acknowledged, people can act, and then all goes on."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine import reserve
+from engine.clock import SystemClock
+from engine.commands.output import ExitCode
+from engine.journal import Journal
+from engine.reserve import RESERVE_NAME, Reserve
+from engine.writer import NoRoomError
+from tests.faults.harness.ledger import Ledger
+from tests.faults.harness.oracle import judge
+from tests.faults.harness.trial import Trial
+from tests.support.command_line import labrelay
+from tests.support.journals import WINDOW_S, received
+from tests.support.live import Analyzer, Server
+from tests.support.running import QUICK, channel, make_running_site, running_app
+from tests.support.small_disk import SmallDisk, small_disk
+from tests.support.waiting import until
+
+MiB = 1 << 20
+KEPT = 4 * MiB  # in place of 64 MiB
+KINDS = ["mllp", "astm"]
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallDisk]:
+    monkeypatch.setattr(reserve, "RESERVE_BYTES", KEPT)
+    monkeypatch.setattr(reserve, "MARGIN_BYTES", 8 * MiB)
+    monkeypatch.setattr(reserve, "STEP_BYTES", MiB)
+    monkeypatch.setattr("engine.upkeep.RESERVE_LOOK_S", 0.02)
+    with small_disk(tmp_path / "var", 40 * MiB) as disk:
+        yield disk
+
+
+def size(disk: SmallDisk) -> int:
+    file = disk.path / RESERVE_NAME
+    return file.stat().st_blocks * 512 if file.exists() else 0
+
+
+@pytest.mark.timeout(180)
+async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
+    tmp_path: Path, disk: SmallDisk, trial: Trial
+) -> None:
+    ledger = Ledger()
+    server = Server(ledger=ledger, refuse={(0, 2), (0, 3), (0, 4)})
+    await server.start()
+    folder = make_running_site(
+        tmp_path,
+        {f"c{n}": channel({"kind": kind, "listen": "127.0.0.1:0"}, {"to": "server"}) for n, kind in enumerate(KINDS)},
+        {"server": {"kind": "http", "url": f"http://127.0.0.1:{server.port}/", **QUICK}},
+    )
+    async with running_app(folder) as app:
+        await until(lambda: size(disk) == KEPT)
+        ports = [app.sources[f"c{n}"].port or 0 for n in range(len(KINDS))]
+        analyzers = [Analyzer(n, ports[n], kind, ledger=ledger, pause_s=0.005) for n, kind in enumerate(KINDS)]
+        playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
+        await until(lambda: all(len(analyzer.acked) > 5 for analyzer in analyzers), 20.0)
+        numbers = [letter.message_id for letter in app.journal.dead()]
+        for turn in trial.rounds(quick=2, long=20, unit="full disks"):
+            disk.fill()
+            await until(lambda: app.journal.full, 20.0)
+            held = [len(analyzer.acked) for analyzer in analyzers]
+            assert any("disk is full" in alarm for alarm in app.journal.alarms)
+            if turn < len(numbers):
+                ran = await asyncio.to_thread(
+                    labrelay, "dlq", "dismiss", str(numbers[turn]), "--because", "seen", "--yes", site=folder
+                )
+                assert ran.code == ExitCode.OK, ran.err
+            for _ in range(30):  # each is an entry of the audit trail
+                await app.journal.act_note("ann", "unmask", {"message": 1})
+            with pytest.raises(NoRoomError):
+                await app.journal.append(received(b"x"), repeat_window_s=WINDOW_S)
+            assert [len(analyzer.acked) for analyzer in analyzers] == held
+            disk.free()
+            await until(lambda held=held: all(len(a.acked) > n + 3 for a, n in zip(analyzers, held, strict=True)), 30.0)
+            await until(lambda: size(disk) == KEPT)
+            assert app.journal.alarms == []
+        for analyzer in analyzers:
+            analyzer.stop()
+        await asyncio.gather(*playing)
+        await until(lambda: not any(view.open for view in app.journal.lanes()), 30.0)
+        await until(lambda: not any(view.stored for view in app.journal.channels()), 30.0)
+    assert not (disk.path / RESERVE_NAME).exists()
+    trial.note(judge(disk.path, ledger, settled=True).must_pass())
+    await server.stop()
+
+
+async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_kept(disk: SmallDisk) -> None:
+    journal = Journal.open(disk.path, clock=SystemClock(), reserve=True)
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    await journal.append(received(b"first"), repeat_window_s=WINDOW_S)
+    await until(lambda: size(disk) == KEPT)
+    await journal.stop()
+    Reserve(disk.path).look()  # as a killed process leaves it
+    kept = size(disk)
+    assert kept
+    disk.fill()
+    assert disk.left == 0
+    journal = Journal.open(disk.path, clock=SystemClock(), reserve=True)
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    assert journal.full
+    with pytest.raises(NoRoomError):
+        await journal.append(received(b"second"), repeat_window_s=WINDOW_S)
+    await journal.dismiss(messages=[1], actor="ann", reason="seen")
+    disk.free()
+    await until(lambda: not journal.full)
+    assert (await journal.append(received(b"second"), repeat_window_s=WINDOW_S)).id
+    await journal.stop()
+
+
+def test_a_disk_that_has_room_keeps_the_reserve(disk: SmallDisk) -> None:
+    kept = Reserve(disk.path)
+    for _ in range(8):
+        kept.look()
+    assert size(disk) == KEPT
+    assert not kept.give()  # a write has failed for another reason: a quota, a limit on files
+    assert (size(disk), kept.given) == (KEPT, False)
+
+
+def test_a_disk_without_room_for_a_reserve_goes_without_one(disk: SmallDisk) -> None:
+    disk.fill()
+    kept = Reserve(disk.path)
+    kept.look()
+    assert size(disk) == 0
+    assert kept.give()
+    assert kept.given
+    disk.free()
+    kept.look()
+    assert not kept.given
+
+
+async def test_a_command_that_opens_the_journal_for_one_act_keeps_none(disk: SmallDisk) -> None:
+    journal = Journal.open(disk.path, clock=SystemClock())
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    await journal.append(received(b"first"), repeat_window_s=WINDOW_S)
+    await journal.stop()
+    assert size(disk) == 0
