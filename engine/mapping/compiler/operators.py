@@ -102,6 +102,9 @@ class Operators(Names):
         two = self.decimal(self.expression(right, scope), right)
         if one.is_absent or two.is_absent:
             return NOTHING
+        for side, part in ((one, left), (two, right)):
+            if side.known and side.constant is None:  # a text that is no number, or a division by zero
+                return self.error(part, "this is never a number, so there is nothing to calculate with")
         if one.known and two.known:
             return self.code.literal(decimals.calculate(operator, one.constant, two.constant), DECIMAL)
         tests = " and ".join(f"{side.code} is not None" for side in (one, two) if side.maybe)
