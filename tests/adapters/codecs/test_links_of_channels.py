@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from adapters.codecs import astm_link, auto_link, mllp, text_link, whole_link
-from adapters.codecs.text_framing import Framing
+from adapters.codecs.text_framing import Framing, wire
 from engine.errors import ConfigError
 from engine.message import Block, Frame, LinkFault, SessionEnd
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame
@@ -107,6 +107,24 @@ def test_frames_without_a_number_are_taken_where_numbers_are_ignored_and_nobody_
         assert isinstance(event, Frame)
         link.committed(0.0)
     assert event.completes == (RECORDS,)
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_what_is_kept_of_a_frame_is_all_of_it(end: bytes) -> None:
+    frame = one_record_a_frame(RECORDS)[0].removesuffix(b"\r\n") + end
+    link = astm_link.links(E1381)()
+    for byte in ENQ + frame:
+        found = link.receive(bytes([byte]), 0.0)
+    (event,) = found
+    assert isinstance(event, Frame)
+    assert event.raw == frame
+    link.committed(0.0)
+    assert link.stray == 0
+
+
+def test_the_names_of_ascii_stand_for_its_codes() -> None:
+    assert wire("<XON><XOFF><TAB><SP><DEL><FS><GS><RS><US>") == b"\x11\x13\x09 \x7f\x1c\x1d\x1e\x1f"
+    assert wire("<SOH><STX><ETX><EOT><ENQ><ACK><NAK><ETB>") == b"\x01\x02\x03\x04\x05\x06\x15\x17"
 
 
 def test_nobody_hears_an_answer_any_more_so_a_frame_that_waits_for_none_is_kept() -> None:

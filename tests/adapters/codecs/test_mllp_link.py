@@ -146,6 +146,11 @@ def test_a_sender_that_starts_again_leaves_incomplete_evidence(start: bytes) -> 
     ]
 
 
+def test_a_start_that_is_sent_twice_is_one() -> None:
+    for wire in (b"\x0b\x0bMSH|1\x1c\r", b"\x0b\r\n\x0bMSH|1\x1c\r"):
+        assert MllpLink().receive(wire, 0.0) == [Block(b"MSH|1")]
+
+
 def test_several_starts_are_several_pieces_of_evidence() -> None:
     link = MllpLink()
     events = link.receive(b"\x0bMSH|1\x0bMSH|2\x0bMSH|3\x1c\r", 0.0)

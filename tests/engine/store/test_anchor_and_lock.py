@@ -64,6 +64,25 @@ def test_the_newest_mark_is_read(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_mark_is_on_the_disk_once_it_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    real = os.fdatasync
+
+    def fdatasync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    path = tmp_path / "anchor"
+    anchor = Anchor(path, JOURNAL, 3, CHAIN)
+    assert synced == [path.stat().st_ino]  # before anything is acknowledged on the strength of it
+    anchor.write(4, CHAIN)
+    assert len(synced) == 1  # once a second is enough, and somebody else's business
+    anchor.sync()
+    assert len(synced) == 2
+    anchor.close()
+
+
 def test_a_lock_is_held_by_one_process_and_freed_by_its_end(tmp_path: Path) -> None:
     lock = SiteLock.acquire(tmp_path)
     with pytest.raises(LockedError, match=f"process {os.getpid()}"):

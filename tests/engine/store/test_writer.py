@@ -4,7 +4,7 @@ import asyncio
 import re
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,41 @@ async def test_a_full_queue_refuses_new_work_at_once_and_still_takes_verdicts(tm
     release.set()
     await asyncio.gather(busy, *futures, verdict)
     await store(journal, b"later")
+    await journal.stop()
+
+
+async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -> None:
+    """Refusing what ends work, or what a person decides, would not make room."""
+    journal = opened(tmp_path)
+    inner = writer_of(journal)
+    inner._queue_operations = 10
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    lane, who = ("chem", "fhir"), {"actor": "a.singh", "because": "why"}
+    decisions: list[Callable[[], asyncio.Future[Any]]] = [
+        lambda: journal.map_done(1, state="dead", reason=Reason.UNREADABLE),
+        lambda: journal.settle(1, delivered_us=1),
+        lambda: journal.claim(*lane, 1),
+        lambda: journal.unclaim([1]),
+        lambda: journal.supersede([1]),
+        lambda: journal.hold([1]),
+        lambda: journal.release([1], **who),
+        lambda: journal.reject([1], **who),
+        lambda: journal.release_lane(*lane),
+        lambda: journal.act("a.singh", "retry", {}),
+        lambda: journal.act_done(1),
+        lambda: journal.act_note("a.singh", "pause", {}),
+        lambda: journal.note_suspect(1),
+    ]
+    for decision in decisions:
+        busy, release = await blocked(journal)
+        waiting = [journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(9)]
+        with pytest.raises(StoreError, match="queue full"):
+            journal.append(received(), repeat_window_s=WINDOW_S)
+        future = decision()
+        release.set()
+        await asyncio.gather(busy, *waiting)
+        await asyncio.gather(future, return_exceptions=True)  # about nothing that there is; it was heard
     await journal.stop()
 
 
