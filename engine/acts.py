@@ -736,6 +736,15 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
             message, request.content, actor=request.actor, because=because, dry_run=_dry_run(request)
         )
 
+    async def backup(request: Request) -> dict[str, Any]:
+        do = request.args.get("do")
+        if do in ("now", "drill"):
+            app.backup.ask(do)
+        elif do != "state":
+            raise LabRelayError("backup: now, drill or state?")
+        said = app.backup.snapshot()
+        return {"busy": app.backup.is_busy, "running": said.running, "fault": said.fault}
+
     async def prune(request: Request) -> dict[str, Any]:
         app.journal.let_go_now()
         return {}
@@ -783,6 +792,7 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         "replay_forget": replay_forget,
         "reprocess": reprocess,
         "prune": prune,
+        "backup": backup,
         "shown": shown,
         "exported": exported,
         "underway": underway,

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from engine import heap
+from engine.acts import Acts, handlers
+from engine.backup_keeper import BackupKeeper
 from engine.acts import Acts, followers, handlers
 from engine.breaker import BreakerState
 from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
@@ -149,6 +151,7 @@ class App:
             mapped=self.taps.mapped,
             warily=recovery.killed and self.worker is None,
         )
+        self.backup = BackupKeeper(self.journal, lambda: self.built.site, self.clock)
         self.observer = Observer(self)
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
@@ -205,6 +208,8 @@ class App:
         await control.start()
         running.push_async_callback(control.stop)
         self._page = await self._start_page(site)
+        supervisor.supervise("backup", self.backup.run)
+        supervisor.supervise("backup rows", self.backup.run_rows)
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
 
     async def _until_stopped(self, supervisor: Supervisor) -> None:

@@ -64,6 +64,7 @@ class Tail:
         last_id, chain: the newest row and its chain hash.
         sessions: link session -> ids of its frames that belong to no message yet.
         sweeps: where the sweeps of the short memories have come to.
+        restored_to: messages up to this one came from a backup; what they make may have been delivered before.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -80,6 +81,8 @@ class Tail:
         self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped").fetchone()[0]
         stored = connection.execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
         self.watermark: int = stored[0] if stored else 0
+        restored = connection.execute("SELECT value FROM meta WHERE name = 'restored_to'").fetchone()
+        self.restored_to: int = restored[0] if restored else 0
         self._open: list[int] = []
         self._closed: set[int] = set()
         self._find_open_work(connection)

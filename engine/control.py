@@ -33,6 +33,7 @@ Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
     shown     {"message"}                                          -> {}   contents are about to be shown to a person
     exported  {"what"}                                             -> {}   contents are about to be written to a file
     prune     {}                                                   -> {}   a walk of retention is begun
+    backup    {"do": "now" | "drill" | "state"}                    -> {"busy", "running", "fault"}
     key       {"step": "rotate", "discard_old"}                    -> engine.rotation.Rotated
               {"step": "show" | "restored", "key"}                 -> {}   the key is about to be printed; was typed in
               {"step": "confirm"}                                  -> {}   its recovery sheet is in safe hands

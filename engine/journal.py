@@ -59,7 +59,8 @@ from engine.reserve import Reserve
 from engine.retention import Policy
 from engine.upkeep import PAGE_BYTES, StoreUpkeep
 from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, make_kek
-from engine.writer import Operation, Writer, WriterStats
+from engine.versions import Versions
+from engine.writer import Job, Operation, Writer, WriterStats
 
 __all__ = ["Assembled", "Journal", "MapOutcome", "Recovery", "Routed"]
 
@@ -683,6 +684,17 @@ class Journal(Reader):
             connection.execute("BEGIN")
             newest = connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
             return retention.survey(_Look(connection.execute, self.vault, now_us), policy=policy, newest=newest)
+
+    def lend(self, job: Job[T]) -> "asyncio.Future[T]":
+        """Run long work on the writer's connection, between commits (`Writer.lend`)."""
+        if self._writer is None:
+            raise StoreError("the journal is not open for writing")
+        return self._writer.lend(job)
+
+    def lend_alone(self, job: Job[T]) -> T:
+        """The same in this thread, before `start`."""
+        assert self._writer is not None, "opened read-only"
+        return self._writer.lend_alone(job)
 
     def let_go_now(self) -> None:
         """Begin a walk of retention at once, if none is under way; it goes on beside everything else."""

@@ -128,7 +128,7 @@ class Observer:
         app = self._app
         site = app.built.site.config
         now = app.clock.now()
-        alarms, notes = list(app.journal.alarms), []
+        alarms, notes = [*app.journal.alarms, *app.backup.alarms()], []
         if self.page_fault:
             notes.append(self.page_fault)
         if app.worker is not None and app.worker.note:
@@ -187,6 +187,7 @@ class Observer:
             disk_days_left=days_left,
             journal=self._journal(),
             kept=self._kept_so_far(),
+            backup=app.backup.snapshot(),
             task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
             held_alarm_s=site.limits.held_alarm,
             alarms=tuple(alarms),

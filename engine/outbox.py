@@ -109,6 +109,7 @@ def put(
                     reports=tuple(report.key for report in routed.document.reports),
                     entries=routed.document.entries,
                     message_type=message_type,
+                    maybe_delivered=message_id <= batch.tail.restored_to,
                 )
             )
     return Queued(tuple(claimed), waiting, frozenset(kept))
@@ -233,7 +234,7 @@ def _insert(
         "INSERT INTO delivery (lane, seq, message_id, document_id, key, state, lease, attempt, not_before_us, cause,"
         " flags, settled_us, detail) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, '', ?, 0, x'')",
         (lane.id, lane.last_seq, message_id, document_id, key, state, batch.boot if state == "sending" else 0,
-         MANUAL if manual else 0),
+         (MANUAL if manual else 0) | (MAYBE_DELIVERED if message_id <= batch.tail.restored_to else 0)),
     )  # fmt: skip
     return int(cursor.lastrowid or 0)
 

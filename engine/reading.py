@@ -192,6 +192,11 @@ class Reader:
             kept_us=kept_us,
         )
 
+    def identity(self) -> bytes:
+        """16 bytes, which journal this is."""
+        with self.snapshot() as execute:
+            return bytes(execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()[0])
+
     def kept(self) -> Kept:
         """How far back the journal reaches, and what retention let go last."""
         with self.snapshot() as execute:

@@ -7,7 +7,8 @@ remembered only for it. What is open, held, dead or incomplete stays for ever, a
                 paused or held; a row of the short memories (repeats, reports) that has not run out; what a person has
                 made another of by editing it, while that is there; the newest document and the newest delivery of all,
                 from whose numbers the next ones count on
-    act         under way; the one that a gap or an edited message stands on
+    act         under way; the one that a gap, a pause, a replay or an edited message stands on
+    record      of an erasure, while one of the rows that it vouches for is there
     anything    while a person's act (a replay, a reprocessing) is under way; the newest row
 
 **The record.** Each step deletes rows in a transaction that also appends a row of kind 4 to the journal: numbered,
@@ -41,7 +42,7 @@ from engine.errors import IntegrityError
 from engine.hashes import unpack_reports
 from engine.pruned import Range
 from engine.reading import DISORDER_US, first_at
-from engine.records import KIND_ACT, KIND_FRAME, KIND_MESSAGE, KIND_PRUNED
+from engine.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_MESSAGE, KIND_PRUNED
 from engine.vault import Vault
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, lim
             found.rows.update(frames)
             found.rows[row_id] = chain
             found.counts.update(messages=1, early=int(early), frames=len(frames), bytes=size)
-        elif kind in (KIND_ACT, KIND_PRUNED):
+        elif kind in (KIND_ACT, KIND_PRUNED, KIND_ERASED):
             if received_us >= rows.now_us - policy.audit_us or _needed(execute, row_id):
                 continue
             found.rows[row_id] = chain
@@ -266,8 +267,9 @@ def _judge(
         kept[state[0] if state else "stored"] += 1
         return None
     deliveries = execute(
-        "SELECT d.id, d.state, d.settled_us, l.paused OR l.held_by FROM delivery d JOIN lane l ON l.id = d.lane"
-        " WHERE d.message_id = ?",
+        "SELECT d.id, d.state, d.settled_us, l.paused OR l.held_by"
+        " OR EXISTS (SELECT 1 FROM pause p WHERE p.destination = l.destination)"
+        " FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.message_id = ?",
         (message_id,),
     ).fetchall()
     for _, one, _, stopped in deliveries:
@@ -349,6 +351,9 @@ def _needed(execute: Callable[..., sqlite3.Cursor], row_id: int) -> bool:
             "SELECT 1 FROM open_act WHERE id = ?",
             "SELECT 1 FROM gap WHERE act = ? LIMIT 1",
             "SELECT 1 FROM edited WHERE act = ? LIMIT 1",
+            "SELECT 1 FROM pause WHERE act = ? LIMIT 1",
+            "SELECT 1 FROM replay WHERE number = ?",
+            "SELECT 1 FROM erased WHERE record = ? LIMIT 1",
         )
     )
 
@@ -382,6 +387,8 @@ def _let_go(batch: Batch, found: Found) -> None:
         batch.executemany(f"DELETE FROM {table} WHERE message_id = ?", ids)  # noqa: S608 - constants
     batch.executemany("DELETE FROM message_state WHERE id = ?", ids)
     _forget_numbers(batch, found.messages)
+    erased = [("journal", row_id) for row_id in found.rows] + [("document", document) for document in documents]
+    batch.executemany("DELETE FROM erased WHERE what = ? AND number = ?", erased)
     batch.executemany("DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in found.rows])
     ranges.store(dict(found.counts))
 

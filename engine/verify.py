@@ -92,6 +92,20 @@ def run(
     return findings
 
 
+def run_file(path: Path, anchor_path: Path, *, progress: Progress | None = None) -> list[Finding]:
+    """The short check of a journal file that nobody writes, as a copy is; leaves nothing beside it.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    reading = anchor.read(anchor_path)
+    with closing(connect(path, immutable=True)) as connection:
+        try:
+            return list(_findings(connection, reading, None, progress or (lambda done, total: None)))
+        except DAMAGE as error:
+            return [Finding("structure", "", 0, 0, f"the journal cannot be read: {error}")]
+
+
 def recent(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Finding]:
     """The quick look at the start of the daemon: the newest ``rows`` rows."""
     first = max(1, last_id - rows + 1)

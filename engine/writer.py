@@ -38,6 +38,9 @@ RECENT_COMMITS = 512  # whose times are kept for the page
 
 T = TypeVar("T")
 Operation = Callable[[Batch], T]
+# Work on the writer's connection that takes long, and so lets messages pass: it calls `Pump` between its steps.
+Pump = Callable[[float], None]
+Job = Callable[[sqlite3.Connection, Pump], T]
 
 # Written out and not there: the transaction never happened, and the next one may succeed.
 _RECOVERABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY}
@@ -119,6 +122,10 @@ class _Item:
         self.error: BaseException | None = None
 
 
+class JobStoppedError(LabRelayError):
+    """The writer is asked to stop amid a job: it ends at once."""
+
+
 class Writer:
     """Runs operations in batches on a thread of its own."""
 
@@ -138,6 +145,7 @@ class Writer:
         self._queue_operations = queue_operations
         self._queue_bytes = queue_bytes
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Job[Any], asyncio.Future[Any]]] = queue.SimpleQueue()
         # Both are touched on the event loop only: counted up when submitted, down when resolved.
         self._waiting = 0
         self._waiting_bytes = 0
@@ -194,6 +202,27 @@ class Writer:
         self._queue.put(_Item(operation, future, size, patient))
         return future
 
+    def lend(self, job: Job[T]) -> "asyncio.Future[T]":
+        """Run ``job`` on the writer's thread and connection, outside of any transaction; never blocks.
+
+        It must call the pump between short steps: then what waits is committed and answered, as if there were no job.
+
+        Raises:
+            StoreError: the writer has stopped. The future may raise it, too.
+        """
+        if self._failed is not None:
+            raise StoreError(str(self._failed), fatal=self._failed.fatal)
+        if self._loop is None or self._stopping:
+            raise StoreError("the journal is not open for writing")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put((job, future))
+        return future
+
+    def lend_alone(self, job: Job[T]) -> T:
+        """Run a job in the calling thread, before `start`."""
+        assert self._thread is None, "the writer thread owns the connection"
+        return job(self._connection, lambda pause_s: None)
+
     @property
     def started(self) -> bool:
         return self._thread is not None
@@ -247,6 +276,9 @@ class Writer:
                 item.error = StoreError(str(self._failed), fatal=error is not None)
                 left.append(item)
         self._resolve(left)
+        while not self._jobs.empty():
+            _, future = self._jobs.get_nowait()
+            self._tell(future, None, StoreError(str(self._failed), fatal=error is not None))
         if self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
         if error is not None:
@@ -262,6 +294,8 @@ class Writer:
                     self._work(items)
                 else:
                     self._upkeep.idle()
+                if not self._jobs.empty():
+                    self._do_job(*self._jobs.get_nowait())
             self._upkeep.close()
         except _FatalError as error:
             fatal = error.cause
@@ -273,10 +307,52 @@ class Writer:
         self._failed = fatal or StoreError("the journal is closed")
         self._call(self._end, fatal)
 
-    def _take(self) -> list[_Item] | None:
+    def _do_job(self, job: Job[Any], future: "asyncio.Future[Any]") -> None:
+        result: Any = None
+        error: Exception | None = None
+        try:
+            result = job(self._connection, self._pump)
+        except _FatalError as fatal:
+            self._call(self._tell, future, None, fatal.cause)
+            raise
+        except Exception as failed:  # its own fault, or that of the disk it writes to: it costs the job alone
+            error = failed
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        self._call(self._tell, future, result, error)
+
+    def _pump(self, pause_s: float) -> None:
+        """Between two steps of a job: do what waits, and what comes within ``pause_s``.
+
+        Raises:
+            JobStoppedError: it is time to stop.
+        """
+        until = time.monotonic() + pause_s
+        while (left_s := until - time.monotonic()) > 0 or not self._queue.empty():
+            items = self._take(max(0.0, left_s))
+            if items is None:
+                self._queue.put(None)  # the thread's own loop has to see it
+                raise JobStoppedError("LabRelay is stopping")
+            if items:
+                try:
+                    self._work(items)
+                except sqlite3.Error as error:  # from upkeep: what the process must not survive is no matter of the job
+                    fatal = StoreError(f"the journal failed: {describe(error)}", fatal=True)
+                    raise _FatalError(fatal) from error
+
+    @staticmethod
+    def _tell(future: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
+        if future.done():  # its waiter was cancelled
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def _take(self, timeout_s: float = IDLE_S) -> list[_Item] | None:
         """What waits, at most a batch; empty after a quiet while; None when it is time to stop."""
         try:
-            first = self._queue.get(timeout=IDLE_S)
+            first = self._queue.get(timeout=timeout_s)
         except queue.Empty:
             return []
         if first is None:

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "stores, mapping, configuration",
         names(
-            "anchor arrival audit batch before_upgrade compact config correcting detecting earlier erased erasing "
+            "anchor arrival audit backups batch before_upgrade compact config correcting detecting earlier erased erasing "
             "formats holding "
             "installed journal kek layouts line_trace lock loss lots mapping memory migrate numbered outbox packs "
             "pruned reading replays reserve retention rotation salvage superseding suspect trail upkeep vault verdict verify "
@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "the running site",
         names(
-            "acts app build control heap link_view logs metrics observe process_metrics replaying reprocessing sandbox sources "
+            "acts app backup_keeper build control heap link_view logs metrics observe process_metrics replaying reprocessing sandbox sources "
             "supervisor watchdog web worker "
             "switches taps"
         ),

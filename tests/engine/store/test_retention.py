@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine import arrival, audit, compact, outbox, retention, salvage, verdict, verify
+from engine import arrival, audit, compact, outbox, pauses, retention, salvage, verdict, verify
 from engine.batch import Batch
 from engine.clock import Clock, ManualClock, SystemClock
 from engine.errors import IntegrityError, StoreError
@@ -24,6 +24,7 @@ from engine.journal import Journal
 from engine.loss import LossError
 from engine.message import Report
 from engine.reasons import Reason
+from engine.records import Target
 from engine.retention import Policy, Run
 from tests.support.journals import opened, received, routed, running
 from tests.support.waiting import until
@@ -155,7 +156,8 @@ class Site:
                 bury(delivery_id=ids[1])
             case "paused lane":
                 settle(delivery_id=ids[0])
-                self.do(outbox.set_paused, channel=self._channel(number), destination="paused", paused=True)
+                lane = Target(channel=self._channel(number), destination="paused")
+                self.do(pauses.pause, target=lane, actor="anna", reason="moving")
 
     def _channel(self, number: int) -> str:
         return str(self._execute("SELECT channel FROM journal WHERE id = ?", (number,)).fetchone()[0])

@@ -1,0 +1,301 @@
+"""Copies at their time: a full one a day, new rows every few minutes, a drill a month; and what to say about them.
+
+Two tasks. One makes full copies and drills, one writes rows; so the time that can be lost stays short while a large
+copy is under way. Copying a journal is the writer's work (`engine.backups.copying`), reading a copy back and restoring
+it for practice that of another process at the lowest priority. Whatever fails costs the copy: it is said, and tried
+again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from engine.backups import copying, pieces
+from engine.backups.shelf import Copy, Shelf, read_copy
+from engine.clock import Clock
+from engine.config import BackupConfig, Site
+from engine.errors import LabRelayError, StoreError
+from engine.journal import JOURNAL_NAME, Journal
+from engine.snapshot import BackupSnapshot
+
+logger = logging.getLogger("labrelay." + __name__)
+
+LOOK_S = 1.0
+AGAIN_S = 300.0  # after a failure, or the time between copies where that is shorter
+FIRST_S = 30.0  # after a start: results of the night come first
+OVERDUE = 1.5  # so many times the time between copies without a verified one is a problem
+ROWS_OVERDUE_S = 900.0  # at least: so long without new rows in the folder is a problem
+LONGEST_ERROR = 300
+
+
+class BackupKeeper:
+    """Keeps the copies of one running site."""
+
+    def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock) -> None:
+        """
+        Args:
+            site: the configuration in force; a reload changes it.
+        """
+        self._journal = journal
+        self._site = site
+        self._clock = clock
+        self._wanted = ""  # by a person: "now" or "drill"
+        self._running = ""
+        self._fault = ""
+        self._rows_fault = ""
+        self._rows_looked = 0.0  # monotonic, when all rows were last known to be in the folder
+        self._copy: Copy | None = None  # the newest whole one
+        self._rows_at: datetime | None = None
+        self._drill_at: datetime | None = None
+        self._drill_s: float | None = None
+        self._drill_fault = ""
+        self._started = clock.monotonic()
+        self._not_before = self._started + FIRST_S
+        self._rows_not_before = self._started
+        self._looked = False
+
+    # -- what people see -----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> BackupSnapshot:
+        config = self._config
+        if config.folder is None:
+            return BackupSnapshot()
+        return BackupSnapshot(
+            folder=str(config.folder),
+            verified_at=self._copy.made_at if self._copy is not None else None,
+            rows_at=self._rows_at,
+            drill_at=self._drill_at,
+            drill_s=self._drill_s,
+            running=self._running,
+            fault=self._fault or self._rows_fault or self._drill_fault,
+        )
+
+    def alarms(self) -> list[str]:
+        """What asks for action now."""
+        config = self._config
+        if config.folder is None:
+            return []
+        found = []
+        if self._fault:
+            found.append(f"The last backup failed: {self._fault}")
+        if self._rows_fault:
+            found.append(f"New rows do not reach the backup: {self._rows_fault}")
+        if self._drill_fault:
+            found.append(f"The last backup drill failed: {self._drill_fault}")
+        if self._looked and not found:
+            found += self._overdue(config)
+        return found
+
+    def _overdue(self, config: BackupConfig) -> list[str]:
+        up_s = self._clock.monotonic() - self._started
+        if self._copy is None:
+            return ["There is no verified backup yet"] if up_s > OVERDUE * config.every else []
+        age_s = (self._clock.now() - self._copy.made_at).total_seconds()
+        if age_s > OVERDUE * config.every and up_s > AGAIN_S:
+            return [f"The last verified backup is of {self._copy.made_at:%Y-%m-%d %H:%M} UTC"]
+        late = max(ROWS_OVERDUE_S, 3 * config.rows)
+        if self._clock.monotonic() - max(self._rows_looked, self._started) > late:
+            return ["New rows have not reached the backup for " + f"{late / 60:.0f} minutes"]
+        return []
+
+    # -- what people ask for -------------------------------------------------------------------------------------
+
+    def ask(self, what: str) -> None:
+        """Begin a copy (``now``) or a ``drill`` as soon as may be.
+
+        Raises:
+            StoreError: no folder is configured, or one is under way.
+        """
+        if self._config.folder is None:
+            raise StoreError("no folder for backups is configured: backup.folder in config/labrelay.yaml")
+        if self._running or self._wanted:
+            raise StoreError(f"one is under way: {self._running or self._wanted}")
+        self._fault = self._drill_fault = ""
+        self._wanted = what
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._running or self._wanted)
+
+    # -- the tasks -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Full copies and drills, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            config = self._config
+            if config.folder is None:
+                self._wanted = ""
+                continue
+            try:
+                await asyncio.to_thread(self._look, config)
+                if self._copy_due(config):
+                    await self._full(config)
+                elif self._drill_due(config):
+                    await self._drill(config)
+            except (LabRelayError, OSError) as error:
+                self._failed(str(error), config)
+            finally:
+                self._running = ""
+
+    async def run_rows(self) -> None:
+        """New rows, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            config = self._config
+            if config.folder is None or self._copy is None or self._clock.monotonic() < self._rows_not_before:
+                continue
+            self._rows_not_before = self._clock.monotonic() + config.rows
+            try:
+                await asyncio.to_thread(self._write_rows, self._copy)
+                self._rows_fault = ""
+            except (LabRelayError, OSError) as error:
+                if not self._rows_fault:
+                    logger.error("new rows do not reach the backup", extra={"detail": str(error)[:LONGEST_ERROR]})
+                self._rows_fault = str(error)[:LONGEST_ERROR]
+
+    def _write_rows(self, copy: Copy) -> None:
+        began = self._clock.now()
+        path = self._site().config.data / JOURNAL_NAME
+        while pieces.write(copy, path) is not None:
+            pass
+        self._rows_at, self._rows_looked = began, self._clock.monotonic()
+
+    # -- full copies ---------------------------------------------------------------------------------------------
+
+    @property
+    def _config(self) -> BackupConfig:
+        return self._site().config.backup
+
+    def _shelf(self, config: BackupConfig) -> Shelf:
+        assert config.folder is not None
+        return Shelf(config.folder, self._journal.journal_id)
+
+    def _look(self, config: BackupConfig) -> None:
+        """What lies in the folder; the disk is asked seldom."""
+        if self._looked and not self._wanted and self._clock.monotonic() < self._not_before:
+            return
+        shelf = self._shelf(config)
+        shelf.open()
+        self._copy = shelf.newest(whole=True)
+        if self._copy is not None:
+            self._rows_at = max(self._copy.rows_at(), self._rows_at or self._copy.rows_at())
+        drill = shelf.drill()
+        if drill:
+            self._drill_at = datetime.fromisoformat(drill["at"])
+            self._drill_s = drill.get("seconds")
+        self._looked = True
+
+    def _copy_due(self, config: BackupConfig) -> bool:
+        if self._wanted == "now":
+            return True
+        if self._wanted or self._clock.monotonic() < self._not_before:
+            return False
+        return self._copy is None or self._age_s(self._copy.made_at) >= config.every
+
+    def _drill_due(self, config: BackupConfig) -> bool:
+        if self._wanted == "drill":
+            return True
+        if config.drill is None or self._copy is None or self._clock.monotonic() < self._not_before:
+            return False
+        last = self._drill_at or self._copy.made_at  # the first one once a copy is that old
+        return self._age_s(last) >= config.drill
+
+    def _age_s(self, at: datetime) -> float:
+        return (self._clock.now() - at).total_seconds()
+
+    async def _full(self, config: BackupConfig) -> None:
+        self._running, self._wanted = "copying", ""
+        began = time.monotonic()
+        site, shelf = self._site(), self._shelf(config)
+        data = site.config.data
+
+        def begin() -> Path:
+            shelf.open()
+            copying.room(shelf, data / JOURNAL_NAME)
+            return shelf.begin()
+
+        making = await asyncio.to_thread(begin)
+        await self._journal.lend(copying.job(making / JOURNAL_NAME, self._said))
+        finish = partial(
+            copying.complete,
+            shelf,
+            making,
+            data=data,
+            site=site.folder,
+            name=site.config.site.name,
+            journal_id=self._journal.journal_id,
+            with_key=config.key,
+        )
+        copy = await asyncio.to_thread(finish)
+        self._running = "reading the copy back"
+        await self._command("backup", "verify", str(copy.path))
+        made = await asyncio.to_thread(read_copy, copy.path)
+        if made is None or not made.is_whole:
+            wrong = made.verified.findings[0] if made and made.verified and made.verified.findings else "not read back"
+            raise StoreError(f"{copy.path}: the copy is not whole: {wrong}")
+        self._copy, self._fault = made, ""
+        self._rows_not_before = 0.0
+        self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
+        await asyncio.to_thread(shelf.tidy, config.keep)
+        logger.info("backup made and verified", extra={"count": made.manifest.last_id})
+        await self._journal.act_note(
+            "labrelay",
+            "backup",
+            {"copy": made.name, "last": made.manifest.last_id, "seconds": round(time.monotonic() - began, 1)},
+        )
+
+    def _said(self, done: int, total: int) -> None:
+        self._running = f"copying, {100 * done // max(total, 1)} %"
+
+    async def _drill(self, config: BackupConfig) -> None:
+        self._running, self._wanted = "drill: restoring a copy for practice", ""
+        self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
+        try:
+            await self._command("backup", "drill", "--here")
+            self._drill_fault = ""
+        except StoreError as error:
+            self._drill_fault = str(error)
+            logger.error("the backup drill failed", extra={"detail": str(error)})
+            self._drill_at = self._clock.now()  # tried; the next one is due in its time, and the alarm stays
+            return
+        self._looked = False
+        said = await asyncio.to_thread(self._shelf(config).drill)
+        await self._journal.act_note(
+            "labrelay", "drill", {name: said.get(name) for name in ("copy", "rows", "seconds")}
+        )
+
+    async def _command(self, *arguments: str) -> None:
+        """Run a verb of ours in a process of its own, at the lowest priority.
+
+        Raises:
+            StoreError: it failed; with its last words.
+        """
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "engine", "--site", str(self._site().folder), *arguments, "--gently",
+            stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE,
+        )  # fmt: skip
+        try:
+            _, said = await process.communicate()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
+        if process.returncode:
+            words = said.decode(errors="replace").strip().splitlines()
+            raise StoreError(words[-1][:LONGEST_ERROR] if words else f"ended with code {process.returncode}")
+
+    def _failed(self, text: str, config: BackupConfig) -> None:
+        self._wanted = ""
+        self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
+        if text != self._fault:
+            logger.error("the backup failed, tried again later", extra={"detail": text[:LONGEST_ERROR]})
+        self._fault = text[:LONGEST_ERROR]

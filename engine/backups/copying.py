@@ -1,0 +1,160 @@
+"""A full copy of the journal while it is being written, and of the configuration beside it.
+
+SQLite's backup interface copies pages in steps. On a connection of its own it would begin anew whenever somebody
+commits, and so never end while results come. Therefore the steps run on the writer's own connection between commits
+(`engine.writer.Writer.lend`): what that connection writes meanwhile goes into the copy as well. After each step all
+that waits is committed and answered, so that a message waits for `STEP_PAGES` pages at most.
+
+The copy is written without syncs and synced once, by a thread that nobody waits for. Only then it gets its manifest and
+its name. Trouble with the target costs the copy and nothing else.
+"""
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from engine import migrate
+from engine.anchor import Anchor, sync_folder
+from engine.backups.shelf import SITE_FOLDER, Copy, Manifest, Shelf
+from engine.errors import StoreError
+from engine.journal import ANCHOR_NAME, JOURNAL_NAME
+from engine.vault import KEY_NAME
+from engine.writer import Job, Pump
+
+STEP_PAGES = 32  # 256 KiB
+REST = 1.0  # after each step, so many times what it took: the other half of the disk's time is for results
+LEAST_REST_S = 0.001
+SPARE_BYTES = 64 * 1024 * 1024
+
+CONFIGURATION = ("config", "channels", "mappings", "layouts", "tables", "analyzers", "samples")  # folders of a site
+LARGEST_FILE = 32 * 1024 * 1024
+_PRIVATE = b"PRIVATE KEY-----"
+
+Progress = Callable[[int, int], None]
+
+
+def job(target: Path, progress: Progress = lambda done, total: None) -> Job[None]:
+    """The work for the writer: copy its journal into the file ``target``, which is new.
+
+    Raises, when it runs:
+        StoreError: the target cannot be written.
+    """
+
+    def run(connection: sqlite3.Connection, pump: Pump) -> None:
+        began = time.perf_counter()
+
+        def step(status: int, remaining: int, total: int) -> None:
+            nonlocal began
+            took = time.perf_counter() - began
+            progress(total - remaining, total)
+            if remaining:
+                pump(max(LEAST_REST_S, REST * took))
+            began = time.perf_counter()
+
+        try:
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                copy.execute("PRAGMA journal_mode = OFF")
+                copy.execute("PRAGMA synchronous = OFF")
+                connection.backup(copy, pages=STEP_PAGES, progress=step, sleep=0.01)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{target.parent.parent}: the copy could not be made: {error}") from error
+
+    return run
+
+
+def room(shelf: Shelf, journal: Path) -> None:
+    """Look whether a copy has room.
+
+    Raises:
+        StoreError: it has not.
+    """
+    need, free = journal.stat().st_size + SPARE_BYTES, shutil.disk_usage(shelf.path).free
+    if free < need:
+        raise StoreError(f"{shelf.root}: no room for a copy: {need >> 20} MiB are needed, {free >> 20} MiB are free")
+
+
+def complete(
+    shelf: Shelf, making: Path, *, data: Path, site: Path, name: str, journal_id: bytes, with_key: bool = False
+) -> Copy:
+    """What comes after `job`, beside everything else: anchor, configuration, syncs, manifest, name.
+
+    Args:
+        making: the folder with the copied journal in it.
+        data, site: the site's folders.
+        name: of the site.
+
+    Raises:
+        StoreError: it could not be written.
+    """
+    try:
+        path = making / JOURNAL_NAME
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as copy:
+            schema = migrate.version(copy)
+            row = copy.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
+        made_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)  # when its last page was written
+        last_id, chain = row if row is not None else (0, bytes(32))
+        Anchor(making / ANCHOR_NAME, journal_id, last_id, chain).close()
+        files: dict[str, str] = {}
+        left_out: list[str] = []
+        for relative in _configuration(site):
+            content = (site / relative).read_bytes()
+            if _PRIVATE in content:
+                left_out.append(str(relative))
+                continue
+            target = making / SITE_FOLDER / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            _sync(target)
+            files[str(relative)] = sha256(content).hexdigest()
+        if with_key and (data / KEY_NAME).exists():
+            _copy_key(data / KEY_NAME, making / KEY_NAME)
+        _sync(path)
+        for folder in {making, *(making / SITE_FOLDER / relative for relative in files)}:
+            sync_folder(folder if folder.is_dir() else folder.parent)
+        manifest = Manifest(
+            journal_id=journal_id.hex(),
+            site=name,
+            made_at=made_at.isoformat(timespec="milliseconds"),
+            last_id=last_id,
+            chain=chain.hex(),
+            schema=schema,
+            bytes=path.stat().st_size,
+            files=files,
+            left_out=tuple(left_out),
+            key=(making / KEY_NAME).exists(),
+        )
+        copy_made = shelf.finish(making, manifest)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{shelf.path}: the copy could not be made: {error}") from error
+    return copy_made
+
+
+def _configuration(site: Path) -> Iterator[Path]:
+    """The files of a site's configuration, relative to its folder."""
+    for folder in CONFIGURATION:
+        for path in sorted((site / folder).rglob("*")):
+            if path.is_file() and not path.name.startswith(".") and path.stat().st_size <= LARGEST_FILE:
+                yield path.relative_to(site)
+
+
+def _copy_key(key: Path, target: Path) -> None:
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(key.read_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

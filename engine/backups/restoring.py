@@ -1,0 +1,449 @@
+"""A site of a copy and its pieces, in a new folder. What is there is never written over.
+
+    1  the copy's journal and configuration, checked by their sums
+    2  rows of the pieces, as far as they go on in the chain; the first that does not ends it
+    3  what is known of these rows without their verdicts: repeats, filtered and torn messages, what a person decided
+    4  deliveries that were open at the time of the copy, and all that come of restored rows, are marked as maybe
+       delivered: they go out under the keys that they had, so a server that has them knows them again
+    5  numbers that were given after the last restored row are never given again: exactly those, where the old anchor is
+       still there and tells how far the journal was; else a million
+    6  an act says who restored what, when and why
+
+The new journal is whole in itself: `labrelay verify` has nothing to say about it. What is missing is said by range.
+"""
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from hashlib import file_digest, sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+
+from engine import anchor, audit, erased, kek, memory, migrate, verify
+from engine.anchor import Anchor, sync_folder
+from engine.backups import pieces
+from engine.backups.shelf import SITE_FOLDER, Copy
+from engine.batch import Batch
+from engine.chain import chain_hash, row_hash
+from engine.clock import Clock, from_us
+from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+from engine.reasons import Reason
+from engine.records import KIND_ACT, KIND_MESSAGE, MAYBE_DELIVERED
+from engine.vault import KEY_NAME, Vault, WrappedKey
+
+DATA_FOLDER = "var"
+RESERVED = 1_000_000  # numbers that lost rows may have had, where nobody knows how far the journal was
+BOOTS = 1_000  # starts that may have been since the copy: leases and sessions are numbered by them
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class Restored:
+    """What was made.
+
+    Attributes:
+        copy: name of the full copy.
+        rows: of the journal, of which ``from_pieces`` came from pieces.
+        last_id: the newest restored row; ``received`` when it was received, ISO 8601.
+        lost: (first, last) of rows that were acknowledged later and are missing, where the old anchor tells.
+        again: messages that are processed again.
+        maybe: deliveries that were open in the copy, and may have been made since.
+        decided: messages that a person had dismissed or rejected since the copy: that stays so.
+        check_seconds: what the check of the new journal took.
+        wrong: pieces that could not be used, and why.
+        findings: what `labrelay verify` says about the new journal; empty where nothing is wrong.
+    """
+
+    copy: str
+    rows: int = 0
+    from_pieces: int = 0
+    last_id: int = 0
+    received: str = ""
+    lost: tuple[int, int] | None = None
+    again: int = 0
+    maybe: int = 0
+    decided: list[int] = field(default_factory=list)
+    check_seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run(
+    copy: Copy,
+    target: Path,
+    *,
+    clock: Clock,
+    actor: str,
+    because: str,
+    keys: Path | None = None,
+    old_anchor: Path | None = None,
+    progress: Progress | None = None,
+) -> Restored:
+    """Make a site in folder ``target``, which is new or empty.
+
+    Args:
+        actor, because: who does it, and why; kept in the audit trail.
+        keys: a folder in which the key is looked for, beside the usual places: the old data folder.
+        old_anchor: the anchor of the journal that was lost, where there is one.
+        progress: called with (rows, rows in all).
+
+    Raises:
+        StoreError: ``target`` is in use or cannot be written; the copy cannot be read.
+        IntegrityError: the copy is not what was verified.
+        ConfigError: the key is not at hand.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise StoreError(f"{target}: not empty; name a folder that is new, for nothing is ever written over")
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="restoring-", dir=target) as scratch:
+            made = _Restoration(copy, Path(scratch), clock, keys, old_anchor, progress or (lambda done, total: None))
+            restored = made.run(actor, because)
+            # The data folder last, and the journal last in it: without it no daemon starts on what a crash here leaves.
+            for entry in sorted(Path(scratch).iterdir(), key=lambda entry: entry.name == DATA_FOLDER):
+                entry.rename(target / entry.name)
+            sync_folder(target)
+            return restored
+    except OSError as error:
+        raise StoreError(f"{target}: cannot be restored there: {error.strerror or error}") from error
+    except sqlite3.Error as error:
+        raise StoreError(f"{target}: cannot be restored there: {error}") from error
+
+
+class _Restoration:
+    """One restoration, step by step."""
+
+    def __init__(
+        self, copy: Copy, folder: Path, clock: Clock, keys: Path | None, old_anchor: Path | None, progress: Progress
+    ) -> None:
+        self._copy = copy
+        self._folder = folder
+        self._data = folder / DATA_FOLDER
+        self._clock = clock
+        self._keys = keys
+        self._old_anchor = old_anchor
+        self._progress = progress
+        self._restored = Restored(copy.name)
+
+    def run(self, actor: str, because: str) -> Restored:
+        self._data.mkdir(mode=0o700)
+        path = self._data / JOURNAL_NAME
+        self._copy_files(path)
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")  # no log: it would hold everything once more
+            connection.execute("PRAGMA synchronous = OFF")  # one sync at the end: until then this is no journal
+            connection.execute("PRAGMA cache_size = -65536")
+            migrate.upgrade(connection)
+            meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+            self._unlock(connection, meta["key_check"])
+            connection.execute("BEGIN")
+            last_id, chain = self._take_pieces(connection)
+            self._mark_open(connection)
+            connection.execute("UPDATE meta SET value = value + ? WHERE name = 'boot'", (BOOTS,))
+            connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (last_id,))
+            connection.execute("COMMIT")
+            (self._restored.rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()
+            (self._restored.again,) = connection.execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
+            self._restored.last_id = last_id
+            newest = connection.execute("SELECT received_us FROM journal WHERE id = ?", (last_id,)).fetchone()
+            self._restored.received = _instant(newest)
+        _sync(path)
+        Anchor(self._data / ANCHOR_NAME, meta["journal_id"], last_id, chain).close()
+        self._note(meta["journal_id"], actor, because)
+        began = time.monotonic()
+        self._restored.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
+        self._restored.check_seconds = round(time.monotonic() - began, 2)
+        return self._restored
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def _copy_files(self, path: Path) -> None:
+        source = self._copy.path
+        shutil.copyfile(source / JOURNAL_NAME, path)
+        path.chmod(0o600)
+        if self._copy.verified is not None:
+            with open(path, "rb") as file:
+                if file_digest(file, "sha256").hexdigest() != self._copy.verified.sha256:
+                    raise IntegrityError(
+                        f"{source}: its journal is not what was verified; take an older copy (labrelay backup list)"
+                    )
+        for relative, expected in self._copy.manifest.files.items():
+            content = (source / SITE_FOLDER / relative).read_bytes()
+            if sha256(content).hexdigest() != expected:
+                self._restored.wrong.append(f"{relative}: not what was copied; look at it before you start LabRelay")
+            place = self._folder / relative
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+
+    def _unlock(self, connection: sqlite3.Connection, check: bytes) -> None:
+        """The key, from where one can be; a file of it goes with the new journal."""
+        places = [place for place in (self._keys, self._copy.path) if place is not None]
+        found: kek.Found | None = None
+        trouble: ConfigError | IntegrityError | None = None
+        for place in places or [self._data]:
+            try:
+                found = kek.unlock(place, check)
+                break
+            except (ConfigError, IntegrityError) as error:
+                trouble = trouble or error
+        if found is None:
+            raise ConfigError(
+                f"the key of this journal ({kek.key_id(check)}) is not at hand, and without it nothing can be read: "
+                "name its folder with --keys, or type it in from its recovery sheet (labrelay key init --from-sheet)"
+            ) from trouble
+        if found.source not in (kek.Source.CREDENTIAL, kek.Source.ENVIRONMENT):
+            descriptor = os.open(self._data / KEY_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "wb") as file:
+                file.write(Path(found.place).read_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+        self._kek = found.kek
+
+    # -- pieces --------------------------------------------------------------------------------------------------
+
+    def _take_pieces(self, connection: sqlite3.Connection) -> tuple[int, bytes]:
+        """Append the rows of the pieces; the newest row and its chain value."""
+        execute = connection.execute
+        row = execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
+        last_id, chain = row if row is not None else (0, bytes(32))
+        first = last_id + 1
+        total = self._copy.last_id()
+        for piece in self._copy.pieces():
+            try:
+                content = pieces.read(piece.path)
+                if content.before != chain or content.journal_id.hex() != self._copy.manifest.journal_id:
+                    raise IntegrityError(f"{piece.path}: does not go on from what is before it")
+                emptied = {number for what, number, _, _ in content.erased if what == erased.JOURNAL}
+                for one in content.rows:
+                    chain = _checked(piece.path, one, chain, emptied)
+            except (IntegrityError, OSError) as error:
+                self._restored.wrong.append(f"{error}; rows from {last_id + 1} on are not restored")
+                break
+            connection.executemany(
+                "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)",
+                content.keys,
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO gap (first_id, last_id, act) VALUES (?, ?, ?)",
+                [(*gap, gap[1] + 1) for gap in content.gaps],
+            )
+            columns = verify.ROW_COLUMNS
+            marks = ", ".join("?" * 13)
+            connection.executemany(f"INSERT INTO journal ({columns}) VALUES ({marks})", content.rows)  # noqa: S608 - constants
+            _empty_again(connection, content)
+            last_id = content.last
+            self._restored.from_pieces += len(content.rows)
+            self._progress(last_id, total)
+        if self._restored.from_pieces:
+            self._count(connection, first)
+        return last_id, chain
+
+    def _count(self, connection: sqlite3.Connection, first: int) -> None:
+        """Numbers and states of the appended rows, as far as they tell them themselves."""
+        execute = connection.execute
+        keys = [WrappedKey(*row) for row in execute("SELECT id, class, month, wrapped FROM data_key")]
+        vault = Vault(self._kek, keys)
+        rows = execute(
+            "SELECT id, channel, seq, received_us, token, meta FROM journal WHERE id >= ? AND kind = ? ORDER BY id",
+            (first, KIND_MESSAGE),
+        ).fetchall()
+        decided = dict(self._decisions(connection, vault, first))
+        self._apply(connection, decided)
+        for row_id, channel, seq, received_us, token, meta in rows:
+            execute(
+                "INSERT INTO channel (name, last_seq, last_us, stored, dead, incomplete) VALUES (?, 0, 0, 0, 0, 0)"
+                " ON CONFLICT DO NOTHING",
+                (channel,),
+            )
+            known = orjson.loads(vault.open(meta, "meta", row_id, channel))
+            state, reason = _state_of(known)
+            if not state and row_id in decided:
+                state, reason = "dismissed", ""
+                self._restored.decided.append(row_id)
+            if state:
+                execute(
+                    "INSERT INTO message_state (id, state, reason, at_us, mapping, detail)"
+                    " VALUES (?, ?, ?, ?, '', x'')",
+                    (row_id, state, reason, received_us),
+                )
+            else:
+                execute(
+                    "INSERT OR IGNORE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)",
+                    (token, row_id, received_us + memory.REPEAT_WITHOUT_ID_US),
+                )
+            execute(
+                "UPDATE channel SET last_seq = ?, last_us = ?, stored = stored + ?, incomplete = incomplete + ?"
+                " WHERE name = ?",
+                (seq, received_us, int(not state), int(state == "incomplete"), channel),
+            )
+
+    def _decisions(self, connection: sqlite3.Connection, vault: Vault, first: int) -> Iterator[tuple[int, str]]:
+        """Messages that a person has dismissed, or rejected results of, since the copy; with the verb."""
+        for row_id, body in connection.execute(
+            "SELECT id, body FROM journal WHERE id >= ? AND kind = ? ORDER BY id", (first, KIND_ACT)
+        ).fetchall():
+            with suppress(IntegrityError, ValueError, AttributeError, TypeError):
+                act = orjson.loads(vault.open(body, "body", row_id, ""))
+                if act.get("verb") in ("dismiss", "reject"):
+                    yield from ((int(message), act["verb"]) for message in act["what"].get("messages", ()))
+
+    def _apply(self, connection: sqlite3.Connection, decided: dict[int, str]) -> None:
+        """What was decided about messages of the copy itself: a dead or held result of theirs is not sent again."""
+        execute = connection.execute
+        for message, verb in decided.items():
+            old = "held" if verb == "reject" else "dead"
+            new = "rejected" if verb == "reject" else "dismissed"
+            lanes = execute(
+                "SELECT id, lane FROM delivery WHERE message_id = ? AND state = ?", (message, old)
+            ).fetchall()
+            for delivery, lane in lanes:
+                execute("UPDATE delivery SET state = ? WHERE id = ?", (new, delivery))
+                execute(f"UPDATE lane SET {old} = {old} - 1 WHERE id = ?", (lane,))  # noqa: S608 - one of two words
+                execute("UPDATE lane SET held_by = 0 WHERE id = ? AND held_by = ?", (lane, delivery))
+            row = execute(
+                "SELECT s.state, j.channel FROM message_state s JOIN journal j ON j.id = s.id WHERE s.id = ?",
+                (message,),
+            ).fetchone()
+            if verb == "dismiss" and row is not None and row[0] in ("dead", "incomplete"):
+                execute("UPDATE message_state SET state = 'dismissed' WHERE id = ?", (message,))
+                execute(f"UPDATE channel SET {row[0]} = {row[0]} - 1 WHERE name = ?", (row[1],))  # noqa: S608 - as above
+                self._restored.decided.append(message)
+            elif lanes:
+                self._restored.decided.append(message)
+
+    def _mark_open(self, connection: sqlite3.Connection) -> None:
+        """Deliveries that were open at the time of the copy may have been made since."""
+        cursor = connection.execute(
+            "UPDATE delivery SET flags = flags | ?, state = CASE state WHEN 'sending' THEN 'waiting' ELSE state END,"
+            " lease = 0 WHERE state IN ('waiting', 'sending', 'held', 'dead')",
+            (MAYBE_DELIVERED,),
+        )
+        self._restored.maybe = cursor.rowcount
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _note(self, journal_id: bytes, actor: str, because: str) -> None:
+        """The act, and the numbers that it leaves out."""
+        known = False
+        if self._old_anchor is not None:
+            mark = anchor.read(self._old_anchor).mark
+            if mark is not None and mark.journal_id == journal_id:
+                known = True
+                if mark.last_id > self._restored.last_id:
+                    self._restored.lost = (self._restored.last_id + 1, mark.last_id)
+        last_id = self._restored.last_id
+        skipped = self._restored.lost if known else (last_id + 1, last_id + RESERVED)
+        what = {
+            "copy": self._copy.name,
+            "rows": self._restored.rows,
+            "last": last_id,
+            "missing": skipped,
+            "known": known,
+            "because": because,
+        }
+        journal = Journal.open(self._data, clock=self._clock)
+        try:
+            journal.run_alone(partial(_note_gap, what, skipped, actor))
+        finally:
+            journal.close()
+
+
+def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str, batch: Batch) -> int:
+    if skipped is not None:
+        batch.last_id = skipped[1]
+    act = audit.note(batch, actor, "restore", what)
+    if skipped is not None:
+        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (*skipped, act))
+    return act
+
+
+def _state_of(known: dict[str, Any]) -> tuple[str, str]:
+    """The verdict that a message's own row tells, if it does; and its reason."""
+    if reason := known.get("incomplete"):
+        return "incomplete", reason
+    if "repeat_of" in known:
+        return "filtered", Reason.REPEAT.value
+    if reason := known.get("filtered"):
+        return "filtered", reason
+    return "", ""
+
+
+def _empty_again(connection: sqlite3.Connection, content: pieces.Content) -> None:
+    """What was erased after the copy must not come back with it."""
+    columns = verify.ROW_COLUMNS.split(", ")
+    sets = ", ".join(f"{name} = ?" for name in columns[1:])
+    connection.executemany(
+        f"UPDATE journal SET {sets} WHERE id = ?",  # noqa: S608 - constants
+        [(*row[1:], row[0]) for row in content.emptied_rows],
+    )
+    columns = pieces.DOCUMENT_COLUMNS.split(", ")
+    sets = ", ".join(f"{name} = ?" for name in columns[1:])
+    connection.executemany(
+        f"UPDATE document SET {sets} WHERE id = ?",  # noqa: S608 - constants
+        [(*row[1:], row[0]) for row in content.emptied_documents],
+    )
+    connection.executemany(
+        "INSERT OR IGNORE INTO erased (what, number, record, act) VALUES (?, ?, ?, ?)", content.erased
+    )
+    for what, number, _, _ in content.erased:
+        if what == erased.JOURNAL:
+            execute = connection.execute
+            execute("UPDATE message_state SET detail = x'' WHERE id = ?", (number,))
+            execute(
+                "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",
+                (number,),
+            )
+            execute("UPDATE delivery SET detail = x'' WHERE message_id = ?", (number,))
+            execute("DELETE FROM message_number WHERE block = ? >> 10 AND message_id = ?", (number, number))
+
+
+def _checked(path: Path, row: pieces.Row, chain: bytes, emptied: set[int]) -> bytes:
+    """The chain value behind a row that goes on from ``chain``."""
+    changed = row_hash(*row[:9], *row[11:]) != row[9] and row[0] not in emptied
+    if row[10] != chain_hash(chain, row[9]) or changed:
+        raise IntegrityError(f"{path}: row {row[0]} is not what was stored")
+    return bytes(row[10])
+
+
+def _instant(row: tuple[int] | None) -> str:
+    return from_us(row[0]).isoformat(timespec="seconds") if row is not None else ""
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sentences(restored: Restored, target: Path) -> Iterator[str]:
+    """The same for people."""
+    yield f"{target}: {restored.rows} rows of {restored.copy}, {restored.from_pieces} of them from pieces"
+    yield f"  the newest is row {restored.last_id}, received {restored.received or 'never'}"
+    if restored.lost is not None:
+        first, last = restored.lost
+        yield f"  rows {first} to {last} were acknowledged and are missing: let the analyzers send again from then on"
+    else:
+        yield "  what was received after it is missing: let the analyzers send again from then on"
+    if restored.again:
+        yield f"  {restored.again} messages are processed again; what they make goes out under the same keys as before"
+    if restored.maybe:
+        yield f"  {restored.maybe} deliveries may have been made since the copy, and are marked so"
+    if restored.decided:
+        numbers = ", ".join(map(str, restored.decided[:20]))
+        yield f"  decided by a person since the copy, and so not sent: messages {numbers}"
+    yield from (f"  {text}" for text in (*restored.wrong, *restored.findings))

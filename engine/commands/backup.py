@@ -1,0 +1,260 @@
+"""Copies of the journal and the configuration in a second folder: make one, list them, try whether one can be restored.
+
+The daemon makes them by itself where the site names a folder (`backup:` in config/labrelay.yaml). The key is not in a
+copy unless that is asked for: keep it elsewhere, for without it no copy can be read.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.commands.output import Column, ExitCode, Form, form_option, say, show_document, table
+from engine.commands.session import Session, pass_session
+from engine.errors import ConfigError, LockedError, StoreError
+from engine.units import duration_text, size_words
+
+if TYPE_CHECKING:
+    from engine.backups.shelf import Copy, Shelf
+    from engine.config import Site
+
+ASK_AGAIN_S = 0.5
+COLUMNS = (
+    Column("copy", "COPY"),
+    Column("made", "MADE"),
+    Column("age", "AGE"),
+    Column("size", "SIZE", right=True),
+    Column("rows_until", "ROWS UNTIL"),
+    Column("verified", "VERIFIED"),
+)
+KEY_WORDS = (
+    "the key is not in it: keep a copy of the key elsewhere (labrelay key recovery-sheet), for without it nothing in "
+    "the backup can be read"
+)
+
+folder_option = click.option(
+    "--folder", type=click.Path(path_type=Path), help="Folder of the copies; by default the site's `backup: {folder}`."
+)
+gently_option = click.option("--gently", is_flag=True, help="At the lowest priority, beside other work.")
+
+
+@click.group(help=__doc__)
+def command() -> None:
+    pass
+
+
+@command.command()
+@folder_option
+@click.option("--with-key", is_flag=True, help="Put the key beside the copy: whoever has the folder can then read it.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def now(session: Session, folder: Path | None, with_key: bool, form: Form) -> ExitCode:
+    """Make a full copy now, read it back and check it by its chain; beside a running daemon or without one."""
+    from engine.control import UnreachableError
+
+    site = session.load(require_secrets=False)
+    if folder is None and not with_key:
+        try:
+            session.call("backup", {"do": "now"})
+        except UnreachableError:
+            pass
+        else:
+            _wait(session)
+            copy = _shelf(session, site, None).newest()
+            return _made(copy, form)
+    try:
+        copy = _make(session, site, folder, with_key)
+    except LockedError as error:
+        raise StoreError(
+            f"{error}; a running daemon makes copies in the folder of its configuration only, without the key unless "
+            "`backup: {key: true}` says so"
+        ) from error
+    return _made(copy, form)
+
+
+def _made(copy: "Copy | None", form: Form) -> ExitCode:
+    if copy is None or copy.verified is None:
+        say("no copy was made")
+        return ExitCode.FAILED
+    lines = [f"{copy.path}: {copy.verified.rows} rows, {size_words(copy.manifest.bytes)}"]
+    if copy.verified.findings:
+        lines += [f"  {text}" for text in copy.verified.findings]
+    else:
+        lines.append(f"  read back and checked by its chain in {copy.verified.seconds:.1f} s: whole")
+    if copy.manifest.left_out:
+        lines.append(f"  left out, for they hold private keys: {', '.join(copy.manifest.left_out)}")
+    say("the key lies beside it: guard the folder like the key" if copy.manifest.key else KEY_WORDS)
+    show_document(form, _row(copy), lines)
+    return ExitCode.OK if copy.is_whole else ExitCode.INTEGRITY
+
+
+def _wait(session: Session) -> None:
+    """Until the daemon is done; says how far it is, where that changes."""
+    last = ""
+    while True:
+        said = session.call("backup", {"do": "state"})
+        if said["running"] and said["running"] != last:
+            last = said["running"]
+            say(last)
+        if not said["busy"]:
+            if said["fault"]:
+                raise StoreError(said["fault"])
+            return
+        time.sleep(ASK_AGAIN_S)
+
+
+def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -> "Copy | None":
+    """A copy without a daemon."""
+    from engine.backups import checking, copying
+    from engine.backups.shelf import Shelf, read_copy
+    from engine.clock import SystemClock
+    from engine.commands.verify import Progress
+    from engine.journal import JOURNAL_NAME, Journal
+
+    config = site.config.backup
+    journal = Journal.open(session.data, clock=SystemClock())
+    try:
+        shelf = Shelf(_root(site, folder), journal.journal_id)
+        shelf.open()
+        copying.room(shelf, session.data / JOURNAL_NAME)
+        making = shelf.begin()
+        journal.lend_alone(copying.job(making / JOURNAL_NAME))
+        copy = copying.complete(
+            shelf,
+            making,
+            data=session.data,
+            site=session.folder,
+            name=site.config.site.name,
+            journal_id=journal.journal_id,
+            with_key=with_key or config.key,
+        )
+    finally:
+        journal.close()
+    progress = Progress()
+    checking.run(copy, progress=progress)
+    progress.close()
+    made = read_copy(copy.path)
+    if made is not None and made.is_whole:
+        shelf.tidy(config.keep)
+    return made
+
+
+@command.command("list")
+@folder_option
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def list_(session: Session, folder: Path | None, form: Form) -> None:
+    """The copies, newest first: age, size, and whether each was read back and found whole."""
+    site = session.load(require_secrets=False)
+    root = _root(site, folder)
+    rows = [_row(copy) for shelf in _shelves(root) for copy in shelf]
+    lines = list(table(rows, COLUMNS)) if rows else [f"{root}: no copies"]
+    show_document(form, {"folder": str(root), "copies": rows}, lines)
+
+
+@command.command()
+@click.argument("copy", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@gently_option
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def verify(session: Session, copy: Path, gently: bool, form: Form) -> ExitCode:
+    """Read a copy back (its folder, full-...) and check it by its chain. Needs no key and no site."""
+    from engine.backups import checking
+    from engine.backups.shelf import read_copy
+    from engine.commands.verify import Progress
+
+    _nice(gently)
+    found = read_copy(copy)
+    if found is None:
+        raise StoreError(f"{copy}: not a copy that was made to its end; labrelay backup list shows those")
+    progress = Progress()
+    verified = checking.run(found, progress=progress)
+    progress.close()
+    wrong = [*verified.findings, *checking.broken_pieces(found)]
+    document = {"copy": found.name, "rows": verified.rows, "seconds": verified.seconds, "findings": wrong}
+    show_document(form, document, wrong or [f"{found.name}: {verified.rows} rows, whole"])
+    return ExitCode.INTEGRITY if wrong else ExitCode.OK
+
+
+@command.command()
+@folder_option
+@click.option("--here", is_flag=True, help="In this process, also beside a running daemon.")
+@gently_option
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def drill(session: Session, folder: Path | None, here: bool, gently: bool, form: Form) -> ExitCode:
+    """Restore the newest copy into a scratch folder, check it, say how long that took, and remove it again.
+
+    Prints how much would have been lost now (RPO), and how long it takes to have a site again (RTO).
+    """
+    from engine.backups.drill import run
+    from engine.clock import SystemClock
+
+    _nice(gently)
+    site = session.load(require_secrets=False)
+    shelf = _shelf(session, site, folder)
+    scratch = site.config.backup.scratch or shelf.path
+    found = run(shelf, scratch, keys=session.data, clock=SystemClock())
+    lines = [
+        f"restored {found['copy']}: {found['rows']} rows in {found['seconds']:.1f} s, of which the check took "
+        f"{found['check_seconds']:.1f} s",
+        f"would have been lost now: {duration_text(round(found['rpo_s']))}",
+        *found["wrong"],
+    ]
+    show_document(form, found, lines)
+    return ExitCode.INTEGRITY if found["wrong"] else ExitCode.OK
+
+
+# -- where copies are ----------------------------------------------------------------------------------------------
+
+
+def _root(site: "Site", folder: Path | None) -> Path:
+    root = folder or site.config.backup.folder
+    if root is None:
+        raise ConfigError(
+            "config/labrelay.yaml: backup: no folder for copies; write `backup: {folder: /mnt/backup}`, or say --folder"
+        )
+    return root
+
+
+def _shelf(session: Session, site: "Site", folder: Path | None) -> "Shelf":
+    from engine.backups.shelf import Shelf
+
+    with session.reader() as reader:
+        return Shelf(_root(site, folder), reader.identity())
+
+
+def _shelves(root: Path) -> Iterator[list["Copy"]]:
+    from engine.backups.shelf import copies
+
+    for path in sorted(root.glob("labrelay-*")):
+        yield copies(path)
+
+
+def _row(copy: "Copy") -> dict[str, Any]:
+    now_at, verified = datetime.now(UTC), copy.verified
+    said = "not yet" if verified is None else "; ".join(verified.findings) or verified.at
+    return {
+        "copy": copy.name,
+        "path": str(copy.path),
+        "made": copy.manifest.made_at,
+        "age": duration_text(round((now_at - copy.made_at).total_seconds())),
+        "age_s": round((now_at - copy.made_at).total_seconds()),
+        "size": size_words(copy.bytes()),
+        "bytes": copy.bytes(),
+        "last": copy.last_id(),
+        "pieces": len(copy.pieces()),
+        "rows_until": copy.rows_at().isoformat(timespec="seconds"),
+        "verified": said,
+        "whole": copy.is_whole,
+        "key": copy.manifest.key,
+    }
+
+
+def _nice(gently: bool) -> None:
+    if gently:
+        os.nice(19)

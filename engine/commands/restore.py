@@ -1,0 +1,102 @@
+"""Make a site of a copy, in a new folder; what is there is never written over.
+
+FROM is the folder of copies, or one copy in it (full-...); by default the newest whole one of the site's backup folder.
+Rows that were received after the copy are taken from the pieces beside it. The new folder then holds the configuration
+and, in var/, a journal that is whole in itself. Look at it, move the old site aside, and put this one in its place.
+
+The key must be at hand: in the old data folder, beside the copy, or in a folder that --keys names.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.commands.output import ExitCode, Form, form_option, show_document
+from engine.commands.session import Session, pass_session
+from engine.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from engine.backups.shelf import Copy
+
+
+@click.command(help=__doc__)
+@click.argument("source", metavar="[FROM]", required=False, type=click.Path(path_type=Path))
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="A new folder for the site.")
+@click.option("--because", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@click.option("--keys", type=click.Path(path_type=Path), help="A folder with the key in it (labrelay.key).")
+@click.option(
+    "--anchor",
+    type=click.Path(path_type=Path),
+    help="The lost journal's journal.anchor, if it is still there: it tells exactly which rows are missing. By default "
+    "that of the site's data folder.",
+)
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def command(
+    session: Session,
+    source: Path | None,
+    target: Path,
+    because: str,
+    keys: Path | None,
+    anchor: Path | None,
+    form: Form,
+) -> ExitCode:
+    from engine.backups import restoring
+    from engine.clock import SystemClock
+    from engine.commands.verify import Progress
+    from engine.control import user_name
+
+    if not because.strip():
+        raise click.BadParameter("say why", param_hint="--because")
+    data = _data(session)
+    if anchor is None and data is not None and (data / "journal.anchor").exists():
+        anchor = data / "journal.anchor"
+    progress = Progress()
+    restored = restoring.run(
+        _chosen(session, source),
+        target,
+        clock=SystemClock(),
+        actor=user_name(os.geteuid()),
+        because=because.strip(),
+        keys=keys or data,
+        old_anchor=anchor,
+        progress=progress,
+    )
+    progress.close()
+    lines = [
+        *restoring.sentences(restored, target),
+        f"now: look at it (labrelay --site {target} messages list), move the old site aside, put this in its place",
+    ]
+    show_document(form, restored.as_json(), lines)
+    if restored.findings:
+        return ExitCode.INTEGRITY
+    return ExitCode.PARTLY if restored.lost or restored.wrong else ExitCode.OK
+
+
+def _data(session: Session) -> Path | None:
+    """The data folder of the site, if there is one."""
+    try:
+        return session.data
+    except ConfigError:
+        return None
+
+
+def _chosen(session: Session, source: Path | None) -> "Copy":
+    from engine.backups.shelf import copies, read_copy
+
+    if source is None:
+        source = session.load(require_secrets=False).config.backup.folder
+        if source is None:
+            raise click.UsageError("say where the copies are: the site names no folder for backups")
+    if (copy := read_copy(source)) is not None:
+        return copy
+    folders = [source, *sorted(source.glob("labrelay-*"))]
+    found = [whole for folder in folders if (whole := next((c for c in copies(folder) if c.is_whole), None))]
+    if not found:
+        raise StoreError(f"{source}: no copy there that was read back and found whole; name one (full-...)")
+    if len({copy.manifest.journal_id for copy in found}) > 1:
+        names = ", ".join(str(copy.path) for copy in found)
+        raise StoreError(f"{source}: copies of several journals; name one: {names}")
+    return found[0]
