@@ -59,7 +59,6 @@ from engine.reserve import Reserve
 from engine.retention import Policy
 from engine.upkeep import PAGE_BYTES, StoreUpkeep
 from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, make_kek
-from engine.versions import Versions
 from engine.writer import Job, Operation, Writer, WriterStats
 
 __all__ = ["Assembled", "Journal", "MapOutcome", "Recovery", "Routed"]
