@@ -242,6 +242,10 @@ def read_rows(
                     yield Unreadable(row_id)
 
 
+# What comes of a value of the wrong kind, where a damaged page reads as if it were whole.
+NO_VALUE = (TypeError, ValueError, KeyError, OverflowError)
+
+
 # -- everything ----------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +267,9 @@ def _findings(
             yield from step
         except DAMAGE as error:  # a page that this step cannot do without; the others may do
             yield Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: {error}")
+        except NO_VALUE as error:
+            kind = type(error).__name__
+            yield Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: a value is damaged ({kind})")
 
 
 def _nothing_left(path: Path, reading: anchor.Reading) -> LossError | None:

@@ -19,9 +19,10 @@ from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME
 from engine.loss import LossError
 from engine.reasons import Reason
+from tests.faults.harness.trial import scale_asked_for
 from tests.support.journals import opened, queue, running, store
 
-FLIPS = int(os.environ.get("LABRELAY_FLIPS", "250"))
+FLIPS = 250 if scale_asked_for() != "quick" else 120
 ROOT = Path(__file__).parents[2]
 ROW = (
     "SELECT id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain, meta, body"

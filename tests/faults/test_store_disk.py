@@ -15,11 +15,12 @@ from engine import verify
 from engine.clock import ManualClock
 from engine.errors import StoreError
 from engine.journal import Journal
+from tests.faults.harness.trial import scale_asked_for
 from tests.support.failing_disk import FULL, IOERR_FSYNC, IOERR_WRITE, FailingDisk, nth
 from tests.support.journals import WINDOW_S, opened, received, running, store
 from tests.support.waiting import until
 
-STEPS = int(os.environ.get("LABRELAY_STEPS", "12"))
+STEPS = 6 if scale_asked_for() == "quick" else 40
 
 
 def disk_of(journal: Journal) -> FailingDisk:

@@ -108,10 +108,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         number=6,
         fault="damaged files",
-        how="Bits flipped, tails cut, pages overwritten, files missing, old copies put back, a wrong key.",
-        passes="every harmful mutation of an acknowledged row is found, the other rows are served, no false alarm",
-        nodes=("tests/faults/test_store_damage.py",),
-        quick="250 mutations", long="1,000 mutations and 1,000 clean runs", seconds=200,
+        how="A thousand random mutations of database, log, anchor and key: bits flipped, tails cut, pages overwritten, "
+        "files missing, another key. And a thousand runs without any, each ended by a kill.",
+        passes="every mutation that harms an acknowledged row is found, rows that are whole are served, nothing falls "
+        "over; no false alarm",
+        nodes=("tests/faults/test_random_damage.py", "tests/faults/test_store_damage.py"),
+        quick="80 mutations, 20 clean runs", long="1,000 mutations, 1,000 clean runs", seconds=240,
     ),
     Fault(
         number=7,

@@ -1,0 +1,222 @@
+"""T6: a thousand random mutations of a journal, and a thousand runs without any: loss is found, and nothing else is.
+
+The files of a journal that was closed in order, and of one whose process was killed, are damaged one at a time: bits
+flipped, tails cut, pages overwritten, files missing or older than the rest, another key. What SQLite still reads of the
+rows afterwards tells whether any was harmed.
+"""
+
+import asyncio
+import os
+import random
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine import verify
+from engine.errors import LabRelayError, StoreError
+from engine.journal import ANCHOR_NAME, JOURNAL_NAME
+from engine.vault import KEY_NAME
+from tests.faults.harness.trial import Trial
+from tests.support.journals import opened, queue, running, store
+from tests.support.store_lives import Promises, Worker
+
+PAGE = 8192
+ROW = (
+    "SELECT id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain, meta, body"
+    " FROM journal WHERE id = ?"
+)
+WAL_NAME = JOURNAL_NAME + "-wal"
+
+Mutation = Callable[[Path, random.Random], str]
+
+
+# -- mutations: each says what it did -------------------------------------------------------------------------------
+
+
+def _pick(data: Path, chance: random.Random) -> Path:
+    files = [data / name for name in (JOURNAL_NAME, WAL_NAME, ANCHOR_NAME)]
+    return chance.choice([file for file in files if file.exists() and file.stat().st_size])
+
+
+def flip_a_bit(data: Path, chance: random.Random) -> str:
+    file = _pick(data, chance)
+    bit = chance.randrange(file.stat().st_size * 8)
+    content = bytearray(file.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(content)
+    return f"bit {bit} of {file.name}"
+
+
+def cut_the_tail(data: Path, chance: random.Random) -> str:
+    file = _pick(data, chance)
+    left = chance.randrange(file.stat().st_size)
+    os.truncate(file, left)
+    return f"{file.name} cut to {left}"
+
+
+def overwrite_a_page(data: Path, chance: random.Random) -> str:
+    file = _pick(data, chance)
+    at = chance.randrange(max(1, file.stat().st_size // PAGE)) * PAGE
+    size = min(PAGE, file.stat().st_size - at)
+    with file.open("r+b") as content:
+        content.seek(at)
+        content.write(chance.choice([bytes(size), chance.randbytes(size)]))
+    return f"page at {at} of {file.name}"
+
+
+def lose_a_file(data: Path, chance: random.Random) -> str:
+    file = chance.choice([_pick(data, chance), data / KEY_NAME])
+    file.unlink()
+    return f"{file.name} missing"
+
+
+def put_another_key(data: Path, chance: random.Random) -> str:
+    file = data / KEY_NAME
+    other = bytearray(file.read_bytes())
+    at = next(n for n, byte in enumerate(other) if chr(byte).isalnum())
+    other[at] = ord("7") if other[at] != ord("7") else ord("3")
+    file.write_bytes(other)
+    return "another key"
+
+
+MUTATIONS: list[Mutation] = (
+    [flip_a_bit] * 6 + [cut_the_tail] * 2 + [overwrite_a_page] * 2 + [lose_a_file, put_another_key]
+)
+
+
+# -- journals to damage --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Closed in order: all of it is in the database."""
+    data = tmp_path_factory.mktemp("whole")
+
+    async def fill() -> None:
+        async with running(data) as journal:
+            await queue(journal, *(os.urandom(size) for size in [10, 300, 1500, 9000] * 6), to=("a", "b"))
+            await journal.act_note("ann", "unmask", {"message": 1})
+
+    asyncio.run(fill())
+    return data
+
+
+@pytest.fixture(scope="module")
+def torn(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As a killed process leaves it: what was acknowledged last is in the log only."""
+    data = tmp_path_factory.mktemp("torn") / "data"
+    live = tmp_path_factory.mktemp("live") / "data"
+    shutil.copytree(whole, live)
+
+    async def fill() -> None:
+        async with running(live) as journal:
+            await store(journal, *(os.urandom(size) for size in [20, 700, 5000] * 5))
+            shutil.copytree(live, data, ignore=shutil.ignore_patterns("*-shm", "labrelay.lock"))
+
+    asyncio.run(fill())
+    return data
+
+
+def rows(data: Path) -> dict[int, object]:
+    """Every row that SQLite still reads, by its number; each by itself, so that a bad page costs only its own rows."""
+    found: dict[int, object] = {}
+    with closing(sqlite3.connect(f"file:{data / JOURNAL_NAME}?mode=ro", uri=True)) as connection:
+        for number in range(1, 60):
+            try:
+                row = connection.execute(ROW, (number,)).fetchone()
+            except (sqlite3.Error, UnicodeDecodeError):
+                continue
+            if row is not None:
+                found[number] = row
+    return found
+
+
+def what_is_found(data: Path) -> list[str]:
+    """What `labrelay verify` says, then what a start says; nothing but errors of ours may come."""
+    found: list[str] = []
+    try:
+        found += [finding.text for finding in verify.run(data)]
+    except LabRelayError as error:
+        found.append(str(error))
+    try:
+        journal = opened(data)
+    except LabRelayError as error:
+        return [*found, str(error)]
+    found += journal.alarms
+    journal.close()
+    return found
+
+
+def served(data: Path, unharmed: set[int]) -> dict[int, bytes]:
+    """The payloads of rows that are whole, where the journal can be read at all."""
+    try:
+        journal = opened(data, read_only=True)
+    except LabRelayError:
+        return {}
+    try:
+        return {number: journal.payload(number) for number in unharmed}
+    except StoreError:  # the way to them is damaged: the schema, the table's own pages
+        return {}
+    finally:
+        journal.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["closed", "killed"])
+def test_every_mutation_that_harms_an_acknowledged_row_is_found(
+    whole: Path, torn: Path, tmp_path: Path, trial: Trial, state: str
+) -> None:
+    source = whole if state == "closed" else torn
+    before = rows(_copy(source, tmp_path / "before"))
+    journal = opened(_copy(source, tmp_path / "read"))
+    payloads = {number: journal.payload(number) for number in before}
+    journal.close()
+    counts: Counter[str] = Counter()
+    for n in trial.rounds(quick=40, long=500, unit="mutations"):
+        data = _copy(source, tmp_path / str(n))
+        did = trial.chance.choice(MUTATIONS)(data, trial.chance)
+        key_harmed = "key" in did
+        after = rows(_copy(data, tmp_path / f"{n} raw")) if (data / JOURNAL_NAME).exists() else {}
+        unharmed = {number for number in before if before[number] == after.get(number)}
+        harmed = len(unharmed) < len(before)
+        if not key_harmed:
+            readable = served(_copy(data, tmp_path / f"{n} served"), unharmed)
+            assert {number: payloads[number] for number in readable} == readable, did
+            counts["served"] += len(readable)
+        found = what_is_found(data)
+        counts["harmful"] += harmed or key_harmed
+        counts["found"] += bool(found)
+        counts["harmful and found"] += (harmed or key_harmed) and bool(found)
+        assert found or not (harmed or key_harmed), f"not found: {did}"
+        for folder in (str(n), f"{n} raw", f"{n} served"):
+            shutil.rmtree(tmp_path / folder, ignore_errors=True)
+    trial.figures(
+        **{f"{state}_harmful": counts["harmful"], f"{state}_harmful_found": counts["harmful and found"]},
+        **{f"{state}_rows_served": counts["served"]},
+    )
+    assert counts["harmful"] > trial.reached[0].done // 5
+    assert counts["served"] > 0
+
+
+def _copy(data: Path, to: Path) -> Path:
+    shutil.copytree(data, to, ignore=shutil.ignore_patterns("*-shm", "labrelay.lock"))
+    return to
+
+
+@pytest.mark.slow
+def test_runs_without_damage_raise_no_alarm(tmp_path: Path, trial: Trial) -> None:
+    """Each ends by a kill at any moment; then it is verified, and started."""
+    worker, promises, data = Worker(tmp_path / "0"), Promises(), tmp_path / "0"
+    for n in trial.rounds(quick=20, long=1000, unit="clean runs"):
+        if n % 50 == 49:
+            promises, data = Promises(), tmp_path / str(n)
+            worker.move(data)
+        promises.note(worker.live_and_die(after_lines=trial.chance.choice((1, 5, 20, 60))))
+        promises.are_kept(data)  # no finding, no alarm
+    worker.close()
+    trial.figures(false_alarms=0)
