@@ -120,6 +120,8 @@ def shown_messages(entry: Entry) -> tuple[tuple[int, ...], Mapping[str, Any] | N
     if entry.verb != "unmask":
         return (), None
     message, export = entry.what.get("message"), entry.what.get("export")
+    if isinstance(export, dict) and export.get("deid"):
+        return (), None  # without their patients
     return (message,) if isinstance(message, int) else (), export if isinstance(export, dict) else None
 
 

@@ -27,8 +27,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock conditional controls edit_text errors examine examine_lines growth hashes key_sheet "
-            "lane link_words message near numbers packing ports reagents reasons receive_memory records registry "
+            "breaker chain clock conditional controls deidentified edit_text errors examine examine_lines growth hashes "
+            "key_sheet lane link_words message near numbers packing ports reagents reasons receive_memory records registry "
             "results retry secrets site snapshot timing units words yaml_nodes"
         ),
     ),

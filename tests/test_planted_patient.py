@@ -68,10 +68,26 @@ ARGUMENTS: dict[str, list[list[str]]] = {
     "erase": [["--patient", NUMBER, "--dry-run"]],
 }
 # They go on until they are stopped, or are about a file that their user names, and nothing that is stored.
-NOT_HERE = set(
-    "bench|demo|detect|listen|map|sandbox|simulate|tap|test|top|try|send|run|analyzers|analyzers show|key rotate|"
-    "restore|upgrade".split("|")
-)
+NOT_HERE = {
+    "bench",
+    "demo",
+    "detect",
+    "listen",
+    "map",
+    "sandbox",
+    "simulate",
+    "tap",
+    "test",
+    "top",
+    "try",
+    "send",
+    "run",
+    "analyzers",
+    "analyzers show",
+    "key rotate",
+    "restore",
+    "upgrade",
+}
 
 
 def hl7(control: str, *, kind: str = "ORU^R01", value: str = "5.1", note: str = "") -> bytes:

@@ -14,7 +14,7 @@ import csv
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -61,15 +61,26 @@ def write_file(path: Path, reader: "Journal", wanted: Filter, *, up_to: int, con
     Raises:
         StoreError: the journal cannot be read, or the file not be written; then there is no new file.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     messages = deliveries = 0
+    with new_file(path) as part, closing(SINKS[path.suffix](part, contents)) as sink:
+        for page in _pages(reader, wanted, up_to=up_to, contents=contents):
+            sink.write(page)
+            messages += len(page)
+            deliveries += sum(len(message["deliveries"]) for message in page)
+    return messages, deliveries
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A file beside ``path``, readable by its owner only, that takes its name once all of it was written.
+
+    Raises:
+        StoreError: it cannot be written, or the journal not be read; then there is no new file.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        with closing(SINKS[path.suffix](part, contents)) as sink:
-            for page in _pages(reader, wanted, up_to=up_to, contents=contents):
-                sink.write(page)
-                messages += len(page)
-                deliveries += sum(len(message["deliveries"]) for message in page)
+        yield part
         part.replace(path)
     except (OSError, sqlite3.Error) as error:
         text = error.strerror if isinstance(error, OSError) else str(error)
@@ -77,7 +88,6 @@ def write_file(path: Path, reader: "Journal", wanted: Filter, *, up_to: int, con
     finally:
         with suppress(OSError):
             part.unlink()
-    return messages, deliveries
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
@@ -92,7 +102,7 @@ def _pages(reader: "Journal", wanted: Filter, *, up_to: int, contents: bool) -> 
         if contents:
             for view in views:
                 rows[view.id] |= {
-                    "control_id": view.control_id, "peer": view.peer, "payload": _payload(reader, view),
+                    "control_id": view.control_id, "peer": view.peer, "payload": payload_of(reader, view),
                 }  # fmt: skip
         for row in rows.values():
             row["deliveries"] = []
@@ -101,7 +111,7 @@ def _pages(reader: "Journal", wanted: Filter, *, up_to: int, contents: bool) -> 
         yield list(rows.values())
 
 
-def _payload(reader: "Journal", view: MessageView) -> bytes:
+def payload_of(reader: "Journal", view: MessageView) -> bytes:
     """What was received; empty where it was erased, as the notes say."""
     try:
         return reader.payload(view.id)

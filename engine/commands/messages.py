@@ -151,6 +151,11 @@ def line(session: Session, channel: str, last: int, unmask: bool, form: Form) ->
     is_flag=True,
     help="With payloads, control ids, peers, details and answers. This is noted in the audit trail.",
 )
+@click.option(
+    "--deid",
+    is_flag=True,
+    help="With payloads without their patient, to be shown to others: lines of JSON. This is noted in the audit trail.",
+)
 @pass_session
 def export(
     session: Session,
@@ -160,10 +165,15 @@ def export(
     path: Path,
     yes: bool,
     unmask: bool,
+    deid: bool,
     **given: Any,
 ) -> ExitCode:
     from engine.commands.exporting import SINKS, write_file
 
+    if unmask and deid:
+        raise click.UsageError("--unmask shows the patients, --deid takes them out; say which")
+    if deid and path.suffix != ".ndjson":
+        raise click.BadParameter(f"'{path.name}' must end in .ndjson with --deid", param_hint="--to")
     if path.suffix not in SINKS:
         raise click.BadParameter(f"'{path.name}' must end in {', '.join(SINKS)}", param_hint="--to")
     if path.resolve().parent == session.data.resolve():
@@ -186,6 +196,18 @@ def export(
             _ = reader.vault  # says so where the key is not at hand
             what = {name: value for name, value in asdict(wanted).items() if value is not None}
             note_exported(session, {**what, "up_to": up_to})
+        if deid:
+            from engine.commands.exporting_deid import known_codes, write_without_patients
+
+            _ = reader.vault
+            what = {name: value for name, value in asdict(wanted).items() if value is not None}
+            note_exported(session, {**what, "up_to": up_to, "deid": True})
+            known = known_codes(session.folder)
+            written, refused = write_without_patients(path, reader, wanted, up_to=up_to, known=known)
+            say(f"{path}: {written} messages without their patients; look through it before you send it")
+            if refused:
+                say(f"{refused} more are not HL7 v2 or ASTM, or were erased: their lines say so, without content")
+            return ExitCode.PARTLY if refused else ExitCode.OK
         messages, deliveries = write_file(path, reader, wanted, up_to=up_to, contents=unmask)
     say(f"{path}: {messages} messages, {deliveries} deliveries")
     return ExitCode.OK

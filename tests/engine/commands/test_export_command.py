@@ -1,6 +1,7 @@
 """`labrelay messages export`: the same rows in three forms, nothing of a patient in them unless asked for."""
 
 import asyncio
+import base64
 import csv
 import json
 import sqlite3
@@ -164,3 +165,44 @@ def test_a_damaged_message_ends_the_export_without_a_file(site: Path, tmp_path: 
     ran = export(site, tmp_path / "out.csv", "--unmask")
     assert ran.code == ExitCode.INTEGRITY
     assert [left.name for left in tmp_path.iterdir() if "out" in left.name] == []
+
+
+def test_an_export_without_patients(site: Path, tmp_path: Path) -> None:
+    file = tmp_path / "bug.ndjson"
+    assert export(site, file, "--deid", "--unmask").code == ExitCode.USAGE
+    assert export(site, tmp_path / "bug.csv", "--deid").code == ExitCode.USAGE
+    ran = export(site, file, "--deid")
+    assert ran.code == ExitCode.OK, ran.err
+    text = file.read_text("utf-8")
+    assert CANARY not in text
+    assert CANARY not in base64.b64decode(json.loads(text.splitlines()[0])["payload_base64"]).decode()
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [row["id"] for row in rows] == [5, 4, 3, 2, 1]
+    assert all("HGB^Hb^L||14." in row["payload"] for row in rows)
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = tmp_path / "again.ndjson"
+    assert export(site, again, "--deid").code == ExitCode.OK
+    assert json.loads(again.read_text("utf-8").splitlines()[0])["payload"] != rows[0]["payload"]
+    acts = labrelay("audit", "list", "-o", "json", site=site).json["acts"]
+    assert acts[0]["what"]["export"]["deid"] is True
+    persons = tmp_path / "persons.csv"
+    assert labrelay("audit", "export", "--breach", "--to", str(persons), site=site).code == ExitCode.OK
+    assert persons.read_text("utf-8") == ""  # nobody was shown
+
+
+def test_what_is_no_message_stays_out_of_an_export_without_patients(site: Path, tmp_path: Path) -> None:
+    async def fill() -> None:
+        journal = Journal.open(site / "var", clock=SystemClock())
+        journal.recover()
+        journal.start(asyncio.get_running_loop())
+        await journal.append(received(f"{CANARY} 5.1".encode()), repeat_window_s=1.0)
+        await journal.stop()
+
+    asyncio.run(fill())
+    file = tmp_path / "bug.ndjson"
+    ran = export(site, file, "--deid")
+    assert (ran.code, "1 more are not HL7 v2" in ran.err) == (ExitCode.PARTLY, True)
+    first = json.loads(file.read_text("utf-8").splitlines()[0])
+    assert (first["payload"], first["received"]) == (None, None)
+    assert "neither HL7 v2 nor ASTM" in first["refused"]
+    assert CANARY not in file.read_text("utf-8")
