@@ -1,0 +1,167 @@
+"""What a journal says when it cannot be opened, and what it does when it is opened all the same."""
+
+import asyncio
+import logging
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import journal as journal_module
+from engine import verify
+from engine.clock import ManualClock
+from engine.errors import LockedError, StoreError
+from engine.journal import JOURNAL_NAME, Journal
+from engine.line_trace import LineEntry, LineRecord, LineWay
+from engine.loss import LossError
+from engine.reasons import Reason
+from tests.support.journals import NOW_US, WINDOW_S, opened, received, running, store, unexpected
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    with pytest.raises(StoreError, match="data: cannot be used for the journal: File exists"):
+        opened(tmp_path / "data")
+
+
+def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL_NAME).write_bytes(b"no database" * 1000)
+    for _ in range(2):  # the lock was given back
+        with pytest.raises(StoreError, match="cannot be opened: file is not a database") as caught:
+            opened(tmp_path)
+        assert caught.value.fatal
+    assert (tmp_path / JOURNAL_NAME).read_bytes() == b"no database" * 1000
+
+
+def test_a_reader_waits_for_the_first_run(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no journal yet; the first labrelay run makes it"):
+        opened(tmp_path, read_only=True)
+
+
+def test_a_file_system_without_shared_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SQLite sees a network drive: it opens the file, and keeps no write-ahead log beside it."""
+    real = sqlite3.connect
+
+    def connect(path: object, *arguments: Any, **more: Any) -> sqlite3.Connection:
+        if not str(path).startswith("file:"):
+            path, more = f"file:{path}?vfs=unix-dotfile", {**more, "uri": True}
+        return real(path, *arguments, **more)
+
+    monkeypatch.setattr(journal_module.sqlite3, "connect", connect)
+    with pytest.raises(StoreError, match="this file system does not carry SQLite's write-ahead log"):
+        opened(tmp_path)
+
+
+async def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await store(journal, b"1", b"2")
+    (tmp_path / JOURNAL_NAME).unlink()
+    with pytest.raises(LossError, match="rows 1 to 2 were acknowledged and there is no journal"):
+        opened(tmp_path)
+    (tmp_path / JOURNAL_NAME).unlink()  # what was made to look into
+    journal = Journal.open(
+        tmp_path, clock=ManualClock(), on_fatal=unexpected, accept_loss=True, actor="ann", because="the disk burned"
+    )
+    assert any("rows 1 to 2" in note for note in journal.notes)
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    (stored,) = await store(journal, b"3")
+    assert stored.id > 2  # the numbers of what is missing stay unused
+    (act,) = [act for act in journal.acts() if act.verb == "accept-loss"]
+    assert (act.actor, act.what["because"], act.what["first"], act.what["last"]) == ("ann", "the disk burned", 1, 2)
+    await journal.stop()
+    assert verify.run(tmp_path) == []
+
+
+def test_a_key_that_may_not_be_read_leaves_the_sealed_columns_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path).close()
+
+    def unlock(data: Path, expected: bytes) -> None:
+        raise PermissionError(13, "Permission denied", str(data / "labrelay.key"))
+
+    monkeypatch.setattr(journal_module.kek, "unlock", unlock)
+    journal = opened(tmp_path, read_only=True)
+    assert [note.partition("labrelay.key: ")[2] for note in journal.notes] == [
+        "not readable here; sealed columns stay closed"
+    ]
+    journal.close()
+
+
+async def test_a_writer_that_does_not_end_keeps_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = opened(tmp_path)
+    journal.recover()
+    loop = asyncio.get_running_loop()
+    journal.start(loop)
+    writer = journal._writer
+    assert writer is not None
+    release = asyncio.Event()
+    begun = asyncio.Event()
+
+    def wait(batch: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10)
+
+    busy = writer.submit(wait)
+    await begun.wait()
+    monkeypatch.setattr(journal_module, "STOP_S", 0.01)
+    with caplog.at_level(logging.ERROR):
+        await journal.stop()
+    assert "did not stop in time" in caplog.text
+    with pytest.raises(LockedError, match=f"process {os.getpid()}"):
+        opened(tmp_path)
+    release.set()
+    await busy
+    await writer.stop()
+    journal.close()
+    opened(tmp_path).close()
+
+
+async def test_where_open_work_begins_is_remembered_and_nothing_open_is_forgotten(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        futures = [journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(1300)]
+        ids = [stored.id for stored in await asyncio.gather(*futures)]
+        still_open = {700, 1290}
+        for some in (ids[:600], ids[600:]):
+            await asyncio.gather(
+                *(
+                    journal.map_done(one, state="dead", reason=Reason.UNREADABLE)
+                    for one in some
+                    if one not in still_open
+                )
+            )
+            await store(journal, b"more %d" % some[0])
+    reader = sqlite3.connect(tmp_path / JOURNAL_NAME)
+    (begins,) = reader.execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
+    reader.close()
+    assert 500 < begins < 700  # not looked at any more when it opens
+    async with running(tmp_path) as journal:
+        assert {one.id for one in journal.unprocessed()} == still_open | {1301, 1302}
+
+
+async def test_what_passes_on_a_line_may_be_kept_beside(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        journal.keep_line(LineRecord("chem", 0, (LineEntry(LineWay.IN, NOW_US, b"\x05"),)))
+    async with running(tmp_path) as journal:
+        (kept,) = journal.line("chem", limit=5)
+        assert kept.channel == "chem"
+
+
+async def test_long_work_is_lent_the_connection_of_a_journal_that_runs(tmp_path: Path) -> None:
+    def count(connection: sqlite3.Connection, pump: object) -> int:
+        return int(connection.execute("SELECT count(*) FROM journal").fetchone()[0])
+
+    journal = opened(tmp_path)
+    assert journal.lend_alone(count) == 0
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    await store(journal, b"1")
+    assert await journal.lend(count) == 1
+    await journal.stop()
+    with pytest.raises(StoreError, match="not open for writing"):
+        journal.lend(count)
