@@ -26,7 +26,7 @@ PROTOCOLS = ["mllp", "astm", "pty"]
 HEALTHY = [Mood.WELL]
 TROUBLE = [Mood.WELL, Mood.BUSY, Mood.WELL, Mood.RESET, Mood.LOST, Mood.PROXY]
 # Kills at each scale. A second process is a new interpreter at each start, so it gets the smaller part of a thousand.
-KILLS = {0: {"quick": 5, "long": 440}, 1: {"quick": 2, "long": 60}}
+KILLS = {0: {"quick": 5, "long": 470}, 1: {"quick": 2, "long": 30}}
 
 # What the troubled server refuses for ever (422), by the number of the message.
 REFUSED = {(channel, number) for channel in range(len(PROTOCOLS)) for number in range(5, 100_000, 11)}
