@@ -71,6 +71,7 @@ DESTINATIONS = {
     "http": "adapters.destinations.http_out",
     "mllp": "adapters.destinations.mllp_out",
     "mqtt": "adapters.destinations.mqtt_out",
+    "s3": "adapters.destinations.s3_out",
     "file": "adapters.destinations.file_out",
 }
 LOG_INS = {

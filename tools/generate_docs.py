@@ -70,6 +70,7 @@ def destination_keys() -> Iterator[str]:
         destination.MllpDestination,
         destination.FileDestination,
         destination.MqttDestination,
+        destination.S3Destination,
     ):
         kind = typing.get_args(model.model_fields["kind"].annotation)[0]
         yield from block(f"`kind: {kind}`", model, skip=destination.DestinationBase.model_fields)

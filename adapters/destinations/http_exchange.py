@@ -24,7 +24,7 @@ import os
 import ssl
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -97,13 +97,21 @@ class Answer:
     Attributes:
         body: at most `MAX_ANSWER_BYTES`.
         whole: False where the answer was longer.
+        headers: by their names, in whatever case these are asked for.
     """
 
     status: int
     body: bytes
     whole: bool = True
-    retry_after: str = ""
-    date: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def retry_after(self) -> str:
+        return self.headers.get("Retry-After", "")
+
+    @property
+    def date(self) -> str:
+        return self.headers.get("Date", "")
 
 
 class HttpExchange:
@@ -112,6 +120,7 @@ class HttpExchange:
     Args:
         accept: the media type wanted in answers.
         redirected: the reason to give for a 3xx.
+        log_in: how, where the ``auth:`` of ``config`` does not say it.
         refusals: 4xx that have a reason of their own instead of REFUSED.
 
     Raises:
@@ -127,6 +136,7 @@ class HttpExchange:
         accept: str,
         redirected: Reason,
         refusals: Mapping[int, Reason] = _NONE,
+        log_in: LogIn | None = None,
     ) -> None:
         self._name = name
         self._config = config
@@ -136,7 +146,7 @@ class HttpExchange:
         self._refusals = refusals
         self._tls = tls_context(name, config.tls) if config.url.startswith("https:") else None
         self._session: aiohttp.ClientSession | None = None
-        self._log_in: LogIn | None = log_in_of(name, config, clock)
+        self._log_in: LogIn | None = log_in or log_in_of(name, config, clock)
         self.url = URL(config.url)
 
     async def start(self) -> None:
@@ -216,8 +226,7 @@ class HttpExchange:
                 method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
             ) as response:
                 content, whole = await _read(response)
-                said = response.headers
-                return Answer(response.status, content, whole, said.get("Retry-After", ""), said.get("Date", ""))
+                return Answer(response.status, content, whole, response.headers)
         except TimeoutError as error:
             raise TransientDeliveryError(Reason.NO_ANSWER, f"no answer within {self._config.timeout:g} s") from error
         except aiohttp.ClientConnectorCertificateError as error:

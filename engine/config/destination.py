@@ -11,12 +11,15 @@ from engine.config.downtime import DowntimeWindow, leaves_time
 from engine.config.source import ConnectTls
 from engine.config.values import (
     Address,
+    Bucket,
     Duration,
+    Endpoint,
     FilePath,
     Flag,
     HttpUrl,
     Model,
     Name,
+    Prefix,
     SecretName,
     Text,
     Topic,
@@ -24,7 +27,7 @@ from engine.config.values import (
     Whole,
 )
 
-KINDS = ("fhir", "http", "mllp", "file", "mqtt")
+KINDS = ("fhir", "http", "mllp", "file", "mqtt", "s3")
 
 
 class RetryConfig(Model):
@@ -136,6 +139,13 @@ class DestinationBase(Model):
     timeout: Duration = Field(default=30.0, gt=0, le=3600, description="Time for one attempt, connecting included.")
     retry: RetryConfig = Field(default_factory=RetryConfig, description="When to try again.")
     breaker: BreakerConfig = Field(default_factory=BreakerConfig, description="When to stop trying and only probe.")
+    rate: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="Attempts per second over all lanes, at most, so that a backlog does not flood a server that has "
+        "just come back. By default as many as `concurrency` and the server's answers allow.",
+    )
     expected_downtime: Annotated[tuple[DowntimeWindow, ...], AfterValidator(leaves_time)] = Field(
         default=(),
         strict=False,  # a YAML list is a Python list; each window in it is still read strictly
@@ -167,6 +177,12 @@ class FhirDestination(HttpBase):
         default="client",
         description="`client`: our own resources are PUT under ids that we make. `server`: for servers that refuse "
         "such ids, they are updated by their identifier, and the server gives ids.",
+    )
+    conflicts: Literal["off", "check"] = Field(
+        default="off",
+        description="`off`: what we write takes the place of what the server has. `check`: only of what we wrote there "
+        "last; where the server has another version, the delivery is dead (`CONFLICT`) with both, for a person to "
+        "choose. Needs a server that keeps versions and looks at `ifMatch`.",
     )
 
 
@@ -226,6 +242,27 @@ class MqttDestination(DestinationBase):
     concurrency: Whole = Field(default=8, ge=1, le=20, description="Messages under way at once, over all lanes.")
 
 
+class S3Destination(DestinationBase):
+    """Object storage that speaks the S3 protocol."""
+
+    kind: Literal["s3"] = Field(description="`s3`: one object per document in S3-compatible object storage.")
+    endpoint: Endpoint = Field(description="Address of the storage, as `https://s3.ap-south-1.amazonaws.com`.")
+    bucket: Bucket = Field(description="Name of the bucket; it must be there.")
+    region: Name = Field(default="us-east-1", description="The storage's region, part of each signature.")
+    prefix: Prefix = Field(default="", description="What names of objects begin with, as `results/`.")
+    address: Literal["path", "host"] = Field(
+        default="path", description="Where the bucket stands in addresses: in the `path`, or before the `host` name."
+    )
+    access_key: SecretName = Field(description="The id of our key at the storage, by name only.")
+    secret_key: SecretName = Field(description="The key itself, by name only.")
+    attachments: Flag = Field(
+        default=False,
+        description="Put PDFs, pictures and texts that a FHIR document encloses as objects of their own, too.",
+    )
+    tls: ConnectTls | None = Field(default=None, description="Trust and client certificate for https.")
+    concurrency: Whole = Field(default=8, ge=1, le=64, description="Requests under way at once, over all lanes.")
+
+
 class FileDestination(DestinationBase):
     """A folder that gets one file per document."""
 
@@ -234,5 +271,6 @@ class FileDestination(DestinationBase):
 
 
 DestinationConfig = Annotated[
-    FhirDestination | HttpDestination | MllpDestination | FileDestination | MqttDestination, Field(discriminator="kind")
+    FhirDestination | HttpDestination | MllpDestination | FileDestination | MqttDestination | S3Destination,
+    Field(discriminator="kind"),
 ]

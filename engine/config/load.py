@@ -29,7 +29,7 @@ from engine.units import HostPort
 from engine.yaml_nodes import Node, read_file
 
 # These stay as written: `engine.secrets.Secret` reads them when they are needed, and refuses literals.
-SECRET_KEYS = frozenset({"client_secret", "password", "private_key", "secret", "token"})
+SECRET_KEYS = frozenset({"access_key", "client_secret", "password", "private_key", "secret", "secret_key", "token"})
 _M = TypeVar("_M", SiteConfig, ChannelConfig)
 # Rules about a block as a whole, as pydantic names them: they follow from a key that has no value.
 WHOLE_BLOCK_RULES = frozenset({"value_error", "one_address"})

@@ -98,6 +98,26 @@ def _http_url(text: str) -> str:
     return _web_address(text).rstrip("/")
 
 
+def _endpoint(text: str) -> str:
+    """The address of a service without a path."""
+    if urlsplit(_http_url(text)).path:
+        raise ValueError("expected an address without a path, as https://s3.ap-south-1.amazonaws.com")
+    return _http_url(text)
+
+
+def _bucket(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text):
+        raise ValueError("expected the name of a bucket: 3 to 63 small letters, digits, '.' and '-', as lab-archive")
+    return text
+
+
+def _prefix(text: str) -> str:
+    """The beginning of names; nothing in it needs encoding."""
+    if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]*/)*", text) or len(text) > 256:
+        raise ValueError("expected names of letters, digits, '.', '_' and '-', each with a / at its end, as results/")
+    return text
+
+
 def _topic(text: str) -> str:
     """A topic of MQTT (5.0, 4.7) with fields that tell nothing of a patient."""
     for name in re.findall(r"\{([^{}]*)\}", text):
@@ -180,6 +200,9 @@ Charsets = Annotated[
 HttpUrl = Annotated[str, AfterValidator(_http_url), Words("URL")]
 WebAddress = Annotated[str, AfterValidator(_web_address), Words("URL")]
 Topic = Annotated[str, AfterValidator(_topic), Words("topic")]
+Endpoint = Annotated[str, AfterValidator(_endpoint), Words("URL")]
+Bucket = Annotated[str, AfterValidator(_bucket), Words("name of a bucket")]
+Prefix = Annotated[str, AfterValidator(_prefix), Words("text")]
 Uri = Annotated[str, AfterValidator(_uri), Words("URI")]
 FilePath = Annotated[Path, BeforeValidator(_path), Words("path")]
 SecretName = Annotated[Secret, _from_text(parse_secret), Words("${NAME}")]

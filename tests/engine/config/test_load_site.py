@@ -305,7 +305,7 @@ SITE_MISTAKES = {
     "destination of a later version": (
         SITE_YAML + "  b: {kind: abdm, url: x}\n",
         "config/labrelay.yaml:4:13: destinations.b.kind: 'abdm' is not in this version of LabRelay; use fhir, http, "
-        "mllp, file or mqtt",
+        "mllp, file, mqtt or s3",
     ),
     "later key in a destination": (
         SITE_YAML + "  b: {kind: http, url: http://x, rate: 5}\n",
@@ -395,6 +395,23 @@ SITE_MISTAKES = {
         SITE_YAML + "  b: {kind: mqtt, connect: 'x:1', client_id: a, topic: '/lab'}\n",
         "config/labrelay.yaml:4:57: destinations.b.topic: '/lab': expected a topic of at most 256 characters without "
         "empty levels, as lab/{channel}/results",
+    ),
+    "object storage with a path": (
+        SITE_YAML
+        + "  b: {kind: s3, endpoint: 'https://x/y', bucket: lab, access_key: '${PATH}', secret_key: '${PATH}'}\n",
+        "config/labrelay.yaml:4:28: destinations.b.endpoint: 'https://x/y': expected an address without a path, as "
+        "https://s3.ap-south-1.amazonaws.com",
+    ),
+    "a bucket that cannot be": (
+        SITE_YAML
+        + "  b: {kind: s3, endpoint: 'https://x', bucket: Lab_1, access_key: '${PATH}', secret_key: '${PATH}'}\n",
+        "config/labrelay.yaml:4:48: destinations.b.bucket: 'Lab_1': expected the name of a bucket: 3 to 63 small "
+        "letters, digits, '.' and '-', as lab-archive",
+    ),
+    "a key of the storage written out": (
+        SITE_YAML + "  b: {kind: s3, endpoint: 'https://x', bucket: lab, access_key: '${PATH}', secret_key: hunter2}\n",
+        "config/labrelay.yaml:4:88: destinations.b.secret_key: a secret is never written here; write ${NAME} and give "
+        "the value as a systemd credential or an environment variable of that name",
     ),
     "duration out of bounds": (
         SITE_YAML + "  b: {kind: file, folder: x, timeout: 0s}\n",

@@ -1,0 +1,267 @@
+"""S3-compatible object storage: each document is one object, put under a name that holds nothing of a patient.
+
+    results/2026/03/01/chemistry/0000004711-3f9c2a7e51d04b860123456789abcdef.json
+    prefix, day received (UTC), channel, number of the message in the journal, start of the delivery key
+
+A delivery that is tried again, or replayed, puts the same bytes under the same name. With ``attachments: true`` the
+PDFs and pictures that a FHIR document encloses are objects of their own beside it (``...-1.pdf``), put before it: once
+the document is there, all of it is.
+
+Delivered means that the storage has confirmed the bytes, not just answered 200: it repeats the SHA-256 that we sent
+(``x-amz-checksum-sha256``), or the ETag is the MD5 of the content, as of every storage without encryption keys of its
+own; with them (``x-amz-server-side-encryption``) any ETag will do, since the request's own checksums were verified. The
+page of a proxy has neither. Of a body the request carries SHA-256 twice, under its signature.
+
+What refusals mean (codes of the Amazon S3 API Reference, "Error responses"):
+
+    403, ExpiredToken, InvalidToken           NOT_AUTHORIZED  the destination as a whole
+    404 NoSuchBucket, 3xx, wrong region,      WRONG_ADDRESS   likewise
+    any other 4xx
+    413, EntityTooLarge                       REFUSED, dead
+    a digest that does not fit, IncompleteBody, RequestTimeout, 408, 429, 5xx     BUSY, transient
+    409                                       CONFLICT, transient, dead after five in a row
+    none, reset, timeout                      NO_ANSWER, transient
+"""
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from yarl import URL
+
+from adapters.codecs.aws_signature import authorization
+from adapters.codecs.fhir_attachments import attachments
+from adapters.destinations.http_exchange import MAX_KEPT_ANSWER_BYTES, Answer, HttpExchange
+from adapters.destinations.http_log_in import LARGE_BODY_BYTES, Auth, Secret, Tls, revealed
+from adapters.destinations.server_time import ServerTime
+from engine.clock import Clock, from_us
+from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.message import Delivery
+from engine.reasons import Reason
+
+_T = TypeVar("_T")
+_OUTSIDE_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+_ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+OUR_KEYS = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+ON_THE_WAY = frozenset(
+    {
+        "BadDigest",
+        "IncompleteBody",
+        "InvalidDigest",
+        "RequestTimeout",
+        "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch",
+    }
+)
+SUFFIXES = (("json", ".json"), ("hl7", ".hl7"), ("csv", ".csv"), ("xml", ".xml"))
+
+
+class S3Config(Protocol):
+    """What this destination reads from its YAML block."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def bucket(self) -> str: ...
+    @property
+    def region(self) -> str: ...
+    @property
+    def prefix(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def access_key(self) -> Secret: ...
+    @property
+    def secret_key(self) -> Secret: ...
+    @property
+    def attachments(self) -> bool: ...
+    @property
+    def tls(self) -> Tls | None: ...
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def concurrency(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Storage:
+    """The storage as `HttpExchange` sees it."""
+
+    url: str
+    tls: Tls | None
+    timeout: float
+    concurrency: int
+    auth: Auth | None = None
+    gzip: bool = False
+
+
+class S3Out:
+    """See `engine.ports.Destination`."""
+
+    def __init__(self, name: str, config: S3Config, clock: Clock) -> None:
+        self._config = config
+        self._http = HttpExchange(
+            name,
+            _Storage(
+                url=bucket_address(config), tls=config.tls, timeout=config.timeout, concurrency=config.concurrency
+            ),
+            clock,
+            accept="application/xml",
+            redirected=Reason.WRONG_ADDRESS,
+            log_in=_Signature(config, clock),
+        )
+
+    async def start(self) -> None:
+        await self._http.start()
+
+    async def deliver(self, delivery: Delivery) -> None:
+        name = object_name(self._config.prefix, delivery)
+        if self._config.attachments and "fhir" in delivery.media_type:
+            found = await _beside(delivery.body, lambda: list(attachments(delivery.body)))
+            for number, one in enumerate(found, start=1):
+                await self._put(f"{name}-{number}{one.suffix}", one.content, one.media_type)
+        await self._put(f"{name}{suffix_of(delivery.media_type)}", delivery.body, delivery.media_type)
+
+    async def probe(self) -> None:
+        """Ask for the bucket (HEAD), which needs the right to list it; without that, being known is enough."""
+        answer = await self._http.exchange("HEAD", self._http.url, {})
+        if answer.status >= 300 and answer.status != 403:
+            raise self._failure(answer)
+        if answer.status == 403:  # a HEAD has no body to say why; listing nothing of it has
+            answer = await self._http.exchange("GET", self._http.url.with_query({"max-keys": "0"}), {})
+            if _code(answer) != "AccessDenied" and answer.status >= 300:
+                raise self._failure(answer)
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def _put(self, name: str, content: bytes, media_type: str) -> None:
+        """Put one object.
+
+        Raises:
+            TransientDeliveryError, DestinationDownError, RefusedDeliveryError
+        """
+        url = URL(f"{self._http.url}/{name}", encoded=True)
+        answer = await self._http.exchange("PUT", url, {"Content-Type": _printable(media_type)}, content)
+        if answer.status != 200:
+            raise self._failure(answer)
+        if not await _beside(content, lambda: confirmed(content, answer.headers)):
+            raise DestinationDownError(
+                Reason.WRONG_ADDRESS,
+                "HTTP 200 without the checksum of what was sent: no object storage answers there",
+                answer=answer.body[:MAX_KEPT_ANSWER_BYTES],
+            )
+
+    def _failure(self, answer: Answer) -> DeliveryError:
+        """What an answer other than 200 means for the delivery."""
+        code = _code(answer)
+        told = f"HTTP {answer.status}{f' {code}' if code else ''}"
+        kept = answer.body[:MAX_KEPT_ANSWER_BYTES]
+        if code in OUR_KEYS:
+            return DestinationDownError(Reason.NOT_AUTHORIZED, f"{told}; check access_key and secret_key", answer=kept)
+        if code in ON_THE_WAY:
+            return TransientDeliveryError(Reason.BUSY, told, answer=kept)
+        if answer.status == 413 or code == "EntityTooLarge":
+            return RefusedDeliveryError(Reason.REFUSED, told, answer=kept)
+        if answer.status in (401, 403):
+            return DestinationDownError(Reason.NOT_AUTHORIZED, f"{told}; check the rights of access_key", answer=kept)
+        if answer.status in (408, 409, 425, 429) or answer.status >= 500:
+            return self._http.failure(answer)
+        return DestinationDownError(
+            Reason.WRONG_ADDRESS, f"{told}; check endpoint, bucket, region and address", answer=kept
+        )
+
+
+class _Signature:
+    """See `http_log_in.LogIn`: each request is signed, with the checksum of its body."""
+
+    def __init__(self, config: S3Config, clock: Clock) -> None:
+        self._config = config
+        self._time = ServerTime(clock)
+        self._keys: tuple[str, str] | None = None
+
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+
+    async def headers(self, method: str, url: URL, body: bytes, deadline: float) -> Mapping[str, str]:
+        if self._keys is None:
+            self._keys = revealed(self._config.access_key.reveal), revealed(self._config.secret_key.reveal)
+        digest = await _beside(body, lambda: hashlib.sha256(body).digest())
+        at = self._time.now().strftime("%Y%m%dT%H%M%SZ")
+        headers = {"host": url.authority, "x-amz-date": at, "x-amz-content-sha256": digest.hex()}
+        if method == "PUT":
+            headers["x-amz-checksum-sha256"] = base64.b64encode(digest).decode("ascii")
+        access_key, secret_key = self._keys
+        signature = authorization(
+            method, url.raw_path, headers, digest.hex(),
+            access_key=access_key, secret_key=secret_key, region=self._config.region, at=at,
+            query=url.raw_query_string,
+        )  # fmt: skip
+        return {**headers, "Authorization": signature}
+
+    def refused(self, status: int, date: str, sent: Mapping[str, str]) -> bool:
+        """Try again where it is our clock that is wrong: storage takes signatures of the last quarter of an hour."""
+        self._keys = None  # rotated ones are read anew
+        return self._time.heard(date)
+
+
+def build(name: str, config: S3Config, clock: Clock) -> S3Out:
+    """The destination ``name`` of a site.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be used.
+    """
+    return S3Out(name, config, clock)
+
+
+def bucket_address(config: S3Config) -> str:
+    """Where the bucket is: in the path of the endpoint, or before its host name."""
+    if config.address == "path":
+        return f"{config.endpoint}/{config.bucket}"
+    scheme, _, rest = config.endpoint.partition("://")
+    return f"{scheme}://{config.bucket}.{rest}"
+
+
+def object_name(prefix: str, delivery: Delivery) -> str:
+    """The name of a delivery's object, without its suffix: the same for every attempt."""
+    day = from_us(delivery.received_us).strftime("%Y/%m/%d")
+    channel = _OUTSIDE_NAMES.sub("_", delivery.channel)[:64]
+    key = _OUTSIDE_NAMES.sub("_", delivery.key)[:32]
+    return f"{prefix}{day}/{channel}/{delivery.message_id:010d}-{key}"
+
+
+def suffix_of(media_type: str) -> str:
+    plain = media_type.partition(";")[0]
+    return next((suffix for word, suffix in SUFFIXES if word in plain), ".bin")
+
+
+def confirmed(content: bytes, headers: Mapping[str, str]) -> bool:
+    """Whether an answer with these headers says that exactly these bytes are stored."""
+    told = headers.get("x-amz-checksum-sha256", "")
+    if told:
+        return told == base64.b64encode(hashlib.sha256(content).digest()).decode("ascii")
+    etag = _MD5.fullmatch(headers.get("ETag", ""))
+    if etag is not None and etag[1] == hashlib.md5(content, usedforsecurity=False).hexdigest():
+        return True
+    return "ETag" in headers and "x-amz-server-side-encryption" in headers
+
+
+async def _beside(content: bytes, make: Callable[[], _T]) -> _T:
+    """What ``make`` makes of ``content``; beside the event loop, where that is large."""
+    return make() if len(content) <= LARGE_BODY_BYTES else await asyncio.to_thread(make)
+
+
+def _code(answer: Answer) -> str:
+    """The storage's own error code, or an empty text."""
+    found = _ERROR_CODE.search(answer.body[:MAX_KEPT_ANSWER_BYTES])
+    return found[1].decode("ascii") if found is not None else ""
+
+
+def _printable(media_type: str) -> str:
+    """A sender's media type goes into a header: without anything that would end the line."""
+    return media_type if media_type.isascii() and media_type.isprintable() else "application/octet-stream"
