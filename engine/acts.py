@@ -239,13 +239,26 @@ class Acts:
         """A person has typed from the recovery sheet of the key in use."""
         await self._journal.confirm_sheet(actor=actor)
 
-    async def retry(self, selection: Selection, *, actor: str, dry_run: bool = False) -> dict[str, Any]:
-        """Try dead letters again; ``count`` is how many were selected, ``done`` what became of them."""
+    async def retry(
+        self, selection: Selection, *, actor: str, because: str = "", dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Try dead letters again; ``count`` is how many were selected, ``done`` what became of them.
+
+        Args:
+            because: why ours takes the place of what the server has, where that is another version (CONFLICT). Without
+                it such deliveries stay dead.
+        """
         chosen = await asyncio.to_thread(letters, self._journal, selection)
         # Accepting that one number belongs to two patients takes a person who named these very letters.
         accept_conflict = bool(selection.ids) or selection.reason == Reason.IDENTITY_CONFLICT.value
         return await self._act(
-            actor, "retry", selection, len(chosen), dry_run, lambda: self._retry(chosen, accept_conflict)
+            actor,
+            "retry",
+            selection,
+            len(chosen),
+            dry_run,
+            lambda: self._retry(chosen, accept_conflict, overwrite=bool(because.strip())),
+            **({"reason": because} if because else {}),
         )
 
     async def dismiss(self, selection: Selection, *, actor: str, because: str, dry_run: bool = False) -> dict[str, Any]:
@@ -533,18 +546,25 @@ class Acts:
         await self._journal.act_done(act, outcome)
         return outcome
 
-    async def _retry(self, chosen: Sequence[DeadLetter], accept_conflict: bool) -> dict[str, int]:
+    async def _retry(self, chosen: Sequence[DeadLetter], accept_conflict: bool, *, overwrite: bool) -> dict[str, int]:
         outcome = {"requeued": 0, "processed": 0, "still_dead": 0, "skipped": 0}
         lanes: dict[tuple[str, str], list[int]] = {}
+        conflicts = {letter.delivery_id for letter in chosen if letter.reason == Reason.CONFLICT.value}
         for letter in chosen:
-            if letter.delivery_id:
+            if letter.delivery_id in conflicts and not overwrite:
+                outcome["conflicts"] = outcome.get("conflicts", 0) + 1
+            elif letter.delivery_id:
                 lanes.setdefault((letter.channel, letter.destination), []).append(letter.delivery_id)
             elif letter.state == "dead":
                 outcome[await self._process(letter, accept_conflict)] += 1
             else:
                 outcome["skipped"] += 1
         for (channel, destination), ids in lanes.items():
-            changed = await self._journal.requeue(ids)
+            changed = 0
+            for unconditional in (False, True):
+                part = [one for one in ids if (one in conflicts) is unconditional]
+                if part:
+                    changed += await self._journal.requeue(part, unconditional=unconditional)
             outcome["requeued"] += changed
             outcome["skipped"] += len(ids) - changed
             if changed:
@@ -659,7 +679,8 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         return {"config_hash": site.hash, "changed": site.hash != before, "warnings": list(site.warnings)}
 
     async def retry(request: Request) -> dict[str, Any]:
-        return await acts.retry(_selection(request), actor=request.actor, dry_run=_dry_run(request))
+        because = str(request.args.get("because") or "")
+        return await acts.retry(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
 
     async def dismiss(request: Request) -> dict[str, Any]:
         because = str(request.args.get("because", ""))

@@ -172,6 +172,8 @@ def build_worker(
         concurrency=getattr(config, "concurrency", 1),
         settled=settled,
         expected=expected,
+        rate=config.rate,
+        checks_conflicts=getattr(config, "conflicts", "off") == "check",
         postponed=postponed,
     )
 

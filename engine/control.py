@@ -18,7 +18,7 @@ Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
 
     status    {}                                                   -> engine.snapshot.SiteSnapshot.to_json()
     reload    {}                                                   -> {"config_hash", "changed", "warnings": [...]}
-    retry     {"selection", "dry_run"}                             -> outcome
+    retry     {"selection", "because", "dry_run"}                  -> outcome   `because` where it overwrites (CONFLICT)
     dismiss   {"selection", "because", "dry_run"}                  -> outcome
     release   {"selection", "because", "dry_run"}                  -> outcome   of held results
     reject    {"selection", "because", "dry_run"}                  -> outcome   of held results

@@ -22,7 +22,7 @@ import contextlib
 import logging
 import random
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -32,10 +32,13 @@ from engine.conditional import ConditionalGuard
 from engine.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.lane import Failure, Lane
 from engine.message import Delivery
+from engine.pace import Pace
+from engine.packing import unpack
 from engine.ports import Destination
 from engine.reasons import Reason
 from engine.retry import Bury, RetryPolicy, decide
 from engine.timing import Timing
+from engine.versions import Versions, conditioned, written
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -53,7 +56,8 @@ OUR_FAULT_ATTEMPTS = 5  # an exception of ours while delivering is tried this of
 class Outbox(Protocol):
     """What delivery needs of the journal."""
 
-    def settle(self, delivery_id: int, *, delivered_us: int) -> "asyncio.Future[None]": ...
+    def settle(self, delivery_id: int, *, delivered_us: int, versions: Versions = ()) -> "asyncio.Future[None]": ...
+    def versions(self, destination: str, resources: Sequence[str]) -> "asyncio.Future[dict[str, str]]": ...
     def postpone(
         self, delivery_id: int, *, attempt: int, not_before_us: int, cause: Reason, detail: str, answer: bytes = b""
     ) -> "asyncio.Future[None]": ...
@@ -102,12 +106,16 @@ class DestinationWorker:
         postponed: Callable[[Delivery, Reason], None] | None = None,
         expected: Callable[[int], int | None] = lambda now_us: None,
         jitter: Callable[[], float] = random.random,
+        rate: float | None = None,
+        checks_conflicts: bool = False,
         memory_deliveries: int = MEMORY_DELIVERIES,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         """
         Args:
             settled: hears of every delivery that ended: None where delivered, else why it is dead (or superseded).
+            rate: attempts per second over all lanes, at most; None: as many as the peer takes.
+            checks_conflicts: what was written before goes out on condition that the server still has it as it was.
             postponed: hears of every attempt that failed and will be made again.
             expected: wall time in microseconds -> when the window of expected downtime ends that is open then, or None.
         """
@@ -132,6 +140,8 @@ class DestinationWorker:
         self._settled = settled
         self._postponed = postponed
         self._jitter = jitter
+        self._pace = Pace(rate) if rate is not None else None
+        self._checks_conflicts = checks_conflicts
         self._ready: deque[Lane] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -331,12 +341,20 @@ class DestinationWorker:
             if not self._guard.try_enter(delivery.conditional, now=now, waiter=lane):
                 lane.put_back(delivery)  # `leave` of whoever holds the key names this lane
                 continue
+            if self._pace is not None and (free_at := self._pace.next_at(now)) > now:
+                self._leave(delivery, confirmed=False)
+                lane.put_back(delivery)
+                self._make_ready(lane)
+                self._wake_at(free_at)
+                return
             if not self.breaker.allow(now):
                 self._leave(delivery, confirmed=False)
                 lane.put_back(delivery)
                 self._make_ready(lane)
                 self._wake_at(self.breaker.next_probe or now + 1.0)
                 return
+            if self._pace is not None:
+                self._pace.take(now)
             lane.in_flight[delivery.id] = delivery
             self.in_flight += 1
             task = self._loop.create_task(self._deliver(lane, delivery))
@@ -444,8 +462,9 @@ class DestinationWorker:
                 self.breaker.abandoned(self._clock.monotonic())
                 lane.put_back(delivery)
                 return
+            sent = await self._conditioned(delivery) if self._checks_conflicts else delivery
             began = self._clock.monotonic()
-            await self.destination.deliver(delivery)
+            versions = await self.destination.deliver(sent)
         except RefusedDeliveryError as error:
             now = self._clock.monotonic()
             self.breaker.heard(now, error)
@@ -474,7 +493,9 @@ class DestinationWorker:
             self.counts.seconds.observe(ended - began)
             self.counts.delivered += 1
             self.counts.last_delivered_us = now_us
-            self._note(lane, lambda: self._outbox.settle(delivery.id, delivered_us=now_us))
+            self._note(
+                lane, lambda: self._outbox.settle(delivery.id, delivered_us=now_us, versions=tuple(versions or ()))
+            )
             self._ended(lane, delivery, None)
         finally:
             self.in_flight -= 1
@@ -484,6 +505,18 @@ class DestinationWorker:
             self._leave(delivery, confirmed=confirmed)
             self._make_ready(lane)
             self._pump()
+
+    async def _conditioned(self, delivery: Delivery) -> Delivery:
+        """The delivery under the condition that the server has what we wrote last; see `engine.versions`."""
+        if delivery.unconditional:
+            return delivery
+        try:
+            body = unpack(delivery.body) if delivery.packed else delivery.body
+        except ValueError:
+            return delivery  # the destination finds the same damage, and says so
+        resources = written(body)
+        known = await self._outbox.versions(self.name, resources) if resources else {}
+        return replace(delivery, body=conditioned(body, known), packed=False) if known else delivery
 
     def _leave(self, delivery: Delivery, *, confirmed: bool) -> None:
         """Free its conditional keys for the lanes that wait for them."""

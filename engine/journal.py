@@ -37,6 +37,7 @@ from engine import (
     replays,
     retention,
     rotation,
+    server_versions,
     superseding,
     suspect,
     verdict,
@@ -59,6 +60,7 @@ from engine.reserve import Reserve
 from engine.retention import Policy
 from engine.upkeep import PAGE_BYTES, StoreUpkeep
 from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, make_kek
+from engine.versions import Versions
 from engine.writer import Job, Operation, Writer, WriterStats
 
 __all__ = ["Assembled", "Journal", "MapOutcome", "Recovery", "Routed"]
@@ -426,9 +428,9 @@ class Journal(Reader):
 
     # -- outbox --------------------------------------------------------------------------------------------------
 
-    def settle(self, delivery_id: int, *, delivered_us: int) -> "asyncio.Future[None]":
-        """It was delivered."""
-        operation = partial(outbox.settle, delivery_id=delivery_id, delivered_us=delivered_us)
+    def settle(self, delivery_id: int, *, delivered_us: int, versions: Versions = ()) -> "asyncio.Future[None]":
+        """It was delivered; ``versions`` of our resources are what the server has now."""
+        operation = partial(outbox.settle, delivery_id=delivery_id, delivered_us=delivered_us, versions=versions)
         return self._submit(operation, verdict=True, patient=True)
 
     def postpone(
@@ -476,6 +478,11 @@ class Journal(Reader):
         operation = partial(outbox.unclaim, delivery_ids=tuple(delivery_ids), maybe_delivered=maybe_delivered)
         return self._submit(operation, verdict=True)
 
+    def versions(self, destination: str, resources: Sequence[str]) -> "asyncio.Future[dict[str, str]]":
+        """The versions of our resources that a destination had when we wrote them last (`engine.server_versions`)."""
+        operation = partial(server_versions.look_up, destination=destination, resources=tuple(resources))
+        return self._submit(operation, verdict=True)
+
     def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]":
         """Whether a newer message's document for one of its reports was delivered in this lane."""
         return self._submit(partial(superseding.is_superseded, delivery_id=delivery.id), verdict=True)
@@ -506,9 +513,14 @@ class Journal(Reader):
         operation = partial(holding.reject, deliveries=tuple(deliveries), actor=actor, because=because)
         return self._submit(operation, verdict=True)
 
-    def requeue(self, delivery_ids: Iterable[int], *, manual: bool = True) -> "asyncio.Future[int]":
-        """Dead or superseded deliveries wait again, in their old places; how many."""
-        return self._submit(partial(outbox.requeue, delivery_ids=tuple(delivery_ids), manual=manual), verdict=True)
+    def requeue(
+        self, delivery_ids: Iterable[int], *, manual: bool = True, unconditional: bool = False
+    ) -> "asyncio.Future[int]":
+        """Dead or superseded deliveries wait again, in their old places; how many (`outbox.requeue`)."""
+        operation = partial(
+            outbox.requeue, delivery_ids=tuple(delivery_ids), manual=manual, unconditional=unconditional
+        )
+        return self._submit(operation, verdict=True)
 
     def replay(
         self, message_ids: Iterable[int], *, destinations: Iterable[str] | None = None

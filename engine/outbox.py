@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from engine import server_versions
 from engine.arrival import seal_note
 from engine.batch import DOCUMENT_KEYS, Batch, LaneTally
 from engine.chain import document_hash
@@ -27,7 +28,8 @@ from engine.errors import IntegrityError, StoreError
 from engine.hashes import pack_reports, split_hashes, unpack_reports
 from engine.message import Delivery, Document
 from engine.reasons import Reason
-from engine.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, Held, Routed
+from engine.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, Held, Routed
+from engine.versions import Versions
 
 CLAIM_BYTES = 8 * 1024 * 1024  # stored bytes of documents that one claim brings into memory
 
@@ -306,6 +308,7 @@ def _claim_next(batch: Batch, lane: LaneTally, limit: int, after: int) -> list[D
                 conditional=split_hashes(conditional),
                 reports=tuple(report.key for report in unpack_reports(reports)),
                 released=bool(flags & RELEASED),
+                unconditional=bool(flags & UNCONDITIONAL),
                 message_type=message_type,
             )
         )
@@ -350,11 +353,17 @@ def void_leases(batch: Batch) -> int:
 # -- verdicts of one attempt ---------------------------------------------------------------------------------------
 
 
-def settle(batch: Batch, delivery_id: int, delivered_us: int) -> None:
-    """It was delivered. A fact, so it holds whatever was decided about the delivery in the meantime."""
+def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions = ()) -> None:
+    """It was delivered. A fact, so it holds whatever was decided about the delivery in the meantime.
+
+    Args:
+        versions: that the server has of our resources now, where that is asked for.
+    """
     lane = _move(batch, delivery_id, None, "delivered", settled_us=delivered_us)
     if lane is not None:
         lane.delivered_us = max(lane.delivered_us, delivered_us)
+        if versions:
+            server_versions.remember(batch, lane.destination, versions)
         batch.count(lane.channel, lane.destination, "delivered")
 
 
@@ -403,8 +412,13 @@ def bury(
 # -- decisions -----------------------------------------------------------------------------------------------------
 
 
-def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool) -> int:
-    """Dead or superseded deliveries wait again, in their old place in the lane; how many. What was erased cannot."""
+def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool, unconditional: bool = False) -> int:
+    """Dead or superseded deliveries wait again, in their old place in the lane; how many. What was erased cannot.
+
+    Args:
+        unconditional: a person has decided that they take the place of what the server has.
+    """
+    marks = (MANUAL if manual else 0) | (UNCONDITIONAL if unconditional else 0)
     changed = 0
     for delivery_id in delivery_ids:
         if batch.execute(
@@ -416,8 +430,8 @@ def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool) -> int:
         if lane is not None:
             changed += 1
             batch.count(lane.channel, lane.destination, "requeued")
-            if manual:
-                batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MANUAL, delivery_id))
+            if marks:
+                batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (marks, delivery_id))
     return changed
 
 

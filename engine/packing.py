@@ -13,6 +13,7 @@ from engine.errors import RefusedDeliveryError
 from engine.message import Delivery
 from engine.ports import Destination
 from engine.reasons import Reason
+from engine.versions import Versions
 
 SMALLEST_BYTES = 128  # shorter texts do not shrink
 LEVEL = 1  # 7 us for 3 kB; the next levels cost twice that for a few per cent
@@ -56,10 +57,10 @@ class Unpacking:
         self.probe = destination.probe
         self.close = destination.close
 
-    async def deliver(self, delivery: Delivery) -> None:
+    async def deliver(self, delivery: Delivery) -> Versions | None:
         if delivery.packed:
             try:
                 delivery = replace(delivery, body=unpack(delivery.body), packed=False)
             except ValueError as error:
                 raise RefusedDeliveryError(Reason.DAMAGED, "the stored document cannot be unpacked") from error
-        await self._destination.deliver(delivery)
+        return await self._destination.deliver(delivery)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from engine.message import Delivery, FormatOptions, Header, LinkEvent, Parsed, TeeEvent, Way
+from engine.versions import Versions
 
 
 class Stream(Protocol):
@@ -165,8 +166,8 @@ class Destination(Protocol):
     async def start(self) -> None:
         """Open what is needed (sessions, folders). Must not fail because the peer is down."""
 
-    async def deliver(self, delivery: Delivery) -> None:
-        """Send one document.
+    async def deliver(self, delivery: Delivery) -> Versions | None:
+        """Send one document; gives the versions that the server has of our resources now, where it is asked for them.
 
         Raises:
             TransientDeliveryError, DestinationDownError, RefusedDeliveryError

@@ -26,6 +26,7 @@ MAYBE_DELIVERED = 1  # delivery.flags
 MANUAL = 2
 RELEASED = 4
 REMEMBER = 8
+UNCONDITIONAL = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

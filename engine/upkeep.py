@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from engine import earlier, memory, retention
+from engine import earlier, memory, retention, server_versions
 from engine.anchor import Anchor
 from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Batch, Tail, month_of
 from engine.clock import Clock
@@ -92,6 +92,7 @@ class StoreUpkeep:
             (memory.sweep_reports, 0.0),
             (earlier.sweep_values, 0.0),
             (earlier.sweep_controls, 0.0),
+            (server_versions.sweep, 0.0),
         ]
 
     # -- around a batch ------------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "values",
         names(
             "breaker chain clock conditional controls deidentified edit_text errors examine examine_lines growth hashes "
-            "key_sheet lane link_words message near numbers packing ports reagents reasons receive_memory records registry "
-            "results retry secrets site snapshot timing units words yaml_nodes"
+            "key_sheet lane link_words message near numbers pace packing ports reagents reasons receive_memory records registry "
+            "results retry secrets site snapshot timing units versions words yaml_nodes"
         ),
     ),
     (
@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "anchor arrival audit backups batch before_upgrade compact config correcting detecting earlier erased erasing "
             "formats holding "
             "installed journal kek layouts line_trace lock loss lots mapping memory migrate numbered outbox packs "
-            "pruned reading replays reserve retention rotation salvage superseding suspect trail upkeep vault verdict verify "
+            "pruned reading replays reserve retention rotation salvage server_versions superseding suspect trail upkeep vault verdict verify "
             "wal_repair writer "
             "pauses"
         ),

@@ -10,17 +10,27 @@ also recognisable, by two headers of every request:
 
     Idempotency-Key  the delivery key: the same over retries, restarts and replays
     X-Request-Id     the key's first 32 characters and the attempt, as FHIR servers write it into their logs
+
+With ``conflicts: check`` a document that writes a resource again is conditional on the version that we wrote last
+(`engine.versions`), and the versions that the server answers are handed back. Where it refuses (412, of some servers
+409), the resources are read back: content that is not what we send makes a dead letter with both versions, CONFLICT.
+What is there already just so (the answer to an earlier attempt was lost) is no conflict: the document goes out once
+more, under the version that there is now.
 """
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol
 
 import orjson
 
-from adapters.codecs.fhir_server_ids import for_server_ids
-from adapters.destinations.http_exchange import MAX_KEPT_ANSWER_BYTES, Answer, HttpConfig, HttpExchange
+from adapters.codecs.fhir_server_ids import SYSTEM, for_server_ids
+from adapters.codecs.fhir_versions import expected, given, renewed, resources_of, says_the_same
+from adapters.destinations.http_exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, Answer, HttpConfig, HttpExchange
 from engine.clock import Clock
-from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError
+from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.message import Delivery
 from engine.reasons import Reason
 
@@ -28,11 +38,22 @@ MEDIA_TYPE = "application/fhir+json"
 HEADERS: Mapping[str, str] = {"Prefer": "return=minimal"}
 # A Bundle that our codec wrote has this once an entry, and no string can contain it (a quote in it is escaped).
 REQUEST = b'"request":{'
+MAX_KEPT_THEIRS_BYTES = 256 * 1024
 
 
 class FhirConfig(HttpConfig, Protocol):
     @property
     def ids(self) -> str: ...
+    @property
+    def conflicts(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    """A resource as the server has it. ``text`` is its JSON; both are empty where it is not there any more."""
+
+    version: str = ""
+    text: bytes = b""
 
 
 class FhirRest:
@@ -48,17 +69,112 @@ class FhirRest:
             refusals={412: Reason.AMBIGUOUS_ON_SERVER},
         )
         self._server_ids = config.ids == "server"
+        self._checks = config.conflicts == "check"
 
     async def start(self) -> None:
         await self._http.start()
 
-    async def deliver(self, delivery: Delivery) -> None:
-        body = for_server_ids(delivery.body) if self._server_ids else delivery.body
+    async def deliver(self, delivery: Delivery) -> tuple[tuple[str, str], ...]:
+        if not self._checks:
+            await self._send(delivery, delivery.body)
+            return ()
+        body, wanted = delivery.body, expected(delivery.body)
+        try:
+            answer = await self._send(delivery, body)
+        except DeliveryError as error:
+            if not wanted or error.reason not in (Reason.AMBIGUOUS_ON_SERVER, Reason.CONFLICT):
+                raise
+            wanted = await self._not_ours(body, wanted, error)
+            body = renewed(body, wanted)
+            answer = await self._send_under_new_versions(delivery, body)
+        versions = given(body, _read(answer.body))
+        self._raise_if_overwritten(wanted, dict(versions))
+        return versions
+
+    async def _send(self, delivery: Delivery, body: bytes) -> Answer:
+        if self._server_ids:
+            body = for_server_ids(body)
         answer = await self._http.send("POST", delivery, HEADERS, body)
         problem = shortfall(answer, body, delivery.entries)
         if problem:
             raise DestinationDownError(
                 Reason.NOT_FHIR, f"HTTP {answer.status}, {problem}", answer=answer.body[:MAX_KEPT_ANSWER_BYTES]
+            )
+        return answer
+
+    # -- conflicts -----------------------------------------------------------------------------------------------
+
+    async def _not_ours(self, body: bytes, wanted: Mapping[str, str], error: DeliveryError) -> dict[str, str]:
+        """The versions that there are now of resources whose content is ours all the same.
+
+        Raises:
+            RefusedDeliveryError: CONFLICT, with what is there; or ``error``, where no version differs.
+        """
+        sent = for_server_ids(body) if self._server_ids else body
+        ours, found = resources_of(body, sent), {resource: await self._read_back(resource) for resource in wanted}
+        differ = {resource: theirs for resource, theirs in found.items() if theirs.version != wanted[resource]}
+        foreign = {
+            resource: theirs
+            for resource, theirs in differ.items()
+            if not theirs.text or not says_the_same(ours[resource], json.loads(theirs.text, parse_float=Decimal))
+        }
+        if foreign:
+            raise RefusedDeliveryError(
+                Reason.CONFLICT,
+                "; ".join(f"{one}: we wrote version {wanted[one]}, {_has(foreign[one])}" for one in foreign),
+                answer=_both(foreign, wanted),
+            )
+        if not differ:
+            raise error
+        return {**wanted, **{resource: theirs.version for resource, theirs in differ.items()}}
+
+    async def _send_under_new_versions(self, delivery: Delivery, body: bytes) -> Answer:
+        try:
+            return await self._send(delivery, body)
+        except DeliveryError as error:
+            if error.reason is not Reason.AMBIGUOUS_ON_SERVER:
+                raise
+            raise TransientDeliveryError(
+                Reason.CONFLICT, "another write came in between", limit=MAX_CONFLICTS, answer=error.answer
+            ) from error
+
+    async def _read_back(self, resource: str) -> Theirs:
+        """A resource as it is on the server now.
+
+        Raises:
+            TransientDeliveryError: it cannot be read.
+        """
+        kind, _, identity = resource.partition("/")
+        url = self._http.url / kind
+        url = url.with_query(identifier=f"{SYSTEM}|{identity}") if self._server_ids else url / identity
+        answer = await self._http.exchange("GET", url, {})
+        if answer.status in (404, 410):
+            return Theirs()
+        text = answer.body
+        if self._server_ids:
+            entries = _read(text).get("entry") or [{}]
+            if not entries[0].get("resource"):
+                return Theirs()
+            text = json.dumps(json.loads(text)["entry"][0]["resource"]).encode()
+        version = _read(text).get("meta", {}).get("versionId", "")
+        if not 200 <= answer.status < 300 or not answer.whole or not version:
+            raise TransientDeliveryError(
+                Reason.CONFLICT, f"what the server has cannot be read back (HTTP {answer.status})", limit=MAX_CONFLICTS
+            )
+        return Theirs(str(version), text)
+
+    def _raise_if_overwritten(self, wanted: Mapping[str, str], versions: Mapping[str, str]) -> None:
+        """A server that does not look at conditions has just written over somebody: that must be seen."""
+        over = [
+            f"{resource}: we wrote version {before}, and the server made {versions[resource]} of ours"
+            for resource, before in wanted.items()
+            if before.isdigit() and versions.get(resource, "").isdigit() and int(versions[resource]) > int(before) + 1
+        ]
+        if over:
+            raise RefusedDeliveryError(
+                Reason.CONFLICT,
+                f"{'; '.join(over)}: it does not look at ifMatch, and what was between is in its history only",
+                answer=_both({}, wanted),
             )
 
     async def probe(self) -> None:
@@ -72,6 +188,22 @@ class FhirRest:
 
     async def close(self) -> None:
         await self._http.close()
+
+
+def _has(theirs: Theirs) -> str:
+    return f"the server has {theirs.version}" if theirs.text else "on the server it was deleted"
+
+
+def _both(foreign: Mapping[str, Theirs], wanted: Mapping[str, str]) -> bytes:
+    """For the person who chooses: ``{"conflicts": [{"resource", "wrote", "has", "theirs"}]}``; ``theirs`` is null where
+    it is gone, or larger than what can be kept."""
+    parts, room = [], MAX_KEPT_THEIRS_BYTES
+    for resource, theirs in foreign.items():
+        kept = theirs.text if 0 < len(theirs.text) <= room else b"null"
+        room -= len(kept)
+        head = orjson.dumps({"resource": resource, "wrote": wanted[resource], "has": theirs.version})
+        parts.append(head[:-1] + b',"theirs":' + kept + b"}")
+    return b'{"conflicts":[' + b",".join(parts) + b"]}"
 
 
 def build(name: str, config: FhirConfig, clock: Clock) -> FhirRest:

@@ -98,17 +98,40 @@ def show(session: Session, message: int, form: Form) -> ExitCode:
     return ExitCode.OK if rows else ExitCode.FAILED
 
 
-@command.command("retry", help="Try dead letters again, oldest first.")
+RETRY_HELP = """Try dead letters again, oldest first, each in its old place.
+
+A conflict (CONFLICT: the server has another version than the one that we wrote last) is tried again with --because
+only: ours then takes the place of what is there, whatever it is. Look at both first: labrelay dlq show. To leave what
+the server has, dismiss the dead letter.
+"""
+
+
+@command.command("retry", help=RETRY_HELP)
 @click.argument("ids", nargs=-1, type=int, metavar="[MESSAGE]...")
+@click.option(
+    "--because", metavar="TEXT", help="Why ours takes the place of what the server has. No patient data here."
+)
 @filter_options("channel", "destination", "reason", "letter-state", "since", "until")
 @act_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def retry(
-    session: Session, /, ids: tuple[int, ...], everything: bool, dry_run: bool, yes: bool, form: Form, **given: Any
+    session: Session,
+    /,
+    ids: tuple[int, ...],
+    because: str | None,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    form: Form,
+    **given: Any,
 ) -> ExitCode:
     chosen = selection(session, ids, everything=everything, **given)
-    return carry_out(session, "retry", chosen, what="Retry {n} dead letters?", form=form, dry_run=dry_run, yes=yes)
+    what = "Retry {n} dead letters?" if because is None else "Retry {n} dead letters, over what a server has?"
+    code = carry_out(session, "retry", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
+    if code is ExitCode.PARTLY and because is None:
+        say("conflicts are tried again with --because only: labrelay dlq show tells what the server has")
+    return code
 
 
 @command.command("dismiss", help="Close dead letters: nothing more will be done about them. Your name and reason stay.")

@@ -159,7 +159,7 @@ def carry_out(
     consent(what.format(n=count), yes=yes)
     result = _ask(session, verb, chosen, dry_run=False, **more)
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
-    left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead", "overtaken", "too_old"))
+    left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead", "overtaken", "too_old", "conflicts"))
     return ExitCode.PARTLY if left else ExitCode.OK
 
 
@@ -175,7 +175,7 @@ def _do(
     acts: Acts, verb: str, chosen: Selection, actor: str, dry_run: bool, more: Mapping[str, Any]
 ) -> Awaitable[dict[str, Any]]:
     if verb == "retry":
-        return acts.retry(chosen, actor=actor, dry_run=dry_run)
+        return acts.retry(chosen, actor=actor, because=more.get("because") or "", dry_run=dry_run)
     if verb == "dismiss":
         return acts.dismiss(chosen, actor=actor, because=more["because"], dry_run=dry_run)
     if verb == "release":

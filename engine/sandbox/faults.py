@@ -47,6 +47,12 @@ class Faults(BaseModel):
     html: bool = Field(default=False, description="Answer every write with a log-in page.")
     latency: float = Field(default=0.0, ge=0, le=3600, description="Seconds before each answer.")
     retry_after: int | None = Field(default=None, ge=0, description="Retry-After of 429 and 503, in seconds.")
+    foreign: int = Field(
+        default=0,
+        ge=0,
+        description="So many of the resources that the next transactions PUT, and that are there already, are changed by "
+        "somebody else first: a new version, with `language` `x-foreign`.",
+    )
     refuse: frozenset[str] = Field(
         default=frozenset(), description="Identifier values: a transaction that has one of them is answered 422."
     )

@@ -42,6 +42,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 KEYS_REMEMBERED = 200_000
 FHIR_JSON = "application/fhir+json"
 STATUS_LINES = {200: "200 OK", 201: "201 Created", 204: "204 No Content"}
+FOREIGN = "x-foreign"  # the language of what somebody else has changed
 LOG_IN_PAGE = "<!doctype html><title>Log in</title><h1>Log in to use this network</h1><form><input name=user></form>"
 
 
@@ -223,6 +224,7 @@ class Sandbox:
         kind = bundle.get("type")
         if kind == "transaction":
             self._refuse_chosen(bundle)
+            self._change_as_somebody_else(do, bundle)
             entries = [self._entry(result, minimal) for result in do.transaction(bundle)]
         elif kind == "batch":
             entries = [
@@ -245,6 +247,21 @@ class Sandbox:
                 if isinstance(identifier, dict) and identifier.get("value") in self.faults.refuse:
                     self._drawer.counts["refuse"] += 1
                     raise RefusalError(422, "business-rule", "refused on purpose", f"Bundle.entry[{position}].resource")
+
+    def _change_as_somebody_else(self, do: Interactions, bundle: dict[str, Any]) -> None:
+        """The fault ``foreign``: resources that are there already get a new version first, in another language."""
+        for entry in bundle.get("entry", []):
+            request = entry.get("request") if isinstance(entry, dict) else None
+            if not self.faults.foreign or not isinstance(request, dict) or request.get("method") != "PUT":
+                continue
+            kind, _, identity = str(request.get("url", "")).partition("/")
+            before = self._store.read(kind, identity) if identity else None
+            if before is None or before.deleted:
+                continue
+            self.faults.foreign -= 1
+            self._drawer.counts["foreign"] += 1
+            changed = {**parse(before.body), "language": FOREIGN}
+            do.single(read_request("PUT", f"{kind}/{identity}", changed))
 
     def _entry(self, result: Result, minimal: bool) -> dict[str, Any]:
         self._counts[result.did] += 1

@@ -183,7 +183,7 @@ class Child:
 
     async def _send(self, request: int, destination: Destination, delivery: Delivery) -> None:
         try:
-            await destination.deliver(delivery)
+            versions = await destination.deliver(delivery)
         except DeliveryError as error:
             self.pipe.send(frames.failed(request, error))
         except Exception as error:
@@ -193,7 +193,7 @@ class Child:
             )
             self.pipe.send(frames.fault(request, error))
         else:
-            self.pipe.send(frames.delivered(request))
+            self.pipe.send(frames.delivered(request, versions or ()))
 
     def _cancel(self, frame: Frame) -> None:
         if (under_way := self._under_way.get(frame.fields[0])) is not None:

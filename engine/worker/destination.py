@@ -10,6 +10,7 @@ from typing import Protocol
 
 from engine.message import Delivery
 from engine.ports import Destination
+from engine.versions import Versions
 
 
 class Deliverer(Protocol):
@@ -25,7 +26,7 @@ class Deliverer(Protocol):
     async def changed(self) -> None:
         """Wait until one of these is another than it was."""
 
-    async def deliver(self, delivery: Delivery) -> None:
+    async def deliver(self, delivery: Delivery) -> Versions | None:
         """Hand a delivery over; as `Destination.deliver`. Cancelling calls it back."""
 
 
@@ -48,14 +49,13 @@ class RemoteDestination:
     async def start(self) -> None:
         """Nothing to open: the worker does, when it is given its configuration."""
 
-    async def deliver(self, delivery: Delivery) -> None:
+    async def deliver(self, delivery: Delivery) -> Versions | None:
         worker = self._worker
         while not worker.has_room():
             if worker.here:
-                await self._deliver_here(delivery)
-                return
+                return await self._deliver_here(delivery)
             await worker.changed()
-        await worker.deliver(delivery)
+        return await worker.deliver(delivery)
 
     async def probe(self) -> None:
         await (await self._opened()).probe()
@@ -65,10 +65,10 @@ class RemoteDestination:
             local, self._local = self._local, None
             await local.close()
 
-    async def _deliver_here(self, delivery: Delivery) -> None:
+    async def _deliver_here(self, delivery: Delivery) -> Versions | None:
         self._in_flight_here += 1
         try:
-            await (await self._opened()).deliver(delivery)
+            return await (await self._opened()).deliver(delivery)
         finally:
             self._in_flight_here -= 1
             if not self._in_flight_here and not self._worker.here:

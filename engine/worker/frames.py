@@ -8,7 +8,7 @@
                       ping, stop
     worker -> main    ready      epoch                  refused  epoch, why
                       verdict    number, outcome | for each document: body, conditional keys, reports, facts
-                      delivered  request                failed   request, class, reason, detail ... | answer
+                      delivered  request, versions      failed   request, class, reason, detail ... | answer
                       pong
 
 Reports and conditional keys travel as the journal stores them. Names of routes do not travel: both sides have built the
@@ -26,6 +26,7 @@ from engine.intake import ChannelRoutes, Verdict
 from engine.message import ControlRun, Delivery, Document, Issue, Reagent, Stored, Unmapped
 from engine.numbers import Number
 from engine.reasons import Reason
+from engine.versions import Versions
 from engine.worker.wire import Frame, encode
 
 Parts = list[bytes]
@@ -221,8 +222,12 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
     )
 
 
-def delivered(request: int) -> Parts:
-    return encode("delivered", (request,))
+def delivered(request: int, versions: Versions = ()) -> Parts:
+    return encode("delivered", (request, versions))
+
+
+def read_delivered(frame: Frame) -> Versions:
+    return tuple((resource, version) for resource, version in frame.fields[1])
 
 
 _CLASSES: dict[str, type[DeliveryError]] = {

@@ -26,6 +26,7 @@ from engine.errors import DeliveryError, TransientDeliveryError, WorkerError
 from engine.logs import OURS, HumanFormatter
 from engine.message import Delivery
 from engine.reasons import Reason
+from engine.versions import Versions
 from engine.worker import frames
 from engine.worker.judge import RemoteJudge
 from engine.worker.pipe import Pipe
@@ -67,7 +68,7 @@ class WorkerProcess:
         self._ends: deque[float] = deque(maxlen=ENDS_REMEMBERED)
         self._silent_s = 0.0
         self._requests = itertools.count(1)
-        self._under_way: dict[int, tuple[asyncio.Future[None], int]] = {}
+        self._under_way: dict[int, tuple[asyncio.Future[Versions], int]] = {}
         self._bytes = 0
         self._changed: asyncio.Future[None] | None = None
 
@@ -109,20 +110,20 @@ class WorkerProcess:
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._changed)
 
-    async def deliver(self, delivery: Delivery) -> None:
+    async def deliver(self, delivery: Delivery) -> Versions | None:
         request = next(self._requests)
         self._send(frames.deliver(request, delivery))
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Versions] = asyncio.get_running_loop().create_future()
         self._under_way[request] = (future, len(delivery.body))
         self._bytes += len(delivery.body)
         try:
-            await future
+            return await future
         except asyncio.CancelledError:
             if self._forget(request) is not None:
                 self._send(frames.cancel(request))
             raise
 
-    def _forget(self, request: int) -> "asyncio.Future[None] | None":
+    def _forget(self, request: int) -> "asyncio.Future[Versions] | None":
         entry = self._under_way.pop(request, None)
         if entry is None:
             return None  # it was called back
@@ -130,12 +131,12 @@ class WorkerProcess:
         self._tell()
         return entry[0]
 
-    def _settle(self, request: int, error: DeliveryError | None) -> None:
+    def _settle(self, request: int, error: DeliveryError | None, versions: Versions = ()) -> None:
         future = self._forget(request)
         if future is None or future.done():
             return
         if error is None:
-            future.set_result(None)
+            future.set_result(versions)
         else:
             future.set_exception(error)
 
@@ -269,7 +270,7 @@ class WorkerProcess:
                 case "verdict":
                     self.judge.verdict(frame)
                 case "delivered":
-                    self._settle(frame.fields[0], None)
+                    self._settle(frame.fields[0], None, frames.read_delivered(frame))
                 case "failed":
                     self._settle(frame.fields[0], frames.read_failed(frame))
                 case "ready":

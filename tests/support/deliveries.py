@@ -75,6 +75,7 @@ class Settings:
     gzip: bool = False
     concurrency: int = 8
     ids: str = "client"
+    conflicts: str = "off"
     method: str = "POST"
     folder: Path = Path()
 

@@ -1,0 +1,98 @@
+"""Versions in transactions: what our requests expect, what the server's answer gives, whose content it is. Pure.
+
+    request   {"method": "PUT", "url": "Observation/6f1c...", "ifMatch": "W/\\"3\\""}
+    answer    {"response": {"status": "200 OK", "etag": "W/\\"4\\"", "location": "Observation/6f1c.../_history/4"}}
+
+Entries of an answer stand in the order of the request's (R4, http.html#transaction-response).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
+_HISTORY = re.compile(r"/_history/([^/?#]+)$")
+_CONDITION = re.compile(rb'("url":"([A-Za-z]+/[A-Za-z0-9.-]+)","ifMatch":"W/\\")[^"\\]*')
+# What a server adds or changes by itself, and what says nothing about a result.
+_SERVERS_OWN = frozenset({"meta", "text", "id", "contained"})
+IF_MATCH = b'"ifMatch":'
+
+
+def expected(body: bytes) -> dict[str, str]:
+    """The version that each request of a Bundle is conditional on, by its address (``Type/id``)."""
+    if IF_MATCH not in body:
+        return {}
+    found = {}
+    for entry in json.loads(body).get("entry", []):
+        request = entry.get("request", {})
+        if (etag := _ETAG.fullmatch(request.get("ifMatch", ""))) is not None:
+            found[request["url"]] = etag[1]
+    return found
+
+
+def renewed(body: bytes, versions: Mapping[str, str]) -> bytes:
+    """The Bundle with other versions in its conditions."""
+
+    def condition(found: re.Match[bytes]) -> bytes:
+        version = versions.get(found[2].decode())
+        return found[0] if version is None else found[1] + version.encode()
+
+    return _CONDITION.sub(condition, body)
+
+
+def given(sent: bytes, answer: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The versions that an answer gives for the resources that ``sent`` writes under ids of ours."""
+    found = []
+    for entry, answered in zip(json.loads(sent).get("entry", []), answer.get("entry", []), strict=False):
+        request = entry.get("request", {})
+        if request.get("method") == "PUT" and "?" not in request.get("url", "?") and (
+            version := version_of(answered)
+        ):  # fmt: skip
+            found.append((request["url"], version))
+    return tuple(found)
+
+
+def version_of(answered: Any) -> str:
+    """The version in an entry of an answer, or empty."""
+    response = answered.get("response", {}) if isinstance(answered, dict) else {}
+    etag, location = response.get("etag"), response.get("location")
+    if isinstance(etag, str) and (found := _ETAG.fullmatch(etag)) is not None:
+        return found[1]
+    if isinstance(location, str) and (found := _HISTORY.search(location)) is not None:
+        return found[1]
+    resource = answered.get("resource") if isinstance(answered, dict) else None
+    version = resource.get("meta", {}).get("versionId") if isinstance(resource, dict) else None
+    return version if isinstance(version, str) else ""
+
+
+def resources_of(body: bytes, sent: bytes) -> dict[str, dict[str, Any]]:
+    """What a Bundle writes, by address.
+
+    Args:
+        sent: the same Bundle with other addresses and resources, in the same order, as it went out.
+    """
+    addresses = [entry["request"]["url"] for entry in json.loads(body).get("entry", [])]
+    entries = json.loads(sent, parse_float=Decimal).get("entry", [])
+    return {
+        address: entry["resource"] for address, entry in zip(addresses, entries, strict=True) if "resource" in entry
+    }
+
+
+def says_the_same(ours: Any, theirs: Any) -> bool:
+    """Whether a resource on the server is what we sent: every element of ours is there, and none beside them.
+
+    What the server manages itself does not count, nor where it made an address of a reference within the Bundle.
+    """
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        reference = ours.get("reference")
+        if isinstance(reference, str) and (reference.startswith("urn:") or "?" in reference):
+            return isinstance(theirs.get("reference"), str)
+        names = (ours.keys() | theirs.keys()) - _SERVERS_OWN
+        return all(name in ours and name in theirs and says_the_same(ours[name], theirs[name]) for name in names)
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(says_the_same, ours, theirs))
+    if {type(ours), type(theirs)} == {Decimal, int}:  # 5 and 5.0
+        return bool(ours == theirs)
+    return type(ours) is type(theirs) and bool(ours == theirs)

@@ -1,0 +1,52 @@
+"""Which version of each of our resources a server had when we wrote it last; for destinations with `conflicts: check`.
+
+Noted in the transaction that settles the delivery, asked for by the next delivery that writes the same resource: both
+go through the writer, so what was settled is seen. Rows are few bytes under a keyed hash, kept for 90 days and swept in
+steps; a resource that is corrected later than that is written without a condition.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from engine.batch import Batch
+from engine.memory import REPORT_MEMORY_US, SWEEP_ROWS
+from engine.versions import worth_keeping
+
+_KIND = b"server-version"
+
+
+def remember(batch: Batch, destination: str, versions: Iterable[tuple[str, str]]) -> None:
+    """Note what the server answered."""
+    until_us = batch.now_us + REPORT_MEMORY_US
+    batch.executemany(
+        "INSERT OR REPLACE INTO server_version (resource, version, until_us) VALUES (?, ?, ?)",
+        [(_key(batch, destination, resource), version, until_us) for resource, version in worth_keeping(versions)],
+    )
+
+
+def look_up(batch: Batch, destination: str, resources: Sequence[str]) -> dict[str, str]:
+    """The versions that are known, by resource."""
+    found = {}
+    for resource in resources:
+        row = batch.execute(
+            "SELECT version FROM server_version WHERE resource = ? AND until_us >= ?",
+            (_key(batch, destination, resource), batch.now_us),
+        ).fetchone()
+        if row is not None:
+            found[resource] = row[0]
+    return found
+
+
+def sweep(batch: Batch) -> bool:
+    """Look at the next few hundred and drop those out of time; True once the end was reached."""
+    position = batch.tail.sweeps.get("server_version", b"")
+    rows = batch.execute(
+        "SELECT resource, until_us FROM server_version WHERE resource > ? ORDER BY resource LIMIT ?",
+        (position, SWEEP_ROWS),
+    ).fetchall()
+    batch.executemany("DELETE FROM server_version WHERE resource = ?", [(r[0],) for r in rows if r[1] < batch.now_us])
+    batch.tail.sweeps["server_version"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
+    return len(rows) < SWEEP_ROWS
+
+
+def _key(batch: Batch, destination: str, resource: str) -> bytes:
+    return batch.vault.past_key(_KIND, destination.encode(), resource.encode())
