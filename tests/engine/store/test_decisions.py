@@ -1,0 +1,91 @@
+"""What people and destinations decide about deliveries: counted, kept over a restart, and refused where it makes no
+sense."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from engine.chain import GENESIS, chain_hash, document_hash, erased_digest, pruned_digest, row_hash
+from engine.clock import from_us
+from engine.journal import Journal
+from engine.reasons import Reason
+from tests.support.journals import NOW_US, queue, routed, running, started, store
+
+LATER_US = NOW_US + 60_000_000
+
+
+@pytest_asyncio.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    async with running(tmp_path) as journal:
+        yield journal
+
+
+def counted(journal: Journal) -> dict[str, int]:
+    """What was counted of deliveries today."""
+    return {one.name: one.n for one in journal.counters(from_us(NOW_US).date().isoformat()) if one.destination}
+
+
+async def test_an_attempt_that_may_have_arrived_is_marked_over_a_restart(tmp_path: Path) -> None:
+    journal = await started(tmp_path)
+    await queue(journal, b"1", b"2")
+    first, second = await journal.claim("chem", "fhir", 9)
+    await journal.postpone(first.id, attempt=1, not_before_us=LATER_US, cause=Reason.MAYBE_DELIVERED, detail="")
+    await journal.postpone(second.id, attempt=1, not_before_us=LATER_US, cause=Reason.BUSY, detail="503")
+    await journal.stop()
+    async with running(tmp_path) as journal:
+        again = await journal.claim("chem", "fhir", 9)
+        assert [(one.id, one.maybe_delivered, one.attempt) for one in again] == [
+            (first.id, True, 1),
+            (second.id, False, 1),
+        ]
+
+
+async def test_what_the_daemon_queues_again_by_itself_is_no_decision_of_a_person(journal: Journal) -> None:
+    await queue(journal, b"1", b"2")
+    for one in await journal.claim("chem", "fhir", 9):
+        await journal.bury(one.id, reason=Reason.REFUSED, detail="422", answer=b"")
+    assert await journal.requeue([1], manual=False) == 1
+    assert await journal.requeue([1], manual=False) == 0  # it waits already
+    assert await journal.requeue([2]) == 1
+    first, second = await journal.claim("chem", "fhir", 9)
+    assert (first.manual, second.manual) == (False, True)
+
+
+async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_once(journal: Journal) -> None:
+    (message,) = await store(journal, b"m")
+    await journal.map_done(message.id, routes=[routed(b"1"), routed(b"2"), routed(b"3")], state="mapped")
+    claimed = await journal.claim("chem", "fhir", 1)
+    await journal.hold([2, 3], cause=Reason.LANE_HELD)
+    who = {"actor": "ann", "because": "seen"}
+    await journal.release([claimed[0].id], **who)  # under way
+    await journal.settle(claimed[0].id, delivered_us=7)
+    await journal.release([1], **who)  # delivered
+    (lane,) = journal.lanes()
+    assert (lane.open, lane.held, lane.delivered_us) == (0, 2, 7)
+    found = counted(journal)
+    assert found["delivered"] == 1
+    assert "released" not in found
+
+
+async def test_a_lane_begins_empty(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await queue(journal, b"1", to=("a", "b"))
+        assert [(lane.destination, lane.open, lane.dead, lane.held, lane.last_seq) for lane in journal.lanes()] == [
+            ("a", 1, 0, 0, 1),
+            ("b", 1, 0, 0, 1),
+        ]
+    async with running(tmp_path) as journal:  # and is read back as it was
+        await queue(journal, b"2", to=("a",))
+        assert [(lane.destination, lane.open, lane.last_seq) for lane in journal.lanes()] == [("a", 2, 2), ("b", 1, 1)]
+
+
+def test_hashes_of_rows_never_change() -> None:
+    """Made once, by this program: another value would make damaged rows of all that was ever stored."""
+    row = row_hash(7, 1, "chem", 3, 1_772_353_800_000_000, 5, "ORU^R01", 11, b"t" * 16, b"meta", b"body")
+    assert row.hex() == "8f577a7d13b8d7f9c18b3df96b3e9f9409dd77e45174b0f526079b87af95fe0e"
+    assert chain_hash(GENESIS, row).hex() == "4dde3e08825b6b524c0fa04ae757e0f581aca19192a8b27b5e5c11a3a08fdc40"
+    document = document_hash(9, 7, 1, 2, "application/fhir+json", b"c", b"r", b"body")
+    assert document.hex() == "273e985c17c312e7b659dcffe4b2d45ad95ffb905630073b45f8c363c5400879"
+    assert pruned_digest("journal", 1, 5, GENESIS).hex() == "84e7fe008845097a77cd057bee445e9c"
+    assert erased_digest("journal", 7, row, GENESIS).hex() == "b80be093902d2e6e14ff765ba8d11e3f"
