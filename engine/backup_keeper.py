@@ -259,7 +259,7 @@ class BackupKeeper:
         self._running, self._wanted = "drill: restoring a copy for practice", ""
         self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
         try:
-            await self._command("backup", "drill", "--here")
+            await self._command("backup", "drill")
             self._drill_fault = ""
         except StoreError as error:
             self._drill_fault = str(error)

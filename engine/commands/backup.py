@@ -182,11 +182,10 @@ def verify(session: Session, copy: Path, gently: bool, form: Form) -> ExitCode:
 
 @command.command()
 @folder_option
-@click.option("--here", is_flag=True, help="In this process, also beside a running daemon.")
 @gently_option
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def drill(session: Session, folder: Path | None, here: bool, gently: bool, form: Form) -> ExitCode:
+def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> ExitCode:
     """Restore the newest copy into a scratch folder, check it, say how long that took, and remove it again.
 
     Prints how much would have been lost now (RPO), and how long it takes to have a site again (RTO).

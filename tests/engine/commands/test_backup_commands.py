@@ -1,0 +1,113 @@
+"""`labrelay backup` and `labrelay restore`: with a daemon and without one."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from engine import backup_keeper
+from engine.commands.output import ExitCode
+from engine.vault import KEY_NAME
+from tests.support.command_line import labrelay
+from tests.support.filled_journal import CANARY, fill_journal
+from tests.support.running import running_app
+from tests.support.sites import SITE_YAML, make_site
+from tests.support.waiting import until
+
+BACKED_UP = SITE_YAML + "backup: {folder: ../copies, rows: 10s}\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = make_site(tmp_path / "site", site=BACKED_UP, channels={})
+    fill_journal(folder / "var")
+    (tmp_path / "copies").mkdir()
+    return folder
+
+
+def test_a_copy_is_made_listed_tried_and_restored_without_a_daemon(site: Path, tmp_path: Path) -> None:
+    made = labrelay("backup", "now", "-o", "json", site=site)
+    assert made.code == ExitCode.OK, made.err
+    assert "the key is not in it" in made.err
+    copy = Path(made.json["path"])
+    assert not list(copy.rglob(KEY_NAME))
+    assert not any(CANARY.encode() in path.read_bytes() for path in copy.rglob("*") if path.is_file())
+
+    listed = labrelay("backup", "list", "-o", "json", site=site).json["copies"]
+    assert [(row["copy"], row["whole"], row["last"]) for row in listed] == [(copy.name, True, 5)]
+    assert "VERIFIED" in labrelay("backup", "list", site=site).out
+    assert labrelay("backup", "verify", str(copy), site=site).code == ExitCode.OK
+
+    tried = labrelay("backup", "drill", site=site)
+    assert tried.code == ExitCode.OK
+    assert "restored full-" in tried.out
+    assert "would have been lost now:" in tried.out
+
+    restored = labrelay("restore", "--to", str(tmp_path / "new"), "--because", "a new disk", "-o", "json", site=site)
+    assert restored.code == ExitCode.OK, restored.err
+    assert restored.json["lost"] is None
+    new = tmp_path / "new"
+    assert (new / "config" / "labrelay.yaml").read_text() == BACKED_UP
+    assert labrelay("verify", "--deep", site=new).code == ExitCode.OK
+    assert labrelay("audit", "list", "-o", "json", site=new).json["acts"][0]["act"] == "restore"
+    again = labrelay("restore", "--to", str(new), "--because", "again", site=site)
+    assert (again.code, "not empty" in again.err) == (ExitCode.FAILED, True)
+
+
+def test_what_is_lost_is_partly_done_and_named(site: Path, tmp_path: Path) -> None:
+    assert labrelay("backup", "now", site=site).code == ExitCode.OK
+    assert labrelay("messages", "show", "1", "--unmask", site=site).code == ExitCode.OK  # one more row: an act
+    restored = labrelay("restore", "--to", str(tmp_path / "new"), "--because", "a new disk", site=site)
+    assert restored.code == ExitCode.PARTLY
+    assert "rows 6 to 6 were acknowledged and are missing" in restored.out
+
+
+def test_without_a_folder_or_a_copy_it_is_said_what_to_do(tmp_path: Path) -> None:
+    folder = make_site(tmp_path / "site", channels={})
+    fill_journal(folder / "var")
+    assert "backup: {folder:" in labrelay("backup", "list", site=folder).err
+    assert "backup: {folder:" in labrelay("backup", "now", site=folder).err
+    missing = labrelay("backup", "now", "--folder", str(tmp_path / "nowhere"), site=folder)
+    assert "mount it, or make it" in missing.err
+    (tmp_path / "empty").mkdir()
+    none = labrelay("restore", str(tmp_path / "empty"), "--to", str(tmp_path / "new"), "--because", "x", site=folder)
+    assert (none.code, "no copy there" in none.err) == (ExitCode.FAILED, True)
+
+
+async def test_the_daemon_makes_copies_by_itself_and_when_it_is_asked(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_keeper, "FIRST_S", 0.0)
+    monkeypatch.setattr(backup_keeper, "LOOK_S", 0.02)
+    async with running_app(site) as app:
+        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=30)
+        await until(lambda: app.backup.snapshot().rows_at is not None)
+        assert app.backup.alarms() == []
+        asked = await asyncio.to_thread(labrelay, "backup", "now", "-o", "json", site=site)
+        assert asked.code == ExitCode.OK, asked.err
+        assert asked.json["whole"]
+        status = await asyncio.to_thread(labrelay, "status", "-o", "json", site=site)
+        said = json.loads(status.out)["backup"]
+        assert said["verified_at"] is not None
+        assert said["fault"] == ""
+        app.backup.ask("drill")
+        await until(lambda: app.backup.snapshot().drill_at is not None, within_s=30)
+        assert app.backup.snapshot().drill_s is not None
+        verbs = {act.verb for act in app.journal.acts()}
+        assert {"backup", "drill"} <= verbs
+
+
+async def test_a_folder_that_is_gone_is_an_alarm_and_results_go_on(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup_keeper, "FIRST_S", 0.0)
+    monkeypatch.setattr(backup_keeper, "LOOK_S", 0.02)
+    (site.parent / "copies").rmdir()
+    async with running_app(site) as app:
+        await until(lambda: app.backup.alarms() != [], within_s=20)
+        (alarm,) = app.backup.alarms()
+        assert "mount it, or make it" in alarm
+        await until(lambda: alarm in app.observer.snapshot().alarms)
+        (site.parent / "copies").mkdir()
+        app.backup.ask("now")
+        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=30)
+        assert app.backup.alarms() == []
