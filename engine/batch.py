@@ -106,11 +106,6 @@ class Tail:
         heapify(self._open)
 
     @property
-    def open_work(self) -> int:
-        """Messages without a verdict and frames without a message."""
-        return len(self._open) - len(self._closed)
-
-    @property
     def clear_to(self) -> int:
         """The id up to which nothing is open."""
         return self._open[0] - 1 if self._open else self.last_id

@@ -303,7 +303,7 @@ class Writer:
             fatal = StoreError(f"the journal failed: {describe(error)}", fatal=True)
         except Exception as error:  # a fault of ours must not leave callers waiting for ever
             logger.exception("the journal writer failed")
-            fatal = StoreError(f"the journal writer failed: {type(error).__name__}", fatal=True)
+            fatal = _fault_of_ours(error)
         self._failed = fatal or StoreError("the journal is closed")
         self._call(self._end, fatal)
 
@@ -386,9 +386,10 @@ class Writer:
                 for item in tried:
                     if _is_full(item.error) and not item.size:
                         self._attempt([item])
-        except _FatalError as fatal:
+        except Exception as error:  # not of _FatalError alone: a fault of ours behind the commit leaves nobody waiting
+            cause = error.cause if isinstance(error, _FatalError) else _fault_of_ours(error)
             for item in items:
-                item.error = item.error or StoreError(str(fatal.cause), fatal=True)
+                item.error = item.error or StoreError(str(cause), fatal=True)
             self._call(self._resolve, items)
             raise
         self.stats.batches += 1
@@ -453,6 +454,10 @@ class Writer:
         except RuntimeError:
             # The loop was closed without `stop`: nobody waits for results any more, and what is durable stays so.
             logger.debug("the event loop is closed")
+
+
+def _fault_of_ours(error: Exception) -> StoreError:
+    return StoreError(f"the journal writer failed: {type(error).__name__}", fatal=True)
 
 
 class _FatalError(Exception):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from engine import arrival, writer
 from engine.batch import Batch
 from engine.clock import ManualClock
-from engine.errors import StoreError
+from engine.errors import LabRelayError, StoreError
 from engine.journal import Journal
 from engine.reasons import Reason
 from engine.writer import Writer, is_fatal
@@ -273,6 +273,122 @@ async def test_what_waits_behind_a_fatal_fault_is_refused_and_nothing_is_left_wa
     assert all(isinstance(one, StoreError) and one.fatal for one in found)
     assert [str(one) for one in told] == ["the journal writer failed: BlotError"]
     assert (journal.queued, journal.queued_bytes) == (0, 0)
+    await journal.stop()
+
+
+async def test_a_fault_of_ours_behind_the_commit_leaves_nobody_waiting(tmp_path: Path) -> None:
+    told: list[StoreError] = []
+    journal = await failing(tmp_path, "committed", BlotError("ours"), told)
+    with pytest.raises(StoreError, match="the journal writer failed: BlotError"):
+        await store(journal, b"1")  # it is durable, and nobody may say so: it comes again
+    await until(lambda: bool(told))
+    await journal.stop()
+
+
+async def test_long_work_lets_messages_pass_and_fails_alone(journal: Journal) -> None:
+    inner = writer_of(journal)
+    stored: list[int] = []
+
+    def long(connection: sqlite3.Connection, pump: writer.Pump) -> int:
+        connection.execute("BEGIN")
+        connection.execute("COMMIT")
+        while not stored:
+            pump(0.01)
+        return 7
+
+    lent = inner.lend(long)
+    (one,) = await store(journal, b"beside")
+    stored.append(one.id)
+    assert await lent == 7
+
+    def torn(connection: sqlite3.Connection, pump: writer.Pump) -> None:
+        connection.execute("BEGIN")
+        raise BlotError
+
+    with pytest.raises(BlotError):
+        await inner.lend(torn)
+    (two,) = await store(journal, b"later")  # no transaction was left open
+    assert two.id == 2
+
+
+async def test_work_whose_waiter_is_gone_is_done_all_the_same(journal: Journal) -> None:
+    done: list[bool] = []
+    busy, release = await blocked(journal)
+    lent = writer_of(journal).lend(lambda connection, pump: done.append(True))
+    lent.cancel()
+    release.set()
+    await busy
+    await until(lambda: bool(done))
+    await store(journal, b"1")
+
+
+async def test_long_work_ends_when_the_writer_does(tmp_path: Path) -> None:
+    journal = await started(tmp_path)
+    begun = threading.Event()
+
+    def endless(connection: sqlite3.Connection, pump: writer.Pump) -> None:
+        while True:
+            begun.set()
+            pump(0.01)
+
+    inner = writer_of(journal)
+    lent, behind = inner.lend(endless), inner.lend(endless)
+    await asyncio.to_thread(begun.wait, 10)
+    await journal.stop()
+    with pytest.raises(writer.JobStoppedError, match="LabRelay is stopping"):
+        await lent
+    with pytest.raises(LabRelayError):
+        await behind
+    for late in (lambda: inner.lend(endless), lambda: inner.submit(appending(b"1"))):
+        with pytest.raises(StoreError, match="journal is closed"):
+            late()
+
+
+async def test_nothing_new_is_taken_once_the_writer_is_asked_to_stop(journal: Journal) -> None:
+    inner = writer_of(journal)
+    busy, release = await blocked(journal)
+    stopping = asyncio.ensure_future(inner.stop())
+    again = asyncio.ensure_future(inner.stop())  # once is enough
+    await asyncio.sleep(0)
+    for late in (lambda: inner.lend(lambda connection, pump: None), lambda: inner.submit(appending(b"1"))):
+        with pytest.raises(StoreError, match="not open for writing"):
+            late()
+    release.set()
+    await asyncio.gather(busy, stopping, again)
+    never = Writer(sqlite3.connect(":memory:"), inner._upkeep, on_fatal=lambda error: None)
+    await never.stop()
+    with pytest.raises(StoreError, match="not open for writing"):
+        never.submit(appending(b"1"))
+    never._connection.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("begin", sqlite_error(sqlite3.SQLITE_CORRUPT)),
+        ("after_batch", sqlite_error(sqlite3.SQLITE_IOERR_READ)),
+    ],
+)
+async def test_what_ends_the_writer_ends_long_work_and_what_waits_behind_it(
+    tmp_path: Path, step: str, error: Exception
+) -> None:
+    told: list[StoreError] = []
+    journal = await failing(tmp_path, step, error, told)
+    inner = writer_of(journal)
+    begun = threading.Event()
+
+    def endless(connection: sqlite3.Connection, pump: writer.Pump) -> None:
+        while True:
+            begun.set()
+            pump(0.01)
+
+    lent, behind = inner.lend(endless), inner.lend(endless)
+    await asyncio.to_thread(begun.wait, 10)
+    message = inner.submit(appending(b"1"))
+    outcomes = await asyncio.gather(lent, behind, message, return_exceptions=True)
+    assert [isinstance(one, StoreError) and one.fatal for one in outcomes[:2]] == [True, True]
+    assert isinstance(outcomes[2], StoreError if step == "begin" else int)
+    await until(lambda: bool(told))
     await journal.stop()
 
 
