@@ -170,7 +170,7 @@ def write_site(folder: Path, server: int, ports: list[int]) -> None:
         "astm": {"source": {"kind": "astm", "listen": f"{HOST}:{ports[2]}"},
                  "routes": [{**ASTM_ROUTE, "to": ["server", "archive"], "hold": hold}]},
     }  # fmt: skip
-    for name in ("config", "channels"):
+    for name in ("config", "channels", "copies"):
         (folder / name).mkdir()
     (folder / "config" / "labrelay.yaml").write_text(yaml.safe_dump(site), "utf-8")
     for name, content in channels.items():
@@ -311,7 +311,8 @@ async def test_a_planted_patient_is_seen_nowhere(tmp_path: Path) -> None:
                 clean(f"the page {path}", get(page, path))
             listed = labrelay("messages", "list", "--limit", "200", "-o", "json", site=tmp_path).json["messages"]
             states = {(row["state"], row["reason"]) for row in listed}
-            worked = await show_everything(tmp_path, ids=[row["id"] for row in listed])
+            one_of_each = {(row["channel"], row["state"], row["reason"]): row["id"] for row in listed}
+            worked = await show_everything(tmp_path, ids=list(one_of_each.values()))
             assert {"messages list", "messages show", "dlq list", "held list", "explain", "status"} <= worked
             for name in ("journal.db", "journal.db-wal", "journal.anchor"):
                 clean(name, (data / name).read_bytes())
@@ -325,6 +326,7 @@ async def test_a_planted_patient_is_seen_nowhere(tmp_path: Path) -> None:
     clean("what the daemon said", daemon.said)
     assert b"processing failed inside LabRelay" in daemon.said
     copied = await asyncio.to_thread(labrelay, "backup", "now", site=tmp_path)
+    assert copied.code == 0, copied.err
     clean("backup now", (copied.out + copied.err).encode())
     await show_everything(tmp_path, ids=[1])
     seen = 0
@@ -334,6 +336,7 @@ async def test_a_planted_patient_is_seen_nowhere(tmp_path: Path) -> None:
             clean(str(file.relative_to(tmp_path)), file.read_bytes())
             seen += 1
     assert seen > 5
+    assert sum(file.stat().st_size for file in files_of(tmp_path / "copies")) > 50_000
     archived = [path.read_bytes() for path in files_of(tmp_path / "archive")]
     assert any(NAME.encode() in content for content in archived)  # it was there to be found
     shown = await asyncio.to_thread(labrelay, "messages", "show", "1", "--unmask", site=tmp_path)
