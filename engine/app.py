@@ -25,6 +25,7 @@ from engine.breaker import BreakerState
 from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
 from engine.channel import Channel
 from engine.clock import Clock, SystemClock, from_us
+from engine.clock_watch import ClockWatch
 from engine.config import DestinationConfig, Site, load_site
 from engine.config.renewal import fingerprints
 from engine.control import SOCKET_NAME, ControlServer
@@ -73,6 +74,7 @@ class App:
     def __init__(self, folder: Path, *, counters: Counters | None = None, clock: Clock | None = None) -> None:
         self.folder = folder
         self.clock: Clock = clock or SystemClock()
+        self.clock_watch = ClockWatch(self.clock)
         self.counters = counters or Counters()
         self.sources: dict[str, ChannelSource] = {}
         self.workers: dict[str, DestinationWorker] = {}
@@ -210,6 +212,7 @@ class App:
         self._page = await self._start_page(site)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
+        supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
 
     async def _until_stopped(self, supervisor: Supervisor) -> None:
@@ -441,6 +444,10 @@ class App:
                     # Several routes into one lane: the strictest of them holds for all.
                     lane.order = min((other.order for other in routes), key=STRICTEST_FIRST.index)
                     lane.hold_on_dead = any(other.hold_on_dead for other in routes)
+                    newest_first = all(other.newest_first for other in routes)
+                    if lane.newest_first != newest_first:
+                        lane.newest_first = newest_first
+                        self.workers[destination].look_again(name)  # what is in memory was taken in another order
             if name in self.sources:
                 self.sources[name].built = channel
             else:
@@ -569,6 +576,13 @@ class App:
         self.taps.ended(delivery, reason)
         self.observer.settled(delivery, reason)
         self.outcomes.ended(delivery.message_id, dead=reason is not None and reason is not Reason.SUPERSEDED)
+
+    async def _clock_moved(self, seconds: float) -> None:
+        logger.warning(
+            "the clock of this machine was moved: times before and after cannot be compared",
+            extra={"duration_s": round(seconds, 1)},
+        )
+        await self.journal.act_note("labrelay", "clock-moved", {"seconds": round(seconds, 1)})
 
     def _store_failed(self, error: StoreError) -> None:
         """A commit or sync failed for good."""

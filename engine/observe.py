@@ -46,6 +46,7 @@ from engine.units import size_words
 if TYPE_CHECKING:
     from engine.app import App
 
+CLOCK_NOTE_US = 86_400_000_000  # for so long it is said that the clock was moved
 SHEET_AFTER_US = 86_400_000_000  # a new key may be without a confirmed recovery sheet for so long
 REFRESH_S = 1.0
 RATE_WINDOW_S = 60.0
@@ -134,6 +135,7 @@ class Observer:
         if app.worker is not None and app.worker.note:
             notes.append(app.worker.note)
         notes += self._key_notes()
+        notes += self._clock_notes()
         try:
             today = _by_lane(app.journal.counters(self._day(now)))
             channels = {view.name: view for view in app.journal.channels()}
@@ -193,6 +195,18 @@ class Observer:
             alarms=tuple(alarms),
             notes=tuple(notes),
         )
+
+    def _clock_notes(self) -> list[str]:
+        """For a day: whether times of messages are to be doubted."""
+        moved = self._app.clock_watch.moved
+        if moved is None or abs(self._app.clock.now_us() - moved[1]) > CLOCK_NOTE_US:
+            return []
+        seconds, at_us = moved
+        how = f"{'forward' if seconds > 0 else 'back'} by {abs(seconds):,.0f} s"
+        return [
+            f"the clock of this machine was moved {how}, to {from_us(at_us):%Y-%m-%d %H:%M} UTC: times of messages "
+            "before and after cannot be compared"
+        ]
 
     def _key_notes(self) -> list[str]:
         """What a person has to do about the key; a day after it was made, so that set-up comes first."""

@@ -1,19 +1,21 @@
 """Named steps of a message's way at which a test has the process end itself, as if it were killed just there.
 
 The product knows nothing of them: in a process of the test's own (`tests.support.forking`) the function that *is* the
-step is replaced by one that counts its calls, and ends the process by SIGKILL at the n-th, just before or just after.
+step is replaced by one that counts its calls, and ends the process by SIGKILL at the n-th, just before or just after;
+or it never returns from there (``hangs``), with the event loop or the thread that called it.
 """
 
 import functools
 import inspect
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-When = Literal["before", "after"]
+When = Literal["before", "after", "hangs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,12 @@ def _ending(original: Callable[..., Any], when: When, nth: int) -> Callable[...,
 
     def count(at: When) -> None:
         nonlocal calls
-        if at != when:
+        if at != when and not (when == "hangs" and at == "before"):
             return
         calls += 1
-        if calls >= nth:
+        if calls >= nth and when == "hangs":
+            threading.Event().wait()
+        elif calls >= nth:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if inspect.iscoroutinefunction(original):

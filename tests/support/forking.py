@@ -2,8 +2,8 @@
 
     python -m tests.support.forking
 
-Each line on stdin, ``SITE <tab> LOG [<tab> STEP <tab> before|after <tab> N]``, starts a life of `labrelay run` in a
-process of its own, which ends itself at the N-th call of a named step (`failpoints`), if one is named; stdout says
+Each line on stdin, ``SITE <tab> LOG [<tab> STEP <tab> before|after|hangs <tab> N]``, starts a life of `labrelay run`
+in a process of its own, which ends itself at the N-th call of a named step (`failpoints`), if one is named; stdout says
 ``pid N``, and ``ended CODE`` once that life is over (the signal's negative number where it was killed). What is forked
 is the interpreter after its imports, with the shipped mappings compiled, which never change: no event loop, thread,
 file or connection of ours exists yet.
@@ -16,13 +16,15 @@ import os
 import pkgutil
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import adapters
 from engine import build, upkeep
 from engine.__main__ import run
 from tests.support.failing_disk import IOERR_FSYNC
-from tests.support.failpoints import arm
+from tests.support.failpoints import When, arm
 from tests.support.fragile_files import FragileFiles, nth
 from tests.support.shipped import MAPPINGS, compiled_once
 
@@ -48,7 +50,7 @@ def _live(site: str, log: str, *point: str) -> int:
         if step == SYNC_FAILS:
             FragileFiles(nth(int(number), ("sync",), lambda file, call: IOERR_FSYNC))
         else:
-            arm(step, "before" if when == "before" else "after", int(number))
+            arm(step, cast(When, when), int(number))
         upkeep.CHECKPOINT_BYTES = 400_000  # a short life is to see some
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
@@ -107,10 +109,11 @@ class Mother:
         self._process = process
 
     @classmethod
-    async def start(cls) -> "Mother":
+    async def start(cls, environ: Mapping[str, str] | None = None) -> "Mother":
+        """``environ``: of the forking process and so of its lives; by default the test's own."""
         return cls(
             await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.support.forking", cwd=ROOT,
+                sys.executable, "-m", "tests.support.forking", cwd=ROOT, env=environ,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             )
         )  # fmt: skip
