@@ -16,13 +16,16 @@ import pytest
 from adapters.destinations import mqtt_out
 from adapters.destinations.mqtt_out import MqttOut
 from engine.clock import SystemClock
+from engine.commands.output import ExitCode
 from engine.errors import DeliveryError, DestinationDownError, TransientDeliveryError
 from engine.reasons import Reason
 from engine.units import HostPort
 from tests.adapters.destinations.test_mqtt_out import Settings
 from tests.e2e.counterparts import free_port, mosquitto
 from tests.support.certificates import Authority
+from tests.support.command_line import labrelay
 from tests.support.deliveries import Auth, Basic, Secret, Tls, delivery
+from tests.support.sites import SITE_YAML, make_site
 
 OPEN = "listener {port} 127.0.0.1\nallow_anonymous true\n"
 BODY = b'{"resourceType":"Bundle"}'
@@ -177,6 +180,26 @@ async def test_another_client_with_our_name_is_told(tmp_path: Path) -> None:
             await _delivered(one, 1)
     log = (tmp_path / "mosquitto.log").read_text()
     assert len(re.findall("New client connected .* as labrelay-lab ", log)) == 3
+
+
+def test_check_online_names_the_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    passwords, _ = _users(tmp_path)
+    settings = f"listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n{_as_us()}"
+    site = SITE_YAML + (
+        f"  b: {{kind: mqtt, connect: '127.0.0.1:{port}', client_id: lab, topic: lab/x, "
+        "auth: {basic: {user: lab, password: '${LR_MQTT}'}}}\n"
+    )
+    folder = make_site(tmp_path / "site", site=site)
+    with mosquitto(tmp_path, port, settings):
+        monkeypatch.setenv("LR_MQTT", "right")
+        good = labrelay("check", "--online", site=folder)
+        monkeypatch.setenv("LR_MQTT", "wrong")
+        bad = labrelay("check", "--online", site=folder)
+    down = labrelay("check", "--online", site=folder)
+    assert good.code == ExitCode.OK, good.out
+    assert "destination b: NOT_AUTHORIZED: the broker answered the connection with 0x87; check auth" in bad.out
+    assert "destination b: NO_ANSWER: connection failed: connection refused" in down.out
 
 
 def _users(folder: Path) -> tuple[Path, Path]:

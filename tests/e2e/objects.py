@@ -1,4 +1,4 @@
-"""Documents to a whole S3 server, which is a fake (s3rver), with signatures verified by another implementation (aws4)."""
+"""Documents to a whole S3 server, a fake (s3rver), with signatures verified by another implementation (aws4)."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """What a site's YAML says reaches the adapters: every kind is built from the models that read the configuration."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,14 @@ async def test_a_folder(tmp_path: Path) -> None:
     assert isinstance(config, FileDestination)
     await delivered(file_out.build("archive", config, ManualClock()), b"x")
     assert (tmp_path / "out").exists()
+
+
+def test_what_a_site_does_not_use_is_not_loaded() -> None:
+    """The daemon and the four plain destinations come without the libraries of the others."""
+    code = (
+        "import sys, engine.app\n"
+        "from adapters.destinations import fhir_rest, file_out, http_out, mllp_out\n"
+        "print(sorted({'aiomqtt', 'joserfc', 'paho', 'socks'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.strip() == "[]"

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from adapters.destinations import http_out, jwt_assertion
+from adapters.destinations import fhir_rest, http_out, jwt_assertion
 from adapters.destinations.http_out import HttpOut
 from adapters.destinations.jwt_assertion import key_set
 from engine.clock import ManualClock
@@ -28,7 +28,17 @@ from engine.errors import ConfigError, DeliveryError, DestinationDownError, Tran
 from engine.reasons import Reason
 from engine.secrets import Secret as SecretByName
 from tests.support.certificates import Authority
-from tests.support.deliveries import Auth, OAuth2, Secret, Settings, Tls, delivery
+from tests.support.deliveries import (
+    Auth,
+    OAuth2,
+    Secret,
+    Settings,
+    Tls,
+    delivery,
+    put,
+    transaction,
+    transaction_response,
+)
 from tests.support.scripted_http import CLOSE, RESET, SILENCE, Script, ScriptedServer, http, scripted
 
 SECRET = "s3cret/+&value"
@@ -196,6 +206,19 @@ async def test_a_403_is_not_repeated_within_the_attempt_but_has_a_new_token_late
         await out.deliver(delivery(b"x"))
     assert caught.value.reason is Reason.NOT_AUTHORIZED
     assert bearers(takes) == ["Bearer tok-1", "Bearer tok-2"]
+
+
+async def test_a_fhir_server_gets_the_whole_bundle_again() -> None:
+    bundle = transaction(put("Patient", "p", birthDate="1970-01-01"))
+    good = http(200, transaction_response("201"))
+    async with scripted(granted("tok-1"), granted("tok-2")) as gives, scripted(http(401), good) as takes:
+        auth = Auth(oauth2=OAuth2(token_url=gives.url, client_secret=Secret(SECRET)))
+        lab = fhir_rest.build("lab", Settings(url=takes.url, auth=auth, gzip=True), ManualClock())
+        await lab.start()
+        await lab.deliver(delivery(bundle))
+        await lab.close()
+    assert bearers(takes) == ["Bearer tok-1", "Bearer tok-2"]
+    assert [request.content for request in takes.requests] == [bundle, bundle]
 
 
 # -- no token ----------------------------------------------------------------------------------------------------
