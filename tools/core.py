@@ -48,7 +48,10 @@ CORE_TESTS = (
     "tests/adapters/codecs/test_text_link.py",
     "tests/adapters/codecs/test_whole_link.py",
     "tests/engine/store",
+    "tests/engine/test_acts.py",
+    "tests/engine/test_replaying.py",
     "tests/faults/test_store_disk.py",
+    "tests/faults/test_store_pinned_reader.py",
 )
 
 

@@ -289,6 +289,23 @@ def test_several_messages_without_a_batch_get_the_worst_or_last_answer() -> None
     assert read_ack(worst).code == "AE"
 
 
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ([TYPE_REFUSED, NOT_STORED], "AR"),
+        ([NOT_STORED, TYPE_REFUSED], "AR"),
+        ([NOT_STORED, None], "AE"),
+        ([None, NOT_STORED], "AE"),
+        ([None, None], "AA"),
+    ],
+)
+def test_the_worst_of_several_is_the_answer(errors: list[AckError | None], code: str) -> None:
+    block = oru() + oru()
+    reply = acknowledge_block(block, split(block), now_text=NOW, control_id="LR1", errors=errors)
+    assert reply is not None
+    assert b"\rMSA|%s|" % code.encode() in reply
+
+
 def test_what_an_ack_says() -> None:
     head = b"MSH|^~\\&|A|B|C|D|1||ACK|9|P|2.5\r"
     assert read_ack(head + b"MSA|ca| CTL-7 \r") == Ack("CA", "CTL-7")

@@ -104,8 +104,8 @@ def test_frames_without_a_number_are_taken_where_numbers_are_ignored_and_nobody_
     link = astm_link.links(SimpleNamespace(**{**vars(E1381), **lenient}))()
     for record in (b"H|\\^&|||XN\r", b"L|1|N\r"):
         (event,) = link.receive(b"\x02" + record + b"\x0300\r\n", 0.0)
-        assert isinstance(event, Frame)
         link.committed(0.0)
+    assert isinstance(event, Frame)
     assert event.completes == (RECORDS,)
 
 
@@ -125,6 +125,27 @@ def test_what_is_kept_of_a_frame_is_all_of_it(end: bytes) -> None:
 def test_the_names_of_ascii_stand_for_its_codes() -> None:
     assert wire("<XON><XOFF><TAB><SP><DEL><FS><GS><RS><US>") == b"\x11\x13\x09 \x7f\x1c\x1d\x1e\x1f"
     assert wire("<SOH><STX><ETX><EOT><ENQ><ACK><NAK><ETB>") == b"\x01\x02\x03\x04\x05\x06\x15\x17"
+
+
+def test_headers_before_an_l_record_share_it_where_frames_tell_one_from_the_other() -> None:
+    both = b"H|\\^&|1\rH|\\^&|2\rL|1|N\r"
+    link = astm_link.links(E1381)()
+    link.receive(ENQ, 0.0)
+    for frame in one_record_a_frame(both):
+        (event,) = link.receive(frame, 0.0)
+        link.committed(0.0)
+    assert isinstance(event, Frame)
+    assert event.completes == (both,)
+
+
+def test_the_line_is_silent_from_the_answer_on_and_not_from_before() -> None:
+    first, last = one_record_a_frame(RECORDS)
+    link = astm_link.links(E1381)()
+    link.receive(ENQ + first + last[:-1], 10.0)  # its LF is on its way
+    link.committed(11.0)
+    assert link.receive(b"", 11.0) == []
+    assert link.tick(11.1) == []
+    assert [type(event) for event in link.tick(11.0 + astm_link.SILENCE_S)] == [Frame]
 
 
 def test_nobody_hears_an_answer_any_more_so_a_frame_that_waits_for_none_is_kept() -> None:
@@ -208,6 +229,15 @@ def test_what_is_decided_answers_as_its_link_does() -> None:
     assert (link.decided, link.wrap(b"x")) == ("mllp", b"\x0bx\x1c\r")
     assert [type(event) for event in link.receive(BLOCK[:8], 0.0)] == []
     assert [event.incomplete for event in link.closed() if isinstance(event, SessionEnd)] == [BLOCK[1:8]]
+
+
+def test_noise_is_counted_from_the_last_message_on() -> None:
+    link = auto_link.links(EITHER)()
+    noise = b"?" * (auto_link.MAX_NOISE - 10)
+    for _ in range(3):
+        faults = [event for event in link.receive(noise + BLOCK, 0.0) if isinstance(event, LinkFault)]
+        assert [fault.fatal for fault in faults] == [False]
+        assert [type(event) for event in link.receive(b"", 0.0)] == [Block]
 
 
 def test_noise_without_an_end_costs_the_connection_for_good() -> None:

@@ -26,6 +26,15 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
         opened(tmp_path / "data")
 
 
+def test_a_key_that_was_made_is_told_once(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    first.close()
+    second = opened(tmp_path)
+    second.close()
+    assert any("labrelay.key" in note for note in first.notes)
+    assert not any("labrelay.key" in note for note in second.notes)
+
+
 def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / JOURNAL_NAME).write_bytes(b"no database" * 1000)
     for _ in range(2):  # the lock was given back
