@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine import journal as journal_module
-from engine import verify
+from engine import kek, verify
 from engine.clock import ManualClock
 from engine.errors import LockedError, StoreError
 from engine.journal import JOURNAL_NAME, Journal
@@ -51,14 +51,15 @@ def test_a_reader_waits_for_the_first_run(tmp_path: Path) -> None:
 
 def test_a_file_system_without_shared_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As SQLite sees a network drive: it opens the file, and keeps no write-ahead log beside it."""
-    real = sqlite3.connect
+    real: Any = sqlite3.connect
 
     def connect(path: object, *arguments: Any, **more: Any) -> sqlite3.Connection:
         if not str(path).startswith("file:"):
             path, more = f"file:{path}?vfs=unix-dotfile", {**more, "uri": True}
-        return real(path, *arguments, **more)
+        made: sqlite3.Connection = real(path, *arguments, **more)
+        return made
 
-    monkeypatch.setattr(journal_module.sqlite3, "connect", connect)
+    monkeypatch.setattr(sqlite3, "connect", connect)
     with pytest.raises(StoreError, match="this file system does not carry SQLite's write-ahead log"):
         opened(tmp_path)
 
@@ -92,7 +93,7 @@ def test_a_key_that_may_not_be_read_leaves_the_sealed_columns_closed(
     def unlock(data: Path, expected: bytes) -> None:
         raise PermissionError(13, "Permission denied", str(data / "labrelay.key"))
 
-    monkeypatch.setattr(journal_module.kek, "unlock", unlock)
+    monkeypatch.setattr(kek, "unlock", unlock)
     journal = opened(tmp_path, read_only=True)
     assert [note.partition("labrelay.key: ")[2] for note in journal.notes] == [
         "not readable here; sealed columns stay closed"
