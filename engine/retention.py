@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from engine.config import RetentionConfig
 
 SECOND_US = 1_000_000
-STEP_ROWS = 64  # that may go in one transaction ...
+STEP_ROWS = 32  # that may go in one transaction ...
 STEP_LOOKS = 400  # ... and that it looks at, so that what stays costs a bounded time too
 NUMBER_BLOCK_BITS = 10  # of table message_number
 

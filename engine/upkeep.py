@@ -35,8 +35,9 @@ SWEEP_S = 1.0
 SWEEP_ROUND_S = 3600.0
 RETENTION_EVERY_S = 6 * 3600.0  # between two walks ...
 RETENTION_FIRST_S = 60.0  # ... and from the start to the first
-RETENTION_PAUSE_S = 0.05  # between two steps of a walk: at least this long ...
-RETENTION_SHARE = 10  # ... and so many times what the step took, so that messages hardly ever wait for one
+RETENTION_PAUSE_S = 0.05  # between two steps of a walk: at least this long, and so many times what the step took:
+RETENTION_IDLE = 10  # ... while nothing comes
+RETENTION_BUSY = 100  # ... while messages come: less than one in a hundred finds a step under way
 RESERVE_LOOK_S = 1.0
 BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
 
@@ -114,7 +115,7 @@ class StoreUpkeep:
         self._look_at_reserve()
         if self._clock.monotonic() >= self._next_sweep + 10 * SWEEP_S:  # never idle: sweep all the same
             self._sweep()
-        self._let_go()
+        self._let_go(RETENTION_BUSY)
 
     def idle(self) -> None:
         if self._log_estimate() >= CHECKPOINT_BYTES // 4:
@@ -122,7 +123,7 @@ class StoreUpkeep:
         self._sync_anchor()
         self._look_at_reserve()
         self._sweep()
-        self._let_go()
+        self._let_go(RETENTION_IDLE)
 
     def walk_now(self) -> None:
         """Begin a walk of retention at once, if none is under way. May be called on any thread."""
@@ -266,7 +267,7 @@ class StoreUpkeep:
 
     # -- retention -----------------------------------------------------------------------------------------------
 
-    def _let_go(self) -> None:
+    def _let_go(self, rest: float) -> None:
         """One step of a walk, if it is time: few rows, and then a pause in which messages come first."""
         policy, now = self.policy, self._clock.monotonic()
         if policy is None or now < self._next_step or (self._walk is None and now < self._next_walk):
@@ -280,7 +281,7 @@ class StoreUpkeep:
         if self._walk is None:
             self._next_walk = now + RETENTION_EVERY_S
         took = time.perf_counter() - began
-        self._next_step = now + max(RETENTION_PAUSE_S, RETENTION_SHARE * took)
+        self._next_step = now + max(RETENTION_PAUSE_S, rest * took)
 
 
 def _stop_walk(batch: Batch, walk: retention.Run) -> None:
