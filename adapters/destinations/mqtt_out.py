@@ -142,6 +142,8 @@ class MqttOut:
                 client = await self._connected()
                 try:
                     code = await client.publish_acknowledged(topic, delivery.body, self._properties(delivery))
+                except DeliveryError:
+                    raise  # of this message alone, or the connection has ended
                 except BaseException:
                     self._drop(client)
                     raise
@@ -312,6 +314,7 @@ class _Client(aiomqtt.Client):
         acknowledged: asyncio.Future[int] = self._loop.create_future()
         sent = self._client.publish(topic, payload, qos=1, retain=False, properties=properties)
         if sent.rc != MQTT_ERR_SUCCESS:
+            self.drop()
             raise TransientDeliveryError(Reason.NO_ANSWER, "the connection is lost")
         self._acknowledgements[sent.mid] = acknowledged
         try:

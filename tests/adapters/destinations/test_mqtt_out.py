@@ -250,6 +250,7 @@ async def test_a_document_that_the_broker_says_is_too_large_is_refused_before_it
         await out.deliver(delivery(bytes(3000)))
     assert caught.value.detail == "the broker takes 4096 bytes at most"
     assert len(peer.published) == 1
+    assert len(peer.connects) == 1  # the others on the connection notice nothing
 
 
 async def test_no_more_are_under_way_than_the_broker_takes() -> None:
