@@ -218,6 +218,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                 text = f"mapping {program.name} reads {program.format}, and this channel brings {reads}"
                 problems.append(node.problem(f"routes.{index}.mapping: {text}; use another mapping"))
             problems += [node.problem(f"routes.{index}.to: {text}") for text in _not_taken(site, route, program)]
+            problems += [node.problem(f"routes.{index}.drain: {text}") for text in _other_orders(config, route)]
             problems += _setting_problems(site, config, program)
             routes.append(
                 Route(
@@ -225,6 +226,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     program=program,
                     to=tuple(route.to or ()),
                     order=route.order,
+                    newest_first=route.drain == "newest-first",
                     hold_on_dead=route.on_dead == "hold",
                     filter=route.filter is not None,
                     hold=holding_of(site, config.channel, index, program) if program and route.hold else None,
@@ -250,6 +252,14 @@ def _not_taken(site: Site, route: RouteConfig, program: Program | None) -> Itera
         if program is not None and wanted not in (None, program.target.kind):
             writes = f"mapping {program.name} writes {program.target}"
             yield f"{writes}, and {name} takes {wanted} only; name another destination, or another mapping"
+
+
+def _other_orders(config: ChannelConfig, route: RouteConfig) -> Iterator[str]:
+    """Destinations to which another route of the channel sends in order: they share one lane, and so one order."""
+    if route.drain == "newest-first":
+        in_order = {name for other in config.routes if other.drain == "in-order" for name in other.to or ()}
+        for name in sorted(in_order.intersection(route.to or ())):
+            yield f"another route sends to {name} in order, and both share one lane; say drain for both, or for none"
 
 
 def holding_of(site: Site, channel: str, index: int, program: Program) -> Holding | None:

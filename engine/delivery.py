@@ -69,6 +69,9 @@ class Outbox(Protocol):
     def claim(
         self, channel: str, destination: str, limit: int, *, after: int = 0
     ) -> "asyncio.Future[list[Delivery]]": ...
+    def claim_newest(
+        self, channel: str, destination: str, limit: int, *, without: Iterable[int]
+    ) -> "asyncio.Future[list[Delivery]]": ...
     def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]": ...
     def is_overtaken(self, delivery: Delivery) -> "asyncio.Future[bool]": ...
     def hold(self, delivery_ids: Iterable[int], *, cause: Reason) -> "asyncio.Future[int]": ...
@@ -328,8 +331,8 @@ class DestinationWorker:
         while self._ready and self._running and not self._paused and self.in_flight < self._concurrency:
             lane = self._ready.popleft()
             lane.queued = False
-            if lane.held:
-                continue
+            if lane.held or (lane.newest_first and self._store_fails and lane.unwritten):
+                continue  # of the latter: what would be asked about may not be written yet
             now = self._clock.monotonic()
             due = lane.take_due(now)
             if due is not None:
@@ -375,7 +378,11 @@ class DestinationWorker:
         lane.claiming = True
         self.in_memory += limit  # until it is known how many they are
         try:
-            future = self._outbox.claim(lane.channel, self.name, limit, after=lane.newest)
+            if lane.newest_first:
+                held = [*lane.in_flight, *(delivery.id for _, delivery in lane.delayed)]
+                future = self._outbox.claim_newest(lane.channel, self.name, limit, without=held)
+            else:
+                future = self._outbox.claim(lane.channel, self.name, limit, after=lane.newest)
         except StoreError as error:
             self._claim_failed(lane, limit, error)
             return
@@ -399,6 +406,8 @@ class DestinationWorker:
             if wait_s > 0 and not lane.hasty:
                 # The wall clock may have jumped; no wait read from a row is longer than the policy's longest.
                 lane.delayed.append((now + min(wait_s, self._retry.max), delivery))
+            elif lane.newest_first:
+                lane.put_back(delivery)
             else:
                 lane.queue.append(delivery)
         if lane.recalled:  # while they were on their way
@@ -451,7 +460,9 @@ class DestinationWorker:
                 self._note(lane, lambda: self._outbox.hold((delivery.id,), cause=Reason.OVERTAKEN))
                 self._ended(lane, delivery, Reason.OVERTAKEN)
                 return
-            if lane.may_be_superseded(delivery) and await self._outbox.is_superseded(delivery):
+            look = lane.may_be_superseded(delivery)
+            lane.begun(delivery)
+            if look and await self._outbox.is_superseded(delivery):
                 self.breaker.abandoned(self._clock.monotonic())  # nothing was sent, so nothing was learned
                 self.counts.superseded += 1
                 self._note(lane, lambda: self._outbox.supersede((delivery.id,)))
@@ -623,6 +634,10 @@ class DestinationWorker:
                 extra={"destination": self.name, "duration_s": round(now - self._down_since, 1)},
             )
         self._down_since, self._down_said = None, False
+        for lane in self.lanes.values():
+            if lane.newest_first and lane.spilled:  # what waits in memory is not the newest any more
+                self._give_up(lane)
+                self._make_ready(lane)
 
     def _bury(self, lane: Lane, delivery: Delivery, reason: Reason, detail: str, answer: bytes) -> None:
         self.counts.dead += 1
@@ -666,7 +681,7 @@ class DestinationWorker:
         if error is None:
             self._store_fails = False
             lane.unwritten -= 1
-            if lane.spilled and not lane.unwritten:
+            if (lane.spilled or lane.newest_first) and not lane.unwritten:
                 self._again(lane)
         elif isinstance(error, StoreError):
             self._write_later(lane, write, error)

@@ -82,6 +82,7 @@ class Route:
     program: Program | None
     to: tuple[str, ...] = ()
     order: str = "channel"
+    newest_first: bool = False
     hold_on_dead: bool = False
     filter: bool = False
     hold: Holding | None = None

@@ -473,6 +473,15 @@ class Journal(Reader):
         operation = partial(outbox.claim, channel=channel, destination=destination, limit=limit, after=after)
         return self._submit(operation, verdict=True)
 
+    def claim_newest(
+        self, channel: str, destination: str, limit: int, *, without: Iterable[int]
+    ) -> "asyncio.Future[list[Delivery]]":
+        """As `claim`, the newest first: `outbox.claim_newest`."""
+        operation = partial(
+            outbox.claim_newest, channel=channel, destination=destination, limit=limit, without=tuple(without)
+        )
+        return self._submit(operation, verdict=True)
+
     def unclaim(self, delivery_ids: Iterable[int], *, maybe_delivered: bool = False) -> "asyncio.Future[int]":
         """Give back claims that were not tried (or, ``maybe_delivered``, whose attempt was cut off); how many."""
         operation = partial(outbox.unclaim, delivery_ids=tuple(delivery_ids), maybe_delivered=maybe_delivered)

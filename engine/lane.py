@@ -5,6 +5,9 @@
     order: none       a delivery waits only while one that shares a report with it is under way; failed ones are
                       overtaken, and are not sent again once something newer for the same report was delivered
 
+With ``drain: newest-first`` (and ``order: none``) the newest goes first. What is older than something that went before
+it is asked about: it is not sent where that said something newer about the same results.
+
 A delivery that names no report stands alone with ``order: specimen``, for nothing says what it concerns.
 """
 
@@ -47,6 +50,8 @@ class Lane:
         hasty: a person wants what failed before to be tried at once: waits that stand in rows do not count.
         queued: stands in its worker's list of lanes to look at.
         row: delivery -> failures in a row for one reason.
+        newest_first: of what waits the newest goes first.
+        highest: the highest number of which an attempt has begun.
     """
 
     channel: str
@@ -67,6 +72,8 @@ class Lane:
     queued: bool = False
     failure: Failure | None = None
     row: dict[int, tuple[Reason, int]] = field(default_factory=dict)
+    newest_first: bool = False
+    highest: int = 0
 
     @property
     def in_memory(self) -> int:
@@ -90,6 +97,8 @@ class Lane:
             return False
         if self.order == "channel" or self.recalled:
             return self.drained and not self.unwritten
+        if self.newest_first:  # from the end, so that numbers do not tell what is in memory
+            return not self.queue and not self.reserved and not self.unwritten
         return not self.queue and not self.reserved
 
     def oldest(self) -> Delivery | None:
@@ -113,11 +122,23 @@ class Lane:
             if any(not delivery.reports for delivery in busy):
                 return None
         taken = {key for delivery in busy for key in delivery.reports}
+        if self.newest_first:
+            return self._newest(taken)
         for index, delivery in enumerate(self.queue):
             if index >= LOOK_AHEAD:
                 return None
             if alone and not delivery.reports:
                 return None if index or busy else self.queue.popleft()
+            if taken.isdisjoint(delivery.reports):
+                del self.queue[index]
+                return delivery
+            taken.update(delivery.reports)
+        return None
+
+    def _newest(self, taken: set[bytes]) -> Delivery | None:
+        """Take out the newest that shares no report with what is under way, or is newer and waits for that."""
+        for index in range(len(self.queue) - 1, max(len(self.queue) - 1 - LOOK_AHEAD, -1), -1):
+            delivery = self.queue[index]
             if taken.isdisjoint(delivery.reports):
                 del self.queue[index]
                 return delivery
@@ -150,4 +171,10 @@ class Lane:
     def may_be_superseded(self, delivery: Delivery) -> bool:
         """Whether something newer for the same report may have been delivered before this one."""
         tried = bool(delivery.attempt or delivery.maybe_delivered)
-        return delivery.manual or (self.order == "none" and tried and bool(delivery.reports))
+        # The first after a start may be older than what an earlier process has sent.
+        overtaken = self.newest_first and not 0 < self.highest < delivery.seq
+        return delivery.manual or (self.order == "none" and (tried or overtaken) and bool(delivery.reports))
+
+    def begun(self, delivery: Delivery) -> None:
+        """Its attempt begins, and `may_be_superseded` has been asked."""
+        self.highest = max(self.highest, delivery.seq)

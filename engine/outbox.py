@@ -256,21 +256,43 @@ def claim(batch: Batch, channel: str, destination: str, limit: int, *, after: in
     lane = batch.lane(channel, destination)
     if lane.paused or lane.held_by or not lane.open:
         return []
-    while (found := _claim_next(batch, lane, limit, after)) is not None:
+    while (found := _claim_next(batch, lane, limit, _OLDEST, (after,))) is not None:
         if found:
             return found
     return []
 
 
-def _claim_next(batch: Batch, lane: LaneTally, limit: int, after: int) -> list[Delivery] | None:
+def claim_newest(batch: Batch, channel: str, destination: str, limit: int, *, without: Sequence[int]) -> list[Delivery]:
+    """As `claim`, the newest first.
+
+    Args:
+        without: deliveries that the caller has already.
+    """
+    lane = batch.lane(channel, destination)
+    if lane.paused or lane.held_by or not lane.open:
+        return []
+    while (found := _claim_next(batch, lane, limit, _NEWEST, (orjson.dumps(list(without)).decode(),))) is not None:
+        if found:
+            return found
+    return []
+
+
+# Which waiting deliveries of a lane, and in which order.
+_OLDEST = "d.seq > ? ORDER BY d.seq"
+_NEWEST = "d.id NOT IN (SELECT value FROM json_each(?)) ORDER BY d.seq DESC"
+
+
+def _claim_next(
+    batch: Batch, lane: LaneTally, limit: int, which: str, values: tuple[int | str, ...]
+) -> list[Delivery] | None:
     """The next waiting deliveries that can be opened; None where none waits."""
     channel, destination = lane.channel, lane.destination
     rows = batch.execute(
-        "SELECT d.id, d.seq, d.message_id, d.key, d.attempt, d.not_before_us, d.flags, o.id, o.media_type,"
+        "SELECT d.id, d.seq, d.message_id, d.key, d.attempt, d.not_before_us, d.flags, o.id, o.media_type,"  # noqa: S608 - constants
         " o.conditional, o.reports, length(o.body), j.received_us, j.message_type"
         " FROM delivery d JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id"
-        " WHERE d.lane = ? AND d.state = 'waiting' AND d.seq > ? ORDER BY d.seq LIMIT ?",
-        (lane.id, after, limit),
+        f" WHERE d.lane = ? AND d.state = 'waiting' AND {which} LIMIT ?",
+        (lane.id, *values, limit),
     ).fetchall()
     if not rows:
         return None

@@ -74,6 +74,11 @@ class RouteConfig(Model):
         description="What reaches a destination in the order it came: everything of the `channel`, what concerns one "
         "`specimen` or report, or nothing (`none`).",
     )
+    drain: Literal["in-order", "newest-first"] = Field(
+        default="in-order",
+        description="In which order a backlog goes out. `newest-first` needs `order: none` and a mapping; an older "
+        "result is still never written over a newer one of the same specimen that went before it.",
+    )
     hold: HoldRules | None = Field(
         default=None,
         strict=False,
@@ -90,6 +95,21 @@ class RouteConfig(Model):
     def _whole(self) -> Self:
         if self.when is not None and not self.when.startswith("="):
             raise ValueError("when is an expression and starts with =, as =MSH-9.1 == 'ORU'")
+        if self.drain == "newest-first":
+            if self.filter is not None:
+                raise ValueError("drain: filter sends nothing; take out drain, or filter")
+            if self.order != "none":
+                raise ValueError(
+                    f"drain: newest-first is no order {self.order}: say order: none as well, or take out drain"
+                )
+            if self.on_dead == "hold":
+                raise ValueError(
+                    "drain: newest-first passes a dead letter by, and on_dead: hold does not; take one out"
+                )
+            if self.mapping is None:
+                raise ValueError(
+                    "drain: newest-first needs a mapping: nothing else says which result is a newer version of another"
+                )
         if self.filter is not None:
             if self.mapping is not None or self.to is not None:
                 raise ValueError("filter sends nothing; take out mapping and to, or filter")

@@ -139,9 +139,9 @@ class DestinationBase(Model):
     timeout: Duration = Field(default=30.0, gt=0, le=3600, description="Time for one attempt, connecting included.")
     retry: RetryConfig = Field(default_factory=RetryConfig, description="When to try again.")
     breaker: BreakerConfig = Field(default_factory=BreakerConfig, description="When to stop trying and only probe.")
-    rate: float | None = Field(
+    rate: Whole | None = Field(
         default=None,
-        gt=0,
+        ge=1,
         le=100_000,
         description="Attempts per second over all lanes, at most, so that a backlog does not flood a server that has "
         "just come back. By default as many as `concurrency` and the server's answers allow.",
