@@ -176,7 +176,6 @@ class TextLink:
         if rest:
             events += self.receive(rest, self._last_byte)
             if self._pending:  # nobody hears an answer any more; what is whole is kept, and comes again
-                self._pending = False
                 return [*events, *self.closed()]
         if self._open:
             self._give_up("closed", events)

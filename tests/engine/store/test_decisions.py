@@ -1,7 +1,9 @@
 """What people and destinations decide about deliveries: counted, kept over a restart, and refused where it makes no
 sense."""
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest_asyncio
@@ -10,6 +12,8 @@ from engine.chain import GENESIS, chain_hash, document_hash, erased_digest, prun
 from engine.clock import from_us
 from engine.journal import Journal
 from engine.reasons import Reason
+from engine.records import Held
+from engine.results import Earlier, Result
 from tests.support.journals import NOW_US, queue, routed, running, started, store
 
 LATER_US = NOW_US + 60_000_000
@@ -23,7 +27,10 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
 
 def counted(journal: Journal) -> dict[str, int]:
     """What was counted of deliveries today."""
-    return {one.name: one.n for one in journal.counters(from_us(NOW_US).date().isoformat()) if one.destination}
+    found: Counter[str] = Counter()
+    for one in journal.counters(from_us(NOW_US).date().isoformat()):
+        found[one.name] += one.n if one.destination else 0
+    return found
 
 
 async def test_an_attempt_that_may_have_arrived_is_marked_over_a_restart(tmp_path: Path) -> None:
@@ -74,6 +81,39 @@ async def test_a_delivery_knows_whether_a_person_has_released_it(journal: Journa
     await journal.unclaim([1, 2])
     await journal.dismiss(deliveries=[1], actor="ann", reason="by hand")
     assert [one.released for one in await journal.claim("chem", "fhir", 9)] == [False]
+
+
+class Always:
+    """Rules that hold every result."""
+
+    results: Sequence[Result] = ()
+
+    def decide(self, earlier: Earlier, now_us: int) -> Held | None:
+        return Held(reason=Reason.HELD_BY_RULE, text="a rule")
+
+
+async def test_what_a_rule_keeps_back_is_told_by_its_place_and_each_decision_is_counted(journal: Journal) -> None:
+    (message,) = await store(journal, b"m")
+    kept = replace(routed(b"2", "a", "b"), hold=Always())
+    made = await journal.map_done(message.id, routes=[routed(b"1"), kept, routed(b"3")], state="mapped")
+    assert (made.held, made.waiting) == (frozenset({1, 2}), 2)
+    assert {one.delivery_id for one in journal.held()} == {2, 3}
+    await journal.release([2], actor="ann", because="seen")
+    await journal.reject([3], actor="ann", because="clotted")
+    await journal.supersede([1])
+    await journal.hold([4])
+    found = counted(journal)
+    assert {name: found[name] for name in ("released", "rejected", "superseded")} == {
+        "released": 1,
+        "rejected": 1,
+        "superseded": 1,
+    }
+    assert found["held"] == 2
+    assert [(lane.destination, lane.open, lane.held) for lane in journal.lanes()] == [
+        ("a", 1, 0),  # released, it waits
+        ("b", 0, 0),
+        ("fhir", 0, 1),
+    ]
 
 
 async def test_a_lane_begins_empty(tmp_path: Path) -> None:
