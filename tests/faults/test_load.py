@@ -1,0 +1,155 @@
+"""More comes than goes (T23), and weeks of traffic in little memory (T24). The real daemon in a process of its own.
+
+What it may take is 128 MiB of resident memory at its highest, as the kernel counts it; nothing is refused beyond that.
+"""
+
+import asyncio
+import re
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.faults.harness.ledger import Ledger
+from tests.faults.harness.oracle import judge
+from tests.faults.harness.trial import Trial
+from tests.faults.test_daemon import MiB, status
+from tests.support.live import Analyzer, Daemon, Server
+from tests.support.waiting import until
+
+MEMORY = 128 * MiB
+START = 24 * MiB
+MOST_WAL = 64 * MiB
+MOST_BEHIND = 100  # messages
+WARM_UP = 0.3  # of a run, in which caches fill
+RETRY = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
+
+
+@dataclass
+class TardyServer(Server):
+    """Attributes:
+    delay_s: how long each answer takes.
+    """
+
+    delay_s: float = 0.0
+
+    async def _take(self, request: web.Request) -> web.StreamResponse:
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        return await super()._take(request)
+
+
+def memory(pid: int) -> dict[str, int]:
+    """``VmRSS``, ``VmHWM``, ``VmData`` ... in bytes."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return {name: int(kb) * 1024 for name, kb in re.findall(r"^(Vm\w+):\s+(\d+) kB$", text, re.MULTILINE)}
+
+
+def _behind(analyzers: list[Analyzer], server: Server) -> int:
+    """How many acknowledged messages the server does not have yet."""
+    return sum(len(analyzer.acked) for analyzer in analyzers) - sum(map(len, server.arrived.values()))
+
+
+@asynccontextmanager
+async def under_load(
+    folder: Path, protocols: list[str], server: TardyServer, *, mapped: bool
+) -> AsyncIterator[tuple[Daemon, list[Analyzer]]]:
+    """A daemon with so many analyzers, which send as fast as they are answered."""
+    await server.start()
+    kind = "fhir" if mapped else "http"
+    daemon = Daemon(
+        folder, protocols, f'{{kind: {kind}, url: "http://127.0.0.1:{server.port}/fhir", {RETRY}}}', mapped=mapped
+    )
+    playing: list[asyncio.Task[None]] = []
+    analyzers: list[Analyzer] = []
+    try:
+        await daemon.start()
+        for number, protocol in enumerate(protocols):
+            cable = daemon.cables.get(number)
+            analyzers.append(Analyzer(number, daemon.port_of[number], protocol, cable=cable, ledger=server.ledger))
+        playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
+        yield daemon, analyzers
+        for analyzer in analyzers:
+            analyzer.stop()
+        await asyncio.gather(*playing)
+        await until(lambda: _behind(analyzers, server) <= 0, 300.0)
+        daemon.watch.look(daemon.pid)
+        assert (await status(daemon))["task_restarts"] == {}
+        assert await daemon.terminate() == 0
+    finally:
+        for task in playing:
+            task.cancel()
+        await daemon.end()
+        for cable in daemon.cables.values():
+            cable.close()
+        await server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memory(tmp_path: Path, trial: Trial) -> None:
+    """Analyzers send ten times what the server takes, and more; once it is quick again, all of it arrives in order."""
+    server = TardyServer(ledger=Ledger(), delay_s=0.5)
+    folder = tmp_path / "site"
+    async with under_load(folder, ["mllp", "mllp", "astm"], server, mapped=False) as (daemon, analyzers):
+        loop, most_wal = asyncio.get_running_loop(), 0
+        began = loop.time()
+        for _ in trial.rounds(quick=4, long=50, soak=3_600, unit="seconds"):
+            await asyncio.sleep(1.0)
+            wal = folder / "var" / "journal.db-wal"
+            most_wal = max(most_wal, wal.stat().st_size if wal.exists() else 0)
+        took = loop.time() - began
+        came = sum(len(analyzer.acked) for analyzer in analyzers)
+        went = sum(map(len, server.arrived.values()))
+        waiting = (await status(daemon))["destinations"][0]["waiting"]
+        for analyzer in analyzers:
+            analyzer.stop()
+        server.delay_s = 0.0
+    tally = judge(folder / "var", server.ledger, settled=True).must_pass()
+    daemon.watch.into(tally)
+    assert came > 10 * went
+    assert waiting > came / 2
+    assert tally.max_rss * MiB < MEMORY
+    assert most_wal < MOST_WAL
+    size = (folder / "var" / "journal.db").stat().st_size
+    trial.note(
+        tally, came_a_second=round(came / took), went_a_second=round(went / took), most_waiting=waiting,
+        most_wal_mib=round(most_wal / MiB, 1), bytes_a_message=round(size / max(1, came)),
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_weeks_of_traffic_fit_into_little_memory(tmp_path: Path, trial: Trial) -> None:
+    """Everything is mapped and delivered, as fast as it goes; the daemon may take 128 MiB and no more."""
+    server = TardyServer(ledger=Ledger())
+    folder = tmp_path / "site"
+    async with under_load(folder, ["mllp", "mllp", "astm", "pty"], server, mapped=True) as (daemon, analyzers):
+        for analyzer in analyzers:  # as fast as it all goes on: what piles up is another test
+            analyzer.gate = lambda: _behind(analyzers, server) < MOST_BEHIND
+        looked: list[int] = []
+        for _ in trial.rounds(quick=5, long=75, soak=6 * 3_600, unit="seconds"):
+            await asyncio.sleep(1.0)
+            looked.append(memory(daemon.pid)["VmRSS"])
+        for analyzer in analyzers:
+            analyzer.stop()
+    tally = judge(folder / "var", server.ledger, settled=True).must_pass()
+    daemon.watch.into(tally)
+    assert max(looked) < MEMORY
+    assert tally.max_rss * MiB < MEMORY + START  # its highest is while mappings are compiled
+    warm = looked[int(len(looked) * WARM_UP) :]
+    half = len(warm) // 2
+    grown = statistics.mean(warm[half:]) - statistics.mean(warm[:half])
+    if len(looked) >= 60:
+        assert grown < 4 * MiB
+    days = tally.acked / 86_400
+    trial.note(
+        tally,
+        most_at_work_mib=round(max(looked) / MiB, 1),
+        grown_mib=round(grown / MiB, 2),
+        days_at_one_message_a_second=round(days, 2),
+    )

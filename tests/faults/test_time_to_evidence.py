@@ -1,0 +1,98 @@
+"""T29: how long it takes to say of a journal of a site's life that it is whole, or exactly what is wrong with it."""
+
+import asyncio
+import random
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine import verify
+from engine.clock import SystemClock
+from engine.journal import Journal, Routed
+from engine.message import Document, Received
+from tests.faults.harness.trial import Trial
+
+AT_ONCE = 1_000
+MILLION = 1_000_000
+WITHIN_S = 60.0  # for a million messages
+SPOILT = 20
+NOW_US = 1_772_353_800_000_000
+
+
+async def fill(journal: Journal, first: int) -> None:
+    """A thousand messages more, each mapped and delivered."""
+    received = [
+        Received(
+            channel=f"c{number % 4}",
+            payload=b"MSH|^~\\&|XN|LAB|||20260301||ORU^R01|%d|P|2.5\rOBX|1|NM|HGB||14.8|g/dL\r" % number,
+            received_us=NOW_US + number,
+            peer="",
+            control_id=f"B{number}",
+            message_type="ORU^R01",
+        )
+        for number in range(first, first + AT_ONCE)
+    ]
+    stored = await asyncio.gather(*[journal.append(one, repeat_window_s=86_400.0) for one in received])
+    outcomes = await asyncio.gather(
+        *[
+            journal.map_done(
+                one.id,
+                routes=[
+                    Routed(document=Document(body=b'{"n": %d}' % one.id), destinations=("server",), claimed=(True,))
+                ],
+                state="mapped",
+                mapping="results@0123456789ab",
+            )
+            for one in stored
+        ]
+    )
+    await asyncio.gather(
+        *[journal.settle(outcome.deliveries[0].id, delivered_us=NOW_US + first) for outcome in outcomes]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_whole_journal_and_an_exact_list_of_what_is_wrong(tmp_path: Path, trial: Trial) -> None:
+    journal = Journal.open(tmp_path, clock=SystemClock())
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    messages = 0
+    for thousand in trial.rounds(quick=4, long=MILLION // AT_ONCE, unit="thousand messages"):
+        await fill(journal, thousand * AT_ONCE)
+        messages += AT_ONCE
+    await journal.stop()
+
+    began = time.perf_counter()
+    assert verify.run(tmp_path) == []
+    took = time.perf_counter() - began
+    began = time.perf_counter()
+    assert verify.run(tmp_path, deep=True) == []
+    deep = time.perf_counter() - began
+
+    spoilt = sorted(random.Random(trial.seed).sample(range(2, messages), SPOILT))
+    changed, missing = spoilt[::2], spoilt[1::2]
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as connection:
+        for number in changed:
+            connection.execute("UPDATE journal SET body = zeroblob(length(body)) WHERE id = ?", (number,))
+        for number in missing:
+            connection.execute("DELETE FROM journal WHERE id = ?", (number,))
+    began = time.perf_counter()
+    found = [(one.kind, one.first, one.last) for one in verify.run(tmp_path) if one.table == "journal"]
+    damaged = time.perf_counter() - began
+    expected = [("changed", number, number) for number in changed]
+    for number in missing:  # neighbours are one hole
+        if expected and expected[-1][0] == "missing" and expected[-1][2] == number - 1:
+            expected[-1] = ("missing", expected[-1][1], number)
+        else:
+            expected.append(("missing", number, number))
+    assert sorted(found) == sorted(expected)
+    if messages >= MILLION // 10:  # of fewer nothing is foretold
+        assert max(took, damaged) * MILLION / messages < WITHIN_S
+    trial.figures(
+        messages=messages, verify_s=round(took, 1), verify_deep_s=round(deep, 1), verify_damaged_s=round(damaged, 1),
+        messages_a_second=round(messages / took),
+    )  # fmt: skip
