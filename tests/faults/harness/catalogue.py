@@ -372,7 +372,7 @@ FAULTS: tuple[Fault, ...] = (
         quick="4 s",
         long="50 s",
         soak="1 hour",
-        seconds=90,
+        seconds=75,
         unproven="The journal on disk has no mark of its own short of a full disk: see T4.",
     ),
     Fault(
@@ -389,7 +389,7 @@ FAULTS: tuple[Fault, ...] = (
         quick="5 s",
         long="75 s",
         soak="6 hours",
-        seconds=90,
+        seconds=75,
         unproven="Nothing is refused to the process above 128 MiB: what it would do then is not tried.",
     ),
     Fault(
@@ -409,7 +409,7 @@ FAULTS: tuple[Fault, ...] = (
         ),
         quick="25 reloads",
         long="1,000 reloads",
-        seconds=90,
+        seconds=80,
     ),
     Fault(
         number=26,
