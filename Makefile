@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 DEMO ?=
 TEST ?=
 MUTANTS ?=
+COVERAGE ?=
 BUNDLE ?=
 FAULTS ?=
 SESSIONS ?= 10000
@@ -16,7 +17,7 @@ E2E := .e2e
 E2E_TESTS := tests/e2e/tokens.py tests/e2e/broker.py tests/e2e/objects.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test validate validate-hapi e2e mutants sessions fuzz faults soak check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo test validate validate-hapi e2e mutants coverage sessions fuzz faults soak check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -91,8 +92,11 @@ $(E2E)/.installed: tests/e2e/package.json tests/e2e/package-lock.json | $(BIN)/p
 e2e: setup-dev $(E2E)/.installed  ## destinations against an authorization server, Mosquitto and an S3 fake, on loopback (needs Node.js)
 	@LABRELAY_E2E=$(E2E)/node_modules timeout 600 $(BIN)/python -m pytest $(E2E_TESTS)
 
-mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--sample 300"
+mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--group core"
 	@$(BIN)/python tools/mutants.py $(MUTANTS)
+
+coverage: setup-dev  ## every line and branch of journal, outbox, links and acknowledgement is reached by a test, or this fails
+	@$(BIN)/python tools/core.py $(COVERAGE)
 
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
 	@LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py
