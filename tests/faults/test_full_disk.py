@@ -1,12 +1,13 @@
 """T4 and T5: a disk that is full to the last byte. Nothing is acknowledged, people can act, and then all goes on."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from engine import reserve
+from engine.app import App
 from engine.clock import SystemClock
 from engine.commands.output import ExitCode
 from engine.journal import Journal
@@ -42,6 +43,21 @@ def size(disk: SmallDisk) -> int:
     return file.stat().st_blocks * 512 if file.exists() else 0
 
 
+def is_settled(app: App) -> bool:
+    channels, lanes = app.journal.channels(), app.journal.lanes()
+    return not any(view.stored for view in channels) and not any(view.open for view in lanes)
+
+
+def each_refused_again(app: App) -> Callable[[], bool]:
+    """Whether each channel has been unable to store something, twice from now on."""
+
+    def refusals() -> list[int]:
+        return [app.sources[f"c{n}"].channel.counts.faults["not-stored"] for n in range(len(KINDS))]
+
+    before = refusals()
+    return lambda: all(now > count + 1 for now, count in zip(refusals(), before, strict=True))
+
+
 @pytest.mark.timeout(180)
 async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
     tmp_path: Path, disk: SmallDisk, trial: Trial
@@ -64,6 +80,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
         for turn in trial.rounds(quick=2, long=20, unit="full disks"):
             disk.fill()
             await until(lambda: app.journal.full, 20.0)
+            await until(each_refused_again(app), 20.0)  # no answer to what came before is under way any more
             held = [len(analyzer.acked) for analyzer in analyzers]
             assert any("disk is full" in alarm for alarm in app.journal.alarms)
             if turn < len(numbers):
@@ -83,8 +100,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
         for analyzer in analyzers:
             analyzer.stop()
         await asyncio.gather(*playing)
-        await until(lambda: not any(view.open for view in app.journal.lanes()), 30.0)
-        await until(lambda: not any(view.stored for view in app.journal.channels()), 30.0)
+        await until(lambda: is_settled(app), 30.0)
     assert not (disk.path / RESERVE_NAME).exists()
     trial.note(judge(disk.path, ledger, settled=True).must_pass())
     await server.stop()
