@@ -169,10 +169,10 @@ class Operators(Names):
 
     def decimal(self, value: Val, part: syntax.Expression) -> Val:
         """A value as a decimal in normal form; absent where it is none."""
-        if value.kind.name == "measured":
+        if value.kind.name == "measured" and not value.kind.many:
             return Val(self._kept(f"{value.code}.value if {value.code} is not None else None"), DECIMAL)
         value = self.text(value, part)
-        if value.is_absent or value.kind.name == "decimal":
+        if value.is_absent or (value.kind.name == "decimal" and not value.kind.many):
             return value
         if value.kind.many or value.kind.name not in TEXT_LIKE:
             return self.error(part, f"a number is expected here; this is {value.kind}")

@@ -108,6 +108,7 @@ def test_repetitions_and_their_parts_are_counted_from_one() -> None:
         ("'x' in OBX[*]-5[2]", 8, "say either which segment or which repetition"),
         ("PIX-3[2] == 'x'", 1, "no segment is called PIX"),
         ("OBX-5 * 'x' > 1", 9, "this is never a number"),
+        ("[1] - 4 > 1", 1, "a number is expected here; this is a list of decimal"),
         ("- 'x' > 1", 3, "this is never a number"),
         ("1 / 0 + 1 > 1", 3, "this is never a number"),
         ("count([cwe(OBX-3), 'x']) == 2", 7, "the values of a list are of one kind, not CodeableConcept and text"),
