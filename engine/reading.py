@@ -717,6 +717,24 @@ class Reader:
         last = letters[limit - 1].message_id
         return [letter for letter in letters if letter.message_id >= last]
 
+    def letter_details(self, letters: Sequence[DeadLetter]) -> list[str]:
+        """The details of dead letters, in their order; empty where they cannot be opened here."""
+        if self._vault is None:
+            return [""] * len(letters)
+        details = []
+        with self.snapshot() as execute:
+            for letter in letters:
+                table, key = (
+                    ("delivery", letter.delivery_id) if letter.delivery_id else ("message_state", letter.message_id)
+                )
+                row = execute(f"SELECT detail FROM {table} WHERE id = ?", (key,)).fetchone()  # noqa: S608 - constants
+                try:
+                    note = orjson.loads(self._note(row[0] if row else b"", table, key, letter.channel) or b"{}")
+                except IntegrityError:
+                    note = {}  # `labrelay verify` says what is wrong
+                details.append(note.get("detail", ""))
+        return details
+
     def held(self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50) -> list[DeadLetter]:
         """A page of deliveries that a rule keeps back, each with its reason in words; `Filter.state` ``rejected``: of
         those that a person has decided against. As `dead`, otherwise.

@@ -134,7 +134,12 @@ class Reason(Enum):
     # -- waiting: why the last attempt failed ------------------------------------------------------------------
     NO_ANSWER = ("NO_ANSWER", "The destination did not answer, or the connection failed.")
     BUSY = ("BUSY", "The destination asked to try later (408, 425, 429, 5xx).")
-    CONFLICT = ("CONFLICT", "The destination reported a conflict with another write (409).")
+    CONFLICT = (
+        "CONFLICT",
+        "The server has another version of a resource than the one that we wrote last (`conflicts: check`), or reports "
+        "a conflict with another write (409). `labrelay dlq show` has both versions: `dlq retry --because` writes ours, "
+        "`dlq dismiss` leaves theirs.",
+    )
     NOT_FHIR = (
         "NOT_FHIR",
         "The answer was not a FHIR transaction response: a proxy or a log-in page may stand in between.",

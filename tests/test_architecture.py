@@ -27,8 +27,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "breaker chain clock clock_watch conditional controls deidentified edit_text errors examine examine_lines growth hashes "
-            "key_sheet lane link_words message near numbers pace packing ports reagents reasons receive_memory records registry "
+            "actor breaker chain clock clock_watch conditional controls deidentified edit_text errors examine examine_lines growth hashes "
+            "key_sheet lane letters link_words message near numbers pace packing ports reagents reasons receive_memory records registry "
             "results retry secrets site snapshot timing units versions words yaml_nodes"
         ),
     ),

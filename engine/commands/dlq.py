@@ -4,13 +4,23 @@ Select by message number or by filter; `retry` and `dismiss` count and ask first
 old place; a dead message is processed again with today's configuration and mapping.
 """
 
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from engine.acts import letters
 from engine.clock import from_us
-from engine.commands.output import Column, ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
+from engine.commands.output import (
+    Column,
+    ExitCode,
+    Form,
+    form_option,
+    on_terminal,
+    say,
+    show_document,
+    show_rows,
+    table,
+)
 from engine.commands.selecting import (
     act_options,
     carry_out,
@@ -20,8 +30,11 @@ from engine.commands.selecting import (
     sure_options,
 )
 from engine.commands.session import Session, pass_session
-from engine.reasons import Reason
+from engine.letters import grouped
 from engine.records import DeadLetter, Filter
+
+if TYPE_CHECKING:
+    from engine.journal import Journal
 
 COLUMNS = (
     Column("message", "MESSAGE", right=True),
@@ -31,6 +44,17 @@ COLUMNS = (
     Column("reason", "REASON"),
     Column("since", "SINCE"),
     Column("type", "TYPE"),
+)
+GROUPED = 5000  # letters that are looked at for their groups
+GROUP_COLUMNS = (
+    Column("count", "COUNT", right=True),
+    Column("reason", "REASON"),
+    Column("cause", "CAUSE"),
+    Column("channels", "CHANNELS"),
+    Column("destinations", "DESTINATIONS"),
+    Column("oldest", "OLDEST"),
+    Column("newest", "NEWEST"),
+    Column("example", "EXAMPLE", right=True),
 )
 
 
@@ -51,13 +75,18 @@ def command() -> None:
     pass
 
 
-@command.command("list", help="List dead letters, newest first.")
+@command.command("list", help="List dead letters in groups of one reason and cause, with what will likely help.")
 @filter_options("channel", "destination", "reason", "letter-state", "since", "until")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-@click.option("--before", type=int, metavar="ID", help="Go on below this message number (from the last page).")
+@click.option("--each", is_flag=True, help="Each letter by itself, newest first.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="With --each, at most so many."
+)
+@click.option(
+    "--before", type=int, metavar="ID", help="With --each, go on below this message number (from the last page)."
+)
 @form_option()
 @pass_session
-def list_letters(session: Session, /, limit: int, before: int | None, form: Form, **given: Any) -> None:
+def list_letters(session: Session, /, each: bool, limit: int, before: int | None, form: Form, **given: Any) -> None:
     wanted = Filter(
         channel=given["channel"],
         destination=given["destination"],
@@ -66,36 +95,81 @@ def list_letters(session: Session, /, limit: int, before: int | None, form: Form
         after_us=instant_us(session, given["since"]),
         before_us=instant_us(session, given["until"]),
     )
+    in_groups = form is Form.JSON or (form is Form.TABLE and not each and before is None)
     with session.reader() as reader:
-        found = reader.dead(wanted, before_id=before, limit=limit)
-    show_rows(form, "dead_letters", [_row(session, letter) for letter in found], COLUMNS, "no dead letters")
-    if len(found) >= limit and form is Form.TABLE:
-        say(f"more may follow: --before {found[-1].message_id}")
+        found = reader.dead(wanted, before_id=before, limit=limit) if form is not Form.TABLE or not in_groups else []
+        groups = _groups(session, reader, wanted) if in_groups else []
+    rows = [_row(session, letter) for letter in found]
+    if form is Form.JSON:
+        show_document(form, {"groups": groups, "dead_letters": rows}, ())
+    elif in_groups:
+        _show_groups(groups)
+    else:
+        show_rows(form, "dead_letters", rows, COLUMNS, "no dead letters")
+        if len(found) >= limit and form is Form.TABLE:
+            say(f"more may follow: --before {found[-1].message_id}")
 
 
-@command.command("show", help="Explain the dead letters of one message: what happened, and what to do.")
+def _groups(session: Session, reader: "Journal", wanted: Filter) -> list[dict[str, Any]]:
+    letters_found = reader.dead(wanted, limit=GROUPED)
+    if len(letters_found) >= GROUPED:
+        say(f"these are the newest {len(letters_found)}; --until goes further back")
+    details = reader.letter_details(letters_found)
+    return [
+        {
+            "reason": group.reason,
+            "cause": group.cause,
+            "count": group.count,
+            "oldest": from_us(group.oldest_us).astimezone(session.zone),
+            "newest": from_us(group.newest_us).astimezone(session.zone),
+            "channels": sorted(group.channels),
+            "destinations": sorted(group.destinations),
+            "example": group.example,
+            "fix": group.fix,
+        }
+        for group in grouped(zip(letters_found, details, strict=True))
+    ]
+
+
+def _show_groups(groups: list[dict[str, Any]]) -> None:
+    if not groups:
+        say("no dead letters")
+    for line in table(groups, GROUP_COLUMNS):
+        click.echo(line)
+    if groups:
+        click.echo("")
+    for group in groups:
+        click.echo(f"{click.style(group['reason'], bold=True)}: {group['fix']}")
+    if groups:
+        say("each of them: --each; one in full: labrelay dlq show NUMBER")
+
+
+@command.command("show", help="Show the dead letters of one message in full: what came, what happened, what to do.")
 @click.argument("message", type=int)
+@click.option("--parsed", is_flag=True, help="Every field of the message with its place, too.")
+@click.option("--unmask", is_flag=True, help="Show contents and answers as they are. This is noted in the audit trail.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def show(session: Session, message: int, form: Form) -> ExitCode:
+def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form) -> ExitCode:
     from engine.acts import Selection
+    from engine.commands.dead_letter import document_of, lines
 
     with session.reader() as reader:
         found = letters(reader, Selection(ids=(message,)))
         trace = reader.message(message)
-    details = {delivery.id: delivery.detail for delivery in trace.deliveries} if trace is not None else {}
-    rows = [
-        {
-            **_row(session, letter),
-            "detail": details.get(letter.delivery_id, trace.detail if trace is not None else ""),
-            "help": help_of(letter.reason),
-        }
-        for letter in found
-    ]
-    show_document(form, {"message": message, "dead_letters": rows}, (line for row in rows for line in _explained(row)))
-    if not rows:
-        say(f"message {message} has no dead letter")
-    return ExitCode.OK if rows else ExitCode.FAILED
+        if not found or trace is None:
+            show_document(form, {"message": message, "dead_letters": []}, ())
+            say(f"message {message} has no dead letter")
+            if trace is not None and trace.edited_as:
+                say(f"it was edited by a person, and is message {trace.edited_as} now")
+            return ExitCode.FAILED
+        if unmask:
+            from engine.commands.messages import note_shown
+
+            note_shown(session, message)
+        document = document_of(session, reader, trace, found, unmask=unmask, parsed=parsed or form is Form.JSON)
+    show_document(form, document, lines(document))
+    return ExitCode.OK
 
 
 RETRY_HELP = """Try dead letters again, oldest first, each in its old place.
@@ -200,11 +274,6 @@ def edit(
     return edited(session, message, because or "", source, dry_run=dry_run, yes=yes, form=form)
 
 
-def help_of(code: str) -> str:
-    """The sentence for a person, empty for a code that this version does not know."""
-    return next((reason.help for reason in Reason if reason.value == code), "")
-
-
 def _row(session: Session, letter: DeadLetter) -> dict[str, Any]:
     return {
         "message": letter.message_id,
@@ -216,12 +285,3 @@ def _row(session: Session, letter: DeadLetter) -> dict[str, Any]:
         "since": from_us(letter.at_us).astimezone(session.zone) if letter.at_us else None,
         "type": letter.message_type,
     }
-
-
-def _explained(row: dict[str, Any]) -> list[str]:
-    where = f" for {row['destination']}" if row["destination"] else ""
-    lines = [click.style(f"message {row['message']} of {row['channel']}{where}: {row['state']}", bold=True)]
-    lines.append(f"  {row['reason']}{': ' + row['detail'] if row['detail'] else ''}")
-    if row["help"]:
-        lines.append(f"  {row['help']}")
-    return lines

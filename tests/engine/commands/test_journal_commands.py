@@ -159,6 +159,19 @@ def test_dead_letters_are_listed_and_explained(site: Path) -> None:
         row["message"] for row in labrelay("dlq", "list", "--reason", "REFUSED", "-o", "ndjson", site=site).lines
     ] == [2]
 
+    groups = labrelay("dlq", "list", "-o", "json", site=site).json["groups"]
+    assert [(one["reason"], one["cause"], one["count"], one["example"]) for one in groups] == [
+        ("INCOMPLETE", "", 1, 4),
+        ("REFUSED", "HTTP 422", 1, 2),
+        ("UNMAPPED_CODE", "OBX-3", 1, 3),
+    ]
+    people = labrelay("dlq", "list", site=site)
+    assert "labrelay gaps prints the missing rows" in people.out
+    assert "--channel haematology" in people.out
+    assert [line.split()[0] for line in labrelay("dlq", "list", "--each", site=site).out.splitlines()] == [
+        "MESSAGE", "4", "3", "2",
+    ]  # fmt: skip
+
     shown = labrelay("dlq", "show", str(REFUSED), site=site)
     assert "REFUSED: HTTP 422" in shown.out
     assert "The destination refused this document" in shown.out

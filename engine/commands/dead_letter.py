@@ -1,0 +1,235 @@
+"""One message's dead letters in full: what came, where it failed, what the server said, what will likely help.
+
+Contents are masked (letters x, digits 9) unless somebody asks for them, which is noted first. What never names anybody
+is shown as it is: places, rules, reason codes, the codes and places of an OperationOutcome.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+from engine.clock import from_us
+from engine.commands.output import cell, printable
+from engine.commands.session import Session
+from engine.detecting.signs import text
+from engine.errors import LabRelayError
+from engine.letters import likely_fix
+from engine.mapping.differences import differences
+from engine.reasons import Reason
+from engine.records import DeadLetter, DeliveryView, Trace
+
+if TYPE_CHECKING:
+    from engine.journal import Journal
+
+MOST_ELEMENTS = 200  # of a conflict that are listed
+LONGEST = 60  # signs of a value in a table of two versions
+
+
+def document_of(
+    session: Session, reader: "Journal", trace: Trace, found: Sequence[DeadLetter], *, unmask: bool, parsed: bool
+) -> dict[str, Any]:
+    """The document of `dlq show`."""
+    payload = reader.payload(trace.message.id)
+    deliveries = {delivery.id: delivery for delivery in trace.deliveries}
+    document: dict[str, Any] = {
+        "message": trace.message.id,
+        "edited_from": trace.edited_from or None,
+        "dead_letters": [
+            _letter(session, reader, trace, letter, deliveries.get(letter.delivery_id), unmask=unmask)
+            for letter in found
+        ],
+        "masked": not unmask,
+        "raw": raw(payload, masked=not unmask),
+    }
+    if parsed:
+        document["parsed"] = fields(session, reader, trace.message.channel, payload, masked=not unmask)
+    return document
+
+
+def _letter(
+    session: Session,
+    reader: "Journal",
+    trace: Trace,
+    letter: DeadLetter,
+    delivery: DeliveryView | None,
+    *,
+    unmask: bool,
+) -> dict[str, Any]:
+    reason = next((reason for reason in Reason if reason.value == letter.reason), None)
+    shown: dict[str, Any] = {
+        "message": letter.message_id,
+        "delivery": letter.delivery_id or None,
+        "channel": letter.channel,
+        "destination": letter.destination,
+        "state": letter.state,
+        "reason": letter.reason,
+        "since": from_us(letter.at_us).astimezone(session.zone) if letter.at_us else None,
+        "type": letter.message_type,
+        "detail": delivery.detail if delivery is not None else trace.detail,
+        "help": reason.help if reason is not None else "",
+        "fix": likely_fix(letter.reason, letter.channel),
+        "mapping": trace.mapping,
+        "issues": list(trace.issues),
+    }
+    if delivery is None:
+        return shown
+    shown["attempts"] = [
+        {
+            "n": tried.n,
+            "at": from_us(tried.at_us).astimezone(session.zone),
+            "cause": tried.cause,
+            "detail": tried.detail,
+        }
+        for tried in delivery.attempts
+    ]
+    conflict = conflicts(reader, delivery, masked=not unmask)
+    if conflict:
+        shown["conflict"] = conflict
+    elif delivery.answer:
+        shown["outcome"] = outcome(delivery.answer, masked=not unmask)
+        if unmask:
+            shown["answer"] = delivery.answer.decode("utf-8", "backslashreplace")
+    return shown
+
+
+# -- contents --------------------------------------------------------------------------------------------------------
+
+
+def raw(payload: bytes, *, masked: bool) -> list[str]:
+    """The segments or records of a message, one a line."""
+    lines = payload.replace(b"\r\n", b"\r").replace(b"\n", b"\r").split(b"\r")
+    return [text(line, masked=masked) for line in lines if line]
+
+
+def fields(session: Session, reader: "Journal", channel: str, payload: bytes, *, masked: bool) -> list[dict[str, Any]]:
+    """Each field that has something in it, with its place; empty where the message cannot be read."""
+    from engine.commands.selecting import channels
+
+    routes = channels(session, reader.vault.identity_key).get(channel)
+    if routes is None:
+        return []
+    try:
+        parsed = routes.message_format.parse(payload, routes.options)
+    except LabRelayError:
+        return []
+    return [
+        {"place": f"{segment.name}[{segment.ordinal}]-{number}", "value": mask(value) if masked else value}
+        for segment in parsed.segments
+        for number, value in enumerate(segment.fields)
+        if number and value
+    ]
+
+
+def mask(value: str) -> str:
+    """``value`` with letters as x and digits as 9."""
+    return "".join("9" if sign.isdigit() else "x" if sign.isalnum() else sign for sign in value)
+
+
+def outcome(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
+    """The issues of an OperationOutcome; what it says in words may name a patient."""
+    try:
+        content = orjson.loads(answer)
+        issues = content["issue"] if content["resourceType"] == "OperationOutcome" else []
+        return [
+            {
+                "severity": str(issue.get("severity", "")),
+                "code": str(issue.get("code", "")),
+                "expression": [str(one) for one in issue.get("expression") or issue.get("location") or ()],
+                "diagnostics": mask(said) if masked else said,
+            }
+            for issue in issues
+            for said in (str(issue.get("diagnostics") or (issue.get("details") or {}).get("text") or ""),)
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+# -- two versions ----------------------------------------------------------------------------------------------------
+
+
+def conflicts(reader: "Journal", delivery: DeliveryView, *, masked: bool) -> list[dict[str, Any]]:
+    """What a server had instead of what we wrote last, beside what we would write now, element by element."""
+    if delivery.cause != Reason.CONFLICT.value or not delivery.answer.startswith(b'{"conflicts":'):
+        return []
+    entries = json.loads(reader.document(delivery.document_id)).get("entry", [])
+    ours = {entry["request"]["url"]: entry.get("resource", {}) for entry in entries}
+    return [
+        {
+            "resource": one["resource"],
+            "wrote": one["wrote"],
+            "has": one["has"] or None,
+            "elements": _elements(ours.get(one["resource"], {}), one["theirs"], masked=masked),
+        }
+        for one in json.loads(delivery.answer)["conflicts"]
+    ]
+
+
+def _elements(ours: dict[str, Any], theirs: dict[str, Any] | None, *, masked: bool) -> list[dict[str, str]]:
+    if theirs is None:
+        return []
+    found = differences(_content(theirs), _content(ours))
+    shown = mask if masked else str
+    return [
+        {"path": change.path, "ours": shown(change.after), "theirs": shown(change.before)}
+        for change in found[:MOST_ELEMENTS]
+    ]
+
+
+def _content(resource: dict[str, Any]) -> bytes:
+    return json.dumps({name: value for name, value in resource.items() if name != "meta"}).encode()
+
+
+# -- for people ------------------------------------------------------------------------------------------------------
+
+
+def lines(document: dict[str, Any]) -> Iterator[str]:
+    for letter in document["dead_letters"]:
+        yield from _letter_lines(letter)
+    if document["edited_from"]:
+        yield f"  edited by a person; as received it is message {document['edited_from']}"
+    how = " (masked; --unmask shows it, and is noted)" if document["masked"] else ""
+    yield click.style(f"received{how}", bold=True)
+    yield from (f"  {printable(line)}" for line in document["raw"])
+    if "parsed" in document:
+        yield click.style("fields", bold=True)
+        yield from (f"  {one['place']:<12} {printable(one['value'])}" for one in document["parsed"])
+
+
+def _letter_lines(letter: dict[str, Any]) -> Iterator[str]:
+    where = f" for {letter['destination']}" if letter["destination"] else ""
+    yield click.style(f"message {letter['message']} of {letter['channel']}{where}: {letter['state']}", bold=True)
+    yield f"  {letter['reason']}{': ' + printable(letter['detail']) if letter['detail'] else ''}"
+    if letter["help"]:
+        yield f"  {letter['help']}"
+    for issue in letter["issues"]:
+        rule = f" (rule {issue['rule']})" if issue.get("rule") else ""
+        place = f" at {issue['place']}" if issue.get("place") else ""
+        said = printable(f"{issue.get('code', '')} {issue.get('text', '')}".strip())
+        yield f"  {issue.get('severity', 'issue')}: {said}{place}{rule}"
+    for tried in letter.get("attempts", ()):
+        detail = f": {printable(tried['detail'])}" if tried["detail"] else ""
+        yield f"  attempt {tried['n']} {cell(tried['at'])} {tried['cause']}{detail}"
+    for issue in letter.get("outcome", ()):
+        place = f" at {', '.join(issue['expression'])}" if issue["expression"] else ""
+        said = printable(issue["diagnostics"])
+        yield f"  the server says: {issue['severity']} {issue['code']}{place} {said}".rstrip()
+    if "answer" in letter:
+        yield f"  answer: {printable(letter['answer'])}"
+    for one in letter.get("conflict", ()):
+        yield from _conflict_lines(one)
+    if letter["fix"]:
+        yield f"  likely fix: {letter['fix']}"
+
+
+def _conflict_lines(one: dict[str, Any]) -> Iterator[str]:
+    has = f"the server has {one['has']}" if one["has"] else "on the server it was deleted"
+    yield f"  {one['resource']}: we wrote version {one['wrote']}, {has}"
+    if one["elements"]:
+        width = max(len(element["path"]) for element in one["elements"])
+        yield f"    {'element':<{width}}  {'ours':<{LONGEST}}  theirs"
+        for element in one["elements"]:
+            ours, theirs = (printable(element[name])[:LONGEST] or "-" for name in ("ours", "theirs"))
+            yield f"    {element['path']:<{width}}  {ours:<{LONGEST}}  {theirs}"

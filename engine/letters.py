@@ -1,0 +1,125 @@
+"""Dead letters as a person takes them up: in groups of one reason and one cause, each with what will likely help. Pure.
+
+A thousand letters after a server's upgrade are one thing to mend. What tells two causes apart is the detail without
+what differs from letter to letter: which repetition, which message, which resource, which time.
+
+    OBX[3]-3: no row for the code       }   OBX-3: no row for the code
+    OBX[11]-3: no row for the code      }
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from engine.reasons import Reason
+from engine.records import DeadLetter
+
+LONGEST_CAUSE = 160
+
+_REPETITION = re.compile(r"\[\d+\]")
+# What stays as it is: statuses, places, files with their lines; then what goes.
+_PARTS = re.compile(
+    r"(?P<kept>HTTP \d{3}|\b[A-Z][A-Z0-9]{0,2}-\d+(?:\.\d+)*|[\w./-]+\.ya?ml:\d+)"
+    r"|(?P<id>\b[A-Z][A-Za-z]+/[A-Za-z0-9.-]{8,})"
+    r"|(?P<number>\d+)"
+)
+
+_RETRY = "labrelay dlq retry --reason {reason}{channel}"
+_AGAIN = "then: " + _RETRY
+_SEND_AGAIN = "have the analyzer send it again, then: labrelay dlq dismiss --reason {reason}{channel}"
+_MAPPING = "extend the mapping or its tables, `labrelay reload`, " + _AGAIN
+# The usual way out, for those codes that a dead letter has; where none is named, the reason's help says what there is.
+_FIXES: dict[Reason, str] = {
+    Reason.UNREADABLE: "look at the bytes (dlq show --unmask); correct a single one with labrelay dlq edit",
+    Reason.UNKNOWN_CHARSET: "set `charset:` of the channel, `labrelay reload`, " + _AGAIN,
+    Reason.NO_ROUTE: "add a route (or one with `filter:`) to the channel, `labrelay reload`, " + _AGAIN,
+    Reason.ACCOUNTS: "add a route with `filter:` to the channel, `labrelay reload`, " + _AGAIN,
+    Reason.TOO_LARGE: "raise `max_message` of the channel if it is legitimate, `labrelay reload`; " + _SEND_AGAIN,
+    Reason.INCOMPLETE: _SEND_AGAIN,
+    Reason.SENDER_ABORTED: _SEND_AGAIN,
+    Reason.UNMAPPED_CODE: "labrelay gaps prints the missing rows: add them to the table, `labrelay reload`, " + _AGAIN,
+    Reason.UNMAPPED_UNIT: "add a row for the unit to the table, `labrelay reload`, " + _AGAIN,
+    Reason.UNMAPPED_STATUS: _MAPPING,
+    Reason.BAD_STATUS: _SEND_AGAIN,
+    Reason.NO_VALUE: _SEND_AGAIN,
+    Reason.BAD_VALUE: "correct it with labrelay dlq edit, or " + _MAPPING,
+    Reason.UNREAD_SEGMENT: _MAPPING,
+    Reason.REQUIRED_ABSENT: _MAPPING,
+    Reason.NO_PATIENT: "correct it with labrelay dlq edit, or have the analyzer send it again with a patient",
+    Reason.NO_IDENTITY: "correct it with labrelay dlq edit, or have the analyzer send it again with its numbers",
+    Reason.NOT_PRODUCTION: "labrelay dlq dismiss --reason {reason}{channel}",
+    Reason.COUNT_MISMATCH: "correct the mapping, `labrelay reload`, " + _AGAIN,
+    Reason.MAPPING_FAULT: "report it; after an upgrade: " + _RETRY,
+    Reason.IDENTITY_CONFLICT: "compare both messages; labrelay dlq edit corrects a wrong number, labrelay dlq retry "
+    "NUMBER accepts two patients",
+    Reason.REFUSED: "the server's answer (dlq show) says why: correct the mapping and labrelay reprocess, or the "
+    "server, " + _AGAIN,
+    Reason.AMBIGUOUS_ON_SERVER: "merge the resources on the server, " + _AGAIN,
+    Reason.DAMAGED: "labrelay verify names the rows; " + _SEND_AGAIN,
+    Reason.GAVE_UP: "once the destination takes documents again: " + _RETRY,
+    Reason.NO_DESTINATION: "configure the destination again, `labrelay reload`, " + _AGAIN,
+    Reason.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --because TEXT writes ours, labrelay dlq "
+    "dismiss leaves theirs",
+    Reason.NEGATIVE_ACK: "the receiver's answer (dlq show) says why; mend it there, " + _AGAIN,
+    Reason.NO_ANSWER: "labrelay check --online says what is wrong with the destination, " + _AGAIN,
+}
+
+
+@dataclass(slots=True)
+class Group:
+    """Letters of one reason and cause.
+
+    Attributes:
+        example: the newest of their messages.
+    """
+
+    reason: str
+    cause: str
+    count: int = 0
+    oldest_us: int = 0
+    newest_us: int = 0
+    channels: set[str] = field(default_factory=set)
+    destinations: set[str] = field(default_factory=set)
+    example: int = 0
+
+    @property
+    def fix(self) -> str:
+        return likely_fix(self.reason, *self.channels) if len(self.channels) == 1 else likely_fix(self.reason)
+
+    def add(self, letter: DeadLetter) -> None:
+        self.count += 1
+        self.oldest_us = min(self.oldest_us or letter.at_us, letter.at_us)
+        self.newest_us = max(self.newest_us, letter.at_us)
+        self.channels.add(letter.channel)
+        if letter.destination:
+            self.destinations.add(letter.destination)
+        self.example = max(self.example, letter.message_id)
+
+
+def grouped(letters: Iterable[tuple[DeadLetter, str]]) -> list[Group]:
+    """Letters with their details, in groups, the largest first."""
+    groups: dict[tuple[str, str], Group] = {}
+    for letter, detail in letters:
+        key = letter.reason, cause_of(detail)
+        groups.setdefault(key, Group(*key)).add(letter)
+    return sorted(groups.values(), key=lambda group: (-group.count, group.reason, group.cause))
+
+
+def cause_of(detail: str) -> str:
+    """What a detail has in common with those of other letters of the same cause."""
+    return _PARTS.sub(_common, _REPETITION.sub("", detail))[:LONGEST_CAUSE]
+
+
+def likely_fix(code: str, channel: str = "") -> str:
+    """What usually helps, with the command; empty for a code that this version does not know."""
+    reason = next((reason for reason in Reason if reason.value == code), None)
+    if reason is None:
+        return ""
+    text = _FIXES.get(reason, _RETRY)
+    return text.format(reason=code, channel=f" --channel {channel}" if channel else "")
+
+
+def _common(found: re.Match[str]) -> str:
+    if found["kept"]:
+        return found[0]
+    return f"{found[0].partition('/')[0]}/..." if found["id"] else "#"
