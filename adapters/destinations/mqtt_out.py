@@ -268,6 +268,7 @@ class _Client(aiomqtt.Client):
             TransientDeliveryError, DestinationDownError
         """
         self._connect_s = connect_s
+        self._disconnected.add_done_callback(self._ended_early)
         try:
             await self.__aenter__()
         except MqttConnectError as error:
@@ -354,6 +355,13 @@ class _Client(aiomqtt.Client):
             self._connected.set_exception(MqttConnectError(self._said))
             return
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _ended_early(self, disconnected: "asyncio.Future[None]") -> None:
+        """Paho choked on what came in the place of a CONNACK; no need to wait for one."""
+        if not disconnected.cancelled():
+            disconnected.exception()  # has been seen
+        if not self._connected.done():
+            self._connected.set_exception(MqttConnectError(0))
 
     def _lost(self, disconnected: "asyncio.Future[None]") -> None:
         if not disconnected.cancelled():

@@ -2,8 +2,8 @@
 them as a test scripts it.
 
 A script is a list of steps, one a PUBLISH (the last one repeats): `ACK`, an int (a PUBACK with this reason code),
-`DROP` (no PUBACK, the connection stays), `CLOSE`, ``Disconnect(code)``, or `LATE` (a PUBACK for a packet id that
-nobody sent, then none).
+`DROP` (no PUBACK, the connection stays), `CLOSE`, ``Disconnect(code)``, bytes (just these), or `LATE` (a PUBACK for a
+packet id that nobody sent, then none).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Disconnect:
 
 
 ACK, DROP, CLOSE, LATE = Step.ACK, Step.DROP, Step.CLOSE, Step.LATE
-Script = Step | int | Disconnect
+Script = Step | int | Disconnect | bytes
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Peer:
     """``published`` are all PUBLISH packets, repeats too; ``acknowledged`` those that were answered with success."""
 
     script: list[Script]
-    connack: int = 0
+    connack: int | bytes = 0
     connack_properties: bytes = b""
     silent: bool = False
     port: int = 0
@@ -84,6 +84,10 @@ class Peer:
                     self.connects.append(connect)
                     version = connect.version
                     if self.silent:
+                        continue
+                    if isinstance(self.connack, bytes):
+                        writer.write(self.connack)
+                        await writer.drain()
                         continue
                     more = _prefixed(self.connack_properties) if version == 5 else b""
                     writer.write(_framed(0x20, bytes((0, self.connack)) + more))
@@ -123,6 +127,8 @@ class Peer:
             writer.write(_framed(0x40, (publish.packet_id ^ 0x1000).to_bytes(2, "big")))
         elif step is CLOSE:
             return False
+        elif isinstance(step, bytes):
+            writer.write(step)
         elif isinstance(step, Disconnect):
             writer.write(_framed(0xE0, bytes((step.code, 0))))
             return False

@@ -253,6 +253,29 @@ async def test_a_document_that_the_broker_says_is_too_large_is_refused_before_it
     assert len(peer.connects) == 1  # the others on the connection notice nothing
 
 
+GARBAGE = (
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"\x40\x01\x00",
+    b"\x20\x02\x00",
+    b"\xff" * 64,
+    bytes(64),
+    b"\x40\x03\x00\x01\xc3",
+)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_garbage_is_no_acknowledgement(garbage: bytes, version: str, caplog: pytest.LogCaptureFixture) -> None:
+    error, peer = await outcome(garbage, timeout=0.3, version=version)
+    assert type(error) in (TransientDeliveryError, DestinationDownError)
+    assert peer.acknowledged == []
+    error, peer = await outcome(ACK, broker_connack=garbage, timeout=0.3, version=version)
+    assert type(error) in (TransientDeliveryError, DestinationDownError)
+    assert peer.published == []
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
 async def test_no_more_are_under_way_than_the_broker_takes() -> None:
     limit = RECEIVE_MAXIMUM + (2).to_bytes(2, "big")
     async with mqtt_peer(DROP, connack_properties=limit) as peer, destination(peer.port, timeout=0.5) as out:

@@ -17,12 +17,15 @@ from urllib.parse import parse_qs
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from adapters.destinations import fhir_rest, http_out, jwt_assertion
 from adapters.destinations.http_out import HttpOut
 from adapters.destinations.jwt_assertion import key_set
+from adapters.destinations.oauth2_answer import Granted, read_answer
 from engine.clock import ManualClock
 from engine.errors import ConfigError, DeliveryError, DestinationDownError, TransientDeliveryError
 from engine.reasons import Reason
@@ -42,6 +45,11 @@ from tests.support.deliveries import (
 from tests.support.scripted_http import CLOSE, RESET, SILENCE, Script, ScriptedServer, http, scripted
 
 SECRET = "s3cret/+&value"
+LEAVES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20) | st.just(SECRET)
+JSON = st.dictionaries(
+    st.sampled_from(["access_token", "token_type", "expires_in", "error", "error_description"]),
+    LEAVES | st.sampled_from(["Bearer", "bearer", "invalid_client", "slow_down", "x" * 40_000, 10**400]),
+)
 TAKEN = http(201)
 
 
@@ -292,6 +300,21 @@ async def test_nonsense_is_no_token_and_opens_the_breaker(script: bytes) -> None
     assert isinstance(error, DestinationDownError)
     assert error.reason is Reason.NO_TOKEN
     assert error.detail.endswith("check token_url")
+
+
+@given(st.integers(200, 599), st.binary(max_size=200) | st.builds(lambda said: json.dumps(said).encode(), JSON))
+def test_whatever_a_token_server_answers_is_a_token_or_no_refusal_of_the_document(status: int, body: bytes) -> None:
+    found = read_answer(status, body, proof="client_id", secrets=[SECRET])
+    if isinstance(found, Granted):
+        assert 200 <= status < 300
+        assert found.value.isprintable()
+        assert 0 < found.life_s <= 86_400
+        assert repr(found.value) not in repr(found)
+    else:
+        assert isinstance(found, TransientDeliveryError)
+        assert found.reason in (Reason.NO_TOKEN, Reason.NOT_AUTHORIZED)
+        assert found.detail.isprintable()
+        assert SECRET not in found.detail
 
 
 @pytest.mark.parametrize(
