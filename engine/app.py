@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from engine import heap
-from engine.acts import Acts, handlers
-from engine.backup_keeper import BackupKeeper
 from engine.acts import Acts, followers, handlers
+from engine.backup_keeper import BackupKeeper
 from engine.breaker import BreakerState
 from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
 from engine.channel import Channel

@@ -17,16 +17,16 @@ from typing import Any, Literal, cast
 
 import orjson
 
-from engine import erased, migrate, numbered, pauses, pruned
+from engine import erased, listing, migrate, pauses, pruned
 from engine.clock import from_us
 from engine.earlier import Past
 from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.growth import DAY_US, DAYS, Growth
 from engine.hashes import unpack_reports
 from engine.line_trace import LineRecord, unpack
+from engine.listing import first_at, letter_terms
 from engine.lock import SiteLock
 from engine.message import Document, Report, Stored
-from engine.numbers import NumberKind
 from engine.outbox import read_note
 from engine.reagents import lot_key
 from engine.reasons import Reason
@@ -59,8 +59,6 @@ from engine.vault import Vault
 
 DEADLINE_S = 2.0
 _STEPS_BETWEEN_LOOKS = 1000
-# By how much rows may be out of order in time (the clock was set, frames were assembled after a restart).
-DISORDER_US = 86_400_000_000
 # What reading a damaged file may raise; a damaged schema makes error texts that are no text.
 DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 
@@ -171,7 +169,10 @@ class Reader:
     def growth(self, now_us: int) -> Growth:
         """How many rows there are, and how many of the last days."""
         with self.snapshot() as execute:
-            first, last = execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM journal").fetchone()
+            first, last = execute(
+                # One at a time each is a look at one end of the table, and together a walk through all of it.
+                "SELECT coalesce((SELECT min(id) FROM journal), 0), coalesce((SELECT max(id) FROM journal), 0)"
+            ).fetchone()
             bounds = "SELECT received_us FROM journal WHERE id = ?"
             (first_us,) = execute(bounds, (first,)).fetchone() or (0,)
             (last_us,) = execute(bounds, (last,)).fetchone() or (0,)
@@ -333,85 +334,8 @@ class Reader:
         """
         wanted = wanted or Filter()
         with self.snapshot() as execute:
-            rows = execute(*self._select(execute, wanted, before_id, limit)).fetchall()
+            rows = execute(*listing.select(execute, lambda: self.vault, wanted, before_id, limit)).fetchall()
         return [self._message(row) for row in rows]
-
-    def _select(
-        self, execute: Callable[..., sqlite3.Cursor], wanted: Filter, before_id: int | None, limit: int
-    ) -> tuple[str, list[Any]]:
-        """The statement for a page, shaped so that it walks the narrowest index there is, in the page's order."""
-        where: list[str] = ["j.kind = 1"]
-        values: list[Any] = []
-        source, order = "journal j LEFT JOIN message_state s ON s.id = j.id", "j.id"
-        # A unary plus keeps the numbering of the channel out of it where something narrower leads.
-        channel = "+j.channel = ?"
-
-        def narrow(term: str, *value: Any) -> None:
-            where.append(term)
-            values.extend(value)
-
-        if wanted.state in ("dead", "incomplete"):
-            source, order = "message_state s CROSS JOIN journal j ON j.id = s.id", "s.id"
-            narrow("s.state IN ('dead', 'incomplete')")
-            narrow("s.state = ?", wanted.state)
-        elif wanted.state == "stored":
-            watermark = execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
-            narrow("s.state IS NULL")
-            narrow("j.id > ?", watermark[0] if watermark else 0)
-        else:
-            if wanted.state == "held":  # of its deliveries; the message itself is mapped
-                narrow("j.id IN (SELECT message_id FROM delivery WHERE state = 'held')")
-            elif wanted.state is not None:
-                narrow("s.state = ?", wanted.state)
-            if wanted.control_id is not None:
-                ids = self._with_control_id(execute, wanted)
-                narrow(f"j.id IN ({','.join('?' * len(ids))})", *ids)
-            elif wanted.channel is not None and wanted.lot is None and not _numbers_of(wanted):
-                channel, order = "j.channel = ?", "j.seq"
-        for kind, text in _numbers_of(wanted):
-            term, those = numbered.term(execute, self.vault, kind, text)
-            narrow(term, *those)
-        if wanted.lot is not None:
-            narrow(
-                "j.id IN (SELECT u.message_id FROM reagent r CROSS JOIN reagent_use u ON u.reagent = r.id"
-                " WHERE r.lot_key = ?)",
-                lot_key(wanted.lot),
-            )
-        if wanted.channel is not None:
-            narrow(channel, wanted.channel)
-        if before_id is not None:
-            narrow(f"{'s' if order == 's.id' else 'j'}.id < ?", before_id)
-            if order == "j.seq":
-                row = execute(
-                    "SELECT seq FROM journal WHERE id = ? AND channel = ?", (before_id, wanted.channel)
-                ).fetchone()
-                if row is not None and row[0]:
-                    narrow("j.seq < ?", row[0])
-        if wanted.reason is not None:
-            narrow("s.reason = ?", wanted.reason)
-        if wanted.message_type is not None:
-            narrow("j.message_type = ?", wanted.message_type)
-        if wanted.after_us is not None:
-            narrow(
-                "j.received_us >= ? AND j.id >= ?", wanted.after_us, first_at(execute, wanted.after_us - DISORDER_US)
-            )
-        if wanted.before_us is not None:
-            narrow(
-                "j.received_us < ? AND j.id < ?", wanted.before_us, first_at(execute, wanted.before_us + DISORDER_US)
-            )
-        columns = "j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
-        text = f"SELECT {columns} FROM {source} WHERE {' AND '.join(where)} ORDER BY {order} DESC LIMIT ?"  # noqa: S608
-        return text, [*values, limit]
-
-    def _with_control_id(self, execute: Callable[..., sqlite3.Cursor], wanted: Filter) -> list[int]:
-        """The messages remembered with this control id, that is, within the channel's repeat window."""
-        if wanted.channel is None:
-            raise StoreError("a search for a control id needs the channel")
-        control = self.vault.control_token(wanted.channel, wanted.control_id or "")
-        rows = execute(
-            "SELECT message_id FROM repeat WHERE token BETWEEN ? AND ? LIMIT 100", (control, control + b"\xff" * 12)
-        )
-        return [row[0] for row in rows]
 
     def _message(self, row: Sequence[Any]) -> MessageView:
         row_id, channel, seq, received_us, message_type, size, state, reason, sealed = row
@@ -693,9 +617,9 @@ class Reader:
                 ends amid the deliveries of one message.
         """
         wanted = wanted or Filter()
-        clause, values = _letter_clause(wanted, before_id)
         letters: list[DeadLetter] = []
         with self.snapshot() as execute:
+            clause, values = letter_terms(execute, wanted, before_id, number="s.id", state="s.state", reason="s.reason")
             if wanted.destination is None:
                 letters += [
                     DeadLetter(
@@ -704,13 +628,12 @@ class Reader:
                     )
                     for r in execute(
                         "SELECT j.id, j.channel, s.state, s.reason, s.at_us, j.message_type"  # noqa: S608 - constants
-                        " FROM message_state s JOIN journal j ON j.id = s.id"
-                        f" WHERE s.state IN ('dead', 'incomplete')"
-                        f" AND {clause.format(state='s.state', reason='s.reason')} ORDER BY s.id DESC LIMIT ?",
+                        " FROM message_state s CROSS JOIN journal j ON j.id = s.id"
+                        f" WHERE s.state IN ('dead', 'incomplete') AND {clause} ORDER BY s.id DESC LIMIT ?",
                         (*values, limit),
                     )
                 ]  # fmt: skip
-            letters += self._stuck(execute, "dead", wanted.destination, clause, values, limit)
+            letters += self._stuck(execute, "dead", wanted, before_id, limit)
         letters.sort(key=lambda letter: (-letter.message_id, letter.delivery_id))
         if len(letters) <= limit:
             return letters
@@ -743,9 +666,8 @@ class Reader:
             ConfigError, IntegrityError: a sealed reason cannot be opened.
         """
         wanted = wanted or Filter()
-        clause, values = _letter_clause(wanted, before_id)
         with self.snapshot() as execute:
-            found = self._stuck(execute, wanted.state or "held", wanted.destination, clause, values, limit)
+            found = self._stuck(execute, wanted.state or "held", wanted, before_id, limit)
             sealed = {
                 letter.delivery_id: execute(
                     "SELECT detail FROM delivery WHERE id = ?", (letter.delivery_id,)
@@ -774,19 +696,20 @@ class Reader:
     def _stuck(
         execute: Callable[..., sqlite3.Cursor],
         state: str,
-        destination: str | None,
-        clause: str,
-        values: Sequence[Any],
+        wanted: Filter,
+        before_id: int | None,
         limit: int,
     ) -> list[DeadLetter]:
         """The newest deliveries in a state, and all those of the last message among them."""
+        clause, values = letter_terms(
+            execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause"
+        )
         select = (
             "SELECT j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"  # noqa: S608
-            " FROM delivery d JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane"
-            f" WHERE d.state = '{_STUCK[state]}' AND (? IS NULL OR l.destination = ?)"
-            f" AND {clause.format(state='d.state', reason='d.cause')}"
+            " FROM delivery d CROSS JOIN journal j ON j.id = d.message_id CROSS JOIN lane l ON l.id = d.lane"
+            f" WHERE {_STUCK[state]} AND (? IS NULL OR l.destination = ?) AND {clause}"
         )
-        values = (destination, destination, *values)
+        values = [wanted.destination, wanted.destination, *values]
         rows = execute(f"{select} ORDER BY d.message_id DESC, d.id LIMIT ?", (*values, limit)).fetchall()
         if len(rows) == limit:
             last = rows[-1][0]
@@ -974,45 +897,9 @@ def _let_go(execute: Callable[..., sqlite3.Cursor]) -> list[pruned.Range]:
     return [one for one in pruned.every(execute) if one.what == pruned.JOURNAL]
 
 
-def first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:
-    """About the first id that was received at ``at_us`` or later, by halving: ids follow time, and so no index on the
-    time is needed. Right for rows that are out of order by no more than the caller's margin."""
-    low, high = 1, (execute("SELECT max(id) FROM journal").fetchone()[0] or 0) + 1
-    while low < high:
-        middle = (low + high) // 2
-        row = execute("SELECT id, received_us FROM journal WHERE id >= ? ORDER BY id LIMIT 1", (middle,)).fetchone()
-        if row is None or row[1] >= at_us:
-            high = middle
-        else:
-            low = row[0] + 1
-    return low
-
-
-# Each has an index that begins with it as a constant.
-_STUCK = {"dead": "dead", "held": "held", "rejected": "rejected"}
-
-
-def _numbers_of(wanted: Filter) -> list[tuple[NumberKind, str]]:
-    """The numbers that a filter asks for."""
-    asked: tuple[tuple[NumberKind, str | None], ...] = (
-        ("patient", wanted.patient), ("specimen", wanted.specimen), ("control", wanted.number),
-    )  # fmt: skip
-    return [(kind, text) for kind, text in asked if text is not None]
-
-
-def _letter_clause(wanted: Filter, before_id: int | None) -> tuple[str, list[Any]]:
-    """The condition for letters, with ``{state}`` and ``{reason}`` where their columns belong."""
-    where, values = ["1"], []
-    for term, value in (
-        ("j.channel = ?", wanted.channel),
-        ("{state} = ?", wanted.state),
-        ("{reason} = ?", wanted.reason),
-        ("j.message_type = ?", wanted.message_type),
-        ("j.id < ?", before_id),
-        ("j.received_us >= ?", wanted.after_us),
-        ("j.received_us < ?", wanted.before_us),
-    ):
-        if value is not None:
-            where.append(term)
-            values.append(value)
-    return " AND ".join(where), values
+# As the indexes say it, word for word, or SQLite does not see that one fits.
+_STUCK = {
+    "dead": "d.state IN ('dead', 'held') AND d.state = 'dead'",
+    "held": "d.state IN ('dead', 'held') AND d.state = 'held'",
+    "rejected": "d.state = 'rejected'",
+}

@@ -40,8 +40,8 @@ from engine import audit, pruned
 from engine.batch import Batch
 from engine.errors import IntegrityError
 from engine.hashes import unpack_reports
+from engine.listing import DISORDER_US, first_at
 from engine.pruned import Range
-from engine.reading import DISORDER_US, first_at
 from engine.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_MESSAGE, KIND_PRUNED
 from engine.vault import Vault
 

@@ -29,7 +29,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         names(
             "actor breaker chain clock clock_watch conditional controls deidentified edit_text errors examine examine_lines growth hashes "
             "key_sheet lane letters link_words message near numbers pace packing ports reagents reasons receive_memory records registry "
-            "results retry secrets site snapshot timing units versions words yaml_nodes"
+            "results retry secrets site snapshot timing units versions words yaml_nodes "
+            "downtime"
         ),
     ),
     (
@@ -40,7 +41,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "installed journal kek layouts line_trace lock loss lots mapping memory migrate numbered outbox packs "
             "pruned reading replays reserve retention rotation salvage server_versions superseding suspect trail upkeep vault verdict verify "
             "wal_repair writer "
-            "pauses"
+            "listing pauses"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),

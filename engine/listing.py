@@ -1,0 +1,193 @@
+"""Which statement lists messages or dead letters, so that each walks a narrow index in the page's own order. Pure SQL.
+
+    what leads                               walked, newest first
+    numbers, control id, lot                 the messages that bear them
+    --reason                                 message_reason   rows with a reason only: what went well is not in it
+    --state dead, incomplete                 message_dead
+    --state filtered, dismissed              message_ended    rows that are not mapped only
+    --state stored                           above the watermark
+    --type                                   journal_type
+    --channel                                journal_message, by the channel's own numbers
+    nothing of these, or --state mapped      the journal itself: nearly every row fits
+
+The rest of a filter is looked at row by row. Of a channel with few messages its own numbers lead, whatever type is
+asked for. Times become numbers by halving (`first_at`), for numbers follow time. What still is too much ends at the
+reader's deadline, which says so: a common type that a large channel has never sent.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine import numbered
+from engine.errors import StoreError
+from engine.numbers import NumberKind
+from engine.reagents import lot_key
+from engine.records import Filter
+from engine.vault import Vault
+
+Execute = Callable[..., sqlite3.Cursor]
+
+# By how much rows may be out of order in time (the clock was set, frames were assembled after a restart).
+DISORDER_US = 86_400_000_000
+NO_LIMIT = 2**62  # above every number: a walk has a bound always, and so is a search and no scan
+SMALL_CHANNEL = 20_000  # messages; walking through so many takes some 20 ms
+
+COLUMNS = "j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
+BY_JOURNAL = "journal j LEFT JOIN message_state s ON s.id = j.id"
+BY_STATE = "message_state s CROSS JOIN journal j ON j.id = s.id"
+
+
+@dataclass(slots=True)
+class _Terms:
+    """Conditions, and their values in the same order."""
+
+    where: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+
+    def add(self, term: str, *values: Any) -> None:
+        self.where.append(term)
+        self.values.extend(values)
+
+
+def select(
+    execute: Execute, vault: Callable[[], Vault], wanted: Filter, before_id: int | None, limit: int
+) -> tuple[str, list[Any]]:
+    """The statement for a page of messages, and its values.
+
+    Args:
+        vault: asked where a number must be hashed only; raises ConfigError where the keys are not at hand.
+    """
+    lead = _lead(execute, wanted)
+    by_state = lead in ("reason", "dead", "ended")
+    number, terms = "s.id" if by_state else "j.id", _Terms(["j.kind = 1"])
+    terms.add(f"{number} < ?", NO_LIMIT if before_id is None else before_id)
+    if wanted.after_us is not None:
+        terms.add(f"{number} >= ?", first_at(execute, wanted.after_us - DISORDER_US))
+        terms.add("j.received_us >= ?", wanted.after_us)
+    if wanted.before_us is not None:
+        terms.add(f"{number} < ?", first_at(execute, wanted.before_us + DISORDER_US))
+        terms.add("j.received_us < ?", wanted.before_us)
+    _state(execute, terms, wanted, lead)
+    if wanted.reason is not None:
+        terms.add("s.reason <> '' AND s.reason = ?" if lead == "reason" else "s.reason = ?", wanted.reason)
+    if wanted.message_type is not None:
+        terms.add("j.message_type = ?" if lead == "type" else "+j.message_type = ?", wanted.message_type)
+    if wanted.channel is not None:
+        terms.add("j.channel = ?" if lead == "channel" else "+j.channel = ?", wanted.channel)
+    for kind, text in numbers_of(wanted):
+        term, those = numbered.term(execute, vault(), kind, text)
+        terms.add(term, *those)
+    if wanted.control_id is not None:
+        ids = _with_control_id(execute, vault(), wanted)
+        terms.add(f"j.id IN ({','.join('?' * len(ids)) or '0'})", *ids)
+    if wanted.lot is not None:
+        terms.add(
+            "j.id IN (SELECT u.message_id FROM reagent r CROSS JOIN reagent_use u ON u.reagent = r.id"
+            " WHERE r.lot_key = ?)",
+            lot_key(wanted.lot),
+        )
+    order = number
+    if lead == "channel":
+        order = "j.seq"
+        if before_id is not None:
+            row = execute(
+                "SELECT seq FROM journal WHERE id = ? AND channel = ?", (before_id, wanted.channel)
+            ).fetchone()
+            if row is not None and row[0]:
+                terms.add("j.seq < ?", row[0])
+    source = BY_STATE if by_state else BY_JOURNAL
+    where = " AND ".join(terms.where)
+    text = f"SELECT {COLUMNS} FROM {source} WHERE {where} ORDER BY {order} DESC LIMIT ?"  # noqa: S608 - constants
+    return text, [*terms.values, limit]
+
+
+def _lead(execute: Execute, wanted: Filter) -> str:
+    """What is walked."""
+    if wanted.control_id is not None or wanted.lot is not None or numbers_of(wanted):
+        return "numbers"
+    if wanted.state == "stored":
+        return "stored"
+    if wanted.reason is not None:
+        return "reason"
+    if wanted.state in ("dead", "incomplete"):
+        return "dead"
+    if wanted.state in ("filtered", "dismissed"):
+        return "ended"
+    if wanted.channel is not None:
+        row = execute("SELECT last_seq FROM channel WHERE name = ?", (wanted.channel,)).fetchone()
+        if wanted.message_type is None or row is None or row[0] <= SMALL_CHANNEL:
+            return "channel"
+    return "type" if wanted.message_type is not None else "journal"
+
+
+def _state(execute: Execute, terms: _Terms, wanted: Filter, lead: str) -> None:
+    state = wanted.state
+    if state == "stored":
+        watermark = execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
+        terms.add("s.state IS NULL")
+        terms.add("j.id > ?", watermark[0] if watermark else 0)
+    elif state == "held":  # of its deliveries; the message itself is mapped
+        terms.add("j.id IN (SELECT message_id FROM delivery WHERE state IN ('dead', 'held') AND state = 'held')")
+    elif lead == "dead":
+        # As the index says it, word for word, or SQLite does not see that it fits.
+        terms.add("s.state IN ('dead', 'incomplete') AND +s.state = ?", state)
+    elif lead == "ended":
+        terms.add("s.state <> 'mapped' AND s.state = ?", state)
+    elif state is not None:
+        terms.add("+s.state = ?", state)
+
+
+def numbers_of(wanted: Filter) -> list[tuple[NumberKind, str]]:
+    """The numbers that a filter asks for."""
+    asked: tuple[tuple[NumberKind, str | None], ...] = (
+        ("patient", wanted.patient), ("specimen", wanted.specimen), ("control", wanted.number),
+    )  # fmt: skip
+    return [(kind, text) for kind, text in asked if text is not None]
+
+
+def _with_control_id(execute: Execute, vault: Vault, wanted: Filter) -> list[int]:
+    """The messages remembered with this control id, that is, within the channel's repeat window."""
+    if wanted.channel is None:
+        raise StoreError("a search for a control id needs the channel")
+    control = vault.control_token(wanted.channel, wanted.control_id or "")
+    rows = execute(
+        "SELECT message_id FROM repeat WHERE token BETWEEN ? AND ? LIMIT 100", (control, control + b"\xff" * 12)
+    )
+    return [row[0] for row in rows]
+
+
+def letter_terms(
+    execute: Execute, wanted: Filter, before_id: int | None, *, number: str, state: str, reason: str
+) -> tuple[str, list[Any]]:
+    """The conditions for dead letters, where ``number``, ``state`` and ``reason`` are the columns that have them."""
+    terms = _Terms()
+    terms.add(f"{number} < ?", NO_LIMIT if before_id is None else before_id)
+    if wanted.after_us is not None:
+        terms.add(f"{number} >= ?", first_at(execute, wanted.after_us - DISORDER_US))
+    for term, value in (
+        ("+j.channel = ?", wanted.channel),
+        (f"+{state} = ?", wanted.state),
+        (f"+{reason} = ?", wanted.reason),
+        ("+j.message_type = ?", wanted.message_type),
+        ("j.received_us >= ?", wanted.after_us),
+        ("j.received_us < ?", wanted.before_us),
+    ):
+        if value is not None:
+            terms.add(term, value)
+    return " AND ".join(terms.where), terms.values
+
+
+def first_at(execute: Execute, at_us: int) -> int:
+    """About the first id that was received at ``at_us`` or later, by halving: ids follow time, and so no index on the
+    time is needed. Right for rows that are out of order by no more than the caller's margin."""
+    low, high = 1, (execute("SELECT max(id) FROM journal").fetchone()[0] or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        row = execute("SELECT id, received_us FROM journal WHERE id >= ? ORDER BY id LIMIT 1", (middle,)).fetchone()
+        if row is None or row[1] >= at_us:
+            high = middle
+        else:
+            low = row[0] + 1
+    return low

@@ -1,0 +1,284 @@
+"""What a site with many messages costs: make one, and measure it beside an empty one.
+
+    python tools/big_site.py fill FOLDER [--messages 1000000]      a site's journal, by the store's own operations
+    python tools/big_site.py measure FOLDER [--rounds 5] [--json FILE]
+
+`fill` makes the site of `labrelay bench` (32 channels, one destination) with messages of the last 90 days in all their
+states: delivered, filtered, dead, refused by the destination, dismissed. `measure` starts the real daemon on it and on
+an empty one in turn, and prints for both: the time until it listens, lists and searches, the page's overview, and the
+CPU time of a message under load. Times are the least of several rounds, and CPU times where that is what counts: so
+they can be compared on a machine that does other work. Nothing here is run by the tests.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from engine import arrival, outbox, verdict
+from engine.batch import Batch
+from engine.bench.cases import CHANNELS, Bench, Case
+from engine.bench.messages import control_id, oru
+from engine.clock import SystemClock
+from engine.journal import JOURNAL_NAME, Journal, Routed
+from engine.message import Document, Received, Report
+from engine.numbers import Number
+from engine.packing import Packer
+from engine.reasons import Reason
+from engine.records import Filter
+
+DAY_US = 86_400_000_000
+DAYS = 90
+FIRST_NUMBER = 50_000_000  # so that a load's own numbers are new
+AT_ONCE = 2_000
+RESULTS = 5
+WINDOW_S = 30 * 86_400.0
+MESSAGES_A_ROUND = 60  # per connection
+CONNECTIONS = 16
+
+
+# -- making one ----------------------------------------------------------------------------------------------------
+
+
+def fill(folder: Path, messages: int, say: Callable[[str], None] = print) -> None:
+    """Make a journal with so many messages in ``folder/var``; one that is there is gone on with."""
+    journal = Journal.open(folder / "var", clock=SystemClock())
+    try:
+        journal.recover()
+        done = sum(view.last_seq for view in journal.channels())
+        maker = _Maker(messages)
+        began, start = time.monotonic(), done
+        while done < messages:
+            count = min(AT_ONCE, messages - done)
+            journal.run_alone(partial(maker.store, first=done, count=count))
+            done += count
+            if done % 50_000 < AT_ONCE:
+                rate = (done - start) / (time.monotonic() - began)
+                say(f"{done} of {messages} messages, {rate:.0f} a second")
+    finally:
+        journal.close()
+
+
+class _Maker:
+    """Messages, and what became of them."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._rng = random.Random(7)
+        self._begin_us = time.time_ns() // 1000 - DAYS * DAY_US
+        entry = '{"resource":{"resourceType":"Observation","status":"final","valueQuantity":{"value":%d}}}'
+        body = '{"resourceType":"Bundle","type":"transaction","entry":[' + ",".join(entry % n for n in range(40)) + "]}"
+        self._body, self._packed = Packer().pack(body.encode())
+
+    def store(self, batch: Batch, *, first: int, count: int) -> None:
+        for number in range(first, first + count):
+            self._one(batch, number)
+
+    def _one(self, batch: Batch, number: int) -> None:
+        rng, channel, own = self._rng, number % CHANNELS, FIRST_NUMBER + number // CHANNELS
+        received = Received(
+            channel=f"c{channel:03d}",
+            payload=oru(channel, own, random.Random(own), results=RESULTS),
+            received_us=self._begin_us + number * DAYS * DAY_US // self._total,
+            peer="127.0.0.1:5000",
+            control_id=control_id(channel, own),
+            message_type="ORU^R01" if rng.random() < 0.999 else "ORU^R30",
+        )
+        stored = arrival.store_message(batch, received, repeat_window_s=WINDOW_S)
+        numbers = (Number("patient", f"P{number % 200_000}"), Number("specimen", f"S{number}"))
+        chance = rng.random()
+        done = partial(verdict.map_done, batch, stored.id, detail="", mapping="results@0123456789ab", issues=(),
+                       unmapped=(), numbers=numbers)  # fmt: skip
+        if chance < 0.005:
+            reason = rng.choice((Reason.NO_ROUTE, Reason.UNMAPPED_CODE, Reason.UNREADABLE))
+            done(routes=(), state="dead", reason=reason)
+            if chance < 0.001:
+                verdict.dismiss(batch, (stored.id,), "made up")
+            return
+        if chance < 0.02:
+            done(routes=(), state="filtered", reason=Reason.QUALITY_CONTROL)
+            return
+        report = Report(rng.randbytes(16), rng.randbytes(16))
+        document = Document(body=self._body, packed=self._packed, reports=(report,), conditional=(rng.randbytes(16),))
+        outcome = done(
+            routes=(Routed(document=document, destinations=("sink",), claimed=(True,)),), state="mapped", reason=None
+        )
+        for delivery in outcome.deliveries:
+            if chance < 0.023:
+                outbox.bury(batch, delivery.id, Reason.REFUSED, "HTTP 422", b"unknown patient")
+            else:
+                outbox.settle(batch, delivery.id, received.received_us + 100_000)
+
+
+# -- measuring -----------------------------------------------------------------------------------------------------
+
+
+def measure(folder: Path, rounds: int, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Every figure of the big site beside that of an empty one."""
+    with tempfile.TemporaryDirectory(prefix="empty-site-", dir=folder.parent) as made:
+        sites = {"empty": Path(made), "big": folder}
+        shutil.rmtree(Path(made) / "var", ignore_errors=True)
+        figures: dict[str, dict[str, list[float]]] = {name: {} for name in sites}
+        for turn in range(rounds):
+            for name, site in sites.items():
+                say(f"round {turn + 1} of {rounds}: {name}")
+                for figure, value in _round(site):
+                    figures[name].setdefault(figure, []).append(value)
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load_average": os.getloadavg()[0],
+        "journal_bytes": (folder / "var" / JOURNAL_NAME).stat().st_size,
+        "rounds": rounds,
+        "least": {name: {key: min(values) for key, values in of.items()} for name, of in figures.items()},
+        "median": {
+            name: {key: statistics.median(values) for key, values in of.items()} for name, of in figures.items()
+        },
+    }
+
+
+def _round(site: Path) -> Iterator[tuple[str, float]]:
+    bench = Bench(site, 0, "oru20", "frame", lambda text: None)
+    bench.first = _first_free(site)
+    try:
+        yield "listening, s", bench.daemon.listening_s
+        yield "start until then, CPU s", bench.daemon.cpu_s()
+        yield from _page(site)
+        yield from _commands(site)
+        case = Case(scenario="oru20", connections=CONNECTIONS)
+        done = bench.run(case, MESSAGES_A_ROUND)
+        if done.lost or done.repeats_other_key or done.reordered:
+            raise SystemExit(
+                f"{site}: lost {done.lost}, repeated {done.repeats_other_key}, out of order {done.reordered}"
+            )
+        yield "a message, CPU ms", done.cpu_ms
+        yield "a message, 1/accepted per s, ms", 1000.0 / done.accepted_per_s
+    finally:
+        bench.close()
+    yield from _queries(site)
+
+
+def _first_free(site: Path) -> int:
+    """Numbers that no round before has used; the file stands beside the journal."""
+    marker = site / "rounds"
+    used = int(marker.read_text()) if marker.exists() else 0
+    marker.write_text(str(used + 1))
+    return 1 + used * MESSAGES_A_ROUND
+
+
+def _page(site: Path) -> Iterator[tuple[str, float]]:
+    listen = (site / "config" / "labrelay.yaml").read_text().partition('listen: "')[2].partition('"')[0]
+    for name, path in (("page overview, ms", "/"), ("status.json, ms", "/status.json")):
+        least = float("inf")
+        for _ in range(5):
+            time.sleep(1.05)  # a snapshot is made at most once a second; each of these makes one
+            began = time.perf_counter()
+            with urllib.request.urlopen(f"http://{listen}{path}", timeout=30) as answer:
+                answer.read()
+            least = min(least, (time.perf_counter() - began) * 1000)
+        yield name, least
+
+
+def _commands(site: Path) -> Iterator[tuple[str, float]]:
+    """Whole commands, the interpreter's start included."""
+    for words in (("version",), ("messages", "list"), ("dlq", "list"), ("status",)):
+        began = time.perf_counter()
+        subprocess.run(  # noqa: S603 - our own module, by our own interpreter
+            [sys.executable, "-m", "engine", "--site", str(site), *words], stdout=subprocess.DEVNULL, check=True
+        )
+        yield f"labrelay {' '.join(words)}, ms", (time.perf_counter() - began) * 1000
+
+
+def _queries(site: Path) -> Iterator[tuple[str, float]]:
+    """What the lists ask of the journal, on a connection of its own that has just been opened."""
+    week = time.time_ns() // 1000 - 7 * DAY_US
+    lists: dict[str, Callable[[Journal], object]] = {
+        "messages list": lambda journal: journal.messages(),
+        "messages list --channel": lambda journal: journal.messages(Filter(channel="c003")),
+        "messages list --state dead": lambda journal: journal.messages(Filter(state="dead")),
+        "messages list --state filtered": lambda journal: journal.messages(Filter(state="filtered")),
+        "messages list --state dismissed": lambda journal: journal.messages(Filter(state="dismissed")),
+        "messages list --state stored": lambda journal: journal.messages(Filter(state="stored")),
+        "messages list --state held": lambda journal: journal.messages(Filter(state="held")),
+        "messages list --reason NO_ROUTE": lambda journal: journal.messages(Filter(reason="NO_ROUTE")),
+        "messages list --reason (none has it)": lambda journal: journal.messages(Filter(reason="DAMAGED")),
+        "messages list --type ORU^R30": lambda journal: journal.messages(Filter(message_type="ORU^R30")),
+        "messages list --type (none has it)": lambda journal: journal.messages(Filter(message_type="QRY^A19")),
+        "messages list --channel --type (none)": lambda journal: journal.messages(
+            Filter(channel="c003", message_type="QRY^A19")
+        ),
+        "messages list --until (a week ago)": lambda journal: journal.messages(Filter(before_us=week)),
+        "messages list --since --state filtered": lambda journal: journal.messages(
+            Filter(after_us=week, state="filtered")
+        ),
+        "messages list --channel (none has it)": lambda journal: journal.messages(Filter(channel="nowhere")),
+        "messages list --specimen": lambda journal: journal.messages(Filter(specimen="S4711")),
+        "messages list --control-id": lambda journal: journal.messages(
+            Filter(channel="c003", control_id=control_id(3, FIRST_NUMBER + 5))
+        ),
+        "dlq list": lambda journal: journal.dead(),
+        "dlq list --reason REFUSED": lambda journal: journal.dead(Filter(reason="REFUSED")),
+        "dlq list --channel": lambda journal: journal.dead(Filter(channel="c003")),
+        "dlq list (none has it)": lambda journal: journal.dead(Filter(reason="DAMAGED")),
+    }
+    for name, ask in lists.items():
+        least = float("inf")
+        for _ in range(3):
+            journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+            journal.deadline_s = 30.0
+            try:
+                began = time.perf_counter()
+                ask(journal)
+                least = min(least, (time.perf_counter() - began) * 1000)
+            finally:
+                journal.close()
+        yield f"{name}, ms", least
+
+
+def show(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{found['at']}, {found['machine']}, load average {found['load_average']:.1f}"
+    yield f"the least of {found['rounds']} rounds"
+    yield f"journal of {found['journal_bytes'] / 2**20:.0f} MiB"
+    yield f"{'':45}{'empty':>10}{'big':>10}"
+    for name, value in found["least"]["empty"].items():
+        yield f"{name:45}{value:>10.2f}{found['least']['big'][name]:>10.2f}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    filling = verbs.add_parser("fill")
+    filling.add_argument("folder", type=Path)
+    filling.add_argument("--messages", type=int, default=1_000_000)
+    measuring = verbs.add_parser("measure")
+    measuring.add_argument("folder", type=Path)
+    measuring.add_argument("--rounds", type=int, default=5)
+    measuring.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    if given.verb == "fill":
+        fill(given.folder, given.messages)
+        return 0
+    found = measure(given.folder, given.rounds)
+    if given.json is not None:
+        given.json.write_text(json.dumps(found, indent=2) + "\n")
+    print("\n".join(show(found)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
