@@ -561,8 +561,8 @@ class App:
         if worker.paused:
             return f"{destination} is paused"
         lane = worker.lane(channel)
-        if lane.held:
-            return f"the lane to {destination} is paused, or held by a dead letter"
+        if worker.paused or lane.held:
+            return f"{destination} or its lane is paused, or held by a dead letter"
         return "" if lane.drained and not lane.spilled else "live messages go first"
 
     def _stored(self, stored: Stored) -> None:
