@@ -53,7 +53,7 @@ from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss, look
 from engine.message import ControlRun, Delivery, Issue, Reagent, Received, Stored, Unmapped
 from engine.numbers import Number
-from engine.reading import Reader, access, connect
+from engine.reading import DAMAGE, Reader, access, connect
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed, Target
 from engine.reserve import Reserve
@@ -172,7 +172,7 @@ class Journal(Reader):
             if loss is not None:
                 journal._now(partial(_accept_loss, loss, actor, because))
                 journal.notes.append(f"Started although rows are missing: {loss}")
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             _abandon(connection, lock)
             raise StoreError(f"{data / JOURNAL_NAME}: cannot be opened: {error}", fatal=True) from error
         except BaseException:

@@ -275,7 +275,7 @@ def _findings(
 def _nothing_left(path: Path, reading: anchor.Reading) -> LossError | None:
     """Whether no journal, or an empty file, stands where the anchor knows one."""
     with (
-        suppress(sqlite3.Error),
+        suppress(*DAMAGE),
         closing(connect(path) if path.exists() else sqlite3.connect(":memory:")) as connection,
     ):
         return find_total_loss(connection, reading)

@@ -286,6 +286,17 @@ async def test_an_anchor_that_cannot_be_read_raises_an_alarm(whole: Path, tmp_pa
     await goes_on_after_acceptance(data, loss)
 
 
+@pytest.mark.parametrize("what", [b"CREATE TABLE journal", b"CREATE TABLE meta", b"CREATE TABLE delivery"])
+def test_a_damaged_schema_is_told_though_its_error_is_no_text(whole: Path, tmp_path: Path, what: bytes) -> None:
+    data = copy(whole, tmp_path / "schema")
+    content = (data / "journal.db").read_bytes()
+    assert what in content
+    (data / "journal.db").write_bytes(content.replace(what, what[:8] + b"\xe5\xff" + what[10:]))
+    assert look(data)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        opened(data)
+
+
 async def test_damaged_rows_are_told_at_the_start_and_the_rest_goes_on(whole: Path, tmp_path: Path) -> None:
     data = copy(whole, tmp_path / "rows")
     async with running(data) as journal:

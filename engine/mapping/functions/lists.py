@@ -23,7 +23,11 @@ def last(values: list[Any]) -> Any:
 @function("each_once(ids: Identifier[]) -> Identifier[]", pure=True)
 def each_once(ids: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The identifiers without those that were there before, in order."""
-    return [one for at, one in enumerate(ids) if one not in ids[:at]]
+    # By their contents as keys: a sender may repeat a field a hundred thousand times.
+    found: dict[Any, dict[str, Any]] = {}
+    for one in ids:
+        found.setdefault(_contents(one), one)
+    return list(found.values())
 
 
 @function("count(values: any[]?) -> decimal!", pure=True)
@@ -52,3 +56,10 @@ def joint_status(statuses: list[str]) -> str:
     if found <= {"entered-in-error", "cancelled"}:
         return "cancelled"
     return next((one for one in ("corrected", "amended", "appended") if one in found), "final")
+
+
+def _contents(value: Any) -> Any:
+    """What two equal values have in common, as something that can be a key."""
+    if isinstance(value, dict):
+        return frozenset((name, _contents(part)) for name, part in value.items())
+    return tuple(map(_contents, value)) if isinstance(value, list) else value

@@ -178,10 +178,11 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         number=11,
         fault="poison message",
-        how="A message that the parser, the mapping or the destination cannot take, and one that ends the process.",
-        passes="dead within a second; the next message is unaffected",
-        nodes=("tests/faults/test_deadly_message.py",),
-        quick="each kind once", long="each kind once", seconds=30,
+        how="What cannot be read; floods of segments, repetitions, components, escapes; a mapping that falls over or "
+        "gives up, a destination that answers 422, and a message whose processing ends the whole process.",
+        passes="a dead letter with its reason; the next message is delivered",
+        nodes=("tests/faults/test_poison.py", "tests/faults/test_deadly_message.py", "tests/test_hostile_messages.py"),
+        quick="each kind once", long="each kind ten times", seconds=50,
     ),
     Fault(
         number=12,
@@ -479,10 +480,11 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         number=31,
         fault="pinned reader",
-        how="A reader keeps its snapshot while work goes on.",
-        passes="alarm, no stall, the log is emptied once the reader ends",
+        how="Another reader keeps its snapshot while messages are stored; LabRelay's own readers have a deadline.",
+        passes="an alarm at 64 MiB of log, no stall, the log is emptied once the reader ends",
         nodes=("tests/faults/test_store_pinned_reader.py",),
-        quick="until the alarm", long="10 min", seconds=60,
+        quick="12 MiB", long="64 MiB, then 2,000 messages", seconds=45,
+        unproven="A reader that stays for days: the log grows for as long, and the alarm stands.",
     ),
     Fault(
         number=32,
