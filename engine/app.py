@@ -47,6 +47,7 @@ from engine.supervisor import Supervisor
 from engine.switches import Switches, concerns
 from engine.taps import Taps
 from engine.tee import TeeChannel
+from engine.trail_check import HEAD_WORDS
 from engine.watchdog import Notifier, watch
 from engine.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
 
@@ -62,6 +63,8 @@ STOP_RELOAD_S = 2.0
 REAGENTS_FOUND = 200  # lots that the page lists at most
 PAGE_RETRY_S = 5.0
 STORE_RETRY_S = 1.0
+HEAD_EVERY_S = 86_400.0
+HEAD_WITHIN_S = 1.0
 QUIET = 32  # operations that wait for the journal's writer: above, a replay waits
 STRICTEST_FIRST = ("channel", "specimen", "none")
 STALE_AFTER_S = 30.0  # intake and the loop beat at least every 5 s
@@ -133,6 +136,7 @@ class App:
                 extra={"count": recovery.unprocessed, "waiting": recovery.maybe_delivered},
             )
         self.built = built
+        self.journal.under(built.site.hash[:12])
         self._certificates = fingerprints(built.site)
         self.pauses = {pause.target: pause for pause in self.journal.pauses()}
         if site.config.workers:
@@ -163,6 +167,7 @@ class App:
                 self._notifier.ready("receiving")
                 started(self)
                 await self._until_stopped(supervisor)
+                await self._write_head()
                 self.ready = False
                 self._notifier.stopping()
 
@@ -211,6 +216,7 @@ class App:
         self._page = await self._start_page(site)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
+        supervisor.supervise("audit head", self._write_heads)
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
 
@@ -227,6 +233,18 @@ class App:
         if failed.done():
             failed.result()
         failed.cancel()
+
+    async def _write_heads(self) -> None:
+        """The head of the journal's chain, where the journal's writer has no say; see `engine.trail_check`."""
+        while True:
+            await self._write_head()
+            await asyncio.sleep(HEAD_EVERY_S)
+
+    async def _write_head(self) -> None:
+        with contextlib.suppress(StoreError, TimeoutError):  # said elsewhere; and nothing waits for a disk that hangs
+            async with asyncio.timeout(HEAD_WITHIN_S):
+                last_id, head = await self.journal.head()
+            logger.info(HEAD_WORDS, extra={"journal_id": last_id, "head": head})
 
     # -- stopping ----------------------------------------------------------------------------------------------
 
@@ -308,6 +326,7 @@ class App:
             replaced = [self.workers.pop(name) for name in changed & self.workers.keys()]
             self.workers.update(made)
             self.built = built
+            self.journal.under(built.site.hash[:12])
             self._certificates = certificates
             self._take_over(built)
             if self.worker is not None:

@@ -131,6 +131,7 @@ class Batch:
         boot: lease number of this process.
         execute, executemany: run a statement on the writer's connection.
         stored_bytes: of sealed values, so far.
+        config_hash: of the configuration in force, for the audit trail; empty where it is not known.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class Batch:
         self.opened: list[int] = []
         self.closed: list[int] = []
         self.unmapped_rows = tail.unmapped_rows
+        self.config_hash = ""
         self._zone = zone
         self._month = month_of(now_us)
         self._channels: dict[str, ChannelTally] = {}

@@ -53,7 +53,6 @@ import contextlib
 import json
 import logging
 import os
-import pwd
 import socket
 import struct
 import time
@@ -62,6 +61,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.actor import of_process
 from engine.errors import ConfigError, ErasedError, IntegrityError, LabRelayError, LockedError, StoreError
 
 logger = logging.getLogger("labrelay." + __name__)
@@ -223,7 +223,7 @@ class ControlServer:
             return _error("failed", f"no whole request within {self._request_timeout:g} s")
         except ValueError:
             return _error("failed", f"the request is larger than {MAX_REQUEST_BYTES} bytes")
-        uid = _peer_uid(writer)
+        uid, pid = _peer(writer)
         if uid not in (0, os.geteuid()):
             logger.warning("control request refused", extra={"uid": uid})
             return _error("refused", "only the service's own user and root may ask; use sudo")
@@ -244,7 +244,7 @@ class ControlServer:
                 content = await reader.readexactly(size)
         except (TimeoutError, asyncio.IncompleteReadError):
             return _error("failed", f"no whole request within {self._request_timeout:g} s")
-        request = Request(verb=verb, args=args, actor=user_name(uid), content=content)
+        request = Request(verb=verb, args=args, actor=of_process(uid, pid), content=content)
         return request if verb in self._followers else await self._run(request)
 
     async def _run(self, request: Request) -> dict[str, Any]:
@@ -358,13 +358,6 @@ def follow(
             line.settimeout(None if until is None else max(0.001, until - time.monotonic()))
 
 
-def user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
-
-
 def _line(said: Mapping[str, Any]) -> bytes:
     return json.dumps(said, separators=(",", ":")).encode() + b"\n"
 
@@ -388,11 +381,12 @@ def _read_line(line: socket.socket) -> bytes:
     return b"".join(chunks)
 
 
-def _peer_uid(writer: asyncio.StreamWriter) -> int:
+def _peer(writer: asyncio.StreamWriter) -> tuple[int, int]:
+    """User and process at the other end, by the kernel's word."""
     # A duplicate: event loops differ in what their transport's socket object can do.
     with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as peer:
-        _, uid, _ = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-    return int(uid)
+        pid, uid, _ = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return int(uid), int(pid)
 
 
 @contextlib.contextmanager

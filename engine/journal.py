@@ -651,6 +651,15 @@ class Journal(Reader):
             kept=kept,
         )
 
+    def under(self, config_hash: str) -> None:
+        """Which configuration is in force from now on, for the audit trail."""
+        assert self._upkeep is not None, "opened read-only"
+        self._upkeep.config_hash = config_hash
+
+    def head(self) -> "asyncio.Future[tuple[int, str]]":
+        """The newest row and its chain value, hexadecimal: what proves elsewhere that the journal had come so far."""
+        return self._submit(_head)
+
     def key_facts(self) -> rotation.KeyFacts:
         """What the journal says of its keys."""
         with self.snapshot() as execute:
@@ -789,6 +798,10 @@ class _Look:
     execute: Callable[..., sqlite3.Cursor]
     vault: Vault
     now_us: int
+
+
+def _head(batch: Batch) -> tuple[int, str]:
+    return batch.last_id, batch.chain.hex()
 
 
 def _overtaken_in_part(batch: Batch, *, delivery_id: int) -> bool:

@@ -1,7 +1,7 @@
 """A key on paper: lines that a person can read aloud and type in again. Pure.
 
-    1   7QK2-M9XD-04TE-HW3A         8 bytes of the key and 2 of a checksum over them and the number of the line
-    2   ...                         in Crockford's base 32: no I, L, O, U; small letters, blanks and hyphens do not count
+    1   7QK2-M9XD-04TE-HW3A     8 bytes of the key and 2 of a checksum over them and the number of the line
+    2   ...                     in Crockford's base 32: no I, L, O, U; small letters, blanks and hyphens do not count
     3   ...
     4   ...
 

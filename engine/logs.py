@@ -43,7 +43,7 @@ FIELDS = frozenset(
     {
         "act", "action", "actor", "address", "age_s", "attempt", "attempts", "bytes", "cause", "channel",
         "config_hash", "count", "delay_s", "delivery_id", "destination", "detail", "duration_s", "fault", "file",
-        "first_id", "from_state", "journal_id", "kind", "lane", "last_id", "limit", "line", "listen", "next_s",
+        "first_id", "from_state", "head", "journal_id", "kind", "lane", "last_id", "limit", "line", "listen", "next_s",
         "outcome", "path", "peer", "pid", "place", "reason", "repeat_of", "restarts", "rule", "seq", "signal",
         "size_bytes", "stale", "state", "status", "table", "task", "to_state", "uid", "until", "verb",
         "version", "waiting",

@@ -752,6 +752,8 @@ class Reader:
             verb=content.get("verb", ""),
             what=content.get("what", {}),
             ended=content.get("act", 0),
+            by=content.get("by", {}),
+            config=content.get("config", ""),
         )
 
     # -- replays -------------------------------------------------------------------------------------------------

@@ -364,7 +364,13 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """One audit row: who did what. ``ended`` is the id of the act whose end this row tells, else 0."""
+    """One audit row: who did what.
+
+    Attributes:
+        ended: the id of the act whose end this row tells, else 0.
+        by: what is known of the actor beside the name: ``role``, ``login``, ``from``.
+        config: the first digits of the hash of the configuration in force.
+    """
 
     id: int
     at_us: int
@@ -372,6 +378,8 @@ class Act:
     verb: str
     what: dict[str, Any] = field(default_factory=dict)
     ended: int = 0
+    by: dict[str, str] = field(default_factory=dict)
+    config: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ class Entry:
     Attributes:
         id: its number in the journal.
         state: ``done``, ``cut short`` (by a stop; a person must look), or ``open``.
+        by, config: as `engine.records.Act` has them.
         ended_us: 0 where it was done at once, or has not ended.
     """
 
@@ -38,6 +39,8 @@ class Entry:
     state: str
     ended_us: int = 0
     outcome: Mapping[str, Any] = field(default_factory=dict)
+    by: Mapping[str, str] = field(default_factory=dict)
+    config: str = ""
 
     def row(self) -> dict[str, Any]:
         """For tables, CSV and JSON; instants as ISO 8601 in UTC."""
@@ -45,6 +48,10 @@ class Entry:
             "id": self.id,
             "at": instant(self.at_us),
             "actor": self.actor,
+            "role": self.by.get("role", ""),
+            "login": self.by.get("login", ""),
+            "from": self.by.get("from", ""),
+            "config": self.config,
             "act": self.verb,
             "state": self.state,
             "ended": instant(self.ended_us) if self.ended_us else None,
@@ -77,6 +84,8 @@ def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:
             state=state,
             ended_us=end.at_us if end else 0,
             outcome=outcome,
+            by=act.by,
+            config=act.config,
         )
 
 
@@ -93,7 +102,7 @@ def audit_event(entry: Entry, site: str) -> dict[str, Any]:
         "subtype": [subtype],
         "action": _ACTIONS.get(entry.verb, "E"),
         "recorded": instant(entry.at_us),
-        "agent": [{"who": {"display": entry.actor}, "requestor": True}],
+        "agent": [_agent(entry)],
         "source": {"site": site, "observer": {"display": f"LabRelay at {site}"}},
         "entity": [_number("act", entry.id)],
     }
@@ -107,12 +116,23 @@ def audit_event(entry: Entry, site: str) -> dict[str, Any]:
             event["entity"] += [_number(name.rstrip("s"), number) for number in numbers]
     details = [
         {"type": name, "valueString": str(value)}
-        for name, value in {**entry.what, **entry.outcome}.items()
+        for name, value in {**entry.what, **entry.outcome, "config": entry.config}.items()
         if name not in NUMBERS and value not in (None, "", [], {})
     ]
     if details:
         event["entity"][0]["detail"] = details
     return event
+
+
+def _agent(entry: Entry) -> dict[str, Any]:
+    agent: dict[str, Any] = {"who": {"display": entry.actor}, "requestor": True}
+    if role := entry.by.get("role"):
+        agent["role"] = [{"text": role}]
+    if login := entry.by.get("login"):
+        agent["altId"] = login
+    if seat := entry.by.get("from"):
+        agent["network"] = {"address": seat}
+    return agent
 
 
 def shown_messages(entry: Entry) -> tuple[tuple[int, ...], Mapping[str, Any] | None]:

@@ -68,6 +68,7 @@ class StoreUpkeep:
         self.wal_bytes = 0
         self.anchor_fault = ""
         self.over_cap = False
+        self.config_hash = ""
         self.policy: retention.Policy | None = None  # nothing goes before the owner says what may
         self._connection = connection
         self._wal = wal
@@ -101,7 +102,9 @@ class StoreUpkeep:
     def begin(self) -> Batch:
         now_us = self._clock.now_us()
         self._make_keys(month_of(now_us))
-        return Batch(self._connection, self._tail, self._vault, now_us=now_us, zone=self._zone, boot=self._boot)
+        batch = Batch(self._connection, self._tail, self._vault, now_us=now_us, zone=self._zone, boot=self._boot)
+        batch.config_hash = self.config_hash
+        return batch
 
     def committed(self, batch: Batch) -> None:
         self._write_anchor()

@@ -27,30 +27,28 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "actor breaker chain clock clock_watch conditional controls deidentified edit_text errors examine examine_lines growth hashes "
-            "key_sheet lane letters link_words message near numbers pace packing ports reagents reasons receive_memory records registry "
-            "results retry secrets site snapshot timing units versions words yaml_nodes "
-            "downtime"
+            "actor breaker chain clock clock_watch conditional controls deidentified downtime edit_text errors "
+            "examine examine_lines growth hashes key_sheet lane letters link_words message near numbers pace "
+            "packing ports reagents reasons receive_memory records registry results retry secrets site snapshot "
+            "timing units versions words yaml_nodes"
         ),
     ),
     (
         "stores, mapping, configuration",
         names(
-            "anchor arrival audit backups batch before_upgrade compact config correcting detecting earlier erased erasing "
-            "formats holding "
-            "installed journal kek layouts line_trace lock loss lots mapping memory migrate numbered outbox packs "
-            "pruned reading replays reserve retention rotation salvage server_versions superseding suspect trail upkeep vault verdict verify "
-            "wal_repair writer "
-            "listing pauses"
+            "anchor arrival audit backups batch before_upgrade compact config correcting detecting earlier erased "
+            "erasing formats holding installed journal kek layouts line_trace listing lock loss lots mapping "
+            "memory migrate numbered outbox packs pauses pruned reading replays reserve retention rotation "
+            "salvage server_versions superseding suspect trail trail_check upkeep vault verdict verify wal_repair "
+            "writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),
     (
         "the running site",
         names(
-            "acts app backup_keeper build control heap link_view logs metrics observe process_metrics replaying reprocessing sandbox sources "
-            "supervisor watchdog web worker "
-            "switches taps"
+            "acts app backup_keeper build control heap link_view logs metrics observe process_metrics replaying "
+            "reprocessing sandbox sources supervisor switches taps watchdog web worker"
         ),
     ),
     ("commands", names("__main__ bench commands demo simulator workbench")),

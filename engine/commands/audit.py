@@ -5,6 +5,7 @@ Reasons are in people's own words: whoever wrote a patient's name there is read 
 
 import csv
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from engine.journal import Journal
 
 PAGE = 500
+CHECK_S = 3600.0
 FORMATS = (".csv", ".ndjson", ".json")
 COLUMNS = (
     Column("id", "ID", right=True),
     Column("at", "AT"),
     Column("actor", "WHO"),
+    Column("from", "FROM"),
     Column("act", "ACT"),
     Column("object", "OBJECT"),
     Column("state", "STATE"),
@@ -74,30 +77,50 @@ def list_acts(
 
 
 @command.command(help="Check that no act was changed, taken out or put in, and that each can be opened.")
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    metavar="ID:HASH",
+    help="Also that this head is in the chain; may be given again. `-` reads a log from standard input, and takes "
+    "every head that the daemon has written there.",
+)
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def verify(session: Session, form: Form) -> ExitCode:
-    """The chain runs through all rows of the journal, so all of them are read; acts are opened, too."""
-    from engine import verify as verifying
-    from engine.errors import IntegrityError
+def verify(session: Session, heads: tuple[str, ...], form: Form) -> ExitCode:
+    """The chain runs through all rows of the journal, so all of them are read; acts are opened, too: each has the chain
+    before it under its seal. What was cut off behind the last act only a head from elsewhere can tell:
 
+    journalctl -u labrelay -o cat | labrelay audit verify --head -
+    """
+    from engine import trail_check
+    from engine import verify as verifying
+
+    given = [line for head in heads for line in (sys.stdin if head == "-" else [head])]
+    known = list(trail_check.heads_in(given))
+    if heads and not known:
+        raise click.BadParameter("no head in that: ID:HASH, or lines of the daemon's log", param_hint="--head")
     texts = [str(finding) for finding in verifying.run(session.data)]
-    count = 0
+    agree = silent = 0
     with session.reader() as reader:
-        before: int | None = None
-        while True:
-            try:
-                page = reader.acts(before_id=before, limit=PAGE)
-            except IntegrityError as error:
-                texts.append(str(error))
-                break
-            count += len(page)
-            if len(page) < PAGE:
-                break
-            before = page[-1].id
+        reader.deadline_s = CHECK_S
+        vault = reader.vault
+        with reader.snapshot() as execute:
+            found = trail_check.check(execute, vault)
+            if known:
+                agree, silent, wrong = trail_check.compare(execute, known, found.anew)
+                texts += wrong
+        texts += found.findings
         unfinished = [act.id for act in reader.open_acts()] if not texts else []
-    document = {"ok": not texts, "rows": count, "open": unfinished, "findings": texts}
-    show_document(form, document, texts or [f"{count} rows of the audit trail, nothing is wrong"])
+    document = {
+        "ok": not texts, "rows": found.rows, "sealed": found.sealed, "sealed_since": found.since or None,
+        "heads": agree, "heads_too_old": silent, "open": unfinished, "findings": texts,
+    }  # fmt: skip
+    lines = [f"{found.rows} rows of the audit trail, nothing is wrong"]
+    if known:
+        old = f"; {silent} are of rows that are not kept any longer" if silent else ""
+        lines.append(f"{agree} heads from elsewhere are in the chain{old}")
+    show_document(form, document, texts or lines)
     return ExitCode.INTEGRITY if texts else ExitCode.OK
 
 

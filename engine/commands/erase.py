@@ -4,17 +4,17 @@ LabRelay must be stopped for it. What was sent elsewhere is not touched, and bac
 pruned.
 """
 
-import os
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.actor import of_this_process
 from engine.clock import SystemClock, from_us
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, consent, pass_session
-from engine.control import RefusedError, user_name
+from engine.control import RefusedError
 from engine.errors import StoreError
 from engine.units import duration_text, size_words
 
@@ -68,7 +68,8 @@ def command(
         raise click.BadParameter("say why", param_hint="--because")
     if not (session.data / JOURNAL_NAME).exists():
         raise StoreError(f"{session.data}: there is no journal yet")
-    least_s = session.load(require_secrets=False).config.retention.least
+    site = session.load(require_secrets=False)
+    least_s = site.config.retention.least
     clock = SystemClock()
     journal = Journal.open(session.data, clock=clock)
     try:
@@ -98,8 +99,9 @@ def command(
         more: dict[str, Any] = {"authority": authority} if authority else {}
         if obstacles:
             more["forced"] = obstacles
+        journal.under(site.hash[:12])
         ids = [one.id for one in chosen]
-        actor = user_name(os.geteuid())
+        actor = of_this_process()
         done = journal.run_alone(
             partial(erasing.erase, messages=ids, numbers=numbers, actor=actor, because=because, more=more)
         )

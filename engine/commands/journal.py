@@ -1,6 +1,5 @@
 """The journal's files: what a person decides when they are not what they were."""
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -9,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.actor import of_this_process
 from engine.clock import SystemClock, from_us
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, consent, pass_session
-from engine.control import RefusedError, UnreachableError, user_name
+from engine.control import RefusedError, UnreachableError
 from engine.errors import ConfigError, StoreError
 from engine.loss import LossError
 from engine.units import size_words
@@ -60,7 +60,7 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
         say("nothing is missing; nothing was done")
         return ExitCode.OK
     Journal.open(
-        session.data, clock=clock, accept_loss=True, actor=user_name(os.geteuid()), because=because.strip()
+        session.data, clock=clock, accept_loss=True, actor=of_this_process(), because=because.strip()
     ).close()
     say("accepted, and noted in the audit trail; start LabRelay, and send what is missing again from the analyzers")
     return ExitCode.OK
@@ -257,7 +257,7 @@ def salvage(session: Session, target: Path, because: str, form: Form) -> ExitCod
         session.data,
         target,
         clock=SystemClock(),
-        actor=user_name(os.geteuid()),
+        actor=of_this_process(),
         because=because.strip(),
         progress=progress,
     )

@@ -7,7 +7,6 @@ and, in var/, a journal that is whole in itself. Look at it, move the old site a
 The key must be at hand: in the old data folder, beside the copy, or in a folder that --keys names.
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,10 +42,10 @@ def command(
     anchor: Path | None,
     form: Form,
 ) -> ExitCode:
+    from engine.actor import of_this_process
     from engine.backups import restoring
     from engine.clock import SystemClock
     from engine.commands.verify import Progress
-    from engine.control import user_name
 
     if not because.strip():
         raise click.BadParameter("say why", param_hint="--because")
@@ -58,7 +57,7 @@ def command(
         _chosen(session, source),
         target,
         clock=SystemClock(),
-        actor=user_name(os.geteuid()),
+        actor=of_this_process(),
         because=because.strip(),
         keys=keys or data,
         old_anchor=anchor,

@@ -6,15 +6,18 @@ without an offset are in the site's zone.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
+from engine.actor import of_this_process
 from engine.acts import Acts, Selection
 from engine.commands.output import ExitCode, Form, say, show_document
 from engine.commands.session import Session, consent
-from engine.control import UnreachableError, user_name
+from engine.control import UnreachableError
+from engine.errors import ConfigError
 from engine.near import did_you_mean
 from engine.reasons import Reason
 from engine.records import LETTER_STATES, MessageState
@@ -199,7 +202,6 @@ def without_daemon(session: Session, work: Callable[[Acts, str], Awaitable[dict[
 
 def with_journal(session: Session, work: "Callable[[Journal, str], Awaitable[dict[str, Any]]]") -> dict[str, Any]:
     """As `without_daemon`, with the open journal and the name of the user."""
-    import os
 
     from engine.clock import SystemClock
     from engine.journal import JOURNAL_NAME, Journal
@@ -211,8 +213,10 @@ def with_journal(session: Session, work: "Callable[[Journal, str], Awaitable[dic
         clock = SystemClock()
         journal = Journal.open(session.data, clock=clock)
         try:
+            with suppress(ConfigError):  # what is done may not need the configuration
+                journal.under(session.load(require_secrets=False).hash[:12])
             journal.start(asyncio.get_running_loop())
-            return await work(journal, user_name(os.geteuid()))
+            return await work(journal, of_this_process())
         finally:
             await journal.stop()
 

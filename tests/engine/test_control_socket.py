@@ -14,7 +14,8 @@ import pytest
 import uvloop
 
 from engine import control
-from engine.control import ControlServer, RefusedError, Request, UnreachableError, call, user_name
+from engine.actor import user_name
+from engine.control import ControlServer, RefusedError, Request, UnreachableError, call
 from engine.errors import ConfigError, IntegrityError, LabRelayError, LockedError, StoreError
 
 
@@ -72,7 +73,7 @@ async def test_only_the_owner_can_open_the_socket_and_it_is_gone_after_stop(tmp_
 
 
 async def test_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "_peer_uid", lambda _writer: 65_533)
+    monkeypatch.setattr(control, "_peer", lambda _writer: (65_533, 1))
     async with serving(tmp_path / "s.sock") as path:
         with pytest.raises(RefusedError, match="sudo"):
             await ask(path)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.actor import user_name
 from engine.clock import SystemClock
 from engine.commands.output import ExitCode
-from engine.control import user_name
 from engine.journal import Journal
 from engine.lock import SiteLock
 from tests.support.command_line import labrelay
