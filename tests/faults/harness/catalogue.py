@@ -50,7 +50,7 @@ FAULTS: tuple[Fault, ...] = (
         "while analyzers send; with one process and two, with a healthy and a troubled server.",
         passes="lost=0, dup_unflagged=0, reordered=0",
         nodes=("tests/faults/test_kill.py",),
-        quick="14 kills", long="1,000 kills", seconds=150, takes_the_rest=True,
+        quick="14 kills", long="1,000 kills", seconds=140, takes_the_rest=True,
         unproven="A killed process loses nothing that it gave to the kernel: see T3 for a power cut.",
     ),
     Fault(
