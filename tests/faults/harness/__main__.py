@@ -34,9 +34,6 @@ def main() -> int:
     end = time.monotonic() + minutes * 60
     entries: list[Json] = []
     for fault in sorted(chosen, key=lambda fault: fault.takes_the_rest):
-        if not fault.nodes:
-            say(f"{fault.name:4} {fault.fault}: has no test yet")
-            continue
         share = float(fault.seconds) * (SOAK_SHARE if asked.scale == "soak" else 1)
         left = end - time.monotonic()
         if fault.takes_the_rest:
