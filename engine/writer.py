@@ -279,8 +279,8 @@ class Writer:
         while not self._jobs.empty():
             _, future = self._jobs.get_nowait()
             self._tell(future, None, StoreError(str(self._failed), fatal=error is not None))
-        if self._finished is not None and not self._finished.done():
-            self._finished.set_result(None)
+        assert self._finished is not None  # made before the thread was
+        self._finished.set_result(None)
         if error is not None:
             self._on_fatal(error)
 

@@ -136,6 +136,7 @@ def test_headers_before_an_l_record_share_it_where_frames_tell_one_from_the_othe
         link.committed(0.0)
     assert isinstance(event, Frame)
     assert event.completes == (both,)
+    assert astm_link.assemble(one_record_a_frame(both)).completes == (both,)  # and after a crash
 
 
 def test_the_line_is_silent_from_the_answer_on_and_not_from_before() -> None:

@@ -5,16 +5,19 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest_asyncio
 
+from engine import outbox
+from engine.batch import Batch
 from engine.chain import GENESIS, chain_hash, document_hash, erased_digest, pruned_digest, row_hash
 from engine.clock import from_us
 from engine.journal import Journal
 from engine.reasons import Reason
 from engine.records import Held
 from engine.results import Earlier, Result
-from tests.support.journals import NOW_US, queue, routed, running, started, store
+from tests.support.journals import NOW_US, WINDOW_S, queue, received, routed, running, started, store
 
 LATER_US = NOW_US + 60_000_000
 
@@ -81,6 +84,71 @@ async def test_a_delivery_knows_whether_a_person_has_released_it(journal: Journa
     await journal.unclaim([1, 2])
     await journal.dismiss(deliveries=[1], actor="ann", reason="by hand")
     assert [one.released for one in await journal.claim("chem", "fhir", 9)] == [False]
+
+
+async def test_the_newest_can_be_claimed_first(journal: Journal) -> None:
+    await queue(journal, b"1", b"2", b"3", b"4")
+    first = await journal.claim_newest("chem", "fhir", 2, without=[])
+    assert [one.id for one in first] == [4, 3]
+    await journal.unclaim([3])
+    assert [one.id for one in await journal.claim_newest("chem", "fhir", 9, without=[3])] == [2, 1]
+    assert [one.id for one in await journal.claim_newest("chem", "fhir", 9, without=[])] == [3]
+    assert await journal.claim_newest("chem", "fhir", 9, without=[]) == []
+    assert await journal.claim_newest("chem", "elsewhere", 9, without=[]) == []
+    await journal.bury(4, reason=Reason.REFUSED, detail="422", answer=b"", hold_lane=True)
+    await journal.unclaim([1, 2, 3])
+    assert await journal.claim_newest("chem", "fhir", 9, without=[]) == []  # held by its dead letter
+
+
+async def test_what_a_server_has_is_remembered_with_the_delivery(journal: Journal) -> None:
+    await queue(journal, b"1")
+    (one,) = await journal.claim("chem", "fhir", 9)
+    await journal.settle(one.id, delivered_us=1, versions=(("Patient/p", "3"), ("Observation/o", "")))
+    assert await journal.versions("fhir", ["Patient/p", "Observation/o", "Patient/q"]) == {"Patient/p": "3"}
+    assert await journal.versions("elsewhere", ["Patient/p"]) == {}
+
+
+async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:
+    await queue(journal, b"1", b"2")
+    for one in await journal.claim("chem", "fhir", 9):
+        await journal.bury(one.id, reason=Reason.REFUSED, detail="422", answer=b"")
+
+    def erase(batch: Batch) -> None:
+        batch.execute("INSERT INTO erased (what, number, record, act) VALUES ('document', 1, 1, 1)")
+
+    assert journal._writer is not None
+    await journal._writer.submit(erase)
+    assert await journal.requeue([1, 2]) == 1
+    assert [one.id for one in await journal.claim("chem", "fhir", 9)] == [2]
+
+
+async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
+    (message,) = await store(journal, b"m")
+    kept = replace(routed(b"2"), hold=Always())
+    await journal.map_done(message.id, routes=[routed(b"1"), kept], state="mapped")
+    number = await journal.replay_begin(actor="ann", what={}, total=1, last=message.id)
+    step = await journal.replay_step(
+        number, [message.id], destinations=None, to="other", takes="", states=frozenset({"waiting", "held"})
+    )
+    assert len(step.deliveries) == 1
+    assert [one.body for one in await journal.claim("chem", "other", 9)] == [b"1"]
+    await journal.replay_forget(number, actor="ann")
+
+    def release(batch: Batch) -> bool:
+        return outbox.release(batch, 1)
+
+    assert journal._writer is not None
+    assert await journal._writer.submit(release) is False  # it was never held
+
+
+async def test_a_dead_message_is_corrected_once(journal: Journal) -> None:
+    (message,) = await store(journal, b"wrong")
+    await journal.map_done(message.id, state="dead", reason=Reason.BAD_VALUE)
+    who: dict[str, Any] = {"before": b"wrong", "actor": "ann", "because": "a digit", "repeat_window_s": WINDOW_S}
+    made = await journal.correct(message.id, received(b"right"), **who)
+    assert made.refused == ""
+    assert [one.payload for one in journal.unprocessed()] == [b"right"]
+    assert "was edited already" in (await journal.correct(message.id, received(b"other"), **who)).refused
 
 
 class Always:

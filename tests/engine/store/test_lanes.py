@@ -122,6 +122,37 @@ def test_what_is_put_back_stands_in_its_old_place(numbers: list[int], taken: int
     assert [one.seq for one in made.queue] == sorted(numbers)
 
 
+def test_the_newest_goes_first_where_that_is_wanted_and_reports_still_wait_for_each_other() -> None:
+    made = lane("none", delivery(1, A), delivery(2, B), delivery(3, A), delivery(4), newest_first=True)
+    assert going(made) == [4, 3, 2]
+    made.in_flight.clear()
+    assert going(made) == [1]
+    blocked = [delivery(seq, A) for seq in range(2, 2 + LOOK_AHEAD)]
+    assert going(lane("none", delivery(1, B), *blocked, in_flight={99: delivery(99, A)}, newest_first=True)) == []
+    assert going(lane("none", delivery(1, B), *blocked[1:], in_flight={99: delivery(99, A)}, newest_first=True)) == [1]
+
+
+def test_the_newest_rows_are_claimed_once_all_that_ended_is_written() -> None:
+    made = Lane("chem", order="none", spilled=True, newest_first=True)
+    assert made.may_claim
+    states: list[dict[str, Any]] = [{"unwritten": 1}, {"reserved": 1}]
+    for busy in states:
+        assert not Lane("chem", order="none", spilled=True, newest_first=True, **busy).may_claim
+    assert not lane("none", delivery(1), spilled=True, newest_first=True).may_claim
+
+
+def test_an_older_one_may_come_too_late_where_the_newest_goes_first() -> None:
+    made = Lane("chem", order="none", newest_first=True)
+    assert made.may_be_superseded(delivery(5, A))  # the first since the start: an earlier process may have sent newer
+    made.begun(delivery(5, A))
+    assert not made.may_be_superseded(delivery(6, A))
+    assert made.may_be_superseded(delivery(4, A))
+    assert made.may_be_superseded(delivery(5, A))
+    assert not made.may_be_superseded(delivery(4))
+    made.begun(delivery(3, A))
+    assert made.highest == 5
+
+
 def test_the_oldest_that_is_open_is_looked_for_everywhere() -> None:
     made = lane("none", delivery(3), delivery(4))
     assert made.oldest() == made.queue[0]

@@ -17,6 +17,7 @@ from engine.journal import JOURNAL_NAME, Journal
 from engine.line_trace import LineEntry, LineRecord, LineWay
 from engine.loss import LossError
 from engine.reasons import Reason
+from engine.retention import Policy
 from tests.support.journals import NOW_US, WINDOW_S, opened, received, running, store, unexpected
 
 
@@ -68,9 +69,9 @@ async def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(tmp_path: Path)
     async with running(tmp_path) as journal:
         await store(journal, b"1", b"2")
     (tmp_path / JOURNAL_NAME).unlink()
-    with pytest.raises(LossError, match="rows 1 to 2 were acknowledged and there is no journal"):
-        opened(tmp_path)
-    (tmp_path / JOURNAL_NAME).unlink()  # what was made to look into
+    for _ in range(2):  # nothing was begun in its place
+        with pytest.raises(LossError, match="rows 1 to 2 were acknowledged and there is no journal"):
+            opened(tmp_path)
     journal = Journal.open(
         tmp_path, clock=ManualClock(), on_fatal=unexpected, accept_loss=True, actor="ann", because="the disk burned"
     )
@@ -83,6 +84,34 @@ async def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(tmp_path: Path)
     assert (act.actor, act.what["because"], act.what["first"], act.what["last"]) == ("ann", "the disk burned", 1, 2)
     await journal.stop()
     assert verify.run(tmp_path) == []
+
+
+async def test_the_anchor_of_another_journal_is_noticed_and_a_person_may_decide(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    (tmp_path / JOURNAL_NAME).unlink()  # nothing was ever in it
+    with pytest.raises(LossError, match="the anchor belongs to another journal"):
+        opened(tmp_path)
+    journal = opened(tmp_path, accept_loss=True)
+    (act,) = [act for act in journal.acts() if act.verb == "accept-loss"]
+    assert (act.what["first"], act.what["last"]) == (0, 0)  # it cannot be told which rows are missing
+    journal.close()
+    opened(tmp_path).close()
+    assert verify.run(tmp_path) == []
+
+
+async def test_what_would_be_let_go_can_be_looked_at_before(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await store(journal, b"1")
+        policy = Policy(delivered_us=1, filtered_us=1, dismissed_us=1, audit_us=1, least_us=1)
+        assert journal.survey(policy, NOW_US + 1_000_000).messages == []  # its work is open
+
+
+async def test_a_full_disk_is_an_alarm_as_long_as_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path) as journal:
+        assert (journal.full, journal.alarms) == (False, [])
+        monkeypatch.setattr(type(journal._upkeep), "full", True)
+        assert journal.full
+        assert journal.alarms == ["the disk is full: nothing new is kept until there is room; what people do is"]
 
 
 def test_a_key_that_may_not_be_read_leaves_the_sealed_columns_closed(

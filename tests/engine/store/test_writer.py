@@ -84,8 +84,7 @@ def test_only_the_guilty_operation_of_a_batch_fails(tmp_path_factory: pytest.Tem
             assert [type(outcome) for outcome in outcomes[1:]] == [kinds[fail] for fail in fails]
             expected = [b"%d" % n for n, fail in enumerate(fails) if not fail]
             assert [one.payload for one in journal.unprocessed()] == expected
-            (channel,) = journal.channels() or [None]
-            assert (channel.last_seq if channel else 0) == len(expected)
+            assert [channel.last_seq for channel in journal.channels()] == [len(expected)] * bool(expected)
 
     asyncio.run(go())
 
@@ -274,6 +273,70 @@ async def test_what_waits_behind_a_fatal_fault_is_refused_and_nothing_is_left_wa
     assert [str(one) for one in told] == ["the journal writer failed: BlotError"]
     assert (journal.queued, journal.queued_bytes) == (0, 0)
     await journal.stop()
+
+
+class Room:
+    """The journal's own upkeep, on a disk that is full."""
+
+    def __init__(self, inner: writer.Upkeep, *, full: bool, gives: bool) -> None:
+        self._inner, self.full, self._gives = inner, full, gives
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def make_room(self) -> bool:
+        return self._gives
+
+
+async def test_on_a_full_disk_what_brings_payload_is_refused_and_what_people_do_goes_on(journal: Journal) -> None:
+    inner = writer_of(journal)
+    inner._upkeep = Room(inner._upkeep, full=True, gives=False)
+    with pytest.raises(writer.NoRoomError, match="nothing new is kept until there is room"):
+        await journal.append(received(b"1"), repeat_window_s=WINDOW_S)
+    assert await journal.act_note("ann", "pause", {}) == 1
+    busy, release = await blocked(journal)
+    message, note = journal.append(received(b"2"), repeat_window_s=WINDOW_S), journal.act_note("ann", "resume", {})
+    release.set()
+    await asyncio.gather(busy, note)
+    with pytest.raises(writer.NoRoomError):
+        await message
+
+
+@pytest.mark.parametrize("gives", [True, False])
+async def test_room_that_was_kept_serves_what_people_do(journal: Journal, gives: bool) -> None:
+    inner = writer_of(journal)
+    inner._upkeep = Room(inner._upkeep, full=False, gives=gives)
+    left = 2  # in company, and alone
+
+    def act(batch: Batch) -> int:
+        nonlocal left
+        if left:
+            left -= 1
+            raise sqlite_error(sqlite3.SQLITE_FULL)
+        return 7
+
+    def message(batch: Batch) -> None:
+        raise sqlite_error(sqlite3.SQLITE_FULL)
+
+    busy, release = await blocked(journal)
+    acted, stored = inner.submit(act), inner.submit(message, size=9)
+    release.set()
+    await busy
+    found = await asyncio.gather(acted, stored, return_exceptions=True)
+    assert (found[0] == 7) is gives
+    assert isinstance(found[1], StoreError)
+    assert journal.stats.fault is not None
+
+
+async def test_a_fatal_fault_amid_stopping_still_ends_in_order(tmp_path: Path) -> None:
+    told: list[StoreError] = []
+    journal = await failing(tmp_path, "after_batch", BlotError("ours"), told)
+    busy, release = await blocked(journal)
+    stopping = asyncio.ensure_future(journal.stop())
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.gather(busy, stopping)
+    assert [str(one) for one in told] == ["the journal writer failed: BlotError"]
 
 
 async def test_a_fault_of_ours_behind_the_commit_leaves_nobody_waiting(tmp_path: Path) -> None:
