@@ -360,7 +360,8 @@ class Channel:
             if not waiter.done():
                 waiter.set_result(error)  # first, so that the answer goes out before the message is processed
             if error is None:
-                self.counts.store_fault = None
+                if self.counts.store_fault is not None:
+                    self._stores_again()
                 hand_on(done.result())
 
         future.add_done_callback(resolved)
@@ -397,7 +398,8 @@ class Channel:
                 # Nothing follows from its being durable but its ACK, so its own future is waited for: a wait that is
                 # cut off takes that future with it, and leaves the frame in the journal.
                 await self._store.append_frame(name, connection.session, frame.raw, now_us)
-                self.counts.store_fault = None
+                if self.counts.store_fault is not None:
+                    self._stores_again()
         except StoreError as error:
             if connection.trace is not None:
                 connection.trace.about("not stored, so refused", self._clock.now_us())
@@ -507,6 +509,10 @@ class Channel:
             "cannot store, so nothing is acknowledged",
             extra={"channel": self.settings.name, "peer": connection.peer, "detail": str(error)},
         )
+
+    def _stores_again(self) -> None:
+        self.counts.store_fault = None
+        logger.info("storing and acknowledging again", extra={"channel": self.settings.name})
 
 
 def _raise(error: BaseException | None) -> None:

@@ -235,8 +235,8 @@ def make_kek(data: Path) -> tuple[bytes, str]:
     path, kek = data / KEY_NAME, os.urandom(KEY_BYTES)
     write_kek(path, kek)
     return kek, (
-        f"A new key was made: {path}. It opens everything LabRelay stores here; if it is lost, so is the data. "
-        "Print its recovery sheet now, and keep it away from this machine: labrelay key recovery-sheet"
+        f"A new key was made: {path}. If it is lost, so is all that is stored here: print its recovery sheet now, "
+        "labrelay key recovery-sheet"
     )
 
 

@@ -284,7 +284,10 @@ async def test_after_a_failed_sync_nothing_at_all_is_answered(with_ae: bool) -> 
     assert stream.closed
 
 
-async def test_a_frame_that_cannot_be_stored_is_refused_and_taken_when_it_comes_again() -> None:
+async def test_a_frame_that_cannot_be_stored_is_refused_and_taken_when_it_comes_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     store = ScriptedStore(faults=[None, FULL])
     stream = MemoryStream()
     frames = one_record_a_frame(ASTM)
@@ -298,6 +301,7 @@ async def test_a_frame_that_cannot_be_stored_is_refused_and_taken_when_it_comes_
         stream.feed(frames[1])
         await until(lambda: stream.written == ACK + ACK + NAK + ACK)
         assert made.counts.store_fault is None
+        assert caplog.messages.count("storing and acknowledging again") == 1
         for number, frame in enumerate(frames[2:], 5):
             stream.feed(frame)
             await until(lambda number=number: len(stream.written) == number)
