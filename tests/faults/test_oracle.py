@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness.catalogue import FAULTS, exists
+from tests.faults.harness.catalogue import FAULTS, ROOT, exists
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import Judgement, judge
-from tests.faults.harness.report import BEGIN, END, entry, write
+from tests.faults.harness.report import BEGIN, CATALOGUE_BEGIN, CATALOGUE_END, END, entry, write
 from tests.faults.harness.tally import Tally, percentile
 from tests.faults.harness.trial import Trial
 from tests.support.journals import queue, routed, running, store
@@ -174,7 +174,8 @@ def test_an_unknown_scale_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_report_says_what_was_cut_off_left_out_and_failed(tmp_path: Path) -> None:
     document, results = tmp_path / "reliability.md", tmp_path / "reliability.json"
-    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    between = f"{CATALOGUE_BEGIN}\n{CATALOGUE_END}\n"
+    document.write_text(f"before\n{BEGIN}\nof before\n{END}\n{between}after\n", encoding="utf-8")
     about = {"cpus": 2, "load": 1.5, "kernel": "6.1", "python": "3.11", "sqlite": "3.40", "file_system": "ext4"}
     records = [
         {"node": "a::b", "outcome": "passed", "why": "", "figures": {"sent": 3, "max_rss": 80.0}, "more": {"x": 1},
@@ -191,7 +192,8 @@ def test_the_report_says_what_was_cut_off_left_out_and_failed(tmp_path: Path) ->
     assert "| 370 of 500 (cut off by time) kills | passed; left out: no strace | x=1 | 7 | 12 s |" in text
     assert "| T1 | 7 | 0 |" in text
     assert "open=2 |" in text
-    assert "old" not in text
+    assert "of before" not in text
+    assert "### T33: noise" in text
     failed = entry(
         FAULTS[1], [{"node": "a::e", "outcome": "failed", "why": "E"}], scale="long", seed=7, seconds=1.0, cut=False,
         about=about,
@@ -208,6 +210,11 @@ def test_the_catalogue_is_whole_and_names_tests_that_exist() -> None:
     assert [fault.number for fault in FAULTS] == list(range(1, 34))
     assert [fault.name for fault in FAULTS if not fault.nodes] == []
     assert [node for fault in FAULTS for node in fault.nodes if not exists(node)] == []
+
+
+def test_the_page_has_a_section_for_each() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert [fault.name for fault in FAULTS if f"\n### {fault.name}: " not in text] == []
 
 
 def test_all_faults_together_fit_into_forty_minutes() -> None:
