@@ -362,6 +362,12 @@ class Reader:
         except IntegrityError:
             return {"notes": ("damaged",)}  # the list goes on; `labrelay verify` says what is wrong
 
+    def numbers_from(self) -> int:
+        """The first message of those that are surely found by their numbers (`engine.numbered`)."""
+        with self.snapshot() as execute:
+            row = execute("SELECT value FROM meta WHERE name = 'numbers_from'").fetchone()
+        return int(row[0]) if row is not None else 1
+
     def message(self, message_id: int) -> Trace | None:
         """Everything about one message but its payload; None where there is no such message.
 

@@ -6,7 +6,7 @@ too, and leave a row in the audit trail first.
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,9 @@ def command() -> None:
 @filter_options("channel", "state", "reason", "since", "until")
 @click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
 @click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count.")
-@click.option("--control-id", metavar="TEXT", help="With exactly this control id; needs --channel.")
+@click.option("--patient", metavar="NUMBER", help="With exactly this number of a patient.")
+@click.option("--specimen", metavar="NUMBER", help="With exactly this number of a specimen or order.")
+@click.option("--control-id", metavar="TEXT", help="With exactly this control id.")
 @click.option("--id", "ids", type=int, multiple=True, metavar="ID", help="With this number; may be given again.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
 @click.option("--before", type=int, metavar="ID", help="Go on below this number (from the last page).")
@@ -54,6 +56,8 @@ def list_messages(
     /,
     message_type: str | None,
     lot: str | None,
+    patient: str | None,
+    specimen: str | None,
     control_id: str | None,
     ids: tuple[int, ...],
     limit: int,
@@ -61,21 +65,26 @@ def list_messages(
     form: Form,
     **given: Any,
 ) -> None:
-    if control_id is not None and given["channel"] is None:
-        raise click.UsageError("--control-id needs --channel: the same number means another message elsewhere")
     wanted = Filter(
         channel=given["channel"],
         state=given["state"],
         reason=given["reason"],
         message_type=message_type,
-        control_id=control_id,
         lot=lot,
+        patient=patient,
+        specimen=specimen,
+        number=control_id,
         after_us=instant_us(session, given["since"]),
         before_us=instant_us(session, given["until"]),
     )
     with session.reader() as reader:
         found = _by_number(reader, wanted, ids) if ids else reader.messages(wanted, before_id=before, limit=limit)
+        if not found and control_id is not None and wanted.channel is not None:  # from before numbers were kept
+            found = reader.messages(replace(wanted, number=None, control_id=control_id), before_id=before, limit=limit)
+        older = reader.numbers_from() if patient or specimen or control_id else 1
     show_rows(form, "messages", [_row(session, view) for view in found], COLUMNS, "no messages")
+    if older > 1:
+        say(f"messages before {older} came before numbers were kept, and are not found by them")
     if not ids and len(found) >= limit and form is Form.TABLE:
         say(f"more may follow: --before {found[-1].id}")
 

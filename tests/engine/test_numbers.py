@@ -11,6 +11,8 @@ from engine.message import FormatOptions
 from engine.numbers import MOST, Number, numbers_in, own_number
 from engine.records import Filter
 from tests.support.journals import WINDOW_S, received, running, store
+from tests.support.running import hl7_channel, running_site
+from tests.support.senders import send_blocks
 
 
 def from_hl7(*segments: str) -> set[tuple[str, str]]:
@@ -81,3 +83,20 @@ async def test_what_is_never_parsed_is_found_by_its_own_number(tmp_path: Path) -
         first, again = await store(journal, b"same", b"same", control_id="M9")
         assert again.repeat_of == first.id
         assert [view.id for view in journal.messages(Filter(number="m9"))] == [again.id]
+
+
+async def test_people_find_messages_by_number(tmp_path: Path) -> None:
+    channels = {"chem": hl7_channel()}
+    async with running_site(tmp_path, channels) as site:
+        text = (
+            "MSH|^~\\&|A|L|H|L|20260301101530||ORU^R01|M1|P|2.5.1\rPID|1||P77^^^H^MR||Rao^A\rOBR|1|O1|F1|GLU\r"
+            "OBX|1|NM|GLU||5|mmol/L|||||F\r"
+        )
+        await send_blocks(site.port("chem"), [text.encode(), text.replace("M1", "M2").replace("P77", "P78").encode()])
+        await site.settled()
+        for option, number, count in (
+            ("--patient", "p77", 1), ("--specimen", "F1", 2), ("--control-id", "M2", 1), ("--patient", "F1", 0),
+        ):  # fmt: skip
+            ran = await site.labrelay("messages", "list", option, number, "-o", "json")
+            assert len(ran.json["messages"]) == count, option
+            assert "before" not in ran.err
