@@ -27,8 +27,8 @@ from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.vault import KEY_NAME
 from engine.writer import Job, Pump
 
-STEP_PAGES = 32  # 256 KiB
-REST = 1.0  # after each step, so many times what it took: the other half of the disk's time is for results
+STEP_PAGES = 16  # 128 KiB
+REST = 3.0  # after each step, so many times what it took: three quarters of the time are for results
 LEAST_REST_S = 0.001
 SPARE_BYTES = 64 * 1024 * 1024
 

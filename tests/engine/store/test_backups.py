@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from engine import audit, verify
+from engine import audit, erasing, verify
 from engine.backups import checking, copying, drill, pieces, restoring
 from engine.backups.restoring import RESERVED, Restored
 from engine.backups.shelf import MANIFEST_NAME, Copy, Shelf, read_copy
 from engine.clock import SystemClock
-from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.reasons import Reason
 from engine.vault import KEY_NAME
@@ -433,3 +433,36 @@ def test_an_accepted_loss_is_no_hole_in_the_pieces(place: Place, tmp_path: Path)
     restored = place.restore(copy, tmp_path / "new")
 
     assert (restored.last_id, restored.wrong, restored.findings) == (10, [], [])
+
+
+def test_what_was_erased_since_the_copy_does_not_come_back(place: Place, tmp_path: Path) -> None:
+    async def before() -> tuple[Copy, int]:
+        async with running(place.data) as journal:
+            (old,) = await queue(journal, b"one " + CANARY)
+            return await place.copy(journal), old
+
+    async def rows(copy: Copy) -> None:
+        async with running(place.data) as journal:
+            await queue(journal, b"two")
+        place.rows(copy)
+
+    copy, old = asyncio.run(before())
+    asyncio.run(rows(copy))
+    journal = opened(place.data)
+    journal.run_alone(
+        partial(erasing.erase, messages=[old, 2], numbers=["4711"], actor="anna", because="asked", more={})
+    )
+    journal.close()
+    place.rows(copy)
+
+    restored = place.restore(copy, tmp_path / "new")
+
+    assert (restored.wrong, restored.findings) == ([], [])
+    new = opened(tmp_path / "new" / "var")
+    try:
+        for number in (old, 2):
+            with pytest.raises(ErasedError):
+                new.payload(number)
+    finally:
+        new.close()
+    assert verify.run(tmp_path / "new" / "var", deep=True) == []

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine import arrival, audit, compact, outbox, pauses, retention, salvage, verdict, verify
+from engine import arrival, audit, compact, erasing, outbox, pauses, retention, salvage, verdict, verify
 from engine.batch import Batch
 from engine.clock import Clock, ManualClock, SystemClock
 from engine.errors import IntegrityError, StoreError
@@ -332,6 +332,28 @@ def test_nothing_goes_while_an_act_of_a_person_is_under_way(site: Site) -> None:
     site.walk(POLICY)
 
     assert site.rows().isdisjoint(old.rows)
+
+
+def test_what_was_erased_goes_in_its_time_and_then_its_record(site: Site) -> None:
+    erased = site.message("framed")
+    site.message("delivered")
+    site.do(erasing.erase, messages=[erased.rows[-1]], numbers=["4711"], actor="anna", because="asked", more={})
+    (record,) = site._execute("SELECT DISTINCT record FROM erased").fetchone()
+    assert site.findings() == []
+    site.wait(401)
+    site.message("delivered")
+    site.walk(POLICY)
+    assert site.rows().isdisjoint(erased.rows)
+    assert record in site.rows()
+    assert site._execute("SELECT count(*) FROM erased").fetchone()[0] == 0
+    assert site.findings() == []
+
+    site.wait(101)
+    site.message("delivered")
+    site.walk(POLICY)
+
+    assert record not in site.rows()
+    assert site.findings() == []
 
 
 def test_what_the_memory_of_repeats_still_names_stays(site: Site) -> None:
