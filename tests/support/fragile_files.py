@@ -27,7 +27,8 @@ _X_WRITE, _X_TRUNCATE, _X_SYNC = 3, 4, 5  # places in sqlite3_io_methods
 _METHODS = 20
 _VFS_OPEN = 16 + 3 * ctypes.sizeof(ctypes.c_void_p)  # three ints, padded; pNext, zName, pAppData; xOpen
 
-_Open = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+# The name as the pointer that it is: SQLite keeps it for as long as the file is open, and reads on behind its end.
+_Open = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 _Write = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong)
 _Truncate = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_longlong)
 _Sync = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
@@ -79,10 +80,10 @@ class FragileFiles:
         assert place.value
         real_open = _Open(place.value)
 
-        def open_file(vfs: int, name: bytes | None, file: int, flags: int, out: int) -> int:
+        def open_file(vfs: int, name: int | None, file: int, flags: int, out: int) -> int:
             code = int(real_open(vfs, name, file, flags, out))
             if code == OK and name is not None:
-                self._sit_beneath(file, Path(os.fsdecode(name)))
+                self._sit_beneath(file, Path(os.fsdecode(ctypes.string_at(name))))
             return code
 
         ours = _Open(open_file)
