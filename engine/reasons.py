@@ -146,12 +146,13 @@ class Reason(Enum):
     )
     NOT_AUTHORIZED = (
         "NOT_AUTHORIZED",
-        "The destination, or the server that gives its tokens, refused our credentials (401, 403). Check `auth:`.",
+        "The destination refused our credentials (401, 403). Check `auth:`; the detail says whether it was the server "
+        "that gives tokens.",
     )
     NO_TOKEN = (
         "NO_TOKEN",
-        "The server that gives tokens for this destination (`auth: {oauth2: ...}`) is down, slow, or gave no token. "
-        "Documents wait, and go out once it gives one.",
+        "The server that gives tokens for this destination is down, slow, or gave none. Documents wait, and go out once "
+        "it gives one (`auth: {oauth2: ...}`).",
     )
     WRONG_ADDRESS = ("WRONG_ADDRESS", "The destination's base address does not exist there (404, 405). Check `url:`.")
     NO_SUBSCRIBER = (

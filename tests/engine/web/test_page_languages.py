@@ -55,6 +55,7 @@ def test_reasons_to_wait_are_explained_in_the_language(language: str) -> None:
     waiting = [
         *(Reason.NO_ANSWER, Reason.BUSY, Reason.CONFLICT, Reason.NOT_FHIR, Reason.NOT_AUTHORIZED, Reason.WRONG_ADDRESS),
         *(Reason.NEGATIVE_ACK, Reason.WRONG_ACK, Reason.MAYBE_DELIVERED, Reason.STORAGE, Reason.REFUSED),
+        *(Reason.NO_TOKEN, Reason.NO_SUBSCRIBER),
     ]
     assert [reason for reason in waiting if rows.meaning(reason) not in languages.catalogue(language)] == []
 
