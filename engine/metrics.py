@@ -122,6 +122,16 @@ JOURNAL_INTACT = Spec(
     Kind.GAUGE, "labrelay_journal_intact", (), "1 while the journal is what it was and can be read, else 0."
 )
 
+BACKUP_AT = Spec(
+    Kind.GAUGE,
+    "labrelay_backup_time_seconds",
+    (),
+    "Newest copy that was found whole, seconds since 1970; none: absent.",
+)
+BACKUP_ROWS_AT = Spec(
+    Kind.GAUGE, "labrelay_backup_rows_time_seconds", (), "Up to when new rows are in the backup, seconds since 1970."
+)
+
 METRICS: tuple[Spec, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))
 
 
@@ -247,6 +257,9 @@ def _seen(site: SiteSnapshot) -> Iterator[Metric]:
     put(JOURNAL_WAL, site.journal.wal_bytes)
     put(JOURNAL_WRITABLE, site.journal.writable)
     put(JOURNAL_INTACT, site.journal.integrity == "ok")
+    backup = site.backup
+    put(BACKUP_AT, None if backup.verified_at is None else backup.verified_at.timestamp())
+    put(BACKUP_ROWS_AT, None if backup.rows_at is None else backup.rows_at.timestamp())
     for channel in site.channels:
         for state in ChannelState:
             put(CHANNEL_STATE, channel.state is state, channel.name, state.value)
