@@ -135,6 +135,14 @@ def _agent(entry: Entry) -> dict[str, Any]:
     return agent
 
 
+def names_message(entry: Entry, message: int) -> bool:
+    """Whether an act says that it was about this message; one given by a filter names none."""
+    chosen = entry.what.get("selection")
+    named = [entry.what.get("message"), entry.what.get("messages"), entry.what.get("ids")]
+    named.append(chosen.get("ids") if isinstance(chosen, dict) else None)
+    return any(message == one or (isinstance(one, list) and message in one) for one in named)
+
+
 def shown_messages(entry: Entry) -> tuple[tuple[int, ...], Mapping[str, Any] | None]:
     """Whose contents an act brought before a person: messages by number, and the filter of an export, if it was one."""
     if entry.verb != "unmask":

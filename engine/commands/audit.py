@@ -192,12 +192,7 @@ def _rows(reader: "Journal", after_us: int | None) -> Iterator[Act]:
 
 
 def _names(entry: Entry, message: int | None) -> bool:
-    if message is None:
-        return True
-    chosen = entry.what.get("selection")
-    named = [entry.what.get("message"), entry.what.get("messages"), entry.what.get("ids")]
-    named.append(chosen.get("ids") if isinstance(chosen, dict) else None)
-    return any(message == one or (isinstance(one, list) and message in one) for one in named)
+    return message is None or trail.names_message(entry, message)
 
 
 def _in_words(entry: Entry) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from engine.commands.output import Column, ExitCode, Form, cell, form_option, pr
 from engine.commands.selecting import filter_options, instant_us, without_daemon
 from engine.commands.session import Session, consent, pass_session
 from engine.control import UnreachableError
-from engine.records import Filter, MessageView, Trace
+from engine.errors import ConfigError
+from engine.records import Act, Filter, MessageView, Trace
 
 if TYPE_CHECKING:
     from engine.journal import Journal
@@ -32,6 +33,9 @@ COLUMNS = (
     Column("bytes", "BYTES", right=True),
     Column("flags", "FLAGS"),
 )
+
+ACTS_LOOKED_AT = 2000  # of the newest, for the acts about one message
+ACTS_AT_ONCE = 500
 
 
 @click.group(help=__doc__)
@@ -109,6 +113,7 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
             from engine.commands.wire_lines import wire_of
 
             contents["wire"] = wire_of(session, reader, trace, masked=not unmask)
+        contents["acts"] = _acts_about(session, reader, message)
     document = {**_document(session, trace, answers=unmask), **contents}
     show_document(form, document, _lines(document))
     return ExitCode.OK
@@ -220,6 +225,35 @@ def export(
         messages, deliveries = write_file(path, reader, wanted, up_to=up_to, contents=unmask)
     say(f"{path}: {messages} messages, {deliveries} deliveries")
     return ExitCode.OK
+
+
+def _acts_about(session: Session, reader: "Journal", message: int) -> list[dict[str, Any]]:
+    """What people did about a message, oldest first: of the newest acts, for the trail has no index on messages."""
+    from engine.trail import entries, names_message
+
+    def newest() -> Iterator[Act]:
+        before: int | None = None
+        for _ in range(ACTS_LOOKED_AT // ACTS_AT_ONCE):
+            page = reader.acts(before_id=before, limit=ACTS_AT_ONCE)
+            yield from page
+            if not page or page[-1].id < message:  # an act names messages that were there before it
+                return
+            before = page[-1].id
+
+    try:
+        found = [entry for entry in entries(newest(), frozenset()) if names_message(entry, message)]
+    except ConfigError:
+        return []  # the key is not at hand: what is sealed stays so
+    return [
+        {
+            "id": entry.id,
+            "at": from_us(entry.at_us).astimezone(session.zone),
+            "actor": entry.actor,
+            "act": entry.verb,
+            "reason": str(entry.what.get("reason") or entry.what.get("because") or ""),
+        }
+        for entry in reversed(found)
+    ]
 
 
 def _by_number(reader: "Journal", wanted: Filter, ids: tuple[int, ...]) -> list[MessageView]:
@@ -360,6 +394,9 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         yield f"  {'document':<10} {made['id']} {made['media_type']}, {made['stored_bytes']} bytes stored"
     for delivery in document["deliveries"]:
         yield from _delivery_lines(delivery)
+    for act in document["acts"]:
+        reason = f": {printable(act['reason'])}" if act["reason"] else ""
+        yield f"  {'act':<10} {act['id']} {cell(act['at'])} {act['act']} by {printable(act['actor'])}{reason}"
     if "wire" in document:
         from engine.commands.wire_lines import lines
 

@@ -196,3 +196,32 @@ async def test_status_says_how_a_site_without_channels_gets_one(tmp_path: Path) 
         app.stop()
         await task
     assert "No channel yet: labrelay init --analyzer NAME" in said.out
+
+
+async def test_messages_are_found_by_the_numbers_they_bear(running: Running) -> None:
+    async def ids(*arguments: str) -> list[int]:
+        ran = await running.labrelay("messages", "list", *arguments, "-o", "json")
+        assert ran.code == ExitCode.OK, ran.err
+        return [row["id"] for row in ran.json["messages"]]
+
+    for number in (7, 8):
+        await running.send(payload(number))
+    await running.delivered(7)
+    assert await ids("--specimen", "f7") == await ids("--specimen", "O7") == [6]
+    assert await ids("--patient", "8") == [7]
+    assert await ids("--control-id", "c8") == await ids("--control-id", "C8", "--channel", "haematology") == [7]
+    assert await ids("--specimen", "F7", "--state", "dead") == []
+    assert await ids("--specimen", "F7", "--channel", "elsewhere") == []
+
+
+async def test_the_trace_of_a_message_tells_what_people_did_about_it(running: Running) -> None:
+    await running.labrelay("dlq", "retry", "2", "--yes")
+    await running.delivered(2)
+    await running.labrelay("messages", "show", "2", "--unmask")
+    await running.labrelay("dlq", "dismiss", "3", "--because", "a test by Anita", "--yes")
+    shown = (await running.labrelay("messages", "show", "2", "-o", "json")).json
+    assert [act["act"] for act in shown["acts"]] == ["retry", "unmask"]
+    assert (await running.labrelay("messages", "show", "1", "-o", "json")).json["acts"] == []
+    (dismissed,) = (await running.labrelay("messages", "show", "3", "-o", "json")).json["acts"]
+    assert (dismissed["act"], dismissed["reason"]) == ("dismiss", "a test by Anita")
+    assert "dismiss by" in (await running.labrelay("messages", "show", "3")).out
