@@ -11,11 +11,13 @@ they can be compared on a machine that does other work. Nothing here is run by t
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import random
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -183,6 +185,11 @@ def _first_free(site: Path) -> int:
 
 def _page(site: Path) -> Iterator[tuple[str, float]]:
     listen = (site / "config" / "labrelay.yaml").read_text().partition('listen: "')[2].partition('"')[0]
+    host, _, port = listen.partition(":")
+    for _ in range(300):  # it opens after the channels
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1.0):
+            break
+        time.sleep(0.1)
     for name, path in (("page overview, ms", "/"), ("status.json, ms", "/status.json")):
         least = float("inf")
         for _ in range(5):
