@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
@@ -23,6 +24,7 @@ from dataclasses import replace
 
 from engine.config import Site
 from engine.errors import DeliveryError, TransientDeliveryError, WorkerError
+from engine.kek import VARIABLE
 from engine.logs import OURS, HumanFormatter
 from engine.message import Delivery
 from engine.reasons import Reason
@@ -182,7 +184,7 @@ class WorkerProcess:
                 process = await asyncio.create_subprocess_exec(
                     # -P: our own package, never a folder `engine` in the working directory
                     sys.executable, "-P", "-m", "engine.worker", str(theirs.fileno()),
-                    stdin=DEVNULL, pass_fds=(theirs.fileno(),),
+                    stdin=DEVNULL, pass_fds=(theirs.fileno(),), env=_environment(),
                 )  # fmt: skip
             except BaseException as error:
                 pipe.abort()
@@ -305,3 +307,8 @@ class WorkerProcess:
     def _break(self, why: str) -> None:
         if self._broken is not None and not self._broken.done():
             self._broken.set_result(why)
+
+
+def _environment() -> dict[str, str]:
+    """What the worker inherits: everything but the journal's key, which it has no use for."""
+    return {name: value for name, value in os.environ.items() if name != VARIABLE}

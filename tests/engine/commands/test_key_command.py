@@ -1,16 +1,21 @@
 """`labrelay key`: what is shown of a key and what is not, a sheet that brings it back, a new key beside a daemon."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from engine import kek, key_sheet
 from engine.commands.output import ExitCode
+from engine.journal import JOURNAL_NAME
 from engine.vault import KEY_NAME, check_value, read_kek, write_kek
+from engine.worker import process
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import DELIVERED, fill_journal
 from tests.support.running import hl7_channel, running_site
 from tests.support.sites import make_site
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -138,3 +143,24 @@ async def test_a_rotation_beside_a_daemon(tmp_path: Path) -> None:
         shown = await running.labrelay("key", "recovery-sheet", "--yes")
         assert shows(shown, key_of(tmp_path))
     assert acts_of(tmp_path)[:2] == ["key-shown", "key-rotate"]
+
+
+async def test_a_day_later_the_page_reminds_of_the_sheet_until_it_is_confirmed(tmp_path: Path) -> None:
+    channels = {"chem": hl7_channel()}
+    async with running_site(tmp_path, channels) as running:
+        assert not any("recovery sheet" in note for note in running.app.observer.snapshot().notes)
+    with closing(sqlite3.connect(tmp_path / "var" / JOURNAL_NAME)) as connection:
+        connection.execute("UPDATE meta SET value = value - 86401000000 WHERE name = 'created_us'")
+        connection.commit()
+    async with running_site(tmp_path, channels) as running:
+        assert any("recovery sheet" in note for note in running.app.observer.snapshot().notes)
+        await running.app.journal.confirm_sheet(actor="ann")
+        await until(lambda: not any("recovery sheet" in note for note in running.app.observer.snapshot().notes))
+
+
+def test_the_worker_does_not_inherit_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kek.VARIABLE, "00" * 32)
+    monkeypatch.setenv("OTHER", "x")
+    inherited = process._environment()
+    assert kek.VARIABLE not in inherited
+    assert inherited["OTHER"] == "x"
