@@ -189,7 +189,7 @@ class Channel:
             with contextlib.suppress(OSError):  # nobody may be there any more to hear an answer
                 await self._take(connection, event)
         if connection.trace is not None:
-            self._keep_line(connection, connection.trace, over=True)
+            self._keep_line(connection, connection.trace)
 
     def begin(self) -> None:
         """Connections may come (again)."""
@@ -262,8 +262,8 @@ class Channel:
         self._fault(event, connection.stream)
         return not event.fatal
 
-    def _keep_line(self, connection: Connection, trace: LineTrace, *, over: bool = False) -> None:
-        """Keep what passed on the line, once a session is over or nothing is under way."""
+    def _keep_line(self, connection: Connection, trace: LineTrace) -> None:
+        """Keep what passed on the line; called once a session is over, nothing is under way, or the line is gone."""
         record: LineRecord | None = None
         link = cast(TracedLink, connection.link)
         if connection.ended is not None:
@@ -272,7 +272,7 @@ class Channel:
             record = trace.session_over(self.settings.name, session, cause)
         elif not link.traced:  # it has turned out to be another kind of line
             trace.clear()
-        elif over or link.resting:
+        else:
             record = trace.at_rest(self.settings.name)
         if record is not None:
             self.last_line = record

@@ -10,6 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.codecs.astm_link import AstmReceiver
+from adapters.codecs.auto_link import AutoLink
+from adapters.codecs.mllp import MllpLink
+from adapters.codecs.text_framing import Framing
+from adapters.codecs.text_link import TextLink
+from adapters.codecs.whole_link import WholeLink
 from engine import channel as channel_module
 from engine import outcomes as outcomes_module
 from engine.channel import Channel
@@ -18,6 +24,7 @@ from engine.errors import RefusedDeliveryError, StoreError
 from engine.message import Stored
 from engine.outcomes import Outcomes
 from engine.reasons import Reason
+from engine.receive_memory import ReceiveMemory
 from tests.support.astm_peer import one_record_a_frame, wire_frame
 from tests.support.channels import (
     ACK,
@@ -657,3 +664,124 @@ async def test_no_more_messages_are_waited_for_than_may_be(monkeypatch: pytest.M
     outcomes.processed(99, 1)
     assert [future.result() for future in futures[2:4]] == [True, False]
     assert len(outcomes) == 1
+
+
+# -- the edges of one connection -------------------------------------------------------------------------------------
+
+
+async def test_a_sender_that_falls_silent_amid_a_message_ends_its_session_and_may_begin_another() -> None:
+    store, stream = ScriptedStore(), MemoryStream()
+    made = channel(store, new_link=astm_link_of(receive_timeout=0.02))
+    async with served(made, stream):
+        stream.feed(ENQ, one_record_a_frame(ASTM)[0])
+        await until(lambda: made.counts.faults["receive-timeout"] == 1)
+        stream.feed(ENQ, *one_record_a_frame(ASTM), EOT)
+        await until(lambda: len(store.messages) == 1)
+    assert [message.payload for message in store.messages] == [ASTM]
+
+
+async def test_a_channel_that_was_stopped_can_begin_again() -> None:
+    store, stream = ScriptedStore(), MemoryStream()
+    made = channel(store)
+    made.stop()
+    made.begin()
+    async with served(made, stream):
+        stream.feed(block(hl7("1")))
+        await until(lambda: stream.codes == ["AA"])
+
+
+async def test_a_link_whose_line_is_not_traced_answers_by_itself() -> None:
+    store, stream = ScriptedStore(), MemoryStream()
+    async with served(channel(store, new_link=lambda: WholeLink("text")), stream):
+        stream.feed(b"a text")
+        await until(lambda: stream.written == ACK)
+    assert [message.payload for message in store.messages] == [b"a text"]
+    assert store.lines == []
+
+
+async def test_a_line_that_turns_out_to_be_mllp_leaves_no_trace_of_itself() -> None:
+    store, stream = ScriptedStore(), MemoryStream()
+    made = channel(store, new_link=lambda: AutoLink(MllpLink, AstmReceiver))
+    async with served(made, stream):
+        stream.feed(block(hl7("1")))
+        await until(lambda: len(store.messages) == 1)
+    assert store.lines == []
+
+
+async def test_a_message_that_wants_no_answer_gets_none() -> None:
+    store, stream = ScriptedStore(), MemoryStream()
+    silent = hl7("1").replace(b"|2.5\r", b"|2.5|||NE|NE\r")
+    async with served(channel(store), stream):
+        stream.feed(block(silent), block(hl7("2")))
+        await until(lambda: stream.codes == ["AA"])
+    assert b"MSA|AA|2" in stream.written
+    assert len(store.messages) == 2
+
+
+async def test_a_fault_of_ours_in_splitting_costs_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    def split(payload: bytes) -> list[bytes]:
+        raise ZeroDivisionError
+
+    store, stream = ScriptedStore(), MemoryStream()
+    made = channel(store)
+    monkeypatch.setattr(made._format, "split", split)
+    async with served(made, stream):
+        stream.feed(block(hl7("1") + hl7("2")))
+        await until(lambda: len(store.messages) == 1)
+        await until(lambda: bool(stream.codes))
+    assert store.messages[0].payload == hl7("1") + hl7("2")
+
+
+async def test_frames_of_which_only_the_message_is_kept_are_acknowledged_at_once_but_the_last() -> None:
+    store, stream = ScriptedStore(manual=True), MemoryStream()
+    first, *more, last = one_record_a_frame(ASTM)
+    async with served(channel(store, new_link=astm_link_of(commit="message")), stream):
+        stream.feed(ENQ, first, *more)
+        await until(lambda: stream.written == ACK * (2 + len(more)))
+        assert store.waiting == []
+        stream.feed(last)
+        await until(lambda: len(store.waiting) == 1)
+        assert stream.written == ACK * (2 + len(more))
+        store.release()
+        await until(lambda: stream.written == ACK * (3 + len(more)))
+    assert [message.payload for message in store.messages] == [ASTM]
+
+
+async def test_what_follows_a_lost_frame_is_evidence_where_its_sender_waits_for_one_answer_a_session() -> None:
+    store, stream = ScriptedStore(), MemoryStream()
+    first, second, *more = one_record_a_frame(ASTM)
+    made = channel(store, new_link=astm_link_of(acks="session"))
+    async with served(made, stream):
+        stream.feed(ENQ, first, second.replace(b"P|1", b"P|2"), *more, EOT)
+        await until(lambda: stream.written == ACK + NAK)
+    assert store.messages == []
+    assert [raw for _, raw in store.frames] == [first]
+    assert [b"R|1|" in one.payload for one in store.incomplete] == [True]
+    assert made.counts.faults["bad-checksum"] == 1
+
+
+async def test_a_text_that_cannot_be_stored_is_refused_and_taken_when_it_comes_again() -> None:
+    store, stream = ScriptedStore(faults=[FULL]), MemoryStream()
+    framing = Framing(start=b"\x02", end=b"\x03", good=ACK, bad=NAK)
+    made = channel(store, new_link=lambda: TextLink(framing, max_message=1000, joins=False))
+    async with served(made, stream):
+        stream.feed(b"\x02one\x03")
+        await until(lambda: stream.written == NAK)
+        stream.feed(b"\x02one\x03")
+        await until(lambda: stream.written == NAK + ACK)
+    assert [message.payload for message in store.messages] == [b"one"]
+    assert made.counts.faults["not-stored"] == 1
+
+
+async def test_whoever_holds_most_is_cut_when_the_memory_for_unfinished_messages_is_used_up() -> None:
+    store, small, large = ScriptedStore(), MemoryStream(), MemoryStream()
+    made = channel(store, memory=ReceiveMemory(300_000))
+    async with served(made, small), served(made, large) as cut:
+        small.feed(b"\x0bMSH|^~\\&|", b"x" * 100_000)
+        await until(lambda: any(one.held for one in made.connections.values()))
+        large.feed(b"\x0bMSH|^~\\&|", b"y" * 250_000)
+        await asyncio.wait_for(asyncio.shield(cut), 5.0)
+        assert made.counts.faults["memory"] == 1
+        small.feed(b"\x1c\r")
+        await until(lambda: len(store.messages) == 1)
+    assert [len(one.payload) for one in store.incomplete] == [250_000 + len(b"MSH|^~\\&|")]
