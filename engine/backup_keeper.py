@@ -51,6 +51,7 @@ class BackupKeeper:
         self._fault = ""
         self._rows_fault = ""
         self._rows_looked = 0.0  # monotonic, when all rows were last known to be in the folder
+        self._folder: Path | None = None  # of what follows
         self._copy: Copy | None = None  # the newest whole one
         self._rows_at: datetime | None = None
         self._drill_at: datetime | None = None
@@ -180,10 +181,13 @@ class BackupKeeper:
 
     def _look(self, config: BackupConfig) -> None:
         """What lies in the folder; the disk is asked seldom."""
-        if self._looked and not self._wanted and self._clock.monotonic() < self._not_before:
+        same = self._looked and self._folder == config.folder
+        if same and not self._wanted and self._clock.monotonic() < self._not_before:
             return
         shelf = self._shelf(config)
         shelf.open()
+        if self._folder != config.folder:  # a reload named another one
+            self._folder, self._rows_at, self._drill_at, self._drill_s = config.folder, None, None, None
         self._copy = shelf.newest(whole=True)
         if self._copy is not None:
             self._rows_at = max(self._copy.rows_at(), self._rows_at or self._copy.rows_at())

@@ -86,11 +86,15 @@ def list_messages(
         if not found and control_id is not None and wanted.channel is not None:  # from before numbers were kept
             found = reader.messages(replace(wanted, number=None, control_id=control_id), before_id=before, limit=limit)
         older = reader.numbers_from() if patient or specimen or control_id else 1
+        kept = reader.kept()
     show_rows(form, "messages", [_row(session, view) for view in found], COLUMNS, "no messages")
     if older > 1:
         say(f"messages before {older} came before numbers were kept, and are not found by them")
     if not ids and len(found) >= limit and form is Form.TABLE:
         say(f"more may follow: --before {found[-1].id}")
+    elif kept.gone and kept.oldest_us and form is Form.TABLE:
+        since = from_us(kept.oldest_us).astimezone(session.zone)
+        say(f"messages are kept since {since:%Y-%m-%d}; retention has let older ones go")
 
 
 @command.command("show", help="Show what became of one message: states, documents, deliveries, attempts.")

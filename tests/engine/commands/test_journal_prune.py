@@ -47,6 +47,7 @@ def test_what_went_is_told_apart_from_what_never_was(site: Path) -> None:
     assert labrelay("messages", "show", str(REFUSED), site=site).code == ExitCode.OK
     listed = labrelay("messages", "list", "-o", "json", site=site).json["messages"]
     assert [row["id"] for row in listed] == [5, 4, 3, 2]
+    assert "messages are kept since 2015-03-01" in labrelay("messages", "list", site=site).err
     assert labrelay("verify", "--deep", site=site).code == ExitCode.OK
     assert verify.run(site / "var", deep=True) == []
     stats = labrelay("journal", "stats", "-o", "json", site=site).json

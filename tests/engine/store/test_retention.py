@@ -211,7 +211,7 @@ DAYS = st.integers(91, 600)
 
 
 @settings(
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
@@ -551,7 +551,7 @@ def test_the_daemon_lets_go_between_batches_and_ends_its_act_when_it_stops(tmp_p
             journal.retain(POLICY)
             journal.let_go_now()
             number = old[0].rows[0]
-            await until(lambda: journal.message(number) is None)
+            await until(lambda: journal.message(number) is None, within_s=20)
 
     asyncio.run(run())
     site.journal = opened(tmp_path / "var", clock=site.clock)
