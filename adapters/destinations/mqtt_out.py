@@ -249,7 +249,7 @@ class _Client(aiomqtt.Client):
         self._acknowledgements: dict[int, asyncio.Future[int]] = {}
         self._fault: OSError | None = None
         self._connect_s = LONGEST_CONNECT_S
-        self._ended: DeliveryError | None = None
+        self._ended: TransientDeliveryError | None = None
         self._said = 0  # the reason code of the broker's DISCONNECT
         self._room = asyncio.Semaphore(MOST_UNDER_WAY)  # as many as the broker takes without having acknowledged them
         self.largest_packet: int | None = None
@@ -366,9 +366,14 @@ class _Client(aiomqtt.Client):
     def _lost(self, disconnected: "asyncio.Future[None]") -> None:
         if not disconnected.cancelled():
             disconnected.exception()  # has been seen
-        self._end(_disconnection(self._said, alone=len(self._acknowledgements) == 1))
+        if self._said == PACKET_TOO_LARGE and len(self._acknowledgements) == 1:
+            [acknowledged] = self._acknowledgements.values()  # the only one that can be meant
+            if not acknowledged.done():
+                why = RefusedDeliveryError(Reason.REFUSED, "the broker takes no packet of this size")
+                acknowledged.set_exception(why)
+        self._end(_disconnection(self._said))
 
-    def _end(self, why: DeliveryError) -> None:
+    def _end(self, why: TransientDeliveryError) -> None:
         if self._ended is not None:
             return
         self._ended = why
@@ -430,18 +435,12 @@ def refused_by(code: int, what: str = "the message") -> DeliveryError:
     return TransientDeliveryError(Reason.BUSY, told)
 
 
-def _disconnection(code: int, *, alone: bool) -> DeliveryError:
-    """Why the broker ended the connection.
-
-    Args:
-        alone: just one message was under way.
-    """
+def _disconnection(code: int) -> TransientDeliveryError:
+    """Why the broker ended the connection, for all who had or wanted it."""
     if code == SESSION_TAKEN_OVER:
         return DestinationDownError(
             Reason.NO_ANSWER, "another client has taken our client_id over; give each client its own"
         )
-    if code == PACKET_TOO_LARGE and alone:
-        return RefusedDeliveryError(Reason.REFUSED, "the broker takes no packet of this size")
     told = f" with 0x{code:02X}" if code >= FAILED else ""
     return TransientDeliveryError(Reason.NO_ANSWER, f"the broker ended the connection{told}")
 

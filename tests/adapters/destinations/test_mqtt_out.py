@@ -253,6 +253,17 @@ async def test_a_document_that_the_broker_says_is_too_large_is_refused_before_it
     assert len(peer.connects) == 1  # the others on the connection notice nothing
 
 
+async def test_one_that_is_too_large_takes_nobody_with_it() -> None:
+    limit = RECEIVE_MAXIMUM + (1).to_bytes(2, "big")
+    async with mqtt_peer(Disconnect(0x95), connack_properties=limit) as peer, destination(peer.port) as out:
+        large, other = await asyncio.gather(
+            out.deliver(delivery(FHIR)), out.deliver(delivery(FHIR, id=2)), return_exceptions=True
+        )
+    assert type(large) is RefusedDeliveryError
+    assert type(other) is TransientDeliveryError
+    assert len(peer.published) == 1
+
+
 GARBAGE = (
     b"HTTP/1.1 400 Bad Request\r\n\r\n",
     b"\x40\x01\x00",
