@@ -158,6 +158,7 @@ def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> R
     """
     if _busy(batch.execute, run.act):
         return run
+    _forget_lines(batch, policy)
     found = look(batch, policy, run.position, run.until, newest=batch.last_id, limit=limit)
     run = Run(found.position, run.until, run.act, run.gone.copy(), found.position >= run.until)
     if found.rows:
@@ -391,6 +392,14 @@ def _let_go(batch: Batch, found: Found) -> None:
     batch.executemany("DELETE FROM erased WHERE what = ? AND number = ?", erased)
     batch.executemany("DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in found.rows])
     ranges.store(dict(found.counts))
+
+
+def _forget_lines(batch: Batch, policy: Policy) -> None:
+    """What passed on a line long ago: a quiet channel's would otherwise outlive its messages."""
+    batch.execute(
+        "DELETE FROM line_trace WHERE id IN (SELECT id FROM line_trace ORDER BY id LIMIT ?) AND began_us < ?",
+        (STEP_ROWS, batch.now_us - policy.delivered_us),
+    )
 
 
 def _forget_numbers(batch: Batch, messages: Iterable[int]) -> None:

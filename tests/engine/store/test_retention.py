@@ -304,6 +304,20 @@ def test_a_message_goes_with_all_that_belongs_to_it(site: Site) -> None:
     assert site.findings() == []
 
 
+def test_what_passed_on_a_line_goes_as_well(site: Site) -> None:
+    def note(batch: Batch) -> None:
+        batch.execute(
+            "INSERT INTO line_trace (channel, session, began_us, size, content) VALUES ('chem', 1, ?, 1, x'00')",
+            (batch.now_us,),
+        )
+
+    site.journal.run_alone(note)
+    site.wait(401)
+    site.journal.run_alone(note)
+    site.walk(POLICY)
+    assert site._execute("SELECT count(*) FROM line_trace").fetchone()[0] == 1
+
+
 def test_each_run_is_one_act_with_its_counts(site: Site) -> None:
     for _ in range(5):
         site.message("delivered")
