@@ -31,10 +31,10 @@ KINDS = ["mllp", "astm"]
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallDisk]:
     monkeypatch.setattr(reserve, "RESERVE_BYTES", KEPT)
-    monkeypatch.setattr(reserve, "MARGIN_BYTES", 8 * MiB)
+    monkeypatch.setattr(reserve, "MARGIN_BYTES", 20 * MiB)
     monkeypatch.setattr(reserve, "STEP_BYTES", MiB)
     monkeypatch.setattr("engine.upkeep.RESERVE_LOOK_S", 0.02)
-    with small_disk(tmp_path / "var", 40 * MiB) as disk:
+    with small_disk(tmp_path / "var", 64 * MiB) as disk:
         yield disk
 
 

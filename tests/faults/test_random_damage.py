@@ -11,7 +11,7 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def put_another_key(data: Path, chance: random.Random) -> str:
     return "another key"
 
 
-MUTATIONS: list[Mutation] = (
+MUTATIONS: Sequence[Mutation] = (
     [flip_a_bit] * 6 + [cut_the_tail] * 2 + [overwrite_a_page] * 2 + [lose_a_file, put_another_key]
 )
 
