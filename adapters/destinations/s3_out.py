@@ -25,6 +25,7 @@ What refusals mean (codes of the Amazon S3 API Reference, "Error responses"):
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -105,6 +106,7 @@ class S3Out:
 
     def __init__(self, name: str, config: S3Config, clock: Clock) -> None:
         self._config = config
+        self._taking_apart = asyncio.Lock()
         self._http = HttpExchange(
             name,
             _Storage(
@@ -122,9 +124,9 @@ class S3Out:
     async def deliver(self, delivery: Delivery) -> None:
         name = object_name(self._config.prefix, delivery)
         if self._config.attachments and "fhir" in delivery.media_type:
-            found = await _beside(delivery.body, lambda: list(attachments(delivery.body)))
-            for number, one in enumerate(found, start=1):
-                await self._put(f"{name}-{number}{one.suffix}", one.content, one.media_type)
+            # Taken apart, a document is in memory several times over: large ones go one after the other.
+            async with self._taking_apart if len(delivery.body) > LARGE_BODY_BYTES else contextlib.nullcontext():
+                await self._put_attachments(name, delivery.body)
         await self._put(f"{name}{suffix_of(delivery.media_type)}", delivery.body, delivery.media_type)
 
     async def probe(self) -> None:
@@ -139,6 +141,11 @@ class S3Out:
 
     async def close(self) -> None:
         await self._http.close()
+
+    async def _put_attachments(self, name: str, body: bytes) -> None:
+        found = await _beside(body, lambda: list(attachments(body)))
+        for number, one in enumerate(found, start=1):
+            await self._put(f"{name}-{number}{one.suffix}", one.content, one.media_type)
 
     async def _put(self, name: str, content: bytes, media_type: str) -> None:
         """Put one object.

@@ -1,6 +1,7 @@
 """Documents to object storage: what is put under which name, and when it counts as delivered. Scripted answers over
 real sockets; `tests/e2e/objects.py` speaks to a whole server."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -188,6 +189,23 @@ async def test_pdfs_are_objects_of_their_own_before_their_document() -> None:
     assert document.line == f"PUT /lab-archive/{NAME}.json HTTP/1.1"
     assert document.body == WITH_PDF
     check_signature(pdf)
+
+
+async def test_large_documents_are_taken_apart_one_after_the_other() -> None:
+    pdf = bytes(2 * 1024 * 1024)
+    enclosed = {"contentType": "application/pdf", "data": base64.b64encode(pdf).decode()}
+    body = json.dumps({"resourceType": "DiagnosticReport", "presentedForm": [enclosed, enclosed]}).encode()
+    async with scripted(stored(pdf)) as server, destination(server.url, attachments=True) as out:
+        ended = await asyncio.gather(
+            *(out.deliver(delivery(body, id=number, message_id=number)) for number in (1, 2)), return_exceptions=True
+        )
+    assert {type(error) for error in ended} == {DestinationDownError}  # for the server confirms the PDFs only
+    names = [
+        request.line.split(" ")[1].rpartition("/")[2][:10] for request in server.requests if b"%" not in request.body
+    ]
+    pdfs = [int(name) for name, request in zip(names, server.requests, strict=True) if request.body == pdf]
+    assert pdfs == sorted(pdfs)
+    assert len(pdfs) == 4
 
 
 async def test_a_pdf_that_is_not_stored_keeps_its_document_back() -> None:
