@@ -17,7 +17,7 @@ it thrown away.
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +135,33 @@ def take(batch: Batch, *, old: bytes, new: bytes, actor: str) -> int:
     what = {"before": key_id(check_value(old)), "after": key_id(check_value(new)), "keys": len(renewed)}
     audit.note(batch, actor, "key-rotate", what)
     return len(renewed)
+
+
+def wrapped_again(keys: Iterable[WrappedKey], by: bytes, others: Iterable[bytes]) -> list[WrappedKey]:
+    """Data keys that were made after another rotation, wrapped by ``by``, as the rest of a restored journal is.
+
+    Args:
+        others: keys that are at hand; one of them has wrapped each of ``keys``, or ``by`` has.
+
+    Raises:
+        IntegrityError: none of them opens one of these.
+    """
+    at_hand = [by, *others]
+    made = []
+    for wrapped in keys:
+        for old in at_hand:
+            try:
+                made += rewrap(old, by, [wrapped])
+                break
+            except IntegrityError:
+                continue
+        else:
+            month = wrapped.month or "all time"
+            raise IntegrityError(
+                f"the data key of {month} was wrapped by another key than that of the copy (it was rotated since): "
+                "have both at hand"
+            )
+    return made
 
 
 def confirm_sheet(batch: Batch, *, actor: str) -> None:

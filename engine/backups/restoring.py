@@ -27,7 +27,7 @@ from typing import Any
 
 import orjson
 
-from engine import anchor, audit, erased, kek, memory, migrate, verify
+from engine import anchor, audit, erased, kek, memory, migrate, rotation, verify
 from engine.anchor import Anchor, sync_folder
 from engine.backups import pieces
 from engine.backups.shelf import SITE_FOLDER, Copy
@@ -191,6 +191,7 @@ class _Restoration:
     def _unlock(self, connection: sqlite3.Connection, check: bytes) -> None:
         """The key, from where one can be; a file of it goes with the new journal."""
         places = [place for place in (self._keys, self._copy.path) if place is not None]
+        self._places = places or [self._data]
         found: kek.Found | None = None
         trouble: ConfigError | IntegrityError | None = None
         for place in places or [self._data]:
@@ -227,14 +228,15 @@ class _Restoration:
                 if content.before != chain or content.journal_id.hex() != self._copy.manifest.journal_id:
                     raise IntegrityError(f"{piece.path}: does not go on from what is before it")
                 emptied = {number for what, number, _, _ in content.erased if what == erased.JOURNAL}
+                after = chain
                 for one in content.rows:
-                    chain = _checked(piece.path, one, chain, emptied)
+                    after = _checked(piece.path, one, after, emptied)
+                keys = self._keys_of(connection, content)
             except (IntegrityError, OSError) as error:
                 self._restored.wrong.append(f"{error}; rows from {last_id + 1} on are not restored")
                 break
             connection.executemany(
-                "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)",
-                content.keys,
+                "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)", keys
             )
             connection.executemany(
                 "INSERT OR IGNORE INTO gap (first_id, last_id, act) VALUES (?, ?, ?)",
@@ -244,12 +246,27 @@ class _Restoration:
             marks = ", ".join("?" * 13)
             connection.executemany(f"INSERT INTO journal ({columns}) VALUES ({marks})", content.rows)  # noqa: S608 - constants
             _empty_again(connection, content)
-            last_id = content.last
+            last_id, chain = content.last, after
             self._restored.from_pieces += len(content.rows)
             self._progress(last_id, total)
         if self._restored.from_pieces:
             self._count(connection, first)
         return last_id, chain
+
+    def _keys_of(self, connection: sqlite3.Connection, content: pieces.Content) -> list[tuple[Any, ...]]:
+        """The data keys that a piece has beyond those of the copy, wrapped by the copy's key.
+
+        Raises:
+            IntegrityError: the site's key was rotated since, and the newer one is not at hand.
+        """
+        known = {row[0] for row in connection.execute("SELECT id FROM data_key")}
+        created = {row[0]: row[4] for row in content.keys}
+        fresh = [WrappedKey(*row[:4]) for row in content.keys if row[0] not in known]
+        others = [found.kek for place in self._places for found in kek.candidates(place)] if fresh else []
+        return [
+            (one.id, one.key_class, one.month, one.wrapped, created[one.id])
+            for one in rotation.wrapped_again(fresh, self._kek, others)
+        ]
 
     def _count(self, connection: sqlite3.Connection, first: int) -> None:
         """Numbers and states of the appended rows, as far as they tell them themselves."""

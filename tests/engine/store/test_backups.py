@@ -14,7 +14,7 @@ from engine import audit, erasing, verify
 from engine.backups import checking, copying, drill, pieces, restoring
 from engine.backups.restoring import RESERVED, Restored
 from engine.backups.shelf import MANIFEST_NAME, Copy, Shelf, read_copy
-from engine.clock import SystemClock
+from engine.clock import ManualClock, SystemClock
 from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.reasons import Reason
@@ -466,3 +466,29 @@ def test_what_was_erased_since_the_copy_does_not_come_back(place: Place, tmp_pat
     finally:
         new.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
+
+
+def test_rows_from_after_a_rotation_of_the_key_come_back_with_a_copy_from_before(place: Place, tmp_path: Path) -> None:
+    clock = ManualClock()
+
+    async def run() -> Copy:
+        async with running(place.data, clock=clock) as journal:
+            await store(journal, b"march")
+            copy = await place.copy(journal)
+            await journal.rotate_key(place.data, actor="anna")
+            clock.advance(31 * 86_400)
+            await store(journal, b"april")
+            place.rows(copy)
+        return copy
+
+    copy = asyncio.run(run())
+    restored = place.restore(copy, tmp_path / "new")
+    assert (restored.wrong, restored.findings, restored.from_pieces) == ([], [], 2)
+    journal = opened(tmp_path / "new" / "var", read_only=True)
+    assert [journal.payload(view.id) for view in journal.messages()] == [b"april", b"march"]
+    journal.close()
+    assert verify.run(tmp_path / "new" / "var", deep=True) == []
+
+    (place.data / KEY_NAME).unlink()  # the newer key; the old one is still beside it
+    without = place.restore(copy, tmp_path / "less")
+    assert any("have both at hand" in text for text in without.wrong)
