@@ -38,13 +38,14 @@ from engine.ports import Destination
 from engine.reasons import Reason
 from engine.retry import Bury, RetryPolicy, decide
 from engine.timing import Timing
-from engine.versions import Versions, conditioned, written
+from engine.versions import Versions, conditioned, worth_keeping, written
 
 logger = logging.getLogger("labrelay." + __name__)
 
 MEMORY_DELIVERIES = 256  # documents per destination that wait in memory ...
 MEMORY_BYTES = 32 * 1024 * 1024  # ... and their bytes together; the rest are read back from the store
 LANE_SHARE = 4  # one lane takes no more than a fourth of them
+MEMORY_VERSIONS = 20_000  # of resources whose version may not be committed yet; far more than can be under way
 CLAIM_AT_ONCE = 16
 WRITE_RETRY_S = 1.0
 CLOSE_S = 1.0  # a destination may take so long to close
@@ -57,7 +58,7 @@ class Outbox(Protocol):
     """What delivery needs of the journal."""
 
     def settle(self, delivery_id: int, *, delivered_us: int, versions: Versions = ()) -> "asyncio.Future[None]": ...
-    def versions(self, destination: str, resources: Sequence[str]) -> "asyncio.Future[dict[str, str]]": ...
+    def versions(self, destination: str, resources: Sequence[str]) -> dict[str, str]: ...
     def postpone(
         self, delivery_id: int, *, attempt: int, not_before_us: int, cause: Reason, detail: str, answer: bytes = b""
     ) -> "asyncio.Future[None]": ...
@@ -145,6 +146,7 @@ class DestinationWorker:
         self._jitter = jitter
         self._pace = Pace(rate) if rate is not None else None
         self._checks_conflicts = checks_conflicts
+        self._versions: dict[str, str] = {}  # of resources written lately, the oldest first
         self._ready: deque[Lane] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -171,6 +173,9 @@ class DestinationWorker:
             logger.exception("the destination cannot be opened, will try again", extra={"destination": self.name})
             self._opening = self._loop.call_later(REOPEN_S, self._start_again)
             return
+        if self._checks_conflicts:
+            with contextlib.suppress(StoreError):  # behind what a worker before this one has settled
+                await self._outbox.unclaim(())
         self._running = True
         for lane in self.lanes.values():
             self._make_ready(lane)
@@ -504,6 +509,7 @@ class DestinationWorker:
             self.counts.seconds.observe(ended - began)
             self.counts.delivered += 1
             self.counts.last_delivered_us = now_us
+            self._remember(versions or ())
             self._note(
                 lane, lambda: self._outbox.settle(delivery.id, delivered_us=now_us, versions=tuple(versions or ()))
             )
@@ -526,8 +532,18 @@ class DestinationWorker:
         except ValueError:
             return delivery  # the destination finds the same damage, and says so
         resources = written(body)
-        known = await self._outbox.versions(self.name, resources) if resources else {}
+        known = {one: self._versions[one] for one in resources if one in self._versions}
+        if unknown := [one for one in resources if one not in known]:
+            # What is not committed yet is known here; so a look into what is will do, and nothing waits for the writer.
+            known |= await asyncio.to_thread(self._outbox.versions, self.name, unknown)
         return replace(delivery, body=conditioned(body, known), packed=False) if known else delivery
+
+    def _remember(self, versions: Versions) -> None:
+        for resource, version in worth_keeping(versions):
+            self._versions.pop(resource, None)
+            self._versions[resource] = version
+        while len(self._versions) > MEMORY_VERSIONS:
+            del self._versions[next(iter(self._versions))]
 
     def _leave(self, delivery: Delivery, *, confirmed: bool) -> None:
         """Free its conditional keys for the lanes that wait for them."""

@@ -37,7 +37,6 @@ from engine import (
     replays,
     retention,
     rotation,
-    server_versions,
     superseding,
     suspect,
     verdict,
@@ -485,11 +484,6 @@ class Journal(Reader):
     def unclaim(self, delivery_ids: Iterable[int], *, maybe_delivered: bool = False) -> "asyncio.Future[int]":
         """Give back claims that were not tried (or, ``maybe_delivered``, whose attempt was cut off); how many."""
         operation = partial(outbox.unclaim, delivery_ids=tuple(delivery_ids), maybe_delivered=maybe_delivered)
-        return self._submit(operation, verdict=True)
-
-    def versions(self, destination: str, resources: Sequence[str]) -> "asyncio.Future[dict[str, str]]":
-        """The versions of our resources that a destination had when we wrote them last (`engine.server_versions`)."""
-        operation = partial(server_versions.look_up, destination=destination, resources=tuple(resources))
         return self._submit(operation, verdict=True)
 
     def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]":

@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 
 import orjson
 
-from engine import erased, listing, migrate, pauses, pruned
+from engine import erased, listing, migrate, pauses, pruned, server_versions
 from engine.clock import from_us
 from engine.earlier import Past
 from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
@@ -575,6 +575,11 @@ class Reader:
                 document.reports,
                 lambda: results_written(document.body),
             )
+
+    def versions(self, destination: str, resources: Sequence[str]) -> dict[str, str]:
+        """The versions of our resources that a destination had when we wrote them last (`engine.server_versions`)."""
+        with self.snapshot() as execute:
+            return server_versions.look_up(execute, self.vault, destination, resources)
 
     def stored(self, message_id: int) -> Stored:
         """A message as it is handed to the mapping; raises as `payload`."""

@@ -1,14 +1,16 @@
 """Which version of each of our resources a server had when we wrote it last; for destinations with `conflicts: check`.
 
-Noted in the transaction that settles the delivery, asked for by the next delivery that writes the same resource: both
-go through the writer, so what was settled is seen. Rows are few bytes under a keyed hash, kept for 90 days and swept in
-steps; a resource that is corrected later than that is written without a condition.
+Noted in the transaction that settles the delivery, and read by the next delivery that writes the same resource; what
+is not committed by then, the destination's worker still has in memory. Rows are few bytes under a keyed hash, kept for
+90 days and swept in steps; a resource that is corrected later than that is written without a condition.
 """
 
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
 
 from engine.batch import Batch
 from engine.memory import REPORT_MEMORY_US, SWEEP_ROWS
+from engine.vault import Vault
 from engine.versions import worth_keeping
 
 _KIND = b"server-version"
@@ -19,17 +21,21 @@ def remember(batch: Batch, destination: str, versions: Iterable[tuple[str, str]]
     until_us = batch.now_us + REPORT_MEMORY_US
     batch.executemany(
         "INSERT OR REPLACE INTO server_version (resource, version, until_us) VALUES (?, ?, ?)",
-        [(_key(batch, destination, resource), version, until_us) for resource, version in worth_keeping(versions)],
+        [
+            (_key(batch.vault, destination, resource), version, until_us)
+            for resource, version in worth_keeping(versions)
+        ],
     )
 
 
-def look_up(batch: Batch, destination: str, resources: Sequence[str]) -> dict[str, str]:
+def look_up(
+    execute: Callable[..., sqlite3.Cursor], vault: Vault, destination: str, resources: Sequence[str]
+) -> dict[str, str]:
     """The versions that are known, by resource."""
     found = {}
     for resource in resources:
-        row = batch.execute(
-            "SELECT version FROM server_version WHERE resource = ? AND until_us >= ?",
-            (_key(batch, destination, resource), batch.now_us),
+        row = execute(
+            "SELECT version FROM server_version WHERE resource = ?", (_key(vault, destination, resource),)
         ).fetchone()
         if row is not None:
             found[resource] = row[0]
@@ -48,5 +54,5 @@ def sweep(batch: Batch) -> bool:
     return len(rows) < SWEEP_ROWS
 
 
-def _key(batch: Batch, destination: str, resource: str) -> bytes:
-    return batch.vault.past_key(_KIND, destination.encode(), resource.encode())
+def _key(vault: Vault, destination: str, resource: str) -> bytes:
+    return vault.past_key(_KIND, destination.encode(), resource.encode())
