@@ -13,13 +13,11 @@ KEYS = frozenset(
         "encryption",
         "alerts",
         "web.tls",
-        "destinations.*.rate",
         # channels
         "key_memory",
         "reject",
         "source.frame_limit",
         "source.pack",
-        "routes.*.drain",
     }
 )
 

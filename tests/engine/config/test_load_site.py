@@ -307,10 +307,6 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:13: destinations.b.kind: 'abdm' is not in this version of LabRelay; use fhir, http, "
         "mllp, file, mqtt or s3",
     ),
-    "later key in a destination": (
-        SITE_YAML + "  b: {kind: http, url: http://x, rate: 5}\n",
-        "config/labrelay.yaml:4:34: destinations.b.rate: is not in this version of LabRelay; take it out",
-    ),
     "not an url": (
         SITE_YAML + "  b: {kind: fhir, url: fhir.example.org}\n",
         "config/labrelay.yaml:4:24: destinations.b.url: 'fhir.example.org': expected a URL that starts with http:// or "
