@@ -21,6 +21,7 @@ from engine import outcomes as outcomes_module
 from engine.channel import Channel
 from engine.clock import ManualClock
 from engine.errors import RefusedDeliveryError, StoreError
+from engine.line_trace import LineWay
 from engine.message import Stored
 from engine.outcomes import Outcomes
 from engine.reasons import Reason
@@ -37,6 +38,7 @@ from tests.support.channels import (
     block,
     channel,
     hl7,
+    mllp_link,
 )
 from tests.support.journals import running
 from tests.support.plant import Plant, ScriptedDestination, plant
@@ -718,7 +720,52 @@ async def test_a_message_that_wants_no_answer_gets_none() -> None:
     assert len(store.messages) == 2
 
 
-async def test_a_fault_of_ours_in_splitting_costs_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("astm", [False, True])
+async def test_what_is_stored_is_handed_on_and_counted(astm: bool) -> None:
+    handed: list[Stored] = []
+    store, stream = ScriptedStore(), MemoryStream()
+    made = channel(store, stored=handed.append, new_link=astm_link_of() if astm else mllp_link)
+    async with served(made, stream):
+        if astm:
+            stream.feed(ENQ, *one_record_a_frame(ASTM), EOT)
+        else:
+            stream.feed(b"\x0b" + hl7("1") + b"\x1c\n")
+        await until(lambda: len(handed) == 1)
+    assert [one.payload for one in handed] == [ASTM if astm else hl7("1")]
+    assert (made.counts.messages, made.counts.last_message_us) == (1, handed[0].received_us)
+    assert made.counts.notes["no CR after FS"] == (0 if astm else 1)
+
+
+async def test_a_text_that_nobody_waits_for_belongs_to_no_session() -> None:
+    store, stream = ScriptedStore(), MemoryStream()
+    framing = Framing(start=b"\x02", end=b"\x03")
+    async with served(channel(store, new_link=lambda: TextLink(framing, max_message=1000, joins=False)), stream):
+        stream.feed(b"\x02one\x03")
+        await until(lambda: len(store.messages) == 1)
+    assert store.sessions == [0]
+
+
+async def test_what_is_refused_is_told_in_the_trace_of_the_line_and_in_the_counts() -> None:
+    store, stream = ScriptedStore(faults=[FULL]), MemoryStream()
+    made = channel(store, new_link=astm_link_of())
+    async with served(made, stream):
+        stream.feed(ENQ, one_record_a_frame(ASTM)[0])
+        await until(lambda: stream.written == ACK + NAK)
+        stream.feed(EOT)
+    told = [entry.data.decode() for line in store.lines for entry in line.entries if entry.way is LineWay.ABOUT]
+    assert "not stored, so refused" in told
+    store, stream = ScriptedStore(faults=[FULL]), MemoryStream()
+    made = channel(store)
+    async with served(made, stream) as task:
+        stream.feed(block(hl7("1")))
+        await asyncio.wait_for(asyncio.shield(task), 5.0)
+    assert made.counts.faults["not-stored"] == 1
+    assert made.counts.store_fault is not None
+
+
+async def test_a_fault_of_ours_in_splitting_costs_no_byte(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def split(payload: bytes) -> list[bytes]:
         raise ZeroDivisionError
 
@@ -730,6 +777,8 @@ async def test_a_fault_of_ours_in_splitting_costs_no_byte(monkeypatch: pytest.Mo
         await until(lambda: len(store.messages) == 1)
         await until(lambda: bool(stream.codes))
     assert store.messages[0].payload == hl7("1") + hl7("2")
+    (record,) = [record for record in caplog.records if record.message.startswith("cannot split")]
+    assert vars(record)["channel"] == "chemistry"
 
 
 async def test_frames_of_which_only_the_message_is_kept_are_acknowledged_at_once_but_the_last() -> None:

@@ -80,7 +80,7 @@ def test_a_session_tells_how_it_stands() -> None:
     link.receive(b"xx" + ENQ, 10.0)
     assert (link.stray, link.blank, link.mid_frame, link.waits_behind) == (2, True, False, 0)
     link.receive(first[:5], 10.0)
-    assert (link.blank, link.mid_frame) == (False, True)
+    assert (link.blank, link.mid_frame, link.held) == (False, True, 5)
     link.receive(first[5:] + last, 10.0)
     assert (link.mid_frame, link.waits_behind) == (False, len(last))
     assert link.silence(10.0) == []  # the frame that is held is not over

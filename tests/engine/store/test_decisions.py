@@ -100,12 +100,41 @@ async def test_the_newest_can_be_claimed_first(journal: Journal) -> None:
     assert await journal.claim_newest("chem", "fhir", 9, without=[]) == []  # held by its dead letter
 
 
+async def test_a_document_that_cannot_be_opened_is_passed_over_from_either_end(journal: Journal) -> None:
+    await queue(journal, b"1", b"2", b"3")
+
+    def damage(batch: Batch) -> None:
+        batch.execute("UPDATE document SET body = x'00' WHERE id IN (1, 3)")
+
+    assert journal._writer is not None
+    await journal._writer.submit(damage)
+    assert [one.id for one in await journal.claim_newest("chem", "fhir", 1, without=[])] == [2]
+    assert await journal.claim("chem", "fhir", 1) == []
+    assert {one.delivery_id for one in journal.dead()} == {1, 3}
+
+
+async def test_what_stands_otherwise_at_the_other_destination_is_left_alone(journal: Journal) -> None:
+    (message,) = await queue(journal, b"1")
+    number = await journal.replay_begin(actor="ann", what={}, total=1, last=message)
+
+    async def replay(*states: str) -> int:
+        step = await journal.replay_step(
+            number, [message], destinations=frozenset({"fhir"}), to="other", takes="", states=frozenset(states)
+        )
+        return len(step.deliveries)
+
+    assert await replay("waiting") == 1
+    (one,) = await journal.claim("chem", "other", 9)
+    await journal.bury(one.id, reason=Reason.REFUSED, detail="422", answer=b"")
+    assert await replay("waiting") == 0  # there it is dead, and dead letters were not asked for
+
+
 async def test_what_a_server_has_is_remembered_with_the_delivery(journal: Journal) -> None:
     await queue(journal, b"1")
     (one,) = await journal.claim("chem", "fhir", 9)
     await journal.settle(one.id, delivered_us=1, versions=(("Patient/p", "3"), ("Observation/o", "")))
-    assert await journal.versions("fhir", ["Patient/p", "Observation/o", "Patient/q"]) == {"Patient/p": "3"}
-    assert await journal.versions("elsewhere", ["Patient/p"]) == {}
+    assert journal.versions("fhir", ["Patient/p", "Observation/o", "Patient/q"]) == {"Patient/p": "3"}
+    assert journal.versions("elsewhere", ["Patient/p"]) == {}
 
 
 async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from engine import journal as journal_module
 from engine import kek, verify
+from engine.anchor import read
 from engine.clock import ManualClock
 from engine.errors import LockedError, StoreError
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.line_trace import LineEntry, LineRecord, LineWay
 from engine.loss import LossError
 from engine.reasons import Reason
@@ -104,6 +105,29 @@ async def test_what_would_be_let_go_can_be_looked_at_before(tmp_path: Path) -> N
         await store(journal, b"1")
         policy = Policy(delivered_us=1, filtered_us=1, dismissed_us=1, audit_us=1, least_us=1)
         assert journal.survey(policy, NOW_US + 1_000_000).messages == []  # its work is open
+
+
+async def test_the_head_is_what_the_anchor_says_and_acts_tell_their_configuration(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await store(journal, b"1", b"2")
+        number, chain = await journal.head()
+        mark = read(tmp_path / ANCHOR_NAME).mark
+        assert mark is not None
+        assert (number, chain) == (2, mark.chain.hex())
+        journal.under("c0ffee")
+        await journal.act_note("ann", "pause", {})
+        assert [act.config for act in journal.acts()] == ["c0ffee"]
+        assert journal.damage == []
+
+
+async def test_a_walk_of_retention_leaves_open_work_alone(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await store(journal, b"1")
+        journal.retain(Policy(delivered_us=1, filtered_us=1, dismissed_us=1, audit_us=1, least_us=1))
+        journal.let_go_now()
+        await store(journal, b"2")
+        journal.retain(None)
+        assert [one.payload for one in journal.unprocessed()] == [b"1", b"2"]
 
 
 async def test_a_full_disk_is_an_alarm_as_long_as_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

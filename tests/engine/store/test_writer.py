@@ -355,6 +355,8 @@ async def test_long_work_lets_messages_pass_and_fails_alone(journal: Journal) ->
     def long(connection: sqlite3.Connection, pump: writer.Pump) -> int:
         connection.execute("BEGIN")
         connection.execute("COMMIT")
+        pump(0.0)
+        pump(0.01)  # nobody wants anything
         while not stored:
             pump(0.01)
         return 7
