@@ -17,7 +17,7 @@ from tests.faults.harness.trial import Trial
 
 AT_ONCE = 1_000
 MILLION = 1_000_000
-WITHIN_S = 60.0  # for a million messages
+WITHIN_S = 60.0  # of a processor, for a million messages
 SPOILT = 20
 NOW_US = 1_772_353_800_000_000
 
@@ -66,12 +66,10 @@ async def test_a_whole_journal_and_an_exact_list_of_what_is_wrong(tmp_path: Path
         messages += AT_ONCE
     await journal.stop()
 
-    began = time.perf_counter()
-    assert verify.run(tmp_path) == []
-    took = time.perf_counter() - began
-    began = time.perf_counter()
-    assert verify.run(tmp_path, deep=True) == []
-    deep = time.perf_counter() - began
+    whole, whole_cpu, found = _timed(tmp_path)
+    assert found == []
+    deep, _, found = _timed(tmp_path, deep=True)
+    assert found == []
 
     spoilt = sorted(random.Random(trial.seed).sample(range(2, messages), SPOILT))
     changed, missing = spoilt[::2], spoilt[1::2]
@@ -80,19 +78,25 @@ async def test_a_whole_journal_and_an_exact_list_of_what_is_wrong(tmp_path: Path
             connection.execute("UPDATE journal SET body = zeroblob(length(body)) WHERE id = ?", (number,))
         for number in missing:
             connection.execute("DELETE FROM journal WHERE id = ?", (number,))
-    began = time.perf_counter()
-    found = [(one.kind, one.first, one.last) for one in verify.run(tmp_path) if one.table == "journal"]
-    damaged = time.perf_counter() - began
+    damaged, damaged_cpu, found = _timed(tmp_path)
+    named = [(one.kind, one.first, one.last) for one in found if one.table == "journal"]
     expected = [("changed", number, number) for number in changed]
     for number in missing:  # neighbours are one hole
         if expected and expected[-1][0] == "missing" and expected[-1][2] == number - 1:
             expected[-1] = ("missing", expected[-1][1], number)
         else:
             expected.append(("missing", number, number))
-    assert sorted(found) == sorted(expected)
+    assert sorted(named) == sorted(expected)
     if messages >= MILLION // 10:  # of fewer nothing is foretold
-        assert max(took, damaged) * MILLION / messages < WITHIN_S
+        assert max(whole_cpu, damaged_cpu) * MILLION / messages < WITHIN_S
     trial.figures(
-        messages=messages, verify_s=round(took, 1), verify_deep_s=round(deep, 1), verify_damaged_s=round(damaged, 1),
-        messages_a_second=round(messages / took),
+        messages=messages, verify_s=round(whole, 1), verify_cpu_s=round(whole_cpu, 1), verify_deep_s=round(deep, 1),
+        verify_damaged_s=round(damaged, 1), messages_a_second=round(messages / whole),
     )  # fmt: skip
+
+
+def _timed(data: Path, *, deep: bool = False) -> tuple[float, float, list[verify.Finding]]:
+    """Seconds by the clock, seconds of a processor, and what was found. A busy machine says nothing by the first."""
+    began, used = time.perf_counter(), time.process_time()
+    found = verify.run(data, deep=deep)
+    return time.perf_counter() - began, time.process_time() - used, found
