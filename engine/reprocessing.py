@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.config import Site
-from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.intake import ChannelRoutes, Verdict, judge, routed_by
 from engine.mapping import Program, load
 from engine.mapping.conditions import EITHER
@@ -78,6 +78,8 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
             return Finding(message_id, "unsettled")
         verdict = judge(reader.stored(message_id), channel)
         return _compare(reader, trace, verdict)
+    except ErasedError:
+        return Finding(message_id, "gone")
     except IntegrityError:
         return Finding(message_id, "damaged")  # `labrelay verify` says what is wrong
     except StoreError:

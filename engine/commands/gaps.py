@@ -21,7 +21,7 @@ from engine.commands.output import SCHEMA_VERSION, Column, ExitCode, say, table,
 from engine.commands.sampling import Sample, Sampler
 from engine.commands.selecting import instant_us
 from engine.commands.session import Session, pass_session
-from engine.errors import ConfigError, IntegrityError
+from engine.errors import ConfigError, ErasedError, IntegrityError
 from engine.mapping.gaps import ColumnsOf, Seen, Tally, Unread, columns_in, csv_lines, plain, without_settled_units
 from engine.mapping.inputs import Found
 from engine.mapping.tables import Table
@@ -157,6 +157,8 @@ class _Looked:
                     continue
                 try:
                     stored = journal.stored(view.id)
+                except ErasedError:
+                    continue
                 except IntegrityError:
                     self.failed = True
                     say(f"message {view.id} cannot be opened; labrelay verify says more")

@@ -46,7 +46,7 @@ WHY = {
     "unsettled": "deliveries wait or are dead letters: labrelay dlq comes first",
     "undelivered": "was never mapped: labrelay dlq is for these",
     "damaged": "cannot be opened: labrelay verify says more",
-    "gone": "its time in the journal has passed",
+    "gone": "its time in the journal has passed, or it was erased",
 }
 
 

@@ -146,6 +146,10 @@ def test_every_verb_says_that_it_was_erased(tmp_path: Path) -> None:
     again = labrelay("reprocess", "--channel", "chem", "--since", "1d", "-o", "json", site=tmp_path)
     assert again.code in (ExitCode.OK, ExitCode.PARTLY), again.err
     assert NAME not in again.out
+    assert "damaged" not in again.out
+    assert "or it was erased" in labrelay("reprocess", "--channel", "chem", "--since", "1d", site=tmp_path).out
+    gaps = labrelay("gaps", "--since", "1d", site=tmp_path)
+    assert (gaps.code, "cannot be opened" in gaps.err) == (ExitCode.OK, False)
     file = tmp_path / "all.ndjson"
     exported = labrelay("messages", "export", "--to", str(file), "--unmask", site=tmp_path)
     assert exported.code == ExitCode.OK, exported.err
