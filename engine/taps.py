@@ -64,7 +64,8 @@ class Tap:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, event: _Event) -> None:
-        if len(self.queue) >= QUEUED or self.queued_bytes + event.size > QUEUED_BYTES:
+        too_much = bool(self.queued_bytes) and self.queued_bytes + event.size > QUEUED_BYTES
+        if len(self.queue) >= QUEUED or too_much:
             last = self.queue[-1] if self.queue else None
             if isinstance(last, int):
                 self.queue[-1] = last + 1

@@ -139,8 +139,12 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None] = print) -> di
         for turn in range(rounds):
             for name, site in sites.items():
                 say(f"round {turn + 1} of {rounds}: {name}")
-                for figure, value in _round(site):
-                    figures[name].setdefault(figure, []).append(value)
+                try:
+                    for figure, value in _round(site):
+                        figures[name].setdefault(figure, []).append(value)
+                        say(f"    {figure}: {value:.2f}")
+                except RuntimeError as error:  # as a port that somebody else has taken meanwhile
+                    say(f"    cut short: {error}")
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
@@ -206,7 +210,10 @@ def _commands(site: Path) -> Iterator[tuple[str, float]]:
     for words in (("version",), ("messages", "list"), ("dlq", "list"), ("status",)):
         began = time.perf_counter()
         subprocess.run(  # noqa: S603 - our own module, by our own interpreter
-            [sys.executable, "-m", "engine", "--site", str(site), *words], stdout=subprocess.DEVNULL, check=True
+            [sys.executable, "-m", "engine", "--site", str(site), *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
         )
         yield f"labrelay {' '.join(words)}, ms", (time.perf_counter() - began) * 1000
 

@@ -15,8 +15,8 @@ from engine.commands.output import SCHEMA_VERSION, ExitCode, Form, form_option, 
 from engine.commands.session import Session, pass_session
 from engine.commands.switching import given_duration
 from engine.control import SOCKET_NAME, follow
+from engine.taps import STAGES
 
-STAGES = ("raw", "parsed", "mapped", "delivery")
 COLORS = {"raw": "cyan", "parsed": "blue", "mapped": "green", "delivery": "magenta", "lost": "red"}
 
 

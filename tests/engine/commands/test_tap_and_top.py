@@ -178,6 +178,17 @@ async def test_more_lines_a_second_than_anybody_can_read_are_left_out(
     assert "left out: more than can be shown" in people.out
 
 
+async def test_a_message_that_is_larger_than_all_that_may_wait_is_told_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taps_module, "QUEUED_BYTES", 10)
+    monkeypatch.setattr(taps_module, "SHOWN_BYTES", 40)
+    ran = await site.following("--stage", "raw", "--count", "1", "-o", "ndjson")
+    (line,) = ran.lines
+    assert line["bytes"] == len(payload(1))
+    assert line["not_shown"] == len(payload(1)) - 40
+
+
 async def test_only_so_many_follow_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taps_module, "FOLLOWERS", 1)
     first = asyncio.create_task(site.labrelay("tap", "haematology", "--for", "3s"))
