@@ -46,7 +46,7 @@ from engine.anchor import Anchor, sync_folder
 from engine.batch import Batch, Tail
 from engine.clock import Clock
 from engine.correcting import Corrected
-from engine.errors import IntegrityError, StoreError
+from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.line_trace import LineLog, LineRecord
 from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss, look
@@ -161,7 +161,10 @@ class Journal(Reader):
                 raise loss
             copied = before_upgrade.keep(connection, data, anchor_path, clock)
             migrate.upgrade(connection)
-            notes, vault, journal_id = _unlock(connection, data, clock)
+            try:
+                notes, vault, journal_id = _unlock(connection, data, clock)
+            except PermissionError as error:
+                raise ConfigError(f"{error.filename}: not readable here; run this as the service's user") from error
             journal = cls(data / JOURNAL_NAME, vault)
             journal.notes, journal.journal_id = [copied, *notes] if copied else notes, journal_id
             loss = loss or find_loss(connection, reading, journal_id)

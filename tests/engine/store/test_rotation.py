@@ -10,7 +10,7 @@ import pytest
 
 from engine import kek, rotation, verify
 from engine.clock import ManualClock
-from engine.errors import IntegrityError, StoreError
+from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.vault import KEY_NAME, check_value, read_kek, write_kek
 from tests.support.journals import opened, running, store
 
@@ -149,3 +149,17 @@ async def test_a_confirmed_sheet_is_that_of_one_key(tmp_path: Path) -> None:
         assert journal.key_facts().sheet_us > 0
         await journal.rotate_key(tmp_path, actor="ann")
         assert journal.key_facts().sheet_us == 0
+
+
+def test_a_key_that_this_user_may_not_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(tmp_path).close()
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(kek, "read_kek", refused)
+    with pytest.raises(ConfigError, match="run this as the service's user"):
+        opened(tmp_path)
+    reader = opened(tmp_path, read_only=True)
+    assert "sealed columns stay closed" in reader.notes[0]
+    reader.close()
