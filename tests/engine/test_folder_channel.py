@@ -249,3 +249,20 @@ def _ids(count: int) -> Sequence[str]:
     from adapters.codecs.hl7v2 import header
 
     return [header(hl7(str(number))).control_id for number in range(1, count + 1)]
+
+
+async def test_a_file_that_comes_while_its_channel_is_paused_is_left_until_it_goes_on(tmp_path: Path) -> None:
+    channels = elisa_site(tmp_path)
+    why = ("--reason", "the reader is calibrated", "--yes")
+    async with running_site(tmp_path, channels) as site:
+        assert (await site.labrelay("pause", "channel", "elisa", *why)).code == 0
+        assert look(site).state is ChannelState.PAUSED
+        put(tmp_path / "plates", "plate.csv", HEADER + ROWS[0])
+        other = await site.labrelay("pause", "channel", "elisa", *why)
+        assert "was paused already" in other.out
+        assert site.messages() == []
+        assert (tmp_path / "plates" / "plate.csv").exists()
+        assert (await site.labrelay("resume", "channel", "elisa", *why)).code == 0
+        await until(lambda: len(site.messages()) == 1)
+        await site.settled()
+        assert site.ends() == ["delivered"]
