@@ -213,14 +213,14 @@ async def test_a_day_without_the_destination_costs_nothing_and_is_drained_in_ord
 
 async def test_a_slow_destination_is_nobody_elses_business(tmp_path: Path, trial: Trial) -> None:
     """Answers that take as long as they like (30 s and more, in the clock's time): the other one has everything."""
-    count = trial.goal(quick=150, long=3_000, unit="messages")
     clock = ManualClock()
     async with site_of(tmp_path, [["fast"], ["slow"], ["fast", "slow"]], clock=clock, timeout="60s") as site:
         fast, slow = site.servers["fast"], site.servers["slow"]
         worker = site.app.workers["slow"]
         async with site.sender(0) as alone, site.sender(2) as both, site.sender(1) as other:
-            for _ in range(count):  # as it is while both are well
+            for _ in trial.rounds(quick=150, long=3_000, unit="messages of each channel"):  # both are well
                 await alone.send()
+            count = alone.sent
             usual = percentile(alone.answered_s, 0.99)
             await until(lambda: not site.open("fast"), 60.0)
 
@@ -261,14 +261,13 @@ async def test_a_flapping_destination_gets_everything_in_order_and_nothing_under
 ) -> None:
     """Half of the requests fail: refused for now, reset before they are read, or taken and the answer lost."""
     caplog.set_level(logging.INFO, logger=HEARD)
-    count = trial.goal(quick=150, long=4_000, unit="messages")
     moods = (Mood.BUSY, Mood.RESET, Mood.LOST)
     fast = {"retry": {"first": "5ms", "max": "20ms"}, "breaker": {"failures": 5, "probe_after": "20ms"}}
     async with site_of(tmp_path, [["server"], ["server"]], **fast) as site:
         server, worker = site.servers["server"], site.app.workers["server"]
         server.choose = lambda: trial.chance.choice(moods) if trial.chance.random() < 0.5 else Mood.WELL
         async with site.sender(0) as one, site.sender(1) as two:
-            for number in range(count):
+            for number in trial.rounds(quick=150, long=4_000, unit="messages of each channel"):
                 await one.send()
                 await two.send()
                 if number % 50 == 49:  # now and then it is down for good, for a moment
@@ -277,6 +276,7 @@ async def test_a_flapping_destination_gets_everything_in_order_and_nothing_under
                     server.mood = Mood.WELL
                     server.choose = lambda: trial.chance.choice(moods) if trial.chance.random() < 0.5 else Mood.WELL
             await until(lambda: not site.open("server"), 120.0)
+            count = one.sent
         assert server.arrived[0] == server.arrived[1] == list(range(1, count + 1))
         again = sum(len(keys) - 1 for keys in server.keys.values())
         assert again > 0  # else no answer was lost
