@@ -443,7 +443,7 @@ FAULTS: tuple[Fault, ...] = (
             "tests/engine/test_delivery.py::test_whatever_people_and_peers_do_at_once_order_and_every_message_are_kept",
         ),
         quick="60 messages",
-        long="1,500 messages, or as many as fit into the time",
+        long="600 messages, or as many as fit into the time",
         seconds=40,
     ),
     Fault(
