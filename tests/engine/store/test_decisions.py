@@ -115,9 +115,9 @@ async def test_a_document_that_cannot_be_opened_is_passed_over_from_either_end(j
 
 async def test_what_stands_otherwise_at_the_other_destination_is_left_alone(journal: Journal) -> None:
     (message,) = await queue(journal, b"1")
-    number = await journal.replay_begin(actor="ann", what={}, total=1, last=message)
 
     async def replay(*states: str) -> int:
+        number = await journal.replay_begin(actor="ann", what={}, total=1, last=message)
         step = await journal.replay_step(
             number, [message], destinations=frozenset({"fhir"}), to="other", takes="", states=frozenset(states)
         )
