@@ -218,25 +218,24 @@ async def test_a_slow_destination_is_nobody_elses_business(tmp_path: Path, trial
         fast, slow = site.servers["fast"], site.servers["slow"]
         worker = site.app.workers["slow"]
         async with site.sender(0) as alone, site.sender(2) as both, site.sender(1) as other:
-            for _ in trial.rounds(quick=150, long=3_000, unit="messages of each channel"):  # both are well
-                await alone.send()
+            for _ in trial.rounds(quick=100, long=2_000, unit="messages of each channel"):  # both are well
+                for sender in (alone, both, other):
+                    await sender.send()
             count = alone.sent
             usual = percentile(alone.answered_s, 0.99)
-            await until(lambda: not site.open("fast"), 60.0)
+            await until(lambda: not site.open("fast", "slow"), 60.0)
 
             slow.gate.clear()
             alone.answered_s.clear()
             for number in range(count):
-                await alone.send()
-                await both.send()
-                await other.send()
+                for sender in (alone, both, other):
+                    await sender.send()
                 if number % 20 == 0:
                     clock.advance(30.0)  # an answer takes at least so long, and the page shows it
             held = percentile(alone.answered_s, 0.99)
             await until(lambda: not site.open("fast"), 60.0)
-            assert fast.arrived[0] == list(range(1, 2 * count + 1))
-            assert fast.arrived[2] == list(range(1, count + 1))
-            assert slow.arrived == {}
+            assert fast.arrived[0] == fast.arrived[2] == list(range(1, 2 * count + 1))
+            assert slow.arrived[1] == slow.arrived[2] == list(range(1, count + 1))
             assert worker.in_flight <= 2  # one of each lane
             assert worker.in_memory <= 256
             assert (await site.status("fast"))["state"] == "ok"
@@ -247,9 +246,8 @@ async def test_a_slow_destination_is_nobody_elses_business(tmp_path: Path, trial
 
             slow.gate.set()
             await until(lambda: not site.open("slow"), 120.0)
-            assert slow.arrived[1] == slow.arrived[2] == list(range(1, count + 1))
+            assert slow.arrived[1] == slow.arrived[2] == list(range(1, 2 * count + 1))
         tally = judge(site.folder / "var", site.ledger, settled=True).must_pass()
-    assert usual > 0
     trial.note(tally, ack_p99_ms=round(usual * 1000, 2), ack_p99_ms_beside_a_slow_one=round(held * 1000, 2))
 
 
