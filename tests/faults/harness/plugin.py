@@ -39,10 +39,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     budget_s = float(os.environ.get("LABRELAY_BUDGET_S", "0"))
     if not budget_s:
         return
-    config.stash[_END] = time.monotonic() + budget_s
-    config.stash[_LEFT] = [item.nodeid for item in items if "trial" in getattr(item, "fixturenames", ())]
     for item in items:
         item.add_marker(pytest.mark.timeout(budget_s + GRACE_S), append=False)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is left once some were deselected shares the time."""
+    budget_s = float(os.environ.get("LABRELAY_BUDGET_S", "0"))
+    if budget_s:
+        session.config.stash[_END] = time.monotonic() + budget_s
+        items = [item.nodeid for item in session.items if "trial" in getattr(item, "fixturenames", ())]
+        session.config.stash[_LEFT] = items
 
 
 @pytest.hookimpl(wrapper=True)
