@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from engine.acts import letters
 from engine.clock import from_us
 from engine.commands.output import (
     Column,
@@ -151,7 +150,7 @@ def _show_groups(groups: list[dict[str, Any]]) -> None:
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form) -> ExitCode:
-    from engine.acts import Selection
+    from engine.acts import Selection, letters
     from engine.commands.dead_letter import document_of, lines
 
     with session.reader() as reader:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from engine.actor import of_this_process
-from engine.acts import Acts, Selection
 from engine.commands.output import ExitCode, Form, say, show_document
 from engine.commands.session import Session, consent
 from engine.control import UnreachableError
@@ -24,6 +23,7 @@ from engine.records import LETTER_STATES, MessageState
 from engine.units import parse_duration
 
 if TYPE_CHECKING:
+    from engine.acts import Acts, Selection
     from engine.intake import ChannelRoutes
     from engine.journal import Journal
 
@@ -114,12 +114,14 @@ def instant_us(session: Session, text: str | None, *, now: datetime | None = Non
         ) from error
 
 
-def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool = False, **given: Any) -> Selection:
+def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool = False, **given: Any) -> "Selection":
     """What the options mean. Nothing given is wrong use: it never means everything.
 
     Raises:
         click.UsageError: nothing was selected.
     """
+    from engine.acts import Selection  # lists start without it: what it stands on is all of the engine
+
     chosen = Selection(
         ids=ids,
         channel=given.get("channel"),
@@ -140,7 +142,7 @@ def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool =
 def carry_out(
     session: Session,
     verb: str,
-    chosen: Selection,
+    chosen: "Selection",
     *,
     what: str,
     form: Form,
@@ -166,7 +168,7 @@ def carry_out(
     return ExitCode.PARTLY if left else ExitCode.OK
 
 
-def _ask(session: Session, verb: str, chosen: Selection, *, dry_run: bool, **more: Any) -> dict[str, Any]:
+def _ask(session: Session, verb: str, chosen: "Selection", *, dry_run: bool, **more: Any) -> dict[str, Any]:
     args = {"selection": chosen.to_json(), "dry_run": dry_run, **more}
     try:
         return session.call(verb, args, timeout=ACT_TIMEOUT_S)
@@ -175,7 +177,7 @@ def _ask(session: Session, verb: str, chosen: Selection, *, dry_run: bool, **mor
 
 
 def _do(
-    acts: Acts, verb: str, chosen: Selection, actor: str, dry_run: bool, more: Mapping[str, Any]
+    acts: "Acts", verb: str, chosen: "Selection", actor: str, dry_run: bool, more: Mapping[str, Any]
 ) -> Awaitable[dict[str, Any]]:
     if verb == "retry":
         return acts.retry(chosen, actor=actor, because=more.get("because") or "", dry_run=dry_run)
@@ -186,13 +188,15 @@ def _do(
     return acts.reject(chosen, actor=actor, because=more["because"], dry_run=dry_run)
 
 
-def without_daemon(session: Session, work: Callable[[Acts, str], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+def without_daemon(session: Session, work: "Callable[[Acts, str], Awaitable[dict[str, Any]]]") -> dict[str, Any]:
     """Take the data folder's lock and do it here.
 
     Raises:
         LockedError: a daemon has it that we cannot talk to.
         ConfigError: the channels are needed and cannot be read.
     """
+
+    from engine.acts import Acts
 
     def act(journal: "Journal", actor: str) -> Awaitable[dict[str, Any]]:
         return work(Acts(journal, channels=lambda: channels(session, journal.vault.identity_key)), actor)
