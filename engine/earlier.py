@@ -93,13 +93,13 @@ def remember(batch: Batch, results: Iterable[Result], received_us: int) -> None:
             batch.execute("UPDATE earlier_value SET value = ? WHERE id = ?", (sealed, row_id))
 
 
-def forget(batch: Batch, results: Iterable[Result]) -> int:
+def forget(rows: Rows, results: Iterable[Result]) -> int:
     """Forget what was noted of these results, and everything under their patient, codes and units; how many values."""
     gone = 0
     for result in results:
-        gone += batch.execute("DELETE FROM earlier_value WHERE run = ?", (_run(batch, result),)).rowcount
-        for key in _keys(batch, result):
-            gone += batch.execute("DELETE FROM earlier_value WHERE key = ?", (key,)).rowcount
+        gone += rows.execute("DELETE FROM earlier_value WHERE run = ?", (_run(rows, result),)).rowcount
+        for key in _keys(rows, result):
+            gone += rows.execute("DELETE FROM earlier_value WHERE key = ?", (key,)).rowcount
     return gone
 
 

@@ -118,6 +118,7 @@ class Journal(Reader):
         zone: tzinfo = UTC,
         anchor_path: Path | None = None,
         reserve: bool = False,
+        key: bytes | None = None,
     ) -> "Journal":
         """Open the journal in folder ``data``; make it there, with its key, if there is none.
 
@@ -131,6 +132,7 @@ class Journal(Reader):
             zone: the site's, for the days of counters.
             anchor_path: another place for the anchor, best on another disk.
             reserve: keep disk space for people's acts on a full disk (`engine.reserve`).
+            key: the key-encryption key, where it is at hand and must not lie beside this journal.
 
         Raises:
             LockedError: another process writes here.
@@ -162,7 +164,7 @@ class Journal(Reader):
             copied = before_upgrade.keep(connection, data, anchor_path, clock)
             migrate.upgrade(connection)
             try:
-                notes, vault, journal_id = _unlock(connection, data, clock)
+                notes, vault, journal_id = _unlock(connection, data, clock, key)
             except PermissionError as error:
                 raise ConfigError(f"{error.filename}: not readable here; run this as the service's user") from error
             journal = cls(data / JOURNAL_NAME, vault)
@@ -854,10 +856,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _unlock(connection: sqlite3.Connection, data: Path, clock: Clock) -> tuple[list[str], Vault, bytes]:
+def _unlock(
+    connection: sqlite3.Connection, data: Path, clock: Clock, given: bytes | None
+) -> tuple[list[str], Vault, bytes]:
     """Find or make the key, and the journal's own id; (notes, vault, journal id)."""
     notes: list[str] = []
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    if given is not None and meta.get("key_check") == check_value(given):
+        return notes, Vault(given, _data_keys(connection)), meta["journal_id"]
     if "key_check" not in meta:
         found = kek.first(data)
         if found is None:

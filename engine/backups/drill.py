@@ -1,7 +1,13 @@
 """Practice: restore the newest copy into a scratch folder, check it, and remove it again. A backup that was never
-restored is a hope."""
+restored is a hope.
 
+The scratch folder may be on the disk of the copies, where the key must never be: it stays in memory. What a drill that
+was killed has left there the next one takes away.
+"""
+
+import shutil
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +17,9 @@ from engine.backups import restoring
 from engine.backups.shelf import DRILL_NAME, Shelf, write_json
 from engine.clock import Clock
 from engine.errors import StoreError
+
+PREFIX = "drill-of-labrelay-"
+LEFT_S = 86_400.0  # one that is older is nobody's any more
 
 
 def run(shelf: Shelf, scratch: Path, *, keys: Path | None, clock: Clock) -> dict[str, Any]:
@@ -24,10 +33,17 @@ def run(shelf: Shelf, scratch: Path, *, keys: Path | None, clock: Clock) -> dict
     if copy is None:
         raise StoreError(f"{shelf.path}: no copy that was read back and found whole")
     began = time.monotonic()
-
-    with TemporaryDirectory(prefix="drill-", dir=scratch) as folder:
+    # Of this journal alone: several sites may practise in one folder.
+    prefix = f"{PREFIX}{copy.manifest.journal_id[:8]}-"
+    for left in scratch.glob(prefix + "*"):
+        with suppress(OSError):
+            if left.stat().st_mtime < time.time() - LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=prefix, dir=scratch) as folder:
         target = Path(folder) / "site"
-        restored = restoring.run(copy, target, clock=clock, actor="labrelay", because="drill", keys=keys)
+        restored = restoring.run(
+            copy, target, clock=clock, actor="labrelay", because="drill", keys=keys, leave_key=False
+        )
         seconds = time.monotonic() - began
     now = datetime.now(UTC)
     found: dict[str, Any] = {

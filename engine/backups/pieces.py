@@ -167,11 +167,14 @@ def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes
 
 
 def _emptied(execute: erased.Execute, last: int, end: int) -> tuple[list[tuple[str, int, int, int]], list[Row]]:
-    """What records between two rows vouch for, and those rows as they are."""
+    """What records between two rows vouch for, and those rows as they are; and which of the rows between were erased,
+    though their record may come in the next piece."""
     if not execute("SELECT 1 FROM sqlite_schema WHERE name = 'erased'").fetchone():
         return [], []
     emptied = execute(
-        "SELECT what, number, record, act FROM erased WHERE record > ? AND record <= ?", (last, end)
+        "SELECT what, number, record, act FROM erased WHERE record > ?1 AND record <= ?2"
+        " OR what = 'journal' AND number > ?1 AND number <= ?2",
+        (last, end),
     ).fetchall()
     selects = {
         erased.JOURNAL: f"SELECT {ROW_COLUMNS} FROM journal WHERE id = ?",  # noqa: S608 - constant

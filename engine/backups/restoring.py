@@ -27,7 +27,7 @@ from typing import Any
 
 import orjson
 
-from engine import anchor, audit, erased, kek, memory, migrate, rotation, verify
+from engine import anchor, audit, earlier, erased, kek, memory, migrate, rotation, verify
 from engine.anchor import Anchor, sync_folder
 from engine.backups import pieces
 from engine.backups.shelf import SITE_FOLDER, Copy
@@ -38,6 +38,7 @@ from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.reasons import Reason
 from engine.records import KIND_ACT, KIND_MESSAGE, MAYBE_DELIVERED
+from engine.results import UnreadableResultsError, results_of
 from engine.vault import KEY_NAME, Vault, WrappedKey
 
 DATA_FOLDER = "var"
@@ -91,6 +92,7 @@ def run(
     keys: Path | None = None,
     old_anchor: Path | None = None,
     progress: Progress | None = None,
+    leave_key: bool = True,
 ) -> Restored:
     """Make a site in folder ``target``, which is new or empty.
 
@@ -99,6 +101,7 @@ def run(
         keys: a folder in which the key is looked for, beside the usual places: the old data folder.
         old_anchor: the anchor of the journal that was lost, where there is one.
         progress: called with (rows, rows in all).
+        leave_key: put the key beside the new journal, where it was a file.
 
     Raises:
         StoreError: ``target`` is in use or cannot be written; the copy cannot be read.
@@ -110,7 +113,8 @@ def run(
     try:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="restoring-", dir=target) as scratch:
-            made = _Restoration(copy, Path(scratch), clock, keys, old_anchor, progress or (lambda done, total: None))
+            said = progress or (lambda done, total: None)
+            made = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key=leave_key)
             restored = made.run(actor, because)
             # The data folder last, and the journal last in it: without it no daemon starts on what a crash here leaves.
             for entry in sorted(Path(scratch).iterdir(), key=lambda entry: entry.name == DATA_FOLDER):
@@ -127,7 +131,15 @@ class _Restoration:
     """One restoration, step by step."""
 
     def __init__(
-        self, copy: Copy, folder: Path, clock: Clock, keys: Path | None, old_anchor: Path | None, progress: Progress
+        self,
+        copy: Copy,
+        folder: Path,
+        clock: Clock,
+        keys: Path | None,
+        old_anchor: Path | None,
+        progress: Progress,
+        *,
+        leave_key: bool,
     ) -> None:
         self._copy = copy
         self._folder = folder
@@ -136,6 +148,7 @@ class _Restoration:
         self._keys = keys
         self._old_anchor = old_anchor
         self._progress = progress
+        self._leave_key = leave_key
         self._restored = Restored(copy.name)
 
     def run(self, actor: str, because: str) -> Restored:
@@ -205,7 +218,7 @@ class _Restoration:
                 f"the key of this journal ({kek.key_id(check)}) is not at hand, and without it nothing can be read: "
                 "name its folder with --keys, or type it in from its recovery sheet (labrelay key init --from-sheet)"
             ) from trouble
-        if found.source not in (kek.Source.CREDENTIAL, kek.Source.ENVIRONMENT):
+        if self._leave_key and found.source not in (kek.Source.CREDENTIAL, kek.Source.ENVIRONMENT):
             descriptor = os.open(self._data / KEY_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:
                 file.write(Path(found.place).read_bytes())
@@ -245,13 +258,39 @@ class _Restoration:
             columns = verify.ROW_COLUMNS
             marks = ", ".join("?" * 13)
             connection.executemany(f"INSERT INTO journal ({columns}) VALUES ({marks})", content.rows)  # noqa: S608 - constants
-            _empty_again(connection, content)
+            self._empty_again(connection, content, first)
             last_id, chain = content.last, after
             self._restored.from_pieces += len(content.rows)
             self._progress(last_id, total)
         if self._restored.from_pieces:
             self._count(connection, first)
         return last_id, chain
+
+    def _empty_again(self, connection: sqlite3.Connection, content: pieces.Content, first: int) -> None:
+        """What was erased after the copy must not come back with it: not its content, nor what stands beside it.
+
+        Args:
+            first: the first row that is not of the copy; those have no verdict and no deliveries yet.
+        """
+        execute = connection.execute
+        keys = [WrappedKey(*row) for row in execute("SELECT id, class, month, wrapped FROM data_key")]
+        rows = _Rows(execute, Vault(self._kek, keys))
+        channels: set[str] = set()
+        for what, number, _, _ in content.erased:
+            if what != erased.JOURNAL:
+                continue
+            row = execute("SELECT kind, channel FROM journal WHERE id = ?", (number,)).fetchone()
+            if row is None:
+                continue
+            kind, channel = row
+            channels.add(channel)
+            if kind == KIND_MESSAGE:
+                _forget(rows, number, channel)
+                if number < first:
+                    _close(connection, number, channel)
+        # Whose numbers stand in what passed on a line, nobody can tell here.
+        connection.executemany("DELETE FROM line_trace WHERE channel = ?", [(channel,) for channel in sorted(channels)])
+        _put_emptied(connection, content)
 
     def _keys_of(self, connection: sqlite3.Connection, content: pieces.Content) -> list[tuple[Any, ...]]:
         """The data keys that a piece has beyond those of the copy, wrapped by the copy's key.
@@ -371,7 +410,7 @@ class _Restoration:
             "known": known,
             "because": because,
         }
-        journal = Journal.open(self._data, clock=self._clock)
+        journal = Journal.open(self._data, clock=self._clock, key=self._kek)
         try:
             journal.run_alone(partial(_note_gap, what, skipped, actor))
         finally:
@@ -389,6 +428,8 @@ def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str,
 
 def _state_of(known: dict[str, Any]) -> tuple[str, str]:
     """The verdict that a message's own row tells, if it does; and its reason."""
+    if "erased" in known:  # there is nothing in it to process
+        return "dismissed", ""
     if reason := known.get("incomplete"):
         return "incomplete", reason
     if "repeat_of" in known:
@@ -398,8 +439,55 @@ def _state_of(known: dict[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def _empty_again(connection: sqlite3.Connection, content: pieces.Content) -> None:
-    """What was erased after the copy must not come back with it."""
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The journal that is being made, and its keys."""
+
+    execute: Callable[..., sqlite3.Cursor]
+    vault: Vault
+
+
+def _forget(rows: _Rows, message_id: int, channel: str) -> None:
+    """Take a message that was erased out of the memories, and what was noted of it; before its documents are empty."""
+    execute = rows.execute
+    for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():
+        with suppress(IntegrityError, UnreadableResultsError, ValueError):
+            earlier.forget(rows, results_of(rows.vault.open(sealed, "document", document_id, channel)))
+    execute("DELETE FROM message_number WHERE block = ? >> 10 AND message_id = ?", (message_id, message_id))
+    execute("DELETE FROM report WHERE message_id = ?", (message_id,))
+    execute("DELETE FROM repeat WHERE token = (SELECT token FROM journal WHERE id = ?)", (message_id,))
+    execute("UPDATE message_state SET detail = x'' WHERE id = ?", (message_id,))
+    execute(
+        "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",
+        (message_id,),
+    )
+    execute("UPDATE delivery SET detail = x'' WHERE message_id = ?", (message_id,))
+
+
+def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> None:
+    """Nothing of a message that was erased may be sent, or processed, any more: its documents are empty."""
+    execute = connection.execute
+    for delivery, lane, state in execute(
+        "SELECT id, lane, state FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'dead', 'held')",
+        (message_id,),
+    ).fetchall():
+        execute("UPDATE delivery SET state = 'dismissed', lease = 0 WHERE id = ?", (delivery,))
+        tally = state if state in ("dead", "held") else "open"
+        execute(f"UPDATE lane SET {tally} = {tally} - 1 WHERE id = ?", (lane,))  # noqa: S608 - one of three words
+        execute("UPDATE lane SET held_by = 0 WHERE id = ? AND held_by = ?", (lane, delivery))
+    row = execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
+    state = row[0] if row is not None else "stored"
+    if state in ("stored", "dead", "incomplete"):
+        execute(
+            "INSERT INTO message_state (id, state, reason, at_us, mapping, detail)"
+            " SELECT id, 'dismissed', '', received_us, '', x'' FROM journal WHERE id = ?"
+            " ON CONFLICT (id) DO UPDATE SET state = 'dismissed'",
+            (message_id,),
+        )
+        execute(f"UPDATE channel SET {state} = {state} - 1 WHERE name = ?", (channel,))  # noqa: S608 - as above
+
+
+def _put_emptied(connection: sqlite3.Connection, content: pieces.Content) -> None:
     columns = verify.ROW_COLUMNS.split(", ")
     sets = ", ".join(f"{name} = ?" for name in columns[1:])
     connection.executemany(
@@ -415,16 +503,6 @@ def _empty_again(connection: sqlite3.Connection, content: pieces.Content) -> Non
     connection.executemany(
         "INSERT OR IGNORE INTO erased (what, number, record, act) VALUES (?, ?, ?, ?)", content.erased
     )
-    for what, number, _, _ in content.erased:
-        if what == erased.JOURNAL:
-            execute = connection.execute
-            execute("UPDATE message_state SET detail = x'' WHERE id = ?", (number,))
-            execute(
-                "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",
-                (number,),
-            )
-            execute("UPDATE delivery SET detail = x'' WHERE message_id = ?", (number,))
-            execute("DELETE FROM message_number WHERE block = ? >> 10 AND message_id = ?", (number, number))
 
 
 def _checked(path: Path, row: pieces.Row, chain: bytes, emptied: set[int]) -> bytes:

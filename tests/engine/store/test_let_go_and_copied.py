@@ -1,0 +1,176 @@
+"""What deletes, copies and brings back, put together: nothing erased comes back, nothing is lost, no false alarm."""
+
+import asyncio
+import os
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import erasing, verify
+from engine.backups import checking, copying, drill, pieces, restoring
+from engine.backups.restoring import Restored
+from engine.backups.shelf import Copy, Shelf, read_copy
+from engine.batch import Batch
+from engine.clock import SystemClock
+from engine.journal import JOURNAL_NAME, Journal
+from engine.vault import KEY_NAME
+from tests.support.journals import opened, queue, running, store
+
+
+class Place:
+    """A journal, and a folder for copies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.site, self.data, self.copies = folder / "site", folder / "site" / "var", folder / "copies"
+        self.site.mkdir()
+        self.copies.mkdir()
+
+    def shelf(self, journal: Journal) -> Shelf:
+        shelf = Shelf(self.copies, journal.journal_id)
+        shelf.open()
+        return shelf
+
+    def copy(self, journal: Journal) -> Copy:
+        shelf = self.shelf(journal)
+        making = shelf.begin()
+        journal.lend_alone(copying.job(making / JOURNAL_NAME))
+        made = copying.complete(shelf, making, data=self.data, site=self.site, name="X", journal_id=journal.journal_id)
+        checking.run(made)
+        found = read_copy(made.path)
+        assert found is not None
+        return found
+
+    def rows(self, copy: Copy) -> None:
+        while pieces.write(copy, self.data / JOURNAL_NAME) is not None:
+            pass
+
+    def restore(self, copy: Copy, target: Path, **more: Any) -> Restored:
+        return restoring.run(
+            copy, target, clock=SystemClock(), actor="anna", because="disk lost", **{"keys": self.data, **more}
+        )
+
+    def fill(self, *bodies: bytes, mapped: bool = True) -> None:
+        async def run() -> None:
+            async with running(self.data) as journal:
+                await (queue(journal, *bodies) if mapped else store(journal, *bodies))
+
+        asyncio.run(run())
+
+    def erase(self, *messages: int) -> None:
+        journal = opened(self.data)
+        try:
+            journal.run_alone(
+                partial(erasing.erase, messages=list(messages), numbers=["4711"], actor="a", because="asked", more={})
+            )
+        finally:
+            journal.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_of_what_was_erased_nothing_is_sent_or_processed_after_a_restoration(place: Place, tmp_path: Path) -> None:
+    place.fill(b"one")
+    place.fill(b"two", mapped=False)
+    journal = opened(place.data)
+    copy = place.copy(journal)
+    journal.close()
+    place.fill(b"three", mapped=False)
+    place.rows(copy)
+    place.erase(1, 2, 3)
+    place.rows(copy)
+
+    restored = place.restore(copy, tmp_path / "new")
+
+    assert (restored.wrong, restored.findings) == ([], [])
+    assert (restored.again, restored.maybe) == (0, 0)
+    new = opened(tmp_path / "new" / "var")
+    try:
+        assert list(new.unprocessed()) == []
+        trace = new.message(1)
+        assert trace is not None
+        assert [one.state for one in trace.deliveries] == ["dismissed"]
+        assert [lane.open for lane in new.lanes()] == [0]
+    finally:
+        new.close()
+    assert verify.run(tmp_path / "new" / "var", deep=True) == []
+
+
+def test_traces_and_earlier_values_of_what_was_erased_do_not_come_back(place: Place, tmp_path: Path) -> None:
+    place.fill(b"one")
+    journal = opened(place.data)
+
+    def note(batch: Batch) -> None:
+        batch.execute(
+            "INSERT INTO line_trace (channel, session, began_us, size, content) VALUES ('chem', 7, 0, 1, x'00')"
+        )
+
+    journal.run_alone(note)
+    copy = place.copy(journal)
+    journal.close()
+    place.erase(1)
+    place.rows(copy)
+
+    place.restore(copy, tmp_path / "new")
+
+    with closing(sqlite3.connect(tmp_path / "new" / "var" / JOURNAL_NAME)) as connection:
+        assert connection.execute("SELECT count(*) FROM line_trace").fetchone() == (0,)
+
+
+def test_an_erased_row_whose_record_is_in_the_next_piece_comes_back_empty(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.fill(b"one")
+    journal = opened(place.data)
+    copy = place.copy(journal)
+    journal.close()
+    place.fill(b"two", b"three", b"four")
+    place.erase(2)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 1)
+    place.rows(copy)
+
+    restored = place.restore(copy, tmp_path / "new")
+
+    assert (restored.wrong, restored.findings) == ([], [])
+    assert verify.run(tmp_path / "new" / "var", deep=True) == []
+
+
+def test_a_drill_puts_no_key_into_the_folder_of_the_copies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.fill(b"one")
+    journal = opened(place.data)
+    place.copy(journal)
+    shelf = place.shelf(journal)
+    journal.close()
+    seen: list[Path] = []
+    check = verify.run
+
+    def look(*arguments: Any, **more: Any) -> Any:
+        seen.extend(shelf.path.rglob(KEY_NAME))
+        return check(*arguments, **more)
+
+    monkeypatch.setattr(verify, "run", look)
+    killed, other = (shelf.path / f"{drill.PREFIX}{start}-x" for start in (shelf.path.name[-8:], "00000000"))
+    for folder in (killed, other):
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    drill.run(shelf, shelf.path, keys=place.data, clock=SystemClock())
+    assert seen == []
+    assert (killed.exists(), other.exists()) == (False, True)
+
+
+def test_after_a_restoration_the_reserved_numbers_raise_no_alarm_at_later_starts(place: Place, tmp_path: Path) -> None:
+    place.fill(b"one", b"two")
+    journal = opened(place.data)
+    copy = place.copy(journal)
+    journal.close()
+    place.restore(copy, tmp_path / "new")
+    for _ in range(2):
+        again = opened(tmp_path / "new" / "var")
+        assert again.damage == []
+        again.close()
