@@ -67,6 +67,12 @@ class Lives:
         return said
 
 
+def steps_in_a_life(lives: Lives) -> tuple[int, int]:
+    """(writes and truncations, syncs) of a life in which nothing fails."""
+    _, writes, syncs = next(words for words in lives.live(f"fail {10**9} {IOERR_WRITE}") if words[0] == "calls")
+    return int(writes), int(syncs)
+
+
 def step_of(trial: Trial, n: int) -> int:
     """Every step, or at the quick scale one in a few, so that each run of a sitting takes the same."""
     return 1 + n * (23 if trial.scale == "quick" else 1)
@@ -79,7 +85,8 @@ def test_each_write_that_fails_costs_only_what_was_not_promised(
 ) -> None:
     lives = Lives(worker, tmp_path)
     survived = 0
-    for n in trial.rounds(quick=100, long=2000, unit="failed writes"):
+    writes, _ = steps_in_a_life(lives)
+    for n in trial.rounds(quick=100, long=writes, unit="failed writes"):
         said = lives.live(f"fail {step_of(trial, n)} {code}")
         if ["closed"] in said and not any(words[0] == "at" for words in said):
             trial.no_more()
@@ -96,7 +103,8 @@ def test_after_each_sync_that_fails_the_process_ends_and_nothing_promised_is_mis
 ) -> None:
     lives = Lives(worker, tmp_path)
     fatal = 0
-    for n in trial.rounds(quick=100, long=1000, unit="failed syncs"):
+    _, syncs = steps_in_a_life(lives)
+    for n in trial.rounds(quick=100, long=syncs, unit="failed syncs"):
         step = 1 + n * (3 if trial.scale == "quick" else 1)
         said = lives.live(f"fail {step} {IOERR_FSYNC}")
         if not any(words[0] == "at" for words in said):
@@ -115,7 +123,7 @@ def test_a_power_cut_at_each_step_costs_nothing_that_was_promised(
     tmp_path: Path, worker: Worker, trial: Trial, part: bool
 ) -> None:
     lives = Lives(worker, tmp_path)
-    for n in trial.rounds(quick=100, long=2000, unit="power cuts"):
+    for n in trial.rounds(quick=100, long=sum(steps_in_a_life(lives)), unit="power cuts"):
         seed = trial.chance.randrange(1, 10**6) if part else 0
         said = lives.live(f"cut {step_of(trial, n)} {seed}")
         if ["closed"] in said:

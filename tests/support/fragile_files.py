@@ -15,6 +15,7 @@ import ctypes
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,10 +67,12 @@ def reachable() -> bool:
 class FragileFiles:
     """Attributes:
     decide: asked before each write, truncation and sync.
+    calls: how many there were of each.
     """
 
     def __init__(self, decide: Decide) -> None:
         self.decide = decide
+        self.calls: Counter[str] = Counter()
         self._files: dict[int, _File] = {}
         self._anchors: dict[int, _File] = {}
         self._tables: dict[int, object] = {}
@@ -133,6 +136,7 @@ class FragileFiles:
 
         def write(handle: int, content: int, size: int, at: int) -> int:
             file = self._files[handle]
+            self.calls["write"] += 1
             code = self.decide(file.kind, "write")
             if code == OK:
                 self._note(file, at, size)
@@ -141,6 +145,7 @@ class FragileFiles:
 
         def truncate(handle: int, size: int) -> int:
             file = self._files[handle]
+            self.calls["truncate"] += 1
             code = self.decide(file.kind, "truncate")
             if code == OK:
                 now = file.path.stat().st_size
@@ -150,6 +155,7 @@ class FragileFiles:
 
         def sync(handle: int, flags: int) -> int:
             file = self._files[handle]
+            self.calls["sync"] += 1
             code = self.decide(file.kind, "sync") or int(real_sync(handle, flags))
             if code == OK:
                 file.unsynced.clear()

@@ -11,8 +11,8 @@ It imports once and forks a life at a time, so that a kill costs milliseconds. L
 ``pid N`` a life has begun, ``m ID DIGEST`` a message is durable, ``f ID`` a frame is durable, ``q ID`` a message is
 mapped and queued, ``d ID`` a delivery is settled, ``failed ...`` what must not happen, ``ended`` the life is over;
 of ``fail``: ``at FILE CALL`` it failed there, ``refused`` something was not kept, ``fatal`` the journal gave up for
-good (and what was not synced is lost), ``closed`` it ended in order. ``careless N`` is a ``cut`` of a
-store that does not sync: a test must notice. ``move FOLDER`` starts no life: the next ones are there.
+good (and what was not synced is lost), ``calls WRITES SYNCS`` and ``closed`` it ended in order. ``careless N`` is a
+``cut`` of a store that does not sync: a test must notice. ``move FOLDER`` starts no life: the next ones are there.
 """
 
 import asyncio
@@ -127,6 +127,7 @@ async def _short_life(data: Path, files: FragileFiles) -> None:
     journal.start(loop)
     await asyncio.gather(*(_insist(journal, sender) for sender in range(3)))
     await journal.stop()
+    say("calls", files.calls["write"] + files.calls["truncate"], files.calls["sync"])
     say("closed")
 
 

@@ -43,6 +43,8 @@ def main() -> int:
             continue
         found = _run(fault, asked.scale, seed, min(share, left), left)
         entries.append(found)
+        if not asked.no_write:
+            write(RESULTS, DOCUMENT, [found])  # now: who ends the rest has this
         say(
             f"{fault.name:4} {fault.fault}: {found['result']} in {found['seconds']:.0f} s; "
             + ", ".join(f"{one['done']}/{one['goal']} {one['unit']}" for one in found["reached"])
@@ -52,7 +54,6 @@ def main() -> int:
         for failed in found["failed"]:
             say(f"     FAILED {failed['node']}: {failed['why']}")
     if not asked.no_write and entries:
-        write(RESULTS, DOCUMENT, entries)
         say(f"written: {RESULTS.relative_to(ROOT)}, {DOCUMENT.relative_to(ROOT)}")
     return int(any(found["result"] != "passed" for found in entries))
 
