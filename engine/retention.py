@@ -22,6 +22,11 @@ key is needed to tell. The chain goes on behind a range from the value that the 
 one, vouched for by the newest record; when a record is old enough to go, a new one takes over what it vouched for.
 What is gone of documents and lanes is recorded the same way, since their numbers have no gaps either.
 
+**The clock.** What went cannot come back, so a clock that somebody has moved ahead by years must not make everything
+old at once. Retention has a time of its own, which follows the clock on the wall by `LEAP_US` a walk at most, and by no
+more than `PACE` times what has passed since the last one (`behind`). After a year without power it is some weeks until
+all is let go that may be; a wrong clock is noticed before.
+
 **By bytes.** Where the site sets a size and the journal is over it, the oldest messages that have ended go before their
 time, but never one younger than ``minimum``.
 
@@ -31,7 +36,7 @@ The file does not shrink: space that becomes free is used again (`labrelay journ
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -52,6 +57,9 @@ SECOND_US = 1_000_000
 STEP_ROWS = 32  # that may go in one transaction ...
 STEP_LOOKS = 400  # ... and that it looks at, so that what stays costs a bounded time too
 NUMBER_BLOCK_BITS = 10  # of table message_number
+DAY_US = 86_400 * SECOND_US
+LEAP_US = 7 * DAY_US
+PACE = 28  # a leap for each walk of a day's four
 
 VERB = "retention"
 ACTOR = "labrelay"
@@ -92,6 +100,17 @@ class Policy:
         shortest = min(self.delivered_us, self.filtered_us, self.dismissed_us, self.audit_us)
         return min(shortest, self.least_us) if self.size is not None else shortest
 
+    def later_by(self, behind_us: int) -> "Policy":
+        """The same, where retention's own time is that much behind the clock on the wall."""
+        return replace(
+            self,
+            delivered_us=self.delivered_us + behind_us,
+            filtered_us=self.filtered_us + behind_us,
+            dismissed_us=self.dismissed_us + behind_us,
+            audit_us=self.audit_us + behind_us,
+            least_us=self.least_us + behind_us,
+        )
+
 
 class Rows(Protocol):
     """What looks need: statements of one transaction, the keys, and its time."""
@@ -113,6 +132,7 @@ class Run:
         until: the row at which the walk ends.
         act: its row in the audit trail; 0 before anything went.
         gone: ``messages``, ``frames``, ``acts``, ``records``, ``bytes``, and ``early``: messages that went for size.
+        behind_us: how much retention's time is behind the clock on the wall.
     """
 
     position: int = 0
@@ -120,6 +140,7 @@ class Run:
     act: int = 0
     gone: Counter[str] = field(default_factory=Counter)
     finished: bool = False
+    behind_us: int = 0
 
 
 @dataclass(slots=True)
@@ -130,6 +151,7 @@ class Found:
         rows: number -> chain value, of the journal.
         messages: numbers of those that are messages.
         kept: why old messages stay -> how many; for people.
+        behind_us: as in `Run`.
     """
 
     position: int
@@ -139,6 +161,7 @@ class Found:
     counts: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
     records: list[int] = field(default_factory=list)
+    behind_us: int = 0
 
 
 # -- one step ------------------------------------------------------------------------------------------------------
@@ -146,9 +169,21 @@ class Found:
 
 def start(rows: Rows, *, policy: Policy) -> Run:
     """A new walk."""
+    behind_us = behind(rows)
     # Rows are out of order in time by at most the disorder; each one's own time is compared as well.
-    bound = first_at(rows.execute, rows.now_us - policy.shortest_us + DISORDER_US)
-    return Run(until=bound - 1)
+    bound = first_at(rows.execute, rows.now_us - policy.later_by(behind_us).shortest_us + DISORDER_US)
+    return Run(until=bound - 1, behind_us=behind_us)
+
+
+def behind(rows: Rows) -> int:
+    """By how much retention's own time is behind the clock on the wall, from what the last walk has noted."""
+    row = rows.execute("SELECT value FROM meta WHERE name = 'retention_clock'").fetchone()
+    if row is None:
+        return 0
+    said = orjson.loads(row[0])
+    passed_us = max(rows.now_us - said["at_us"], 0)
+    own_us = min(rows.now_us, said["own_us"] + min(LEAP_US, PACE * passed_us))
+    return rows.now_us - int(own_us)
 
 
 def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> Run:
@@ -158,9 +193,14 @@ def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> R
     """
     if _busy(batch.execute, run.act):
         return run
+    policy = policy.later_by(run.behind_us)
+    if not run.position:
+        own = orjson.dumps({"at_us": batch.now_us, "own_us": batch.now_us - run.behind_us}).decode()
+        batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('retention_clock', ?)", (own,))
     _forget_lines(batch, policy)
     found = look(batch, policy, run.position, run.until, newest=batch.last_id, limit=limit)
-    run = Run(found.position, run.until, run.act, run.gone.copy(), found.position >= run.until)
+    finished = found.position >= run.until
+    run = Run(found.position, run.until, run.act, run.gone.copy(), finished, run.behind_us)
     if found.rows:
         if not run.act:
             run.act = audit.begin(batch, ACTOR, VERB, {"up_to": run.until})
@@ -225,6 +265,7 @@ def survey(rows: Rows, *, policy: Policy, newest: int) -> Found:
     Where the journal is over its size, all that may go for that is counted, also what would be left once it is not.
     """
     run, found = start(rows, policy=policy), Found(0)
+    policy, found.behind_us = policy.later_by(run.behind_us), run.behind_us
     while found.position < run.until:
         part = look(rows, policy, found.position, run.until, newest=newest, limit=STEP_LOOKS)
         if part.position == found.position:

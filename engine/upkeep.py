@@ -278,6 +278,9 @@ class StoreUpkeep:
         began = time.perf_counter()
         if self._walk is None:
             self._walk = self._in_transaction(partial(retention.start, policy=policy))
+            if self._walk is not None and self._walk.behind_us > retention.DAY_US:
+                days = self._walk.behind_us // retention.DAY_US
+                logger.warning("retention waits: the clock has leapt ahead", extra={"detail": f"by {days} days"})
         else:
             walk = self._in_transaction(partial(retention.step, policy=policy, run=self._walk))
             self._walk = None if walk is None or walk.finished else walk  # after a failure: from the beginning, later

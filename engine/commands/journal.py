@@ -59,9 +59,7 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
     else:
         say("nothing is missing; nothing was done")
         return ExitCode.OK
-    Journal.open(
-        session.data, clock=clock, accept_loss=True, actor=of_this_process(), because=because.strip()
-    ).close()
+    Journal.open(session.data, clock=clock, accept_loss=True, actor=of_this_process(), because=because.strip()).close()
     say("accepted, and noted in the audit trail; start LabRelay, and send what is missing again from the analyzers")
     return ExitCode.OK
 
@@ -148,6 +146,8 @@ def prune(session: Session, dry_run: bool, yes: bool, form: Form) -> None:
     counts = {name: found.counts[name] for name in ("messages", "frames", "acts", "early", "bytes")}
     document = {"dry_run": dry_run, **counts, "kept": dict(found.kept)}
     lines = list(_prune_lines(counts, found.kept))
+    if days := found.behind_us // retention.DAY_US:
+        lines.append(f"the clock has leapt ahead since the last time: what became old in the last {days} days waits")
     if dry_run or not found.counts:
         show_document(form, document, lines)
         return

@@ -172,7 +172,8 @@ class Site:
         self.acts.append((self.do(audit.note, actor="anna", verb="look", what={}), self.clock.now_us()))
 
     def walk(self, policy: Policy, limit: int = retention.STEP_ROWS) -> Run:
-        """A whole walk of retention, step by step."""
+        """A whole walk of retention, step by step; since the last one every day has passed by itself."""
+        self._execute("DELETE FROM meta WHERE name = 'retention_clock'")
         run: Run = self.do(retention.start, policy=policy)
         for _ in range(10_000):
             run = self.do(retention.step, policy=policy, run=run, limit=limit)
@@ -330,6 +331,42 @@ def test_each_run_is_one_act_with_its_counts(site: Site) -> None:
     assert end.what["messages"] == 5
     site.walk(POLICY)
     assert len(site.journal.acts()) == 2  # where nothing goes, nothing is noted
+
+
+def test_a_clock_that_leaps_ahead_makes_nothing_old_at_once(site: Site) -> None:
+    old = site.message("delivered")
+    site.message("delivered")
+
+    def walk() -> Run:
+        run: Run = site.do(retention.start, policy=POLICY)
+        while not run.finished:
+            run = site.do(retention.step, policy=POLICY, run=run)
+        return run
+
+    assert walk().behind_us == 0
+    site.wait(0.25)
+    assert walk().behind_us == 0
+    site.wait(3650)
+    assert walk().behind_us == 3643 * DAY_US
+    site.clock.advance(60.0)
+    assert walk().behind_us // DAY_US == 3642  # also where the daemon starts again and again
+    site.message("delivered")
+    assert site.rows().issuperset(old.rows)
+    surveyed = site.do(retention.survey, policy=POLICY, newest=site.journal.last_id)
+    assert (surveyed.counts["messages"], surveyed.behind_us // DAY_US) == (0, 3642)
+
+    for _ in range(53):  # two weeks of a clock that nobody has set right
+        site.wait(0.25)
+        walk()
+    assert site.rows().issuperset(old.rows)
+    site.wait(-3600)
+    assert walk().behind_us == 0
+
+    for _ in range(70):  # weeks of a clock that is right
+        site.wait(7)
+        assert walk().behind_us == 0
+    assert site.rows().isdisjoint(old.rows)
+    assert site.findings() == []
 
 
 def test_nothing_goes_while_an_act_of_a_person_is_under_way(site: Site) -> None:
