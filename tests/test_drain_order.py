@@ -131,7 +131,7 @@ async def test_a_server_that_is_back_gets_no_more_than_its_rate(tmp_path: Path) 
 
 
 def test_a_pace_is_a_limit_in_any_second() -> None:
-    pace, now, begun = Pace(20.0), 100.0, []
+    pace, now, begun = Pace(20.0), 100.0, list[float]()
     while len(begun) < 100:
         now = pace.next_at(now)
         pace.take(now)

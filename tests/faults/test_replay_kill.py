@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,16 @@ async def test_a_replay_that_is_killed_is_taken_up_where_it_was(tmp_path: Path, 
         await site.start()
         sending = asyncio.create_task(analyzer.run())
         await until(lambda: len(server.arrived[0]) == MESSAGES, 30.0)
-        began = await ask(site, "replay", {"selection": {"all": True}, "rate": 100, "dry_run": False})
+        began = await ask(site, "replay", {"selection": {"all": True}, "rate": 15, "dry_run": False})
         number = began["act"]
         for _ in range(KILLS):
             goal = sum(map(len, server.keys.values())) + rng.randrange(2, 8)
-            await until(lambda goal=goal: sum(map(len, server.keys.values())) >= goal, 20.0)
+            await until(partial(_has_taken, server, goal), 20.0)
             await site.kill()
             await site.start()
             with contextlib.suppress(LabRelayError):  # it listens for analyzers a little before it answers
                 await until_answers(site)
-            await ask(site, "replay_resume", {"number": number, "rate": 100})
+            await ask(site, "replay_resume", {"number": number, "rate": 15})
         await until_ended(site, number)
         analyzer.stop()
         await sending
@@ -72,6 +73,10 @@ async def test_a_replay_that_is_killed_is_taken_up_where_it_was(tmp_path: Path, 
     finally:
         journal.close()
     assert verify(tmp_path / "site" / "var", deep=True) == []
+
+
+def _has_taken(server: Server, count: int) -> bool:
+    return sum(map(len, server.keys.values())) >= count
 
 
 async def until_answers(site: Daemon) -> None:
