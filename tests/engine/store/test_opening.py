@@ -13,12 +13,13 @@ from engine import journal as journal_module
 from engine import kek, verify
 from engine.anchor import read
 from engine.clock import ManualClock
-from engine.errors import LockedError, StoreError
+from engine.errors import ConfigError, LockedError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.line_trace import LineEntry, LineRecord, LineWay
 from engine.loss import LossError
 from engine.reasons import Reason
 from engine.retention import Policy
+from engine.vault import KEY_NAME
 from tests.support.journals import NOW_US, WINDOW_S, opened, received, running, store, unexpected
 
 
@@ -35,6 +36,21 @@ def test_a_key_that_was_made_is_told_once(tmp_path: Path) -> None:
     second.close()
     assert any("labrelay.key" in note for note in first.notes)
     assert not any("labrelay.key" in note for note in second.notes)
+
+
+async def test_with_the_key_at_hand_none_has_to_lie_beside_the_journal(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await store(journal, b"1")
+    key = kek.first(tmp_path)
+    assert key is not None
+    (tmp_path / KEY_NAME).unlink()
+    journal = Journal.open(tmp_path, clock=ManualClock(), on_fatal=unexpected, key=key.kek)
+    assert [one.payload for one in journal.unprocessed()] == [b"1"]
+    assert journal.notes == []
+    journal.close()
+    assert not (tmp_path / KEY_NAME).exists()
+    with pytest.raises(ConfigError, match="the key of this journal is missing"):  # another one opens nothing
+        Journal.open(tmp_path, clock=ManualClock(), on_fatal=unexpected, key=bytes(32))
 
 
 def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> None:
