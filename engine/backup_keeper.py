@@ -202,7 +202,7 @@ class BackupKeeper:
             return True
         if self._wanted or self._clock.monotonic() < self._not_before:
             return False
-        return self._copy is None or self._age_s(self._copy.made_at) >= config.every
+        return self._copy is None or not -AGAIN_S <= self._age_s(self._copy.made_at) < config.every
 
     def _drill_due(self, config: BackupConfig) -> bool:
         if self._wanted == "drill":
@@ -210,9 +210,10 @@ class BackupKeeper:
         if config.drill is None or self._copy is None or self._clock.monotonic() < self._not_before:
             return False
         last = self._drill_at or self._copy.made_at  # the first one once a copy is that old
-        return self._age_s(last) >= config.drill
+        return not -AGAIN_S <= self._age_s(last) < config.drill
 
     def _age_s(self, at: datetime) -> float:
+        """Seconds; less than none where the clock was ahead then, and was set right since."""
         return (self._clock.now() - at).total_seconds()
 
     async def _full(self, config: BackupConfig) -> None:

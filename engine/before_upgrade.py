@@ -44,7 +44,7 @@ def keep(connection: sqlite3.Connection, data: Path, anchor: Path, clock: Clock)
     if found == 0 or found > newest:
         return ""
     try:
-        copy = _copy(connection, folder, found, anchor)
+        copy = _made_before(connection, folder, found) or _copy(connection, folder, found, anchor)
     except (OSError, sqlite3.Error) as error:
         _sweep(folder, keep=())
         return f"No copy was made before the journal's schema went from {found} to {newest}: {error}"
@@ -57,6 +57,29 @@ def keep(connection: sqlite3.Connection, data: Path, anchor: Path, clock: Clock)
 def room_needed(journal: Path) -> int:
     """Bytes that must be free for the copy."""
     return sum(_size(journal.with_name(journal.name + suffix)) for suffix in ("", "-wal")) + SPARE_BYTES
+
+
+def _made_before(connection: sqlite3.Connection, folder: Path, schema: int) -> Path | None:
+    """The copy that a start has made which ended amid the steps: no other has come to its end since.
+
+    It is from before the *first* of them, which one that is made now would not be.
+    """
+    state = _state(connection)
+    for path in sorted(folder.glob("journal-*.db")):
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as kept,
+        ):
+            if migrate.version(kept) <= schema and _state(kept) == state:
+                return path
+    return None
+
+
+def _state(connection: sqlite3.Connection) -> tuple[object, ...]:
+    """What each start that comes to its end changes, and each row that is received."""
+    meta = connection.execute("SELECT name, value FROM meta WHERE name IN ('journal_id', 'boot') ORDER BY name")
+    row = connection.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1")
+    return (*meta.fetchall(), row.fetchone())
 
 
 def _copy(connection: sqlite3.Connection, folder: Path, schema: int, anchor: Path) -> Path:

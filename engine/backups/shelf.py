@@ -5,7 +5,7 @@ import re
 import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ VERIFIED_NAME = "verified.json"
 DRILL_NAME = "drill.json"
 SITE_FOLDER = "site"
 VERSION = 1
+AHEAD = timedelta(hours=1)  # by so much clocks of two machines may differ
 
 _FULL = re.compile(r"full-\d{8}T\d{6}\.\d{3}Z-\d{12}")
 _PIECE = re.compile(r"(\d{12})-(\d{12})\.rows")
@@ -170,15 +171,14 @@ class Shelf:
 
     def tidy(self, keep: int) -> list[str]:
         """Take away what is older than the newest ``keep`` whole copies; their names. The only whole one stays."""
-        gone = []
-        whole = [copy for copy in self.copies() if copy.is_whole]
+        gone: list[str] = []
+        every = self.copies()
+        whole = [at for at, copy in enumerate(every) if copy.is_whole]
         if whole:
-            oldest = whole[: max(keep, 1)][-1]
-            for copy in self.copies():
-                if copy.made_at < oldest.made_at:
-                    (copy.path / MANIFEST_NAME).unlink(missing_ok=True)  # from here on it is none
-                    shutil.rmtree(copy.path, ignore_errors=True)
-                    gone.append(copy.name)
+            for copy in every[whole[: max(keep, 1)][-1] + 1 :]:
+                (copy.path / MANIFEST_NAME).unlink(missing_ok=True)  # from here on it is none
+                shutil.rmtree(copy.path, ignore_errors=True)
+                gone.append(copy.name)
         return gone
 
     def drill(self) -> dict[str, Any]:
@@ -193,7 +193,9 @@ def copies(path: Path) -> list[Copy]:
         for entry in path.iterdir():
             if _FULL.fullmatch(entry.name) and (copy := read_copy(entry)) is not None:
                 found.append(copy)
-    return sorted(found, key=lambda copy: (copy.made_at, copy.manifest.last_id), reverse=True)
+    # Of a time to come is what was made while the clock was wrong: it must not be the newest for years.
+    soon = datetime.now(UTC) + AHEAD
+    return sorted(found, key=lambda copy: (copy.made_at <= soon, copy.made_at, copy.manifest.last_id), reverse=True)
 
 
 def read_copy(path: Path) -> Copy | None:

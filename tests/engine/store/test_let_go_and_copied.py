@@ -1,22 +1,24 @@
 """What deletes, copies and brings back, put together: nothing erased comes back, nothing is lost, no false alarm."""
 
 import asyncio
+import json
 import os
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine import erasing, verify
+from engine import before_upgrade, erasing, migrate, verify
 from engine.backups import checking, copying, drill, pieces, restoring
 from engine.backups.restoring import Restored
 from engine.backups.shelf import Copy, Shelf, read_copy
 from engine.batch import Batch
-from engine.clock import SystemClock
-from engine.journal import JOURNAL_NAME, Journal
+from engine.clock import ManualClock, SystemClock
+from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.vault import KEY_NAME
 from tests.support.journals import opened, queue, running, store
 
@@ -174,3 +176,43 @@ def test_after_a_restoration_the_reserved_numbers_raise_no_alarm_at_later_starts
         again = opened(tmp_path / "new" / "var")
         assert again.damage == []
         again.close()
+
+
+def test_a_copy_with_a_time_to_come_keeps_no_later_one_from_being_the_newest(place: Place) -> None:
+    place.fill(b"one")
+    journal = opened(place.data)
+    first = place.copy(journal)
+    manifest = json.loads((first.path / "manifest.json").read_bytes())
+    manifest["made_at"] = (datetime.now(UTC) + timedelta(days=3650)).isoformat()
+    (first.path / "manifest.json").write_text(json.dumps(manifest))
+    journal.close()
+    place.fill(b"two")
+    journal = opened(place.data)
+    second, shelf = place.copy(journal), place.shelf(journal)
+    journal.close()
+
+    newest = shelf.newest(whole=True)
+    assert newest is not None
+    assert newest.name == second.name
+    assert shelf.tidy(1) == [first.name]
+
+
+def test_a_copy_from_before_an_upgrade_survives_a_start_that_has_no_room_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place_of = tmp_path / "var"
+    opened(place_of).close()
+    clock = ManualClock()
+    with closing(sqlite3.connect(place_of / JOURNAL_NAME, isolation_level=None)) as connection:
+        newest = migrate.version(connection)
+        connection.execute(f"PRAGMA user_version = {newest - 2}")
+        before_upgrade.keep(connection, place_of, place_of / ANCHOR_NAME, clock)
+        kept = place_of / before_upgrade.FOLDER / f"journal-{newest - 2:04}.db"
+        assert kept.exists()
+        # The process ended before, or after, the first of two steps.
+        monkeypatch.setattr(before_upgrade, "SPARE_BYTES", 1 << 60)
+        for schema in (newest - 2, newest - 1):
+            connection.execute(f"PRAGMA user_version = {schema}")
+            before_upgrade.keep(connection, place_of, place_of / ANCHOR_NAME, clock)
+            assert kept.exists()
+            assert kept.with_suffix(".anchor").exists()
