@@ -23,6 +23,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -236,9 +237,9 @@ def erase(
         emptied += one_frames + one_documents
     for at in range(0, len(emptied), AT_ONCE):
         part = emptied[at : at + AT_ONCE]
-        counts = orjson.dumps({"act": act, "rows": len(part)})
         digests = b"".join(digest for _, _, digest in part)
-        record = batch.record(KIND_ERASED, "", batch.now_us, token=digests, meta=b"", body=counts)
+        body = orjson.dumps({"act": act, "rows": len(part), "vouches": sha256(digests).hexdigest()})
+        record = batch.record(KIND_ERASED, "", batch.now_us, token=digests, meta=b"", body=body)
         batch.executemany(
             "INSERT OR REPLACE INTO erased (what, number, record, act) VALUES (?, ?, ?, ?)",
             [(kind, number, record, act) for kind, number, _ in part],

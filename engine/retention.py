@@ -18,9 +18,10 @@ chained and anchored like all others. Its ``token`` has 16 bytes for each range 
 
 Table ``pruned`` holds the ranges themselves and the number of that row. So a number that is missing was pruned exactly
 where a range covers it *and* the row that the range names is whole and has its digest; anything else is loss, and no
-key is needed to tell. The chain goes on behind a range from the value that the range keeps. Neighbouring ranges become
-one, vouched for by the newest record; when a record is old enough to go, a new one takes over what it vouched for.
-What is gone of documents and lanes is recorded the same way, since their numbers have no gaps either.
+key is needed to tell. (Whoever has the key sees more: the token's own sum stands under the row's seal.) The chain goes
+on behind a range from the value that the range keeps. Neighbouring ranges become one, vouched for by the newest record;
+when a record is old enough to go, a new one takes over what it vouched for. What is gone of documents and lanes is
+recorded the same way, since their numbers have no gaps either.
 
 **The clock.** What went cannot come back, so a clock that somebody has moved ahead by years must not make everything
 old at once. Retention has a time of its own, which follows the clock on the wall by `LEAP_US` a walk at most, and by no
@@ -37,6 +38,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -495,9 +497,9 @@ class _Recorder:
 
 def vouch(batch: Batch, ranges: Sequence[Range], counts: dict[str, int]) -> None:
     """Append the record that these ranges are gone, and keep them under its number."""
-    record = batch.record(
-        KIND_PRUNED, "", batch.now_us, token=b"".join(one.digest for one in ranges), meta=b"", body=orjson.dumps(counts)
-    )
+    token = b"".join(one.digest for one in ranges)
+    body = orjson.dumps({**counts, "vouches": sha256(token).hexdigest()})
+    record = batch.record(KIND_PRUNED, "", batch.now_us, token=token, meta=b"", body=body)
     batch.executemany(
         "INSERT OR REPLACE INTO pruned (what, first, last, chain, record) VALUES (?, ?, ?, ?, ?)",
         [(one.what, one.first, one.last, one.chain, record) for one in ranges],

@@ -494,6 +494,8 @@ class _Copy:
         for lane_id, channel, last_seq in execute("SELECT id, channel, last_seq FROM lane").fetchall():
             again |= self._skipped(lane_id, channel, last_seq)
         for message in sorted(again):
+            if erased.act_of(execute, erased.JOURNAL, message):
+                continue
             (decided,) = execute(
                 "SELECT count(*) FROM delivery WHERE message_id = ?"
                 " AND state IN ('held', 'rejected', 'dismissed', 'superseded')",
@@ -546,6 +548,8 @@ class _Copy:
                 state = "incomplete"
             elif reason := known.get("filtered") or repeat:
                 state = "filtered"
+            elif "erased" in known:  # there is nothing in it to process
+                state, reason = "mapped" if delivered else "dismissed", ""
             elif delivered:
                 state, reason = "mapped", ""
             elif row_id in self._decided:

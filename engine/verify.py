@@ -26,7 +26,7 @@ from engine.kek import key_id, unlock
 from engine.loss import LossError, find_loss, find_total_loss, last_number
 from engine.pruned import Range
 from engine.reading import DAMAGE, access, connect
-from engine.records import KIND_MESSAGE
+from engine.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
 from engine.vault import Vault, WrappedKey
 
 CHUNK_ROWS = 500
@@ -348,6 +348,17 @@ def _open_row(vault: Vault, row: tuple[Any, ...], emptied: Vouched) -> Iterator[
         yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: {len(payload)} bytes, {size} were stored")
     if kind == KIND_MESSAGE and not vault.fits(token, channel, sha256(payload).digest()):
         yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: its token is not that of its content")
+    if kind in (KIND_PRUNED, KIND_ERASED) and not _vouches(payload, token):
+        text = f"row {row_id}: what it vouches for is not what it was written for"
+        yield Finding("sealed", "journal", row_id, row_id, text)
+
+
+def _vouches(payload: bytes, token: bytes) -> bool:
+    """Whether a record still says what it said under its seal; those of the first version did not say it there."""
+    with suppress(ValueError, AttributeError):
+        said = orjson.loads(payload).get("vouches")
+        return said is None or bool(said == sha256(token).hexdigest())
+    return False
 
 
 def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:

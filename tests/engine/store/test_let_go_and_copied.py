@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from engine import before_upgrade, erasing, migrate, verify
+from engine import before_upgrade, erasing, migrate, pruned, retention, salvage, verify
+from engine.anchor import Anchor
 from engine.backups import checking, copying, drill, pieces, restoring
 from engine.backups.restoring import Restored
 from engine.backups.shelf import Copy, Shelf, read_copy
 from engine.batch import Batch
+from engine.chain import chain_hash, pruned_digest, row_hash
 from engine.clock import ManualClock, SystemClock
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.vault import KEY_NAME
@@ -216,3 +218,53 @@ def test_a_copy_from_before_an_upgrade_survives_a_start_that_has_no_room_for_ano
             before_upgrade.keep(connection, place_of, place_of / ANCHOR_NAME, clock)
             assert kept.exists()
             assert kept.with_suffix(".anchor").exists()
+
+
+@pytest.mark.parametrize("kind", ["let go", "erased"])
+def test_a_record_that_somebody_makes_say_more_is_named_by_the_deep_check(place: Place, kind: str) -> None:
+    place.fill(b"one", b"two", b"three")
+    journal = opened(place.data)
+    if kind == "let go":
+        one = pruned.Range(pruned.JOURNAL, 100, 100, b"c" * 32, 0)
+        journal.run_alone(partial(retention.vouch, ranges=[one], counts={}))
+        journal.run_alone(lambda batch: batch.execute("DELETE FROM pruned"))
+    journal_id = journal.journal_id
+    journal.close()
+    if kind == "erased":
+        place.erase(1)
+    assert verify.run(place.data, deep=True) == []
+
+    with closing(sqlite3.connect(place.data / JOURNAL_NAME)) as connection, connection:
+        columns = "id, kind, channel, seq, received_us, session, message_type, size, token, meta, body"
+        (row,) = connection.execute(f"SELECT {columns} FROM journal WHERE kind IN (4, 5)").fetchall()
+        (before,) = connection.execute("SELECT chain FROM journal WHERE id = ?", (row[0] - 1,)).fetchone()
+        (gone,) = connection.execute("SELECT chain FROM journal WHERE id = 2").fetchone()
+        token = row[8] + pruned_digest(pruned.JOURNAL, 2, 2, gone)
+        changed = (*row[:8], token, *row[9:])
+        own = row_hash(*changed)
+        chain = chain_hash(before, own)
+        connection.execute(
+            "UPDATE journal SET token = ?, hash = ?, chain = ? WHERE id = ?", (token, own, chain, row[0])
+        )
+    Anchor(place.data / ANCHOR_NAME, journal_id, row[0], chain).close()
+
+    assert verify.run(place.data) == []  # whoever can write the file can compute plain hashes
+    assert [str(found) for found in verify.run(place.data, deep=True)] == [
+        f"row {row[0]}: what it vouches for is not what it was written for"
+    ]
+
+
+def test_of_what_was_erased_nothing_is_processed_after_a_salvage(place: Place, tmp_path: Path) -> None:
+    place.fill(b"one", b"two")
+    place.fill(b"three", mapped=False)
+    place.erase(1, 2, 3)
+    with closing(sqlite3.connect(place.data / JOURNAL_NAME)) as connection, connection:
+        connection.execute("DELETE FROM delivery WHERE message_id = 1")
+        connection.execute("DELETE FROM message_state WHERE id IN (2, 3)")
+
+    saved = salvage.run(place.data, tmp_path / "new", clock=SystemClock(), actor="anna", because="damage")
+
+    assert (saved.again, saved.findings) == ([], [])
+    journal = opened(tmp_path / "new")
+    assert list(journal.unprocessed()) == []
+    journal.close()
