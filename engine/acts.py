@@ -596,9 +596,12 @@ class Acts:
             controls=verdict.controls,
             numbers=verdict.numbers,
             again=True,
+            while_dead=True,
             # Under a number that is never used twice the ids are the same, so one result would take the other's place.
             accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
         )
+        if outcome.already:
+            return "skipped"  # somebody was quicker
         if outcome.state == "mapped":
             for document in routed:
                 for destination in document.destinations:
@@ -646,6 +649,8 @@ class Acts:
             again=True,
             accept_conflict=finding.same_reports,
         )
+        if outcome.already:
+            return 0  # it was edited meanwhile
         if outcome.state != "mapped":
             return None
         for routed in finding.send:

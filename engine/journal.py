@@ -349,6 +349,7 @@ class Journal(Reader):
         numbers: Sequence[Number] = (),
         after: int = 0,
         again: bool = False,
+        while_dead: bool = False,
         accept_conflict: bool = False,
     ) -> "asyncio.Future[MapOutcome]":
         """Write what became of a message and queue what was made of it, in one transaction (`verdict.map_done`).
@@ -357,6 +358,7 @@ class Journal(Reader):
             channel: for the reader of the call; the row knows it.
             after: fail unless this message has its verdict.
             again: process a message anew that has a verdict already.
+            while_dead: only if that is a dead letter's still.
             accept_conflict: do not look for another patient under the same number.
         """
         operation = partial(
@@ -374,6 +376,7 @@ class Journal(Reader):
             numbers=numbers,
             after=after,
             again=again,
+            while_dead=while_dead,
             accept_conflict=accept_conflict,
         )
         return self._submit(
@@ -524,7 +527,7 @@ class Journal(Reader):
     def requeue(
         self, delivery_ids: Iterable[int], *, manual: bool = True, unconditional: bool = False
     ) -> "asyncio.Future[int]":
-        """Dead or superseded deliveries wait again, in their old places; how many (`outbox.requeue`)."""
+        """Dead deliveries wait again, in their old places; how many (`outbox.requeue`)."""
         operation = partial(
             outbox.requeue, delivery_ids=tuple(delivery_ids), manual=manual, unconditional=unconditional
         )

@@ -435,7 +435,8 @@ def bury(
 
 
 def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool, unconditional: bool = False) -> int:
-    """Dead or superseded deliveries wait again, in their old place in the lane; how many. What was erased cannot.
+    """Dead deliveries wait again, in their old place in the lane; how many. What was erased cannot, and what has been
+    decided about meanwhile does not: a newer revision may have been delivered.
 
     Args:
         unconditional: a person has decided that they take the place of what the server has.
@@ -448,7 +449,7 @@ def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool, uncondit
             (delivery_id,),
         ).fetchone():
             continue
-        lane = _move(batch, delivery_id, ("dead", "superseded"), "waiting", attempt=0, not_before_us=0, settled_us=0)
+        lane = _move(batch, delivery_id, ("dead",), "waiting", attempt=0, not_before_us=0, settled_us=0)
         if lane is not None:
             changed += 1
             batch.count(lane.channel, lane.destination, "requeued")

@@ -107,6 +107,7 @@ class Replays:
         self._look_again = look_again
         self._runs: dict[int, Run] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._taken_up: set[int] = set()  # about to be in `_tasks`
         self._moved = asyncio.Event()
 
     async def start(self, chosen: Sequence[int], order: Order, *, actor: str, what: dict[str, Any]) -> int:
@@ -121,7 +122,13 @@ class Replays:
         found = self._journal.unfinished_replay(number)
         if found is None:
             raise LabRelayError(f"replay {number} is not unfinished; `labrelay replay --unfinished` lists those")
-        act = await self._journal.act(actor, "replay", {"resumed": number, "behind": found.position})
+        if number in self._taken_up or self.is_running(number):
+            raise LabRelayError(f"replay {number} is being taken up already; `labrelay replay --unfinished` shows it")
+        self._taken_up.add(number)
+        try:
+            act = await self._journal.act(actor, "replay", {"resumed": number, "behind": found.position})
+        finally:
+            self._taken_up.discard(number)
         run = Run(number, act, found.total, found.done, found.deliveries, found.failed, self._now(), found.done)
         run.total = found.done + len(chosen)  # some may have gone from the journal meanwhile
         self._run(run, chosen, order)

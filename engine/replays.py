@@ -16,6 +16,7 @@ from typing import Any
 
 from engine import audit, outbox
 from engine.batch import Batch
+from engine.errors import StoreError
 
 MOST_UNFINISHED = 100  # the oldest that nobody takes up again is given up for the next one
 
@@ -84,7 +85,10 @@ def step(
     Args:
         failed: dead letters among the deliveries of earlier steps that are not noted yet.
     """
-    (position,) = batch.execute("SELECT position FROM replay WHERE number = ?", (number,)).fetchone()
+    row = batch.execute("SELECT position FROM replay WHERE number = ?", (number,)).fetchone()
+    if row is None:
+        raise StoreError(f"replay {number} was given up")
+    (position,) = row
     ahead = [message for message in messages if message > position]
     # What was edited is another message's now: its documents have in them what was wrong.
     still = [

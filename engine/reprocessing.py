@@ -72,7 +72,7 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
         trace = reader.message(message_id)
         if trace is None:
             return Finding(message_id, "gone")
-        if trace.message.state not in ("mapped", "filtered"):
+        if trace.message.state not in ("mapped", "filtered") or trace.edited_as:
             return Finding(message_id, "undelivered")
         if any(delivery.state in OPEN for delivery in trace.deliveries):
             return Finding(message_id, "unsettled")

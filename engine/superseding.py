@@ -122,17 +122,27 @@ def _have_in_common(mine: frozenset[bytes], theirs: frozenset[bytes]) -> bool:
 
 def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report]) -> Iterator[int]:
     """Documents of newer messages for one of ``reports`` that were delivered in a lane."""
+    age = _age(rows, message_id)
     for report in reports:
         newer = rows.execute(
-            "SELECT d.document_id, o.reports FROM report r JOIN delivery d ON d.message_id = r.message_id"
+            "SELECT d.message_id, d.document_id, o.reports FROM report r JOIN delivery d ON d.message_id = r.message_id"
             " JOIN document o ON o.id = d.document_id"
-            " WHERE r.key = ? AND r.message_id > ? AND d.lane = ? AND d.state = 'delivered'",
-            (report.key, message_id, lane_id),
+            " WHERE r.key = ? AND r.message_id > ? AND r.message_id <> ? AND d.lane = ? AND d.state = 'delivered'",
+            (report.key, age[0], message_id, lane_id),
         ).fetchall()
         whose = report.key, report.patient  # a person's name may have been corrected since
-        for other_id, others in newer:
-            if any(whose == (other.key, other.patient) for other in unpack_reports(others)):
+        for other_message, other_id, others in newer:
+            same = any(whose == (other.key, other.patient) for other in unpack_reports(others))
+            if same and _age(rows, other_message) > age:
                 yield other_id
+
+
+def _age(rows: Rows, message_id: int) -> tuple[int, int]:
+    """What messages are compared by: what a person has edited is as old as its original, and comes after that."""
+    first = message_id
+    while (row := rows.execute("SELECT original FROM edited WHERE message_id = ?", (first,)).fetchone()) is not None:
+        first = row[0]
+    return first, message_id
 
 
 def results_written(body: bytes) -> frozenset[bytes]:

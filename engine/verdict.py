@@ -41,6 +41,7 @@ def map_done(
     numbers: Sequence[Number] = (),
     after: int = 0,
     again: bool = False,
+    while_dead: bool = False,
     accept_conflict: bool = False,
 ) -> MapOutcome:
     """Write the outcome of a mapping and queue what it made.
@@ -49,7 +50,9 @@ def map_done(
         after: the message that must have its verdict first, for the order of the lanes (P3): its transaction may have
             failed while this one was on its way. 0: none.
         again: the message is processed anew on a person's order: its open and dead deliveries are superseded by the
-            new ones. Without it, a message that has a verdict keeps it.
+            new ones. Without it, a message that has a verdict keeps it. One that was edited always does, for the
+            edited message has taken its place.
+        while_dead: only if it is a dead letter still: another person may have decided about it meanwhile.
         accept_conflict: a person has compared both messages: another patient may have this order's number, too.
 
     Raises:
@@ -58,22 +61,22 @@ def map_done(
     if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:
         raise StoreError(f"message {after} has no verdict yet, and message {message_id} must not overtake it")
     row = batch.execute(
-        "SELECT j.channel, j.received_us, j.message_type, j.token, s.state, s.reason FROM journal j"
+        "SELECT j.channel, j.received_us, j.message_type, j.token, s.state, s.reason,"
+        " (SELECT original FROM edited WHERE message_id = j.id) FROM journal j"
         " LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",
         (message_id,),
     ).fetchone()
     if row is None:
         raise StoreError(f"there is no message {message_id}")
-    channel, received_us, message_type, token, old_state, old_reason = row
-    if old_state is not None and not again:
+    channel, received_us, message_type, token, old_state, old_reason, edited_from = row
+    if old_state is not None and (not again or (while_dead and old_state != "dead") or _is_edited(batch, message_id)):
         return MapOutcome(state=old_state, reason=Reason[old_reason] if old_reason else None, already=True)
 
     late = False
     if state == "mapped":
         reports = [report for routed in routes for report in routed.document.reports]
-        late = memory.newer(
-            batch, message_id, reports
-        )  # then the guard of `engine.superseding` looks before it is sent
+        # Then the guard of `engine.superseding` looks before it is sent. What was edited is as old as its original.
+        late = edited_from is not None or memory.newer(batch, message_id, reports)
         conflict = _conflict(batch, message_id, reports, accept_conflict)
         if conflict:
             routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
@@ -117,6 +120,11 @@ def map_done(
         manual=again or late,
     )
     return MapOutcome(state=state, reason=reason, deliveries=queued.claimed, waiting=queued.waiting, held=queued.held)
+
+
+def _is_edited(batch: Batch, message_id: int) -> bool:
+    """Whether another message has taken its place (`engine.correcting`)."""
+    return batch.execute("SELECT 1 FROM edited WHERE original = ?", (message_id,)).fetchone() is not None
 
 
 def _conflict(batch: Batch, message_id: int, reports: list[Report], accepted: bool) -> str:

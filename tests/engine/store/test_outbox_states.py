@@ -36,7 +36,7 @@ TABLE: dict[str, tuple[set[str], str]] = {
     "settle": ({"waiting", "sending", "dead", "held", "rejected", "superseded", "dismissed"}, "delivered"),
     "postpone": ({"sending"}, "waiting"),
     "bury": ({"waiting", "sending"}, "dead"),
-    "requeue": ({"dead", "superseded"}, "waiting"),
+    "requeue": ({"dead"}, "waiting"),
     "supersede": ({"waiting", "sending", "dead", "held"}, "superseded"),
     "hold": ({"waiting", "sending"}, "held"),
     "release": ({"held"}, "waiting"),
