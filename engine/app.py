@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -325,6 +325,7 @@ class App:
         async with self.intake.between_messages():
             replaced = [self.workers.pop(name) for name in changed & self.workers.keys()]
             self.workers.update(made)
+            self._follow_pauses(made)
             self.built = built
             self.journal.under(built.site.hash[:12])
             self._certificates = certificates
@@ -423,6 +424,7 @@ class App:
             async with self.intake.between_messages():
                 old = self.workers[name]
                 self.workers[name] = made
+                self._follow_pauses((name,))
                 self._take_over(self.built)
             await old.stop(STOP_WORKERS_S)
             await self._find_open_for_sure({name})
@@ -487,6 +489,15 @@ class App:
         if Target(destination=name) in self.pauses:
             made.pause()
         return made
+
+    def _follow_pauses(self, names: Iterable[str]) -> None:
+        """What was ordered between the making of these workers and now, the old ones were told."""
+        for name in names:
+            worker, paused = self.workers[name], Target(destination=name) in self.pauses
+            if paused and not worker.paused:
+                worker.pause()
+            elif worker.paused and not paused:
+                worker.resume()
 
     def expected_until_us(self, destination: str, now_us: int) -> int | None:
         """When the window of expected downtime ends that is open at ``now_us`` for a destination, or None."""

@@ -473,12 +473,12 @@ class DestinationWorker:
                 self._note(lane, lambda: self._outbox.supersede((delivery.id,)))
                 self._ended(lane, delivery, Reason.SUPERSEDED)
                 return
+            sent = await self._conditioned(delivery) if self._checks_conflicts else delivery
             if self._paused or lane.held:  # a person was quicker than this attempt
                 back = True
                 self.breaker.abandoned(self._clock.monotonic())
                 lane.put_back(delivery)
                 return
-            sent = await self._conditioned(delivery) if self._checks_conflicts else delivery
             began = self._clock.monotonic()
             versions = await self.destination.deliver(sent)
         except RefusedDeliveryError as error:

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from engine.breaker import Breaker, BreakerState
 from engine.errors import TransientDeliveryError
+from engine.message import Delivery
 from engine.reasons import Reason
 from engine.records import Target
 from engine.retry import RetryPolicy
@@ -86,6 +87,28 @@ async def test_an_attempt_that_was_about_to_begin_is_not_made(made: Plant) -> No
     await made.drain()
     assert server.of("a") == numbers(3)
     assert worker.in_memory == worker.bytes_in_memory == 0
+
+
+async def test_an_attempt_that_is_being_given_its_conditions_is_not_made(made: Plant) -> None:
+    """The order comes while the versions that the server has are looked up."""
+    server = await made.destination("server")
+    made.channel("a", "server")
+    worker = made.workers["server"]
+    worker._checks_conflicts = True
+    conditioned = worker._conditioned
+
+    async def while_paused(delivery: Delivery) -> Delivery:
+        worker.pause()
+        return await conditioned(delivery)
+
+    worker._conditioned = while_paused  # type: ignore[method-assign]  # the seam
+    await made.send("a", *numbers(3))
+    await made.settle()
+    assert tries(server) == 0
+    worker._conditioned = conditioned  # type: ignore[method-assign]
+    worker.resume()
+    await made.drain()
+    assert server.of("a") == numbers(3)
 
 
 async def test_what_is_under_way_ends_and_counts(made: Plant) -> None:

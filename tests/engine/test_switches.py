@@ -150,6 +150,45 @@ async def test_a_pause_outlives_the_daemon_and_reloads(lab: Lab) -> None:
         assert not await refused(lab.ports[0])
 
 
+@pytest.mark.parametrize(("by", "verb"), [("reload", "pause"), ("reload", "resume"), ("restart", "pause")])
+async def test_an_order_amid_the_change_of_a_destination_holds(lab: Lab, verb: str, by: str) -> None:
+    """The new worker is made already and has no lanes yet when the order comes."""
+    async with running_app(lab.folder) as app:
+        if verb == "resume":
+            await lab.labrelay("pause", "destination", "server", *WHY)
+        lab.write("config/labrelay", {
+            "site": {"name": "Lab", "timezone": "Asia/Kolkata"}, "web": {"enabled": False},
+            "destinations": {
+                "server": {"kind": "http", "url": f"http://127.0.0.1:{lab.server.port}/moved", **QUICK}
+            },
+        })  # fmt: skip
+        made = app._worker
+        orders: list[asyncio.Task[Ran]] = []
+
+        def then_the_order(*args: Any) -> Any:
+            worker = made(*args)
+            orders.append(asyncio.create_task(lab.labrelay(verb, "destination", "server", *WHY)))
+            return worker
+
+        app._worker = then_the_order  # type: ignore[method-assign]  # the moment after it is made
+        between = app.intake.between_messages
+
+        @contextlib.asynccontextmanager
+        async def after_the_order() -> AsyncIterator[None]:
+            (ran,) = await asyncio.gather(*orders)
+            assert ran.code == ExitCode.OK, ran.err
+            async with between():
+                yield
+
+        app.intake.between_messages = after_the_order  # type: ignore[method-assign]
+        command = ("reload",) if by == "reload" else ("restart", "destination", "server", *WHY)
+        ran = await lab.labrelay(*command)
+        assert ran.code == ExitCode.OK, ran.err
+        assert app.workers["server"].paused is (verb == "pause")
+        assert [pause.target.destination for pause in app.journal.pauses()] == (["server"] if verb == "pause" else [])
+        app.intake.between_messages = between  # type: ignore[method-assign]
+
+
 async def test_a_restarted_channel_takes_up_its_analyzer_again(lab: Lab) -> None:
     analyzer = lab.analyzer(0)
     async with running_app(lab.folder) as app:
