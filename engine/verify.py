@@ -10,8 +10,9 @@ being emptied, and the anchor is read before the newest row number.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,7 @@ class RowCheck:
         chain: bytes | None,
         gone: Iterable[Range] = (),
         emptied: Vouched | None = None,
+        look_again: Callable[[], Iterable[Range]] = tuple,
     ) -> None:
         """
         Args:
@@ -140,7 +142,9 @@ class RowCheck:
             chain: the chain value before the first row, None if it is not known.
             gone: what was let go, and is vouched for.
             emptied: what was erased, and is vouched for.
+            look_again: gives ``gone`` as it is now: retention may go on beside a check.
         """
+        self._look_again = look_again
         self._emptied = emptied or Vouched()
         self._expected = first
         self._gaps = dict(gaps)
@@ -181,7 +185,7 @@ class RowCheck:
 
     def _skip_to(self, row_id: int) -> Iterator[Finding]:
         first = self._expected
-        while first < row_id and (first in self._gaps or first in self._gone):
+        while first < row_id and (first in self._gaps or self._is_gone(first)):
             if first in self._gone:  # let go, and the chain goes on from what the record says
                 last, self._before = self._gone[first].last, [self._gone[first].chain]
             else:  # given up for lost, and the chain goes on over it
@@ -194,6 +198,14 @@ class RowCheck:
             yield Finding("missing", "journal", first, last, f"{rows} missing")
             self._before = []
             self._lost += last - first + 1
+
+    def _is_gone(self, number: int) -> bool:
+        """Whether what is missing from ``number`` on was let go; also if it was since the check began."""
+        if number not in self._gone:
+            found = next((one for one in self._look_again() if one.first <= number <= one.last), None)
+            if found is not None:
+                self._gone[number] = found
+        return number in self._gone
 
     def _hashes(self, row: tuple[Any, ...]) -> Iterator[Finding]:
         row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, body = row
@@ -306,22 +318,39 @@ def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator
 
 def _records(connection: sqlite3.Connection) -> Iterator[Finding]:
     """Ranges that nothing vouches for: their numbers are missing, whatever the table says."""
-    for one in pruned.every(connection.execute):
-        if not pruned.is_vouched_for(connection.execute, one):
-            text = f"{one.what} {one.first} to {one.last}: said to be let go, and row {one.record} does not say so"
-            yield Finding("reference", "pruned", one.first, one.last, text)
+    with _at_once(connection):
+        every = pruned.every(connection.execute)
+        wrong = [one for one in every if not pruned.is_vouched_for(connection.execute, one)]
+    for one in wrong:
+        text = f"{one.what} {one.first} to {one.last}: said to be let go, and row {one.record} does not say so"
+        yield Finding("reference", "pruned", one.first, one.last, text)
 
 
 def vouched(connection: sqlite3.Connection, what: str) -> list[Range]:
     """What was let go, as far as the journal vouches for it."""
-    every = pruned.every(connection.execute)
-    return [one for one in every if one.what == what and pruned.is_vouched_for(connection.execute, one)]
+    with _at_once(connection):
+        every = pruned.every(connection.execute)
+        return [one for one in every if one.what == what and pruned.is_vouched_for(connection.execute, one)]
+
+
+@contextmanager
+def _at_once(connection: sqlite3.Connection) -> Iterator[None]:
+    """Statements that must see the same: retention may go on beside a check."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[Finding]:
     last_id = last_number(connection)
     emptied = erased.vouched(connection.execute)
-    check = RowCheck(1, _gaps(connection), GENESIS, vouched(connection, pruned.JOURNAL), emptied)
+    gone = partial(vouched, connection, pruned.JOURNAL)
+    check = RowCheck(1, _gaps(connection), GENESIS, gone(), emptied, gone)
     for row in read_rows(connection, 1, last_id):
         yield from check.feed(row)
         if isinstance(row, Unreadable):
@@ -373,7 +402,12 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
             yield Finding("unreadable", "document", row.id, row.id, f"document {row.id}: on a damaged page")
             continue
         document_id, message_id, *fields, stored = row
-        while expected < document_id and expected in given_up:
+        while expected < document_id:
+            if expected not in given_up:  # it may have been let go since
+                now = vouched(connection, pruned.DOCUMENT)
+                given_up.update((expected, one.last) for one in now if one.first <= expected <= one.last)
+            if expected not in given_up:
+                break
             expected = given_up[expected] + 1
         if document_id != expected:
             text = f"documents {expected} to {document_id - 1} are missing"
@@ -388,7 +422,8 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
             )
         elif vault is not None:
             channel = connection.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
-            yield from _open(vault, fields[-1], "document", "document", document_id, channel[0] if channel else "")
+            if channel or connection.execute("SELECT 1 FROM document WHERE id = ?", (document_id,)).fetchone():
+                yield from _open(vault, fields[-1], "document", "document", document_id, channel[0] if channel else "")
 
 
 def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -396,10 +431,12 @@ def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
         "SELECT id, channel, destination, last_seq FROM lane ORDER BY id"
     ).fetchall():
         name, expected = f"lane {channel} to {destination}", 1
-        gone = {one.first: one.last for one in vouched(connection, pruned.lane(lane_id))}
-        for (seq,) in connection.execute(
-            "SELECT seq FROM delivery WHERE lane = ? AND seq <= ? ORDER BY seq", (lane_id, last_seq)
-        ).fetchall():
+        with _at_once(connection):
+            gone = {one.first: one.last for one in vouched(connection, pruned.lane(lane_id))}
+            seqs = connection.execute(
+                "SELECT seq FROM delivery WHERE lane = ? AND seq <= ? ORDER BY seq", (lane_id, last_seq)
+            ).fetchall()
+        for (seq,) in seqs:
             while expected < seq and expected in gone:
                 expected = gone[expected] + 1
             if seq != expected:

@@ -4,7 +4,7 @@ The judgement is made twice: by the store, and here from the script that made th
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -626,3 +626,30 @@ class _Later:
 
     def monotonic(self) -> float:
         return self._seconds.monotonic()
+
+
+def test_what_goes_while_the_journal_is_checked_is_no_loss(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(12):
+        site.message("delivered")
+    site.wait(401)
+    site.message("dead")
+    for _ in range(3):
+        site.message("delivered")
+    read = verify.read_rows
+    limits = iter([3, 64])  # while rows of the journal are read, and while documents are
+    run: Run = site.do(retention.start, policy=POLICY)
+
+    def let_go() -> None:
+        nonlocal run
+        run = site.do(retention.step, policy=POLICY, run=run, limit=next(limits, 64))
+
+    def slowly(*arguments: Any, **more: Any) -> Iterator[Any]:
+        for number, row in enumerate(read(*arguments, **more)):
+            yield row
+            if number == 1:
+                let_go()
+
+    monkeypatch.setattr(verify, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(verify, "read_rows", slowly)
+    assert site.findings() == []
+    assert len(site.rows()) < 9
