@@ -137,8 +137,8 @@ class Reason(Enum):
     CONFLICT = (
         "CONFLICT",
         "The server has another version of a resource than the one that we wrote last (`conflicts: check`), or reports "
-        "a conflict with another write (409). `labrelay dlq show` has both versions: `dlq retry --because` writes ours, "
-        "`dlq dismiss` leaves theirs.",
+        "a conflict with another write (409). `labrelay dlq show` has both versions: `dlq retry --because` writes "
+        "ours, `dlq dismiss` leaves theirs.",
     )
     NOT_FHIR = (
         "NOT_FHIR",
@@ -151,8 +151,8 @@ class Reason(Enum):
     )
     NO_TOKEN = (
         "NO_TOKEN",
-        "The server that gives tokens for this destination is down, slow, or gave none. Documents wait, and go out once "
-        "it gives one (`auth: {oauth2: ...}`).",
+        "The server that gives tokens for this destination is down, slow, or gave none. Documents wait, and go out "
+        "once it gives one (`auth: {oauth2: ...}`).",
     )
     WRONG_ADDRESS = ("WRONG_ADDRESS", "The destination's base address does not exist there (404, 405). Check `url:`.")
     NO_SUBSCRIBER = (

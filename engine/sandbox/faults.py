@@ -50,8 +50,8 @@ class Faults(BaseModel):
     foreign: int = Field(
         default=0,
         ge=0,
-        description="So many of the resources that the next transactions PUT, and that are there already, are changed by "
-        "somebody else first: a new version, with `language` `x-foreign`.",
+        description="So many of the resources that the next transactions PUT, and that are there already, are changed "
+        "by somebody else first: a new version, with `language` `x-foreign`.",
     )
     refuse: frozenset[str] = Field(
         default=frozenset(), description="Identifier values: a transaction that has one of them is answered 422."
