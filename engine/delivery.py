@@ -661,12 +661,15 @@ class DestinationWorker:
             lane.held = True
             self._give_up(lane)  # a lane that waits for a person keeps no memory from the others
         logger.warning("delivery is dead", extra=self._names(lane, delivery, reason=reason.value))
-        self._note(
-            lane,
-            lambda: self._outbox.bury(
-                delivery.id, reason=reason, detail=detail, answer=answer, hold_lane=lane.hold_on_dead
-            ),
-        )
+        hold = lane.hold_on_dead
+
+        def write() -> "asyncio.Future[Any]":
+            written = self._outbox.bury(delivery.id, reason=reason, detail=detail, answer=answer, hold_lane=hold)
+            if hold:  # an act that looked at the lane's row meanwhile did not find it held yet
+                written.add_done_callback(lambda done: setattr(lane, "held", lane.held or done.exception() is None))
+            return written
+
+        self._note(lane, write)
         self._ended(lane, delivery, reason)
 
     def _ended(self, lane: Lane, delivery: Delivery, reason: Reason | None) -> None:

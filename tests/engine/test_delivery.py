@@ -493,6 +493,33 @@ async def test_a_held_lane_goes_on_where_it_stopped(made: Plant, memory: int) ->
     assert server.of("a") == numbers(8)
 
 
+async def test_a_lane_is_held_also_where_somebody_looks_before_that_is_written(made: Plant) -> None:
+    """A person's act for the lane reads its row while the dead letter is still on its way into the store."""
+    gated = Gated(made.journal)
+    server = await made.destination("server", outbox=gated)
+
+    def refuses_the_first(_channel: str, body: str, attempt: int) -> Exception | None:
+        if body != "00001" or attempt:
+            return None
+        gated.open.clear()
+        return refused()
+
+    server.script = refuses_the_first
+    made.channel("a", "server", hold=True)
+    await made.send("a", *numbers(3))
+    await until(lambda: gated.buried == 1)
+    made.look_for_open("server")
+    await made.settle()
+    gated.open.set()
+    await made.settle()
+    await made.send("a", *numbers(3, start=4))
+    await made.settle()
+    assert server.of("a") == []
+    await retry(made, made.views("server")[0].id)
+    await made.drain()
+    assert server.of("a") == numbers(6)
+
+
 async def test_a_held_lane_goes_on_without_its_dead_letter_once_a_person_has_dismissed_it(made: Plant) -> None:
     server = await made.destination("server")
     server.script = lambda channel, body, attempt: refused() if body == "00002" else None
@@ -576,13 +603,14 @@ async def test_a_retry_is_found_whenever_it_comes(made: Plant, order: str, when:
 
 
 class Gated:
-    """An outbox whose claims are answered only while it is open."""
+    """An outbox whose claims are answered, and whose dead letters are written, only while it is open."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.open = asyncio.Event()
         self.open.set()
         self.held = 0
+        self.buried = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
@@ -593,6 +621,14 @@ class Gated:
             self.held += not self.open.is_set()
             await self.open.wait()
             return found
+
+        return asyncio.ensure_future(answer())
+
+    def bury(self, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
+        async def answer() -> Any:
+            self.buried += 1
+            await self.open.wait()
+            return await self._journal.bury(*arguments, **more)
 
         return asyncio.ensure_future(answer())
 
