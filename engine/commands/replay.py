@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -83,6 +84,17 @@ def command(
     control_id: str | None,
     **given: Any,
 ) -> ExitCode:
+    others = [
+        name
+        for name, said in (("--unfinished", unfinished or None), ("--resume", resume), ("--give-up", give_up))
+        if said is not None
+    ]
+    if others and (
+        len(others) > 1 or dry_run or ids or everything or to or specimen or control_id or any(given.values())
+    ):
+        raise click.UsageError(f"{others[0]} stands alone: no selection, --to or --dry-run goes with it")
+    if rate is not None and isnan(rate):
+        raise click.BadParameter("nan is no rate", param_hint="'--rate'")
     if unfinished:
         return _list(session, form)
     if give_up is not None:

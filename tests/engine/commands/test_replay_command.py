@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from engine.commands.output import ExitCode
+from tests.support.command_line import labrelay
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, channel, running_site
 from tests.support.senders import send_blocks
+from tests.support.sites import make_site
 from tests.support.waiting import until
 
 HL7 = {"chem": channel(MLLP, {"mapping": "hl7-results", "to": "lab-fhir"})}
@@ -70,3 +74,18 @@ async def test_ctrl_c_stops_it_and_says_how_to_go_on(tmp_path: Path) -> None:
         assert [len(site.deliveries(message)) for message in range(1, 9)] == [2] * 8
         assert (await site.labrelay("replay", "--resume", str(number))).code == ExitCode.FAILED
         assert (await site.labrelay("replay", "--unfinished")).err == "no replay is unfinished\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--resume", "7", "--dry-run"), "--resume stands alone"),
+        (("--resume", "7", "3"), "--resume stands alone"),
+        (("--give-up", "7", "--resume", "7"), "--resume stands alone"),
+        (("--unfinished", "--channel", "chem"), "--unfinished stands alone"),
+        (("3", "--rate", "nan"), "nan is no rate"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    ran = labrelay("replay", *arguments, site=make_site(tmp_path))
+    assert (ran.code, said in ran.err) == (ExitCode.USAGE, True), ran.err
