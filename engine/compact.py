@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine import anchor
 from engine.anchor import sync_folder
+from engine.erased import COMPACT_DUE
 from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME, COMPACTED_NAME, JOURNAL_NAME
 from engine.lock import SiteLock
@@ -83,6 +84,7 @@ def _copy(path: Path, new: Path) -> None:
         connection.execute("VACUUM INTO ?", (str(new),))
         kept = _identity(connection)
     with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM meta WHERE name = ?", (COMPACT_DUE,))
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok" or _identity(connection) != kept:
             raise StoreError(f"{path}: the new file is not the same; it was thrown away")

@@ -17,6 +17,7 @@ from engine.records import KIND_ERASED
 
 JOURNAL = "journal"
 DOCUMENT = "document"
+COMPACT_DUE = "compact_due"  # in ``meta``, from an erasure until the file is written anew: old pages may hold it yet
 
 Execute = Callable[..., sqlite3.Cursor]
 
@@ -54,6 +55,10 @@ def vouched(execute: Execute) -> Vouched:
             for at in range(0, len(token), DIGEST_BYTES)
         )
     )
+
+
+def is_compact_due(execute: Execute) -> bool:
+    return execute("SELECT 1 FROM meta WHERE name = ?", (COMPACT_DUE,)).fetchone() is not None
 
 
 def act_of(execute: Execute, what: str, number: int) -> int:

@@ -32,7 +32,7 @@ from engine import audit, earlier, memory, numbered, outbox, verdict
 from engine.arrival import set_verdict
 from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, Batch
 from engine.chain import document_hash, erased_digest, row_hash
-from engine.erased import DOCUMENT, JOURNAL
+from engine.erased import COMPACT_DUE, DOCUMENT, JOURNAL
 from engine.errors import IntegrityError, StoreError
 from engine.line_trace import unpack as unpack_line
 from engine.numbers import folded
@@ -78,11 +78,14 @@ class Found:
     Attributes:
         unsure: messages in which the number stands, but not where a patient's does.
         unreadable: messages that cannot be opened; nobody can tell.
+        edited: messages that a person has made of these by editing them, or these of them: perhaps because the
+            patient's number was wrong.
     """
 
     messages: list[Message] = field(default_factory=list)
     unsure: list[int] = field(default_factory=list)
     unreadable: list[int] = field(default_factory=list)
+    edited: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +128,22 @@ def find(execute: Execute, vault: Vault, numbers: Sequence[str], also: Iterable[
         ids[message_id] = None
     found.messages = [_look(execute, vault, message_id, wanted) for message_id in sorted(ids)]
     found.unsure = [message_id for message_id in found.unsure if message_id not in ids]
+    found.edited = sorted(_edited(execute, ids) - ids.keys() - set(found.unsure))
     return found
+
+
+def _edited(execute: Execute, ids: Iterable[int]) -> set[int]:
+    """The other versions of these messages that are not erased yet."""
+    return {
+        other
+        for message_id in ids
+        for (other,) in execute(
+            "SELECT other FROM (SELECT original AS other FROM edited WHERE message_id = ?1"
+            " UNION SELECT message_id FROM edited WHERE original = ?1)"
+            " WHERE NOT EXISTS (SELECT 1 FROM erased WHERE what = 'journal' AND number = other)",
+            (message_id,),
+        ).fetchall()
+    }
 
 
 def _never_read(execute: Execute) -> Iterator[tuple[int, str]]:
@@ -220,6 +238,7 @@ def erase(
         StoreError: there is no such message.
     """
     batch.execute("PRAGMA secure_delete = ON")
+    batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 1)", (COMPACT_DUE,))
     tokens = [batch.vault.search_token("patient", folded(number)).hex() for number in numbers]
     what = {"messages": list(messages), "patient": tokens, "reason": because, **more}
     act = audit.note(batch, actor, "erase", what)

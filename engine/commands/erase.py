@@ -57,7 +57,7 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine import erasing
+    from engine import before_upgrade, erased, erasing
     from engine.journal import JOURNAL_NAME, Journal
 
     numbers = tuple(click.prompt("patient number", hide_input=True, err=True) if n == "-" else n for n in numbers)
@@ -77,6 +77,7 @@ def command(
         journal.deadline_s = SEARCH_S
         with journal.snapshot() as execute:
             found = erasing.find(execute, journal.vault, numbers, also)
+            due = erased.is_compact_due(execute)
         chosen = [one for one in found.messages if not one.gone]
         obstacles = _obstacles(chosen, least_s, clock.now_us())
         document = {
@@ -86,10 +87,14 @@ def command(
             "erased_before": [one.id for one in found.messages if one.gone],
             "unsure": found.unsure,
             "unreadable": found.unreadable,
+            "edited": found.edited,
             "obstacles": obstacles,
         }
         if dry_run or not chosen:
             show_document(form, document, _found_lines(chosen, found, obstacles))
+            if not dry_run and not no_compact and due:  # the last time was cut short, or there was no room
+                journal.close()
+                _compact(session)
             return ExitCode.OK if chosen else ExitCode.FAILED
         for line in _found_lines(chosen, found, obstacles):
             say(line)
@@ -108,6 +113,9 @@ def command(
     finally:
         journal.close()
     compacted = None if no_compact else _compact(session)
+    if (folder := session.data / before_upgrade.FOLDER).is_dir():
+        kept = before_upgrade.KEPT_DAYS
+        say(f"{folder}: this copy has these data, too, for up to {kept} days; remove it if you do not mean to go back")
     document |= {
         "act": done.act, "frames": done.frames, "documents": done.documents, "closed": done.closed,
         "earlier_values": done.values, "line_traces": done.lines, "compacted": compacted,
@@ -176,6 +184,11 @@ def _found_lines(chosen: "list[Message]", found: "Found", obstacles: list[str]) 
         yield (
             f"in {len(found.unsure)} more the number stands where no patient's number does; look at them, and add "
             f"--message ID where they are the patient's: {_numbers(found.unsure)}"
+        )
+    if found.edited:
+        yield (
+            f"{len(found.edited)} more are other versions of these, from before or after they were edited; look at "
+            f"them, and add --message ID where they are the patient's: {_numbers(found.edited)}"
         )
     if found.unreadable:
         yield f"{len(found.unreadable)} cannot be opened: {_numbers(found.unreadable)}; labrelay verify --deep"

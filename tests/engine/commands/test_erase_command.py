@@ -235,3 +235,28 @@ async def test_nothing_is_erased_beside_a_daemon_or_without_a_reason(tmp_path: P
         assert wrong.code == ExitCode.USAGE
     nobody = await asyncio.to_thread(erase, tmp_path, patient="nobody")
     assert nobody.code == ExitCode.FAILED
+
+
+def test_the_other_version_of_an_edited_message_is_named(tmp_path: Path) -> None:
+    ids = filled(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "var" / JOURNAL_NAME)) as connection, connection:
+        connection.execute("INSERT INTO edited VALUES (?, ?, 0)", (ids["ours"], ids["theirs"]))
+    looked = erase(tmp_path, "--dry-run", "-o", "json")
+    assert ids["theirs"] not in [row["id"] for row in looked.json["messages"]]
+    assert looked.json["edited"] == [ids["theirs"]]
+    assert "other versions of these" in erase(tmp_path, "--dry-run").out
+
+
+def test_an_erasure_that_was_cut_short_before_the_file_was_written_anew_is_finished_by_the_next(tmp_path: Path) -> None:
+    ids = filled(tmp_path)
+    pieces = sealed(tmp_path, ids["ours"])
+    assert erase(tmp_path, "--yes", "--force", "--no-compact").code == ExitCode.OK
+
+    (tmp_path / "var" / "before-upgrade").mkdir()
+    again = erase(tmp_path, "--yes", "--force")
+
+    assert again.code == ExitCode.FAILED  # there was nothing left to erase
+    assert "the file was written anew" in again.err
+    assert "before-upgrade: this copy has these data" in erase(tmp_path, "--yes", "--force", patient="PX-7702").err
+    assert not any(piece in stored_bytes(tmp_path) for piece in pieces)
+    assert verify.run(tmp_path / "var", deep=True) == []
