@@ -21,7 +21,7 @@ from engine.backups import copying, pieces
 from engine.backups.shelf import Copy, Shelf, read_copy
 from engine.clock import Clock
 from engine.config import BackupConfig, Site
-from engine.errors import LabRelayError, StoreError
+from engine.errors import IntegrityError, LabRelayError, StoreError
 from engine.journal import JOURNAL_NAME, Journal
 from engine.snapshot import BackupSnapshot
 
@@ -50,6 +50,7 @@ class BackupKeeper:
         self._running = ""
         self._fault = ""
         self._rows_fault = ""
+        self._left = ""  # the copy that rows could not be put beside
         self._rows_looked = 0.0  # monotonic, when all rows were last known to be in the folder
         self._folder: Path | None = None  # of what follows
         self._copy: Copy | None = None  # the newest whole one
@@ -161,6 +162,9 @@ class BackupKeeper:
                 if not self._rows_fault:
                     logger.error("new rows do not reach the backup", extra={"detail": str(error)[:LONGEST_ERROR]})
                 self._rows_fault = str(error)[:LONGEST_ERROR]
+                # After a restoration of an older copy, say, no row goes on from the newest one: a full copy helps.
+                if isinstance(error, IntegrityError) and self._left != self._copy.name and not self._wanted:
+                    self._left, self._wanted = self._copy.name, "now"  # once, for it does not help a damaged journal
 
     def _write_rows(self, copy: Copy) -> None:
         began = self._clock.now()

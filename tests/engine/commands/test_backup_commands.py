@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from engine import backup_keeper
+from engine import audit, backup_keeper
 from engine.commands.output import ExitCode
 from engine.vault import KEY_NAME
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal
+from tests.support.journals import opened
 from tests.support.running import running_app
 from tests.support.sites import SITE_YAML, make_site
 from tests.support.waiting import until
@@ -96,6 +99,24 @@ async def test_the_daemon_makes_copies_by_itself_and_when_it_is_asked(
         assert app.backup.snapshot().drill_s is not None
         verbs = {act.verb for act in app.journal.acts()}
         assert {"backup", "drill"} <= verbs
+
+
+async def test_where_rows_do_not_go_on_from_the_newest_copy_a_full_one_is_made(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_keeper, "FIRST_S", 0.0)
+    monkeypatch.setattr(backup_keeper, "LOOK_S", 0.02)
+    first = await asyncio.to_thread(labrelay, "backup", "now", "-o", "json", site=site)
+    (manifest,) = (site.parent / "copies").rglob("manifest.json")
+    journal = opened(site / "var")
+    journal.run_alone(partial(audit.note, actor="anna", verb="look", what={}))
+    journal.close()
+    manifest.write_text(manifest.read_text().replace(json.loads(manifest.read_text())["chain"], "ab" * 32))
+    async with running_app(site) as app:
+        old = datetime.fromisoformat(json.loads(manifest.read_text())["made_at"])
+        await until(lambda: (app.backup.snapshot().verified_at or old) > old, within_s=30)
+        await until(lambda: app.backup.snapshot().fault == "", within_s=30)
+    assert first.code == ExitCode.OK
 
 
 async def test_a_folder_that_is_gone_is_an_alarm_and_results_go_on(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
