@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine import before_upgrade, erasing, migrate, pruned, retention, salvage, verify
+from engine import before_upgrade, earlier, erasing, migrate, pruned, retention, salvage, verify
 from engine.anchor import Anchor
 from engine.backups import checking, copying, drill, pieces, restoring
 from engine.backups.restoring import Restored
@@ -21,6 +21,7 @@ from engine.batch import Batch
 from engine.chain import chain_hash, pruned_digest, row_hash
 from engine.clock import ManualClock, SystemClock
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+from engine.results import results_of
 from engine.vault import KEY_NAME
 from tests.support.journals import opened, queue, running, store
 
@@ -268,3 +269,30 @@ def test_of_what_was_erased_nothing_is_processed_after_a_salvage(place: Place, t
     journal = opened(tmp_path / "new")
     assert list(journal.unprocessed()) == []
     journal.close()
+
+
+def test_earlier_values_of_what_was_erased_do_not_come_back(place: Place, tmp_path: Path) -> None:
+    observation = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "2345-7"}]},
+        "subject": {"reference": "Patient/p1"},
+        "valueQuantity": {"value": 5.1, "unit": "mmol/L", "code": "mmol/L", "system": "http://unitsofmeasure.org"},
+    }
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [{"resource": observation}]}
+    document = json.dumps(bundle, separators=(",", ":")).encode()  # as mappings write it
+    place.fill(document)
+    journal = opened(place.data)
+    journal.run_alone(lambda batch: earlier.remember(batch, results_of(document), batch.now_us))
+    copy = place.copy(journal)
+    journal.close()
+    values = "SELECT count(*) FROM earlier_value"
+    with closing(sqlite3.connect(copy.path / JOURNAL_NAME)) as connection:
+        assert connection.execute(values).fetchone() == (1,)
+    place.erase(1)
+    place.rows(copy)
+
+    assert place.restore(copy, tmp_path / "new").findings == []
+
+    with closing(sqlite3.connect(tmp_path / "new" / "var" / JOURNAL_NAME)) as connection:
+        assert connection.execute(values).fetchone() == (0,)
