@@ -121,6 +121,8 @@ class Lane:
             busy += [delivery for _, delivery in self.delayed]
             if any(not delivery.reports for delivery in busy):
                 return None
+        if self.newest_first:  # what the server may have already, and confirms with its next attempt
+            busy += [delivery for _, delivery in self.delayed if delivery.maybe_delivered]
         taken = {key for delivery in busy for key in delivery.reports}
         if self.newest_first:
             return self._newest(taken)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from engine.build import build_site
 from engine.clock import SystemClock
 from engine.config import load_site
 from engine.errors import ConfigError
+from engine.lane import Lane
+from engine.message import Delivery
 from engine.pace import Pace
 from engine.sandbox import Sandbox
 from tests.support.filled_journal import payload
@@ -164,3 +167,24 @@ def test_two_routes_of_one_lane_cannot_have_two_orders(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"routes.0.drain: another route sends to lab-fhir in order"):
         build_site(load_site(tmp_path), identity_key=bytes(32), clock=SystemClock())
+
+
+@pytest.mark.parametrize("maybe_delivered", [True, False])
+def test_an_older_result_waits_for_a_newer_one_that_the_server_may_have(maybe_delivered: bool) -> None:
+    """The answer to the newer one was lost. Sent now, the older one would take its place until the next attempt."""
+
+    def one(seq: int, report: bytes) -> Delivery:
+        return Delivery(
+            id=seq, message_id=seq, channel="chem", destination="lab-fhir", seq=seq, key=str(seq), body=b"",
+            media_type="", received_us=0, reports=(report,),
+        )  # fmt: skip
+
+    lane = Lane("chem", order="none", newest_first=True)
+    older, other, newer = one(1, b"a"), one(2, b"b"), one(3, b"a")
+    lane.queue.extend([older, other])
+    lane.delayed.append((9.0, replace(newer, maybe_delivered=maybe_delivered)))
+    assert lane.next() == other
+    assert lane.next() == (None if maybe_delivered else older)
+    if maybe_delivered:
+        lane.take_due(9.0)
+        assert lane.next() == replace(newer, maybe_delivered=True)
