@@ -192,7 +192,9 @@ class ControlServer:
         task = asyncio.current_task()
         assert task is not None
         gone = asyncio.create_task(reader.read(1))  # a client says nothing more: this is its end
-        gone.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
+        follows = True
+        # Once writing has failed for the same reason, what ends the follower must come to its end.
+        gone.add_done_callback(lambda done: task.cancel() if follows and not done.cancelled() else None)
         items = self._followers[request.verb](request)
         try:
             async for item in items:
@@ -210,6 +212,7 @@ class ControlServer:
                 _line(_error("failed", f"the daemon failed inside ({type(error).__name__}); its log says where"))
             )
         finally:
+            follows = False
             gone.cancel()
             await items.aclose()
 

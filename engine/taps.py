@@ -12,6 +12,7 @@ second, of the first `SHOWN_BYTES` of a message. So a terminal that stands still
 """
 
 import asyncio
+import re
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,12 @@ PER_S = 100  # lines a second for one follower; more are counted as lost
 SHOWN_BYTES = 2048
 PARSED_BYTES = 32 * 1024  # a larger message is not parsed for a follower
 FOLLOWERS = 4
+
+# What a sender says in place of a name: three letters, as a segment of HL7 has, and what is no type (``ORU^R01``) and
+# no structure (``ORU_R01``, ``E1394``).
+_FROM_MESSAGE = re.compile(
+    r"[A-Z][A-Z0-9]{2}|(?!(E1394|[A-Z]{3}[_^][A-Z][0-9]{2}(\^[A-Z]{3}_[A-Z][0-9]{2})?)\Z).*[A-Z^_].*", re.DOTALL
+)
 
 Line = dict[str, Any]
 Routes = Callable[[], Mapping[str, ChannelRoutes]]
@@ -165,7 +172,7 @@ class Taps:
                 }
                 tap.put(_Event(partial(_as_it_is, line=line), 0))
 
-    def _parsed(self, _tap: Tap, *, stored: Stored, at_us: int) -> Line:
+    def _parsed(self, tap: Tap, *, stored: Stored, at_us: int) -> Line:
         line = _head("parsed", stored.channel, stored.id, at_us)
         routes = self._routes().get(stored.channel)
         if routes is None or len(stored.payload) > PARSED_BYTES:
@@ -178,10 +185,18 @@ class Taps:
             return {**line, "problem": type(error).__name__}
         return {
             **line,
-            "structure": parsed.structure or parsed.message_type,
-            "segments": dict(Counter(segment.name for segment in parsed.segments)),
+            "structure": _told(parsed.structure or parsed.message_type, tap),
+            "segments": dict(Counter(_told(segment.name, tap) for segment in parsed.segments)),
             "warnings": [issue.code for issue in parsed.warnings],
         }
+
+
+def _told(name: str, tap: Tap) -> str:
+    """The name of a segment, type or structure; masked where a broken message has something else in its place, which may
+    name a person: ``RAO`` on a line of its own."""
+    if tap.unmask or not _FROM_MESSAGE.fullmatch(name):
+        return name
+    return signs.text(f"{name}|".encode(), masked=True)[:-1]
 
 
 async def _more(tap: Tap) -> None:
@@ -207,7 +222,7 @@ def _raw(tap: Tap, *, stored: Stored, at_us: int) -> Line:
     return {
         **_head("raw", stored.channel, stored.id, at_us),
         "seq": stored.seq,
-        "type": stored.message_type,
+        "type": _told(stored.message_type, tap),
         "bytes": len(stored.payload),
         "repeat_of": stored.repeat_of,
         "text": signs.text(stored.payload[:SHOWN_BYTES], masked=not tap.unmask),

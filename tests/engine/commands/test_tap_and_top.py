@@ -94,6 +94,19 @@ async def test_people_see_the_same_in_lines(site: Site) -> None:
     assert CANARY not in ran.out
 
 
+async def test_a_name_that_stands_for_a_segment_or_a_type_is_masked(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a line end in a text was not escaped, or a field is missing in the header."""
+    broken = payload(1).replace(b"|ORU^R01|", b"|RAO^ANITA|") + b"RAO\r"
+    monkeypatch.setattr(__name__ + ".payload", lambda number: broken)
+    ran = await site.following("--stage", "raw,parsed", "--count", "2", "-o", "ndjson")
+    raw, parsed = ran.lines
+    assert (raw["type"], parsed["structure"]) == ("xxx", "xxx_xxxxx")
+    assert parsed["segments"] == {"MSH": 1, "PID": 1, "OBR": 1, "OBX": 1, "xxx": 1}
+    assert "RAO" not in ran.out + ran.err
+
+
 async def test_contents_are_shown_only_after_a_row_of_the_audit_trail(site: Site) -> None:
     ran = await site.following("--unmask", "--stage", "raw,mapped", "--count", "2")
     assert CANARY in ran.out
