@@ -192,8 +192,8 @@ class Taps:
 
 
 def _told(name: str, tap: Tap) -> str:
-    """The name of a segment, type or structure; masked where a broken message has something else in its place, which may
-    name a person: ``RAO`` on a line of its own."""
+    """The name of a segment, type or structure; masked where a broken message has something else in its place, which
+    may name a person: ``RAO`` on a line of its own."""
     if tap.unmask or not _FROM_MESSAGE.fullmatch(name):
         return name
     return signs.text(f"{name}|".encode(), masked=True)[:-1]
