@@ -17,7 +17,6 @@ import click
 
 from engine.commands.output import ExitCode, say
 from engine.commands.session import Session
-from engine.near import did_you_mean
 
 COMMANDS = Path(__file__).with_name("commands")
 
@@ -40,6 +39,8 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
+            from engine.near import did_you_mean
+
             hint = did_you_mean(name, verbs()) or "labrelay --help lists them"
             raise click.UsageError(f"no such verb: {name}; {hint}", ctx)
         return super().resolve_command(ctx, args)

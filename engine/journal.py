@@ -16,8 +16,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,6 @@ from engine import (
     outbox,
     pauses,
     replays,
-    retention,
     rotation,
     superseding,
     suspect,
@@ -52,21 +50,20 @@ from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss, look
 from engine.message import ControlRun, Delivery, Issue, Reagent, Received, Stored, Unmapped
 from engine.numbers import Number
-from engine.reading import DAMAGE, Reader, access, connect
+from engine.reading import DAMAGE, JOURNAL_NAME, Reader, data_keys
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed, Target
 from engine.reserve import Reserve
 from engine.retention import Policy
 from engine.upkeep import PAGE_BYTES, StoreUpkeep
-from engine.vault import IDENTITY, KEY_NAME, TOKEN, Vault, WrappedKey, check_value, make_kek
+from engine.vault import IDENTITY, TOKEN, Vault, check_value, make_kek
 from engine.versions import Versions
 from engine.writer import Job, Operation, Writer, WriterStats
 
-__all__ = ["Assembled", "Journal", "MapOutcome", "Recovery", "Routed"]
+__all__ = ["JOURNAL_NAME", "Assembled", "Journal", "MapOutcome", "Recovery", "Routed"]
 
 logger = logging.getLogger("labrelay." + __name__)
 
-JOURNAL_NAME = "journal.db"
 ANCHOR_NAME = "journal.anchor"
 COMPACTED_NAME = "journal.db.new"  # while `engine.compact` makes it
 STOP_S = 5.0
@@ -90,9 +87,7 @@ class Journal(Reader):
     def __init__(self, path: Path, vault: Vault | None, *, immutable: bool = False) -> None:
         super().__init__(path, vault, immutable=immutable)
         self.boot = 0
-        self.notes: list[str] = []
         self.journal_id = b""
-        self._held = ExitStack()
         self._damaged: list[str] = []
         self._recovered = False
         self._connection: sqlite3.Connection | None = None
@@ -142,7 +137,7 @@ class Journal(Reader):
         """
         anchor_path = anchor_path or data / ANCHOR_NAME
         if read_only:
-            return cls._open_read_only(data)
+            return cls.beside(data)
         try:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = SiteLock.acquire(data)
@@ -185,19 +180,6 @@ class Journal(Reader):
         journal._held.callback(lock.release)
         return journal
 
-    @classmethod
-    def _open_read_only(cls, data: Path) -> "Journal":
-        path = data / JOURNAL_NAME
-        if not path.exists():
-            raise StoreError(f"{path}: there is no journal yet; the first labrelay run makes it")
-        with ExitStack() as held:
-            immutable = held.enter_context(access(path))
-            vault, note = _read_vault(path, data, immutable=immutable)
-            journal = cls(path, vault, immutable=immutable)
-            journal.notes += note
-            journal._held = held.pop_all()
-        return journal
-
     def _begin(
         self,
         connection: sqlite3.Connection,
@@ -238,7 +220,7 @@ class Journal(Reader):
                 with suppress(StoreError):  # it has failed for good: then it did not stop in order
                     writer.submit(suspect.end)
             self._writer = None
-            Reader.close(self)  # so that the writer is the last one, and the log is folded in and removed
+            self._close_idle()  # so that the writer is the last one, and the log is folded in and removed
             try:
                 await asyncio.wait_for(writer.stop(), STOP_S)
             except TimeoutError:
@@ -249,12 +231,12 @@ class Journal(Reader):
 
     def close(self) -> None:
         """Close what is open for reading, and give back the lock; for a journal whose writer runs, use `stop`."""
-        super().close()
+        self._close_idle()
         if self._writer is not None and self._upkeep is not None:
             assert not self._writer.started, "the writer thread runs: stop it"
             self._writer = None
             self._upkeep.close()
-        self._held.close()
+        super().close()
 
     # -- what comes in -------------------------------------------------------------------------------------------
 
@@ -709,13 +691,6 @@ class Journal(Reader):
         assert self._upkeep is not None, "opened read-only"
         self._upkeep.policy = policy
 
-    def survey(self, policy: Policy, now_us: int) -> retention.Found:
-        """What retention would let go now; reads for as long as it takes, in one transaction."""
-        with closing(connect(self._path, immutable=self._immutable)) as connection:
-            connection.execute("BEGIN")
-            newest = connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
-            return retention.survey(_Look(connection.execute, self.vault, now_us), policy=policy, newest=newest)
-
     def lend(self, job: Job[T]) -> "asyncio.Future[T]":
         """Run long work on the writer's connection, between commits (`Writer.lend`)."""
         if self._writer is None:
@@ -793,15 +768,6 @@ class Journal(Reader):
         return self._writer.run_alone(operation)
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """One snapshot, for looks that others share."""
-
-    execute: Callable[..., sqlite3.Cursor]
-    vault: Vault
-    now_us: int
-
-
 def _head(batch: Batch) -> tuple[int, str]:
     return batch.last_id, batch.chain.hex()
 
@@ -866,7 +832,7 @@ def _unlock(
     notes: list[str] = []
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
     if given is not None and meta.get("key_check") == check_value(given):
-        return notes, Vault(given, _data_keys(connection)), meta["journal_id"]
+        return notes, Vault(given, data_keys(connection)), meta["journal_id"]
     if "key_check" not in meta:
         found = kek.first(data)
         if found is None:
@@ -879,7 +845,7 @@ def _unlock(
     else:
         rotation.clear_up(data, meta["key_check"])
     key = kek.unlock(data, meta["key_check"])
-    return notes, Vault(key.kek, _data_keys(connection)), meta["journal_id"]
+    return notes, Vault(key.kek, data_keys(connection)), meta["journal_id"]
 
 
 def _found_journal(connection: sqlite3.Connection, key: bytes, clock: Clock) -> None:
@@ -898,24 +864,6 @@ def _found_journal(connection: sqlite3.Connection, key: bytes, clock: Clock) -> 
         [("journal_id", os.urandom(16)), ("key_check", check_value(key)), ("created_us", now_us), ("boot", 0)],
     )
     connection.execute("COMMIT")
-
-
-def _data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
-    return [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")]
-
-
-def _read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None, list[str]]:
-    """The unlocked keys where this process may read the key, else None and a note that says why."""
-    with closing(connect(path, immutable=immutable)) as connection:
-        connection.execute("BEGIN")
-        (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
-        keys = _data_keys(connection)
-    try:
-        if next(kek.candidates(data), None) is None:
-            return None, [f"{data / KEY_NAME}: not here; sealed columns stay closed"]
-        return Vault(kek.unlock(data, expected).kek, keys), []
-    except PermissionError as error:
-        return None, [f"{error.filename}: not readable here; sealed columns stay closed"]
 
 
 def _count_boot(connection: sqlite3.Connection) -> int:

@@ -18,14 +18,14 @@ reader's deadline, which says so: a common type that a large channel has never s
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine import numbered
 from engine.errors import StoreError
-from engine.numbers import NumberKind
-from engine.reagents import lot_key
 from engine.records import Filter
-from engine.vault import Vault
+
+if TYPE_CHECKING:
+    from engine.numbers import NumberKind
+    from engine.vault import Vault
 
 Execute = Callable[..., sqlite3.Cursor]
 
@@ -52,7 +52,7 @@ class _Terms:
 
 
 def select(
-    execute: Execute, vault: Callable[[], Vault], wanted: Filter, before_id: int | None, limit: int
+    execute: Execute, vault: "Callable[[], Vault]", wanted: Filter, before_id: int | None, limit: int
 ) -> tuple[str, list[Any]]:
     """The statement for a page of messages, and its values.
 
@@ -77,12 +77,16 @@ def select(
     if wanted.channel is not None:
         terms.add("j.channel = ?" if lead == "channel" else "+j.channel = ?", wanted.channel)
     for kind, text in numbers_of(wanted):
+        from engine import numbered  # which stands on what writes; most lists ask for no number
+
         term, those = numbered.term(execute, vault(), kind, text)
         terms.add(term, *those)
     if wanted.control_id is not None:
         ids = _with_control_id(execute, vault(), wanted)
         terms.add(f"j.id IN ({','.join('?' * len(ids)) or '0'})", *ids)
     if wanted.lot is not None:
+        from engine.reagents import lot_key
+
         terms.add(
             "j.id IN (SELECT u.message_id FROM reagent r CROSS JOIN reagent_use u ON u.reagent = r.id"
             " WHERE r.lot_key = ?)",
@@ -139,7 +143,7 @@ def _state(execute: Execute, terms: _Terms, wanted: Filter, lead: str) -> None:
         terms.add("+s.state = ?", state)
 
 
-def numbers_of(wanted: Filter) -> list[tuple[NumberKind, str]]:
+def numbers_of(wanted: Filter) -> "list[tuple[NumberKind, str]]":
     """The numbers that a filter asks for."""
     asked: tuple[tuple[NumberKind, str | None], ...] = (
         ("patient", wanted.patient), ("specimen", wanted.specimen), ("control", wanted.number),
@@ -147,7 +151,7 @@ def numbers_of(wanted: Filter) -> list[tuple[NumberKind, str]]:
     return [(kind, text) for kind, text in asked if text is not None]
 
 
-def _with_control_id(execute: Execute, vault: Vault, wanted: Filter) -> list[int]:
+def _with_control_id(execute: Execute, vault: "Vault", wanted: Filter) -> list[int]:
     """The messages remembered with this control id, that is, within the channel's repeat window."""
     if wanted.channel is None:
         raise StoreError("a search for a control id needs the channel")

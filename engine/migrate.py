@@ -6,19 +6,17 @@ either the old or the new schema, never something in between. A file is never ed
 
 import sqlite3
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from engine.errors import StoreError
+
+SCHEMA = Path(__file__).with_name("schema")
 
 
 @cache
 def steps() -> list[tuple[int, str]]:
     """Every step that this version knows: (number, SQL), in order."""
-    found = [
-        (int(entry.name[:4]), entry.read_text("utf-8"))
-        for entry in files("engine").joinpath("schema").iterdir()
-        if entry.name.endswith(".sql")
-    ]
+    found = [(int(path.name[:4]), path.read_text("utf-8")) for path in SCHEMA.iterdir() if path.suffix == ".sql"]
     return sorted(found)
 
 

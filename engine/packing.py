@@ -6,14 +6,17 @@ beside the bytes (``packed``) says which of both it is.
 """
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import zstandard
 
 from engine.errors import RefusedDeliveryError
-from engine.message import Delivery
-from engine.ports import Destination
 from engine.reasons import Reason
-from engine.versions import Versions
+
+if TYPE_CHECKING:
+    from engine.message import Delivery
+    from engine.ports import Destination
+    from engine.versions import Versions
 
 SMALLEST_BYTES = 128  # shorter texts do not shrink
 LEVEL = 1  # 7 us for 3 kB; the next levels cost twice that for a few per cent
@@ -51,13 +54,13 @@ def unpack(content: bytes) -> bytes:
 class Unpacking:
     """A destination that is handed documents whole; see `engine.ports.Destination`."""
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: "Destination") -> None:
         self._destination = destination
         self.start = destination.start
         self.probe = destination.probe
         self.close = destination.close
 
-    async def deliver(self, delivery: Delivery) -> Versions | None:
+    async def deliver(self, delivery: "Delivery") -> "Versions | None":
         if delivery.packed:
             try:
                 delivery = replace(delivery, body=unpack(delivery.body), packed=False)

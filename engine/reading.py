@@ -3,32 +3,26 @@
 A reader that holds an old snapshot keeps the log from being emptied, so none may last: a query that takes longer than
 two seconds is interrupted and says so. Lists are paged by key, never by offset, and never read bodies. Any thread may
 read; the daemon's pages and the command line share this class, and it works beside a running daemon or without one.
+What only some reads need is imported by them, so that a command that lists starts without what writes.
 """
 
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import orjson
 
-from engine import erased, listing, migrate, pauses, pruned, server_versions
+from engine import erased, kek, listing, migrate, pruned
 from engine.clock import from_us
-from engine.earlier import Past
 from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.growth import DAY_US, DAYS, Growth
-from engine.hashes import unpack_reports
-from engine.line_trace import LineRecord, unpack
 from engine.listing import first_at, letter_terms
 from engine.lock import SiteLock
-from engine.message import Document, Report, Stored
-from engine.outbox import read_note
-from engine.reagents import lot_key
 from engine.reasons import Reason
 from engine.records import (
     KIND_FRAME,
@@ -52,11 +46,18 @@ from engine.records import (
     ReagentView,
     Trace,
 )
-from engine.replays import Replay
-from engine.results import Result
-from engine.superseding import newer_delivered, overtaken, results_written
-from engine.vault import Vault
+from engine.vault import KEY_NAME, Vault, WrappedKey
 
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from engine.line_trace import LineRecord
+    from engine.message import Document, Report, Stored
+    from engine.replays import Replay
+    from engine.results import Result
+    from engine.retention import Found, Policy
+
+JOURNAL_NAME = "journal.db"
 DEADLINE_S = 2.0
 _STEPS_BETWEEN_LOOKS = 1000
 # What reading a damaged file may raise; a damaged schema makes error texts that are no text.
@@ -80,11 +81,21 @@ class _Rows:
     vault: Vault
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One snapshot, for looks that others share."""
+
+    execute: Callable[..., sqlite3.Cursor]
+    vault: Vault
+    now_us: int
+
+
 class Reader:
     """Read access to one journal file.
 
     Attributes:
         deadline_s: how long a query may take.
+        notes: what a person must be told once, loudly.
     """
 
     def __init__(self, path: Path, vault: Vault | None, *, immutable: bool = False) -> None:
@@ -99,8 +110,36 @@ class Reader:
         self._immutable = immutable
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
+        self.notes: list[str] = []
+        self._held = ExitStack()
+
+    @classmethod
+    def beside(cls, data: Path) -> Self:
+        """Open the journal in folder ``data`` to read it, beside a running daemon or without one; changes nothing.
+
+        Raises:
+            ConfigError: the key file is malformed or readable by others.
+            IntegrityError: the key is another one.
+            StoreError: there is no journal yet, or it cannot be read, or is of another version.
+            LockedError: it can only be read alone, and a daemon has it.
+        """
+        path = data / JOURNAL_NAME
+        if not path.exists():
+            raise StoreError(f"{path}: there is no journal yet; the first labrelay run makes it")
+        with ExitStack() as held:
+            immutable = held.enter_context(access(path))
+            vault, notes = _read_vault(path, data, immutable=immutable)
+            reader = cls(path, vault, immutable=immutable)
+            reader.notes += notes
+            reader._held = held.pop_all()
+        return reader
 
     def close(self) -> None:
+        """Close what is open, and give back the lock if there is one."""
+        self._close_idle()
+        self._held.close()
+
+    def _close_idle(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -142,6 +181,8 @@ class Reader:
 
     def pauses(self) -> list[Pause]:
         """What people have paused."""
+        from engine import pauses
+
         with self.snapshot() as execute:
             return pauses.read(execute, self._vault)
 
@@ -216,6 +257,15 @@ class Reader:
             last_messages=last.get("messages", 0),
             last_early=last.get("early", 0),
         )
+
+    def survey(self, policy: "Policy", now_us: int) -> "Found":
+        """What retention would let go now; reads for as long as it takes, in one transaction."""
+        from engine import retention
+
+        with closing(connect(self._path, immutable=self._immutable)) as connection:
+            connection.execute("BEGIN")
+            newest = connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
+            return retention.survey(_Look(connection.execute, self.vault, now_us), policy=policy, newest=newest)
 
     def let_go(self, row_id: int) -> int:
         """When retention deleted a row (microseconds); 0 where it is there, was lost, or never was."""
@@ -299,6 +349,8 @@ class Reader:
             where.append("r.channel = ?" if lot is None else "+r.channel = ?")
             values.append(channel)
         if lot is not None:
+            from engine.reagents import lot_key
+
             where.append("r.lot_key = ?")
             values.append(lot_key(lot))
         text = (
@@ -416,7 +468,7 @@ class Reader:
             edited_as=edited_as,
         )
 
-    def line(self, channel: str, *, session: int | None = None, limit: int = 20) -> list[LineRecord]:
+    def line(self, channel: str, *, session: int | None = None, limit: int = 20) -> "list[LineRecord]":
         """What passed on a channel's line, newest session first; nothing where it is too long ago.
 
         Args:
@@ -425,6 +477,8 @@ class Reader:
         Raises:
             ConfigError, IntegrityError: it cannot be opened.
         """
+        from engine.line_trace import LineRecord, unpack
+
         which, values = ("session = ? AND", [session]) if session is not None else ("", [])
         with self.snapshot() as execute:
             rows = execute(
@@ -482,6 +536,8 @@ class Reader:
     def _delivery(self, row: Sequence[Any], attempts: Sequence[Any]) -> DeliveryView:
         (row_id, channel, destination, seq, message_id, document_id, key, state, attempt, not_before_us, cause, flags,
          settled_us, sealed) = row  # fmt: skip
+        from engine.outbox import read_note
+
         detail, answer = read_note(self._note(sealed, "delivery", row_id, channel))
         return DeliveryView(
             id=row_id,
@@ -505,6 +561,8 @@ class Reader:
 
     def _attempt(self, row: Sequence[Any], delivery_id: int, channel: str) -> AttemptView:
         n, at_us, cause, sealed = row
+        from engine.outbox import read_note
+
         detail, answer = read_note(self._note(sealed, f"attempt {n}", delivery_id, channel))
         return AttemptView(n=n, at_us=at_us, cause=cause, detail=detail, answer=answer)
 
@@ -555,15 +613,19 @@ class Reader:
         if act:
             raise ErasedError(f"{kind} {number} was erased (act {act})")
 
-    def reports(self, document_id: int) -> frozenset[Report]:
+    def reports(self, document_id: int) -> "frozenset[Report]":
         """The reports that a stored document carries."""
+        from engine.hashes import unpack_reports
+
         with self.snapshot() as execute:
             row = execute("SELECT reports FROM document WHERE id = ?", (document_id,)).fetchone()
         return frozenset(unpack_reports(row[0])) if row is not None else frozenset()
 
-    def would_be_superseded(self, message_id: int, channel: str, destination: str, document: Document) -> bool:
+    def would_be_superseded(self, message_id: int, channel: str, destination: str, document: "Document") -> bool:
         """Whether a newer message's document with the same results was delivered there: `superseding.is_superseded`,
         for a document that is not in the outbox."""
+        from engine.superseding import newer_delivered, results_written
+
         with self.snapshot() as execute:
             row = execute(
                 "SELECT id FROM lane WHERE channel = ? AND destination = ?", (channel, destination)
@@ -578,10 +640,12 @@ class Reader:
 
     def versions(self, destination: str, resources: Sequence[str]) -> dict[str, str]:
         """The versions of our resources that a destination had when we wrote them last (`engine.server_versions`)."""
+        from engine import server_versions
+
         with self.snapshot() as execute:
             return server_versions.look_up(execute, self.vault, destination, resources)
 
-    def stored(self, message_id: int) -> Stored:
+    def stored(self, message_id: int) -> "Stored":
         """A message as it is handed to the mapping; raises as `payload`."""
         with self.snapshot() as execute:
             row = execute(
@@ -602,7 +666,9 @@ class Reader:
             return f"{kind} {row_id} is not kept any longer: retention let it go on {from_us(gone_us):%Y-%m-%d}"
         return f"there is no {kind} {row_id}" + (" in the journal" if kind == "row" else "")
 
-    def _stored(self, row: Sequence[Any]) -> Stored:
+    def _stored(self, row: Sequence[Any]) -> "Stored":
+        from engine.message import Stored
+
         row_id, channel, seq, received_us, message_type, sealed_meta, sealed_body = row
         meta = orjson.loads(self.vault.open(sealed_meta, "meta", row_id, channel))
         return Stored(
@@ -676,6 +742,8 @@ class Reader:
         Raises:
             ConfigError, IntegrityError: a sealed reason cannot be opened.
         """
+        from engine.outbox import read_note
+
         wanted = wanted or Filter()
         with self.snapshot() as execute:
             found = self._stuck(execute, wanted.state or "held", wanted, before_id, limit)
@@ -693,11 +761,15 @@ class Reader:
 
     def overtaken(self, delivery_id: int) -> Literal["", "part", "whole"]:
         """How much of a held delivery newer messages have had delivered (`superseding.overtaken`)."""
+        from engine.superseding import overtaken
+
         with self.snapshot() as execute:
             return overtaken(_Rows(execute, self.vault), delivery_id)
 
-    def earlier_value(self, message_id: int, channel: str, result: Result, within_us: int) -> Decimal | None:
+    def earlier_value(self, message_id: int, channel: str, result: "Result", within_us: int) -> "Decimal | None":
         """The value that a rule about ``result`` would find before it (`engine.earlier`)."""
+        from engine.earlier import Past
+
         with self.snapshot() as execute:
             row = execute("SELECT received_us FROM journal WHERE id = ?", (message_id,)).fetchone()
             past = Past(_Rows(execute, self.vault), channel, row[0] if row is not None else 0)
@@ -769,8 +841,10 @@ class Reader:
 
     # -- replays -------------------------------------------------------------------------------------------------
 
-    def unfinished_replays(self) -> list[Replay]:
+    def unfinished_replays(self) -> "list[Replay]":
         """Replays that have not come to their end, newest first."""
+        from engine.replays import Replay
+
         with self.snapshot() as execute:
             rows = execute(
                 "SELECT r.number, r.position, r.last, r.total, r.done, r.deliveries, r.failed, j.id, j.received_us,"
@@ -787,7 +861,7 @@ class Reader:
             )  # fmt: skip
         return found
 
-    def unfinished_replay(self, number: int) -> Replay | None:
+    def unfinished_replay(self, number: int) -> "Replay | None":
         """The unfinished replay of that number, if there is one."""
         return next((one for one in self.unfinished_replays() if one.number == number), None)
 
@@ -895,6 +969,25 @@ def access(path: Path) -> Iterator[bool]:
     finally:
         if lock is not None:
             lock.release()
+
+
+def data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
+    """The journal's data keys, as they are stored."""
+    return [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")]
+
+
+def _read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None, list[str]]:
+    """The unlocked keys where this process may read the key, else None and a note that says why."""
+    with closing(connect(path, immutable=immutable)) as connection:
+        connection.execute("BEGIN")
+        (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+        keys = data_keys(connection)
+    try:
+        if next(kek.candidates(data), None) is None:
+            return None, [f"{data / KEY_NAME}: not here; sealed columns stay closed"]
+        return Vault(kek.unlock(data, expected).kek, keys), []
+    except PermissionError as error:
+        return None, [f"{error.filename}: not readable here; sealed columns stay closed"]
 
 
 def _oldest_message(execute: Callable[..., sqlite3.Cursor]) -> int:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from engine.message import Delivery, Document, Received
 from engine.reasons import Reason
-from engine.results import Earlier, Result
+
+if TYPE_CHECKING:
+    from engine.message import Delivery, Document, Received
+    from engine.results import Earlier, Result
 
 MessageState = Literal["stored", "mapped", "filtered", "dead", "incomplete", "dismissed"]
 LETTER_STATES = ("dead", "incomplete")  # of what failed and waits for a person
@@ -51,9 +53,9 @@ class Rules(Protocol):
     """
 
     @property
-    def results(self) -> Sequence[Result]: ...
+    def results(self) -> "Sequence[Result]": ...
 
-    def decide(self, earlier: Earlier, now_us: int) -> Held | None:
+    def decide(self, earlier: "Earlier", now_us: int) -> Held | None:
         """Why the document is kept back, or None. Never raises: what cannot be decided is kept back."""
 
 
@@ -67,7 +69,7 @@ class Routed:
             lease) or leaves it to a later claim (``waiting``). Shorter than ``destinations``: the rest waits.
     """
 
-    document: Document
+    document: "Document"
     destinations: tuple[str, ...]
     claimed: tuple[bool, ...] = ()
     hold: Rules | None = None
@@ -86,7 +88,7 @@ class MapOutcome:
 
     state: MessageState
     reason: Reason | None = None
-    deliveries: tuple[Delivery, ...] = ()
+    deliveries: "tuple[Delivery, ...]" = ()
     waiting: int = 0
     held: frozenset[int] = frozenset()
     already: bool = False
@@ -101,8 +103,8 @@ class Assembled:
         rest: what is left over, to be kept as evidence; None if nothing is.
     """
 
-    messages: tuple[Received, ...] = ()
-    rest: Received | None = None
+    messages: "tuple[Received, ...]" = ()
+    rest: "Received | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

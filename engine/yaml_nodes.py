@@ -16,6 +16,7 @@ from engine.errors import ConfigError
 
 MAX_FILE_BYTES = 8 * 1024 * 1024  # a code table of 50,000 rows has 5 MB; a mapping has some kB
 MAX_DEPTH = 64
+KeyPath = tuple[str | int, ...]  # keys of maps and positions in lists, from the root
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML was built with it, ten times faster
 
 
@@ -124,6 +125,28 @@ def read_file(path: Path, name: str = "") -> Node:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name}:1:1: not UTF-8 (byte {error.start}); save it as UTF-8") from error
     return read(text, name)
+
+
+def line(node: Node, path: KeyPath, text: str) -> str:
+    """A line for `ConfigError` about the key at ``path``, whose node this is."""
+    shown = ".".join(_visible(str(step)) for step in path)
+    return node.problem(f"{shown}: {text}" if shown else text)
+
+
+def _visible(step: str) -> str:
+    """A key as a person must see it to find the slip: a blank that is none, a letter of another alphabet."""
+    return step if step.isascii() and step.isprintable() and step == step.strip() else ascii(step)
+
+
+def walk(root: Node, path: KeyPath) -> Node:
+    """The node at ``path``, or the last one on the way that exists."""
+    node = root
+    for step in path:
+        if node.kind == "map" and (inner := node.get(str(step))) is not None:
+            node = inner
+        elif node.kind == "list" and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+    return node
 
 
 def _describe(error: yaml.YAMLError, text: str, file: str) -> str:

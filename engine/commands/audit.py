@@ -24,7 +24,7 @@ from engine.records import Act, Filter
 from engine.trail import Entry
 
 if TYPE_CHECKING:
-    from engine.journal import Journal
+    from engine.reading import Reader
 
 PAGE = 500
 CHECK_S = 3600.0
@@ -173,7 +173,7 @@ def export(
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def _entries(reader: "Journal", after_us: int | None, before_us: int | None) -> Iterator[Entry]:
+def _entries(reader: "Reader", after_us: int | None, before_us: int | None) -> Iterator[Entry]:
     """Acts begun in that time, newest first, a page in memory."""
     unfinished = frozenset(act.id for act in reader.open_acts())
     for entry in trail.entries(_rows(reader, after_us), unfinished):
@@ -181,7 +181,7 @@ def _entries(reader: "Journal", after_us: int | None, before_us: int | None) -> 
             yield entry
 
 
-def _rows(reader: "Journal", after_us: int | None) -> Iterator[Act]:
+def _rows(reader: "Reader", after_us: int | None) -> Iterator[Act]:
     before: int | None = None
     while page := reader.acts(before_id=before, limit=PAGE):
         for act in page:
@@ -207,7 +207,7 @@ def _in_words(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _persons(reader: "Journal", chosen: Iterable[Entry]) -> Iterator[dict[str, Any]]:
+def _persons(reader: "Reader", chosen: Iterable[Entry]) -> Iterator[dict[str, Any]]:
     """A line for each time a patient's data was, or may have been, brought before a person; nobody is left out because
     a message has changed since, names no Patient, or cannot be told."""
     for entry in chosen:
@@ -237,7 +237,7 @@ def _not_by_message(exported: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _people(reader: "Journal", number: int, *, certain: bool) -> Iterator[dict[str, Any]]:
+def _people(reader: "Reader", number: int, *, certain: bool) -> Iterator[dict[str, Any]]:
     """The Patients in a message's documents."""
     trace = reader.message(number)
     people: dict[str, dict[str, Any]] = {}
@@ -289,7 +289,7 @@ def _person(
     }
 
 
-def _exported(reader: "Journal", what: Mapping[str, Any], act: int) -> Iterator[int]:
+def _exported(reader: "Reader", what: Mapping[str, Any], act: int) -> Iterator[int]:
     """The messages that an export's filter may have meant: all that there were before the act, whatever has become of
     them since."""
     known = {one.name for one in fields(Filter)} - {"state", "reason"}

@@ -22,14 +22,14 @@ from engine.reasons import Reason
 from engine.records import DeadLetter, DeliveryView, Trace
 
 if TYPE_CHECKING:
-    from engine.journal import Journal
+    from engine.reading import Reader
 
 MOST_ELEMENTS = 200  # of a conflict that are listed
 LONGEST = 60  # signs of a value in a table of two versions
 
 
 def document_of(
-    session: Session, reader: "Journal", trace: Trace, found: Sequence[DeadLetter], *, unmask: bool, parsed: bool
+    session: Session, reader: "Reader", trace: Trace, found: Sequence[DeadLetter], *, unmask: bool, parsed: bool
 ) -> dict[str, Any]:
     """The document of `dlq show`."""
     payload = reader.payload(trace.message.id)
@@ -51,7 +51,7 @@ def document_of(
 
 def _letter(
     session: Session,
-    reader: "Journal",
+    reader: "Reader",
     trace: Trace,
     letter: DeadLetter,
     delivery: DeliveryView | None,
@@ -104,7 +104,7 @@ def raw(payload: bytes, *, masked: bool) -> list[str]:
     return [text(line, masked=masked) for line in lines if line]
 
 
-def fields(session: Session, reader: "Journal", channel: str, payload: bytes, *, masked: bool) -> list[dict[str, Any]]:
+def fields(session: Session, reader: "Reader", channel: str, payload: bytes, *, masked: bool) -> list[dict[str, Any]]:
     """Each field that has something in it, with its place; empty where the message cannot be read."""
     from engine.commands.selecting import channels
 
@@ -150,7 +150,7 @@ def outcome(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
 # -- two versions ----------------------------------------------------------------------------------------------------
 
 
-def conflicts(reader: "Journal", delivery: DeliveryView, *, masked: bool) -> list[dict[str, Any]]:
+def conflicts(reader: "Reader", delivery: DeliveryView, *, masked: bool) -> list[dict[str, Any]]:
     """What a server had instead of what we wrote last, beside what we would write now, element by element."""
     if delivery.cause != Reason.CONFLICT.value or not delivery.answer.startswith(b'{"conflicts":'):
         return []

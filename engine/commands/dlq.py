@@ -29,11 +29,10 @@ from engine.commands.selecting import (
     sure_options,
 )
 from engine.commands.session import Session, pass_session
-from engine.letters import grouped
 from engine.records import DeadLetter, Filter
 
 if TYPE_CHECKING:
-    from engine.journal import Journal
+    from engine.reading import Reader
 
 COLUMNS = (
     Column("message", "MESSAGE", right=True),
@@ -109,7 +108,9 @@ def list_letters(session: Session, /, each: bool, limit: int, before: int | None
             say(f"more may follow: --before {found[-1].message_id}")
 
 
-def _groups(session: Session, reader: "Journal", wanted: Filter) -> list[dict[str, Any]]:
+def _groups(session: Session, reader: "Reader", wanted: Filter) -> list[dict[str, Any]]:
+    from engine.letters import grouped
+
     letters_found = reader.dead(wanted, limit=GROUPED)
     if len(letters_found) >= GROUPED:
         say(f"these are the newest {len(letters_found)}; --until goes further back")

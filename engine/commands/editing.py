@@ -30,7 +30,7 @@ from engine.errors import LabRelayError
 
 if TYPE_CHECKING:
     from engine.acts import Acts
-    from engine.journal import Journal
+    from engine.reading import Reader
 
 FOLDER = "labrelay-edit-"  # + number of the process + "-" ...
 FILE = "message.txt"
@@ -241,7 +241,7 @@ def _ending_in_order() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _charsets(session: Session, reader: "Journal", channel: str, payload: bytes) -> tuple[str, ...]:
+def _charsets(session: Session, reader: "Reader", channel: str, payload: bytes) -> tuple[str, ...]:
     """The character set that the message is read in, as far as it can be told."""
     routes = channels(session, reader.vault.identity_key).get(channel)
     if routes is None:

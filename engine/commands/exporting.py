@@ -24,7 +24,7 @@ from engine.errors import ErasedError, StoreError
 from engine.records import AttemptView, DeliveryView, Filter, MessageView
 
 if TYPE_CHECKING:
-    from engine.journal import Journal
+    from engine.reading import Reader
 
 Row = dict[str, Any]
 PAGE = 500  # messages
@@ -51,7 +51,7 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
-def write_file(path: Path, reader: "Journal", wanted: Filter, *, up_to: int, contents: bool) -> tuple[int, int]:
+def write_file(path: Path, reader: "Reader", wanted: Filter, *, up_to: int, contents: bool) -> tuple[int, int]:
     """Export what ``wanted`` says to ``path``, whose ending says how; how many messages and deliveries there are.
 
     Args:
@@ -93,7 +93,7 @@ def new_file(path: Path) -> Iterator[Path]:
 # -- rows ----------------------------------------------------------------------------------------------------------
 
 
-def _pages(reader: "Journal", wanted: Filter, *, up_to: int, contents: bool) -> Iterator[list[Row]]:
+def _pages(reader: "Reader", wanted: Filter, *, up_to: int, contents: bool) -> Iterator[list[Row]]:
     """Newest first."""
     before, limit = up_to + 1, PAGE_WITH_CONTENTS if contents else PAGE
     while views := reader.messages(wanted, before_id=before, limit=limit):
@@ -111,7 +111,7 @@ def _pages(reader: "Journal", wanted: Filter, *, up_to: int, contents: bool) -> 
         yield list(rows.values())
 
 
-def payload_of(reader: "Journal", view: MessageView) -> bytes:
+def payload_of(reader: "Reader", view: MessageView) -> bytes:
     """What was received; empty where it was erased, as the notes say."""
     try:
         return reader.payload(view.id)

@@ -21,7 +21,7 @@ from engine.records import Filter, MessageView
 from engine.site import search_path
 
 if TYPE_CHECKING:
-    from engine.journal import Journal
+    from engine.reading import Reader
 
 MAX_CODE = 60
 
@@ -38,7 +38,7 @@ def known_codes(site: Path) -> frozenset[str]:
 
 
 def write_without_patients(
-    path: Path, reader: "Journal", wanted: Filter, *, up_to: int, known: frozenset[str]
+    path: Path, reader: "Reader", wanted: Filter, *, up_to: int, known: frozenset[str]
 ) -> tuple[int, int]:
     """Write what ``wanted`` says; how many messages, and how many of them stayed out.
 
@@ -55,7 +55,7 @@ def write_without_patients(
     return written, refused
 
 
-def _rows(reader: "Journal", wanted: Filter, up_to: int, export: Deidentifier) -> Iterator[dict[str, Any]]:
+def _rows(reader: "Reader", wanted: Filter, up_to: int, export: Deidentifier) -> Iterator[dict[str, Any]]:
     before = up_to + 1
     while views := reader.messages(wanted, before_id=before, limit=PAGE_WITH_CONTENTS):
         before = views[-1].id

@@ -27,7 +27,7 @@ from engine.mapping.inputs import Found
 from engine.mapping.tables import Table
 
 if TYPE_CHECKING:
-    from engine.journal import Journal
+    from engine.reading import Reader
     from engine.records import Filter
 
 PAGE = 200
@@ -144,7 +144,7 @@ class _Looked:
                         self._note(sample, mapper)
         self.rows = without_settled_units(self._tally.seen(), self._tables)
 
-    def _payloads(self, journal: "Journal", wanted: "Filter") -> Iterator[tuple[int, bytes]]:
+    def _payloads(self, journal: "Reader", wanted: "Filter") -> Iterator[tuple[int, bytes]]:
         """Stored messages with their numbers, newest first. Incomplete ones are none, and what another system answered
         was never meant to be mapped."""
         before: int | None = None

@@ -257,7 +257,7 @@ def _site_zone(folder: Path | None) -> str:
     """The zone that a site names, UTC where there is no site."""
     if folder is None:
         return "UTC"
-    from engine.config.load import site_zone
+    from engine.site_file import site_zone
 
     return str(site_zone(folder) or "UTC")
 

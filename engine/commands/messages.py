@@ -16,12 +16,10 @@ from engine.clock import from_us
 from engine.commands.output import Column, ExitCode, Form, cell, form_option, printable, say, show_document, show_rows
 from engine.commands.selecting import filter_options, instant_us, without_daemon
 from engine.commands.session import Session, consent, pass_session
-from engine.control import UnreachableError
-from engine.errors import ConfigError
 from engine.records import Act, Filter, MessageView, Trace
 
 if TYPE_CHECKING:
-    from engine.journal import Journal
+    from engine.reading import Reader
 
 COLUMNS = (
     Column("id", "ID", right=True),
@@ -231,8 +229,9 @@ def export(
     return ExitCode.OK
 
 
-def _acts_about(session: Session, reader: "Journal", message: int) -> list[dict[str, Any]]:
+def _acts_about(session: Session, reader: "Reader", message: int) -> list[dict[str, Any]]:
     """What people did about a message, oldest first: of the newest acts, for the trail has no index on messages."""
+    from engine.errors import ConfigError
     from engine.trail import entries, names_message
 
     def newest() -> Iterator[Act]:
@@ -260,7 +259,7 @@ def _acts_about(session: Session, reader: "Journal", message: int) -> list[dict[
     ]
 
 
-def _by_number(reader: "Journal", wanted: Filter, ids: tuple[int, ...]) -> list[MessageView]:
+def _by_number(reader: "Reader", wanted: Filter, ids: tuple[int, ...]) -> list[MessageView]:
     found: list[MessageView] = []
     for number in sorted(set(ids), reverse=True):
         page = reader.messages(wanted, before_id=number + 1, limit=1)
@@ -270,6 +269,8 @@ def _by_number(reader: "Journal", wanted: Filter, ids: tuple[int, ...]) -> list[
 
 def note_shown(session: Session, message: int) -> None:
     """The audit row comes first: contents that cannot be accounted for are not shown."""
+    from engine.control import UnreachableError
+
     try:
         session.call("shown", {"message": message})
     except UnreachableError:
@@ -283,6 +284,8 @@ def note_shown(session: Session, message: int) -> None:
 
 def note_exported(session: Session, what: dict[str, Any]) -> None:
     """As `note_shown`, for all messages that fit."""
+    from engine.control import UnreachableError
+
     try:
         session.call("exported", {"what": what})
     except UnreachableError:
@@ -294,7 +297,7 @@ def note_exported(session: Session, what: dict[str, Any]) -> None:
         without_daemon(session, note)
 
 
-def _contents(reader: "Journal", trace: Trace) -> dict[str, Any]:
+def _contents(reader: "Reader", trace: Trace) -> dict[str, Any]:
     return {
         "payload": _text(reader.payload(trace.message.id)),
         "bodies": {str(document.id): _text(reader.document(document.id)) for document in trace.documents},

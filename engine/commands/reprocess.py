@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from engine.acts import Selection
     from engine.config import Site
     from engine.intake import ChannelRoutes
-    from engine.journal import Journal
+    from engine.reading import Reader
     from engine.reprocessing import Group, Tally
 
 DEFAULT_RATE = 50.0
@@ -134,7 +134,7 @@ def command(
     return ExitCode.PARTLY if left else ExitCode.OK
 
 
-def _wanted(session: Session, journal: "Journal", selection: "Selection", mapping: str | None) -> Wanted:
+def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> Wanted:
     from engine.build import Programs, build_channel
     from engine.clock import SystemClock
     from engine.reprocessing import with_mapping
@@ -155,7 +155,7 @@ def _wanted(session: Session, journal: "Journal", selection: "Selection", mappin
     return Wanted(site, selection, routes, mapping, program.content_hash, named)
 
 
-def _compare(journal: "Journal", wanted: Wanted, *, unmask: bool) -> "Tally":
+def _compare(journal: "Reader", wanted: Wanted, *, unmask: bool) -> "Tally":
     """Look at every message, newest first, a page at a time."""
     from engine.reprocessing import Tally, examine
 

@@ -4,7 +4,6 @@ Instants are given as an age (``2h``), a day (``2026-03-01``) or a day and time 
 without an offset are in the site's zone.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
@@ -12,15 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from engine.actor import of_this_process
 from engine.commands.output import ExitCode, Form, say, show_document
 from engine.commands.session import Session, consent
-from engine.control import UnreachableError
-from engine.errors import ConfigError
-from engine.near import did_you_mean
 from engine.reasons import Reason
 from engine.records import LETTER_STATES, MessageState
-from engine.units import parse_duration
 
 if TYPE_CHECKING:
     from engine.acts import Acts, Selection
@@ -40,6 +34,8 @@ def word(words: Sequence[str], all_of_them: str) -> Callable[[str], str]:
 
     def convert(given: str) -> str:
         if given.lower() not in known:
+            from engine.near import did_you_mean
+
             hint = did_you_mean(given, words)
             raise click.BadParameter(f"{given!r} is not known; {hint}{' ' if hint else ''}There are: {all_of_them}")
         return known[given.lower()]
@@ -100,6 +96,8 @@ def instant_us(session: Session, text: str | None, *, now: datetime | None = Non
     """
     if text is None:
         return None
+    from engine.units import parse_duration
+
     zone = session.zone
     now = now or datetime.now(zone)
     try:
@@ -169,6 +167,8 @@ def carry_out(
 
 
 def _ask(session: Session, verb: str, chosen: "Selection", *, dry_run: bool, **more: Any) -> dict[str, Any]:
+    from engine.control import UnreachableError
+
     args = {"selection": chosen.to_json(), "dry_run": dry_run, **more}
     try:
         return session.call(verb, args, timeout=ACT_TIMEOUT_S)
@@ -206,8 +206,12 @@ def without_daemon(session: Session, work: "Callable[[Acts, str], Awaitable[dict
 
 def with_journal(session: Session, work: "Callable[[Journal, str], Awaitable[dict[str, Any]]]") -> dict[str, Any]:
     """As `without_daemon`, with the open journal and the name of the user."""
+    import asyncio
 
+    from engine.actor import of_this_process
     from engine.clock import SystemClock
+    from engine.control import UnreachableError
+    from engine.errors import ConfigError
     from engine.journal import JOURNAL_NAME, Journal
 
     if not (session.data / JOURNAL_NAME).exists():

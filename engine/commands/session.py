@@ -17,7 +17,7 @@ from engine.commands.output import on_terminal, say
 
 if TYPE_CHECKING:
     from engine.config import Site
-    from engine.journal import Journal
+    from engine.reading import Reader
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Session:
     @cached_property
     def data(self) -> Path:
         """The data folder; found even where the rest of the configuration is broken."""
-        from engine.config.load import data_folder
+        from engine.site_file import data_folder
 
         return data_folder(self.folder)
 
@@ -67,7 +67,7 @@ class Session:
     @cached_property
     def zone(self) -> tzinfo:
         """The site's zone for times that people read and write; this machine's where the site's cannot be read."""
-        from engine.config.load import site_zone
+        from engine.site_file import site_zone
 
         return site_zone(self.folder) or datetime.now().astimezone().tzinfo or UTC
 
@@ -77,22 +77,21 @@ class Session:
         return self.zone if self.folder_or_none is not None else datetime.now().astimezone().tzinfo or UTC
 
     @contextmanager
-    def reader(self) -> "Iterator[Journal]":
+    def reader(self) -> "Iterator[Reader]":
         """The journal, to read only; beside a running daemon or without one.
 
         Raises:
             StoreError: there is none yet, or it cannot be read.
         """
-        from engine.clock import SystemClock
-        from engine.journal import Journal
+        from engine.reading import Reader
 
-        journal = Journal.open(self.data, clock=SystemClock(), read_only=True)
+        reader = Reader.beside(self.data)
         try:
-            for note in journal.notes:
+            for note in reader.notes:
                 say(note)
-            yield journal
+            yield reader
         finally:
-            journal.close()
+            reader.close()
 
     def call(
         self, verb: str, args: dict[str, Any] | None = None, *, timeout: float = 10.0, content: bytes = b""

@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from engine.config import Site
-from engine.config.problems import line, walk
 from engine.site import CONFIG_FILE
-from engine.yaml_nodes import Node, read_file
+from engine.yaml_nodes import Node, line, read_file, walk
 
 
 def problems(site: Site) -> Iterator[str]:

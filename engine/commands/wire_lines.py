@@ -16,7 +16,7 @@ from engine.line_trace import KEPT_SESSIONS, LineEntry, LineRecord, LineWay
 from engine.records import Trace
 
 if TYPE_CHECKING:
-    from engine.journal import Journal
+    from engine.reading import Reader
 
 LONGEST = 160  # signs of a frame that people are shown at once
 
@@ -27,7 +27,7 @@ TOO_OLD = (
 )
 
 
-def wire_of(session: Session, reader: "Journal", trace: Trace, *, masked: bool) -> dict[str, Any]:
+def wire_of(session: Session, reader: "Reader", trace: Trace, *, masked: bool) -> dict[str, Any]:
     """The part ``wire`` of a message's document: its session's steps, and a note where they are not all."""
     message = trace.message
     records = reader.line(message.channel, session=trace.session) if trace.session else []

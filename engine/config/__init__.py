@@ -14,7 +14,7 @@ from engine.config.destination import (
     RetryConfig,
 )
 from engine.config.keeping import BackupConfig, RetentionConfig
-from engine.config.load import Site, data_folder, load_site, serial_lines
+from engine.config.load import Site, load_site, serial_lines
 from engine.config.sitewide import SiteConfig, SiteInfo, WebConfig
 from engine.config.source import AstmSource, ConnectTls, MllpSource, ServerTls, SourceConfig, TcpPart
 from engine.config.source_folder import FolderPart
@@ -49,7 +49,6 @@ __all__ = [
     "TcpPart",
     "TeePart",
     "WebConfig",
-    "data_folder",
     "load_site",
     "serial_lines",
 ]

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 from pydantic import ValidationError
 
 from engine.config.channel import ChannelConfig
 from engine.config.pack import find_pack
-from engine.config.problems import Path as KeyPath
-from engine.config.problems import Reporter, closest, line, walk
+from engine.config.problems import Reporter, closest
 from engine.config.sitewide import SiteConfig
 from engine.config.source_folder import FolderPart
 from engine.config.source_serial import USE_BY_ID, SerialPart
@@ -26,7 +25,7 @@ from engine.errors import ConfigError
 from engine.secrets import Lookup, expand, lookup
 from engine.site import CONFIG_FILE, mapping_path, search_path
 from engine.units import HostPort
-from engine.yaml_nodes import Node, read_file
+from engine.yaml_nodes import KeyPath, Node, line, read_file, walk
 
 # These stay as written: `engine.secrets.Secret` reads them when they are needed, and refuses literals.
 SECRET_KEYS = frozenset({"access_key", "client_secret", "password", "private_key", "secret", "secret_key", "token"})
@@ -77,32 +76,6 @@ def load_site(folder: Path, *, look: Lookup = lookup, require_secrets: bool = Tr
         ConfigError: with all problems, in the order of files and lines.
     """
     return _Loader(Path(folder).resolve(), look, require_secrets).load()
-
-
-def data_folder(folder: Path) -> Path:
-    """The site's data folder, read alone: works for commands that look at the journal while the rest of the
-    configuration is broken or names variables that only the service has.
-
-    Raises:
-        ConfigError: the file cannot be read as YAML, or ``data:`` is no path.
-    """
-    folder = Path(folder).resolve()
-    node = read_file(folder / CONFIG_FILE, str(CONFIG_FILE)).get("data")
-    if node is None:
-        return folder / "var"
-    try:
-        return folder / Path(expand(node.value)).expanduser()
-    except ValueError as error:
-        raise ConfigError(line(node, ("data",), str(error))) from error
-
-
-def site_zone(folder: Path) -> ZoneInfo | None:
-    """The site's zone, read alone as `data_folder` is; None where it names none that is known."""
-    try:
-        node = walk(read_file(folder / CONFIG_FILE, str(CONFIG_FILE)), ("site", "timezone"))
-        return ZoneInfo(expand(node.value)) if node.kind == "scalar" else None
-    except (ConfigError, KeyError, ValueError, OSError):
-        return None
 
 
 class _Bad:

@@ -17,39 +17,16 @@ from engine.config import destination, later, source
 from engine.config.values import Words
 from engine.near import did_you_mean
 from engine.units import duration_text, size_text
-from engine.yaml_nodes import Node
-
-Path = tuple[str | int, ...]
+from engine.yaml_nodes import KeyPath, Node, line, walk
 
 # Keys that a channel may leave to the site's file, and where they stand there.
-INHERITED: dict[Path, str] = {("timezone",): "site.timezone"}
+INHERITED: dict[KeyPath, str] = {("timezone",): "site.timezone"}
 
 
 def closest(word: str, known: Iterable[str]) -> str:
     """``; did you mean ...?``, or nothing."""
     hint = did_you_mean(word, known)
     return f"; {hint}" if hint else ""
-
-
-def line(node: Node, path: Path, text: str) -> str:
-    shown = ".".join(_visible(str(step)) for step in path)
-    return node.problem(f"{shown}: {text}" if shown else text)
-
-
-def _visible(step: str) -> str:
-    """A key as a person must see it to find the slip: a blank that is none, a letter of another alphabet."""
-    return step if step.isascii() and step.isprintable() and step == step.strip() else ascii(step)
-
-
-def walk(root: Node, path: Path) -> Node:
-    """The node at ``path``, or the last one on the way that exists."""
-    node = root
-    for step in path:
-        if node.kind == "map" and (inner := node.get(str(step))) is not None:
-            node = inner
-        elif node.kind == "list" and isinstance(step, int) and step < len(node.items):
-            node = node.items[step]
-    return node
 
 
 # -- what the models want ----------------------------------------------------------------------------------------
@@ -150,7 +127,7 @@ class Reporter:
             text = f"'{node.value}': {text}{hint}"
         return node, line(node, path, text)
 
-    def _follow(self, loc: Path) -> tuple[Path, type[BaseModel] | None, str]:
+    def _follow(self, loc: KeyPath) -> tuple[KeyPath, type[BaseModel] | None, str]:
         """The key path of pydantic's location (which also names union members), the innermost model, the type."""
         path: list[str | int] = []
         annotation: Any = self._model
@@ -175,7 +152,7 @@ class Reporter:
                 kind_of = words(annotation)
         return tuple(path), model, kind_of
 
-    def _unknown_key(self, path: Path, model: type[BaseModel] | None) -> tuple[Node, str]:
+    def _unknown_key(self, path: KeyPath, model: type[BaseModel] | None) -> tuple[Node, str]:
         parent, name = walk(self._root, path[:-1]), str(path[-1])
         node = parent.key(name) or parent
         if later.pattern(path, later.KEYS) or later.pattern(path, later.VALUES):
@@ -186,7 +163,7 @@ class Reporter:
         hint = closest(name, known) or f"; known keys here: {', '.join(known)}"
         return node, line(node, path, f"unknown key{hint}")
 
-    def _missing(self, path: Path, model: type[BaseModel] | None) -> tuple[Node, str]:
+    def _missing(self, path: KeyPath, model: type[BaseModel] | None) -> tuple[Node, str]:
         node, name = walk(self._root, path[:-1]), str(path[-1])
         field = model.model_fields.get(name) if model is not None else None
         wanted = (field.description or "") if field is not None else ""
@@ -196,7 +173,7 @@ class Reporter:
             return node, line(node, path, text)
         return node, line(node, path, f"is missing; add {name}: {wanted}")
 
-    def _unknown_kind(self, path: Path) -> tuple[Node, str]:
+    def _unknown_kind(self, path: KeyPath) -> tuple[Node, str]:
         block = walk(self._root, path)
         is_source = path[-1:] == ("source",)
         known = {
@@ -217,18 +194,18 @@ class Reporter:
             return block, line(block, path, f"this transport and link do not go together; use {_either(known['kind'])}")
         return block, line(block, path, f"kind is missing; add kind: {_either(known['kind'])}")
 
-    def _not_one_of(self, node: Node, path: Path, kind_of: str) -> str:
+    def _not_one_of(self, node: Node, path: KeyPath, kind_of: str) -> str:
         if node.kind != "scalar":
             return f"expected {kind_of.replace('`', '')}, found a {node.kind}"
         return _choice(node.value, [value.strip("`") for value in kind_of.split(" or ")], path)
 
 
-def _is_later(path: Path, node: Node) -> bool:
+def _is_later(path: KeyPath, node: Node) -> bool:
     entry = later.pattern(path, later.VALUES)
     return entry is not None and node.value in later.VALUES[entry]
 
 
-def _choice(value: str, known: list[str], path: Path) -> str:
+def _choice(value: str, known: list[str], path: KeyPath) -> str:
     entry = later.pattern(path, later.VALUES)
     if entry is not None and value in later.VALUES[entry]:
         return f"'{value}' {later.NOT_YET}; use {_either(known)}"

@@ -15,6 +15,7 @@ from engine.commands.output import Column, ExitCode, printable, table
 from engine.control import RefusedError, UnreachableError
 from engine.errors import ConfigError, IntegrityError, LabRelayError, LockedError
 from tests.support.command_line import labrelay
+from tests.support.filled_journal import fill_journal
 from tests.support.sites import make_site
 
 
@@ -60,6 +61,19 @@ def test_version_imports_nothing_heavy() -> None:
     loaded = set(ast.literal_eval(out.splitlines()[-1]))
 
     assert not loaded & {"asyncio", "aiohttp", "pydantic", "yaml", "jinja2", "cryptography", "engine.config"}
+
+
+@pytest.mark.parametrize("verb", ["messages", "dlq"])
+def test_lists_import_what_they_read_with_and_nothing_that_writes_or_checks(verb: str, tmp_path: Path) -> None:
+    fill_journal((site := make_site(tmp_path)) / "var")
+    script = f"import sys; from engine.__main__ import run; print(run(['--site', {str(site)!r}, {verb!r}, 'list']))"
+    script += "; print(sorted(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30).stdout
+    *_, ended, names = out.splitlines()
+    loaded = set(ast.literal_eval(names))
+
+    assert (ended, "engine.reading" in loaded) == ("0", True)
+    assert not loaded & {"pydantic", "engine.config", "engine.journal", "engine.writer", "engine.batch", "asyncio"}
 
 
 def test_version_starts_fast() -> None:

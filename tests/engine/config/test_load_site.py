@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import AstmSource, FhirDestination, FileDestination, MllpSource, data_folder, load_site
+from engine.config import AstmSource, FhirDestination, FileDestination, MllpSource, load_site
 from engine.config.source import KINDS, TRANSPORTS
 from engine.errors import ConfigError
 from engine.secrets import Secret
+from engine.site_file import data_folder
 from engine.units import HostPort
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
 
