@@ -139,6 +139,7 @@ class ControlServer:
         self._handler_timeout = handler_timeout
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._handling: set[asyncio.Future[dict[str, Any]]] = set()
 
     async def start(self) -> None:
         """Begin to listen.
@@ -163,9 +164,10 @@ class ControlServer:
         if self._server is None:
             return
         self._server.close()
-        for client in list(self._clients):
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        under_way: list[asyncio.Future[Any]] = [*self._clients, *self._handling]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         self._path.unlink(missing_ok=True)
         self._server = None
 
@@ -254,9 +256,13 @@ class ControlServer:
         handler = self._handlers.get(request.verb)
         if handler is None:
             return _error("failed", f"the daemon does not know '{request.verb}'; restart it after an upgrade")
+        # What was begun is brought to its end, also where nobody waits any more: half a reload is worse than none.
+        task = asyncio.ensure_future(handler(request))
+        self._handling.add(task)
+        task.add_done_callback(self._handled)
         try:
             async with asyncio.timeout(self._handler_timeout):
-                return {"v": VERSION, "result": await handler(request)}
+                return {"v": VERSION, "result": await asyncio.shield(task)}
         except TimeoutError:
             return _error("failed", f"not done within {self._handler_timeout:g} s; it may still be going on")
         except ConfigError as error:
@@ -266,6 +272,11 @@ class ControlServer:
         except Exception as error:  # a fault of ours costs this request, never the daemon
             logger.exception("control handler failed", extra={"verb": request.verb})
             return _error("failed", f"the daemon failed inside ({type(error).__name__}); its log says where")
+
+    def _handled(self, task: asyncio.Future[dict[str, Any]]) -> None:
+        self._handling.discard(task)
+        if not task.cancelled():
+            task.exception()  # who waits is told; else it has been said that it may go on, and its act tells the rest
 
 
 def call(

@@ -164,6 +164,39 @@ async def test_a_handler_that_hangs_is_given_up(tmp_path: Path) -> None:
             await ask(path, within=0.05)
 
 
+async def test_what_was_begun_is_brought_to_its_end_though_nobody_waits_any_more(tmp_path: Path) -> None:
+    """A reload that is cut off amid its changes would leave destinations that nobody has started."""
+    go_on, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: Request) -> dict[str, Any]:
+        await go_on.wait()
+        ended.set()
+        return {}
+
+    async with serving(tmp_path / "s.sock", slow, handler_timeout=0.05) as path:
+        with pytest.raises(LabRelayError, match="may still be going on"):
+            await ask(path)
+        go_on.set()
+        await asyncio.wait_for(ended.wait(), 5.0)
+
+
+async def test_what_goes_on_without_anybody_ends_with_the_server(tmp_path: Path) -> None:
+    ended = asyncio.Event()
+
+    async def endless(_request: Request) -> dict[str, Any]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return {}
+
+    async with serving(tmp_path / "s.sock", endless, handler_timeout=0.05) as path:
+        with pytest.raises(LabRelayError, match="may still be going on"):
+            await ask(path)
+        assert not ended.is_set()
+    assert ended.is_set()
+
+
 def test_without_a_daemon_it_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="labrelay run"):
         call(tmp_path / "none.sock", "status")
