@@ -23,7 +23,7 @@ class Corrected:
     Attributes:
         stored: the new message; None where it was refused, and nothing was changed.
         refused: why, for the person.
-        lanes: (channel, destination) whose dead deliveries were closed: one of them may have held its lane.
+        lanes: (channel, destination) whose deliveries were closed: one may have held its lane, or wait in memory.
     """
 
     stored: Stored | None = None
@@ -48,12 +48,12 @@ def correct(
     taken = batch.execute("SELECT message_id FROM edited WHERE original = ?", (original,)).fetchone()
     if taken is not None:
         return Corrected(refused=f"message {original} was edited already: it is message {taken[0]} now")
-    dead = batch.execute(
-        "SELECT d.id, l.channel, l.destination FROM delivery d JOIN lane l ON l.id = d.lane"
-        " WHERE d.message_id = ? AND d.state = 'dead'",
+    left = batch.execute(
+        "SELECT d.id, l.channel, l.destination, d.state FROM delivery d JOIN lane l ON l.id = d.lane"
+        " WHERE d.message_id = ? AND d.state IN ('dead', 'waiting', 'held')",
         (original,),
     ).fetchall()
-    if row[1] != "dead" and not dead:
+    if row[1] != "dead" and not any(one[3] == "dead" for one in left):
         return Corrected(refused=f"message {original} is no dead letter any more; somebody has retried or closed it")
     earlier = arrival.repeat_of(batch, received)
     if earlier is not None:
@@ -74,9 +74,9 @@ def correct(
     batch.execute("INSERT INTO edited (message_id, original, act) VALUES (?, ?, ?)", (stored.id, original, act))
     closing = f"edited by {actor}, and message {stored.id} now: {because}"
     verdict.dismiss(batch, [original], closing)
-    outbox.dismiss(batch, [row[0] for row in dead], closing)
+    outbox.dismiss(batch, [one[0] for one in left], closing)  # what waits elsewhere has in it what was wrong, too
     _free_numbers(batch, original)
-    return Corrected(stored, lanes=frozenset((channel, destination) for _, channel, destination in dead))
+    return Corrected(stored, lanes=frozenset((channel, destination) for _, channel, destination, _ in left))
 
 
 def _free_numbers(batch: Batch, original: int) -> None:

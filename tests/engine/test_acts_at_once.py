@@ -145,6 +145,24 @@ async def test_what_was_corrected_is_not_mapped_again_in_its_old_words(journal: 
     assert states(journal, new)[0] == "stored"
 
 
+async def test_what_still_waits_of_a_corrected_message_is_not_sent(journal: Journal, acts: Acts) -> None:
+    """Refused by one destination, on its way to another that is down: there, too, it would be what was wrong."""
+    stored = await journal.append(received(payload(9), channel=CHANNEL, control_id="C9"), repeat_window_s=WINDOW_S)
+    route = Routed(document=Document(body=b"{}"), destinations=(DESTINATION, "down"))
+    await journal.map_done(stored.id, routes=[route], state="mapped")
+    for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
+        if delivery.message_id == stored.id:
+            await journal.bury(delivery.id, reason=Reason.REFUSED, detail="422", answer=b"")
+    looked: list[tuple[str, str, int]] = []
+    acts._look_again = lambda *lane: looked.append(lane)
+
+    answer = await acts.edit(stored.id, payload(9).replace(b"F9", b"F99"), actor="bela", because="wrong tube")
+    assert states(journal, stored.id) == ("mapped", ["dismissed", "dismissed"])
+    assert states(journal, int(answer["message"])) == ("stored", [])
+    assert (CHANNEL, "down", 0) in looked, "what waits in memory is given back, and not found again"
+    assert await journal.claim(CHANNEL, "down", 10) == []
+
+
 async def _deliver(journal: Journal, message: int) -> None:
     """Deliver what waits of a message."""
     claimed = await journal.claim(CHANNEL, DESTINATION, 10)
