@@ -12,6 +12,7 @@ from engine.commands import reprocess as reprocess_command
 from engine.commands.output import ExitCode
 from engine.control import RefusedError, UnreachableError, call
 from engine.mapping.differences import Change
+from engine.reading import Reader
 from engine.reprocessing import Finding, Tally
 from engine.sandbox import Sandbox
 from tests.support.command_line import Ran, labrelay
@@ -364,12 +365,12 @@ async def test_a_message_that_went_while_it_was_looked_at_is_told(
 ) -> None:
     await deliver(site, message(1), message(2))
     give_table(site.folder)
-    view = site.journal.__class__.message
+    view = Reader.message
 
-    def message_of(reader: object, number: int) -> object:
-        return None if number == 1 else view(reader, number)  # type: ignore[arg-type]  # the journal itself
+    def message_of(reader: Reader, number: int) -> object:
+        return None if number == 1 else view(reader, number)
 
-    monkeypatch.setattr(site.journal.__class__, "message", message_of)
+    monkeypatch.setattr(Reader, "message", message_of)
     ran = await reprocess(site)
     assert (ran.code, ran.json["outcomes"]) == (ExitCode.OK, {"gone": 1, "changed": 1})
     assert "its time in the journal has passed" in (await site.labrelay(*AGAIN)).out
