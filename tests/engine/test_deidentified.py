@@ -152,7 +152,7 @@ def shape(bundle: bytes) -> list[Any]:
         resource = entry["resource"]
         if resource["resourceType"] == "Observation":
             found.append([resource.get(name) for name in ("code", "valueQuantity", "interpretation", "referenceRange")])
-        else:
+        elif resource["resourceType"] != "DocumentReference":  # what was enclosed is gone, and nobody knows what it was
             found.append(resource["resourceType"])
     return found
 
