@@ -10,6 +10,7 @@ shown as it is, in UTF-8, and written in the message's own character set again. 
 same bytes, whatever they were.
 """
 
+import codecs
 import re
 import unicodedata
 from collections import Counter
@@ -52,6 +53,7 @@ def shown(payload: bytes, charsets: Iterable[str] = ()) -> tuple[str, Shape]:
     """
     for charset in (*charsets, "utf-8"):
         try:
+            codecs.lookup(charset)  # an empty payload decodes in any that there is none of
             decoded = payload.decode(charset)
         except (UnicodeDecodeError, LookupError):
             continue

@@ -1,7 +1,7 @@
 """A message in an editor: what was not touched comes back as the same bytes, whatever they were."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.edit_text import HEAD, EditedTextError, Shape, read, shown
@@ -17,6 +17,7 @@ PAYLOADS = st.lists(st.one_of(PIECES, st.binary(max_size=6), st.text(max_size=6)
 
 
 @given(PAYLOADS, st.lists(st.sampled_from(CHARSETS), max_size=3))
+@example(b"", ["nothing-known"])
 def test_what_is_not_changed_comes_back_as_the_same_bytes(payload: bytes, charsets: list[str]) -> None:
     text, shape = shown(payload, charsets)
     assert read(text, shape) == payload
