@@ -50,7 +50,8 @@ from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss, look
 from engine.message import ControlRun, Delivery, Issue, Reagent, Received, Stored, Unmapped
 from engine.numbers import Number
-from engine.reading import DAMAGE, JOURNAL_NAME, Reader, data_keys
+from engine.reading import Reader
+from engine.reading.connecting import DAMAGE, JOURNAL_NAME, data_keys
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Recovery, Routed, Target
 from engine.reserve import Reserve

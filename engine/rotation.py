@@ -27,7 +27,7 @@ from engine.anchor import sync_folder
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.kek import NEW_NAME, OLD_NAME, Found, Source, key_id
-from engine.reading import connect
+from engine.reading.connecting import connect
 from engine.vault import KEY_BYTES, KEY_NAME, Vault, WrappedKey, check_value, read_kek, rewrap, write_kek
 
 Step = Callable[[str], None]

@@ -44,7 +44,7 @@ from engine.kek import Source, unlock
 from engine.lock import SiteLock
 from engine.memory import REPORT_MEMORY_US
 from engine.pruned import Range
-from engine.reading import DAMAGE, connect
+from engine.reading.connecting import DAMAGE, connect
 from engine.reasons import Reason
 from engine.records import KIND_MESSAGE
 from engine.upkeep import PAGE_BYTES

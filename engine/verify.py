@@ -26,7 +26,7 @@ from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.kek import key_id, unlock
 from engine.loss import LossError, find_loss, find_total_loss, last_number
 from engine.pruned import Range
-from engine.reading import DAMAGE, access, connect
+from engine.reading.connecting import DAMAGE, access, connect
 from engine.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
 from engine.vault import Vault, WrappedKey
 

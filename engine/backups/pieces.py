@@ -40,7 +40,7 @@ from engine.anchor import sync_folder
 from engine.backups.shelf import Copy, Piece
 from engine.chain import chain_hash, row_hash
 from engine.errors import IntegrityError, StoreError
-from engine.reading import connect
+from engine.reading.connecting import connect
 from engine.verify import ROW_COLUMNS, Unreadable, read_rows
 
 MAGIC = b"LRROWS1\n"

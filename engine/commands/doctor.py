@@ -88,7 +88,7 @@ def _key(data: Path) -> Iterator[Line]:
     from engine import kek, rotation
     from engine.errors import IntegrityError
     from engine.journal import JOURNAL_NAME
-    from engine.reading import connect
+    from engine.reading.connecting import connect
     from engine.secrets import CREDENTIALS_VARIABLE
     from engine.vault import KEY_NAME
 

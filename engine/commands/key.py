@@ -347,7 +347,7 @@ def _facts(session: Session) -> "KeyFacts":
     """What the journal says of its keys; works without the key."""
     import sqlite3
 
-    from engine.reading import connect
+    from engine.reading.connecting import connect
     from engine.rotation import facts
 
     path = session.data / JOURNAL_NAME

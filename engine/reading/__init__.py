@@ -1,0 +1,29 @@
+"""Reading the journal: short transactions on connections that cannot write, each with a deadline.
+
+A reader that holds an old snapshot keeps the log from being emptied, so none may last: a query that takes longer than
+two seconds is interrupted and says so. Lists are paged by key, never by offset, and never read bodies. Any thread may
+read; the daemon's pages and the command line share this class, and it works beside a running daemon or without one.
+What only some reads need is imported by them, so that a command that lists starts without what writes.
+
+connecting   how a file is opened to be read
+snapshots    the transactions, and the keys; what the rest stands on
+messages     pages of messages, and the trace of one
+contents     payloads, frames and documents
+letters      dead letters and held results
+lanes        channels and lanes, and what is paused
+acts         the audit trail, and unfinished replays
+tallies      counters, unmapped codes, reagents
+extent       how big the journal is, and how far back it reaches
+"""
+
+from engine.reading.acts import Acts
+from engine.reading.contents import Contents
+from engine.reading.extent import Extent
+from engine.reading.lanes import Lanes
+from engine.reading.letters import Letters
+from engine.reading.messages import Messages
+from engine.reading.tallies import Tallies
+
+
+class Reader(Messages, Contents, Letters, Lanes, Acts, Tallies, Extent):
+    """Read access to one journal file."""

@@ -1,0 +1,135 @@
+"""Reading how big a journal is, how far back it reaches, and what retention has let go or would let go of it."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from engine import pruned
+from engine.growth import DAY_US, DAYS, Growth
+from engine.listing import first_at
+from engine.reading.connecting import connect
+from engine.reading.snapshots import Rows, Snapshots
+from engine.records import Kept
+
+if TYPE_CHECKING:
+    from engine.retention import Found, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class _RowsNow(Rows):
+    """The same, and what time it is."""
+
+    now_us: int
+
+
+class Extent(Snapshots):
+    """The journal as a whole."""
+
+    def identity(self) -> bytes:
+        """16 bytes, which journal this is."""
+        with self.snapshot() as execute:
+            return bytes(execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()[0])
+
+    def growth(self, now_us: int) -> Growth:
+        """How many rows there are, and how many of the last days."""
+        with self.snapshot() as execute:
+            first, last = execute(
+                # One at a time each is a look at one end of the table, and together a walk through all of it.
+                "SELECT coalesce((SELECT min(id) FROM journal), 0), coalesce((SELECT max(id) FROM journal), 0)"
+            ).fetchone()
+            bounds = "SELECT received_us FROM journal WHERE id = ?"
+            (first_us,) = execute(bounds, (first,)).fetchone() or (0,)
+            (last_us,) = execute(bounds, (last,)).fetchone() or (0,)
+            since = first_at(execute, now_us - DAYS * DAY_US) if last else 0
+            (pages,) = execute("PRAGMA page_count").fetchone()
+            (free,) = execute("PRAGMA freelist_count").fetchone()
+            (page_bytes,) = execute("PRAGMA page_size").fetchone()
+            gone = sum(min(one.last, last) - max(one.first, first) + 1 for one in _let_go(execute) if one.last > first)
+            kept_us = _oldest_message(execute)
+        return Growth(
+            file_bytes=pages * page_bytes,
+            rows=last - first + 1 - gone if last else 0,
+            first_us=first_us,
+            last_us=last_us,
+            recent=max(0, last - max(since, first) + 1) if last else 0,
+            now_us=now_us,
+            unused_bytes=free * page_bytes,
+            kept_us=kept_us,
+        )
+
+    def kept(self) -> Kept:
+        """How far back the journal reaches, and what retention let go last."""
+        with self.snapshot() as execute:
+            oldest_us = _oldest_message(execute)
+            gone = _let_go(execute)
+            said = execute("SELECT value FROM meta WHERE name = 'retention'").fetchone()
+            (page_count,) = execute("PRAGMA page_count").fetchone()
+            (free,) = execute("PRAGMA freelist_count").fetchone()
+            (page_bytes,) = execute("PRAGMA page_size").fetchone()
+        last = orjson.loads(said[0]) if said is not None else {}
+        return Kept(
+            oldest_us=oldest_us,
+            gone=sum(one.last - one.first + 1 for one in gone),
+            used_bytes=(page_count - free) * page_bytes,
+            last_us=last.get("at_us", 0),
+            last_messages=last.get("messages", 0),
+            last_early=last.get("early", 0),
+        )
+
+    def survey(self, policy: "Policy", now_us: int) -> "Found":
+        """What retention would let go now; reads for as long as it takes, in one transaction."""
+        from engine import retention
+
+        with closing(connect(self._path, immutable=self._immutable)) as connection:
+            connection.execute("BEGIN")
+            newest = connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
+            return retention.survey(_RowsNow(connection.execute, self.vault, now_us), policy=policy, newest=newest)
+
+    def tables(self) -> list[tuple[str, int, int | None]]:
+        """Each table with its rows and, where SQLite can tell, its bytes with its indexes; reads the whole file.
+
+        Not under the deadline of other queries: for people who ask for it.
+        """
+        with closing(connect(self._path, immutable=self._immutable)) as connection:
+            names = [
+                name
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
+                )
+            ]
+            sizes: dict[str, int] = {}
+            with suppress(sqlite3.OperationalError):  # a SQLite without this table of its own
+                sizes = dict(
+                    connection.execute(
+                        "SELECT s.tbl_name, sum(d.pgsize) FROM dbstat d JOIN sqlite_schema s ON s.name = d.name"
+                        " WHERE d.aggregate = TRUE GROUP BY s.tbl_name"
+                    ).fetchall()
+                )
+            return [
+                (name, connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0], sizes.get(name))  # noqa: S608 - of the schema
+                for name in names
+            ]
+
+    def free_bytes(self) -> int:
+        """Bytes inside the file that nothing uses; `labrelay journal compact` gives them back."""
+        with self.snapshot() as execute:
+            (pages,) = execute("PRAGMA freelist_count").fetchone()
+            (page_bytes,) = execute("PRAGMA page_size").fetchone()
+        return int(pages * page_bytes)
+
+
+def _oldest_message(execute: Callable[..., sqlite3.Cursor]) -> int:
+    """When the oldest message that is kept was received; 0 without one. One look for each channel."""
+    (oldest,) = execute(
+        "SELECT min((SELECT j.received_us FROM journal j"
+        " WHERE j.channel = c.name AND j.kind = 1 ORDER BY j.seq LIMIT 1)) FROM channel c"
+    ).fetchone()
+    return oldest or 0
+
+
+def _let_go(execute: Callable[..., sqlite3.Cursor]) -> list[pruned.Range]:
+    return [one for one in pruned.every(execute) if one.what == pruned.JOURNAL]

@@ -1,0 +1,149 @@
+"""Reading what waits for a person: dead letters, and results that a rule of their route keeps back."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import orjson
+
+from engine.errors import IntegrityError
+from engine.listing import letter_terms
+from engine.reading.snapshots import Rows, Snapshots
+from engine.records import DeadLetter, Filter
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from engine.results import Result
+
+# As the indexes say it, word for word, or SQLite does not see that one fits.
+_STUCK = {
+    "dead": "d.state IN ('dead', 'held') AND d.state = 'dead'",
+    "held": "d.state IN ('dead', 'held') AND d.state = 'held'",
+    "rejected": "d.state = 'rejected'",
+}
+
+
+class Letters(Snapshots):
+    """Dead letters and held results."""
+
+    def dead(self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50) -> list[DeadLetter]:
+        """A page of what needs a person, by message number, newest first.
+
+        Args:
+            before_id: the last *message* id of the page before. A page may be longer than ``limit`` so that it never
+                ends amid the deliveries of one message.
+        """
+        wanted = wanted or Filter()
+        letters: list[DeadLetter] = []
+        with self.snapshot() as execute:
+            clause, values = letter_terms(execute, wanted, before_id, number="s.id", state="s.state", reason="s.reason")
+            if wanted.destination is None:
+                letters += [
+                    DeadLetter(
+                        message_id=r[0], delivery_id=0, channel=r[1], destination="", state=r[2], reason=r[3],
+                        at_us=r[4], message_type=r[5],
+                    )
+                    for r in execute(
+                        "SELECT j.id, j.channel, s.state, s.reason, s.at_us, j.message_type"  # noqa: S608 - constants
+                        " FROM message_state s CROSS JOIN journal j ON j.id = s.id"
+                        f" WHERE s.state IN ('dead', 'incomplete') AND {clause} ORDER BY s.id DESC LIMIT ?",
+                        (*values, limit),
+                    )
+                ]  # fmt: skip
+            letters += self._stuck(execute, "dead", wanted, before_id, limit)
+        letters.sort(key=lambda letter: (-letter.message_id, letter.delivery_id))
+        if len(letters) <= limit:
+            return letters
+        last = letters[limit - 1].message_id
+        return [letter for letter in letters if letter.message_id >= last]
+
+    def letter_details(self, letters: Sequence[DeadLetter]) -> list[str]:
+        """The details of dead letters, in their order; empty where they cannot be opened here."""
+        if self._vault is None:
+            return [""] * len(letters)
+        details = []
+        with self.snapshot() as execute:
+            for letter in letters:
+                table, key = (
+                    ("delivery", letter.delivery_id) if letter.delivery_id else ("message_state", letter.message_id)
+                )
+                row = execute(f"SELECT detail FROM {table} WHERE id = ?", (key,)).fetchone()  # noqa: S608 - constants
+                try:
+                    note = orjson.loads(self._note(row[0] if row else b"", table, key, letter.channel) or b"{}")
+                except IntegrityError:
+                    note = {}  # `labrelay verify` says what is wrong
+                details.append(note.get("detail", ""))
+        return details
+
+    def held(self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50) -> list[DeadLetter]:
+        """A page of deliveries that a rule keeps back, each with its reason in words; `Filter.state` ``rejected``: of
+        those that a person has decided against. As `dead`, otherwise.
+
+        Raises:
+            ConfigError, IntegrityError: a sealed reason cannot be opened.
+        """
+        from engine.outbox import read_note
+
+        wanted = wanted or Filter()
+        with self.snapshot() as execute:
+            found = self._stuck(execute, wanted.state or "held", wanted, before_id, limit)
+            sealed = {
+                letter.delivery_id: execute(
+                    "SELECT detail FROM delivery WHERE id = ?", (letter.delivery_id,)
+                ).fetchone()[0]
+                for letter in found
+            }
+        return [
+            replace(letter, detail=read_note(self._note(sealed[key], "delivery", key, letter.channel))[0])
+            for letter in found
+            for key in (letter.delivery_id,)
+        ]
+
+    def overtaken(self, delivery_id: int) -> Literal["", "part", "whole"]:
+        """How much of a held delivery newer messages have had delivered (`superseding.overtaken`)."""
+        from engine.superseding import overtaken
+
+        with self.snapshot() as execute:
+            return overtaken(Rows(execute, self.vault), delivery_id)
+
+    def earlier_value(self, message_id: int, channel: str, result: "Result", within_us: int) -> "Decimal | None":
+        """The value that a rule about ``result`` would find before it (`engine.earlier`)."""
+        from engine.earlier import Past
+
+        with self.snapshot() as execute:
+            row = execute("SELECT received_us FROM journal WHERE id = ?", (message_id,)).fetchone()
+            past = Past(Rows(execute, self.vault), channel, row[0] if row is not None else 0)
+            return past.value(result, within_us)
+
+    @staticmethod
+    def _stuck(
+        execute: Callable[..., sqlite3.Cursor],
+        state: str,
+        wanted: Filter,
+        before_id: int | None,
+        limit: int,
+    ) -> list[DeadLetter]:
+        """The newest deliveries in a state, and all those of the last message among them."""
+        clause, values = letter_terms(
+            execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause"
+        )
+        select = (
+            "SELECT j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"  # noqa: S608
+            " FROM delivery d CROSS JOIN journal j ON j.id = d.message_id CROSS JOIN lane l ON l.id = d.lane"
+            f" WHERE {_STUCK[state]} AND (? IS NULL OR l.destination = ?) AND {clause}"
+        )
+        values = [wanted.destination, wanted.destination, *values]
+        rows = execute(f"{select} ORDER BY d.message_id DESC, d.id LIMIT ?", (*values, limit)).fetchall()
+        if len(rows) == limit:
+            last = rows[-1][0]
+            rows = [row for row in rows if row[0] != last]
+            rows += execute(f"{select} AND d.message_id = ? ORDER BY d.id", (*values, last)).fetchall()
+        return [
+            DeadLetter(
+                message_id=r[0], delivery_id=r[1], channel=r[2], destination=r[3], state=r[4], reason=r[5], at_us=r[6],
+                message_type=r[7],
+            )
+            for r in rows
+        ]  # fmt: skip

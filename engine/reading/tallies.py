@@ -1,0 +1,78 @@
+"""Reading what was counted or gathered over many messages: the day's counters, codes that no table had, reagents."""
+
+from typing import Any
+
+from engine.reading.snapshots import Snapshots
+from engine.records import Count, Gap, ReagentView
+
+
+class Tallies(Snapshots):
+    """What many messages come to."""
+
+    def counters(self, day: str) -> list[Count]:
+        """What happened on ``day`` (``2026-03-01``, in the site's zone)."""
+        with self.snapshot() as execute:
+            return [
+                Count(channel=r[0], destination=r[1], name=r[2], n=r[3])
+                for r in execute("SELECT channel, destination, name, n FROM counter WHERE day = ?", (day,))
+            ]
+
+    def unmapped_count(self) -> int:
+        """How many different codes no code table had."""
+        with self.snapshot() as execute:
+            return int(execute("SELECT count(*) FROM unmapped").fetchone()[0])
+
+    def unmapped(self, channel: str | None = None) -> list[Gap]:
+        """Codes that no code table had, the most frequent first."""
+        with self.snapshot() as execute:
+            return [
+                Gap(channel=r[0], table=r[1], code=r[2], unit=r[3], display=r[4], n=r[5], first_us=r[6], last_us=r[7])
+                for r in execute(
+                    "SELECT channel, table_name, code, unit, display, n, first_us, last_us FROM unmapped"
+                    " WHERE ? IS NULL OR channel = ? ORDER BY n DESC, channel, table_name, code",
+                    (channel, channel),
+                )
+            ]
+
+    def reagents(
+        self, channel: str | None = None, *, lot: str | None = None, message: int | None = None, limit: int = 100
+    ) -> list[ReagentView]:
+        """Reagent lots, those that were named last first.
+
+        Args:
+            lot: this one only; letters and digits count.
+            message: only those that this message names, with its own tests.
+        """
+        source, tests, where, values = "reagent r", "r.tests", ["r.n > 0"], list[Any]()
+        if message is not None:
+            source, tests = "reagent_use u CROSS JOIN reagent r ON r.id = u.reagent", "u.tests"
+            where.append("u.message_id = ?")
+            values.append(message)
+        if channel is not None:
+            where.append("r.channel = ?" if lot is None else "+r.channel = ?")
+            values.append(channel)
+        if lot is not None:
+            from engine.reagents import lot_key
+
+            where.append("r.lot_key = ?")
+            values.append(lot_key(lot))
+        text = (
+            f"SELECT r.channel, r.name, r.lot, r.expires, {tests}, r.remains, r.first_us, r.last_us, r.n"  # noqa: S608 - constants
+            f" FROM {source} WHERE {' AND '.join(where)} ORDER BY r.last_us DESC, r.id DESC LIMIT ?"
+        )
+        with self.snapshot() as execute:
+            rows = execute(text, (*values, limit))
+            return [
+                ReagentView(
+                    channel=row[0],
+                    name=row[1],
+                    lot=row[2],
+                    expires=row[3],
+                    tests=tuple(filter(None, row[4].split("\n"))),
+                    left=row[5],
+                    first_us=row[6],
+                    last_us=row[7],
+                    messages=row[8],
+                )
+                for row in rows
+            ]
