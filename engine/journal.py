@@ -91,6 +91,7 @@ class Journal(Reader):
         self.journal_id = b""
         self._damaged: list[str] = []
         self._recovered = False
+        self._rotating = False
         self._connection: sqlite3.Connection | None = None
         self._upkeep: StoreUpkeep | None = None
         self._tail: Tail | None = None
@@ -617,6 +618,18 @@ class Journal(Reader):
         Raises:
             StoreError, IntegrityError: which step failed; the site opens all the same.
         """
+        # Of two at once one would take away the file of the key that the other has just committed.
+        if self._rotating:
+            raise StoreError("the key is being changed already; look at labrelay key status when that has ended")
+        self._rotating = True
+        try:
+            return await self._rotate_key(data, actor=actor, discard_old=discard_old, step=step)
+        finally:
+            self._rotating = False
+
+    async def _rotate_key(
+        self, data: Path, *, actor: str, discard_old: bool, step: Callable[[str], None]
+    ) -> rotation.Rotated:
         with self.snapshot() as execute:
             (expected,) = execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
         old = await asyncio.to_thread(rotation.begin, data, expected)

@@ -163,3 +163,17 @@ def test_a_key_that_this_user_may_not_read_is_told(tmp_path: Path, monkeypatch: 
     reader = opened(tmp_path, read_only=True)
     assert "sealed columns stay closed" in reader.notes[0]
     reader.close()
+
+
+async def test_two_people_who_rotate_at_once_leave_a_site_that_opens(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    async with running(tmp_path) as journal:
+        said = await asyncio.gather(
+            *(journal.rotate_key(tmp_path, actor=actor) for actor in ("ann", "ben")), return_exceptions=True
+        )
+    done = [one for one in said if isinstance(one, rotation.Rotated)]
+    refused = [one for one in said if isinstance(one, BaseException)]
+    assert len(done) == len(refused) == 1
+    assert isinstance(refused[0], StoreError)
+    assert "being changed already" in str(refused[0])
+    assert checked(tmp_path) == done[0].after
