@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from engine import heap
-from engine.acts import Acts, followers, handlers
+from engine.acts.acts import Acts
+from engine.acts.answering import followers, handlers
 from engine.backup_keeper import BackupKeeper
 from engine.breaker import BreakerState
 from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble

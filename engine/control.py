@@ -14,7 +14,7 @@ carry names, numbers and reason codes, never the content of messages; but for ve
 bytes as the request's ``content`` says follow its line, and for a tap, whose lines are masked unless the audit row that
 says who looks is durable.
 
-Verbs and their shapes (a selection is `engine.acts.Selection.to_json`):
+Verbs and their shapes (a selection is `engine.acts.selection.Selection.to_json`):
 
     status    {}                                                   -> engine.snapshot.SiteSnapshot.to_json()
     reload    {}                                                   -> {"config_hash", "changed", "warnings": [...]}

@@ -151,7 +151,7 @@ def _show_groups(groups: list[dict[str, Any]]) -> None:
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form) -> ExitCode:
-    from engine.acts import Selection, letters
+    from engine.acts.selection import Selection, letters
     from engine.commands.dead_letter import document_of, lines
 
     with session.reader() as reader:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from engine.acts import raise_if_not_editable
+from engine.acts.editing import raise_if_not_editable
 from engine.commands.messages import note_shown
 from engine.commands.output import ExitCode, Form, on_terminal, say, show_document
 from engine.commands.selecting import ACT_TIMEOUT_S, channels, without_daemon
@@ -29,7 +29,7 @@ from engine.edit_text import CR, HEAD, EditedTextError, Shape, read, shown
 from engine.errors import LabRelayError
 
 if TYPE_CHECKING:
-    from engine.acts import Acts
+    from engine.acts.acts import Acts
     from engine.reading import Reader
 
 FOLDER = "labrelay-edit-"  # + number of the process + "-" ...

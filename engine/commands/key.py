@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.acts import KEY_ACTS
+from engine.acts.noting import KEY_ACTS
 from engine.clock import SystemClock, from_us
 from engine.commands.output import ExitCode, Form, form_option, on_terminal, say, show_document
 from engine.commands.selecting import without_daemon

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.acts import DEFAULT_RATE, REPLAY_STATES, Selection, media_type_of
+from engine.acts.replaying import media_type_of
+from engine.acts.selection import REPLAY_STATES, Selection
+from engine.acts.underway import DEFAULT_RATE
 from engine.clock import from_us
 from engine.commands.output import Column, ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
 from engine.commands.selecting import ACT_TIMEOUT_S, filter_options, selection, sure_options, without_daemon, word
@@ -26,7 +28,7 @@ from engine.commands.session import Session, consent, pass_session
 from engine.control import UnreachableError
 
 if TYPE_CHECKING:
-    from engine.acts import Acts
+    from engine.acts.acts import Acts
 
 LOOKS_S = (0.05, 0.1, 0.2, 0.5)  # between two looks at a replay: short at first, then the last
 LINE_EVERY_S = 10.0  # where there is no terminal for a bar

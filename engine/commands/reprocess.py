@@ -24,7 +24,7 @@ from engine.commands.session import Session, consent, pass_session
 from engine.errors import ConfigError
 
 if TYPE_CHECKING:
-    from engine.acts import Selection
+    from engine.acts.selection import Selection
     from engine.config import Site
     from engine.intake import ChannelRoutes
     from engine.reading import Reader
@@ -99,7 +99,7 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.acts import Selection
+    from engine.acts.selection import Selection
 
     if send and not (because or "").strip():
         raise click.UsageError("--apply needs --reason: why these results are sent again")

@@ -17,7 +17,8 @@ from engine.reasons import Reason
 from engine.records import LETTER_STATES, MessageState
 
 if TYPE_CHECKING:
-    from engine.acts import Acts, Selection
+    from engine.acts.acts import Acts
+    from engine.acts.selection import Selection
     from engine.intake import ChannelRoutes
     from engine.journal import Journal
 
@@ -118,7 +119,7 @@ def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool =
     Raises:
         click.UsageError: nothing was selected.
     """
-    from engine.acts import Selection  # lists start without it: what it stands on is all of the engine
+    from engine.acts.selection import Selection  # lists start without it, and so without the store
 
     chosen = Selection(
         ids=ids,
@@ -196,7 +197,7 @@ def without_daemon(session: Session, work: "Callable[[Acts, str], Awaitable[dict
         ConfigError: the channels are needed and cannot be read.
     """
 
-    from engine.acts import Acts
+    from engine.acts.acts import Acts
 
     def act(journal: "Journal", actor: str) -> Awaitable[dict[str, Any]]:
         return work(Acts(journal, channels=lambda: channels(session, journal.vault.identity_key)), actor)

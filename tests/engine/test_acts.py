@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from adapters.codecs import hl7v2
-from engine.acts import Acts, Selection, letters, messages
+from engine.acts.acts import Acts
+from engine.acts.selection import Selection, letters, messages
 from engine.clock import SystemClock
 from engine.control import RefusedError
 from engine.errors import LabRelayError

@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from adapters.codecs import hl7v2
-from engine.acts import Acts, Selection
+from engine.acts.acts import Acts
+from engine.acts.selection import Selection
 from engine.clock import SystemClock
 from engine.errors import LabRelayError
 from engine.intake import ChannelRoutes, Route

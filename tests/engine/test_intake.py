@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from engine import intake as intake_module
-from engine.acts import Acts, Selection
+from engine.acts.acts import Acts
+from engine.acts.selection import Selection
 from engine.errors import StoreError
 from engine.intake import ChannelRoutes, Route, judge
 from engine.journal import Journal

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from engine.acts import Acts, Selection
+from engine.acts.acts import Acts
+from engine.acts.selection import Selection
 from engine.errors import LabRelayError
 from engine.journal import Journal
 from tests.support.journals import queue, running, started

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import verify
-from engine.acts import Acts, Selection
+from engine.acts.acts import Acts
+from engine.acts.selection import Selection
 from engine.clock import ManualClock
 from engine.earlier import Past
 from engine.errors import StoreError

@@ -1,0 +1,12 @@
+"""All that people do about messages, in one object: `Acts`."""
+
+from engine.acts.deciding import Deciding
+from engine.acts.editing import Editing
+from engine.acts.noting import Noting
+from engine.acts.replaying import Replaying
+from engine.acts.reprocessing import Reprocessing
+from engine.acts.retrying import Retrying
+
+
+class Acts(Retrying, Deciding, Editing, Replaying, Reprocessing, Noting):
+    """Carries acts out; see `UnderWay` for what it is made with."""
