@@ -91,10 +91,13 @@ def read(path: Path) -> Reading:
 class Anchor:
     """The anchor file, open for writing. Used by the writer thread only."""
 
-    def __init__(self, path: Path, journal_id: bytes, last_id: int, chain: bytes) -> None:
+    def __init__(self, path: Path, journal_id: bytes, last_id: int, chain: bytes, *, disputed: bool = False) -> None:
         """Open or make the file, with the journal as it stands in both slots; durable when this returns.
 
         The caller has compared what was there with the journal before.
+
+        Args:
+            disputed: the two do not agree, and a person is about to say so: what stands there stays until `renew`.
         """
         self._journal_id = journal_id
         fresh = not path.exists()
@@ -102,9 +105,9 @@ class Anchor:
         if os.fstat(self._descriptor).st_size < 2 * SLOT_BYTES:
             os.ftruncate(self._descriptor, 2 * SLOT_BYTES)
         self._slot = 0
-        self.write(last_id, chain)
-        self.write(last_id, chain)
-        self.sync()
+        self._unsynced = False
+        if not disputed:
+            self.renew(last_id, chain)
         if fresh:
             sync_folder(path.parent)
 
@@ -118,6 +121,12 @@ class Anchor:
         os.pwrite(self._descriptor, encode(Mark(self._journal_id, last_id, chain)), self._slot * SLOT_BYTES)
         self._slot = 1 - self._slot
         self._unsynced = True
+
+    def renew(self, last_id: int, chain: bytes) -> None:
+        """Put the journal as it stands into both slots, durable."""
+        self.write(last_id, chain)
+        self.write(last_id, chain)
+        self.sync()
 
     def sync(self) -> None:
         os.fdatasync(self._descriptor)

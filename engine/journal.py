@@ -169,9 +169,9 @@ class Journal(Reader):
             loss = loss or find_loss(connection, reading, journal_id)
             if loss is not None and not accept_loss:
                 raise loss
-            journal._begin(connection, anchor_path, clock, zone, on_fatal, kept if reserve else None)
+            journal._begin(connection, anchor_path, clock, zone, on_fatal, kept if reserve else None, loss)
             if loss is not None:
-                journal._now(partial(_accept_loss, loss, actor, because))
+                journal._accept(loss, actor, because)
                 journal.notes.append(f"Started although rows are missing: {loss}")
         except DAMAGE as error:
             _abandon(connection, lock)
@@ -190,6 +190,7 @@ class Journal(Reader):
         zone: tzinfo,
         on_fatal: Callable[[StoreError], None],
         reserve: Reserve | None,
+        loss: LossError | None,
     ) -> None:
         self._tail = tail = Tail(connection)
         self.boot = _count_boot(connection)
@@ -198,7 +199,7 @@ class Journal(Reader):
             wal=self._path.with_name(self._path.name + "-wal"),
             tail=tail,
             vault=self.vault,
-            anchor=Anchor(anchor_path, self.journal_id, tail.last_id, tail.chain),
+            anchor=Anchor(anchor_path, self.journal_id, tail.last_id, tail.chain, disputed=loss is not None),
             clock=clock,
             zone=zone,
             boot=self.boot,
@@ -207,6 +208,13 @@ class Journal(Reader):
         self._connection = connection
         self._writer = Writer(connection, self._upkeep, on_fatal=on_fatal)
         self._damaged = [finding.text for finding in verify.recent(connection, tail.last_id, START_CHECK_ROWS)]
+
+    def _accept(self, loss: LossError, actor: str, because: str) -> None:
+        """Note that a person goes on without rows that are missing. The anchor is the one witness until that is
+        durable, and so is not written over before."""
+        assert self._upkeep is not None  # called by `open` alone
+        self._now(partial(_accept_loss, loss, actor, because))
+        self._upkeep.renew_anchor()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the writer thread; from here on the writing methods may be called, on ``loop``."""

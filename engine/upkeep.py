@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from engine import earlier, memory, retention, server_versions
+from engine import causes, earlier, memory, retention, server_versions
 from engine.anchor import Anchor
 from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Batch, Tail, month_of
 from engine.clock import Clock
@@ -95,6 +95,7 @@ class StoreUpkeep:
             (earlier.sweep_values, 0.0),
             (earlier.sweep_controls, 0.0),
             (server_versions.sweep, 0.0),
+            (causes.sweep, 0.0),
         ]
 
     # -- around a batch ------------------------------------------------------------------------------------------
@@ -187,6 +188,10 @@ class StoreUpkeep:
 
     def _write_anchor(self) -> None:
         self._anchor_step(lambda: self._anchor.write(self._tail.last_id, self._tail.chain))
+
+    def renew_anchor(self) -> None:
+        """A loss was accepted, durably: from here on the anchor knows the journal as it is."""
+        self._anchor_step(lambda: self._anchor.renew(self._tail.last_id, self._tail.chain))
 
     def _sync_anchor(self) -> None:
         if self._anchor.unsynced and (now := self._clock.monotonic()) >= self._next_anchor_sync:

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine import audit, kek, verify
 from engine import journal as journal_module
-from engine import kek, verify
 from engine.anchor import read
 from engine.clock import ManualClock
 from engine.errors import ConfigError, LockedError, StoreError
@@ -100,6 +101,32 @@ async def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(tmp_path: Path)
     (act,) = [act for act in journal.acts() if act.verb == "accept-loss"]
     assert (act.actor, act.what["because"], act.what["first"], act.what["last"]) == ("ann", "the disk burned", 1, 2)
     await journal.stop()
+    assert verify.run(tmp_path) == []
+
+
+async def test_a_loss_is_still_known_where_its_acceptance_could_not_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a kill, or a full disk, between the anchor and the act."""
+    async with running(tmp_path) as journal:
+        await store(journal, b"1")
+        copy = tmp_path / "copy.db"
+        with closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        await store(journal, b"2", b"3")
+    copy.replace(tmp_path / JOURNAL_NAME)
+
+    def full(*_: object, **__: object) -> int:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as broken, pytest.raises(StoreError, match="the disk is full"):
+        broken.setattr(audit, "note", full)
+        opened(tmp_path, accept_loss=True)
+    for _ in range(2):
+        with pytest.raises(LossError, match="rows 2 to 3 were acknowledged and are not in the journal"):
+            opened(tmp_path)
+    opened(tmp_path, accept_loss=True).close()
+    opened(tmp_path).close()
     assert verify.run(tmp_path) == []
 
 
