@@ -138,6 +138,29 @@ async def test_a_replay_of_what_is_there_as_we_wrote_it_is_harmless(site: Runnin
     assert [one.state for one in site.deliveries(1)] == ["delivered"] * 2
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"subject": {"reference": "Patient/another"}},
+        {"code": {"coding": [{"code": "HGB", "display": "Hb"}], "text": "not from this analyzer"}},
+        {"note": [{"text": "clotted"}]},
+    ],
+)
+async def test_a_replay_undoes_nothing_that_a_person_has_put_right(site: RunningSite, changes: dict[str, Any]) -> None:
+    await send(site, payload(1))
+    await change_elsewhere(site, **changes)
+    await site.replay(1)
+    assert last(site, 1).cause == "CONFLICT"
+    assert {name: hemoglobin(site)[name] for name in changes} == changes
+
+
+async def test_a_new_version_with_the_same_content_is_no_conflict(site: RunningSite) -> None:
+    await send(site, payload(1))
+    await change_elsewhere(site)
+    await site.replay(1)
+    assert [one.state for one in site.deliveries(1)] == ["delivered"] * 2
+
+
 async def test_what_was_written_is_remembered_over_a_restart(tmp_path: Path) -> None:
     sandbox = Sandbox()
     await sandbox.start()

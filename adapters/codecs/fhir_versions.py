@@ -8,15 +8,16 @@ Entries of an answer stand in the order of the request's (R4, http.html#transact
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _HISTORY = re.compile(r"/_history/([^/?#]+)$")
 _CONDITION = re.compile(rb'("url":"([A-Za-z]+/[A-Za-z0-9.-]+)","ifMatch":"W/\\")[^"\\]*')
-# What a server adds or changes by itself, and what says nothing about a result.
-_SERVERS_OWN = frozenset({"meta", "text", "id", "contained"})
+# What a server adds to a resource or changes of it by itself, and what says nothing about a result. Of the resource
+# as a whole: further inside, ``text`` is what a person reads of a code, a value or a note.
+_SERVERS_OWN = frozenset({"meta", "text", "id"})
 IF_MATCH = b'"ifMatch":'
 
 
@@ -80,19 +81,66 @@ def resources_of(body: bytes, sent: bytes) -> dict[str, dict[str, Any]]:
     }
 
 
-def says_the_same(ours: Any, theirs: Any) -> bool:
+def says_the_same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
     """Whether a resource on the server is what we sent: every element of ours is there, and none beside them.
 
-    What the server manages itself does not count, nor where it made an address of a reference within the Bundle.
+    What the server manages itself does not count, nor where it made an address of a reference within the Bundle:
+    whether that is the right one, `links` and `addresses_of` tell.
     """
+    names = (ours.keys() | theirs.keys()) - _SERVERS_OWN
+    return all(name in ours and name in theirs and _same(ours[name], theirs[name]) for name in names)
+
+
+def _same(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        reference = ours.get("reference")
-        if isinstance(reference, str) and (reference.startswith("urn:") or "?" in reference):
-            return isinstance(theirs.get("reference"), str)
-        names = (ours.keys() | theirs.keys()) - _SERVERS_OWN
-        return all(name in ours and name in theirs and says_the_same(ours[name], theirs[name]) for name in names)
+        if "resourceType" in ours:  # a resource within the resource
+            return says_the_same(ours, theirs)
+        if _is_found_by_server(ours.get("reference")):
+            return isinstance(theirs.get("reference"), str) and _same(_without(ours), _without(theirs))
+        return ours.keys() == theirs.keys() and all(_same(ours[name], theirs[name]) for name in ours)
     if isinstance(ours, list) and isinstance(theirs, list):
-        return len(ours) == len(theirs) and all(map(says_the_same, ours, theirs))
+        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
     if {type(ours), type(theirs)} == {Decimal, int}:  # 5 and 5.0
         return bool(ours == theirs)
     return type(ours) is type(theirs) and bool(ours == theirs)
+
+
+def links(ours: Any, theirs: Any) -> Iterator[tuple[str, str]]:
+    """References of ours that the server made an address of, with that address, of a resource that `says_the_same`."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        reference, address = ours.get("reference"), theirs.get("reference")
+        if isinstance(reference, str) and isinstance(address, str) and _is_found_by_server(reference):
+            yield reference, local(address)
+        for name in ours.keys() & theirs.keys():
+            yield from links(ours[name], theirs[name])
+    elif isinstance(ours, list) and isinstance(theirs, list):
+        for one, other in zip(ours, theirs, strict=False):
+            yield from links(one, other)
+
+
+def addresses_of(sent: bytes) -> dict[str, str]:
+    """How the server finds what the entries of a Bundle are about, by fullUrl: ``Type/id``, or ``Type?query`` where it
+    looks for it. What it makes anew each time is not among them."""
+    found = {}
+    for entry in json.loads(sent).get("entry", []):
+        request = entry.get("request", {})
+        address, condition = request.get("url", ""), request.get("ifNoneExist")
+        if condition:
+            found[entry.get("fullUrl", "")] = f"{address}?{condition}"
+        elif request.get("method") != "POST":
+            found[entry.get("fullUrl", "")] = address
+    return found
+
+
+def local(reference: str) -> str:
+    """``Type/id`` of a reference, without the server's address and without a version."""
+    return "/".join(reference.partition("/_history/")[0].rsplit("/", 2)[-2:])
+
+
+def _is_found_by_server(reference: Any) -> bool:
+    """A reference within the Bundle, or one that is a search."""
+    return isinstance(reference, str) and (reference.startswith("urn:") or "?" in reference)
+
+
+def _without(reference: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in reference.items() if name != "reference"}

@@ -15,19 +15,30 @@ With ``conflicts: check`` a document that writes a resource again is conditional
 (`engine.versions`), and the versions that the server answers are handed back. Where it refuses (412, of some servers
 409), the resources are read back: content that is not what we send makes a dead letter with both versions, CONFLICT.
 What is there already just so (the answer to an earlier attempt was lost) is no conflict: the document goes out once
-more, under the version that there is now.
+more, under the version that there is now. Just so is also about whom: what the server made of a reference must be what
+it finds for that reference now, or somebody has given the result to another patient.
 """
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
 
 import orjson
+from yarl import URL
 
-from adapters.codecs.fhir_server_ids import SYSTEM, for_server_ids
-from adapters.codecs.fhir_versions import expected, given, renewed, resources_of, says_the_same
+from adapters.codecs.fhir_server_ids import SYSTEM, TAGGED, for_server_ids
+from adapters.codecs.fhir_versions import (
+    addresses_of,
+    expected,
+    given,
+    links,
+    renewed,
+    resources_of,
+    says_the_same,
+)
 from adapters.destinations.http_exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, Answer, HttpConfig, HttpExchange
 from engine.clock import Clock
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
@@ -39,6 +50,7 @@ HEADERS: Mapping[str, str] = {"Prefer": "return=minimal"}
 # A Bundle that our codec wrote has this once an entry, and no string can contain it (a quote in it is escaped).
 REQUEST = b'"request":{'
 MAX_KEPT_THEIRS_BYTES = 256 * 1024
+_VERSION = re.compile(r"[A-Za-z0-9.-]{1,64}")  # an id, as R4 says: it goes into a condition
 
 
 class FhirConfig(HttpConfig, Protocol):
@@ -113,10 +125,11 @@ class FhirRest:
         sent = for_server_ids(body) if self._server_ids else body
         ours, found = resources_of(body, sent), {resource: await self._read_back(resource) for resource in wanted}
         differ = {resource: theirs for resource, theirs in found.items() if theirs.version != wanted[resource]}
+        stand = _Addresses(addresses_of(sent))
         foreign = {
             resource: theirs
             for resource, theirs in differ.items()
-            if not theirs.text or not says_the_same(ours[resource], json.loads(theirs.text, parse_float=Decimal))
+            if not await self._is_ours(ours[resource], theirs, stand)
         }
         if foreign:
             raise RefusedDeliveryError(
@@ -127,6 +140,38 @@ class FhirRest:
         if not differ:
             raise error
         return {**wanted, **{resource: theirs.version for resource, theirs in differ.items()}}
+
+    async def _is_ours(self, ours: dict[str, Any], theirs: Theirs, stand: "_Addresses") -> bool:
+        """Whether a resource on the server says what we send, of the same patient.
+
+        Raises:
+            TransientDeliveryError: what it is about cannot be looked up.
+        """
+        if not theirs.text:
+            return False
+        content = json.loads(theirs.text, parse_float=Decimal)
+        if not says_the_same(ours, content):
+            return False
+        for reference, address in links(ours, content):
+            if reference not in stand.found:
+                stand.found[reference] = await self._look_up(stand.by_full_url.get(reference, reference))
+            if (there := stand.found[reference]) is not None and address not in there:
+                return False
+        return True
+
+    async def _look_up(self, address: str) -> frozenset[str] | None:
+        """What is meant by ``Type/id`` or ``Type?query`` on the server; None where nobody can tell.
+
+        Raises:
+            TransientDeliveryError: it does not say.
+        """
+        kind, asks, query = address.partition("?")
+        if not asks:
+            return frozenset({address}) if "/" in address else None
+        answer = await self._get(URL(f"{self._http.url / kind}?{query}", encoded=True))
+        if not 200 <= answer.status < 300 or not answer.whole:
+            raise _not_read_back(answer)
+        return frozenset(f"{kind}/{one['id']}" for one in _matches(_read(answer.body), kind) if "id" in one)
 
     async def _send_under_new_versions(self, delivery: Delivery, body: bytes) -> Answer:
         try:
@@ -146,22 +191,32 @@ class FhirRest:
         """
         kind, _, identity = resource.partition("/")
         url = self._http.url / kind
-        url = url.with_query(identifier=f"{SYSTEM}|{identity}") if self._server_ids else url / identity
-        answer = await self._http.exchange("GET", url, {})
-        if answer.status in (404, 410):
-            return Theirs()
-        text = answer.body
-        if self._server_ids:
-            entries = _read(text).get("entry") or [{}]
-            if not entries[0].get("resource"):
+        if not self._server_ids:
+            answer = await self._get(url / identity)
+            if answer.status in (404, 410):
                 return Theirs()
-            text = json.dumps(json.loads(text)["entry"][0]["resource"]).encode()
-        version = _read(text).get("meta", {}).get("versionId", "")
-        if not 200 <= answer.status < 300 or not answer.whole or not version:
-            raise TransientDeliveryError(
-                Reason.CONFLICT, f"what the server has cannot be read back (HTTP {answer.status})", limit=MAX_CONFLICTS
+            there, text = _read(answer.body), answer.body
+        else:
+            answer = await self._get(
+                url.with_query({"_tag" if kind in TAGGED else "identifier": f"{SYSTEM}|{identity}"})
             )
+            found = _matches(_read(answer.body), kind)
+            if 200 <= answer.status < 300 and answer.whole and not found:
+                return Theirs()
+            there = found[0] if found else {}
+            text = orjson.dumps(there)
+        meta = there.get("meta")
+        version = meta.get("versionId") if isinstance(meta, dict) else None
+        if not 200 <= answer.status < 300 or not answer.whole or not _VERSION.fullmatch(str(version or "")):
+            raise _not_read_back(answer)
         return Theirs(str(version), text)
+
+    async def _get(self, url: URL) -> Answer:
+        """Raises TransientDeliveryError where the server is busy: then it says nothing about a conflict."""
+        answer = await self._http.exchange("GET", url, {})
+        if answer.status in (408, 425, 429) or answer.status >= 500:
+            raise self._http.failure(answer)
+        return answer
 
     def _raise_if_overwritten(self, wanted: Mapping[str, str], versions: Mapping[str, str]) -> None:
         """A server that does not look at conditions has just written over somebody: that must be seen."""
@@ -188,6 +243,27 @@ class FhirRest:
 
     async def close(self) -> None:
         await self._http.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """How the server finds what a document refers to, and what it found so far, by reference."""
+
+    by_full_url: Mapping[str, str]
+    found: dict[str, frozenset[str] | None] = field(default_factory=dict)
+
+
+def _matches(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """What a search has found; what it says beside it (an OperationOutcome) is left out."""
+    entries = bundle.get("entry")
+    resources = [one.get("resource") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+    return [one for one in resources if isinstance(one, dict) and one.get("resourceType") == kind]
+
+
+def _not_read_back(answer: Answer) -> TransientDeliveryError:
+    return TransientDeliveryError(
+        Reason.CONFLICT, f"what the server has cannot be read back (HTTP {answer.status})", limit=MAX_CONFLICTS
+    )
 
 
 def _has(theirs: Theirs) -> str:

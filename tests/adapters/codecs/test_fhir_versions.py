@@ -6,7 +6,17 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.codecs.fhir_versions import expected, given, renewed, resources_of, says_the_same, version_of
+from adapters.codecs.fhir_versions import (
+    addresses_of,
+    expected,
+    given,
+    links,
+    local,
+    renewed,
+    resources_of,
+    says_the_same,
+    version_of,
+)
 from engine.versions import conditioned, worth_keeping, written
 from tests.support.deliveries import put, shared, transaction
 
@@ -73,6 +83,13 @@ def test_a_version_that_cannot_be_a_condition_is_not_kept() -> None:
         ({"subject": {"reference": "Patient/8"}}, {"subject": {"reference": "Patient/9"}}, False),
         ({"coding": [{"code": "a"}]}, {"coding": [{"code": "a"}, {"code": "b"}]}, False),
         ({"flag": True}, {"flag": 1}, False),
+        ({"value": {"text": "Negative"}}, {"value": {"text": "Positive"}}, False),
+        ({"note": [{"text": "a"}]}, {"note": [{"text": "b"}]}, False),
+        ({"code": {"coding": []}}, {"code": {"coding": [], "text": "theirs"}}, False),
+        ({"subject": {"reference": "urn:uuid:1"}}, {"subject": {"reference": "Patient/9", "display": "x"}}, False),
+        ({"subject": {"reference": "urn:uuid:1"}}, {"subject": {"display": "x"}}, False),
+        ({"contained": [{"resourceType": "A", "id": "1"}]}, {"contained": [{"resourceType": "A", "id": "2"}]}, True),
+        ({"contained": [{"resourceType": "A", "a": 1}]}, {"contained": [{"resourceType": "A", "a": 2}]}, False),
     ],
 )
 def test_what_a_server_manages_itself_makes_no_other_content(ours: Any, theirs: Any, same: bool) -> None:
@@ -82,3 +99,27 @@ def test_what_a_server_manages_itself_makes_no_other_content(ours: Any, theirs: 
 def test_resources_are_told_by_the_address_they_had_before_they_went_out() -> None:
     sent = BODY.replace(b'"url":"Observation/a1"', b'"url":"Observation?identifier=x"')
     assert set(resources_of(BODY, sent)) == {"Observation/a1", "Patient", "DiagnosticReport/r1", "Provenance/v1"}
+
+
+def test_what_the_server_made_of_a_reference_is_told() -> None:
+    ours = {"subject": {"reference": "urn:uuid:1"}, "result": [{"reference": "Observation/a"}, {"reference": "P?x=1"}]}
+    theirs = {
+        "subject": {"reference": "http://lab/fhir/Patient/9/_history/3"},
+        "result": [{"reference": "Observation/a"}, {"reference": "P/2"}],
+    }
+    assert sorted(links(ours, theirs)) == [("P?x=1", "P/2"), ("urn:uuid:1", "Patient/9")]
+    assert local("Patient/9") == "Patient/9"
+
+
+def test_how_a_server_finds_what_an_entry_is_about() -> None:
+    def entry(name: str, **request: str) -> dict[str, Any]:
+        return {"fullUrl": name, "request": request}
+
+    entries = [
+        entry("urn:a", method="PUT", url="Observation/1"),
+        entry("urn:b", method="PUT", url="Observation?identifier=x"),
+        entry("urn:c", method="POST", url="Patient", ifNoneExist="identifier=y"),
+        entry("urn:d", method="POST", url="Task"),
+    ]
+    found = addresses_of(orjson.dumps({"entry": entries}))
+    assert found == {"urn:a": "Observation/1", "urn:b": "Observation?identifier=x", "urn:c": "Patient?identifier=y"}
