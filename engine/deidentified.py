@@ -23,6 +23,7 @@ from hashlib import blake2b
 
 KEY_BYTES = 32
 TEXT = "text"
+HEADERS = ("MSH", "FHS", "BHS", "H")
 LEAST_SHIFT, MOST_SHIFT = 30, 3000  # days, into the past
 _TOKEN = "ABCDEFGHJKMNPQRSTVWXYZ0123456789"  # noqa: S105 - letters of what replaces a value
 _TOKEN_LENGTH = 9
@@ -44,6 +45,8 @@ _DATE = re.compile(
     r"((?:19|20)[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
     r"((?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:[0-5][0-9](?:\.[0-9]{1,4})?)?)?)?([+-][0-9]{4})?"
 )
+_DAY, _MONTH, _YEAR = "(?:0[1-9]|[12][0-9]|3[01])", "(?:0[1-9]|1[0-2])", "(?:19|20)[0-9]{2}"
+_OTHER_DATE = re.compile(f"(?:{_DAY}{_MONTH}|{_MONTH}{_DAY}){_YEAR}")  # not as the standards write it
 
 # Words that results come in, beside the codes of the tables: what an analyzer says, and nobody is called.
 _WORDS = frozenset(
@@ -197,11 +200,12 @@ class Deidentifier:
                 return TEXT + _odd(line)  # a line of its own, or the rest of a field that was broken up
             fields[0] = name if cut.is_hl7 and name.startswith("Z") else "ZZZ" if cut.is_hl7 else "Z"
             places = {}
-        header = name.strip() in ("MSH", "FHS", "BHS", "H")
+        header = name.strip() in HEADERS and re.search(r"\w", fields[1] if len(fields) > 1 else "") is None
+        if name.strip() in HEADERS and not header:
+            places = {}  # it declares no delimiters, so that it is none
         result_type = ""
         for at in range(1, len(fields)):
             if header and at == 1:
-                fields[1] = cut.declared if fields[1].startswith(cut.declared) else fields[1][: len(cut.declared)]
                 continue
             number = at + 1 if header or not cut.is_hl7 else at
             kind = places.get(number, "")
@@ -230,6 +234,11 @@ class Deidentifier:
         bare = value.strip()
         if not bare or bare == '""':
             return value
+        moved = self.shifted(bare, days)
+        if moved and kind != "code":  # also where a number could stand: a birth date is a result of some analyzers
+            return value.replace(bare, moved)
+        if kind == "result" and _OTHER_DATE.fullmatch(bare):
+            return TEXT
         if kind in _OF:
             keep = bare in _OF[kind]
         elif kind == "unit":
@@ -246,12 +255,9 @@ class Deidentifier:
             keep = False
         if keep:
             return value
-        if (moved := self.shifted(bare, days)) and kind != "result":
+        if moved:
             return value.replace(bare, moved)
-        if kind == "result":
-            moved = self.shifted(bare, days)
-            return moved or TEXT + _odd(value)
-        return self.token(bare) + _odd(value)
+        return TEXT + _odd(value) if kind == "result" else self.token(bare) + _odd(value)
 
 
 _PATTERNS: Mapping[Kind, re.Pattern[str]] = {

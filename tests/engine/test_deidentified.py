@@ -104,6 +104,21 @@ def test_what_an_analyzer_says_is_kept() -> None:
     assert lines[1].endswith("|M")
 
 
+@pytest.mark.parametrize("born", ["19830512", "12051983", "05121983", "198305120930"])
+def test_a_birth_date_that_is_a_result_is_none_any_more(born: str) -> None:
+    assert born not in without(hl7("PID|1||77", f"OBX|1|DT|21112-8^Birth date^LN||{born}||||||F"))
+    assert born not in without(hl7("PID|1||77", f"OBX|1|NM|DOB||{born}"))
+    assert born not in without(astm("P|1|77", f"R|1|^^^DOB|{born}"))
+
+
+@pytest.mark.parametrize("header", ["H|Kumari|x", "MSH|Kumari|Asha", "FHS|Kumari^Asha", "BHS|Kum"])
+def test_what_looks_like_another_header_lets_nobody_through(header: str) -> None:
+    for text in (without(hl7("PID|1||77", header)), without(astm("P|1|77", header))):
+        assert "Kum" not in text
+        assert "Asha" not in text
+    assert "\rMSH|^~\\&#|" in without(hl7("PID|1||77", "MSH|^~\\&#|AN|LAB"))
+
+
 def test_a_text_is_the_same_wherever_it_stands_and_in_no_other_export() -> None:
     first = without(hl7("PID|1||PX77^^^H||Rao^Anil", "ORC|RE|PX77"))
     pid, orc = first.split("\r")[1:3]
