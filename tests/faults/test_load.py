@@ -1,13 +1,17 @@
 """More comes than goes (T23), and weeks of traffic in little memory (T24). The real daemon in a process of its own.
 
-What it may take is 128 MiB that the kernel could not take back under a limit of so much: anonymous pages, not those of
-libraries and files. They are counted as the kernel counts them; nothing is refused beyond that.
+What it may take is 128 MiB. In T23 they are counted as the kernel counts them. In T24 the daemon lives in a control
+group of the kernel's that has no more, and no swap: there the kernel takes pages of files back, and ends what it cannot
+get enough from.
 """
 
 import asyncio
 import re
+import signal
 import statistics
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +24,7 @@ from tests.faults.harness.oracle import judge
 from tests.faults.harness.trial import Trial
 from tests.faults.test_daemon import MiB, status
 from tests.support.live import Analyzer, Daemon, Server
+from tests.support.memory_group import memory_group
 from tests.support.waiting import until
 
 MEMORY = 128 * MiB
@@ -57,14 +62,13 @@ def _behind(analyzers: list[Analyzer], server: Server) -> int:
 
 @asynccontextmanager
 async def under_load(
-    folder: Path, protocols: list[str], server: TardyServer, *, mapped: bool
+    folder: Path, protocols: list[str], server: TardyServer, *, mapped: bool, wrapper: Sequence[str] = ()
 ) -> AsyncIterator[tuple[Daemon, list[Analyzer]]]:
     """A daemon with so many analyzers, which send as fast as they are answered."""
     await server.start()
     kind = "fhir" if mapped else "http"
-    daemon = Daemon(
-        folder, protocols, f'{{kind: {kind}, url: "http://127.0.0.1:{server.port}/fhir", {RETRY}}}', mapped=mapped
-    )
+    destination = f'{{kind: {kind}, url: "http://127.0.0.1:{server.port}/fhir", {RETRY}}}'
+    daemon = Daemon(folder, protocols, destination, mapped=mapped, wrapper=list(wrapper))
     playing: list[asyncio.Task[None]] = []
     analyzers: list[Analyzer] = []
     try:
@@ -126,18 +130,24 @@ async def test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memor
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_weeks_of_traffic_fit_into_little_memory(tmp_path: Path, trial: Trial) -> None:
-    """Everything is mapped and delivered, as fast as it goes; the daemon may take 128 MiB and no more."""
+    """Everything is mapped and delivered, as fast as it goes; the daemon has 128 MiB, and the kernel sees to that."""
     server = TardyServer(ledger=Ledger())
     folder = tmp_path / "site"
-    async with under_load(folder, ["mllp", "mllp", "astm", "pty"], server, mapped=True) as (daemon, analyzers):
-        for analyzer in analyzers:  # as fast as it all goes on: what piles up is another test
-            analyzer.gate = lambda: _behind(analyzers, server) < MOST_BEHIND
-        looked: list[int] = []
-        for _ in trial.rounds(quick=5, long=75, soak=6 * 3_600, unit="seconds"):
-            await asyncio.sleep(1.0)
-            looked.append(memory(daemon.pid)["RssAnon"])
-        for analyzer in analyzers:
-            analyzer.stop()
+    protocols = ["mllp", "mllp", "astm", "pty"]
+    with memory_group(MEMORY) as group:
+        async with under_load(folder, protocols, server, mapped=True, wrapper=group.enter) as (daemon, analyzers):
+            assert daemon.pid in group.members()
+            for analyzer in analyzers:  # as fast as it all goes on: what piles up is another test
+                analyzer.gate = lambda: _behind(analyzers, server) < MOST_BEHIND
+            looked: list[int] = []
+            for _ in trial.rounds(quick=5, long=75, soak=6 * 3_600, unit="seconds"):
+                await asyncio.sleep(1.0)
+                looked.append(memory(daemon.pid)["RssAnon"])
+            for analyzer in analyzers:
+                analyzer.stop()
+        seen = group.seen()
+    assert seen.killed == 0
+    assert seen.most <= MEMORY
     tally = judge(folder / "var", server.ledger, settled=True).must_pass()
     daemon.watch.into(tally)
     assert max(looked) < MEMORY
@@ -148,8 +158,18 @@ async def test_weeks_of_traffic_fit_into_little_memory(tmp_path: Path, trial: Tr
         assert grown < (CACHES if trial.scale == "long" else MiB)
     days = tally.acked / 86_400
     trial.note(
-        tally,
-        most_at_work_mib=round(max(looked) / MiB, 1),
-        grown_mib=round(grown / MiB, 2),
+        tally, group_most_mib=round(seen.most / MiB, 1), limit_met=seen.reached, out_of_memory=seen.killed,
+        most_at_work_mib=round(max(looked) / MiB, 1), grown_mib=round(grown / MiB, 2),
         days_at_one_message_a_second=round(days, 2),
-    )
+    )  # fmt: skip
+
+
+def test_a_group_ends_what_does_not_fit_into_it() -> None:
+    """So the test above does show something."""
+    eats = f"import sys; eaten = bytes(1) * {2 * MEMORY}; sys.exit(0)"
+    with memory_group(MEMORY) as group:
+        ended = subprocess.run([*group.enter, sys.executable, "-c", eats], check=False, timeout=60)
+        seen = group.seen()
+    assert ended.returncode == -signal.SIGKILL
+    assert seen.killed == 1
+    assert seen.most <= MEMORY

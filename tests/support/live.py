@@ -223,6 +223,7 @@ class Daemon:
     Attributes:
         mother: forks its lives, where it has many; else each is a new interpreter.
         page: whether it has its page.
+        wrapper: without a mother: what its command begins with, as `MemoryGroup.enter`.
         dies_at: with a mother: a named step (`tests.support.failpoints`), ``before`` or ``after``, and at which call.
         watch: what its lives cost, and how long each took to listen after a kill.
     """
@@ -238,6 +239,7 @@ class Daemon:
     watch: Watch = field(default_factory=Watch)
     mother: Mother | None = None
     page: bool = True
+    wrapper: list[str] = field(default_factory=list)
     dies_at: tuple[str, ...] = ()
     _process: asyncio.subprocess.Process | Life | None = None
     _was_killed: bool = False
@@ -281,7 +283,7 @@ class Daemon:
         else:
             with self.log.open("ab") as output:
                 self._process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "engine", "--site", str(self.folder), "run", "--log", "json",
+                    *self.wrapper, sys.executable, "-m", "engine", "--site", str(self.folder), "run", "--log", "json",
                     stdout=output, stderr=output,
                 )  # fmt: skip
 
