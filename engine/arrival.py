@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from engine import memory, numbered
+from engine import causes, memory, numbered
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError
 from engine.message import Received, Stored
@@ -80,6 +80,7 @@ def store_incomplete(batch: Batch, received: Received, reason: Reason, *, sessio
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
     stored = _insert(batch, received, token, memory.Seen(), session, incomplete=reason)
     set_verdict(batch, stored.id, "incomplete", reason)
+    causes.note_message(batch, stored.id, received.channel, "")
     numbered.note_control_id(batch, stored.id, received.control_id)
     batch.channel(received.channel).incomplete += 1
     batch.count(received.channel, "", "incomplete")

@@ -378,9 +378,9 @@ def _empty_documents(batch: Batch, message_id: int) -> list[tuple[str, int, byte
 
 def _empty_notes(batch: Batch, message_id: int) -> None:
     """Details, and answers of destinations, which may name the patient."""
-    batch.execute("UPDATE message_state SET detail = x'' WHERE id = ?", (message_id,))
+    batch.execute("UPDATE message_state SET detail = x'', cause_token = NULL WHERE id = ?", (message_id,))
     batch.execute(
         "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",
         (message_id,),
     )
-    batch.execute("UPDATE delivery SET detail = x'' WHERE message_id = ?", (message_id,))
+    batch.execute("UPDATE delivery SET detail = x'', cause_token = NULL WHERE message_id = ?", (message_id,))

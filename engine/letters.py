@@ -8,11 +8,9 @@ what differs from letter to letter: which repetition, which message, which resou
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from engine.reasons import Reason
-from engine.records import DeadLetter
 
 LONGEST_CAUSE = 160
 
@@ -86,23 +84,43 @@ class Group:
     def fix(self) -> str:
         return likely_fix(self.reason, *self.channels) if len(self.channels) == 1 else likely_fix(self.reason)
 
-    def add(self, letter: DeadLetter) -> None:
-        self.count += 1
-        self.oldest_us = min(self.oldest_us or letter.at_us, letter.at_us)
-        self.newest_us = max(self.newest_us, letter.at_us)
-        self.channels.add(letter.channel)
-        if letter.destination:
-            self.destinations.add(letter.destination)
-        self.example = max(self.example, letter.message_id)
 
+class Groups:
+    """Letters as they are counted together."""
 
-def grouped(letters: Iterable[tuple[DeadLetter, str]]) -> list[Group]:
-    """Letters with their details, in groups, the largest first."""
-    groups: dict[tuple[str, str], Group] = {}
-    for letter, detail in letters:
-        key = letter.reason, cause_of(detail)
-        groups.setdefault(key, Group(*key)).add(letter)
-    return sorted(groups.values(), key=lambda group: (-group.count, group.reason, group.cause))
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], Group] = {}
+
+    def add(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        count: int,
+        oldest_us: int,
+        newest_us: int,
+        channel: str,
+        destination: str = "",
+        message: int,
+    ) -> None:
+        """Count letters of one reason, cause, channel and destination.
+
+        Args:
+            detail: of one of them.
+            message: the newest of their messages.
+        """
+        key = reason, cause_of(detail)
+        group = self._groups.setdefault(key, Group(*key))
+        group.count += count
+        group.oldest_us = min(group.oldest_us or oldest_us, oldest_us)
+        group.newest_us = max(group.newest_us, newest_us)
+        group.channels.add(channel)
+        if destination:
+            group.destinations.add(destination)
+        group.example = max(group.example, message)
+
+    def largest_first(self) -> list[Group]:
+        return sorted(self._groups.values(), key=lambda group: (-group.count, group.reason, group.cause))
 
 
 def cause_of(detail: str) -> str:

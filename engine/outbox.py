@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from engine import server_versions
+from engine import causes, server_versions
 from engine.arrival import seal_note
 from engine.batch import DOCUMENT_KEYS, Batch, LaneTally
 from engine.chain import document_hash
@@ -426,6 +426,7 @@ def bury(
     _note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
     sealed = seal_note(batch, "delivery", delivery_id, lane.channel, _note(detail, answer))
     batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
+    causes.note_delivery(batch, delivery_id, lane.channel, detail)
     if hold_lane and not lane.held_by:
         lane.held_by = delivery_id
     batch.count(lane.channel, lane.destination, "dead")

@@ -203,6 +203,10 @@ class Vault:
         """8 bytes that stand for a number that messages are looked for by (`engine.numbered`)."""
         return self._hash(b"search", 8, kind.encode(), number.encode("utf-8", "surrogatepass"))
 
+    def cause_token(self, channel: str, cause: str) -> bytes:
+        """8 bytes that stand for the cause of a channel's dead letters (`engine.causes`)."""
+        return self._hash(b"cause", 8, channel.encode(), cause.encode("utf-8", "surrogatepass"))
+
     def past_key(self, kind: bytes, *parts: bytes) -> bytes:
         """16 bytes that stand for something where rules ask for what was earlier (`engine.earlier`)."""
         return self._hash(kind, 16, *parts)

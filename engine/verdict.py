@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from engine import earlier, holding, lots, memory, numbered, outbox
+from engine import causes, earlier, holding, lots, memory, numbered, outbox
 from engine.arrival import seal_note, set_verdict
 from engine.batch import Batch
 from engine.errors import StoreError
@@ -95,6 +95,7 @@ def map_done(
         revision = _supersede_earlier(batch, message_id)
         _change(batch, message_id, channel, old_state, state, reason, mapping=mapping, detail=sealed)
     if state == "dead":
+        causes.note_message(batch, message_id, channel, detail)
         batch.channel(channel).dead += 1
     if state != "mapped":  # what was received and is nothing else was mapped: no row for the usual case
         batch.count(channel, "", state)

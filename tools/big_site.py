@@ -53,6 +53,13 @@ RESULTS = 5
 WINDOW_S = 30 * 86_400.0
 MESSAGES_A_ROUND = 60  # per connection
 CONNECTIONS = 16
+# What dead letters say: each a cause of its own, whatever number it names.
+DETAILS = (
+    *(f"OBX[{{n}}]-{field}: table {table} has no such code" for field in (3, 5, 6, 8) for table in "abcde"),
+    "no route takes message {n}",
+    "",
+)
+ANSWERS = (*(f"HTTP {status}" for status in (400, 404, 409, 412, 413, 422)), "Patient/{n:016x} is not known")
 
 
 # -- making one ----------------------------------------------------------------------------------------------------
@@ -105,25 +112,26 @@ class _Maker:
         stored = arrival.store_message(batch, received, repeat_window_s=WINDOW_S)
         numbers = (Number("patient", f"P{number % 200_000}"), Number("specimen", f"S{number}"))
         chance = rng.random()
-        done = partial(verdict.map_done, batch, stored.id, detail="", mapping="results@0123456789ab", issues=(),
-                       unmapped=(), numbers=numbers)  # fmt: skip
+        done = partial(verdict.map_done, batch, stored.id, mapping="results@0123456789ab", issues=(), unmapped=(),
+                       numbers=numbers)  # fmt: skip
         if chance < 0.005:
             reason = rng.choice((Reason.NO_ROUTE, Reason.UNMAPPED_CODE, Reason.UNREADABLE))
-            done(routes=(), state="dead", reason=reason)
+            done(routes=(), state="dead", reason=reason, detail=rng.choice(DETAILS).format(n=number % 60))
             if chance < 0.001:
                 verdict.dismiss(batch, (stored.id,), "made up")
             return
         if chance < 0.02:
-            done(routes=(), state="filtered", reason=Reason.QUALITY_CONTROL)
+            done(routes=(), state="filtered", reason=Reason.QUALITY_CONTROL, detail="")
             return
         report = Report(rng.randbytes(16), rng.randbytes(16))
         document = Document(body=self._body, packed=self._packed, reports=(report,), conditional=(rng.randbytes(16),))
-        outcome = done(
-            routes=(Routed(document=document, destinations=("sink",), claimed=(True,)),), state="mapped", reason=None
-        )
+        routed = Routed(document=document, destinations=("sink",), claimed=(True,))
+        outcome = done(routes=(routed,), state="mapped", reason=None, detail="")
         for delivery in outcome.deliveries:
             if chance < 0.023:
-                outbox.bury(batch, delivery.id, Reason.REFUSED, "HTTP 422", b"unknown patient")
+                outbox.bury(
+                    batch, delivery.id, Reason.REFUSED, rng.choice(ANSWERS).format(n=number), b"unknown patient"
+                )
             else:
                 outbox.settle(batch, delivery.id, received.received_us + 100_000)
 
@@ -248,10 +256,13 @@ def _queries(site: Path) -> Iterator[tuple[str, float]]:
         "messages list --control-id": lambda journal: journal.messages(
             Filter(channel="c003", control_id=control_id(3, FIRST_NUMBER + 5))
         ),
-        "dlq list": lambda journal: journal.dead(),
-        "dlq list --reason REFUSED": lambda journal: journal.dead(Filter(reason="REFUSED")),
-        "dlq list --channel": lambda journal: journal.dead(Filter(channel="c003")),
-        "dlq list (none has it)": lambda journal: journal.dead(Filter(reason="DAMAGED")),
+        "dlq list": lambda journal: journal.letter_groups(),
+        "dlq list --reason": lambda journal: journal.letter_groups(Filter(reason="UNMAPPED_CODE")),
+        "dlq list --since": lambda journal: journal.letter_groups(Filter(after_us=week)),
+        "dlq list --each": lambda journal: journal.dead(),
+        "dlq list --each --reason REFUSED": lambda journal: journal.dead(Filter(reason="REFUSED")),
+        "dlq list --each --channel": lambda journal: journal.dead(Filter(channel="c003")),
+        "dlq list --each (none has it)": lambda journal: journal.dead(Filter(reason="DAMAGED")),
     }
     for name, ask in lists.items():
         least = float("inf")

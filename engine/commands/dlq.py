@@ -43,7 +43,6 @@ COLUMNS = (
     Column("since", "SINCE"),
     Column("type", "TYPE"),
 )
-GROUPED = 5000  # letters that are looked at for their groups
 GROUP_COLUMNS = (
     Column("count", "COUNT", right=True),
     Column("reason", "REASON"),
@@ -109,12 +108,6 @@ def list_letters(session: Session, /, each: bool, limit: int, before: int | None
 
 
 def _groups(session: Session, reader: "Reader", wanted: Filter) -> list[dict[str, Any]]:
-    from engine.letters import grouped
-
-    letters_found = reader.dead(wanted, limit=GROUPED)
-    if len(letters_found) >= GROUPED:
-        say(f"these are the newest {len(letters_found)}; --until goes further back")
-    details = reader.letter_details(letters_found)
     return [
         {
             "reason": group.reason,
@@ -127,7 +120,7 @@ def _groups(session: Session, reader: "Reader", wanted: Filter) -> list[dict[str
             "example": group.example,
             "fix": group.fix,
         }
-        for group in grouped(zip(letters_found, details, strict=True))
+        for group in reader.letter_groups(wanted)
     ]
 
 

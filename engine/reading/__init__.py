@@ -9,7 +9,7 @@ connecting   how a file is opened to be read
 snapshots    the transactions, and the keys; what the rest stands on
 messages     pages of messages, and the trace of one
 contents     payloads, frames and documents
-letters      dead letters and held results
+letters      dead letters and held results; in groups of one cause: letter_groups
 lanes        channels and lanes, and what is paused
 acts         the audit trail, and unfinished replays
 tallies      counters, unmapped codes, reagents

@@ -1,13 +1,10 @@
 """Reading what waits for a person: dead letters, and results that a rule of their route keeps back."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-import orjson
-
-from engine.errors import IntegrityError
 from engine.listing import letter_terms
 from engine.reading.snapshots import Rows, Snapshots
 from engine.records import DeadLetter, Filter
@@ -15,6 +12,7 @@ from engine.records import DeadLetter, Filter
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from engine.letters import Group
     from engine.results import Result
 
 # As the indexes say it, word for word, or SQLite does not see that one fits.
@@ -59,23 +57,12 @@ class Letters(Snapshots):
         last = letters[limit - 1].message_id
         return [letter for letter in letters if letter.message_id >= last]
 
-    def letter_details(self, letters: Sequence[DeadLetter]) -> list[str]:
-        """The details of dead letters, in their order; empty where they cannot be opened here."""
-        if self._vault is None:
-            return [""] * len(letters)
-        details = []
+    def letter_groups(self, wanted: Filter | None = None) -> "list[Group]":
+        """All dead letters in groups of one reason and cause, the largest first; causes unknown without the keys."""
+        from engine.reading import letter_groups
+
         with self.snapshot() as execute:
-            for letter in letters:
-                table, key = (
-                    ("delivery", letter.delivery_id) if letter.delivery_id else ("message_state", letter.message_id)
-                )
-                row = execute(f"SELECT detail FROM {table} WHERE id = ?", (key,)).fetchone()  # noqa: S608 - constants
-                try:
-                    note = orjson.loads(self._note(row[0] if row else b"", table, key, letter.channel) or b"{}")
-                except IntegrityError:
-                    note = {}  # `labrelay verify` says what is wrong
-                details.append(note.get("detail", ""))
-        return details
+            return letter_groups.find(execute, self._vault, wanted or Filter())
 
     def held(self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50) -> list[DeadLetter]:
         """A page of deliveries that a rule keeps back, each with its reason in words; `Filter.state` ``rejected``: of

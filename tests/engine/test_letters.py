@@ -1,26 +1,13 @@
 """Dead letters in groups: what is one cause, and that every reason of a dead letter has a way out."""
 
 import re
+from functools import partial
 
 import pytest
 
 from engine.__main__ import verbs
-from engine.letters import cause_of, grouped, likely_fix
+from engine.letters import Groups, cause_of, likely_fix
 from engine.reasons import Reason
-from engine.records import DeadLetter
-
-
-def letter(message: int, reason: str = "REFUSED", *, channel: str = "chem", destination: str = "fhir") -> DeadLetter:
-    return DeadLetter(
-        message_id=message,
-        delivery_id=message,
-        channel=channel,
-        destination=destination,
-        state="dead",
-        reason=reason,
-        at_us=message * 1000,
-        message_type="ORU^R01",
-    )
 
 
 @pytest.mark.parametrize(
@@ -43,15 +30,14 @@ def test_what_differs_from_letter_to_letter_is_no_cause(detail: str, cause: str)
 
 
 def test_groups_have_counts_times_and_channels_and_the_largest_is_first() -> None:
-    found = grouped(
-        [
-            (letter(5, channel="a"), "HTTP 422"),
-            (letter(9), "HTTP 400"),
-            (letter(3, channel="b", destination="x"), "HTTP 422"),
-        ]
-    )
-    first, second = found
-    assert (first.cause, first.count, first.oldest_us, first.newest_us, first.example) == ("HTTP 422", 2, 3000, 5000, 5)
+    groups = Groups()
+    add = partial(groups.add, "REFUSED", oldest_us=3000, newest_us=4000)
+    add("HTTP 422", count=1, oldest_us=5000, newest_us=5000, channel="a", destination="fhir", message=5)
+    add("HTTP 400", count=2, channel="chem", destination="fhir", message=9)
+    add("HTTP 422", count=2, channel="b", destination="x", message=3)
+    add("HTTP 422", count=1, channel="b", message=1)
+    first, second = groups.largest_first()
+    assert (first.cause, first.count, first.oldest_us, first.newest_us, first.example) == ("HTTP 422", 4, 3000, 5000, 5)
     assert (first.channels, first.destinations) == ({"a", "b"}, {"fhir", "x"})
     assert "--channel" not in first.fix
     assert "--channel chem" in second.fix
