@@ -29,7 +29,7 @@ from engine.clock_watch import ClockWatch
 from engine.config import DestinationConfig, Site, load_site
 from engine.config.renewal import fingerprints
 from engine.control import SOCKET_NAME, ControlServer
-from engine.delivery import DestinationWorker
+from engine.delivery.worker import DestinationWorker
 from engine.downtime import open_until
 from engine.errors import ConfigError, StoreError
 from engine.intake import Intake

@@ -15,7 +15,8 @@ from engine.channel import Answer, ChannelSettings
 from engine.clock import Clock
 from engine.conditional import ConditionalGuard
 from engine.config import ChannelConfig, DestinationConfig, RouteConfig, Site, TcpPart, TeePart
-from engine.delivery import DestinationWorker, Outbox
+from engine.delivery.outbox import Outbox
+from engine.delivery.worker import DestinationWorker
 from engine.errors import ConfigError
 from engine.formats import MEDIA_TYPES, format_of
 from engine.intake import ChannelRoutes, Route

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 from engine.clock import Clock, from_us
 from engine.controls import controls_in
-from engine.delivery import DestinationWorker
+from engine.delivery.worker import DestinationWorker
 from engine.errors import ContentError, StoreError
 from engine.formats import MEDIA_TYPES
 from engine.lane import Lane

@@ -18,7 +18,7 @@ from engine import metrics
 from engine.breaker import BreakerState
 from engine.clock import from_us
 from engine.config import DestinationConfig
-from engine.delivery import DestinationWorker
+from engine.delivery.worker import DestinationWorker
 from engine.errors import StoreError
 from engine.growth import Growth
 from engine.lane import Lane

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from engine import delivery as delivery_module
 from engine.breaker import BreakerState
 from engine.build import build_site
 from engine.clock import SystemClock
 from engine.config import load_site
+from engine.delivery import standing
 from engine.errors import ConfigError
 from engine.lane import Lane
 from engine.message import Delivery
@@ -60,7 +60,7 @@ def corrected(number: int, value: str) -> bytes:
 @pytest.fixture(autouse=True)
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most of a backlog is in the store only, as after hours."""
-    monkeypatch.setattr(delivery_module, "LANE_SHARE", 32)  # 16 deliveries in memory
+    monkeypatch.setattr(standing, "LANE_SHARE", 32)  # 16 deliveries in memory
 
 
 async def test_a_backlog_goes_out_newest_first(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.delivery import OUR_FAULT_ATTEMPTS
+from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.hashes import pack_reports, split_hashes, unpack_reports
 from engine.intake import ChannelRoutes, Verdict

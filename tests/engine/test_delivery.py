@@ -9,15 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from engine import delivery as delivery_module
 from engine import outbox as outbox_module
 from engine.breaker import Breaker, BreakerState
-from engine.errors import (
-    DestinationDownError,
-    RefusedDeliveryError,
-    StoreError,
-    TransientDeliveryError,
-)
+from engine.delivery import attempts, storing, worker
+from engine.errors import DestinationDownError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.journal import Journal
 from engine.message import Delivery
 from engine.reasons import Reason
@@ -40,7 +35,8 @@ def refused() -> RefusedDeliveryError:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery_module, "WRITE_RETRY_S", 0.01)
+    for module in (storing, attempts):
+        monkeypatch.setattr(module, "WRITE_RETRY_S", 0.01)
 
 
 @pytest_asyncio.fixture
@@ -256,7 +252,7 @@ async def test_a_fault_of_ours_costs_the_delivery_and_not_the_destination(made: 
     await made.drain()
     assert server.of("a") == ["00001", "00003"]
     assert server.of("b") == numbers(10)
-    assert server.attempts["a", "00002"] == delivery_module.OUR_FAULT_ATTEMPTS
+    assert server.attempts["a", "00002"] == attempts.OUR_FAULT_ATTEMPTS
     assert made.states("server")[:3] == ["delivered", "dead", "delivered"]
 
 
@@ -707,7 +703,7 @@ async def test_what_is_committed_before_a_worker_runs_waits_for_it(made: Plant) 
 async def test_a_destination_that_hangs_while_it_closes_does_not_hang_the_stop(
     made: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_module, "CLOSE_S", 0.05)
+    monkeypatch.setattr(worker, "CLOSE_S", 0.05)
     server = await made.destination("server")
     monkeypatch.setattr(server, "close", asyncio.Event().wait)
     await asyncio.wait_for(made.workers["server"].stop(0.05), 2.0)
@@ -716,7 +712,7 @@ async def test_a_destination_that_hangs_while_it_closes_does_not_hang_the_stop(
 async def test_a_destination_that_cannot_be_opened_is_tried_again_and_nothing_is_dead(
     made: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_module, "REOPEN_S", 0.01)
+    monkeypatch.setattr(worker, "REOPEN_S", 0.01)
     server = await made.destination("server", start=False)
     tries = 0
 

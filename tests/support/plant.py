@@ -16,7 +16,8 @@ from pathlib import Path
 from engine.breaker import Breaker
 from engine.clock import ManualClock
 from engine.conditional import ConditionalGuard
-from engine.delivery import DestinationWorker, Outbox
+from engine.delivery.outbox import Outbox
+from engine.delivery.worker import DestinationWorker
 from engine.errors import ContentError
 from engine.intake import ChannelRoutes, Intake, Judge, Route, Store
 from engine.journal import Journal

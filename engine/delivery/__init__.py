@@ -1,0 +1,25 @@
+"""One destination: claim -> deliver -> settle, for all of its lanes. One destination's trouble stays its own (P6).
+
+A *lane* is channel + destination, the unit of order (P3): with ``order: channel`` at most one of its deliveries is in
+flight, and a failed one is tried again before the next. ``order: specimen`` keeps the order only among deliveries that
+share a report, ``order: none`` keeps none. Lanes never wait for each other, but for three things that belong to the
+destination as a whole: its concurrency, its breaker, and conditional keys that it has not confirmed yet.
+
+Where a delivery is:
+
+    intake reserves a place -> born claimed, kept in memory -> queue -> in flight -> settled | buried
+                                                                 ^          | postponed (row: not before t)
+    no place (or lane has a backlog) -> born waiting, in the store only     v
+                                                  claim, in order ------> delayed -> queue
+
+Invariant: memory always holds the oldest of a lane's open deliveries, in order. A lane that has waiting rows in the
+store (``spilled``) takes no new place in memory until a claim has found nothing more, and where a person's act brings
+older rows back, what waits in memory is given back to the store and all is claimed anew.
+
+outbox     what it needs of the journal
+standing   what a worker knows: its lanes, what is in memory and under way
+storing    writing outcomes and claiming rows, also while the store fails
+places     places in memory, which intake asks for
+attempts   one delivery, from its turn to its outcome
+worker     when what is started: `DestinationWorker`
+"""
