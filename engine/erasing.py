@@ -1,8 +1,9 @@
 """Erasing what is stored of a patient: payloads, documents, notes and memories, so that numbers, order and chain stay.
 
 A message is found by its patient's number (`engine.numbered`). Messages that were never read as such (unreadable, cut
-short, repeats, from before there was that search) are opened one by one, and the patient's records in them are looked
-at; where the number stands anywhere else, a person has to look and name the message.
+short, repeats, from before there was that search, with more numbers than are noted) are opened one by one, and the
+patient's records in them are looked at; where the number stands anywhere else, a person has to look and name the
+message.
 
 What goes, for each message:
 
@@ -112,7 +113,7 @@ def find(execute: Execute, vault: Vault, numbers: Sequence[str], also: Iterable[
     """
     wanted = frozenset(filter(None, map(folded, numbers)))
     found, ids = Found(), dict.fromkeys(numbered.messages(execute, vault, "patient", wanted))
-    for message_id, channel in _never_read(execute):
+    for message_id, channel in _never_read(execute, vault):
         if message_id in ids:
             continue
         try:
@@ -146,14 +147,17 @@ def _edited(execute: Execute, ids: Iterable[int]) -> set[int]:
     }
 
 
-def _never_read(execute: Execute) -> Iterator[tuple[int, str]]:
+def _never_read(execute: Execute, vault: Vault) -> Iterator[tuple[int, str]]:
     """Messages whose numbers are not in the search, or may not be."""
     row = execute("SELECT value FROM meta WHERE name = 'numbers_from'").fetchone()
-    yield from execute(
+    never = execute(
         "SELECT j.id, j.channel FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND"
         " (s.state IS NULL OR s.state <> 'mapped' OR j.id < ?) ORDER BY j.id",
         (row[0] if row else 0,),
     ).fetchall()
+    for message_id in numbered.not_all_known(execute, vault):
+        never += execute("SELECT id, channel FROM journal WHERE id = ?", (message_id,)).fetchall()
+    yield from sorted(set(never))
 
 
 def _look(execute: Execute, vault: Vault, message_id: int, wanted: frozenset[str]) -> Message:

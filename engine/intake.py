@@ -35,7 +35,7 @@ from engine.message import (
     Stored,
     Unmapped,
 )
-from engine.numbers import Number, numbers_in, own_number
+from engine.numbers import NOT_ALL, Number, numbers_in, own_number
 from engine.outcomes import Outcomes
 from engine.ports import Format
 from engine.reagents import reagents_in
@@ -187,14 +187,14 @@ def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
 
 
 def _numbers(stored: Stored, parsed: Parsed) -> tuple[Number, ...]:
-    """What the message is looked for by; whatever is wrong with it costs nobody a result."""
+    """What the message is looked for by; whatever is wrong with it costs nobody a result, and hides no message."""
     try:
         return numbers_in(parsed)
     except Exception:
         logger.exception(
             "reading numbers failed inside LabRelay", extra={"channel": stored.channel, "journal_id": stored.id}
         )
-        return ()
+        return (NOT_ALL,)
 
 
 def _reagents(stored: Stored, parsed: Parsed) -> tuple[Reagent, ...]:

@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from engine.batch import Batch
-from engine.numbers import Number, NumberKind, folded, own_number
+from engine.numbers import NOT_ALL, Number, NumberKind, folded, own_number
 from engine.vault import Vault
 
 BLOCK_BITS = 10  # messages (and other rows of the journal) of one block: 1,024
@@ -70,3 +70,8 @@ def messages(execute: Callable[..., sqlite3.Cursor], vault: Vault, kind: NumberK
         where, values = term(execute, vault, kind, text)
         found.update(row[0] for row in execute(f"SELECT j.id FROM journal j WHERE {where} AND j.kind = 1", values))  # noqa: S608 - a constant
     return sorted(found)
+
+
+def not_all_known(execute: Callable[..., sqlite3.Cursor], vault: Vault) -> list[int]:
+    """The messages that bear numbers which nobody noted: no search by a number says that it is not in them."""
+    return messages(execute, vault, NOT_ALL.kind, [NOT_ALL.text])

@@ -8,7 +8,8 @@ number that stands where the standards put one is taken, each by itself, without
     control     the message's own number: MSH-10, H-3
 
 Upper and lower case are one, and blanks around a number are none of it. The journal keeps keyed hashes of them
-(`engine.numbered`), never the numbers.
+(`engine.numbered`), never the numbers. Where not all numbers of a message are known, `NOT_ALL` is among them, so that
+whoever must not miss one (`engine.erasing`) knows which messages to open.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from engine.message import Delimiters, Parsed
 
-NumberKind = Literal["patient", "specimen", "control"]
+NumberKind = Literal["patient", "specimen", "control", "unread"]
 
 MOST = 200  # numbers of one message; a worklist or a batch of a whole day may have more, and is then found by these
 MAX_LENGTH = 100  # a longer text is no number
@@ -45,6 +46,9 @@ class Number(NamedTuple):
     text: str
 
 
+NOT_ALL = Number("unread", "")  # this message bears numbers that nobody noted
+
+
 def folded(text: str) -> str:
     """What two ways to write a number have in common."""
     return text.strip().upper()
@@ -57,10 +61,10 @@ def own_number(control_id: str) -> tuple[Number, ...]:
 
 
 def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
-    """The patient's, specimens' and orders' numbers of a message, each once, at most `MOST`."""
+    """The patient's, specimens' and orders' numbers of a message, each once; of too many, `MOST` and `NOT_ALL`."""
     places = _PLACES.get(parsed.format)
     if places is None:
-        return ()
+        return (NOT_ALL,)
     found: dict[Number, None] = {}
     cut = parsed.delimiters
     marks = [mark for mark in (cut.component, cut.repetition, cut.subcomponent, cut.escape, '"') if mark]
@@ -78,9 +82,9 @@ def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
                 continue
             for text in _texts(field, cut, pairs=(segment.name, at) in _PAIRS):
                 found[Number(kind, text)] = None
-        if len(found) >= MOST:
-            break
-    return tuple(found)[:MOST]
+        if len(found) > MOST:
+            return (*tuple(found)[:MOST], NOT_ALL)
+    return tuple(found)
 
 
 def _texts(field: str, cut: Delimiters, *, pairs: bool) -> Iterator[str]:

@@ -83,11 +83,15 @@ def list_messages(
         found = _by_number(reader, wanted, ids) if ids else reader.messages(wanted, before_id=before, limit=limit)
         if not found and control_id is not None and wanted.channel is not None:  # from before numbers were kept
             found = reader.messages(replace(wanted, number=None, control_id=control_id), before_id=before, limit=limit)
-        older = reader.numbers_from() if patient or specimen or control_id else 1
+        by_number = patient or specimen or control_id
+        older = reader.numbers_from() if by_number else 1
+        unread = reader.not_all_numbers() if by_number else 0
         kept = reader.kept()
     show_rows(form, "messages", [_row(session, view) for view in found], COLUMNS, "no messages")
     if older > 1:
         say(f"messages before {older} came before numbers were kept, and are not found by them")
+    if unread:
+        say(f"{unread} messages bear more numbers than were noted or could be read, and may be missing here")
     if not ids and len(found) >= limit and form is Form.TABLE:
         say(f"more may follow: --before {found[-1].id}")
     elif kept.gone and kept.oldest_us and form is Form.TABLE:

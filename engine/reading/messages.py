@@ -61,6 +61,13 @@ class Messages(Snapshots):
             row = execute("SELECT value FROM meta WHERE name = 'numbers_from'").fetchone()
         return int(row[0]) if row is not None else 1
 
+    def not_all_numbers(self) -> int:
+        """How many messages bear numbers by which they are not found."""
+        from engine import numbered
+
+        with self.snapshot() as execute:
+            return len(numbered.not_all_known(execute, self.vault))
+
     def message(self, message_id: int) -> Trace | None:
         """Everything about one message but its payload; None where there is no such message.
 

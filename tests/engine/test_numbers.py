@@ -8,7 +8,7 @@ import pytest
 from adapters.codecs import astm_records, hl7v2
 from engine import numbered
 from engine.message import FormatOptions
-from engine.numbers import MOST, Number, numbers_in, own_number
+from engine.numbers import MOST, NOT_ALL, Number, numbers_in, own_number
 from engine.records import Filter
 from tests.support.journals import WINDOW_S, received, running, store
 from tests.support.running import hl7_channel, running_site
@@ -52,7 +52,9 @@ def test_what_nobody_can_type_is_no_number(text: str) -> None:
 
 def test_a_message_with_more_numbers_than_are_kept() -> None:
     records = [f"O|{n}|S{n}||^^^GLU" for n in range(1, MOST + 50)]
-    assert len(from_astm("P|1", *records)) == MOST
+    numbers = from_astm("P|1", *records)
+    assert (len(numbers), NOT_ALL in numbers) == (MOST + 1, True)
+    assert NOT_ALL not in from_astm("P|1", *records[:MOST])
 
 
 async def test_messages_are_found_by_number_across_blocks(tmp_path: Path) -> None:

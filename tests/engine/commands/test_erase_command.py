@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import verify
+from engine import intake, verify
 from engine.commands.output import ExitCode
 from engine.journal import JOURNAL_NAME
+from engine.message import Parsed
+from engine.numbers import MOST, Number, numbers_in
 from tests.support.command_line import Ran, labrelay
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.senders import send_blocks
@@ -71,7 +73,7 @@ async def _filled(folder: Path, more: Callable[[RunningSite], Awaitable[None]] |
         if more is not None:
             await more(site)
         ids = sorted(view.id for view in site.messages("chem"))
-        (astm,) = [view.id for view in site.messages("astm")]
+        astm = min(view.id for view in site.messages("astm"))
     return {**dict(zip(names, ids, strict=False)), "astm": astm}
 
 
@@ -222,6 +224,38 @@ def test_what_names_other_patients_too_is_not_erased_by_the_way(tmp_path: Path) 
     (garbage,) = looked.json["unsure"]
     named = erase(tmp_path, "--dry-run", "--message", str(garbage), "-o", "json")
     assert garbage in [row["id"] for row in named.json["messages"]]
+
+
+def test_a_message_whose_numbers_are_not_all_known_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patients = [
+        f"P|{n}||PZ-{n}||ANDERS^N{n}\rO|1|S{n}||^^^GLU|R\rR|1|^^^GLU|5.4|mmol/L||N||F\r" for n in range(1, MOST)
+    ]
+    day = ASTM.decode().replace("P|1|", "".join(patients) + f"P|{MOST}|", 1)
+
+    def fails(parsed: Parsed) -> tuple[Number, ...]:
+        if any("UNLUCKY" in field for segment in parsed.segments for field in segment.fields):
+            raise RuntimeError("a fault of ours")
+        return numbers_in(parsed)
+
+    monkeypatch.setattr(intake, "numbers_in", fails)
+
+    async def more(site: RunningSite) -> None:
+        blocks = [hl7("7", name="UNLUCKY"), hl7("8", patient="PX-7704", name="UNLUCKY")]
+        await send_blocks(site.port("chem"), blocks)
+        await site.settled()
+        await send_astm(site.port("astm"), day.encode())
+        await until(lambda: len(site.messages()) == 10)
+        await site.settled()
+
+    filled(tmp_path, more)
+    listed = labrelay("messages", "list", "-o", "json", site=tmp_path).json["messages"]
+    ours, theirs, whole_day = sorted(row["id"] for row in listed)[-3:]
+    assert {row["state"] for row in listed if row["id"] in (ours, theirs, whole_day)} == {"mapped"}
+    looked = labrelay("messages", "list", "--patient", NUMBER, "-o", "json", site=tmp_path)
+    assert not {ours, whole_day} & {row["id"] for row in looked.json["messages"]}
+    assert "3 messages bear more numbers than were noted" in looked.err
+    found = {row["id"]: row["others"] for row in erase(tmp_path, "--dry-run", "-o", "json").json["messages"]}
+    assert (found[ours], found[whole_day], theirs in found) == (False, True, False)
 
 
 async def test_nothing_is_erased_beside_a_daemon_or_without_a_reason(tmp_path: Path) -> None:
