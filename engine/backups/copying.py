@@ -19,11 +19,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from engine import migrate
+from engine import kek, migrate
 from engine.anchor import Anchor, sync_folder
 from engine.backups.shelf import SITE_FOLDER, Copy, Manifest, Shelf
 from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
+from engine.kek import Source
 from engine.vault import KEY_NAME
 from engine.writer import Job, Pump
 
@@ -34,6 +35,7 @@ SPARE_BYTES = 64 * 1024 * 1024
 
 CONFIGURATION = ("config", "channels", "mappings", "layouts", "tables", "analyzers", "samples")  # folders of a site
 LARGEST_FILE = 32 * 1024 * 1024
+_FILES = frozenset({Source.FILE, Source.NEW_FILE, Source.OLD_FILE})
 _PRIVATE = b"PRIVATE KEY-----"
 
 Progress = Callable[[int, int], None]
@@ -98,6 +100,7 @@ def complete(
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as copy:
             schema = migrate.version(copy)
             row = copy.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
+            (check,) = copy.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
         made_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)  # when its last page was written
         last_id, chain = row if row is not None else (0, bytes(32))
         Anchor(making / ANCHOR_NAME, journal_id, last_id, chain).close()
@@ -113,8 +116,8 @@ def complete(
             target.write_bytes(content)
             _sync(target)
             files[str(relative)] = sha256(content).hexdigest()
-        if with_key and (data / KEY_NAME).exists():
-            _copy_key(data / KEY_NAME, making / KEY_NAME)
+        if with_key and (key := _key_file(data, check)) is not None:
+            _copy_key(key, making / KEY_NAME)
         _sync(path)
         for folder in {making, *(making / SITE_FOLDER / relative for relative in files)}:
             sync_folder(folder if folder.is_dir() else folder.parent)
@@ -142,6 +145,12 @@ def _configuration(site: Path) -> Iterator[Path]:
         for path in sorted((site / folder).rglob("*")):
             if path.is_file() and not path.name.startswith(".") and path.stat().st_size <= LARGEST_FILE:
                 yield path.relative_to(site)
+
+
+def _key_file(data: Path, check: bytes) -> Path | None:
+    """The file with the key of the copied journal: a rotation since its last page has given it another name."""
+    files = (found for found in kek.candidates(data) if found.source in _FILES)
+    return next((Path(found.place) for found in files if found.check == check), None)
 
 
 def _copy_key(key: Path, target: Path) -> None:

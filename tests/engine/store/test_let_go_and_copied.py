@@ -296,3 +296,31 @@ def test_earlier_values_of_what_was_erased_do_not_come_back(place: Place, tmp_pa
 
     with closing(sqlite3.connect(tmp_path / "new" / "var" / JOURNAL_NAME)) as connection:
         assert connection.execute(values).fetchone() == (0,)
+
+
+def test_a_copy_has_the_key_of_its_own_journal_where_that_was_rotated_meanwhile(place: Place, tmp_path: Path) -> None:
+    async def before() -> Copy:
+        async with running(place.data) as journal:
+            await queue(journal, b"one")
+            shelf = place.shelf(journal)
+            making = shelf.begin()
+            await journal.lend(copying.job(making / JOURNAL_NAME))
+            await journal.rotate_key(place.data, actor="anna")
+            copy = copying.complete(
+                shelf,
+                making,
+                data=place.data,
+                site=place.site,
+                name="X",
+                journal_id=journal.journal_id,
+                with_key=True,
+            )
+            checking.run(copy)
+            found = read_copy(copy.path)
+            assert found is not None
+            return found
+
+    place.restore(asyncio.run(before()), tmp_path / "new", keys=None)
+    journal = opened(tmp_path / "new" / "var")
+    assert journal.payload(1) == b"one"
+    journal.close()
