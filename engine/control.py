@@ -45,7 +45,8 @@ Verbs and their shapes (a selection is `engine.acts.selection.Selection.to_json`
 
 An outcome is ``{"count", "act", "done", "going_on"}``: how many were selected, the number of the row that was stored
 before the act began (null for a dry run, or where the act is one row), what became of them by name, and whether it
-takes longer than a command waits and goes on in the daemon.
+takes longer than a command waits and goes on in the daemon. That of a dry run about dead letters or held results has
+``counted_us`` beside, which the selection of the act that follows repeats: no more is done than was counted.
 """
 
 import asyncio

@@ -16,9 +16,10 @@ class Deciding(UnderWay):
         """Close dead letters; the journal keeps who, when and ``because``."""
         if not because.strip():
             raise RefusedError("a dismissal needs a reason")
+        now_us = self._now_us()
         chosen = await asyncio.to_thread(letters, self._journal, selection)
         if dry_run:
-            return answer(len(chosen), None, {})
+            return self._counted(now_us, chosen)
         changed = 0
         for part in chunks(chosen, AT_ONCE):
             changed += await self._journal.dismiss(
@@ -35,9 +36,10 @@ class Deciding(UnderWay):
         """Let held results go; the journal keeps who, when and ``because``. ``done``: see `engine.holding.release`."""
         if not because.strip():
             raise RefusedError("a release needs a reason")
+        now_us = self._now_us()
         chosen = await asyncio.to_thread(held_results, self._journal, selection)
         if dry_run:
-            return answer(len(chosen), None, {})
+            return self._counted(now_us, chosen)
         done: Counter[str] = Counter()
         for part in chunks(chosen, AT_ONCE):
             ids = [letter.delivery_id for letter in part]
@@ -51,9 +53,10 @@ class Deciding(UnderWay):
         """Decide that held results are never delivered; the journal keeps them, with who, when and ``because``."""
         if not because.strip():
             raise RefusedError("a rejection needs a reason")
+        now_us = self._now_us()
         chosen = await asyncio.to_thread(held_results, self._journal, selection)
         if dry_run:
-            return answer(len(chosen), None, {})
+            return self._counted(now_us, chosen)
         done: Counter[str] = Counter()
         for part in chunks(chosen, AT_ONCE):
             ids = [letter.delivery_id for letter in part]

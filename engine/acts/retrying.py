@@ -24,7 +24,10 @@ class Retrying(UnderWay):
             because: why ours takes the place of what the server has, where that is another version (CONFLICT). Without
                 it such deliveries stay dead.
         """
+        now_us = self._now_us()
         chosen = await asyncio.to_thread(letters, self._journal, selection)
+        if dry_run:
+            return self._counted(now_us, chosen)
         # Accepting that one number belongs to two patients takes a person who named these very letters.
         accept_conflict = bool(selection.ids) or selection.reason == Reason.IDENTITY_CONFLICT.value
         return await self._act(
@@ -32,7 +35,7 @@ class Retrying(UnderWay):
             "retry",
             selection,
             len(chosen),
-            dry_run,
+            False,
             lambda: self._retry(chosen, accept_conflict, overwrite=bool(because.strip())),
             **({"reason": because} if because else {}),
         )

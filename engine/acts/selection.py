@@ -26,6 +26,8 @@ class Selection:
         specimen, number: of messages that bear this number of a specimen or order, or as their own control id. They
             may be a patient's, and so are no part of an act's record (`without_numbers`).
         after_us, before_us: received within.
+        counted_us: when a person was told how many there are. What has become a dead letter, or was held back, after
+            that is not among those that they said yes to.
     """
 
     ids: tuple[int, ...] = ()
@@ -38,11 +40,12 @@ class Selection:
     specimen: str | None = None
     number: str | None = None
     all: bool = False
+    counted_us: int | None = None
 
     @property
     def is_empty(self) -> bool:
         """Nothing was said: never taken to mean everything."""
-        return self == Selection()
+        return replace(self, counted_us=None) == Selection()
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value not in (None, (), False)}
@@ -54,7 +57,7 @@ class Selection:
         Raises:
             LabRelayError: not a selection; the command and the daemon may differ in version.
         """
-        kinds = {"ids": (list, tuple), "all": (bool,), "after_us": (int,), "before_us": (int,)}
+        kinds = {"ids": (list, tuple), "all": (bool,), "after_us": (int,), "before_us": (int,), "counted_us": (int,)}
         known = {field.name for field in fields(cls)}
         if not isinstance(given, dict) or not given.keys() <= known:
             raise LabRelayError("not a selection that this version knows")
@@ -101,14 +104,24 @@ def _letters(pages: Callable[..., list[DeadLetter]], selection: Selection) -> li
         for number in sorted(set(selection.ids)):
             page = pages(selection.filter(), before_id=number + 1, limit=1)
             found += [letter for letter in page if letter.message_id == number]
-        return found
+        return _counted(found, selection)
     before: int | None = None
     while page := pages(selection.filter(), before_id=before, limit=PAGE):
         found += page
         before = page[-1].message_id
         _bounded(len(found))
     found.sort(key=lambda letter: (letter.message_id, letter.delivery_id))
-    return found
+    return _counted(found, selection)
+
+
+def _counted(found: list[DeadLetter], selection: Selection) -> list[DeadLetter]:
+    limit = selection.counted_us
+    return found if limit is None else [letter for letter in found if letter.at_us <= limit]
+
+
+def counted_at(now_us: int, found: Sequence[DeadLetter]) -> int:
+    """The instant to count these by. A clock that was set back leaves none of them out."""
+    return max(now_us, *(letter.at_us for letter in found)) if found else now_us
 
 
 def replayable(reader: Reader, selection: Selection) -> list[int]:

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.acts.selection import Selection
+from engine.acts.selection import Selection, counted_at
 from engine.clock import Clock, SystemClock
 from engine.intake import ChannelRoutes
 from engine.journal import Journal
 from engine.message import Stored
+from engine.records import DeadLetter
 from engine.replaying import LookAgain, Replays, Waits
 
 logger = logging.getLogger("labrelay." + __name__)
@@ -80,6 +81,11 @@ class UnderWay:
         task.add_done_callback(lambda ended: self._ended(act, ended))
         done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN_S)
         return answer(count, act, task.result() if done else {}, going_on=not done)
+
+    @staticmethod
+    def _counted(now_us: int, chosen: Sequence[DeadLetter]) -> dict[str, Any]:
+        """The answer of a dry run: how many, and when that was counted, for the selection of the act that follows."""
+        return {**answer(len(chosen), None, {}), "counted_us": counted_at(now_us, chosen)}
 
     def _ended(self, act: int, task: asyncio.Task[dict[str, int]]) -> None:
         self._running.discard(task)

@@ -6,6 +6,7 @@ without an offset are in the site's zone.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -156,12 +157,13 @@ def carry_out(
         more: further arguments of the verb.
     """
     counted = _ask(session, verb, chosen, dry_run=True, **more)
-    count = counted["count"]
+    count, counted_us = counted["count"], counted.pop("counted_us", None)
     if dry_run or not count:
         show_document(form, {"verb": verb, "dry_run": dry_run, **counted}, [f"{count} selected"])
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
     consent(what.format(n=count), yes=yes)
-    result = _ask(session, verb, chosen, dry_run=False, **more)
+    # Those that were counted, and no more: what came while the person thought it over has been seen by nobody.
+    result = _ask(session, verb, replace(chosen, counted_us=counted_us), dry_run=False, **more)
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
     left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead", "overtaken", "too_old", "conflicts"))
     return ExitCode.PARTLY if left else ExitCode.OK

@@ -15,7 +15,7 @@ from engine.control import RefusedError
 from engine.errors import LabRelayError
 from engine.intake import ChannelRoutes, Route
 from engine.journal import Journal
-from engine.message import FormatOptions, MapContext
+from engine.message import FormatOptions, MapContext, Received
 from engine.reasons import Reason
 from tests.support.filled_journal import (
     CHANNEL,
@@ -123,6 +123,29 @@ async def test_an_incomplete_message_is_never_made_a_result(site: Site) -> None:
 
     assert answer["done"]["skipped"] == 1
     assert site.state(INCOMPLETE) == "incomplete"
+
+
+@pytest.mark.parametrize("verb", ["dismiss", "retry"])
+async def test_what_came_after_the_count_was_agreed_to_by_nobody(site: Site, verb: str) -> None:
+    act = site.acts.dismiss if verb == "dismiss" else site.acts.retry
+    counted = await act(Selection(all=True), actor="anita", because="known", dry_run=True)
+    later = await site.journal.append(Received(channel=CHANNEL, payload=b"later", received_us=0), repeat_window_s=1.0)
+    await site.journal.map_done(later.id, channel=CHANNEL, routes=[], state="dead", reason=Reason.UNREADABLE)
+    assert len(letters(site.journal, Selection(all=True))) == counted["count"] + 1
+
+    done = await act(
+        Selection(all=True, counted_us=counted["counted_us"]), actor="anita", because="known", dry_run=False
+    )
+    assert done["count"] == counted["count"] == 3
+    assert site.state(later.id) == "dead"
+    assert Selection(counted_us=1).is_empty
+
+
+async def test_a_clock_that_was_set_back_hides_no_dead_letter(site: Site) -> None:
+    site.acts._now_us = lambda: 1
+    counted = await site.acts.dismiss(Selection(all=True), actor="anita", because="known", dry_run=True)
+    chosen = Selection(all=True, counted_us=counted["counted_us"])
+    assert (await site.acts.dismiss(chosen, actor="anita", because="known"))["done"] == {"dismissed": 3}
 
 
 async def test_a_dismissal_names_who_and_why_and_needs_both(site: Site) -> None:
