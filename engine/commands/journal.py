@@ -247,13 +247,14 @@ def salvage(session: Session, target: Path, because: str, form: Form) -> ExitCod
     must be room for two. The folder then holds a journal that is whole in itself, its key where that is a file, and
     salvage.json, which says the same as this command. Look at it, then put it in the place of the old data folder.
     """
-    from engine import salvage as salvaging
     from engine.commands.verify import Progress
+    from engine.salvage import saving
+    from engine.salvage.found import sentences
 
     if not because.strip():
         raise click.BadParameter("say why", param_hint="--because")
     progress = Progress()
-    saved = salvaging.run(
+    saved = saving.run(
         session.data,
         target,
         clock=SystemClock(),
@@ -262,5 +263,5 @@ def salvage(session: Session, target: Path, because: str, form: Form) -> ExitCod
         progress=progress,
     )
     progress.close()
-    show_document(form, saved.as_json(), list(salvaging.sentences(saved, target)))
+    show_document(form, saved.as_json(), list(sentences(saved, target)))
     return ExitCode.PARTLY if saved.lost or saved.damaged or saved.findings else ExitCode.OK

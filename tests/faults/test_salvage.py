@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import anchor, compact, salvage, verify
+from engine import anchor, compact, verify
 from engine.clock import ManualClock
 from engine.errors import IntegrityError, LockedError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
@@ -20,7 +20,8 @@ from engine.lock import SiteLock
 from engine.loss import LossError
 from engine.message import Report
 from engine.reasons import Reason
-from engine.salvage import Salvage
+from engine.salvage import proven, saving, tables
+from engine.salvage.found import Salvage
 from engine.vault import KEY_NAME
 from tests.support.journals import opened, queue, received, routed, running, store
 
@@ -54,7 +55,7 @@ def copied(data: Path, to: Path) -> Path:
 
 
 def saved(data: Path, to: Path) -> Salvage:
-    return salvage.run(data, to, clock=ManualClock(), actor="ann", because="a bad disk")
+    return saving.run(data, to, clock=ManualClock(), actor="ann", because="a bad disk")
 
 
 def contents(data: Path) -> dict[int, bytes]:
@@ -101,7 +102,7 @@ def test_a_sound_journal_comes_over_as_it_is(whole: Path, tmp_path: Path) -> Non
     assert (found.lost, found.missing, found.damaged, found.again, found.findings) == (0, [], [], [], [])
     assert contents(tmp_path / "new") == contents(whole)
     assert verify.run(tmp_path / "new", deep=True) == []
-    assert json.loads((tmp_path / "new" / salvage.REPORT_NAME).read_bytes())["rows"] == found.rows
+    assert json.loads((tmp_path / "new" / saving.REPORT_NAME).read_bytes())["rows"] == found.rows
 
 
 def test_rows_of_a_spoilt_page_are_named_and_all_others_are_there(whole: Path, tmp_path: Path) -> None:
@@ -378,14 +379,14 @@ def test_the_new_journal_goes_on_where_the_old_one_was(whole: Path, tmp_path: Pa
 def test_a_full_disk_is_no_damage_and_leaves_nothing_that_passes_for_a_journal(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = salvage._new_journal
+    make = tables.new_journal
 
     def small(path: Path) -> sqlite3.Connection:
         connection = make(path)
         connection.execute("PRAGMA max_page_count = 60")  # SQLite then says the same as on a full disk
         return connection
 
-    monkeypatch.setattr(salvage, "_new_journal", small)
+    monkeypatch.setattr(proven, "new_journal", small)
     old = copied(whole, tmp_path / "old")
     with pytest.raises(StoreError, match="no room"):
         saved(old, tmp_path / "new")
@@ -406,7 +407,7 @@ def test_the_journal_appears_last(whole: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "rename", noting)
     saved(copied(whole, tmp_path / "old"), tmp_path / "new")
     assert order[-1] == JOURNAL_NAME
-    assert {ANCHOR_NAME, KEY_NAME, salvage.REPORT_NAME} <= set(order)
+    assert {ANCHOR_NAME, KEY_NAME, saving.REPORT_NAME} <= set(order)
 
 
 @pytest.mark.parametrize("what", ["file", "broken link", "no place"])

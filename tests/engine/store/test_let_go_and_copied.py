@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine import before_upgrade, earlier, erasing, migrate, pruned, retention, salvage, verify
+from engine import before_upgrade, earlier, erasing, migrate, pruned, retention, verify
 from engine.anchor import Anchor
 from engine.backups import checking, copying, drill, pieces, restoring
 from engine.backups.restoring import Restored
@@ -22,6 +22,7 @@ from engine.chain import chain_hash, pruned_digest, row_hash
 from engine.clock import ManualClock, SystemClock
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.results import results_of
+from engine.salvage import saving
 from engine.vault import KEY_NAME
 from tests.support.journals import opened, queue, running, store
 
@@ -263,7 +264,7 @@ def test_of_what_was_erased_nothing_is_processed_after_a_salvage(place: Place, t
         connection.execute("DELETE FROM delivery WHERE message_id = 1")
         connection.execute("DELETE FROM message_state WHERE id IN (2, 3)")
 
-    saved = salvage.run(place.data, tmp_path / "new", clock=SystemClock(), actor="anna", because="damage")
+    saved = saving.run(place.data, tmp_path / "new", clock=SystemClock(), actor="anna", because="damage")
 
     assert (saved.again, saved.findings) == ([], [])
     journal = opened(tmp_path / "new")

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import migrate, salvage
+from engine import migrate
 from engine.clock import ManualClock
 from engine.journal import JOURNAL_NAME, Journal
 from engine.records import Target
+from engine.salvage import saving
 from engine.vault import KEY_NAME
 from tests.support.journals import opened, queue, running
 
@@ -87,7 +88,7 @@ async def test_what_is_paused_is_still_so_in_a_salvaged_journal(tmp_path: Path) 
         await queue(journal, b"1")
         await journal.pause(LANE, actor="anita", reason="lane")
         await journal.pause(CHANNEL, actor="anita", reason="channel")
-    salvage.run(tmp_path / "old", tmp_path / "new", clock=ManualClock(), actor="anita", because="test")
+    saving.run(tmp_path / "old", tmp_path / "new", clock=ManualClock(), actor="anita", because="test")
     async with running(tmp_path / "new") as again:
         assert _kinds(again) == {"channel": "channel", "lane": "lane"}
         assert await again.claim("chem", "fhir", 5) == []

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine import arrival, audit, compact, erasing, outbox, pauses, retention, salvage, verdict, verify
+from engine import arrival, audit, compact, erasing, outbox, pauses, retention, verdict, verify
 from engine.batch import Batch
 from engine.clock import Clock, ManualClock, SystemClock
 from engine.errors import IntegrityError, StoreError
@@ -26,6 +26,7 @@ from engine.message import Report
 from engine.reasons import Reason
 from engine.records import Target
 from engine.retention import Policy, Run
+from engine.salvage import saving
 from tests.support.journals import opened, received, routed, running
 from tests.support.waiting import until
 
@@ -569,7 +570,7 @@ def test_salvage_and_compaction_keep_apart_what_was_let_go_and_what_is_lost(site
     site.close()
     compact.run(site.folder)
     assert site.findings() == []
-    whole = salvage.run(site.folder, tmp_path / "whole", clock=site.clock, actor="anna", because="to look")
+    whole = saving.run(site.folder, tmp_path / "whole", clock=site.clock, actor="anna", because="to look")
     site.reopened()
 
     def tamper(batch: Batch) -> None:
@@ -577,7 +578,7 @@ def test_salvage_and_compaction_keep_apart_what_was_let_go_and_what_is_lost(site
 
     site.journal.run_alone(tamper)
     site.close()
-    saved = salvage.run(site.folder, tmp_path / "saved", clock=site.clock, actor="anna", because="to look")
+    saved = saving.run(site.folder, tmp_path / "saved", clock=site.clock, actor="anna", because="to look")
 
     assert (whole.missing, whole.again, whole.findings) == ([], [], [])
     assert [(one.first, one.last) for one in saved.missing] == [(lost, lost)]
