@@ -17,7 +17,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from engine.backups import copying, pieces
+from engine.backups import copying, standing
 from engine.backups.shelf import Copy, Shelf, read_copy
 from engine.clock import Clock
 from engine.config import BackupConfig, Site
@@ -169,8 +169,7 @@ class BackupKeeper:
     def _write_rows(self, copy: Copy) -> None:
         began = self._clock.now()
         path = self._site().config.data / JOURNAL_NAME
-        while pieces.write(copy, path) is not None:
-            pass
+        standing.write(copy, path)
         self._rows_at, self._rows_looked = began, self._clock.monotonic()
 
     # -- full copies ---------------------------------------------------------------------------------------------

@@ -7,9 +7,12 @@
             manifest.json                          what this is: written last, so without it the copy is none
             verified.json                          that it was read back and found whole, and its checksum
             000000123457-000000123500.rows         rows of the journal since then, piece by piece
+            000001-000000123500-5f0c....state      how messages stood after them: verdicts, deliveries, pauses
+            000001-77ab....known                   what the next of these is compared with
         drill.json                                 when a copy was last restored for practice, and how that went
         making-.../                                under way, or left by a crash: taken away by the next
 
-Modules: `shelf` knows this layout, `copying` makes a full copy, `pieces` the rows since, `checking` reads a copy back,
-`restoring` makes a site of copy and pieces.
+Modules: `shelf` knows this layout, `copying` makes a full copy, `pieces` the rows since, `standing` how messages
+stood then, `checking` reads a copy back, `decided` what people decided after that, `restoring` makes a
+site of it all.
 """

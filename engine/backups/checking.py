@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from hashlib import file_digest
 
 from engine import verify
-from engine.backups import pieces
+from engine.backups import pieces, standing
 from engine.backups.shelf import VERIFIED_NAME, Copy, Verified, write_json
 from engine.errors import IntegrityError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
@@ -45,7 +45,7 @@ def run(copy: Copy, *, progress: Progress | None = None) -> Verified:
 
 
 def broken_pieces(copy: Copy) -> list[str]:
-    """What is wrong with the pieces beside a copy: damaged ones, and holes between them."""
+    """What is wrong with the files beside a copy: damaged ones, and holes between them."""
     wrong: list[str] = []
     chain = bytes.fromhex(copy.manifest.chain)
     for piece in copy.pieces():
@@ -56,4 +56,9 @@ def broken_pieces(copy: Copy) -> list[str]:
         if content.before != chain:
             return [*wrong, f"{piece.path.name}: does not go on from what is before it"]
         chain = content.after
+    try:
+        for _ in standing.whole(copy):
+            pass
+    except (IntegrityError, OSError) as error:
+        wrong.append(str(error))
     return wrong

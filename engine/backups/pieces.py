@@ -17,8 +17,8 @@ them, wrapped, for a month may have begun since the full copy.
 What was erased since goes with them as well: the rows as they are now, ``emptied`` in the head (`engine.erasing`), so
 that a restoration brings nothing back.
 
-What became of messages is not in a piece: a restored message without its verdict is processed again, and what that
-makes has the keys that it had before.
+What became of messages is not in a piece but in a file of its own (`engine.backups.standing`). A restored message
+whose verdict is in none is processed again, and what that makes has the keys that it had before.
 """
 
 import os
@@ -80,16 +80,35 @@ def write(copy: Copy, journal: Path) -> Piece | None:
         StoreError: it cannot be written, or the journal not read.
         IntegrityError: a row of the journal is not what was stored, or what is there does not go on from the copy.
     """
-    pieces = copy.pieces()
-    last, chain = copy.manifest.last_id, bytes.fromhex(copy.manifest.chain)
-    if pieces:
-        last, chain = pieces[-1].last, read(pieces[-1].path).after
     try:
         with closing(connect(journal)) as connection:
-            content = _collect(connection, copy, last, chain)
+            content = _collect(connection, copy, *end(copy))
         return None if content is None else _store(copy, content)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{copy.path}: new rows could not be written there: {error}") from error
+
+
+def write_within(connection: sqlite3.Connection, copy: Copy) -> None:
+    """As `write`, until there is no more, in the transaction of a connection.
+
+    Raises:
+        IntegrityError: as `write`.
+        sqlite3.Error, OSError: it cannot be written, or the journal not read.
+    """
+    while (content := _collect(connection, copy, *end(copy))) is not None:
+        _store(copy, content)
+
+
+def end(copy: Copy) -> tuple[int, bytes]:
+    """The newest row that copy and pieces have, and its chain value.
+
+    Raises:
+        IntegrityError, OSError: the last piece is not what was written.
+    """
+    pieces = copy.pieces()
+    if not pieces:
+        return copy.manifest.last_id, bytes.fromhex(copy.manifest.chain)
+    return pieces[-1].last, read(pieces[-1].path).after
 
 
 def read(path: Path) -> Content:

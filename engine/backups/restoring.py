@@ -2,8 +2,10 @@
 
     1  the copy's journal and configuration, checked by their sums
     2  rows of the pieces, as far as they go on in the chain; the first that does not ends it
-    3  what is known of these rows without their verdicts: repeats, filtered and torn messages, what a person decided
-    4  deliveries that were open at the time of the copy, and all that come of restored rows, are marked as maybe
+    3  how messages stood after them: verdicts, documents, deliveries and their ends, pauses, all that people decided
+       (`engine.backups.standing`); of rows after the last such file, what they and the audit trail tell by themselves:
+       repeats, filtered and torn messages, what a person decided. The others are processed again
+    4  deliveries that were open then, and all that come of messages that are processed again, are marked as maybe
        delivered: they go out under the keys that they had, so a server that has them knows them again
     5  numbers that were given after the last restored row are never given again: exactly those, where the old anchor is
        still there and tells how far the journal was; else a million
@@ -18,7 +20,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -29,7 +31,7 @@ import orjson
 
 from engine import anchor, audit, earlier, erased, kek, memory, migrate, rotation, verify
 from engine.anchor import Anchor, sync_folder
-from engine.backups import pieces
+from engine.backups import decided, pieces, standing
 from engine.backups.shelf import SITE_FOLDER, Copy
 from engine.batch import Batch
 from engine.chain import chain_hash, row_hash
@@ -37,7 +39,7 @@ from engine.clock import Clock, from_us
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.reasons import Reason
-from engine.records import KIND_ACT, KIND_MESSAGE, MAYBE_DELIVERED
+from engine.records import KIND_MESSAGE, MAYBE_DELIVERED
 from engine.results import UnreadableResultsError, results_of
 from engine.vault import KEY_NAME, Vault, WrappedKey
 
@@ -57,9 +59,11 @@ class Restored:
         rows: of the journal, of which ``from_pieces`` came from pieces.
         last_id: the newest restored row; ``received`` when it was received, ISO 8601.
         lost: (first, last) of rows that were acknowledged later and are missing, where the old anchor tells.
+        stands_to: the row up to which it is known what became of messages; ``last_id`` but for a crash or damage.
         again: messages that are processed again.
-        maybe: deliveries that were open in the copy, and may have been made since.
-        decided: messages that a person had dismissed or rejected since the copy: that stays so.
+        maybe: deliveries that were open then, and may have been made since.
+        decided: messages after that which a person had dismissed, rejected or edited: that stays so.
+        paused: what is paused.
         check_seconds: what the check of the new journal took.
         wrong: pieces that could not be used, and why.
         findings: what `labrelay verify` says about the new journal; empty where nothing is wrong.
@@ -71,9 +75,11 @@ class Restored:
     last_id: int = 0
     received: str = ""
     lost: tuple[int, int] | None = None
+    stands_to: int = 0
     again: int = 0
     maybe: int = 0
     decided: list[int] = field(default_factory=list)
+    paused: list[str] = field(default_factory=list)
     check_seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
@@ -150,6 +156,7 @@ class _Restoration:
         self._progress = progress
         self._leave_key = leave_key
         self._restored = Restored(copy.name)
+        self._erasures: list[pieces.Content] = []  # without their rows
 
     def run(self, actor: str, because: str) -> Restored:
         self._data.mkdir(mode=0o700)
@@ -162,8 +169,16 @@ class _Restoration:
             migrate.upgrade(connection)
             meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
             self._unlock(connection, meta["key_check"])
+            connection.execute("PRAGMA secure_delete = ON")  # nothing that was erased since stays in a free page
             connection.execute("BEGIN")
             last_id, chain = self._take_pieces(connection)
+            connection.execute("COMMIT")
+            first = self._take_standings(connection, meta["journal_id"], last_id) + 1
+            connection.execute("BEGIN")
+            for content in self._erasures:
+                self._empty_again(connection, content, first)
+            if first <= last_id:
+                self._count(connection, first)
             self._mark_open(connection)
             connection.execute("UPDATE meta SET value = value + ? WHERE name = 'boot'", (BOOTS,))
             connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (last_id,))
@@ -173,6 +188,10 @@ class _Restoration:
             self._restored.last_id = last_id
             newest = connection.execute("SELECT received_us FROM journal WHERE id = ?", (last_id,)).fetchone()
             self._restored.received = _instant(newest)
+            self._restored.paused = [
+                "/".join(filter(None, row))
+                for row in connection.execute("SELECT channel, destination FROM pause ORDER BY channel, destination")
+            ]
         _sync(path)
         Anchor(self._data / ANCHOR_NAME, meta["journal_id"], last_id, chain).close()
         self._note(meta["journal_id"], actor, because)
@@ -233,7 +252,6 @@ class _Restoration:
         execute = connection.execute
         row = execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         last_id, chain = row if row is not None else (0, bytes(32))
-        first = last_id + 1
         total = self._copy.last_id()
         for piece in self._copy.pieces():
             try:
@@ -244,7 +262,7 @@ class _Restoration:
                 after = chain
                 for one in content.rows:
                     after = _checked(piece.path, one, after, emptied)
-                keys = self._keys_of(connection, content)
+                keys = self._keys_of(connection, content.keys)
             except (IntegrityError, OSError) as error:
                 self._restored.wrong.append(f"{error}; rows from {last_id + 1} on are not restored")
                 break
@@ -258,19 +276,37 @@ class _Restoration:
             columns = verify.ROW_COLUMNS
             marks = ", ".join("?" * 13)
             connection.executemany(f"INSERT INTO journal ({columns}) VALUES ({marks})", content.rows)  # noqa: S608 - constants
-            self._empty_again(connection, content, first)
+            if content.erased:
+                self._erasures.append(replace(content, rows=[]))
             last_id, chain = content.last, after
             self._restored.from_pieces += len(content.rows)
             self._progress(last_id, total)
-        if self._restored.from_pieces:
-            self._count(connection, first)
         return last_id, chain
+
+    def _take_standings(self, connection: sqlite3.Connection, journal_id: bytes, last_id: int) -> int:
+        """Put how messages stood over the copy, file by file; the row up to which that is known then."""
+        known = self._copy.manifest.last_id
+        try:
+            for one in standing.whole(self._copy):
+                if one.last > last_id:
+                    break  # of rows that could not be restored: what is wrong with these was said
+                fresh = self._keys_of(connection, standing.keys(one))
+                connection.executemany(
+                    "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)",
+                    fresh,
+                )
+                standing.apply(connection, one, journal_id)
+                known = one.last
+        except (IntegrityError, OSError) as error:
+            self._restored.wrong.append(f"{error}; what became of messages from {known + 1} on is not restored")
+        self._restored.stands_to = known
+        return known
 
     def _empty_again(self, connection: sqlite3.Connection, content: pieces.Content, first: int) -> None:
         """What was erased after the copy must not come back with it: not its content, nor what stands beside it.
 
         Args:
-            first: the first row that is not of the copy; those have no verdict and no deliveries yet.
+            first: the first row of which it is not known how it stood; those have no verdict and no deliveries yet.
         """
         execute = connection.execute
         keys = [WrappedKey(*row) for row in execute("SELECT id, class, month, wrapped FROM data_key")]
@@ -292,15 +328,17 @@ class _Restoration:
         connection.executemany("DELETE FROM line_trace WHERE channel = ?", [(channel,) for channel in sorted(channels)])
         _put_emptied(connection, content)
 
-    def _keys_of(self, connection: sqlite3.Connection, content: pieces.Content) -> list[tuple[Any, ...]]:
-        """The data keys that a piece has beyond those of the copy, wrapped by the copy's key.
+    def _keys_of(
+        self, connection: sqlite3.Connection, keys: list[tuple[int, str, str, bytes, int]]
+    ) -> list[tuple[Any, ...]]:
+        """Those of data keys that are not known yet, wrapped by the copy's key.
 
         Raises:
             IntegrityError: the site's key was rotated since, and the newer one is not at hand.
         """
         known = {row[0] for row in connection.execute("SELECT id FROM data_key")}
-        created = {row[0]: row[4] for row in content.keys}
-        fresh = [WrappedKey(*row[:4]) for row in content.keys if row[0] not in known]
+        created = {row[0]: row[4] for row in keys}
+        fresh = [WrappedKey(*row[:4]) for row in keys if row[0] not in known]
         others = [found.kek for place in self._places for found in kek.candidates(place)] if fresh else []
         return [
             (one.id, one.key_class, one.month, one.wrapped, created[one.id])
@@ -308,7 +346,7 @@ class _Restoration:
         ]
 
     def _count(self, connection: sqlite3.Connection, first: int) -> None:
-        """Numbers and states of the appended rows, as far as they tell them themselves."""
+        """Numbers and states of rows of which it is not known how they stood, as far as they tell them themselves."""
         execute = connection.execute
         keys = [WrappedKey(*row) for row in execute("SELECT id, class, month, wrapped FROM data_key")]
         vault = Vault(self._kek, keys)
@@ -316,8 +354,10 @@ class _Restoration:
             "SELECT id, channel, seq, received_us, token, meta FROM journal WHERE id >= ? AND kind = ? ORDER BY id",
             (first, KIND_MESSAGE),
         ).fetchall()
-        decided = dict(self._decisions(connection, vault, first))
-        self._apply(connection, decided)
+        closed: set[int] = set()
+        for act in decided.acts(connection, vault, first):
+            self._restored.decided += decided.apply(connection, act)
+            closed.update(decided.closed(act))
         for row_id, channel, seq, received_us, token, meta in rows:
             execute(
                 "INSERT INTO channel (name, last_seq, last_us, stored, dead, incomplete) VALUES (?, 0, 0, 0, 0, 0)"
@@ -326,7 +366,7 @@ class _Restoration:
             )
             known = orjson.loads(vault.open(meta, "meta", row_id, channel))
             state, reason = _state_of(known)
-            if not state and row_id in decided:
+            if not state and row_id in closed:
                 state, reason = "dismissed", ""
                 self._restored.decided.append(row_id)
             if state:
@@ -346,42 +386,8 @@ class _Restoration:
                 (seq, received_us, int(not state), int(state == "incomplete"), channel),
             )
 
-    def _decisions(self, connection: sqlite3.Connection, vault: Vault, first: int) -> Iterator[tuple[int, str]]:
-        """Messages that a person has dismissed, or rejected results of, since the copy; with the verb."""
-        for row_id, body in connection.execute(
-            "SELECT id, body FROM journal WHERE id >= ? AND kind = ? ORDER BY id", (first, KIND_ACT)
-        ).fetchall():
-            with suppress(IntegrityError, ValueError, AttributeError, TypeError):
-                act = orjson.loads(vault.open(body, "body", row_id, ""))
-                if act.get("verb") in ("dismiss", "reject"):
-                    yield from ((int(message), act["verb"]) for message in act["what"].get("messages", ()))
-
-    def _apply(self, connection: sqlite3.Connection, decided: dict[int, str]) -> None:
-        """What was decided about messages of the copy itself: a dead or held result of theirs is not sent again."""
-        execute = connection.execute
-        for message, verb in decided.items():
-            old = "held" if verb == "reject" else "dead"
-            new = "rejected" if verb == "reject" else "dismissed"
-            lanes = execute(
-                "SELECT id, lane FROM delivery WHERE message_id = ? AND state = ?", (message, old)
-            ).fetchall()
-            for delivery, lane in lanes:
-                execute("UPDATE delivery SET state = ? WHERE id = ?", (new, delivery))
-                execute(f"UPDATE lane SET {old} = {old} - 1 WHERE id = ?", (lane,))  # noqa: S608 - one of two words
-                execute("UPDATE lane SET held_by = 0 WHERE id = ? AND held_by = ?", (lane, delivery))
-            row = execute(
-                "SELECT s.state, j.channel FROM message_state s JOIN journal j ON j.id = s.id WHERE s.id = ?",
-                (message,),
-            ).fetchone()
-            if verb == "dismiss" and row is not None and row[0] in ("dead", "incomplete"):
-                execute("UPDATE message_state SET state = 'dismissed' WHERE id = ?", (message,))
-                execute(f"UPDATE channel SET {row[0]} = {row[0]} - 1 WHERE name = ?", (row[1],))  # noqa: S608 - as above
-                self._restored.decided.append(message)
-            elif lanes:
-                self._restored.decided.append(message)
-
     def _mark_open(self, connection: sqlite3.Connection) -> None:
-        """Deliveries that were open at the time of the copy may have been made since."""
+        """Deliveries that were open may have been made since."""
         cursor = connection.execute(
             "UPDATE delivery SET flags = flags | ?, state = CASE state WHEN 'sending' THEN 'waiting' ELSE state END,"
             " lease = 0 WHERE state IN ('waiting', 'sending', 'held', 'dead')",
@@ -406,6 +412,7 @@ class _Restoration:
             "copy": self._copy.name,
             "rows": self._restored.rows,
             "last": last_id,
+            "stands_to": self._restored.stands_to,
             "missing": skipped,
             "known": known,
             "because": because,
@@ -534,11 +541,15 @@ def sentences(restored: Restored, target: Path) -> Iterator[str]:
         yield f"  rows {first} to {last} were acknowledged and are missing: let the analyzers send again from then on"
     else:
         yield "  what was received after it is missing: let the analyzers send again from then on"
+    if restored.stands_to < restored.last_id:
+        yield f"  what became of messages is known up to row {restored.stands_to}"
     if restored.again:
         yield f"  {restored.again} messages are processed again; what they make goes out under the same keys as before"
     if restored.maybe:
-        yield f"  {restored.maybe} deliveries may have been made since the copy, and are marked so"
+        yield f"  {restored.maybe} deliveries were open, may have been made since, and are marked so"
     if restored.decided:
         numbers = ", ".join(map(str, restored.decided[:20]))
-        yield f"  decided by a person since the copy, and so not sent: messages {numbers}"
+        yield f"  decided by a person after that, and so not sent: messages {numbers}"
+    if restored.paused:
+        yield f"  paused, as before: {', '.join(restored.paused)}; labrelay resume lets it go on"
     yield from (f"  {text}" for text in (*restored.wrong, *restored.findings))

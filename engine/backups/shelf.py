@@ -23,6 +23,7 @@ AHEAD = timedelta(hours=1)  # by so much clocks of two machines may differ
 
 _FULL = re.compile(r"full-\d{8}T\d{6}\.\d{3}Z-\d{12}")
 _PIECE = re.compile(r"(\d{12})-(\d{12})\.rows")
+_STANDING = re.compile(r"(\d{6})-(\d{12})-([0-9a-f]{64})\.state")
 _MAKING = "making-"
 
 
@@ -79,6 +80,16 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How messages stood when row ``last`` was the newest; the ``number``-th since the copy, by its file's name."""
+
+    path: Path
+    number: int
+    last: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """A full copy that was made to its end."""
 
@@ -106,6 +117,15 @@ class Copy:
             if (match := _PIECE.fullmatch(path.name))
         ]
         return sorted(found, key=lambda piece: piece.first)
+
+    def standings(self) -> list[Standing]:
+        """The files beside it that say how messages stood later, in order."""
+        found = [
+            Standing(path, int(match[1]), int(match[2]), match[3])
+            for path in self.path.iterdir()
+            if (match := _STANDING.fullmatch(path.name))
+        ]
+        return sorted(found, key=lambda standing: standing.number)
 
     def last_id(self) -> int:
         """The newest row that copy and pieces have."""

@@ -11,58 +11,18 @@ from typing import Any
 import pytest
 
 from engine import audit, erasing, verify
-from engine.backups import checking, copying, drill, pieces, restoring
-from engine.backups.restoring import RESERVED, Restored
-from engine.backups.shelf import MANIFEST_NAME, Copy, Shelf, read_copy
+from engine.backups import checking, copying, drill, restoring
+from engine.backups.restoring import RESERVED
+from engine.backups.shelf import MANIFEST_NAME, Copy, Shelf
 from engine.clock import ManualClock, SystemClock
 from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.reasons import Reason
 from engine.vault import KEY_NAME
+from tests.support.copies import Place
 from tests.support.journals import opened, queue, received, routed, running, store
 
 CANARY = b"PID|1||4711||SHARMA^ANITA"
-
-
-class Place:
-    """A site with its journal, and a folder for copies."""
-
-    def __init__(self, folder: Path) -> None:
-        self.site = folder / "site"
-        self.data = self.site / "var"
-        self.copies = folder / "copies"
-        self.copies.mkdir(parents=True)
-        for name, content in (("config/labrelay.yaml", "site: {name: X}\n"), ("channels/chem.yaml", "channel: chem\n")):
-            (self.site / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.site / name).write_text(content)
-        (self.site / "config" / "server.key").write_text("-----BEGIN PRIVATE KEY-----\nMIIE\n")
-
-    def shelf(self, journal: Journal) -> Shelf:
-        shelf = Shelf(self.copies, journal.journal_id)
-        shelf.open()
-        return shelf
-
-    async def copy(self, journal: Journal, *, check: bool = True, with_key: bool = False) -> Copy:
-        shelf = self.shelf(journal)
-        making = shelf.begin()
-        await journal.lend(copying.job(making / JOURNAL_NAME))
-        copy = copying.complete(
-            shelf, making, data=self.data, site=self.site, name="X", journal_id=journal.journal_id, with_key=with_key
-        )
-        if check:
-            checking.run(copy)
-        found = read_copy(copy.path)
-        assert found is not None
-        return found
-
-    def rows(self, copy: Copy) -> None:
-        while pieces.write(copy, self.data / JOURNAL_NAME) is not None:
-            pass
-
-    def restore(self, copy: Copy, target: Path, **more: Any) -> Restored:
-        return restoring.run(
-            copy, target, clock=SystemClock(), actor="anna", because="disk lost", **{"keys": self.data, **more}
-        )
 
 
 @pytest.fixture
