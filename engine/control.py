@@ -298,7 +298,10 @@ def call(
     if len(content) > MAX_CONTENT_BYTES:
         raise LabRelayError(f"larger than {MAX_CONTENT_BYTES} bytes")
     asked = {"v": VERSION, "verb": verb, "args": dict(args or {})} | ({"content": len(content)} if content else {})
-    request = json.dumps(asked, separators=(",", ":")).encode() + b"\n" + content
+    line_of_it = _line(asked)
+    if len(line_of_it) >= MAX_REQUEST_BYTES:
+        raise LabRelayError("too much for one command; name fewer messages, or a filter: --channel, --since, --until")
+    request = line_of_it + content
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(timeout)
         try:

@@ -65,8 +65,8 @@ class Selection:
             if not isinstance(value, kinds.get(name, (str,))):
                 raise LabRelayError(f"not a selection: {name} has the wrong kind of value")
         ids = given.get("ids", ())
-        if not all(isinstance(number, int) for number in ids):
-            raise LabRelayError("not a selection: ids must be numbers")
+        if not all(isinstance(number, int) and 0 <= number < 2**63 - 1 for number in ids):
+            raise LabRelayError("not a selection: ids must be numbers of messages")
         return cls(**{**given, "ids": tuple(ids)})
 
     def filter(self) -> Filter:

@@ -17,7 +17,7 @@ import click
 
 from engine import trail
 from engine.commands.output import Column, ExitCode, Form, form_option, harmless, say, show_document, show_rows, to_json
-from engine.commands.selecting import instant_us
+from engine.commands.selecting import ROW, instant_us
 from engine.commands.session import Session, consent, pass_session
 from engine.errors import IntegrityError, StoreError
 from engine.records import Act, Filter
@@ -51,7 +51,7 @@ def command() -> None:
 @click.option("--until", metavar="TIME", help="Before that.")
 @click.option("--actor", metavar="NAME", help="Of this person.")
 @click.option("--act", metavar="VERB", help="Of this kind: unmask, retry, dismiss, replay, reload ...")
-@click.option("--message", type=int, metavar="ID", help="That name this message.")
+@click.option("--message", type=ROW, metavar="ID", help="That name this message.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
 @form_option()
 @pass_session

@@ -21,10 +21,12 @@ from engine.commands.output import (
     table,
 )
 from engine.commands.selecting import (
+    ROW,
     act_options,
     carry_out,
     filter_options,
     instant_us,
+    raise_if_unknown,
     selection,
     sure_options,
 )
@@ -79,7 +81,7 @@ def command() -> None:
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="With --each, at most so many."
 )
 @click.option(
-    "--before", type=int, metavar="ID", help="With --each, go on below this message number (from the last page)."
+    "--before", type=ROW, metavar="ID", help="With --each, go on below this message number (from the last page)."
 )
 @form_option()
 @pass_session
@@ -96,6 +98,8 @@ def list_letters(session: Session, /, each: bool, limit: int, before: int | None
     with session.reader() as reader:
         found = reader.dead(wanted, before_id=before, limit=limit) if form is not Form.TABLE or not in_groups else []
         groups = _groups(session, reader, wanted) if in_groups else []
+    if not found and not groups:
+        raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
     rows = [_row(session, letter) for letter in found]
     if form is Form.JSON:
         show_document(form, {"groups": groups, "dead_letters": rows}, ())
@@ -138,7 +142,7 @@ def _show_groups(groups: list[dict[str, Any]]) -> None:
 
 
 @command.command("show", help="Show the dead letters of one message in full: what came, what happened, what to do.")
-@click.argument("message", type=int)
+@click.argument("message", type=ROW)
 @click.option("--parsed", is_flag=True, help="Every field of the message with its place, too.")
 @click.option("--unmask", is_flag=True, help="Show contents and answers as they are. This is noted in the audit trail.")
 @form_option(Form.TABLE, Form.JSON)
@@ -174,7 +178,7 @@ the server has, dismiss the dead letter.
 
 
 @command.command("retry", help=RETRY_HELP)
-@click.argument("ids", nargs=-1, type=int, metavar="[MESSAGE]...")
+@click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
 @click.option(
     "--because", metavar="TEXT", help="Why ours takes the place of what the server has. No patient data here."
 )
@@ -202,7 +206,7 @@ def retry(
 
 
 @command.command("dismiss", help="Close dead letters: nothing more will be done about them. Your name and reason stay.")
-@click.argument("ids", nargs=-1, type=int, metavar="[MESSAGE]...")
+@click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
 @click.option(
     "--because", "--reason-text", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
 )
@@ -235,7 +239,7 @@ def dismiss(
 
 
 @command.command("edit", help=EDIT_HELP)
-@click.argument("message", type=int)
+@click.argument("message", type=ROW)
 @click.option(
     "--because", metavar="TEXT", help="Why; kept for good, asked for if not given. Write no patient data here."
 )

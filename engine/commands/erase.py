@@ -13,6 +13,7 @@ import click
 from engine.actor import of_this_process
 from engine.clock import SystemClock, from_us
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.selecting import ROW
 from engine.commands.session import Session, consent, pass_session
 from engine.control import RefusedError
 from engine.errors import StoreError
@@ -34,7 +35,7 @@ SHOWN = 20  # message numbers of one kind in a sentence
     help="The patient's number, as messages have it; may be given again. `-` asks for it, so that it stands in no list "
     "of processes.",
 )
-@click.option("--message", "also", type=int, multiple=True, metavar="ID", help="Also this message; may be given again.")
+@click.option("--message", "also", type=ROW, multiple=True, metavar="ID", help="Also this message; may be given again.")
 @click.option("--because", metavar="TEXT", help="Why; kept for good. Write no patient data here.")
 @click.option("--authority", metavar="TEXT", help="Who demands it: a file number, a decision. Kept for good.")
 @click.option(

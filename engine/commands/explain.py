@@ -85,15 +85,18 @@ def command(
 
 def _stored(session: Session, what: str, show_values: bool) -> tuple[bytes, str]:
     """A message of the journal, and its channel."""
+    from engine.commands.selecting import ROW
+
+    number = ROW.convert(what, None, None)
     if show_values:
         from engine.commands.messages import note_shown
 
-        note_shown(session, int(what))
+        note_shown(session, number)
     with session.reader() as journal:
-        trace = journal.message(int(what))
+        trace = journal.message(number)
         if trace is None:
-            raise click.UsageError(journal.why_not("message", int(what)))
-        return journal.payload(int(what)), trace.message.channel
+            raise click.UsageError(journal.why_not("message", number))
+        return journal.payload(number), trace.message.channel
 
 
 def _document(one: Input, trace: Trace, leaves: list[Leaf], values: bool, *, whole: bool) -> dict[str, Any]:

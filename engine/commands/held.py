@@ -13,10 +13,12 @@ import click
 from engine.clock import from_us
 from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, show_rows
 from engine.commands.selecting import (
+    ROW,
     act_options,
     carry_out,
     filter_options,
     instant_us,
+    raise_if_unknown,
     selection,
     sure_options,
     word,
@@ -59,7 +61,7 @@ def command() -> None:
 @_cause
 @click.option("--rejected", is_flag=True, help="Those that were rejected instead.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-@click.option("--before", type=int, metavar="ID", help="Go on below this message number (from the last page).")
+@click.option("--before", type=ROW, metavar="ID", help="Go on below this message number (from the last page).")
 @form_option()
 @pass_session
 def list_held(session: Session, /, rejected: bool, limit: int, before: int | None, form: Form, **given: Any) -> None:
@@ -73,6 +75,8 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
     )
     with session.reader() as reader:
         found = reader.held(wanted, before_id=before, limit=limit)
+    if not found:
+        raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
     nothing = "no result was rejected" if rejected else "no result is held"
     show_rows(form, "held", [_row(session, one) for one in found], COLUMNS, nothing)
     if len(found) >= limit and form is Form.TABLE:
@@ -80,7 +84,7 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
 
 
 @command.command("show", help="Show what is held of one message: the rules that hold it, and its results.")
-@click.argument("message", type=int)
+@click.argument("message", type=ROW)
 @click.option("--unmask", is_flag=True, help="Show the values and those before them. This is noted in the audit trail.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -111,7 +115,7 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
 
 
 @command.command("release", help="Let held results go to their destination, in their old places.")
-@click.argument("ids", nargs=-1, type=int, metavar="[MESSAGE]...")
+@click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
 @_because
 @filter_options("channel", "destination", "since", "until")
 @_cause
@@ -135,7 +139,7 @@ def release(
 
 
 @command.command("reject", help="Decide that held results are never delivered. Your name and reason stay.")
-@click.argument("ids", nargs=-1, required=True, type=int, metavar="MESSAGE...")
+@click.argument("ids", nargs=-1, required=True, type=ROW, metavar="MESSAGE...")
 @_because
 @filter_options("destination")
 @sure_options

@@ -14,7 +14,7 @@ import click
 
 from engine.clock import from_us
 from engine.commands.output import Column, ExitCode, Form, cell, form_option, printable, say, show_document, show_rows
-from engine.commands.selecting import filter_options, instant_us, without_daemon
+from engine.commands.selecting import ROW, filter_options, instant_us, raise_if_unknown, without_daemon
 from engine.commands.session import Session, consent, pass_session
 from engine.records import Act, Filter, MessageView, Trace
 
@@ -48,9 +48,9 @@ def command() -> None:
 @click.option("--patient", metavar="NUMBER", help="With exactly this number of a patient.")
 @click.option("--specimen", metavar="NUMBER", help="With exactly this number of a specimen or order.")
 @click.option("--control-id", metavar="TEXT", help="With exactly this control id.")
-@click.option("--id", "ids", type=int, multiple=True, metavar="ID", help="With this number; may be given again.")
+@click.option("--id", "ids", type=ROW, multiple=True, metavar="ID", help="With this number; may be given again.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-@click.option("--before", type=int, metavar="ID", help="Go on below this number (from the last page).")
+@click.option("--before", type=ROW, metavar="ID", help="Go on below this number (from the last page).")
 @form_option()
 @pass_session
 def list_messages(
@@ -87,6 +87,8 @@ def list_messages(
         older = reader.numbers_from() if by_number else 1
         unread = reader.not_all_numbers() if by_number else 0
         kept = reader.kept()
+    if not found:
+        raise_if_unknown(session, channel=wanted.channel)
     show_rows(form, "messages", [_row(session, view) for view in found], COLUMNS, "no messages")
     if older > 1:
         say(f"messages before {older} came before numbers were kept, and are not found by them")
@@ -100,7 +102,7 @@ def list_messages(
 
 
 @command.command("show", help="Show what became of one message: states, documents, deliveries, attempts.")
-@click.argument("message", type=int)
+@click.argument("message", type=ROW)
 @click.option("--wire", is_flag=True, help="Show what passed on the line too: each frame in and out, judged.")
 @click.option("--unmask", is_flag=True, help="Show the bytes and documents too. This is noted in the audit trail.")
 @form_option(Form.TABLE, Form.JSON)
@@ -211,6 +213,8 @@ def export(
         if path.exists():
             consent(f"Overwrite {path}?", yes=yes)
         newest = reader.messages(wanted, limit=1)
+        if not newest:
+            raise_if_unknown(session, channel=wanted.channel)
         up_to = newest[0].id if newest else 0
         if unmask:
             _ = reader.vault  # says so where the key is not at hand

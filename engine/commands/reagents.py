@@ -11,6 +11,7 @@ import click
 
 from engine.clock import from_us
 from engine.commands.output import Column, Form, form_option, show_rows
+from engine.commands.selecting import ROW
 from engine.commands.session import Session, pass_session
 from engine.records import ReagentView
 
@@ -30,7 +31,7 @@ COLUMNS = (
 @click.command(help=__doc__)
 @click.option("--lot", metavar="TEXT", help="This lot only; letters and digits count.")
 @click.option("--channel", metavar="NAME", help="Of this channel.")
-@click.option("--message", type=int, metavar="ID", help="Only those that this message names.")
+@click.option("--message", type=ROW, metavar="ID", help="Only those that this message names.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @form_option()
 @pass_session

@@ -23,7 +23,16 @@ from engine.acts.selection import REPLAY_STATES, Selection
 from engine.acts.underway import DEFAULT_RATE
 from engine.clock import from_us
 from engine.commands.output import Column, ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
-from engine.commands.selecting import ACT_TIMEOUT_S, filter_options, selection, sure_options, without_daemon, word
+from engine.commands.selecting import (
+    ACT_TIMEOUT_S,
+    ROW,
+    filter_options,
+    raise_if_unknown,
+    selection,
+    sure_options,
+    without_daemon,
+    word,
+)
 from engine.commands.session import Session, consent, pass_session
 from engine.control import UnreachableError
 
@@ -45,7 +54,7 @@ UNFINISHED = (
 
 
 @click.command(help=__doc__)
-@click.argument("ids", nargs=-1, type=int, metavar="[MESSAGE]...")
+@click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
 @filter_options("channel", "since", "until")
 @click.option("--destination", metavar="NAME", help="That went to this destination; what went elsewhere stays.")
 @click.option("--specimen", metavar="NUMBER", help="With this number of a specimen or order.")
@@ -63,9 +72,9 @@ UNFINISHED = (
     help=f"Messages per second, at most.  [default: {DEFAULT_RATE:g}, or what it was]",
 )
 @click.option("--all", "everything", is_flag=True, help="Everything there is.")
-@click.option("--resume", type=int, metavar="NUMBER", help="Take up a replay again where it was, or watch it.")
+@click.option("--resume", type=ROW, metavar="NUMBER", help="Take up a replay again where it was, or watch it.")
 @click.option("--unfinished", is_flag=True, help="List replays that have not come to their end.")
-@click.option("--give-up", type=int, metavar="NUMBER", help="Never take up this replay again.")
+@click.option("--give-up", type=ROW, metavar="NUMBER", help="Never take up this replay again.")
 @sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -123,6 +132,8 @@ def command(
 
     counted = ask(True)
     count, new = counted["count"], counted.get("new", 0)
+    if not count:
+        raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
     if dry_run or not count:
         lines = [f"{count} selected" + (f", {new} of them never sent to {to} before" if new else "")]
         show_document(form, {"verb": "replay", "dry_run": dry_run, **counted}, lines)

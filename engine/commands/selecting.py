@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 ACT_TIMEOUT_S = 70.0
+LARGEST = 2**63 - 2  # number of a row that the journal can have, with one more after it
+
+
+class _RowNumber(click.types.IntParamType):
+    """The type of an argument that is the number of a message. A longer one may be a specimen's, typed here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number: int = super().convert(value, param, ctx)
+        if not 0 <= number <= LARGEST:
+            self.fail("no message has it; for a specimen's number: labrelay messages list --specimen", param, ctx)
+        return number
+
+
+ROW = _RowNumber()
 
 
 def word(words: Sequence[str], all_of_them: str) -> Callable[[str], str]:
@@ -104,14 +118,40 @@ def instant_us(session: Session, text: str | None, *, now: datetime | None = Non
     now = now or datetime.now(zone)
     try:
         return _us(now - timedelta(seconds=parse_duration(text)))
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         return _us(_in_zone(datetime.fromisoformat(text), zone))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(
             f"'{text}' is neither an age (2h, 3d) nor a time (2026-03-01, 2026-03-01T10:30)"
         ) from error
+
+
+def raise_if_unknown(session: Session, *, channel: str | None = None, destination: str | None = None) -> None:
+    """Nothing was found: raises LabRelayError where that is because a name is none of this site, so that a slip of the
+    finger does not look like an empty list."""
+    if channel is None and destination is None:
+        return
+    from engine.errors import ConfigError, LabRelayError
+    from engine.near import did_you_mean
+
+    with session.reader() as reader:
+        known = {
+            "channel": {one.name for one in reader.channels()},
+            "destination": {one.destination for one in reader.lanes()},
+        }
+    for kind, name in (("channel", channel), ("destination", destination)):
+        if name is None or name in known[kind]:
+            continue
+        try:
+            site = session.load(require_secrets=False)
+        except ConfigError:
+            return
+        names = sorted(known[kind] | set(site.channels if kind == "channel" else site.config.destinations))
+        if name not in names:
+            hint = did_you_mean(name, names) or f"there are: {', '.join(names) or 'none'}"
+            raise LabRelayError(f"there is no {kind} {name}; {hint}")
 
 
 def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool = False, **given: Any) -> "Selection":
@@ -158,6 +198,8 @@ def carry_out(
     """
     counted = _ask(session, verb, chosen, dry_run=True, **more)
     count, counted_us = counted["count"], counted.pop("counted_us", None)
+    if not count:
+        raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
     if dry_run or not count:
         show_document(form, {"verb": verb, "dry_run": dry_run, **counted}, [f"{count} selected"])
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK

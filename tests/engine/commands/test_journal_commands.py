@@ -72,7 +72,7 @@ def test_a_page_says_how_to_go_on(site: Path) -> None:
 
     assert ran.out.splitlines()[0].split() == ["ID", "RECEIVED", "CHANNEL", "TYPE", "STATE", "REASON", "BYTES"]
     assert "--before 4" in ran.err
-    assert "no messages" in labrelay("messages", "list", "--channel", "x", site=site).err
+    assert "no messages" in labrelay("messages", "list", "--type", "x", site=site).err
 
 
 def test_wrong_times_and_missing_options_are_wrong_use(site: Path) -> None:
