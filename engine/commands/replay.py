@@ -109,6 +109,7 @@ def command(
     if unfinished:
         return _list(session, form)
     if give_up is not None:
+        consent(f"Give up replay {give_up}? What it has not sent again by now, it never will.", yes=yes)
         _ask(
             session, "replay_forget", {"number": give_up}, lambda acts, actor: acts.forget_replay(give_up, actor=actor)
         )

@@ -12,7 +12,7 @@ import pytest
 from engine.commands.output import ExitCode
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import payload
-from tests.support.running import MLLP, channel, running_site
+from tests.support.running import MLLP, RunningSite, channel, running_site
 from tests.support.senders import send_blocks
 from tests.support.sites import make_site
 from tests.support.waiting import until
@@ -37,26 +37,22 @@ async def test_by_specimen_and_control_id_and_what_never_went_there_is_told(tmp_
         assert (dead.code, "delivered, superseded, dismissed" in dead.err) == (ExitCode.USAGE, True)
 
 
+def begun(site: RunningSite, *arguments: str) -> subprocess.Popen[bytes]:
+    """`labrelay replay` in a process of its own."""
+    command = [sys.executable, "-m", "engine", "--site", str(site.folder), "replay", *arguments, "--yes", "-o", "json"]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
 async def test_ctrl_c_stops_it_and_says_how_to_go_on(tmp_path: Path) -> None:
     async with running_site(tmp_path, HL7) as site:
         await send_blocks(site.port("chem"), [payload(number) for number in range(1, 9)])
         await site.settled()
-        command = [
-            sys.executable,
-            "-m",
-            "engine",
-            "--site",
-            str(site.folder),
-            "replay",
-            "--all",
-            "--rate",
-            "2",
-            "--yes",
-        ]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        running = subprocess.Popen(  # noqa: ASYNC220 - only started here
-            [*command, "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-        )
+        running = begun(site, "--all", "--rate", "2")
         try:
             await until(lambda: any(len(site.deliveries(one)) == 2 for one in (1, 2)), 20.0)
             listed = await site.labrelay("replay", "--unfinished", "-o", "json")
@@ -68,10 +64,30 @@ async def test_ctrl_c_stops_it_and_says_how_to_go_on(tmp_path: Path) -> None:
         number = listed.json["replays"][0]["number"]
         assert f"go on with: labrelay replay --resume {number}" in err.decode()
         assert json.loads(out)["state"] == "stopped"
+        asked = await site.labrelay("replay", "--give-up", str(number))
+        assert (asked.code, "add --yes" in asked.err) == (ExitCode.REFUSED, True), asked.err
         again = await site.labrelay("replay", "--resume", str(number), "--rate", "1000", "-o", "json")
         assert (again.code, again.json["state"]) == (ExitCode.OK, "ended"), again.err
         await site.settled()
         assert [len(site.deliveries(message)) for message in range(1, 9)] == [2] * 8
+        assert (await site.labrelay("replay", "--resume", str(number))).code == ExitCode.FAILED
+        assert (await site.labrelay("replay", "--unfinished")).err == "no replay is unfinished\n"
+
+
+async def test_a_replay_that_is_given_up_is_never_taken_up_again(tmp_path: Path) -> None:
+    async with running_site(tmp_path, HL7) as site:
+        await send_blocks(site.port("chem"), [payload(number) for number in range(1, 5)])
+        await site.settled()
+        running = begun(site, "--all", "--rate", "1")
+        try:
+            await until(lambda: any(len(site.deliveries(one)) == 2 for one in (1, 2)), 20.0)
+            running.send_signal(signal.SIGINT)
+        finally:
+            await until(lambda: running.poll() is not None, 20.0)
+            running.communicate()
+        number = (await site.labrelay("replay", "--unfinished", "-o", "json")).json["replays"][0]["number"]
+        given_up = await site.labrelay("replay", "--give-up", str(number), "--yes", "-o", "json")
+        assert (given_up.code, given_up.json["given_up"]) == (ExitCode.OK, number)
         assert (await site.labrelay("replay", "--resume", str(number))).code == ExitCode.FAILED
         assert (await site.labrelay("replay", "--unfinished")).err == "no replay is unfinished\n"
 
