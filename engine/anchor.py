@@ -22,6 +22,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.ownership import hand_over
+
 MAGIC = b"LRANCHOR"
 VERSION = 1
 SLOT_BYTES = 4096
@@ -102,6 +104,7 @@ class Anchor:
         self._journal_id = journal_id
         fresh = not path.exists()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        hand_over(self._descriptor, path.parent)
         if os.fstat(self._descriptor).st_size < 2 * SLOT_BYTES:
             os.ftruncate(self._descriptor, 2 * SLOT_BYTES)
         self._slot = 0

@@ -16,6 +16,7 @@ from pathlib import Path
 from engine import migrate
 from engine.anchor import sync_folder
 from engine.clock import Clock
+from engine.ownership import hand_over_all
 from engine.units import size_text
 
 FOLDER = "before-upgrade"
@@ -100,6 +101,7 @@ def _copy(connection: sqlite3.Connection, folder: Path, schema: int, anchor: Pat
     with suppress(FileNotFoundError):
         shutil.copyfile(anchor, folder / f"journal-{schema:04}.anchor")
         _sync(folder / f"journal-{schema:04}.anchor")
+    hand_over_all(folder, folder.parent)
     new.replace(made)  # only a whole copy has the name
     sync_folder(folder)
     return made

@@ -17,6 +17,7 @@ from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME, COMPACTED_NAME, JOURNAL_NAME
 from engine.lock import SiteLock
 from engine.loss import last_number, look
+from engine.ownership import hand_over
 
 SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file
 
@@ -51,7 +52,9 @@ def run(data: Path) -> Compacted:
             need = (before + SPARE_BYTES - free) >> 20
             raise StoreError(f"{path.parent}: no room for a second copy of the journal; make {need + 1} MiB free")
         new.unlink(missing_ok=True)
-        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        hand_over(descriptor, path.parent)
+        os.close(descriptor)
         try:
             _copy(path, new)
             new.replace(path)

@@ -50,6 +50,7 @@ from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss, look
 from engine.message import ControlRun, Delivery, Issue, Reagent, Received, Stored, Unmapped
 from engine.numbers import Number
+from engine.ownership import hand_over
 from engine.reading import Reader
 from engine.reading.connecting import DAMAGE, JOURNAL_NAME, data_keys
 from engine.reasons import Reason
@@ -830,7 +831,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     """The writer's connection; the file is made (readable by its owner only) and durable where there is none."""
     fresh = not path.exists()
     if fresh:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        hand_over(descriptor, path.parent)
+        os.close(descriptor)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from engine.errors import LockedError
+from engine.ownership import hand_over
 
 LOCK_NAME = "labrelay.lock"
 
@@ -40,6 +41,7 @@ class SiteLock:
             os.close(descriptor)
             raise LockedError(f"{path}: another LabRelay (process {holder}) is using this data folder") from error
         if not shared:
+            hand_over(descriptor, data)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return cls(descriptor)

@@ -15,6 +15,8 @@ import logging
 import os
 from pathlib import Path
 
+from engine.ownership import hand_over
+
 logger = logging.getLogger("labrelay." + __name__)
 
 RESERVE_NAME = "labrelay.reserve"
@@ -73,6 +75,7 @@ class Reserve:
     def _grow(self, size: int) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            hand_over(descriptor, self._data)
             # Not written, but the system must have the blocks: a file with a hole would be no reserve.
             os.posix_fallocate(descriptor, size, min(STEP_BYTES, RESERVE_BYTES - size))
         finally:

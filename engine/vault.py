@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine.anchor import sync_folder
 from engine.errors import ConfigError, IntegrityError
+from engine.ownership import hand_over
 from engine.packing import Packer, unpack
 
 KEY_NAME = "labrelay.key"
@@ -252,9 +253,7 @@ def write_kek(path: Path, kek: bytes) -> None:
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        if os.geteuid() == 0:
-            owner = path.parent.stat()
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        hand_over(file.fileno(), path.parent)
         file.write(kek.hex().encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())

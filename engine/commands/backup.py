@@ -114,6 +114,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
     from engine.clock import SystemClock
     from engine.commands.verify import Progress
     from engine.journal import JOURNAL_NAME, Journal
+    from engine.ownership import hand_over_all, hand_over_path
 
     config = site.config.backup
     journal = Journal.open(session.data, clock=SystemClock())
@@ -137,6 +138,8 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
     progress = Progress()
     checking.run(copy, progress=progress)
     progress.close()
+    hand_over_path(shelf.path, session.data)  # the daemon goes on with it, and takes it away once it is old
+    hand_over_all(copy.path, session.data)
     made = read_copy(copy.path)
     if made is not None and made.is_whole:
         shelf.tidy(config.keep)

@@ -248,6 +248,7 @@ def salvage(session: Session, target: Path, because: str, form: Form) -> ExitCod
     salvage.json, which says the same as this command. Look at it, then put it in the place of the old data folder.
     """
     from engine.commands.verify import Progress
+    from engine.ownership import hand_over_all
     from engine.salvage import saving
     from engine.salvage.found import sentences
 
@@ -263,5 +264,6 @@ def salvage(session: Session, target: Path, because: str, form: Form) -> ExitCod
         progress=progress,
     )
     progress.close()
+    hand_over_all(target, session.data)
     show_document(form, saved.as_json(), list(sentences(saved, target)))
     return ExitCode.PARTLY if saved.lost or saved.damaged or saved.findings else ExitCode.OK

@@ -46,6 +46,7 @@ def command(
     from engine.backups import restoring
     from engine.clock import SystemClock
     from engine.commands.verify import Progress
+    from engine.ownership import hand_over_all
 
     if not because.strip():
         raise click.BadParameter("say why", param_hint="--because")
@@ -64,6 +65,8 @@ def command(
         progress=progress,
     )
     progress.close()
+    if data is not None and data.exists():
+        hand_over_all(target, data)
     lines = [
         *restoring.sentences(restored, target),
         f"now: look at it (labrelay --site {target} messages list), move the old site aside, put this in its place",
