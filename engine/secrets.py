@@ -47,12 +47,12 @@ class Secret:
 
 
 def lookup(name: str) -> str | None:
-    """The value of ``name``, or None. One line end at the end of a credential file is not part of it."""
+    """The value of ``name``, or None. One line end (LF, or CR LF) at the end of a credential file is not part of it."""
     folder = os.environ.get(CREDENTIALS_VARIABLE)
     if folder and _NAME_SHAPE.fullmatch(name):
         try:
             with (Path(folder) / name).open("rb") as file:
-                return file.read(MAX_CREDENTIAL_BYTES).decode("utf-8").removesuffix("\n")
+                return file.read(MAX_CREDENTIAL_BYTES).decode("utf-8").removesuffix("\n").removesuffix("\r")
         except (OSError, UnicodeDecodeError):
             pass  # no such credential: the environment may have it
     return os.environ.get(name)

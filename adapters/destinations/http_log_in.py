@@ -195,7 +195,18 @@ def _basic(auth: BasicAuth) -> str:
 
 
 def _bearer(auth: BearerAuth) -> str:
-    return f"Bearer {auth.token.reveal()}"
+    return f"Bearer {of_one_line(auth.token.reveal(), 'auth.bearer.token')}"
+
+
+def of_one_line(value: str, place: str) -> str:
+    """A secret that goes into a header as it is.
+
+    Raises:
+        ConfigError: no header can have it; the text does not repeat it.
+    """
+    if not value.isascii() or not value.isprintable():
+        raise ConfigError(f"{place} has signs that no header can have, a line end perhaps; write the secret anew")
+    return value
 
 
 def revealed(reveal: Callable[[], str]) -> str:

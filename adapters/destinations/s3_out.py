@@ -37,7 +37,7 @@ from yarl import URL
 from adapters.codecs.aws_signature import authorization
 from adapters.codecs.fhir_attachments import attachments
 from adapters.destinations.http_exchange import MAX_KEPT_ANSWER_BYTES, Answer, HttpExchange
-from adapters.destinations.http_log_in import LARGE_BODY_BYTES, Auth, Secret, Tls, revealed
+from adapters.destinations.http_log_in import LARGE_BODY_BYTES, Auth, Secret, Tls, of_one_line, revealed
 from adapters.destinations.server_time import ServerTime
 from engine.clock import Clock, from_us
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
@@ -197,7 +197,10 @@ class _Signature:
 
     async def headers(self, method: str, url: URL, body: bytes, deadline: float) -> Mapping[str, str]:
         if self._keys is None:
-            self._keys = revealed(self._config.access_key.reveal), revealed(self._config.secret_key.reveal)
+            self._keys = (
+                revealed(lambda: of_one_line(self._config.access_key.reveal(), "access_key")),
+                revealed(self._config.secret_key.reveal),
+            )
         digest = await _beside(body, lambda: hashlib.sha256(body).digest())
         at = self._time.now().strftime("%Y%m%dT%H%M%SZ")
         headers = {"host": url.authority, "x-amz-date": at, "x-amz-content-sha256": digest.hex()}

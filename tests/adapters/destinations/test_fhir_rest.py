@@ -378,6 +378,18 @@ async def test_a_secret_that_is_not_set_is_the_destinations_fault() -> None:
     assert not server.requests
 
 
+@pytest.mark.parametrize("token", ["tok-tok-tok\r", "tok-tok-tok\nX: y", "tok-tok-tok\x7f", "tök-tok-tok"])
+async def test_a_token_that_no_header_can_have_is_the_destinations_fault_not_the_documents(token: str) -> None:
+    auth = Auth(bearer=Bearer(Secret(token)))
+    async with scripted(GOOD) as server, destination(server.url, auth=auth) as lab:
+        error = await attempt(lab, delivery(BODY))
+    assert isinstance(error, DestinationDownError)  # five attempts of a fault of ours would make a dead letter
+    assert error.reason is Reason.NOT_AUTHORIZED
+    assert "auth.bearer.token" in error.detail
+    assert "tok-tok" not in error.detail
+    assert not server.requests
+
+
 async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")

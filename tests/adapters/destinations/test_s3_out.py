@@ -288,6 +288,14 @@ async def test_a_secret_that_is_not_set_is_told_by_its_name(monkeypatch: pytest.
     assert "${LR_S3_KEY} is not set" in error.detail
 
 
+async def test_an_id_of_a_key_that_no_header_can_have_is_the_destinations_fault() -> None:
+    error = await outcome(stored(), access_key=Secret("AKIA-OURS\r"))
+    assert isinstance(error, DestinationDownError)
+    assert error.reason is Reason.NOT_AUTHORIZED
+    assert "access_key" in error.detail
+    assert "AKIA" not in error.detail
+
+
 async def test_tls_with_an_authority_of_ones_own(tmp_path: Path) -> None:
     ours = Authority(tmp_path)
     async with scripted(stored(), tls=ours.server_context()) as server:

@@ -539,6 +539,8 @@ def test_a_credential_comes_before_the_environment(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("LR_TEST_TOKEN", "from the environment")
 
     assert Secret("LR_TEST_TOKEN").reveal() == "from the credential"
+    (tmp_path / "LR_TEST_TOKEN").write_bytes(b"written on Windows\r\n")
+    assert Secret("LR_TEST_TOKEN").reveal() == "written on Windows"
 
 
 def test_a_secret_that_is_not_set_stops_the_daemon_and_warns_in_check(
