@@ -15,7 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 CORE_MODULES = (
-    "engine/journal.py",
+    "engine/journal/__init__.py",
+    "engine/journal/submitting.py",
+    "engine/journal/incoming.py",
+    "engine/journal/outgoing.py",
+    "engine/journal/decisions.py",
+    "engine/journal/keys.py",
+    "engine/journal/opening.py",
     "engine/batch.py",
     "engine/writer.py",
     "engine/outbox.py",

@@ -53,7 +53,7 @@ STEPS = {
     "postpone": Step("engine.outbox", "postpone"),
     "bury": Step("engine.outbox", "bury"),
     # a start
-    "create": Step("engine.journal", "_found_journal"),
+    "create": Step("engine.journal.opening", "_found_journal"),
     "create the anchor": Step("engine.anchor", "Anchor.__init__"),
     "void the leases": Step("engine.outbox", "void_leases"),
     "assemble": Step("engine.arrival", "assemble"),

@@ -1,0 +1,102 @@
+"""Opening the files of a journal, step by step: the writer's connection, the key, a new journal's first rows."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from engine import audit, kek, rotation
+from engine.anchor import sync_folder
+from engine.batch import Batch
+from engine.clock import Clock
+from engine.errors import StoreError
+from engine.lock import SiteLock
+from engine.loss import LossError
+from engine.ownership import hand_over
+from engine.reading.connecting import data_keys
+from engine.upkeep import PAGE_BYTES
+from engine.vault import IDENTITY, TOKEN, Vault, check_value, make_kek
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """The writer's connection; the file is made (readable by its owner only) and durable where there is none."""
+    fresh = not path.exists()
+    if fresh:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        hand_over(descriptor, path.parent)
+        os.close(descriptor)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreError(f"{path}: this file system does not carry SQLite's write-ahead log")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA mmap_size = 0")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA cache_size = -8192")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    if fresh:
+        sync_folder(path.parent)
+    return connection
+
+
+def unlock(
+    connection: sqlite3.Connection, data: Path, clock: Clock, given: bytes | None
+) -> tuple[list[str], Vault, bytes]:
+    """Find or make the key, and the journal's own id; (notes, vault, journal id)."""
+    notes: list[str] = []
+    meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    if given is not None and meta.get("key_check") == check_value(given):
+        return notes, Vault(given, data_keys(connection)), meta["journal_id"]
+    if "key_check" not in meta:
+        found = kek.first(data)
+        if found is None:
+            made, note = make_kek(data)
+            notes.append(note)
+        else:
+            made = found.kek
+        _found_journal(connection, made, clock)
+        meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    else:
+        rotation.clear_up(data, meta["key_check"])
+    key = kek.unlock(data, meta["key_check"])
+    return notes, Vault(key.kek, data_keys(connection)), meta["journal_id"]
+
+
+def _found_journal(connection: sqlite3.Connection, key: bytes, clock: Clock) -> None:
+    """Write the first rows of a new journal, in one transaction."""
+    maker = Vault(key, ())
+    now_us = clock.now_us()
+    connection.execute("BEGIN IMMEDIATE")
+    for key_id, key_class in enumerate((IDENTITY, TOKEN), start=1):
+        wrapped, _ = maker.make(key_id, key_class, "")
+        connection.execute(
+            "INSERT INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, '', ?, ?)",
+            (wrapped.id, wrapped.key_class, wrapped.wrapped, now_us),
+        )
+    connection.executemany(
+        "INSERT INTO meta (name, value) VALUES (?, ?)",
+        [("journal_id", os.urandom(16)), ("key_check", check_value(key)), ("created_us", now_us), ("boot", 0)],
+    )
+    connection.execute("COMMIT")
+
+
+def count_boot(connection: sqlite3.Connection) -> int:
+    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'boot'")
+    return int(connection.execute("SELECT value FROM meta WHERE name = 'boot'").fetchone()[0])
+
+
+def abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
+    if connection is not None:
+        connection.close()
+    lock.release()
+
+
+def accept_loss(loss: LossError, actor: str, because: str, batch: Batch) -> int:
+    """Note a loss that a person has accepted; the missing numbers stay unused."""
+    batch.last_id = max(batch.last_id, loss.last)
+    what = {"what": str(loss), "first": loss.first, "last": loss.last, "because": because}
+    act = audit.note(batch, actor, "accept-loss", what)
+    if loss.last:
+        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (loss.first, loss.last, act))
+    return act

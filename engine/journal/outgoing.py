@@ -1,0 +1,95 @@
+"""What goes out: a destination's worker claims deliveries and says what became of them (`engine.outbox`)."""
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+
+from engine import outbox, superseding
+from engine.batch import Batch
+from engine.journal.submitting import Submitting
+from engine.message import Delivery
+from engine.reasons import Reason
+from engine.versions import Versions
+
+
+class Outgoing(Submitting):
+    """Deliveries, as their workers see them."""
+
+    def settle(self, delivery_id: int, *, delivered_us: int, versions: Versions = ()) -> "asyncio.Future[None]":
+        """It was delivered; ``versions`` of our resources are what the server has now."""
+        operation = partial(outbox.settle, delivery_id=delivery_id, delivered_us=delivered_us, versions=versions)
+        return self._submit(operation, verdict=True, patient=True)
+
+    def postpone(
+        self,
+        delivery_id: int,
+        *,
+        attempt: int,
+        not_before_us: int,
+        cause: Reason,
+        detail: str = "",
+        answer: bytes = b"",
+    ) -> "asyncio.Future[None]":
+        """An attempt failed; the delivery waits until ``not_before_us``, in its place in the lane.
+
+        Args:
+            attempt: how many attempts have failed so far, this one included.
+        """
+        operation = partial(
+            outbox.postpone,
+            delivery_id=delivery_id,
+            attempt=attempt,
+            not_before_us=not_before_us,
+            cause=cause,
+            detail=detail,
+            answer=answer,
+        )
+        return self._submit(operation, verdict=True)
+
+    def bury(
+        self, delivery_id: int, *, reason: Reason, detail: str = "", answer: bytes = b"", hold_lane: bool = False
+    ) -> "asyncio.Future[None]":
+        """No further attempt: a dead letter. ``hold_lane``: nothing behind it goes out until it is decided about."""
+        operation = partial(
+            outbox.bury, delivery_id=delivery_id, reason=reason, detail=detail, answer=answer, hold_lane=hold_lane
+        )
+        return self._submit(operation, verdict=True)
+
+    def claim(self, channel: str, destination: str, limit: int, *, after: int = 0) -> "asyncio.Future[list[Delivery]]":
+        """The next waiting deliveries of a lane in its order, with their bodies, under our lease: `outbox.claim`."""
+        operation = partial(outbox.claim, channel=channel, destination=destination, limit=limit, after=after)
+        return self._submit(operation, verdict=True)
+
+    def claim_newest(
+        self, channel: str, destination: str, limit: int, *, without: Iterable[int]
+    ) -> "asyncio.Future[list[Delivery]]":
+        """As `claim`, the newest first: `outbox.claim_newest`."""
+        operation = partial(
+            outbox.claim_newest, channel=channel, destination=destination, limit=limit, without=tuple(without)
+        )
+        return self._submit(operation, verdict=True)
+
+    def unclaim(self, delivery_ids: Iterable[int], *, maybe_delivered: bool = False) -> "asyncio.Future[int]":
+        """Give back claims that were not tried (or, ``maybe_delivered``, whose attempt was cut off); how many."""
+        operation = partial(outbox.unclaim, delivery_ids=tuple(delivery_ids), maybe_delivered=maybe_delivered)
+        return self._submit(operation, verdict=True)
+
+    def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]":
+        """Whether a newer message's document for one of its reports was delivered in this lane."""
+        return self._submit(partial(superseding.is_superseded, delivery_id=delivery.id), verdict=True)
+
+    def supersede(self, delivery_ids: Iterable[int], *, detail: str = "") -> "asyncio.Future[int]":
+        """Close deliveries that a newer result has made wrong; how many."""
+        return self._submit(partial(outbox.supersede, delivery_ids=tuple(delivery_ids), detail=detail), verdict=True)
+
+    def hold(self, delivery_ids: Iterable[int], *, cause: Reason = Reason.LANE_HELD) -> "asyncio.Future[int]":
+        """Keep single deliveries back until a person decides; how many."""
+        return self._submit(partial(outbox.hold, delivery_ids=tuple(delivery_ids), cause=cause), verdict=True)
+
+    def is_overtaken(self, delivery: Delivery) -> "asyncio.Future[bool]":
+        """Whether part of a released delivery's results came in newer documents that were delivered in this lane."""
+        return self._submit(partial(_overtaken_in_part, delivery_id=delivery.id), verdict=True)
+
+
+def _overtaken_in_part(batch: Batch, *, delivery_id: int) -> bool:
+    return superseding.overtaken(batch, delivery_id) == "part"
