@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -242,18 +243,48 @@ def read_rows(
     table: str = "journal",
     key: str = "id",
 ) -> Iterator["tuple[Any, ...] | Unreadable"]:
-    """The rows of a table by number, in short transactions; on a damaged page row by row."""
+    """The rows of a table by number, ascending, in short transactions; around what is damaged one by one.
+
+    A damaged page need not look damaged to SQLite: one cell with a wrong number in it ends a range early, or is a row
+    out of its place. So a range with a hole is read from its other end too, and where the two differ, number by
+    number. ``columns`` begins with ``key``, or names it.
+    """
     select = f"SELECT {columns} FROM {table} WHERE {key}"  # noqa: S608 - constants
+    place = [name.strip() for name in columns.split(",")].index(key)
     for begin in range(first, last + 1, CHUNK_ROWS):
         end = min(begin + CHUNK_ROWS - 1, last)
+        between = f"{select} BETWEEN ? AND ? ORDER BY {key}"
         try:
-            yield from connection.execute(f"{select} BETWEEN ? AND ? ORDER BY {key}", (begin, end)).fetchall()
+            rows = connection.execute(between, (begin, end)).fetchall()
+            numbers = [row[place] for row in rows]
+            if numbers != list(range(begin, end + 1)):
+                backwards = connection.execute(f"{between} DESC", (begin, end)).fetchall()
+                if not _ascend(numbers, begin, end) or backwards[::-1] != rows:
+                    yield from _one_by_one(connection, select, place, begin, end, [*rows, *backwards])
+                    continue
+            yield from rows
         except DAMAGE:
-            for row_id in range(begin, end + 1):
-                try:
-                    yield from connection.execute(f"{select} = ?", (row_id,)).fetchall()
-                except DAMAGE:
-                    yield Unreadable(row_id)
+            yield from _one_by_one(connection, select, place, begin, end, [])
+
+
+def _ascend(numbers: list[int], begin: int, end: int) -> bool:
+    return all(earlier < later for earlier, later in pairwise([begin - 1, *numbers, end + 1]))
+
+
+def _one_by_one(
+    connection: sqlite3.Connection, select: str, place: int, begin: int, end: int, met: list[tuple[Any, ...]]
+) -> Iterator["tuple[Any, ...] | Unreadable"]:
+    """Each number on its own; ``met`` are rows that a walk came by, which a search may miss."""
+    by_walk = {row[place]: row for row in met}
+    for row_id in range(begin, end + 1):
+        try:
+            rows = connection.execute(f"{select} = ?", (row_id,)).fetchall()
+        except DAMAGE:
+            yield by_walk.get(row_id) or Unreadable(row_id)
+            continue
+        found = next((row for row in rows if row[place] == row_id), None) or by_walk.get(row_id)
+        if found is not None:
+            yield found
 
 
 # What comes of a value of the wrong kind, where a damaged page reads as if it were whole.

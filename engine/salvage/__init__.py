@@ -19,6 +19,7 @@ What is believed, and what follows:
 
 found      what was brought over and what is missing, as values and for people
 tables     a damaged file read row by row into a new one
+leaves     rows on pages that no way leads to any more
 proven     the journal's rows: which are believed, which are missing
 outgoing   documents and deliveries, and what must be processed again
 tallies    numbers and counts that the rows left give

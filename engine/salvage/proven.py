@@ -1,7 +1,7 @@
 """The journal's own rows: one is taken if its content is proven, chained anew, and the missing ones are named."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,9 @@ from engine.pruned import Range
 from engine.reading.connecting import DAMAGE
 from engine.records import KIND_MESSAGE
 from engine.salvage.found import Missing, Salvage
+from engine.salvage.leaves import stray_rows
 from engine.salvage.tables import CHUNK_ROWS, Tables, new_journal
+from engine.upkeep import PAGE_BYTES
 from engine.vault import Vault, WrappedKey
 from engine.verify import Unreadable
 
@@ -111,7 +113,7 @@ class Proven(Tables):
         newest = max(self._largest("journal"), max(given_up.values(), default=0), mark.last_id if mark else 0)
         chain, expected, last_row = GENESIS, 1, 0
         columns = verify.ROW_COLUMNS.split(", ")
-        for row in verify.read_rows(self._source, 1, newest):
+        for row in self._rows_of_the_journal(newest, given_up):
             row_id = row.id if isinstance(row, Unreadable) else row[0]
             expected = self._miss(expected, row_id, given_up)
             expected = row_id + 1
@@ -136,6 +138,47 @@ class Proven(Tables):
         self._tell_surroundings()
         salvage.lost = sum(one.last - one.first + 1 for one in salvage.missing)
         return last_row, chain
+
+    def _rows_of_the_journal(self, newest: int, given_up: dict[int, int]) -> Iterator[tuple[Any, ...] | Unreadable]:
+        """The rows in order, as found by their numbers; and in the place of one that is not there, cannot be read or is
+        not what was stored, the one with this number on a page that no way leads to, where its hash proves it."""
+        stray = self._stray_rows(newest, given_up)
+        expected = 1
+        for row in verify.read_rows(self._source, 1, newest):
+            row_id = row.id if isinstance(row, Unreadable) else row[0]
+            yield from (stray.pop(number) for number in sorted(stray) if expected <= number < row_id)
+            expected = row_id + 1
+            yield stray.pop(row_id, row)
+        yield from (stray[number] for number in sorted(stray) if number >= expected)
+
+    def _stray_rows(self, newest: int, given_up: dict[int, int]) -> dict[int, tuple[Any, ...]]:
+        there = bytearray(newest // 8 + 1)  # a bit for each number that needs no second look
+        for first, last in given_up.items():
+            for number in range(first, min(last, newest) + 1):
+                there[number >> 3] |= 1 << (number & 7)
+        for row in verify.read_rows(self._source, 1, newest):
+            if not isinstance(row, Unreadable):
+                own = b""
+                with suppress(Exception):  # a damaged row may hold values of any type and size
+                    own = _hash_of(row)
+                if own == row[9] or self._emptied.covers(erased.JOURNAL, row[0], row[9], own):
+                    there[row[0] >> 3] |= 1 << (row[0] & 7)
+
+        def is_wanted(number: int) -> bool:
+            return 1 <= number <= newest and not there[number >> 3] & 1 << (number & 7)
+
+        if not any(is_wanted(number) for number in range(1, newest + 1)):
+            return {}
+        names = [row[1] for row in self._source.execute("PRAGMA table_info(journal)")]
+        places = [names.index(name) for name in verify.ROW_COLUMNS.split(", ")]
+        (path,) = (row[2] for row in self._source.execute("PRAGMA database_list") if row[1] == "main")
+        found: dict[int, tuple[Any, ...]] = {}
+        for values in stray_rows(Path(path), PAGE_BYTES, len(names), is_wanted):
+            row = tuple(values[place] for place in places)
+            with suppress(Exception):  # noise may be of any type
+                if _hash_of(row) == row[9]:
+                    found[int(row[0])] = row
+        return found
 
     def _is_changed(self, row: tuple[Any, ...]) -> bool:
         """Whether a row's content is not proven, neither by its hash nor by the seals of its columns."""

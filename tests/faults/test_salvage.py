@@ -127,6 +127,43 @@ def _at_the_end(before: dict[int, bytes], gone: set[int]) -> int:
     return sum(row > last for row in gone & set(before))
 
 
+def test_a_spoilt_inner_page_costs_not_one_row(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+
+    async def fill() -> None:
+        async with running(old) as journal:
+            await queue(journal, *(os.urandom(size) for size in [10, 3000, 9000, 30_000] * 60))
+
+    asyncio.run(fill())
+    (root,) = pages_of(old, "journal", "inner")
+    before = contents(old)
+    spoil(old, root)
+    found = saved(old, tmp_path / "new")
+    assert (found.missing, found.findings) == ([], [])
+    assert contents(tmp_path / "new") == before
+
+
+@pytest.mark.parametrize("number", [0, 1, 126])
+def test_a_cell_with_a_wrong_number_hides_none_of_its_neighbours(whole: Path, tmp_path: Path, number: int) -> None:
+    old = copied(whole, tmp_path / "old")
+    file = (old / JOURNAL_NAME).read_bytes()
+    at = (pages_of(old, "journal")[0] - 1) * PAGE
+    cell = at + int.from_bytes(file[at + 8 + 2 * 3 : at + 10 + 2 * 3])  # the fourth row: its length, then its number
+    while file[cell] & 0x80:
+        cell += 1
+    hit = file[cell + 1]
+    assert 3 <= hit <= 5
+    with (old / JOURNAL_NAME).open("r+b") as stream:
+        stream.seek(cell + 1)
+        stream.write(bytes([number]))
+    rows = [one for one in verify.run(old) if one.table == "journal" and one.kind != "structure"]
+    assert {row for one in rows for row in range(one.first, one.last + 1)} <= {number, hit, hit + 1}
+    found = saved(old, tmp_path / "new")
+    assert [(one.first, one.last) for one in found.missing] == [(hit, hit)]
+    assert found.findings == []
+    assert contents(tmp_path / "new") == {row: body for row, body in contents(whole).items() if row != hit}
+
+
 @pytest.mark.parametrize("table", ["document", "delivery", "message_state", "lane", "channel", "repeat", "attempt"])
 def test_what_was_lost_beside_the_journal_is_made_again(whole: Path, tmp_path: Path, table: str) -> None:
     old = copied(whole, tmp_path / "old")
