@@ -128,6 +128,8 @@ class Batch:
 
     Attributes:
         now_us: wall time, the same for the whole batch.
+        steady_us: the same, where nobody has moved the clock ahead; else behind it (`engine.upkeep`). What is to be
+            forgotten is told by it.
         boot: lease number of this process.
         execute, executemany: run a statement on the writer's connection.
         stored_bytes: of sealed values, so far.
@@ -135,12 +137,21 @@ class Batch:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, tail: Tail, vault: Vault, *, now_us: int, zone: tzinfo, boot: int
+        self,
+        connection: sqlite3.Connection,
+        tail: Tail,
+        vault: Vault,
+        *,
+        now_us: int,
+        zone: tzinfo,
+        boot: int,
+        steady_us: int | None = None,
     ) -> None:
         self.execute = connection.execute
         self.executemany = connection.executemany
         self.vault = vault
         self.now_us = now_us
+        self.steady_us = now_us if steady_us is None else steady_us
         self.boot = boot
         self.tail = tail
         self.last_id = tail.last_id

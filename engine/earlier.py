@@ -128,7 +128,7 @@ def sweep_controls(batch: Batch) -> bool:
 
 
 def _sweep(batch: Batch, delete: str) -> bool:
-    return batch.execute(delete, (SWEEP_ROWS, batch.now_us - MEMORY_US)).rowcount < SWEEP_ROWS
+    return batch.execute(delete, (SWEEP_ROWS, batch.steady_us - MEMORY_US)).rowcount < SWEEP_ROWS
 
 
 def _measured(result: Result, received_us: int) -> int:

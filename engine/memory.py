@@ -2,6 +2,10 @@
 
 Both tables are small, aged out and swept in steps of a few hundred rows. Their keys are random, which is affordable
 only because they stay small; nothing of the kind stands on the message table.
+
+What is out of time is told by a time that follows no leap of the clock (`Batch.steady_us`): a minute in a wrong year
+must not make the next patient with a number the first. Whether a message is a repeat is told by the clock alone, since
+a repeat that is none would never be processed.
 """
 
 from dataclasses import dataclass
@@ -85,7 +89,7 @@ def conflicting(batch: Batch, message_id: int, reports: list[Report]) -> int | N
             "SELECT message_id FROM report WHERE key = ? AND patient <> ? AND patient <> x'' AND message_id <> ?"
             " AND until_us >= ? AND NOT EXISTS (SELECT 1 FROM report own WHERE own.key = report.key AND own.patient = ?"
             " AND own.message_id <> ? AND own.until_us >= ?) LIMIT 1",
-            (report.key, report.patient, message_id, batch.now_us, report.patient, message_id, batch.now_us),
+            (report.key, report.patient, message_id, batch.steady_us, report.patient, message_id, batch.steady_us),
         ).fetchone()
         if row is not None:
             return int(row[0])
@@ -125,7 +129,7 @@ def other_person(batch: Batch, message_id: int, reports: list[Report]) -> int | 
         row = batch.execute(
             "SELECT min(message_id), max(substr(person, 1, 8) = ? OR substr(person, 9) = ?) FROM report"
             " WHERE key = ? AND patient = ? AND person <> x'' AND message_id <> ? AND until_us >= ?",
-            (family, birth, report.key, report.patient, message_id, batch.now_us),
+            (family, birth, report.key, report.patient, message_id, batch.steady_us),
         ).fetchone()
         if row[0] is not None and not row[1]:
             return int(row[0])
@@ -143,7 +147,7 @@ def other_bearer(batch: Batch, message_id: int, reports: list[Report]) -> int | 
         row = batch.execute(
             "SELECT min(message_id), max(substr(person, 1, 8) = ? OR substr(person, 9) = ?) FROM report"
             " WHERE key = ? AND message_id <> ? AND until_us >= ?",
-            (person[:PERSON_HALF], person[PERSON_HALF:], patient, message_id, batch.now_us),
+            (person[:PERSON_HALF], person[PERSON_HALF:], patient, message_id, batch.steady_us),
         ).fetchone()
         if row[0] is not None and not row[1]:
             return int(row[0])
@@ -196,7 +200,7 @@ def sweep_repeats(batch: Batch) -> bool:
     rows = batch.execute(
         "SELECT token, until_us FROM repeat WHERE token > ? ORDER BY token LIMIT ?", (position, SWEEP_ROWS)
     ).fetchall()
-    batch.executemany("DELETE FROM repeat WHERE token = ?", [(row[0],) for row in rows if row[1] < batch.now_us])
+    batch.executemany("DELETE FROM repeat WHERE token = ?", [(row[0],) for row in rows if row[1] < batch.steady_us])
     batch.tail.sweeps["repeat"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
     return len(rows) < SWEEP_ROWS
 
@@ -208,7 +212,7 @@ def sweep_reports(batch: Batch) -> bool:
         "SELECT key, message_id, until_us FROM report WHERE key > ? ORDER BY key LIMIT ?", (position, SWEEP_ROWS)
     ).fetchall()
     batch.executemany(
-        "DELETE FROM report WHERE key = ? AND message_id = ?", [row[:2] for row in rows if row[2] < batch.now_us]
+        "DELETE FROM report WHERE key = ? AND message_id = ?", [row[:2] for row in rows if row[2] < batch.steady_us]
     )
     # A key's rows are few; the last key is looked at again from its first row, unless it alone filled the step.
     batch.tail.sweeps["report"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""

@@ -171,21 +171,21 @@ class Found:
 
 def start(rows: Rows, *, policy: Policy) -> Run:
     """A new walk."""
-    behind_us = behind(rows)
+    behind_us = behind(rows.execute, rows.now_us)
     # Rows are out of order in time by at most the disorder; each one's own time is compared as well.
     bound = first_at(rows.execute, rows.now_us - policy.later_by(behind_us).shortest_us + DISORDER_US)
     return Run(until=bound - 1, behind_us=behind_us)
 
 
-def behind(rows: Rows) -> int:
+def behind(execute: Callable[..., sqlite3.Cursor], now_us: int) -> int:
     """By how much retention's own time is behind the clock on the wall, from what the last walk has noted."""
-    row = rows.execute("SELECT value FROM meta WHERE name = 'retention_clock'").fetchone()
+    row = execute("SELECT value FROM meta WHERE name = 'retention_clock'").fetchone()
     if row is None:
         return 0
     said = orjson.loads(row[0])
-    passed_us = max(rows.now_us - said["at_us"], 0)
-    own_us = min(rows.now_us, said["own_us"] + min(LEAP_US, PACE * passed_us))
-    return rows.now_us - int(own_us)
+    passed_us = max(now_us - said["at_us"], 0)
+    own_us = min(now_us, said["own_us"] + min(LEAP_US, PACE * passed_us))
+    return now_us - int(own_us)
 
 
 def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> Run:

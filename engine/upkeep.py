@@ -87,6 +87,9 @@ class StoreUpkeep:
         self._next_anchor_sync = 0.0
         self._next_sweep = 0.0
         self._walk: retention.Run | None = None
+        now_us = clock.now_us()
+        self._steady_from_us = now_us - retention.behind(connection.execute, now_us)
+        self._steady_at = clock.monotonic()
         self._next_walk = clock.monotonic() + RETENTION_FIRST_S
         self._next_step = 0.0
         self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
@@ -103,9 +106,24 @@ class StoreUpkeep:
     def begin(self) -> Batch:
         now_us = self._clock.now_us()
         self._make_keys(month_of(now_us))
-        batch = Batch(self._connection, self._tail, self._vault, now_us=now_us, zone=self._zone, boot=self._boot)
+        batch = Batch(
+            self._connection,
+            self._tail,
+            self._vault,
+            now_us=now_us,
+            zone=self._zone,
+            boot=self._boot,
+            steady_us=min(now_us, self._steady_us()),
+        )
         batch.config_hash = self.config_hash
         return batch
+
+    def _steady_us(self) -> int:
+        """Wall time as it would be had nobody moved the clock since the last walk of retention, whose own time this is.
+
+        A battery that fails makes it 2099 for a minute; the memory of whose number is whose must not end by that.
+        """
+        return self._steady_from_us + round((self._clock.monotonic() - self._steady_at) * 1e6)
 
     def committed(self, batch: Batch) -> None:
         self._write_anchor()
@@ -283,6 +301,9 @@ class StoreUpkeep:
         began = time.perf_counter()
         if self._walk is None:
             self._walk = self._in_transaction(partial(retention.start, policy=policy))
+            if self._walk is not None:
+                self._steady_from_us = self._clock.now_us() - self._walk.behind_us
+                self._steady_at = now
             if self._walk is not None and self._walk.behind_us > retention.DAY_US:
                 days = self._walk.behind_us // retention.DAY_US
                 logger.warning("retention waits: the clock has leapt ahead", extra={"detail": f"by {days} days"})

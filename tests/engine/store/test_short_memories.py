@@ -1,5 +1,6 @@
 """Repeats, report numbers, unmapped codes, counters: bounded, aged out, kept per day of the site."""
 
+from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -10,6 +11,7 @@ from engine.clock import ManualClock
 from engine.journal import Journal
 from engine.message import Report, Unmapped
 from engine.reasons import Reason
+from engine.retention import Policy
 from tests.support.journals import DAY_S, WINDOW_S, opened, received, routed, running, store
 
 KEY, ANN, BOB = b"k" * 16, b"a" * 16, b"b" * 16
@@ -92,6 +94,41 @@ async def test_a_number_is_free_again_after_its_memory(tmp_path: Path) -> None:
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
         clock.advance(2 * DAY_S)
         assert await mapped(journal, b"3", BOB) == "mapped"
+
+
+class LeapingClock(ManualClock):
+    """A clock that somebody sets, or whose battery fails."""
+
+    def leap(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+
+async def test_a_clock_that_is_wrong_for_a_while_makes_nobody_forget_whose_number_it_is(tmp_path: Path) -> None:
+    clock = LeapingClock()
+    async with running(tmp_path, clock=clock) as journal:
+        assert await mapped(journal, b"1", ANN) == "mapped"
+        clock.leap(20 * 365 * DAY_S)
+        assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
+        for _ in range(5):
+            clock.advance(3700)  # sweeps are due
+            await journal.act_note("test", "tick", {})
+        assert rows(journal, "report") == 1
+        clock.leap(-20 * 365 * DAY_S)
+        assert await mapped(journal, b"3", BOB) == "IDENTITY_CONFLICT"
+
+
+async def test_nor_does_a_start_with_a_wrong_clock(tmp_path: Path) -> None:
+    policy = Policy(**dict.fromkeys(("delivered_us", "filtered_us", "dismissed_us", "audit_us", "least_us"), 10**16))
+    clock = LeapingClock()
+    async with running(tmp_path, clock=clock) as journal:
+        journal.retain(policy)
+        assert await mapped(journal, b"1", ANN) == "mapped"
+        for _ in range(3):
+            clock.advance(61.0)  # a walk of retention notes the time
+            await journal.act_note("test", "tick", {})
+    clock.leap(20 * 365 * DAY_S)
+    async with running(tmp_path, clock=clock) as journal:
+        assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
 
 
 async def test_short_memories_are_swept_when_their_time_is_over(
