@@ -27,7 +27,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
@@ -35,14 +34,9 @@ import aiohttp
 from yarl import URL
 
 from adapters.destinations.http_log_in import Auth, LogIn, log_in_of
+from adapters.destinations.settings import Tls
 from engine.clock import Clock
-from engine.errors import (
-    ConfigError,
-    DeliveryError,
-    DestinationDownError,
-    RefusedDeliveryError,
-    TransientDeliveryError,
-)
+from engine.errors import ConfigError, DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.message import Delivery
 from engine.reasons import Reason
 
@@ -62,15 +56,6 @@ CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientResponseError, "what came is not an HTTP answer"),
 )
 _NONE: Mapping[int, Reason] = MappingProxyType({})
-
-
-class Tls(Protocol):
-    @property
-    def ca(self) -> Path | None: ...
-    @property
-    def cert(self) -> Path | None: ...
-    @property
-    def key(self) -> Path | None: ...
 
 
 class HttpConfig(Protocol):

@@ -15,22 +15,12 @@ from yarl import URL
 
 from adapters.codecs.http_signature import HEADER, sign
 from adapters.destinations.server_time import ServerTime
+from adapters.destinations.settings import BasicAuth, Secret, Tls
 from engine.clock import Clock
 from engine.errors import ConfigError, DestinationDownError
 from engine.reasons import Reason
 
 LARGE_BODY_BYTES = 1024 * 1024  # above it, a digest is made beside the event loop
-
-
-class Secret(Protocol):
-    def reveal(self) -> str: ...
-
-
-class BasicAuth(Protocol):
-    @property
-    def user(self) -> str: ...
-    @property
-    def password(self) -> Secret: ...
 
 
 class BearerAuth(Protocol):
@@ -43,15 +33,6 @@ class HmacAuth(Protocol):
     def key_id(self) -> str: ...
     @property
     def secret(self) -> Secret: ...
-
-
-class Tls(Protocol):
-    @property
-    def ca(self) -> Path | None: ...
-    @property
-    def cert(self) -> Path | None: ...
-    @property
-    def key(self) -> Path | None: ...
 
 
 class OAuth2Auth(Protocol):

@@ -16,44 +16,25 @@ understood: the first counts, the second is passed over.
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 from adapters.codecs.hl7v2_ack import Ack, read_ack
 from adapters.codecs.hl7v2_header import header
 from adapters.codecs.mllp import END, MllpLink, MllpOptions
+from adapters.destinations.settings import Address, Tls
 from engine.clock import Clock
 from engine.errors import ContentError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.message import Block, Delivery, LinkEvent
 from engine.reasons import Reason
-
-logger = logging.getLogger("labrelay." + __name__)
 
 MAX_NEGATIVE_ACKS = 5
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_IDS_PER_CONNECTION = 50_000  # then a new connection, so that remembering them stays cheap
 READ_BYTES = 64 * 1024
 KEEP_ALIVE_IDLE_S = 30
-
-
-class Address(Protocol):
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-
-
-class Tls(Protocol):
-    @property
-    def ca(self) -> Path | None: ...
-    @property
-    def cert(self) -> Path | None: ...
-    @property
-    def key(self) -> Path | None: ...
 
 
 class MllpOutConfig(Protocol):

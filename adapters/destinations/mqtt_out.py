@@ -29,7 +29,6 @@ import os
 import re
 import socket
 import ssl
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import aiomqtt
@@ -39,6 +38,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from adapters.destinations.settings import Address, BasicAuth, Tls
 from engine.clock import Clock
 from engine.errors import ConfigError, DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.message import Delivery
@@ -63,36 +63,9 @@ _QUIET = logging.getLogger("labrelay.mqtt.packets")
 _QUIET.setLevel(logging.CRITICAL)
 
 
-class Address(Protocol):
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-
-
-class Secret(Protocol):
-    def reveal(self) -> str: ...
-
-
-class BasicAuth(Protocol):
-    @property
-    def user(self) -> str: ...
-    @property
-    def password(self) -> Secret: ...
-
-
 class Auth(Protocol):
     @property
     def basic(self) -> BasicAuth: ...
-
-
-class Tls(Protocol):
-    @property
-    def ca(self) -> Path | None: ...
-    @property
-    def cert(self) -> Path | None: ...
-    @property
-    def key(self) -> Path | None: ...
 
 
 class MqttConfig(Protocol):

@@ -23,9 +23,10 @@ from urllib.parse import quote_plus, urlencode
 from yarl import URL
 
 from adapters.destinations.http_exchange import HttpExchange, retry_after_seconds
-from adapters.destinations.http_log_in import Auth, OAuth2Auth, Tls, revealed
+from adapters.destinations.http_log_in import Auth, OAuth2Auth, revealed
 from adapters.destinations.oauth2_answer import Granted, read_answer
 from adapters.destinations.server_time import ServerTime
+from adapters.destinations.settings import Tls
 from engine.clock import Clock
 from engine.errors import DestinationDownError, TransientDeliveryError
 from engine.reasons import Reason

@@ -37,8 +37,9 @@ from yarl import URL
 from adapters.codecs.aws_signature import authorization
 from adapters.codecs.fhir_attachments import attachments
 from adapters.destinations.http_exchange import MAX_KEPT_ANSWER_BYTES, Answer, HttpExchange
-from adapters.destinations.http_log_in import LARGE_BODY_BYTES, Auth, Secret, Tls, of_one_line, revealed
+from adapters.destinations.http_log_in import LARGE_BODY_BYTES, Auth, of_one_line, revealed
 from adapters.destinations.server_time import ServerTime
+from adapters.destinations.settings import Secret, Tls
 from engine.clock import Clock, from_us
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.message import Delivery

@@ -20,20 +20,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from adapters.codecs.rfc2217 import LineSettings
-from adapters.transports.tcp import CONNECT_TIMEOUT_S, TcpListener, TcpStream
+from adapters.transports.tcp import CONNECT_TIMEOUT_S, HostPort, TcpListener, TcpStream
 from engine.message import Way
 from engine.ports import StreamHandler, Transport
 
 logger = logging.getLogger("labrelay." + __name__)
 
 UNHEARD_AFTER_BYTES = 8 * 1024 * 1024  # of one line wait to be heard; a listener never leaves more than one read
-
-
-class HostPort(Protocol):
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
 
 
 class End(LineSettings, Protocol):
