@@ -22,11 +22,14 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.errors import StoreError
 from engine.ownership import hand_over
 
 MAGIC = b"LRANCHOR"
 VERSION = 1
 SLOT_BYTES = 4096
+
+_OWNED = "it has to be a file of the service's user, as the journal is"
 
 _RECORD = struct.Struct(">8sH16sQ32s")
 _CRC = struct.Struct(">I")
@@ -78,11 +81,17 @@ def decode(slot: bytes) -> Mark | None:
 
 
 def read(path: Path) -> Reading:
-    """Read both slots; never fails because of what stands in them."""
+    """Read both slots; never fails because of what stands in them.
+
+    Raises:
+        StoreError: there is a file, and it cannot be read.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return Reading(None, exists=False)
+    except OSError as error:
+        raise StoreError(f"{path}: the journal's anchor cannot be read: {error.strerror}; {_OWNED}") from error
     slots = [content[at : at + SLOT_BYTES] for at in (0, SLOT_BYTES)]
     marks = [decode(slot) for slot in slots]
     damaged = tuple(n for n in (0, 1) if marks[n] is None and slots[n].strip(b"\0"))
@@ -100,10 +109,16 @@ class Anchor:
 
         Args:
             disputed: the two do not agree, and a person is about to say so: what stands there stays until `renew`.
+
+        Raises:
+            StoreError: it cannot be written.
         """
         self._journal_id = journal_id
         fresh = not path.exists()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"{path}: the journal's anchor cannot be written: {error.strerror}; {_OWNED}") from error
         hand_over(self._descriptor, path.parent)
         if os.fstat(self._descriptor).st_size < 2 * SLOT_BYTES:
             os.ftruncate(self._descriptor, 2 * SLOT_BYTES)

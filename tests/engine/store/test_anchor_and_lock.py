@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.anchor import SLOT_BYTES, Anchor, Mark, decode, encode, read
-from engine.errors import LockedError
+from engine.errors import LockedError, StoreError
 from engine.lock import SiteLock
 
 JOURNAL = bytes(range(16))
@@ -95,3 +95,11 @@ def test_a_lock_is_held_by_one_process_and_freed_by_its_end(tmp_path: Path) -> N
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=True, text=True)
     assert ended.stdout == "1\n"
     SiteLock.acquire(tmp_path).release()
+
+
+def test_an_anchor_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "anchor").mkdir()
+    with pytest.raises(StoreError, match="anchor: the journal's anchor cannot be read: Is a directory"):
+        read(tmp_path / "anchor")
+    with pytest.raises(StoreError, match="anchor: the journal's anchor cannot be written: Is a directory"):
+        Anchor(tmp_path / "anchor", JOURNAL, 3, CHAIN)
