@@ -9,10 +9,8 @@ import asyncio
 import os
 import random
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,14 +20,12 @@ from engine.errors import LabRelayError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.vault import KEY_NAME
 from tests.faults.harness.trial import Trial
+from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store
 from tests.support.store_lives import Promises, Worker
 
 PAGE = 8192
-ROW = (
-    "SELECT id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain, meta, body"
-    " FROM journal WHERE id = ?"
-)
+ROWS = 60  # more than the journals here have
 WAL_NAME = JOURNAL_NAME + "-wal"
 
 Mutation = Callable[[Path, random.Random], str]
@@ -46,9 +42,7 @@ def _pick(data: Path, chance: random.Random) -> Path:
 def flip_a_bit(data: Path, chance: random.Random) -> str:
     file = _pick(data, chance)
     bit = chance.randrange(file.stat().st_size * 8)
-    content = bytearray(file.read_bytes())
-    content[bit // 8] ^= 1 << bit % 8
-    file.write_bytes(content)
+    flip(file, bit)
     return f"bit {bit} of {file.name}"
 
 
@@ -122,20 +116,6 @@ def torn(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-def rows(data: Path) -> dict[int, object]:
-    """Every row that SQLite still reads, by its number; each by itself, so that a bad page costs only its own rows."""
-    found: dict[int, object] = {}
-    with closing(sqlite3.connect(f"file:{data / JOURNAL_NAME}?mode=ro", uri=True)) as connection:
-        for number in range(1, 60):
-            try:
-                row = connection.execute(ROW, (number,)).fetchone()
-            except (sqlite3.Error, UnicodeDecodeError):
-                continue
-            if row is not None:
-                found[number] = row
-    return found
-
-
 def what_is_found(data: Path) -> list[str]:
     """What `labrelay verify` says, then what a start says; nothing but errors of ours may come."""
     found: list[str] = []
@@ -172,7 +152,7 @@ def test_every_mutation_that_harms_an_acknowledged_row_is_found(
     whole: Path, torn: Path, tmp_path: Path, trial: Trial, state: str
 ) -> None:
     source = whole if state == "closed" else torn
-    before = rows(_copy(source, tmp_path / "before"))
+    before = rows(_copy(source, tmp_path / "before"), ROWS)
     journal = opened(_copy(source, tmp_path / "read"))
     payloads = {number: journal.payload(number) for number in before}
     journal.close()
@@ -181,7 +161,7 @@ def test_every_mutation_that_harms_an_acknowledged_row_is_found(
         data = _copy(source, tmp_path / str(n))
         did = trial.chance.choice(MUTATIONS)(data, trial.chance)
         key_harmed = "key" in did
-        after = rows(_copy(data, tmp_path / f"{n} raw")) if (data / JOURNAL_NAME).exists() else {}
+        after = rows(_copy(data, tmp_path / f"{n} raw"), ROWS) if (data / JOURNAL_NAME).exists() else {}
         unharmed = {number for number in before if before[number] == after.get(number)}
         harmed = len(unharmed) < len(before)
         if not key_harmed:

@@ -20,14 +20,11 @@ from engine.journal import ANCHOR_NAME
 from engine.loss import LossError
 from engine.reasons import Reason
 from tests.faults.harness.trial import scale_asked_for
+from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store
 
 FLIPS = 250 if scale_asked_for() != "quick" else 120
 ROOT = Path(__file__).parents[2]
-ROW = (
-    "SELECT id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain, meta, body"
-    " FROM journal WHERE id = ?"
-)
 
 
 @pytest.fixture(scope="module")
@@ -81,26 +78,6 @@ def _killed(data: Path) -> Path:
 def copy(data: Path, to: Path) -> Path:
     shutil.copytree(data, to)
     return to
-
-
-def flip(path: Path, bit: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(content)
-
-
-def rows(data: Path) -> dict[int, object]:
-    """Every row that can be read, by its number; each by itself, so that a bad page costs only its own rows."""
-    found: dict[int, object] = {}
-    with closing(sqlite3.connect(f"file:{data / 'journal.db'}?mode=ro", uri=True)) as connection:
-        for number in range(1, 1000):
-            try:
-                row = connection.execute(ROW, (number,)).fetchone()
-            except (sqlite3.Error, UnicodeDecodeError):
-                continue
-            if row is not None:
-                found[number] = row
-    return found
 
 
 def named(findings: list[verify.Finding]) -> set[int]:
