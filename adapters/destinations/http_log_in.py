@@ -37,7 +37,9 @@ class HmacAuth(Protocol):
 
 class OAuth2Auth(Protocol):
     @property
-    def token_url(self) -> str: ...
+    def token_url(self) -> str | None: ...
+    @property
+    def token_host(self) -> str | None: ...
     @property
     def client_id(self) -> str: ...
     @property
@@ -72,6 +74,8 @@ class Auth(Protocol):
 class Config(Protocol):
     """What logging in reads of a destination."""
 
+    @property
+    def url(self) -> str: ...
     @property
     def auth(self) -> Auth | None: ...
     @property
@@ -123,7 +127,7 @@ def log_in_of(name: str, config: Config, clock: Clock) -> LogIn | None:
     if auth.oauth2 is not None:
         from adapters.destinations.oauth2 import OAuth2  # only where a site has it
 
-        return OAuth2(name, auth.oauth2, auth.oauth2.tls or config.tls, config.timeout, clock)
+        return OAuth2(name, auth.oauth2, auth.oauth2.tls or config.tls, config.timeout, clock, config.url)
     raise ConfigError(f"destinations.{name}.auth: give basic, bearer, oauth2 or hmac")
 
 

@@ -30,10 +30,11 @@ LIFE_S = 240
 SMALLEST_RSA_BITS = 2048
 
 
-def sign(auth: OAuth2Auth, now: datetime) -> str:
+def sign(auth: OAuth2Auth, token_url: str, now: datetime) -> str:
     """An assertion for the token server.
 
     Args:
+        token_url: its address.
         now: the server's time, as far as it is known.
 
     Raises:
@@ -44,7 +45,7 @@ def sign(auth: OAuth2Auth, now: datetime) -> str:
     claims: dict[str, Any] = {
         "iss": auth.client_id,
         "sub": auth.client_id,
-        "aud": auth.token_url,
+        "aud": token_url,
         "iat": issued,
         "exp": issued + LIFE_S,
         "jti": secrets.token_urlsafe(24),

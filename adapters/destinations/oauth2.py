@@ -9,7 +9,8 @@ One token serves all deliveries of a destination. It is kept in memory only.
 
 Lives are measured on our monotonic clock from before the request, so that a wrong wall clock changes nothing. The
 wall clock matters for assertions only, and where a server refuses one, what its Date header says is believed.
-What the server's answers mean stands in `oauth2_answer`.
+What the server's answers mean stands in `oauth2_answer`. Where the configuration names no server, the FHIR server is
+asked for it, and once more after tokens were refused (`smart_discovery`).
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from adapters.destinations.http_log_in import Auth, OAuth2Auth, revealed
 from adapters.destinations.oauth2_answer import Granted, read_answer
 from adapters.destinations.server_time import ServerTime
 from adapters.destinations.settings import Tls
+from adapters.destinations.smart_discovery import token_endpoint
 from engine.clock import Clock
 from engine.errors import DestinationDownError, TransientDeliveryError
 from engine.reasons import Reason
@@ -62,20 +64,26 @@ class OAuth2:
     """See `http_log_in.LogIn`.
 
     Args:
+        base: of the FHIR server, which is asked for the token server where ``auth`` names none.
         timeout_s: for one request to the token server.
 
     Raises:
         ConfigError: a certificate file of ``tls`` cannot be used.
     """
 
-    def __init__(self, name: str, auth: OAuth2Auth, tls: Tls | None, timeout_s: float, clock: Clock) -> None:
+    def __init__(
+        self, name: str, auth: OAuth2Auth, tls: Tls | None, timeout_s: float, clock: Clock, base: str = ""
+    ) -> None:
         self._name = name
         self._auth = auth
         self._clock = clock
         self._time = ServerTime(clock)
+        self._base = base
+        self._url = None if auth.token_url is None else URL(auth.token_url)
+        wants_tls = (auth.token_url or base).startswith("https:")
         self._http = HttpExchange(
             name,
-            _Server(url=auth.token_url, tls=tls if auth.token_url.startswith("https:") else None, timeout=timeout_s),
+            _Server(url=auth.token_url or base, tls=tls if wants_tls else None, timeout=timeout_s),
             clock,
             accept="application/json",
             redirected=Reason.NO_TOKEN,
@@ -139,11 +147,15 @@ class OAuth2:
 
     async def _renew(self) -> _Token:
         for corrected in (False, True):
+            with _about_tokens():
+                if self._url is None:
+                    self._url = await token_endpoint(self._http, self._base, self._auth.token_host, self._clock)
+            url = self._url
             asked_at = self._clock.monotonic()
-            headers, form, secrets = self._request()
+            headers, form, secrets = self._request(str(url))
             with _about_tokens():
                 answer = await self._http.exchange(
-                    "POST", self._http.url, headers, urlencode(form, quote_via=quote_plus).encode("ascii")
+                    "POST", url, headers, urlencode(form, quote_via=quote_plus).encode("ascii")
                 )
             found = read_answer(
                 answer.status,
@@ -155,6 +167,8 @@ class OAuth2:
             if isinstance(found, Granted):
                 early_s = min(RENEW_BEFORE_S, found.life_s / 4)
                 return _Token(found.value, asked_at + found.life_s - early_s, asked_at + found.life_s)
+            if self._auth.token_url is None and isinstance(found, DestinationDownError):
+                self._url = None  # it may have moved
             refused = found.reason is Reason.NOT_AUTHORIZED
             if corrected or not (refused and self._signed and self._time.heard(answer.date)):
                 raise found
@@ -164,7 +178,7 @@ class OAuth2:
             )
         raise AssertionError("the second round returns or raises")
 
-    def _request(self) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    def _request(self, url: str) -> tuple[dict[str, str], dict[str, str], list[str]]:
         """Headers, form, and what of it is secret.
 
         Raises:
@@ -178,7 +192,7 @@ class OAuth2:
         if auth.audience is not None:
             form["audience"] = auth.audience
         if auth.client_secret is None:
-            assertion = revealed(lambda: self._sign(auth, self._time.now()))
+            assertion = revealed(lambda: self._sign(auth, url, self._time.now()))
             form |= {"client_assertion_type": self._assertion_type, "client_assertion": assertion}
             return headers, form, [assertion, assertion.rpartition(".")[2]]
         secret = revealed(auth.client_secret.reveal)

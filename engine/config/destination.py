@@ -77,7 +77,16 @@ class OAuth2Auth(Model):
     Who we are is shown by `client_secret`, or by an assertion signed with a private key (`key` or `private_key`).
     """
 
-    token_url: WebAddress = Field(description="Address that gives tokens, as `https://auth.example.org/oauth2/token`.")
+    token_url: WebAddress | None = Field(
+        default=None,
+        description="Address that gives tokens, as `https://auth.example.org/oauth2/token`. Of a FHIR server that says "
+        "it itself (`.well-known/smart-configuration`) it may be left out.",
+    )
+    token_host: Text | None = Field(
+        default=None,
+        description="Without `token_url`: host that the FHIR server may name for tokens beside its own, as "
+        "`auth.example.org`. No secret is sent to any other.",
+    )
     client_id: Text = Field(description="The name under which the authorization server knows us.")
     client_secret: SecretName | None = Field(default=None, description="The client's secret, by name only.")
     client_auth: Literal["basic", "post"] = Field(
@@ -108,6 +117,8 @@ class OAuth2Auth(Model):
             raise ValueError("give exactly one of client_secret, key and private_key")
         if self.kid is not None and self.client_secret is not None:
             raise ValueError("kid names a private key, and there is none; take it out")
+        if self.token_url is not None and self.token_host is not None:
+            raise ValueError("token_host is for a server that names its token_url itself; take one of them out")
         return self
 
 
@@ -193,6 +204,13 @@ class HttpDestination(HttpBase):
     url: HttpUrl = Field(description="Address of the service.")
     method: Literal["POST", "PUT"] = Field(default="POST", description="Request method.")
     concurrency: Whole = Field(default=8, ge=1, le=256, description="Requests under way at once, over all lanes.")
+
+    @model_validator(mode="after")
+    def _tokens(self) -> Self:
+        oauth2 = self.auth.oauth2 if self.auth is not None else None
+        if oauth2 is not None and oauth2.token_url is None:
+            raise ValueError("auth.oauth2 needs token_url: only a FHIR server says by itself who gives its tokens")
+        return self
 
 
 class MllpDestination(DestinationBase):

@@ -15,6 +15,7 @@ from zoneinfo import available_timezones
 from pydantic import ValidationError
 
 from engine.config.channel import ChannelConfig
+from engine.config.exposed import exposed
 from engine.config.pack import find_pack
 from engine.config.problems import Reporter, closest
 from engine.config.sitewide import SiteConfig
@@ -128,6 +129,8 @@ class _Loader:
             self._check_devices(channels, nodes)
             self._check_folders(channels, nodes)
             self._look_at_use(site_node, channels)
+            if config is not None:
+                self._warnings += exposed(config, site_node)
         if self._problems or config is None:
             raise ConfigError(*(text for *_, text in sorted(self._problems)))
         return Site(

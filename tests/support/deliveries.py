@@ -37,7 +37,8 @@ class Hmac:
 
 @dataclass(frozen=True, kw_only=True)
 class OAuth2:
-    token_url: str
+    token_url: str | None = None
+    token_host: str | None = None
     client_id: str = "labrelay"
     client_secret: Secret | None = None
     client_auth: str = "basic"
