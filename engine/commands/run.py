@@ -12,12 +12,15 @@ import signal
 import sys
 import threading
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from engine.commands.output import ExitCode, say
 from engine.commands.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from engine.errors import StoreError
 
 FATAL_STORE = (
     "the journal could not be written or synced; what it holds is uncertain, so this process ends at once. "
@@ -75,7 +78,13 @@ def command(session: Session, style: str, log_level: str) -> None:
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
-        await app.run(started)
+        try:
+            await app.run(started)
+        except StoreError as error:
+            if error.fatal and not isinstance(error, IntegrityError):
+                # Here and not behind the loop: at its end that would wait for each thread that hangs.
+                _end_at_once(logger, error)
+            raise
         logger.info("stopped", extra={"pid": os.getpid()})
         _leave_at_last()
 
@@ -93,17 +102,14 @@ def command(session: Session, style: str, log_level: str) -> None:
             if web.enabled:
                 say(f"Status page: http://{web.listen}/")
 
-    try:
-        _run(serve())
-    except IntegrityError:
-        raise
-    except StoreError as error:
-        if error.fatal:
-            logger.critical(FATAL_STORE, extra={"detail": str(error)})
-            # No clean-up: a sync failed, and every further write could make things worse.
-            sys.stderr.flush()
-            os._exit(ExitCode.INTEGRITY)
-        raise
+    _run(serve())
+
+
+def _end_at_once(logger: logging.Logger, error: "StoreError") -> NoReturn:
+    """No clean-up: a sync failed, and every further write could make things worse."""
+    logger.critical(FATAL_STORE, extra={"detail": str(error)})
+    sys.stderr.flush()
+    os._exit(ExitCode.INTEGRITY)
 
 
 def _leave_at_last() -> None:

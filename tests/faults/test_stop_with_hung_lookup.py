@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+from engine.commands.output import ExitCode
+from engine.commands.run import FATAL_STORE
 from tests.support.live import Daemon
 from tests.support.waiting import until
 
@@ -26,6 +28,35 @@ async def run_with_hung_lookup(self, started):
 App.run = run_with_hung_lookup
 main()
 """
+
+
+# The same, and once it runs a sync of the journal has failed.
+FAILED = HUNG.replace(
+    "    await run(self, started)",
+    """\
+    def failed(app):
+        started(app)
+        app._store_failed(StoreError("the journal failed: no sync", fatal=True))
+
+    await run(self, failed)""",
+).replace("import asyncio, threading", "import asyncio, threading\nfrom engine.errors import StoreError")
+
+
+async def test_after_a_failed_sync_nothing_waits_for_a_hung_look_up(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "site", ["mllp"], "{kind: file, folder: out}", mapped=False)
+    with daemon.log.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", FAILED, "--site", str(daemon.folder), "run", "--log", "json", stdout=log, stderr=log
+        )
+    try:
+        await until(lambda: '"ready"' in daemon.log.read_text(), 30.0)
+        async with asyncio.timeout(WITHIN_S):
+            assert await process.wait() == ExitCode.INTEGRITY
+        assert FATAL_STORE in daemon.log.read_text()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_stop_does_not_wait_for_a_hung_look_up(tmp_path: Path) -> None:
