@@ -33,7 +33,7 @@ from engine.delivery.worker import DestinationWorker
 from engine.downtime import open_until
 from engine.errors import ConfigError, StoreError
 from engine.intake import Intake
-from engine.journal import Journal
+from engine.journal import JOURNAL_NAME, Journal
 from engine.message import Delivery, Stored
 from engine.metrics import Counters, new_registry
 from engine.observe import Observer
@@ -49,6 +49,7 @@ from engine.switches import Switches, concerns
 from engine.taps import Taps
 from engine.tee import TeeChannel
 from engine.trail_check import HEAD_WORDS
+from engine.warm_up import WarmUp
 from engine.watchdog import Notifier, watch
 from engine.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
 
@@ -197,6 +198,9 @@ class App:
         heap.settle()
         for source in self.sources.values():
             await source.start()
+        warm_up = WarmUp(site.config.data / JOURNAL_NAME)
+        await warm_up.start()
+        running.push_async_callback(warm_up.stop)
         acts = Acts(
             self.journal,
             channels=lambda: {name: channel.routes for name, channel in self.built.channels.items()},
