@@ -1,14 +1,17 @@
 """A patient is planted everywhere a message can go, and then looked for everywhere a patient must not be.
 
 The real daemon as a process of its own, at its most talkative, with a server that says back what it was sent, a mapping
-that fails with the message in its exception, lines that break off, and an end by a signal that dumps every stack.
+that fails with the message in its exception, lines that break off, and an end by a signal that dumps every stack. Once
+in one process, and once with a worker beside it, followed, watched, corrected, exported and backed up in pieces.
 """
 
 import asyncio
+import base64
 import json
 import os
 import re
 import signal
+import stat
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -35,17 +38,25 @@ HOST = "127.0.0.1"
 PEOPLE = [re.compile(text.encode(), re.IGNORECASE) for text in PLANTED]
 
 # The daemon, with a fault of ours in the mapping of messages that say so: the worst that an exception can carry.
-DAEMON = """
-import sys
+FAULT = """
 from engine import intake
-from engine.__main__ import main
 route = intake._route
 def failing(stored, parsed, channel):
     if b"BOOM" in stored.payload:
         raise ValueError(stored.payload.decode("latin-1"))
     return route(stored, parsed, channel)
 intake._route = failing
-main()
+"""
+DAEMON = f"{FAULT}\nfrom engine.__main__ import main\nmain()\n"
+# What a person does in an editor: looks at what lies where, and sends the right type.
+EDITOR = """
+import json, os, sys, time
+from pathlib import Path
+file, note = Path(sys.argv[-1]), Path(sys.argv[1])
+text = file.read_text("utf-8")
+note.write_text(json.dumps({"read": text, "file": str(file), "modes": [file.stat().st_mode, file.parent.stat().st_mode],
+                            "of ours": Path(f"/proc/{os.getppid()}/cmdline").read_text()}))
+file.write_text(text.replace("ADT^A99", "ORU^R01"), "utf-8")
 """
 
 # Verbs that print for scripts and have to be told of what; the rest is run as it is.
@@ -152,7 +163,7 @@ async def echoing_server() -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-def write_site(folder: Path, server: int, ports: list[int]) -> None:
+def write_site(folder: Path, server: int, ports: list[int], **more: object) -> None:
     quick = {"retry": {"first": "20ms", "max": "50ms"}, "breaker": {"probe_after": "50ms"}}
     site = {
         "site": {"name": "Test Lab", "timezone": "Asia/Kolkata"},
@@ -161,7 +172,8 @@ def write_site(folder: Path, server: int, ports: list[int]) -> None:
             "server": {"kind": "fhir", "url": f"http://{HOST}:{server}/fhir", **quick},
             "archive": {"kind": "file", "folder": "archive"},
         },
-        "backup": {"folder": "copies"},
+        "backup": {"folder": "copies", "rows": "10s"},
+        **more,
     }
     hold = [{"when": "=value > 9", "reason": "too high"}]
     channels = {
@@ -183,6 +195,7 @@ class Daemon:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.said = b""
+        self.pid = 0
 
     @asynccontextmanager
     async def running(self, style: str, page: int, *, end: signal.Signals) -> AsyncIterator[None]:
@@ -190,9 +203,11 @@ class Daemon:
             sys.executable, "-X", "faulthandler", "-c", DAEMON,
             "--site", str(self._folder), "run", "--log", style, "--log-level", "debug",
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, "PYTHONASYNCIODEBUG": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**os.environ, "PYTHONASYNCIODEBUG": "1", "PYTHONFAULTHANDLER": "1",
+                 "PYTHONPATH": f"{self._folder / 'fault'}:{Path(__file__).parents[1]}"},
         )  # fmt: skip
         assert process.stdout is not None
+        self.pid = process.pid
         reading = asyncio.create_task(process.stdout.read())
         try:
             await until(lambda: ready(page) or process.returncode is not None, 30.0)
@@ -341,3 +356,97 @@ async def test_a_planted_patient_is_seen_nowhere(tmp_path: Path) -> None:
     assert any(NAME.encode() in content for content in archived)  # it was there to be found
     shown = await asyncio.to_thread(labrelay, "messages", "show", "1", "--unmask", site=tmp_path)
     assert NAME in shown.out
+
+
+def large_files_of(folder: Path) -> list[Path]:
+    return [one for one in files_of(folder) if one.stat().st_size > 5_000]
+
+
+async def beside(folder: Path, *arguments: str, **environment: str) -> bytes:
+    """A command as a process of its own: all that it says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "engine", "--site", str(folder), *arguments,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **environment},
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        said, _ = await process.communicate()
+    clean(f"labrelay {' '.join(arguments)}", said)
+    return said
+
+
+def find(folder: Path, state: str, reason: str) -> int:
+    listed = labrelay("messages", "list", "--limit", "200", "-o", "json", site=folder).json["messages"]
+    return int(next(row["id"] for row in listed if (row["state"], row["reason"]) == (state, reason)))
+
+
+def worker_of(folder: Path, pid: int) -> int:
+    """The second process of a daemon."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return next(int(one) for one in children if b"engine.worker" in Path(f"/proc/{one}/cmdline").read_bytes())
+
+
+async def test_a_planted_patient_is_seen_nowhere_with_a_worker_and_people_at_work(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    page, chem, line = ports
+    daemon, data, made = Daemon(tmp_path), tmp_path / "var", tmp_path / "made"
+    for name in ("made", "run", "fault"):
+        (tmp_path / name).mkdir(mode=0o700)
+    (tmp_path / "fault" / "sitecustomize.py").write_text(FAULT, "utf-8")  # the worker starts with it, too
+    (tmp_path / "editor.py").write_text(EDITOR, "utf-8")
+    async with echoing_server() as server:
+        write_site(tmp_path, server, ports, workers=1)
+        async with daemon.running("human", page, end=signal.SIGTERM):
+            assert b"whole" in await beside(tmp_path, "backup", "now")
+            taps = [
+                asyncio.create_task(beside(tmp_path, "tap", channel, "--for", "8s", "-o", form))
+                for channel, form in (("chem", "ndjson"), ("chem", "table"), ("astm", "ndjson"))
+            ]
+            assert b'"stage": "open"' not in await beside(tmp_path, "tap", "astm", "--for", "1s")  # the others are open
+            await plant(chem, line)
+            await until(lambda: json.loads(get(page, "/status.json"))["dead_total"] >= 5, 30.0)
+            for path in ("/", "/status.json", "/metrics"):
+                clean(f"the page {path}", get(page, path))
+            for form in ("table", "ndjson"):
+                assert b"server" in await beside(tmp_path, "top", "--count", "2", "--every", "200ms", "-o", form)
+
+            dead, note = await asyncio.to_thread(find, tmp_path, "dead", "NO_ROUTE"), made / "note.json"
+            said = await beside(
+                tmp_path, "dlq", "edit", str(dead), "--because", "wrong type", "--yes",
+                EDITOR=f"{sys.executable} {tmp_path / 'editor.py'} {note}", XDG_RUNTIME_DIR=str(tmp_path / "run"),
+            )  # fmt: skip
+            assert b"is" in said
+            edit = json.loads(note.read_text("utf-8"))
+            assert NAME in edit["read"]
+            clean("the editor's file, and our command line", f"{edit['file']} {edit['of ours']}".encode())
+            assert [stat.S_IMODE(mode) for mode in edit["modes"]] == [0o600, 0o700]
+            assert edit["file"].startswith(str(tmp_path / "run"))
+            assert not list((tmp_path / "run").iterdir())
+            note.unlink()
+
+            for given in (["a.ndjson", "--deid"], ["b.ndjson"], ["c.csv"], ["d.db"]):
+                await beside(tmp_path, "messages", "export", "--to", str(made / given[0]), *given[1:])
+            await beside(tmp_path, "audit", "export", "--to", str(made / "audit.json"))
+            exported = [json.loads(one) for one in (made / "a.ndjson").read_text("utf-8").splitlines()]
+            assert sum("OBX|1|NM|GLU" in (one["payload"] or "") for one in exported) > 5
+            for one in exported:
+                clean("a message without its patient", base64.b64decode(one["payload_base64"] or ""))
+                assert "19800412" not in (one["payload"] or "")
+
+            lines = await asyncio.gather(*taps)
+            assert {json.loads(one)["stage"] for one in lines[0].splitlines()[1:]} >= {"raw", "parsed", "mapped"}
+            os.kill(worker_of(tmp_path, daemon.pid), signal.SIGABRT)
+            await block(chem, hl7("30", note="BOOM"), hl7("31", value="666"))
+            await until(
+                lambda: {".rows", ".state"} <= {one.suffix for one in large_files_of(tmp_path / "copies")}, 30.0
+            )
+            for name in ("journal.db", "journal.db-wal", "journal.anchor"):
+                clean(name, (data / name).read_bytes())
+    assert b"Fatal Python error: Aborted" in daemon.said
+    assert b"processing failed inside LabRelay" in daemon.said
+    clean("what the daemon and its worker said", daemon.said)
+    assert not list((tmp_path / "run").iterdir())
+    for file in files_of(tmp_path):
+        clean("the name of a file", str(file.relative_to(tmp_path)).encode())
+        if file.parent.name != "archive" and file.name not in (KEY_NAME, LOCK_NAME):
+            clean(str(file.relative_to(tmp_path)), file.read_bytes())
