@@ -34,7 +34,7 @@ from engine.errors import ConfigError, StoreError
 from engine.journal.decisions import Decisions
 from engine.journal.incoming import Incoming
 from engine.journal.keys import Keys
-from engine.journal.opening import abandon, accept_loss, connect, count_boot, unlock
+from engine.journal.opening import abandon, accept_loss, connect, count_boot, unlock, unopened
 from engine.journal.outgoing import Outgoing
 from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss, look
@@ -139,7 +139,11 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
                 journal.notes.append(f"Started although rows are missing: {loss}")
         except DAMAGE as error:
             abandon(connection, lock)
-            raise StoreError(f"{data / JOURNAL_NAME}: cannot be opened: {error}", fatal=True) from error
+            raise unopened(data / JOURNAL_NAME, error) from error
+        except OSError as error:
+            abandon(connection, lock)
+            place = error.filename or data
+            raise StoreError(f"{place}: cannot be used for the journal: {error.strerror}") from error
         except BaseException:
             abandon(connection, lock)
             raise

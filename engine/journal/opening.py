@@ -16,6 +16,9 @@ from engine.reading.connecting import data_keys
 from engine.upkeep import PAGE_BYTES
 from engine.vault import IDENTITY, TOKEN, Vault, check_value, make_kek
 
+_PRIMARY = 0xFF
+_RIGHTS_OR_ROOM = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL}
+
 
 def connect(path: Path) -> sqlite3.Connection:
     """The writer's connection; the file is made (readable by its owner only) and durable where there is none."""
@@ -84,6 +87,17 @@ def _found_journal(connection: sqlite3.Connection, key: bytes, clock: Clock) -> 
 def count_boot(connection: sqlite3.Connection) -> int:
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'boot'")
     return int(connection.execute("SELECT value FROM meta WHERE name = 'boot'").fetchone()[0])
+
+
+def unopened(path: Path, error: Exception) -> StoreError:
+    """Why the journal cannot be opened. Rights and room say nothing of what the file holds, and are no reason to doubt
+    it."""
+    if getattr(error, "sqlite_errorcode", 0) & _PRIMARY not in _RIGHTS_OR_ROOM:
+        return StoreError(f"{path}: cannot be opened: {error}", fatal=True)
+    return StoreError(
+        f"{path}: cannot be opened for writing: {error}. The data folder and the files in it have to belong to the "
+        "service's user, and the disk needs room"
+    )
 
 
 def abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:

@@ -1,6 +1,7 @@
 """What a journal says when it cannot be opened, and what it does when it is opened all the same."""
 
 import asyncio
+import errno
 import logging
 import os
 import sqlite3
@@ -15,7 +16,7 @@ from engine import journal as journal_module
 from engine.anchor import read
 from engine.clock import ManualClock
 from engine.errors import ConfigError, LockedError, StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal, opening
 from engine.line_trace import LineEntry, LineRecord, LineWay
 from engine.loss import LossError
 from engine.reasons import Reason
@@ -178,7 +179,10 @@ async def test_a_full_disk_is_an_alarm_as_long_as_it_lasts(tmp_path: Path, monke
         assert (journal.full, journal.alarms) == (False, [])
         monkeypatch.setattr(type(journal._upkeep), "full", True)
         assert journal.full
-        assert journal.alarms == ["the disk is full: nothing new is kept until there is room; what people do is"]
+        (alarm,) = journal.alarms
+        assert alarm.startswith(
+            "The disk is full: nothing is stored, so nothing is acknowledged; free 1 MiB on the disk"
+        )
 
 
 def test_a_key_that_may_not_be_read_leaves_the_sealed_columns_closed(
@@ -271,3 +275,19 @@ async def test_long_work_is_lent_the_connection_of_a_journal_that_runs(tmp_path:
     await journal.stop()
     with pytest.raises(StoreError, match="not open for writing"):
         journal.lend(count)
+
+
+def test_rights_and_room_are_no_doubt_about_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the service would say at each start that the disk has lost something."""
+    opened(tmp_path).close()
+    (tmp_path / f"{JOURNAL_NAME}-wal").mkdir()
+    with pytest.raises(StoreError, match=f"{JOURNAL_NAME}: cannot be opened for writing: .* service's user") as caught:
+        opened(tmp_path)
+    assert not caught.value.fatal
+
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(opening, "sync_folder", no_space)
+    with pytest.raises(StoreError, match="cannot be used for the journal: No space left"):
+        opened(tmp_path / "other")
