@@ -304,19 +304,11 @@ def call(
     request = line_of_it + content
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(timeout)
-        try:
+        with _reaching(path, timeout):
             with _short(path) as address:
                 line.connect(address)
             line.sendall(request)
             answer = _read_line(line)
-        except TimeoutError as error:
-            raise TimeoutError(f"the daemon did not answer within {timeout:g} s") from error
-        except PermissionError as error:
-            raise UnreachableError(f"{path} may be used by the service's user and root only; use sudo") from error
-        except OSError as error:
-            raise UnreachableError(
-                f"no daemon runs for this site ({path.parent}); start it with: labrelay run"
-            ) from error
     try:
         said = json.loads(answer)
         if "result" in said:
@@ -346,16 +338,10 @@ def follow(
     request = _line({"v": VERSION, "verb": verb, "args": dict(args or {})})
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(timeout)
-        try:
+        with _reaching(path, timeout):
             with _short(path) as address:
                 line.connect(address)
             line.sendall(request)
-        except PermissionError as error:
-            raise UnreachableError(f"{path} may be used by the service's user and root only; use sudo") from error
-        except OSError as error:
-            raise UnreachableError(
-                f"no daemon runs for this site ({path.parent}); start it with: labrelay run"
-            ) from error
         rest = b""
         while until is None or time.monotonic() < until:
             try:
@@ -374,6 +360,23 @@ def follow(
                     raise ERRORS.get(said.get("error", ""), LabRelayError)(said.get("message", ""))
                 yield said["item"]
             line.settimeout(None if until is None else max(0.001, until - time.monotonic()))
+
+
+@contextlib.contextmanager
+def _reaching(path: Path, timeout: float) -> Iterator[None]:
+    """What the system says of a socket that does not answer, in words that help.
+
+    Raises:
+        UnreachableError, TimeoutError
+    """
+    try:
+        yield
+    except TimeoutError as error:
+        raise TimeoutError(f"the daemon did not answer within {timeout:g} s") from error
+    except PermissionError as error:
+        raise UnreachableError(f"{path} may be used by the service's user and root only; use sudo") from error
+    except OSError as error:
+        raise UnreachableError(f"no daemon runs for this site ({path.parent}); start it with: labrelay run") from error
 
 
 def _line(said: Mapping[str, Any]) -> bytes:

@@ -12,6 +12,7 @@ import click
 import orjson
 
 from engine.clock import from_us
+from engine.commands.dlq import letter_row
 from engine.commands.output import cell, printable
 from engine.commands.session import Session
 from engine.detecting.signs import text
@@ -60,14 +61,7 @@ def _letter(
 ) -> dict[str, Any]:
     reason = next((reason for reason in Reason if reason.value == letter.reason), None)
     shown: dict[str, Any] = {
-        "message": letter.message_id,
-        "delivery": letter.delivery_id or None,
-        "channel": letter.channel,
-        "destination": letter.destination,
-        "state": letter.state,
-        "reason": letter.reason,
-        "since": from_us(letter.at_us).astimezone(session.zone) if letter.at_us else None,
-        "type": letter.message_type,
+        **letter_row(session, letter),
         "detail": delivery.detail if delivery is not None else trace.detail,
         "help": reason.help if reason is not None else "",
         "fix": likely_fix(letter.reason, letter.channel),

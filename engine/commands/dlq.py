@@ -100,7 +100,7 @@ def list_letters(session: Session, /, each: bool, limit: int, before: int | None
         groups = _groups(session, reader, wanted) if in_groups else []
     if not found and not groups:
         raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
-    rows = [_row(session, letter) for letter in found]
+    rows = [letter_row(session, letter) for letter in found]
     if form is Form.JSON:
         show_document(form, {"groups": groups, "dead_letters": rows}, ())
     elif in_groups:
@@ -199,10 +199,7 @@ def retry(
 ) -> ExitCode:
     chosen = selection(session, ids, everything=everything, **given)
     what = "Retry {n} dead letters?" if because is None else "Retry {n} dead letters, over what a server has?"
-    code = carry_out(session, "retry", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
-    if code is ExitCode.PARTLY and because is None:
-        say("conflicts are tried again with --because only: labrelay dlq show tells what the server has")
-    return code
+    return carry_out(session, "retry", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
 
 
 @command.command("dismiss", help="Close dead letters: nothing more will be done about them. Your name and reason stay.")
@@ -271,7 +268,8 @@ def edit(
     return edited(session, message, because or "", source, dry_run=dry_run, yes=yes, form=form)
 
 
-def _row(session: Session, letter: DeadLetter) -> dict[str, Any]:
+def letter_row(session: Session, letter: DeadLetter) -> dict[str, Any]:
+    """What a list shows of a dead letter."""
     return {
         "message": letter.message_id,
         "delivery": letter.delivery_id or None,

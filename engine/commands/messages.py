@@ -5,7 +5,7 @@ too, and leave a row in the audit trail first.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from engine.commands.session import Session, consent, pass_session
 from engine.records import Act, Filter, MessageView, Trace
 
 if TYPE_CHECKING:
+    from engine.acts.acts import Acts
     from engine.reading import Reader
 
 COLUMNS = (
@@ -277,29 +278,26 @@ def _by_number(reader: "Reader", wanted: Filter, ids: tuple[int, ...]) -> list[M
 
 def note_shown(session: Session, message: int) -> None:
     """The audit row comes first: contents that cannot be accounted for are not shown."""
-    from engine.control import UnreachableError
-
-    try:
-        session.call("shown", {"message": message})
-    except UnreachableError:
-
-        async def note(acts: Any, actor: str) -> dict[str, Any]:
-            await acts.note_shown(actor, message)
-            return {}
-
-        without_daemon(session, note)
+    _note(session, "shown", {"message": message}, lambda acts, actor: acts.note_shown(actor, message))
 
 
 def note_exported(session: Session, what: dict[str, Any]) -> None:
     """As `note_shown`, for all messages that fit."""
+    _note(session, "exported", {"what": what}, lambda acts, actor: acts.note_exported(actor, what))
+
+
+def _note(
+    session: Session, verb: str, args: dict[str, Any], by_us: "Callable[[Acts, str], Coroutine[Any, Any, None]]"
+) -> None:
+    """Have the daemon note an act, or note it here where none runs."""
     from engine.control import UnreachableError
 
     try:
-        session.call("exported", {"what": what})
+        session.call(verb, args)
     except UnreachableError:
 
-        async def note(acts: Any, actor: str) -> dict[str, Any]:
-            await acts.note_exported(actor, what)
+        async def note(acts: "Acts", actor: str) -> dict[str, Any]:
+            await by_us(acts, actor)
             return {}
 
         without_daemon(session, note)
