@@ -19,6 +19,7 @@ again at the next start, under the same delivery key.
 import os
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,3 +162,17 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_way_to(folder: Path) -> None:
+    """Make the names of ``folder`` and of the folders above it durable, as far as they are on one file system.
+
+    A folder that was just made is lost in a power failure without this, with all that was synced in it. Those that may
+    not be read here were not made here.
+    """
+    device = folder.stat().st_dev
+    for above in folder.resolve().parents:
+        if above.stat().st_dev != device:
+            return
+        with suppress(PermissionError):
+            sync_folder(above)

@@ -104,6 +104,7 @@ def _copy(connection: sqlite3.Connection, folder: Path, schema: int, anchor: Pat
     hand_over_all(folder, folder.parent)
     new.replace(made)  # only a whole copy has the name
     sync_folder(folder)
+    sync_folder(folder.parent)
     return made
 
 

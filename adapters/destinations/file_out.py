@@ -50,12 +50,13 @@ class FileOut:
         self._timeout_s = config.timeout
         self._waiting: list[tuple[Delivery, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._name_is_durable = False  # the folder's own
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"file-{name}")
 
     async def start(self) -> None:
         """Make the folder if it is missing; where that fails, each delivery will say so."""
         with contextlib.suppress(OSError):
-            await asyncio.get_running_loop().run_in_executor(self._thread, _make_folder, self._folder)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._begin)
 
     async def deliver(self, delivery: Delivery) -> None:
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -80,6 +81,19 @@ class FileOut:
             await asyncio.wait([self._writing], timeout=self._timeout_s)
         self._thread.shutdown(wait=False)
 
+    def _begin(self) -> None:
+        """Make the folder's name durable: an earlier process may have made it, and ended before it was. Blocks."""
+        if not self._name_is_durable:
+            _start_folder(self._folder)
+            self._name_is_durable = True
+
+    def _write(self, batch: list[Delivery]) -> list[OSError | None]:
+        try:
+            self._begin()
+        except OSError as error:
+            return [error] * len(batch)
+        return write_batch(self._folder, batch)
+
     async def _write_waiting(self) -> None:
         """Write batch after batch until nothing waits any more."""
         loop = asyncio.get_running_loop()
@@ -87,9 +101,7 @@ class FileOut:
             while self._waiting:
                 taken, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 batch = [item for item in taken if not item[1].done()]  # cancelled while it waited
-                outcomes = await loop.run_in_executor(
-                    self._thread, write_batch, self._folder, [delivery for delivery, _ in batch]
-                )
+                outcomes = await loop.run_in_executor(self._thread, self._write, [delivery for delivery, _ in batch])
                 for (_, written), error in zip(batch, outcomes, strict=True):
                     if written.done():
                         continue
@@ -163,8 +175,14 @@ def _write(path: Path, body: bytes) -> int:
     return descriptor
 
 
-def _make_folder(folder: Path) -> None:
+def _start_folder(folder: Path) -> None:
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    _sync_way_to(folder)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _start_folder(folder)
 
 
 def _check_folder(folder: Path) -> None:
@@ -203,3 +221,13 @@ def _storage_error(error: OSError) -> TransientDeliveryError:
     failure = kind(Reason.STORAGE, detail)
     failure.__cause__ = error
     return failure
+
+
+def _sync_way_to(folder: Path) -> None:
+    """Make the folder's own name durable, and those above it, as far as they are on one file system and may be read."""
+    device = folder.stat().st_dev
+    for above in folder.resolve().parents:
+        if above.stat().st_dev != device:
+            return
+        with contextlib.suppress(PermissionError):
+            _sync_folder(above)

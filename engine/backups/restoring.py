@@ -30,7 +30,7 @@ from typing import Any
 import orjson
 
 from engine import anchor, audit, earlier, erased, kek, memory, migrate, rotation, verify
-from engine.anchor import Anchor, sync_folder
+from engine.anchor import Anchor, sync_folder, sync_way_to
 from engine.backups import decided, pieces, standing
 from engine.backups.shelf import SITE_FOLDER, Copy
 from engine.batch import Batch
@@ -126,6 +126,7 @@ def run(
             for entry in sorted(Path(scratch).iterdir(), key=lambda entry: entry.name == DATA_FOLDER):
                 entry.rename(target / entry.name)
             sync_folder(target)
+            sync_way_to(target)
             return restored
     except OSError as error:
         raise StoreError(f"{target}: cannot be restored there: {error.strerror or error}") from error

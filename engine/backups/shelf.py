@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from engine.anchor import sync_folder
+from engine.anchor import sync_folder, sync_way_to
 from engine.errors import StoreError
 
 MANIFEST_NAME = "manifest.json"
@@ -187,6 +187,7 @@ class Shelf:
         path = self.path / f"full-{at:%Y%m%dT%H%M%S}.{at.microsecond // 1000:03}Z-{manifest.last_id:012}"
         making.rename(path)
         sync_folder(self.path)
+        sync_way_to(self.path)
         return Copy(path, manifest, None)
 
     def tidy(self, keep: int) -> list[str]:

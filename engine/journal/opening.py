@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from engine import audit, kek, rotation
-from engine.anchor import sync_folder
+from engine.anchor import sync_folder, sync_way_to
 from engine.batch import Batch
 from engine.clock import Clock
 from engine.errors import StoreError
@@ -22,6 +22,7 @@ _RIGHTS_OR_ROOM = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQL
 
 def connect(path: Path) -> sqlite3.Connection:
     """The writer's connection; the file is made (readable by its owner only) and durable where there is none."""
+    sync_way_to(path.parent)
     fresh = not path.exists()
     if fresh:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import orjson
 
 from engine import anchor, audit, migrate, retention, verify, wal_repair
-from engine.anchor import Anchor, sync_folder
+from engine.anchor import Anchor, sync_folder, sync_way_to
 from engine.batch import Batch
 from engine.clock import Clock
 from engine.errors import StoreError
@@ -96,6 +96,7 @@ def _run(
                     for file in sorted(made.iterdir(), key=lambda file: file.name == JOURNAL_NAME):
                         file.rename(target / file.name)
                     sync_folder(target)
+                    sync_way_to(target)
                     return saved
         raise StoreError(
             f"{path}: its schema or its keys cannot be read ({trouble}): bring back a backup; nothing was made of it"

@@ -15,7 +15,7 @@ from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.trial import Trial
 from tests.support.command_line import labrelay
-from tests.support.failpoints import STEPS, When
+from tests.support.failpoints import STEPS, UPGRADE, When
 from tests.support.forking import Mother
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
@@ -28,7 +28,7 @@ MOODS = {"postpone": Mood.BUSY, "claim": Mood.BUSY}
 REFUSED = {(channel, number) for channel in range(len(PROTOCOLS)) for number in range(3, 100_000, 7)}
 # Needs a session of which some frames are durable.
 AFTER_A_TORN_SESSION = ("assemble",)
-ORDER = [name for name in STEPS if name not in CREATED]
+ORDER = [name for name in STEPS if name not in CREATED and name not in UPGRADE]
 QUICK: list[tuple[str, When]] = [
     ("receive", "before"), ("assemble", "before"), ("flush", "after"), ("commit", "before"), ("anchor", "after"),
     ("answer", "before"), ("send", "after"), ("settle", "after"), ("end an act", "before"),

@@ -57,11 +57,19 @@ STEPS = {
     "create the anchor": Step("engine.anchor", "Anchor.__init__"),
     "void the leases": Step("engine.outbox", "void_leases"),
     "assemble": Step("engine.arrival", "assemble"),
+    # an upgrade of the journal
+    "keep a copy": Step("engine.before_upgrade", "keep"),
+    "copy": Step("engine.before_upgrade", "_copy"),
+    "sync the copy": Step("engine.before_upgrade", "_sync"),
+    "name the copy": Step("engine.before_upgrade", "sync_folder"),
+    "upgrade": Step("engine.migrate", "upgrade"),
     # what people do
     "begin an act": Step("engine.audit", "begin"),
     "replay": Step("engine.outbox", "replay"),
     "end an act": Step("engine.audit", "end"),
 }
+
+UPGRADE = ("keep a copy", "copy", "sync the copy", "name the copy", "upgrade")
 
 
 def arm(name: str, when: When, nth: int) -> None:

@@ -23,6 +23,7 @@ from typing import cast
 import adapters
 from engine import build, upkeep
 from engine.__main__ import run
+from engine.journal import Journal
 from tests.support.failing_disk import IOERR_FSYNC
 from tests.support.failpoints import When, arm
 from tests.support.fragile_files import FragileFiles, nth
@@ -30,6 +31,7 @@ from tests.support.shipped import MAPPINGS, compiled_once
 
 ROOT = Path(__file__).parents[2]
 SYNC_FAILS = "sync fails"  # in place of a named step: the N-th sync of a file of SQLite's fails
+NEVER_SYNCS = "never syncs"  # in place of a named step: a journal that commits without a sync
 DAEMON = ("engine.app", "engine.commands.run", "engine.web.server", "engine.worker.process")
 
 
@@ -49,6 +51,8 @@ def _live(site: str, log: str, *point: str) -> int:
         step, when, number = point
         if step == SYNC_FAILS:
             FragileFiles(nth(int(number), ("sync",), lambda file, call: IOERR_FSYNC))
+        elif step == NEVER_SYNCS:
+            _never_sync()
         else:
             arm(step, cast(When, when), int(number))
         upkeep.CHECKPOINT_BYTES = 400_000  # a short life is to see some
@@ -58,6 +62,17 @@ def _live(site: str, log: str, *point: str) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.close(descriptor)
     return int(run(["--site", site, "run", "--log", "json"]))
+
+
+def _never_sync() -> None:
+    begin = Journal.start
+
+    def start(journal: Journal, loop: asyncio.AbstractEventLoop) -> None:
+        assert journal._connection is not None
+        journal._connection.execute("PRAGMA synchronous = OFF")
+        begin(journal, loop)
+
+    setattr(Journal, "start", start)  # noqa: B010 - this process is the test's own
 
 
 def main() -> None:

@@ -12,7 +12,9 @@ It imports once and forks a life at a time, so that a kill costs milliseconds. L
 mapped and queued, ``d ID`` a delivery is settled, ``failed ...`` what must not happen, ``ended`` the life is over;
 of ``fail``: ``at FILE CALL`` it failed there, ``refused`` something was not kept, ``fatal`` the journal gave up for
 good (and what was not synced is lost), ``calls WRITES SYNCS`` and ``closed`` it ended in order. ``careless N`` is a
-``cut`` of a store that does not sync: a test must notice. ``move FOLDER`` starts no life: the next ones are there.
+``cut`` of a store that does not sync: a test must notice. ``upgrade N`` opens a journal of an earlier schema and ends
+before the N-th statement of the schema steps, ``upgrade_step K 0|1`` before or after the K-th of `failpoints.UPGRADE`;
+``closed N`` where it came to its end. ``move FOLDER`` starts no life: the next ones are there.
 """
 
 import asyncio
@@ -20,19 +22,21 @@ import contextlib
 import os
 import random
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Coroutine
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from engine import upkeep
+from engine import migrate, upkeep
 from engine.clock import SystemClock
 from engine.errors import StoreError
 from engine.journal import Journal
 from engine.message import Document, Received
 from engine.records import Routed
 from tests.support.failing_disk import IOERR_FSYNC, FailingDisk
+from tests.support.failpoints import UPGRADE, arm
 from tests.support.fragile_files import IOERR_TRUNCATE, FragileFiles, nth
 from tests.support.journals import WINDOW_S, opened
 
@@ -99,6 +103,35 @@ async def cut(data: Path, step: int, seed: int) -> None:
 
     files = FragileFiles(nth(step, ("write", "truncate", "sync"), then))
     await _short_life(data, files)
+
+
+async def upgrade(data: Path, statement: int) -> None:
+    """Open a journal of an earlier schema, with all that goes before it; end before so many statements of the steps."""
+    real, statements = migrate.upgrade, 0
+
+    def trace(sql: str) -> None:
+        nonlocal statements
+        statements += 1
+        if statements == statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def traced(connection: sqlite3.Connection) -> int:
+        connection.set_trace_callback(trace)
+        try:
+            return real(connection)
+        finally:
+            connection.set_trace_callback(None)
+
+    setattr(migrate, "upgrade", traced)  # noqa: B010 - this process is the test's own
+    opened(data).close()
+    say("closed", statements)
+
+
+async def upgrade_step(data: Path, number: int, after: int) -> None:
+    """The same; end before or after a named step of it."""
+    arm(UPGRADE[number], "after" if after else "before", 1)
+    opened(data).close()
+    say("closed", 0)
 
 
 async def careless(data: Path, step: int) -> None:
@@ -174,6 +207,7 @@ async def send(journal: Journal, sender: int, times: int = 10**9, *, first: int 
 def _life(data: Path, kind: str, *numbers: str) -> Coroutine[Any, Any, None]:
     kinds: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
         "live": live, "die": die, "fail": fail, "cut": cut, "careless": careless,
+        "upgrade": upgrade, "upgrade_step": upgrade_step,
     }  # fmt: skip
     return kinds[kind](data, *map(int, numbers))
 

@@ -132,9 +132,9 @@ async def test_syncs_come_before_the_name_and_before_the_answer(
 
         monkeypatch.setattr(os, name, recorded)
 
-    spy("fsync")
-    spy("replace")
     async with archive(tmp_path) as out:
+        spy("fsync")
+        spy("replace")
         await out.deliver(delivery(b"x"))
         assert calls == ["sync file", "replace", "sync folder"]
 
@@ -202,13 +202,37 @@ async def test_a_failed_sync_is_not_believed(tmp_path: Path, monkeypatch: pytest
             raise fault
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", failing)
     async with archive(tmp_path) as out:
+        monkeypatch.setattr(os, "fsync", failing)
         with pytest.raises(TransientDeliveryError, match="no space left on device") as caught:
             await out.deliver(delivery(b"x"))
         assert not isinstance(caught.value, DestinationDownError)
         assert list(tmp_path.iterdir()) == []
         await out.deliver(delivery(b"x"))
+
+
+async def test_the_name_of_the_folder_is_durable_before_the_first_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that fails at the start it is done again, and nothing counts as delivered meanwhile."""
+    fsync = os.fsync
+    synced: list[Path] = []
+    fails = True
+
+    def recorded(descriptor: int) -> None:
+        if fails:
+            raise OSError(5, "Input/output error")
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    async with archive(tmp_path / "new" / "archive") as out:
+        with pytest.raises(TransientDeliveryError):
+            await out.deliver(delivery(b"x"))
+        fails = False
+        await out.deliver(delivery(b"x"))
+    assert synced[:2] == [tmp_path / "new", tmp_path]
+    assert synced[-1] == tmp_path / "new" / "archive"
 
 
 async def test_a_failed_sync_of_the_folder_fails_the_whole_batch(

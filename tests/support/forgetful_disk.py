@@ -1,0 +1,488 @@
+"""A disk that forgets, at a power cut, what nobody synced: a file system in user space, in a process of its own.
+
+    with forgetful_disk(folder) as disk:
+        ...programs work in disk.path...
+        disk.cut()            # once whoever wrote is dead: the power was gone
+
+It has the strictest reading of POSIX. What was written to a file is durable with an fsync of that file; a name that was
+made, renamed or taken away is durable with an fsync of its *folder*, whatever happened to the file. So a file that was
+synced, and whose folder was not, is gone; one whose name was synced, and whose bytes were not, is empty.
+
+`cut` loses all that is not durable, or with a seed a part of it: of each file's writes any set of 4 KiB pages in any
+order, and of the names all changes behind a moment that chance chooses, as with the log of ext4 or xfs. A cut may be
+ordered in advance, before the n-th change that reaches the disk (`cut_before`): then whoever makes it is killed in the
+midst of it, and everything after it fails.
+
+    python -m tests.support.forgetful_disk FOLDER        commands on stdin, a line each:
+    cut SEED|all    before N    keep    changes          each is answered by a line, once it is done
+"""
+
+import errno
+import os
+import random
+import select
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.support.fuse_link import BLOCK, CACHED_S, KEEP_CACHE, UNANSWERED, Link, Op, Request, why_not_mountable
+
+ROOT = Path(__file__).parents[2]
+ROOT_NODE = 1
+SIZE = 4 << 30  # what statvfs says of it
+RENAME_NOREPLACE = 1
+_SIZE_GIVEN, _MODE_GIVEN, _UID_GIVEN, _GID_GIVEN = 8, 1, 2, 4
+_TIMES_GIVEN = 16 | 32
+# What changes what the disk holds, or makes it durable.
+CHANGES = {
+    Op.WRITE, Op.FSYNC, Op.FSYNCDIR, Op.CREATE, Op.MKNOD, Op.MKDIR, Op.UNLINK, Op.RMDIR, Op.RENAME, Op.RENAME2,
+    Op.FALLOCATE,
+}  # fmt: skip
+
+Change = tuple[int, bytes] | int  # bytes written at a place, or a new size
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A file or folder, as programs see it and as it would be after a power cut.
+
+    Attributes:
+        content, kept: of a file; ``unsynced`` are the changes from the second to the first.
+        names, kept_names: of a folder.
+    """
+
+    number: int
+    mode: int
+    uid: int
+    gid: int
+    content: bytearray = field(default_factory=bytearray)
+    kept: bytearray = field(default_factory=bytearray)
+    unsynced: list[Change] = field(default_factory=list)
+    names: dict[bytes, "Node"] = field(default_factory=dict)
+    kept_names: dict[bytes, "Node"] = field(default_factory=dict)
+    changed_s: float = field(default_factory=time.time)
+
+    def change(self, change: Change) -> None:
+        _apply(self.content, change)
+        self.unsynced.append(change)
+        self.changed_s = time.time()
+
+    def sync(self) -> None:
+        for change in self.unsynced:
+            _apply(self.kept, change)
+        self.unsynced.clear()
+
+
+def _apply(content: bytearray, change: Change) -> None:
+    if isinstance(change, int):
+        if change < len(content):
+            del content[change:]
+        else:
+            content.extend(bytes(change - len(content)))
+        return
+    at, data = change
+    if at > len(content):
+        content.extend(bytes(at - len(content)))
+    content[at : at + len(data)] = data
+
+
+class Disk:
+    """What is on it; each method of a request returns its answer's body or raises OSError."""
+
+    def __init__(self) -> None:
+        self.root = Node(ROOT_NODE, stat.S_IFDIR | 0o755, os.getuid(), os.getgid())
+        self.nodes = {ROOT_NODE: self.root}
+        self._next = ROOT_NODE
+        # Changes of names that are not durable, oldest first: of each the folders with the names concerned.
+        self._moves: list[list[tuple[Node, bytes, Node | None]]] = []
+
+    # -- power ---------------------------------------------------------------------------------------------------
+
+    def lose(self, chance: random.Random | None) -> None:
+        """What a power cut leaves; of what is not durable nothing, or some of it."""
+        if chance is not None:
+            for move in self._moves[: chance.randint(0, len(self._moves))]:
+                for folder, name, node in move:
+                    _set_name(folder.kept_names, name, node)
+        self._moves.clear()
+        self.nodes = {}
+        self._survive(self.root, chance)
+
+    def _survive(self, node: Node, chance: random.Random | None) -> None:
+        if node.number in self.nodes:
+            return
+        self.nodes[node.number] = node
+        if chance is not None:
+            for change in _torn(node.unsynced):
+                if chance.random() < 0.5:
+                    _apply(node.kept, change)
+        node.unsynced.clear()
+        node.content = bytearray(node.kept)
+        node.names = dict(node.kept_names)
+        for each in node.names.values():
+            self._survive(each, chance)
+
+    def keep(self) -> None:
+        """Make everything durable."""
+        for node in self.nodes.values():
+            node.sync()
+            node.kept_names = dict(node.names)
+        self._moves.clear()
+
+    # -- names ---------------------------------------------------------------------------------------------------
+
+    def find(self, folder: int, name: bytes) -> Node:
+        try:
+            return self.nodes[folder].names[name]
+        except KeyError:
+            raise OSError(errno.ENOENT, "no such name") from None
+
+    def make(self, folder: int, name: bytes, mode: int, request: Request) -> Node:
+        self._next += 1
+        node = self.nodes[self._next] = Node(self._next, mode, request.uid, request.gid)
+        self._move([(self.nodes[folder], name, node)])
+        return node
+
+    def unlink(self, folder: int, name: bytes) -> None:
+        if self.find(folder, name).names:
+            raise OSError(errno.ENOTEMPTY, "not empty")
+        self._move([(self.nodes[folder], name, None)])
+
+    def rename(self, folder: int, name: bytes, new_folder: int, new: bytes, flags: int = 0) -> None:
+        node = self.find(folder, name)
+        there = self.nodes[new_folder].names.get(new)
+        if flags & ~RENAME_NOREPLACE:
+            raise OSError(errno.EINVAL, "no such way to rename")
+        if there is not None and (flags or there.names):
+            raise OSError(errno.EEXIST if flags else errno.ENOTEMPTY, "there is something")
+        self._move([(self.nodes[new_folder], new, node), (self.nodes[folder], name, None)])
+
+    def _move(self, move: list[tuple[Node, bytes, Node | None]]) -> None:
+        for folder, name, node in move:
+            _set_name(folder.names, name, node)
+            folder.changed_s = time.time()
+        self._moves.append(move)
+
+    def sync_folder(self, folder: Node) -> None:
+        folder.kept_names = dict(folder.names)
+        moves = [[one for one in move if one[0] is not folder] for move in self._moves]
+        self._moves = [move for move in moves if move]
+
+
+def _set_name(names: dict[bytes, Node], name: bytes, node: Node | None) -> None:
+    if node is None:
+        names.pop(name, None)
+    else:
+        names[name] = node
+
+
+def _torn(changes: list[Change]) -> Iterator[Change]:
+    """Writes, cut where the pages of a disk end."""
+    for change in changes:
+        if isinstance(change, int):
+            yield change
+            continue
+        at, data = change
+        begin = 0
+        while begin < len(data):
+            end = begin + BLOCK - (at + begin) % BLOCK
+            yield at + begin, data[begin:end]
+            begin = end
+
+
+class Server:
+    """Serves one disk to the kernel, mount after mount."""
+
+    def __init__(self, at: Path) -> None:
+        self._at = at
+        self._disk = Disk()
+        self._link = Link(at)
+        self._changes = 0
+        self._dies_before = 0
+        self._gone = False  # the power: nothing is served any more
+
+    def run(self) -> None:
+        commands = sys.stdin.fileno()
+        unread = b""
+        while True:
+            ready, _, _ = select.select([self._link.descriptor, commands], [], [])
+            if commands in ready:
+                unread += (more := os.read(commands, 4096))
+                *lines, unread = unread.split(b"\n")
+                for line in lines:
+                    os.write(1, f"{self._obey(line.decode().split())}\n".encode())
+                if not more:
+                    self._link.cut()
+                    return
+            elif request := self._link.read():
+                self._serve(request)
+
+    def _obey(self, command: list[str]) -> str:
+        match command:
+            case ["cut", seed]:
+                self._link.cut()
+                self._disk.lose(None if seed == "all" else random.Random(int(seed)))
+                self._link = Link(self._at)
+                self._dies_before, self._gone = 0, False
+            case ["before", number]:
+                self._dies_before = self._changes + int(number)
+            case ["keep"]:
+                self._disk.keep()
+            case ["changes"]:
+                return str(self._changes)
+            case _:
+                raise ValueError(f"no such command: {command}")
+        return "done"
+
+    def _serve(self, request: Request) -> None:
+        if request.op in UNANSWERED:
+            return
+        if request.op == Op.INIT:
+            self._link.greet(request)
+            return
+        # A truncation is a change as well; other attributes are of no account here.
+        if request.op in CHANGES or (request.op == Op.SETATTR and request.body[0] & _SIZE_GIVEN):
+            self._changes += 1
+            if request.pid and 0 < self._dies_before <= self._changes and not self._gone:
+                self._gone = True
+                os.kill(_process_of(request.pid), signal.SIGKILL)
+        serve = SERVED.get(request.op)
+        try:
+            if serve is None:
+                raise OSError(errno.ENOSYS, "not served")
+            if self._gone and request.op not in (Op.RELEASE, Op.RELEASEDIR):
+                raise OSError(errno.EIO, "the power is gone")
+            self._link.answer(request, serve(self._disk, request))
+        except OSError as error:
+            self._link.answer(request, error=error.errno or errno.EIO)
+
+
+def _process_of(thread: int) -> int:
+    status = Path(f"/proc/{thread}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("Tgid:"))
+
+
+# -- what is served ----------------------------------------------------------------------------------------------
+
+
+def _attributes(node: Node) -> bytes:
+    size, seconds = len(node.content), int(node.changed_s)
+    part = int((node.changed_s - seconds) * 1e9)
+    links = 2 if stat.S_ISDIR(node.mode) else 1
+    return struct.pack(
+        "<QQQQQQIIIIIIIIII", node.number, size, -(-size // 512), seconds, seconds, seconds, part, part, part,
+        node.mode, links, node.uid, node.gid, 0, BLOCK, 0,
+    )  # fmt: skip
+
+
+def _entry(node: Node) -> bytes:
+    return struct.pack("<QQQQII", node.number, 0, CACHED_S, CACHED_S, 0, 0) + _attributes(node)
+
+
+def _attr_out(node: Node) -> bytes:
+    return struct.pack("<QII", CACHED_S, 0, 0) + _attributes(node)
+
+
+def _name(body: bytes, at: int = 0) -> bytes:
+    return body[at : body.index(b"\0", at)]
+
+
+def _lookup(disk: Disk, request: Request) -> bytes:
+    return _entry(disk.find(request.node, _name(request.body)))
+
+
+def _getattr(disk: Disk, request: Request) -> bytes:
+    return _attr_out(_node(disk, request))
+
+
+def _setattr(disk: Disk, request: Request) -> bytes:
+    node = _node(disk, request)
+    valid, size = struct.unpack_from("<I12xQ", request.body)
+    mode, uid, gid = struct.unpack_from("<I4xII", request.body, 68)
+    if valid & _SIZE_GIVEN:
+        node.change(size)
+    if valid & _MODE_GIVEN:
+        node.mode = stat.S_IFMT(node.mode) | stat.S_IMODE(mode)
+    if valid & _UID_GIVEN:
+        node.uid = uid
+    if valid & _GID_GIVEN:
+        node.gid = gid
+    if valid & _TIMES_GIVEN:
+        node.changed_s = time.time()
+    return _attr_out(node)
+
+
+def _mknod(disk: Disk, request: Request) -> bytes:
+    mode = struct.unpack_from("<I", request.body)[0]
+    return _entry(disk.make(request.node, _name(request.body, 16), mode, request))
+
+
+def _mkdir(disk: Disk, request: Request) -> bytes:
+    mode = struct.unpack_from("<I", request.body)[0]
+    return _entry(disk.make(request.node, _name(request.body, 8), stat.S_IFDIR | stat.S_IMODE(mode), request))
+
+
+def _create(disk: Disk, request: Request) -> bytes:
+    mode = struct.unpack_from("<4xI", request.body)[0]
+    node = disk.make(request.node, _name(request.body, 16), stat.S_IFREG | stat.S_IMODE(mode), request)
+    return _entry(node) + _opened(disk, request)
+
+
+def _unlink(disk: Disk, request: Request) -> bytes:
+    disk.unlink(request.node, _name(request.body))
+    return b""
+
+
+def _rename(disk: Disk, request: Request) -> bytes:
+    names_at = 16 if request.op == Op.RENAME2 else 8
+    folder, flags = struct.unpack_from("<QI", request.body.ljust(16, b"\0"))
+    old = _name(request.body, names_at)
+    new = _name(request.body, names_at + len(old) + 1)
+    disk.rename(request.node, old, folder, new, flags if request.op == Op.RENAME2 else 0)
+    return b""
+
+
+def _opened(disk: Disk, request: Request) -> bytes:
+    return struct.pack("<QII", 0, KEEP_CACHE, 0)
+
+
+def _read(disk: Disk, request: Request) -> bytes:
+    at, size = struct.unpack_from("<8xQI", request.body)
+    return bytes(_node(disk, request).content[at : at + size])
+
+
+def _write(disk: Disk, request: Request) -> bytes:
+    at, size = struct.unpack_from("<8xQI", request.body)
+    _node(disk, request).change((at, request.body[40 : 40 + size]))
+    return struct.pack("<II", size, 0)
+
+
+def _fallocate(disk: Disk, request: Request) -> bytes:
+    at, length, mode = struct.unpack_from("<8xQQI", request.body)
+    if mode:
+        raise OSError(errno.EOPNOTSUPP, "only to make a file longer")
+    node = _node(disk, request)
+    if at + length > len(node.content):
+        node.change(at + length)
+    return b""
+
+
+def _fsync(disk: Disk, request: Request) -> bytes:
+    _node(disk, request).sync()
+    return b""
+
+
+def _fsyncdir(disk: Disk, request: Request) -> bytes:
+    disk.sync_folder(_node(disk, request))
+    return b""
+
+
+def _readdir(disk: Disk, request: Request) -> bytes:
+    begin, room = struct.unpack_from("<8xQI", request.body)
+    folder = _node(disk, request)
+    listed = [(b".", folder), (b"..", folder), *folder.names.items()]
+    found = b""
+    for place, (name, node) in list(enumerate(listed, start=1))[begin:]:
+        one = struct.pack("<QQII", node.number, place, len(name), stat.S_IFMT(node.mode) >> 12) + name
+        one += bytes(-len(one) % 8)
+        if len(found) + len(one) > room:
+            break
+        found += one
+    return found
+
+
+def _statfs(disk: Disk, request: Request) -> bytes:
+    blocks = SIZE // BLOCK
+    return struct.pack("<QQQQQIIII24x", blocks, blocks, blocks, 1 << 20, 1 << 20, BLOCK, 255, BLOCK, 0)
+
+
+def _nothing(disk: Disk, request: Request) -> bytes:
+    return b""
+
+
+def _node(disk: Disk, request: Request) -> Node:
+    try:
+        return disk.nodes[request.node]
+    except KeyError:
+        raise OSError(errno.ESTALE, "lost in a power cut") from None
+
+
+SERVED: dict[int, Callable[[Disk, Request], bytes]] = {
+    Op.LOOKUP: _lookup, Op.GETATTR: _getattr, Op.SETATTR: _setattr, Op.MKNOD: _mknod, Op.MKDIR: _mkdir,
+    Op.UNLINK: _unlink, Op.RMDIR: _unlink, Op.RENAME: _rename, Op.RENAME2: _rename, Op.OPEN: _opened, Op.READ: _read,
+    Op.WRITE: _write, Op.STATFS: _statfs, Op.RELEASE: _nothing, Op.FSYNC: _fsync, Op.FLUSH: _nothing,
+    Op.OPENDIR: _opened, Op.READDIR: _readdir, Op.RELEASEDIR: _nothing, Op.FSYNCDIR: _fsyncdir, Op.CREATE: _create,
+    Op.DESTROY: _nothing, Op.FALLOCATE: _fallocate,
+}  # fmt: skip
+
+
+# -- the test's side ---------------------------------------------------------------------------------------------
+
+
+class ForgetfulDisk:
+    """Mounted at ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.forgetful_disk", str(path)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        )  # fmt: skip
+        self.changes()  # it is mounted
+
+    def cut(self, seed: int | None = None) -> None:
+        """The power was gone: what is not durable is lost, or with a seed a part of it. Nobody may use it meanwhile."""
+        self._told(f"cut {'all' if seed is None else seed}")
+
+    def cut_before(self, change: int) -> None:
+        """Kill who makes the ``change``-th change from now on (from 1) before it is made; serve nothing until `cut`."""
+        self._told(f"before {change}")
+
+    def keep(self) -> None:
+        """Make durable what there is."""
+        self._told("keep")
+
+    def changes(self) -> int:
+        """How many there were: writes, syncs, names made, changed or taken away."""
+        return int(self._told("changes"))
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+    def _told(self, command: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(command + "\n")
+        answer = self._process.stdout.readline().strip()
+        assert answer, f"the file system has ended, asked to {command}"
+        return answer
+
+
+@contextmanager
+def forgetful_disk(path: Path) -> Iterator[ForgetfulDisk]:
+    """An empty one; skips the test where none can be mounted."""
+    if reason := why_not_mountable():
+        pytest.skip(reason)
+    path.mkdir()
+    disk = ForgetfulDisk(path)
+    try:
+        yield disk
+    finally:
+        disk.close()
+
+
+if __name__ == "__main__":
+    Server(Path(sys.argv[1])).run()
