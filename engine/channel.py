@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar, cast
 from engine.clock import Clock
 from engine.errors import StoreError
 from engine.line_trace import LineRecord, LineTrace
+from engine.link_words import stranger_words
 from engine.message import Block, Frame, LinkEvent, LinkFault, Received, SessionEnd, Stored
 from engine.ports import Format, Link, Stream, TracedLink
 from engine.reasons import Reason
@@ -28,6 +29,9 @@ logger = logging.getLogger("labrelay." + __name__)
 
 STORE_RETRY_S = 1.0  # between attempts to keep what no answer of ours can ask the sender to repeat
 INSIST_BYTES = 32 * 1024 * 1024  # of a channel that wait for such an attempt; more is not kept, and counted
+# Nothing came of these bytes: a cable, a speed, a stranger. One now and then is noise; many and no message are not.
+UNREAD_KINDS = frozenset({"noise", "stranger", "bad-checksum", "bad-layout", "no-enq", "too-large", "text-too-large"})
+UNREAD_SAID = 5  # so many without a message between are a warning in the log
 MESSAGES_AT_ONCE = 64  # of one block handed to the journal before waiting: bounds memory for a batch file
 
 T = TypeVar("T")
@@ -98,11 +102,23 @@ class Connection:
     evicted: bool = False
     held: int = 0  # as `ReceiveMemory` counts it
     trace: LineTrace | None = None  # of links that answer frame by frame
+    heard: bool = False  # whether a byte has come
     ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
 
     @property
     def peer(self) -> str:
         return self.stream.peer
+
+
+@dataclass(slots=True)
+class Unread:
+    """Faults of `UNREAD_KINDS` since the last message, and the latest of them."""
+
+    faults: int = 0
+    kind: str = ""
+    detail: str = ""
+    peer: str = ""
+    at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -118,6 +134,7 @@ class ChannelCounts:
     last_fault: tuple[str, float] | None = None
     last_message_us: int | None = None
     stray_bytes: int = 0  # outside of sessions, on connections that are gone
+    unread: Unread = field(default_factory=Unread)
     store_fault: tuple[str, float] | None = None  # why nothing could be kept, and when last; None once it could
 
 
@@ -154,6 +171,7 @@ class Channel:
         self._outcomes = outcomes if settings.ack_timeout_s is not None else None
         self._stopping = False
         self._insisting_bytes = 0
+        self._left: list[tuple[int, Callable[[], asyncio.Future[Stored]], Callable[[Stored], None]]] = []
         self.connections: OrderedDict[int, Connection] = OrderedDict()
         self.counts = ChannelCounts()
         self.last_line: LineRecord | None = None  # what passed on a line before it came to rest last
@@ -172,6 +190,7 @@ class Channel:
         self.counts.connections += 1
         theirs = False
         try:
+            await self._keep_left(connection)
             theirs = await self._serve(connection)
         except OSError:
             logger.debug("connection lost", extra={"channel": self.settings.name, "peer": stream.peer})
@@ -215,6 +234,10 @@ class Channel:
                 if not data:
                     return not connection.evicted
                 now = connection.last_byte = self._clock.monotonic()
+                if not connection.heard:
+                    connection.heard = True
+                    if words := stranger_words(data):
+                        self._fault(LinkFault("stranger", words), stream)
                 if trace is not None:
                     trace.heard(data, self._clock.now_us())
                 events = link.receive(data, now)
@@ -437,15 +460,28 @@ class Channel:
             self._fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.stream)
             return
         self._insisting_bytes += size
+        left = False
         try:
             while error is not None:
                 self._store_fault(connection, error)
-                if error.fatal or self._stopping:
+                if error.fatal:
+                    return
+                if self._stopping:  # paused, perhaps: the next connection tries again
+                    left = True
+                    self._left.append((size, append, hand_on))
                     return
                 await asyncio.sleep(STORE_RETRY_S)
                 error = await self._try(append, hand_on)
         finally:
+            if not left:
+                self._insisting_bytes -= size
+
+    async def _keep_left(self, connection: Connection) -> None:
+        """What could not be kept when the channel was stopped, in its order; else it would wait for the next start."""
+        left, self._left = self._left, []
+        for size, append, hand_on in left:
             self._insisting_bytes -= size
+            await self._insist(connection, size, append, hand_on)
 
     async def _try(
         self, append: "Callable[[], asyncio.Future[Stored]]", hand_on: Callable[[Stored], None]
@@ -462,6 +498,8 @@ class Channel:
 
     def _note(self, stored: Stored) -> None:
         self.counts.messages += 1
+        if self.counts.unread.faults:
+            self.counts.unread = Unread()
         self.counts.last_message_us = stored.received_us
         self._stored(stored)
 
@@ -500,6 +538,17 @@ class Channel:
             "link fault",
             extra={"channel": self.settings.name, "peer": stream.peer, "fault": fault.kind, "detail": fault.detail},
         )
+        if fault.kind in UNREAD_KINDS:
+            self._unread(fault, stream)
+
+    def _unread(self, fault: LinkFault, stream: Stream) -> None:
+        before = self.counts.unread.faults
+        self.counts.unread = Unread(before + 1, fault.kind, fault.detail, stream.peer, self._clock.monotonic())
+        if before + 1 == UNREAD_SAID:
+            logger.warning(
+                "what comes in cannot be read, and no message since",
+                extra={"channel": self.settings.name, "peer": stream.peer, "fault": fault.kind, "detail": fault.detail},
+            )
 
     def _store_fault(self, connection: Connection, error: StoreError) -> None:
         self.counts.store_fault = (str(error), self._clock.monotonic())

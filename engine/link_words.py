@@ -22,6 +22,7 @@ FAULT_WORDS = {
     "not-whole": "file without a whole message",
     # all
     "noise": "bytes that belong to no message",
+    "stranger": "no analyzer: another program's protocol",
     "too-large": "message over the size limit",
     "memory": "cut off: too much unfinished at once",
     "evicted": "idle connection ended for another",
@@ -36,6 +37,22 @@ FAULT_WORDS = {
     "unheard": "tee: bytes passed unheard",
     "listener-failed": "tee: the listener failed",
 }
+
+
+# How peers begin that are no analyzers, and what to say of them.
+_STRANGERS = (
+    (
+        (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"CONNECT "),
+        "it speaks HTTP: a browser, a monitor, a scanner",
+    ),
+    ((b"\x16\x03",), "it speaks TLS: encryption is on at the sender, and `tls:` is not set for this channel"),
+    ((b"SSH-",), "it speaks SSH: another program, or a scanner"),
+)
+
+
+def stranger_words(first: bytes) -> str:
+    """What a connection is whose first bytes are no analyzer's; empty where nothing speaks against one."""
+    return next((words for begins, words in _STRANGERS if first.startswith(begins)), "")
 
 
 def fault_words(kind: str) -> str:

@@ -23,6 +23,7 @@ from engine.errors import StoreError
 from engine.growth import Growth
 from engine.lane import Lane
 from engine.link_view import LinkViews, tee_snapshot
+from engine.link_words import fault_words
 from engine.message import Delivery
 from engine.reasons import Reason
 from engine.records import ChannelView, Count, Kept, LaneView, Pause, Target
@@ -52,6 +53,9 @@ REFRESH_S = 1.0
 RATE_WINDOW_S = 60.0
 REAGENTS_SHOWN = 20  # lots of each channel
 GROWTH_EVERY_S = 600.0
+UNREAD_FAULTS = 5  # so many times nothing could be made of what came, and no message since: said on the page
+UNREAD_S = 900.0  # for so long after the last of them
+AHEAD_US = 600_000_000  # by which a message may be younger than the clock
 STORE_FAULT_S = 60.0  # for so long after the last try a fault of the store is shown, if nobody has tried again
 
 
@@ -112,7 +116,10 @@ class Observer:
         now = self._app.clock.monotonic()
         faults = [source.channel.counts.store_fault for source in self._app.sources.values()]
         faults.append(self._app.journal.stats.fault)
-        recent = {text for fault in faults if fault is not None for text, at in [fault] if now - at < STORE_FAULT_S}
+        since = now - STORE_FAULT_S
+        if (full_until := self._app.journal.full_until) is not None:
+            since = max(since, full_until)  # there is room again, and who has not tried since is not at fault
+        recent = {text for fault in faults if fault is not None for text, at in [fault] if at > since}
         return [f"nothing can be stored, so nothing is acknowledged: {text}" for text in sorted(recent)]
 
     def snapshot(self) -> SiteSnapshot:
@@ -152,7 +159,9 @@ class Observer:
             today, channels, lanes, unmapped = {}, {}, {}, 0
             self._unreadable = f"the journal cannot be read: {error}"
             alarms.append(self._unreadable)
-        alarms += self._store_faults()
+        if not app.journal.full:  # else an alarm has said it
+            alarms += self._store_faults()
+        notes += self._rows_of_tomorrow(channels.values(), now)
         notes += [
             f"{view.open} deliveries of {view.channel} wait for {view.destination}, which is not configured"
             for view in lanes.values()
@@ -206,6 +215,17 @@ class Observer:
         return [
             f"the clock of this machine was moved {how}, to {from_us(at_us):%Y-%m-%d %H:%M} UTC: times of messages "
             "before and after cannot be compared"
+        ]
+
+    def _rows_of_tomorrow(self, channels: Iterable[ChannelView], now: datetime) -> list[str]:
+        """Messages that are younger than the clock says it is: it was wrong then, or it is now."""
+        newest = max(channels, key=lambda one: one.last_us, default=None)
+        if newest is None or newest.last_us <= self._app.clock.now_us() + AHEAD_US:
+            return []
+        return [
+            f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC, and {newest.name} has a message of "
+            f"{from_us(newest.last_us):%Y-%m-%d %H:%M}: one of the two is wrong. Set the clock, and do not trust the "
+            "times of messages from between"
         ]
 
     def _key_notes(self) -> list[str]:
@@ -334,7 +354,7 @@ class Observer:
                 up_s=now_s - self._started,
             ),
             fault=source.fault,
-            notice=source.notice,
+            notice=source.notice or self._unread_notice(source, now_s),
             paused=self._paused(Target(channel=name)),
             connections=connections,
             last_message_at=last_at,
@@ -355,6 +375,15 @@ class Observer:
             reagents=self._reagents.get(name, ()),
             lanes=mine,
         )
+
+    @staticmethod
+    def _unread_notice(source: ChannelSource, now_s: float) -> str:
+        """That what comes in does not become messages: a cable, a speed, a stranger at the port."""
+        unread = getattr(source.channel.counts, "unread", None)
+        if unread is None or unread.faults < UNREAD_FAULTS or now_s - unread.at > UNREAD_S:
+            return ""
+        what = f"{unread.faults} faults since the last message; last from {unread.peer}: {fault_words(unread.kind)}"
+        return f"what comes in cannot be read ({what}{'; ' + unread.detail if unread.kind == 'stranger' else ''})"
 
     def _lane(
         self,

@@ -13,6 +13,7 @@ removes it. Where the disk has no room for it, LabRelay works without one.
 import contextlib
 import logging
 import os
+import time
 from pathlib import Path
 
 from engine.ownership import hand_over
@@ -30,12 +31,14 @@ class Reserve:
 
     Attributes:
         given: the disk is full, and the reserve (if there was one) is given back: only what needs little is let in.
+        ended: when that was over last, on the monotonic clock; None where it never was.
     """
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._path = data / RESERVE_NAME
         self.given = False
+        self.ended: float | None = None
 
     def open(self) -> None:
         """Before the journal is opened: make room for that on a disk that is full."""
@@ -56,16 +59,25 @@ class Reserve:
     def look(self) -> None:
         """Let everything in again once there is room, and bring the file to its size, a step at a time."""
         try:
-            size = self._path.stat().st_size if self._path.exists() else 0
-            if self._free() < RESERVE_BYTES - size + MARGIN_BYTES:
+            if self._lacks() > 0:
                 return
             if self.given:
                 logger.warning("there is room on the disk again: messages are kept as before")
+                self.ended = time.monotonic()
             self.given = False
+            size = self._size()
             if size < RESERVE_BYTES:
                 self._grow(size)
         except OSError as error:
             logger.debug("the reserve cannot be made", extra={"cause": error.strerror})
+
+    @property
+    def lacking(self) -> int:
+        """Bytes that must be freed on the disk before everything is let in again."""
+        try:
+            return max(0, self._lacks())
+        except OSError:
+            return RESERVE_BYTES + MARGIN_BYTES
 
     def remove(self) -> None:
         """An orderly stop: nothing is written any more."""
@@ -80,6 +92,12 @@ class Reserve:
             os.posix_fallocate(descriptor, size, min(STEP_BYTES, RESERVE_BYTES - size))
         finally:
             os.close(descriptor)
+
+    def _lacks(self) -> int:
+        return RESERVE_BYTES - self._size() + MARGIN_BYTES - self._free()
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
 
     def _free(self) -> int:
         """Bytes that this process may still write on the disk."""

@@ -155,6 +155,16 @@ class StoreUpkeep:
     def full(self) -> bool:
         return self._reserve is not None and self._reserve.given
 
+    @property
+    def lacking(self) -> int:
+        """Bytes to be freed on the disk before new payload is let in again; 0 while it is let in."""
+        return self._reserve.lacking if self._reserve is not None and self._reserve.given else 0
+
+    @property
+    def full_until(self) -> float | None:
+        """When the disk was full last, on the monotonic clock; None where it never was, or is now."""
+        return None if self._reserve is None or self._reserve.given else self._reserve.ended
+
     def make_room(self) -> bool:
         """Give the reserve back; fold the log into the database and cut it, so that its space can be used again."""
         given = self._reserve is not None and self._reserve.give()

@@ -292,6 +292,15 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             found.append(f"the anchor cannot be written ({self._upkeep.anchor_fault}): loss would go unnoticed")
         if self._upkeep is not None and self._upkeep.over_cap:
             found.append("a reader keeps the journal's log from being emptied")
-        if self.full:
-            found.append("the disk is full: nothing new is kept until there is room; what people do is")
+        if self._upkeep is not None and self.full:
+            room = f"free {max(1, -(-self._upkeep.lacking >> 20))} MiB on the disk of {self._path.parent}"
+            found.append(
+                f"The disk is full: nothing is stored, so nothing is acknowledged; {room} "
+                "(what still is free there is kept for what people do)"
+            )
         return found
+
+    @property
+    def full_until(self) -> float | None:
+        """When a full disk had room again, on the monotonic clock; None where it never was full, or is now."""
+        return None if self._upkeep is None else self._upkeep.full_until

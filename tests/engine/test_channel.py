@@ -386,6 +386,31 @@ async def test_a_stop_does_not_wait_for_a_failing_store() -> None:
         await asyncio.wait_for(asyncio.shield(task), 2.0)
 
 
+@pytest.mark.usefixtures("soon")
+async def test_what_a_pause_left_unkept_is_kept_by_the_next_connection() -> None:
+    """Else its frames would wait, unseen, for the next start of the whole process."""
+    store = ScriptedStore()
+    made = channel(store, new_link=astm_link_of())
+    stream = MemoryStream()
+    async with served(made, stream) as task:
+        stream.feed(ENQ, *one_record_a_frame(ASTM)[:3])
+        await until(lambda: stream.written == ACK * 4)
+        store.faults = [FULL] * 100_000
+        stream.feed(EOT)
+        stream.end()
+        await until(lambda: len(store.faults) < 99_999)
+        made.stop()
+        await asyncio.wait_for(asyncio.shield(task), 2.0)
+    assert store.incomplete == []
+    store.faults = []
+    made.begin()
+    again = MemoryStream()
+    async with served(made, again):
+        await until(lambda: len(store.incomplete) == 1)
+    assert [message.payload for message in store.incomplete] == [b"H|\\^&|77||XN\rP|1\rO|1|S1\r"]
+    assert store.sessions == [1]
+
+
 # -- places --------------------------------------------------------------------------------------------------------
 
 
