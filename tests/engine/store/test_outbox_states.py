@@ -151,6 +151,28 @@ async def test_a_retried_delivery_frees_the_lane_that_it_held_and_goes_first(jou
     assert [delivery.seq for delivery in await journal.claim("chem", "fhir", 9)] == [1, 2, 3]
 
 
+async def test_another_dead_delivery_does_not_let_go_the_lane(journal: Journal) -> None:
+    await queue(journal, b"1", b"2", b"3")
+    first, second = await journal.claim("chem", "fhir", 2)
+    for delivery in (first, second):
+        await journal.bury(delivery.id, reason=Reason.REFUSED, hold_lane=True)
+    await journal.dismiss(deliveries=[second.id], actor="ann", reason="by hand")
+    (lane,) = journal.lanes()
+    assert lane.held_by == first.id
+    assert await journal.claim("chem", "fhir", 9) == []
+
+
+async def test_a_retried_delivery_begins_anew(journal: Journal) -> None:
+    await queue(journal, b"1")
+    await journal.claim("chem", "fhir", 1)
+    await journal.postpone(1, attempt=7, not_before_us=2**60, cause=Reason.BUSY, detail="503")
+    await journal.claim("chem", "fhir", 1)
+    await journal.bury(1, reason=Reason.REFUSED)
+    await journal.requeue([1])
+    view = deliveries(journal)[1]
+    assert (view.state, view.attempt, view.not_before_us, view.settled_us) == ("waiting", 0, 0, 0)
+
+
 async def test_a_held_lane_can_be_let_go_without_the_dead_delivery(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
     (first,) = await journal.claim("chem", "fhir", 1)

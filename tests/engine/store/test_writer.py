@@ -19,6 +19,7 @@ from engine.clock import ManualClock
 from engine.errors import LabRelayError, StoreError
 from engine.journal import Journal
 from engine.reasons import Reason
+from engine.records import Target
 from engine.writer import Writer, is_fatal
 from tests.support.journals import WINDOW_S, opened, received, running, started, store
 from tests.support.waiting import until
@@ -146,7 +147,12 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
         lambda: journal.map_done(1, state="dead", reason=Reason.UNREADABLE),
         lambda: journal.settle(1, delivered_us=1),
         lambda: journal.claim(*lane, 1),
+        lambda: journal.claim_newest(*lane, 1, without=()),
         lambda: journal.unclaim([1]),
+        lambda: journal.bury(1, reason=Reason.REFUSED),
+        lambda: journal.requeue([1]),
+        lambda: journal.dismiss(deliveries=[1], actor="a.singh", reason="why"),
+        lambda: journal.postpone(1, attempt=1, not_before_us=1, cause=Reason.BUSY),
         lambda: journal.supersede([1]),
         lambda: journal.hold([1]),
         lambda: journal.release([1], **who),
@@ -156,6 +162,11 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
         lambda: journal.act_done(1),
         lambda: journal.act_note("a.singh", "pause", {}),
         lambda: journal.note_suspect(1),
+        lambda: journal.replay_begin(actor="a.singh", what={}, total=1, last=1),
+        lambda: journal.replay_forget(1, actor="a.singh"),
+        lambda: journal.pause(Target(channel="chem"), actor="a.singh", reason="why"),
+        lambda: journal.resume(Target(channel="chem"), actor="a.singh", reason="why"),
+        lambda: journal.confirm_sheet(actor="a.singh"),
     ]
     for decision in decisions:
         busy, release = await blocked(journal)
@@ -193,7 +204,7 @@ def test_which_errors_end_the_process() -> None:
         made.sqlite_errorcode = code
         return made
 
-    for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_BUSY):
+    for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT):
         assert not is_fatal(error(code), committing=True)
     for code in (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CORRUPT_INDEX):
         assert is_fatal(error(code), committing=False)
