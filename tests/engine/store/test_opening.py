@@ -101,6 +101,7 @@ async def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(tmp_path: Path)
     assert stored.id > 2  # the numbers of what is missing stay unused
     (act,) = [act for act in journal.acts() if act.verb == "accept-loss"]
     assert (act.actor, act.what["because"], act.what["first"], act.what["last"]) == ("ann", "the disk burned", 1, 2)
+    assert "rows 1 to 2" in act.what["what"]
     await journal.stop()
     assert verify.run(tmp_path) == []
 
