@@ -17,7 +17,16 @@ ACTS_SYSTEM = "urn:labrelay:act"
 NUMBERS = ("message", "messages", "deliveries", "ids")
 
 # https://hl7.org/fhir/R4/valueset-audit-event-action.html: read, update, delete, execute
-_ACTIONS = {"unmask": "R", "edit": "U", "dismiss": "U", "reject": "U", "accept-loss": "U", "salvage": "U"}
+_ACTIONS = {
+    "unmask": "R",
+    "key-shown": "R",
+    "erase": "D",
+    "edit": "U",
+    "dismiss": "U",
+    "reject": "U",
+    "accept-loss": "U",
+    "salvage": "U",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,12 @@
 """What a person sees of a dead letter, and that retried ones go out in their old order."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
+from engine.commands.dead_letter import outcome
 from engine.commands.output import ExitCode
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal, payload
@@ -98,3 +101,22 @@ def test_what_a_strict_table_does_not_have_is_shown_with_its_place_and_rule(tmp_
     shown = labrelay("dlq", "show", "3", site=tmp_path)
     assert "dead: UNMAPPED_CODE no row at OBX[1]-3 (rule lab.yaml:31)" in shown.out
     assert "labrelay gaps prints the missing rows" in shown.out
+
+
+def test_of_what_a_server_says_only_places_and_kinds_are_shown_as_they_are() -> None:
+    issue = {
+        "severity": "error",
+        "code": "invalid",
+        "expression": [
+            "Bundle.entry[2].resource/*Observation/6f1c*/.value.ofType(Quantity)",
+            "Patient.identifier.where(value='PX77')",
+            "Quetzalcoatlus",
+        ],
+        "diagnostics": "Quetzalcoatlus",
+    }
+    odd = {"severity": "Anna", "code": "PX77", "location": ["/f:Patient/Anna"]}
+    answer = json.dumps({"resourceType": "OperationOutcome", "issue": [issue, odd]}).encode()
+    first, second = outcome(answer, masked=True)
+    assert (first["severity"], first["code"], first["expression"][0]) == ("error", "invalid", issue["expression"][0])
+    assert not re.search("PX77|Quetzal|Anna", str([first, second]))
+    assert outcome(answer, masked=False)[0]["expression"] == issue["expression"]

@@ -5,6 +5,7 @@ is shown as it is: places, rules, reason codes, the codes and places of an Opera
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from engine.detecting.signs import text
 from engine.errors import LabRelayError
 from engine.letters import likely_fix
 from engine.mapping.differences import differences
+from engine.mapping.r4 import RESOURCES
 from engine.reasons import Reason
 from engine.records import DeadLetter, DeliveryView, Trace
 
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
 
 MOST_ELEMENTS = 200  # of a conflict that are listed
 LONGEST = 60  # signs of a value in a table of two versions
+_CODE = re.compile(
+    "fatal|error|warning|information|invalid|structure|required|value|invariant|security|login|unknown|expired|"
+    "forbidden|suppressed|processing|not-supported|duplicate|multiple-matches|not-found|deleted|too-long|code-invalid|"
+    "extension|too-costly|business-rule|conflict|transient|lock-error|no-store|exception|timeout|incomplete|throttled|"
+    "informational"
+)  # IssueSeverity and IssueType of R4
+_KIND = "|".join(sorted(RESOURCES))
+_STEP = rf"\.[a-z][A-Za-z]*|\.(?:{_KIND})|\.ofType\([A-Za-z]+\)|\[[0-9]+\]|/\*[A-Za-z]+/[0-9a-f-]*\*/"
+_PLACE = re.compile(rf"(?:{_KIND})(?:{_STEP})*(?: *\(line [0-9]+, col(?:umn)? ?[0-9]+\))?")
 
 
 def document_of(
@@ -129,9 +140,12 @@ def outcome(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
         issues = content["issue"] if content["resourceType"] == "OperationOutcome" else []
         return [
             {
-                "severity": str(issue.get("severity", "")),
-                "code": str(issue.get("code", "")),
-                "expression": [str(one) for one in issue.get("expression") or issue.get("location") or ()],
+                "severity": _plain(str(issue.get("severity", "")), _CODE, masked=masked),
+                "code": _plain(str(issue.get("code", "")), _CODE, masked=masked),
+                "expression": [
+                    _plain(str(one), _PLACE, masked=masked)
+                    for one in issue.get("expression") or issue.get("location") or ()
+                ],
                 "diagnostics": mask(said) if masked else said,
             }
             for issue in issues
@@ -139,6 +153,11 @@ def outcome(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
+
+
+def _plain(said: str, shape: "re.Pattern[str]", *, masked: bool) -> str:
+    """What a server may well say of a place or a kind; anything else may be what it was sent, said back."""
+    return mask(said) if masked and shape.fullmatch(said) is None else said
 
 
 # -- two versions ----------------------------------------------------------------------------------------------------

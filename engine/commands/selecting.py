@@ -207,6 +207,8 @@ def carry_out(
     # Those that were counted, and no more: what came while the person thought it over has been seen by nobody.
     result = _ask(session, verb, replace(chosen, counted_us=counted_us), dry_run=False, **more)
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
+    if result["done"].get("conflicts"):
+        say("conflicts are tried again with --because only: labrelay dlq show tells what the server has")
     left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead", "overtaken", "too_old", "conflicts"))
     return ExitCode.PARTLY if left else ExitCode.OK
 

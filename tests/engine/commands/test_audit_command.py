@@ -15,6 +15,7 @@ from engine.commands.output import ExitCode
 from engine.journal import JOURNAL_NAME, Journal
 from engine.message import Document
 from engine.records import Routed
+from engine.trail import Entry, audit_event
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, fill_journal
 from tests.support.journals import received
@@ -204,3 +205,11 @@ def test_nobody_whose_data_was_shown_is_missed(site: Path, tmp_path: Path) -> No
         ("", "no", "the line astm-1: whoever was on it is not known here")
     ]
     assert [row["note"] for row in breach] == ["a list of persons as this one, since the beginning until then"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "action"), [("unmask", "R"), ("key-shown", "R"), ("edit", "U"), ("erase", "D"), ("replay", "E")]
+)
+def test_what_kind_of_act_it_was_is_told_as_fhir_says_it(verb: str, action: str) -> None:
+    entry = Entry(id=1, at_us=1, actor="anita", verb=verb, what={}, state="done")
+    assert AuditEvent.model_validate(audit_event(entry, "Lab")).action == action
