@@ -19,10 +19,10 @@ again at the next start, under the same delivery key.
 import os
 import struct
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.durable import sync_folder
 from engine.errors import StoreError
 from engine.ownership import hand_over
 
@@ -153,26 +153,3 @@ class Anchor:
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable; a new file is lost in a power failure without this."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_way_to(folder: Path) -> None:
-    """Make the names of ``folder`` and of the folders above it durable, as far as they are on one file system.
-
-    A folder that was just made is lost in a power failure without this, with all that was synced in it. Those that may
-    not be read here were not made here.
-    """
-    device = folder.stat().st_dev
-    for above in folder.resolve().parents:
-        if above.stat().st_dev != device:
-            return
-        with suppress(PermissionError):
-            sync_folder(above)

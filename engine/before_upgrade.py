@@ -7,15 +7,14 @@ is never more than one, and after `KEPT_DAYS` it goes by itself, so that no payl
 erasure for long.
 """
 
-import os
 import shutil
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
 from engine import migrate
-from engine.anchor import sync_folder
 from engine.clock import Clock
+from engine.durable import sync_file, sync_folder
 from engine.ownership import hand_over_all
 from engine.units import size_text
 
@@ -97,23 +96,15 @@ def _copy(connection: sqlite3.Connection, folder: Path, schema: int, anchor: Pat
         target.execute("PRAGMA synchronous = OFF")  # it is synced as a whole, below
         connection.backup(target)
         target.execute("PRAGMA journal_mode = DELETE")
-    _sync(new)
+    sync_file(new)
     with suppress(FileNotFoundError):
         shutil.copyfile(anchor, folder / f"journal-{schema:04}.anchor")
-        _sync(folder / f"journal-{schema:04}.anchor")
+        sync_file(folder / f"journal-{schema:04}.anchor")
     hand_over_all(folder, folder.parent)
     new.replace(made)  # only a whole copy has the name
     sync_folder(folder)
     sync_folder(folder.parent)
     return made
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _tidy(folder: Path, clock: Clock) -> None:

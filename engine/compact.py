@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import anchor
-from engine.anchor import sync_folder
+from engine.durable import sync_file, sync_folder
 from engine.erased import COMPACT_DUE
 from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME, COMPACTED_NAME, JOURNAL_NAME
@@ -91,11 +91,7 @@ def _copy(path: Path, new: Path) -> None:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok" or _identity(connection) != kept:
             raise StoreError(f"{path}: the new file is not the same; it was thrown away")
-    descriptor = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_file(new)
     # The old file's log is empty and went with its last connection; one that is left would be taken for the new one's.
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import audit, kek
-from engine.anchor import sync_folder
 from engine.batch import Batch
+from engine.durable import sync_folder
 from engine.errors import IntegrityError, StoreError
 from engine.kek import NEW_NAME, OLD_NAME, Found, Source, key_id
 from engine.reading.connecting import connect

@@ -24,7 +24,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from engine.anchor import sync_folder
+from engine.durable import sync_folder
 from engine.errors import ConfigError, IntegrityError
 from engine.ownership import hand_over
 from engine.packing import Packer, unpack

@@ -26,6 +26,7 @@ CORE_MODULES = (
     "engine/writer.py",
     "engine/outbox.py",
     "engine/anchor.py",
+    "engine/durable.py",
     "engine/chain.py",
     "engine/lane.py",
     "engine/channel.py",

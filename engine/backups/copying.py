@@ -20,8 +20,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from engine import kek, migrate
-from engine.anchor import Anchor, sync_folder
+from engine.anchor import Anchor
 from engine.backups.shelf import SITE_FOLDER, Copy, Manifest, Shelf
+from engine.durable import sync_file, sync_folder
 from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.kek import Source
@@ -114,11 +115,11 @@ def complete(
             target = making / SITE_FOLDER / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-            _sync(target)
+            sync_file(target)
             files[str(relative)] = sha256(content).hexdigest()
         if with_key and (key := _key_file(data, check)) is not None:
             _copy_key(key, making / KEY_NAME)
-        _sync(path)
+        sync_file(path)
         for folder in {making, *(making / SITE_FOLDER / relative for relative in files)}:
             sync_folder(folder if folder.is_dir() else folder.parent)
         manifest = Manifest(
@@ -159,11 +160,3 @@ def _copy_key(key: Path, target: Path) -> None:
         file.write(key.read_bytes())
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -36,9 +36,9 @@ from typing import Any
 import orjson
 
 from engine import erased
-from engine.anchor import sync_folder
 from engine.backups.shelf import Copy, Piece
 from engine.chain import chain_hash, row_hash
+from engine.durable import sync_folder
 from engine.errors import IntegrityError, StoreError
 from engine.reading.connecting import connect
 from engine.verify import ROW_COLUMNS, Unreadable, read_rows

@@ -30,12 +30,13 @@ from typing import Any
 import orjson
 
 from engine import anchor, audit, earlier, erased, kek, memory, migrate, rotation, verify
-from engine.anchor import Anchor, sync_folder, sync_way_to
+from engine.anchor import Anchor
 from engine.backups import decided, pieces, standing
 from engine.backups.shelf import SITE_FOLDER, Copy
 from engine.batch import Batch
 from engine.chain import chain_hash, row_hash
 from engine.clock import Clock, from_us
+from engine.durable import sync_file, sync_folder, sync_way_to
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.reasons import Reason
@@ -193,7 +194,7 @@ class _Restoration:
                 "/".join(filter(None, row))
                 for row in connection.execute("SELECT channel, destination FROM pause ORDER BY channel, destination")
             ]
-        _sync(path)
+        sync_file(path)
         Anchor(self._data / ANCHOR_NAME, meta["journal_id"], last_id, chain).close()
         self._note(meta["journal_id"], actor, because)
         began = time.monotonic()
@@ -523,14 +524,6 @@ def _checked(path: Path, row: pieces.Row, chain: bytes, emptied: set[int]) -> by
 
 def _instant(row: tuple[int] | None) -> str:
     return from_us(row[0]).isoformat(timespec="seconds") if row is not None else ""
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sentences(restored: Restored, target: Path) -> Iterator[str]:

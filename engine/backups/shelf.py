@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from engine.anchor import sync_folder, sync_way_to
+from engine.durable import sync_folder, sync_way_to
 from engine.errors import StoreError
 
 MANIFEST_NAME = "manifest.json"

@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 
-from engine.anchor import sync_folder
 from engine.backups import pieces
 from engine.backups.shelf import Copy, Standing
+from engine.durable import sync_folder
 from engine.errors import IntegrityError, StoreError
 from engine.hashes import unpack_reports
 from engine.journal import JOURNAL_NAME

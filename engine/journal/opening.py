@@ -5,9 +5,9 @@ import sqlite3
 from pathlib import Path
 
 from engine import audit, kek, rotation
-from engine.anchor import sync_folder, sync_way_to
 from engine.batch import Batch
 from engine.clock import Clock
+from engine.durable import sync_folder, sync_way_to
 from engine.errors import StoreError
 from engine.lock import SiteLock
 from engine.loss import LossError

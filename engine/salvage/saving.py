@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 import orjson
 
 from engine import anchor, audit, migrate, retention, verify, wal_repair
-from engine.anchor import Anchor, sync_folder, sync_way_to
+from engine.anchor import Anchor
 from engine.batch import Batch
 from engine.clock import Clock
+from engine.durable import sync_folder, sync_way_to
 from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.kek import Source
