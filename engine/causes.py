@@ -1,9 +1,9 @@
 """Tokens of causes: dead letters of one cause are counted together without opening any of them.
 
 A letter's detail is sealed, and what `engine.letters.cause_of` makes of it tells causes apart. A keyed hash of that,
-bound to the channel, stands in clear beside the reason. Equal tokens are one cause; the text is opened once for each
-(`engine.reading.letter_groups`). Rows without a token are opened one by one there, so none must have one: rows that
-older programs wrote, and such as were restored, get theirs in small steps.
+and one of the channel, stand in clear beside the reason. Letters with equal ones are counted together, and the text is
+opened once for each cause (`engine.reading.letter_groups`). Rows without a token are opened one by one there, so none
+must have one: rows that older programs wrote, and such as were restored, get theirs in small steps.
 """
 
 from typing import TYPE_CHECKING

@@ -94,7 +94,7 @@ class Groups:
     def add(
         self,
         reason: str,
-        detail: str,
+        cause: str,
         *,
         count: int,
         oldest_us: int,
@@ -106,10 +106,10 @@ class Groups:
         """Count letters of one reason, cause, channel and destination.
 
         Args:
-            detail: of one of them.
+            cause: as `cause_of` says it.
             message: the newest of their messages.
         """
-        key = reason, cause_of(detail)
+        key = reason, cause
         group = self._groups.setdefault(key, Group(*key))
         group.count += count
         group.oldest_us = min(group.oldest_us or oldest_us, oldest_us)

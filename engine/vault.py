@@ -205,8 +205,12 @@ class Vault:
         return self._hash(b"search", 8, kind.encode(), number.encode("utf-8", "surrogatepass"))
 
     def cause_token(self, channel: str, cause: str) -> bytes:
-        """8 bytes that stand for the cause of a channel's dead letters (`engine.causes`)."""
-        return self._hash(b"cause", 8, channel.encode(), cause.encode("utf-8", "surrogatepass"))
+        """16 bytes that stand for the cause of a dead letter: 8 of the cause, then `channel_token`."""
+        return self._hash(b"cause", 8, cause.encode("utf-8", "surrogatepass")) + self.channel_token(channel)
+
+    def channel_token(self, channel: str) -> bytes:
+        """The last 8 bytes of the channel's cause tokens: tells whose letters are counted."""
+        return self._hash(b"cause-channel", 8, channel.encode())
 
     def past_key(self, kind: bytes, *parts: bytes) -> bytes:
         """16 bytes that stand for something where rules ask for what was earlier (`engine.earlier`)."""
