@@ -207,6 +207,7 @@ class App:
             look_again=self._look_again,
             accept=self.intake.accept,
             clock=self.clock,
+            attempts=lambda message: [name for name, worker in self.workers.items() if worker.attempts_of(message)],
             waits=self._replay_waits,
         )
         self._replays = acts.replays

@@ -36,6 +36,8 @@ def correct(
 ) -> Corrected:
     """Journal ``received`` in place of a dead message, or of one with dead deliveries.
 
+    The caller has made sure that no attempt to deliver the original is under way: what is claimed waits in memory only.
+
     Args:
         before: the bytes of the original; the act keeps the SHA-256 of both.
     """
@@ -50,7 +52,7 @@ def correct(
         return Corrected(refused=f"message {original} was edited already: it is message {taken[0]} now")
     left = batch.execute(
         "SELECT d.id, l.channel, l.destination, d.state FROM delivery d JOIN lane l ON l.id = d.lane"
-        " WHERE d.message_id = ? AND d.state IN ('dead', 'waiting', 'held')",
+        " WHERE d.message_id = ? AND d.state IN ('dead', 'waiting', 'sending', 'held')",
         (original,),
     ).fetchall()
     if row[1] != "dead" and not any(one[3] == "dead" for one in left):
@@ -74,7 +76,7 @@ def correct(
     batch.execute("INSERT INTO edited (message_id, original, act) VALUES (?, ?, ?)", (stored.id, original, act))
     closing = f"edited by {actor}, and message {stored.id} now: {because}"
     verdict.dismiss(batch, [original], closing)
-    outbox.dismiss(batch, [one[0] for one in left], closing)  # what waits elsewhere has in it what was wrong, too
+    outbox.withdraw(batch, [one[0] for one in left], closing)  # what waits elsewhere has in it what was wrong, too
     _free_numbers(batch, original)
     return Corrected(stored, lanes=frozenset((channel, destination) for _, channel, destination, _ in left))
 

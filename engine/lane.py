@@ -170,6 +170,14 @@ class Lane:
         self.delayed.clear()
         return waiting
 
+    def take(self, delivery_id: int) -> list[Delivery]:
+        """Take out one delivery that waits in memory, if it is there."""
+        found = [one for one in (*self.queue, *(one for _, one in self.delayed)) if one.id == delivery_id]
+        if found:
+            self.queue = deque(one for one in self.queue if one.id != delivery_id)
+            self.delayed = [(at, one) for at, one in self.delayed if one.id != delivery_id]
+        return found
+
     def may_be_superseded(self, delivery: Delivery) -> bool:
         """Whether something newer for the same report may have been delivered before this one."""
         tried = bool(delivery.attempt or delivery.maybe_delivered)

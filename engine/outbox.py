@@ -391,8 +391,8 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
 
 def postpone(
     batch: Batch, delivery_id: int, *, attempt: int, not_before_us: int, cause: Reason, detail: str, answer: bytes
-) -> None:
-    """An attempt failed; wait for the next one.
+) -> bool:
+    """An attempt failed; wait for the next one. False: it was closed meanwhile, so there is none.
 
     A delivery that its process keeps in memory between attempts is waiting already from the second one on.
     """
@@ -405,11 +405,14 @@ def postpone(
         attempt=attempt,
         not_before_us=not_before_us,
     )
-    if lane is not None:
-        if cause is Reason.MAYBE_DELIVERED:
-            batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MAYBE_DELIVERED, delivery_id))
-        _note_attempt(batch, delivery_id, lane.channel, cause, detail, answer)
-        batch.count(lane.channel, lane.destination, "postponed")
+    if cause is Reason.MAYBE_DELIVERED:
+        batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MAYBE_DELIVERED, delivery_id))
+    if lane is None:
+        _note_late(batch, delivery_id, cause, detail, answer)
+        return False
+    _note_attempt(batch, delivery_id, lane.channel, cause, detail, answer)
+    batch.count(lane.channel, lane.destination, "postponed")
+    return True
 
 
 def bury(
@@ -422,6 +425,7 @@ def bury(
     """
     lane = _move(batch, delivery_id, ("sending", "waiting"), "dead", cause=reason.value, settled_us=batch.now_us)
     if lane is None:
+        _note_late(batch, delivery_id, reason, detail, answer)
         return
     _note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
     sealed = seal_note(batch, "delivery", delivery_id, lane.channel, _note(detail, answer))
@@ -467,6 +471,19 @@ def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> in
 def dismiss(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
     """A person decided that these are not to be delivered. One that is being sent is not theirs to stop."""
     return _close_all(batch, delivery_ids, ("waiting", "dead", "held", "superseded"), "dismissed", detail)
+
+
+def withdraw(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
+    """As `dismiss`, also of what is claimed; the caller has made sure that no attempt is under way.
+
+    What a process before this one had claimed may have been delivered, and is marked so.
+    """
+    ids = list(delivery_ids)
+    batch.executemany(
+        "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'sending' AND lease <> ?",
+        [(MAYBE_DELIVERED, one, batch.boot) for one in ids],
+    )
+    return _close_all(batch, ids, ("waiting", "sending", "dead", "held"), "dismissed", detail)
 
 
 def hold(batch: Batch, delivery_ids: Iterable[int], cause: Reason) -> int:
@@ -578,6 +595,18 @@ def _note_attempt(batch: Batch, delivery_id: int, channel: str, cause: Reason, d
         "INSERT INTO attempt (delivery, n, at_us, cause, detail) VALUES (?, ?, ?, ?, ?)",
         (delivery_id, n, batch.now_us, cause.value, sealed),
     )
+
+
+def _note_late(batch: Batch, delivery_id: int, cause: Reason, detail: str, answer: bytes) -> None:
+    """An attempt failed whose delivery was closed while it was under way: how it ended is known, and changes nothing.
+    Not of what was erased: the destination's words may name the patient."""
+    row = batch.execute(
+        "SELECT l.channel FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.id = ? AND NOT EXISTS"
+        " (SELECT 1 FROM erased e WHERE e.what = 'document' AND e.number = d.document_id)",
+        (delivery_id,),
+    ).fetchone()
+    if row is not None:
+        _note_attempt(batch, delivery_id, row[0], cause, detail, answer)
 
 
 def _note(detail: str, answer: bytes) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from engine.intake import ChannelRoutes, judge
 from engine.message import Received, Stored
 from engine.records import Trace
 
+ATTEMPT_ENDS_WITHIN_S = 15.0  # less than the command waits for its answer
+LOOK_AGAIN_S = 0.02
 EDIT_REPEAT_WINDOW_S = 30 * 86_400.0  # for so long the same bytes from the analyzer are a repeat of an edited message
 
 
@@ -22,7 +24,9 @@ class Editing(UnderWay):
     ) -> dict[str, Any]:
         """Journal a person's correction of a dead letter as a new message, and close the dead letter.
 
-        What would be a dead letter again is not taken: the one there is stays as it is.
+        What would be a dead letter again is not taken: the one there is stays as it is. An attempt that is under way
+        with what was wrong cannot be called back: it is waited for (``awaited``: to which destinations), so that how it
+        ended is known, and nothing of the corrected message can go out before it.
 
         Args:
             content: the whole corrected message.
@@ -61,7 +65,10 @@ class Editing(UnderWay):
         to = sorted({name for _, route in verdict.documents for name in route.to})
         told = {"verdict": verdict.state, "reason": reason, "to": to}
         if dry_run:
-            return {**answer(1, None, {}), "message": None, **told}
+            return {**answer(1, None, {}), "message": None, "awaited": [], **told}
+        awaited = await self._let_attempts_end(message)
+        for lane in {(one.channel, one.destination) for one in trace.deliveries}:
+            self._look_again(*lane, 0)  # what waits in memory is closed with its row, and from here on nothing begins
         future = self._journal.correct(
             message, received, before=before, actor=actor, because=because, repeat_window_s=EDIT_REPEAT_WINDOW_S
         )
@@ -71,7 +78,26 @@ class Editing(UnderWay):
             raise LabRelayError(corrected.refused)
         for lane in corrected.lanes:
             self._look_again(*lane, 0)  # a dead letter may have held its lane
-        return {**answer(1, None, {"edited": 1}), "message": corrected.stored.id, **told}
+        return {**answer(1, None, {"edited": 1}), "message": corrected.stored.id, "awaited": awaited, **told}
+
+    async def _let_attempts_end(self, message: int) -> list[str]:
+        """Wait until no attempt to deliver a message is under way; to which destinations there were some.
+
+        Raises:
+            LabRelayError: one takes too long.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + ATTEMPT_ENDS_WITHIN_S
+        awaited: set[str] = set()
+        while to := self._attempts(message):
+            awaited.update(to)
+            if loop.time() > until:
+                raise LabRelayError(
+                    f"an attempt to deliver message {message} to {', '.join(to)} is under way, and cannot be called "
+                    f"back; nothing was changed. How it ends: labrelay messages show {message}; then edit it again"
+                )
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return sorted(awaited)
 
     def _corrected(self, done: "asyncio.Future[Corrected]") -> None:
         if not done.cancelled() and done.exception() is None and (stored := done.result().stored) is not None:

@@ -28,6 +28,7 @@ class UnderWay:
         channels: the compiled routes in force, by channel; asked for at each use, since a reload replaces them.
         look_again: (channel, destination, added): rows of a lane became waiting; a daemon's worker must read them.
         accept: a message became durable, and waits for its verdict; a daemon's intake takes it.
+        attempts: message -> destinations to which an attempt to deliver it is under way; none without a daemon.
         waits: why a replay has to wait for a lane (`engine.replaying`); None where nothing is sent from this process.
     """
 
@@ -39,8 +40,10 @@ class UnderWay:
         look_again: LookAgain = lambda channel, destination, added: None,
         accept: Callable[[Stored], None] = lambda stored: None,
         clock: Clock | None = None,
+        attempts: Callable[[int], Sequence[str]] = lambda message: (),
         waits: Waits | None = None,
     ) -> None:
+        self._attempts = attempts
         self._journal = journal
         self._channels = channels
         self._look_again = look_again

@@ -68,6 +68,11 @@ def edited(
     consent(f"{_would(told)}. Take it as a new message of {trace.message.channel} and close {message}?", yes=yes)
     result = ask(content, False)
     show_document(form, {"verb": "edit", "dry_run": False, **result}, [f"message {message} is {result['message']} now"])
+    if result["awaited"]:
+        say(
+            f"an attempt to {', '.join(result['awaited'])} was under way with what was wrong, and has ended first; "
+            f"how: labrelay messages show {message}"
+        )
     if not result["running"]:
         say("no daemon runs: it is processed once one starts")
     else:

@@ -168,18 +168,33 @@ class Attempts(Places):
         if until_us is None and (lane.failure is None or lane.failure.expected):
             logger.warning("delivery postponed", extra=self._names(lane, delivery, reason=error.reason.value))
         lane.failure = Failure(attempt, error.reason, now + delay, expected=until_us is not None)
-        self._note(
-            lane,
-            lambda: self._outbox.postpone(
+
+        def write() -> "asyncio.Future[Any]":
+            written = self._outbox.postpone(
                 delivery.id,
                 attempt=attempt,
                 not_before_us=due_us,
                 cause=error.reason,
                 detail=error.detail,
                 answer=error.answer,
-            ),
-        )
+            )
+            written.add_done_callback(lambda done: self._unless_closed(lane, delivery.id, done))
+            return written
+
+        self._note(lane, write)
         return True
+
+    def _unless_closed(self, lane: Lane, delivery_id: int, done: "asyncio.Future[bool]") -> None:
+        """A person may have closed it while its attempt was under way: then there is no next one."""
+        if done.cancelled() or done.exception() is not None or done.result() is not False:
+            return
+        for closed in lane.take(delivery_id):
+            self._leave_memory(closed)
+        lane.row.pop(delivery_id, None)
+        if not lane.delayed:
+            lane.failure = None
+        self._make_ready(lane)
+        self._pump()
 
     def _bury(self, lane: Lane, delivery: Delivery, reason: Reason, detail: str, answer: bytes) -> None:
         self.counts.dead += 1

@@ -70,6 +70,10 @@ class DestinationWorker(Attempts):
                 extra={"destination": self.name, "detail": type(error).__name__},
             )
 
+    def attempts_of(self, message_id: int) -> int:
+        """How many attempts to deliver something of a message are under way."""
+        return sum(one.message_id == message_id for lane in self.lanes.values() for one in lane.in_flight.values())
+
     @property
     def paused(self) -> bool:
         """A person has paused the destination: no attempt begins until they let it go on."""

@@ -29,8 +29,9 @@ class Outgoing(Submitting):
         cause: Reason,
         detail: str = "",
         answer: bytes = b"",
-    ) -> "asyncio.Future[None]":
-        """An attempt failed; the delivery waits until ``not_before_us``, in its place in the lane.
+    ) -> "asyncio.Future[bool]":
+        """An attempt failed; the delivery waits until ``not_before_us``, in its place in the lane. False: somebody has
+        closed it meanwhile.
 
         Args:
             attempt: how many attempts have failed so far, this one included.
