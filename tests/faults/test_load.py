@@ -19,18 +19,23 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from engine.reserve import RESERVE_BYTES, RESERVE_NAME
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.trial import Trial
 from tests.faults.test_daemon import MiB, status
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.memory_group import memory_group
+from tests.support.small_disk import small_disk
 from tests.support.waiting import until
 
 MEMORY = 128 * MiB
 MOST_WAL = 64 * MiB
 CACHES = 8 * MiB  # of SQLite, which a short run does not fill at once; a long one must not grow at all
 MOST_BEHIND = 100  # messages
+DISK = 256 * MiB  # of which the reserve is a quarter, and what must be free for it to be made again another half
+ROOM_LEFT = MiB
+AT_THE_MARK_S = 2
 WARM_UP = 0.3  # of a run, in which caches fill
 RETRY = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
 
@@ -125,6 +130,57 @@ async def test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memor
         tally, came_a_second=round(came / took), went_a_second=round(went / took), most_waiting=waiting,
         most_wal_mib=round(most_wal / MiB, 1), bytes_a_message=round(size / max(1, came)),
     )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_at_the_mark_nothing_is_answered_and_then_all_goes_on(tmp_path: Path, trial: Trial) -> None:
+    """More comes than goes until the disk has no room but the reserve: that is the mark. Beyond it nobody is answered,
+    however long they ask, memory stays where it is, and what was stored goes on being delivered; once there is room
+    everybody is answered again, without a person or a restart."""
+    server = TardyServer(ledger=Ledger(), delay_s=0.5)
+    folder = tmp_path / "site"
+    folder.mkdir()
+    reserve_file = folder / "var" / RESERVE_NAME
+    with small_disk(folder / "var", DISK) as disk:
+        async with under_load(folder, ["mllp", "mllp", "astm"], server, mapped=False) as (daemon, analyzers):
+            await until(lambda: reserve_file.exists() and reserve_file.stat().st_size == RESERVE_BYTES, 30.0)
+            answered, refused_s = [], 0
+            for _ in trial.rounds(quick=1, long=3, soak=50, unit="times at the mark"):
+                disk.fill(leave=ROOM_LEFT)
+                server.delay_s = 0.5
+                async with asyncio.timeout(90.0):
+                    while not _says(await status(daemon), "disk is full"):  # noqa: ASYNC110  # another process
+                        await asyncio.sleep(0.05)
+                await asyncio.sleep(0.5)  # answers that were under way
+                held, went = [len(each.acked) for each in analyzers], sum(map(len, server.arrived.values()))
+                for _ in range(AT_THE_MARK_S):
+                    await asyncio.sleep(1.0)
+                    refused_s += 1
+                    assert memory(daemon.pid)["RssAnon"] < MEMORY
+                    assert [len(each.acked) for each in analyzers] == held
+                assert sum(map(len, server.arrived.values())) > went
+                disk.free()
+                server.delay_s = 0.0
+                await until(
+                    lambda held=held: all(len(a.acked) > n + 3 for a, n in zip(analyzers, held, strict=True)), 60.0
+                )
+                for analyzer in analyzers:  # until what has piled up is gone
+                    analyzer.gate = lambda: _behind(analyzers, server) < MOST_BEHIND
+                await until(lambda: _behind(analyzers, server) < MOST_BEHIND, 120.0)
+                for analyzer in analyzers:
+                    analyzer.gate = lambda: True
+                answered.append(sum(held))
+            for analyzer in analyzers:
+                analyzer.stop()
+        tally = judge(folder / "var", server.ledger, settled=True).must_pass()
+    daemon.watch.into(tally)
+    assert tally.max_rss * MiB < MEMORY
+    trial.note(tally, seconds_at_the_mark=refused_s, answered_before_it=answered[-1])
+
+
+def _says(status: dict[str, object], words: str) -> bool:
+    return words in str(status)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ CHUNKS = (1 << 20, 1 << 16, 4096)
 
 
 class SmallDisk:
-    """Mounted at ``path``; `fill` leaves nothing, `free` gives back what filled it."""
+    """Mounted at ``path``; `fill` leaves nothing or little, `free` gives back what filled it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,12 +25,13 @@ class SmallDisk:
         stat = os.statvfs(self.path)
         return stat.f_bavail * stat.f_frsize
 
-    def fill(self) -> None:
+    def fill(self, leave: int = 0) -> None:
+        """``leave``: bytes that stay free."""
         descriptor = os.open(self._filler, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             for chunk in CHUNKS:
                 with contextlib.suppress(OSError):
-                    while True:
+                    while self.left - chunk >= leave:
                         os.write(descriptor, bytes(chunk))
         finally:
             os.close(descriptor)

@@ -373,21 +373,25 @@ FAULTS: tuple[Fault, ...] = (
         fault="more comes than goes",
         how=(
             "Analyzers send as fast as they are answered, more than ten times what the destination takes; "
-            "then it is quick again. And a journal whose queue is full."
+            "then it is quick again. The same until the disk is at its mark, again and again. And a journal whose "
+            "queue is full."
         ),
         passes=(
-            "memory below 128 MiB, the log below 64 MiB; nothing is answered that found no place; all of it "
-            "arrives in order"
+            "memory below 128 MiB, the log below 64 MiB; at the mark nobody is answered, deliveries go on, and once "
+            "there is room everybody is answered again by itself; all of it arrives in order"
         ),
         nodes=(
             "tests/faults/test_load.py::test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memory",
+            "tests/faults/test_load.py::test_at_the_mark_nothing_is_answered_and_then_all_goes_on",
             "tests/engine/store/test_writer.py::test_a_full_queue_refuses_new_work_at_once_and_still_takes_verdicts",
         ),
         quick="4 s",
         long="50 s",
         soak="1 hour",
         seconds=75,
-        unproven="The journal on disk has no mark of its own short of a full disk: see T4.",
+        unproven="The mark is the disk's room without the reserve, and no number that somebody sets: an analyzer that "
+        "is not answered keeps few results and writes over the oldest, so refusing one while there is room would lose "
+        "what could be kept.",
     ),
     Fault(
         number=24,
