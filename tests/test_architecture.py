@@ -28,19 +28,19 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "values",
         names(
             "actor breaker chain clock clock_watch conditional controls deidentified downtime edit_text errors "
-            "examine examine_lines growth hashes key_sheet lane letters link_words message near numbers ownership pace "
-            "packing ports reagents reasons receive_memory records registry results retry secrets site site_file "
-            "snapshot timing units versions words yaml_nodes"
+            "examine examine_lines growth hashes key_sheet lane letters link_words message near numbers ownership "
+            "pace packing ports reagents reasons receive_memory records registry results retry secrets site "
+            "site_file snapshot timing units versions words yaml_nodes"
         ),
     ),
     (
         "stores, mapping, configuration",
         names(
             "anchor arrival audit backups batch before_upgrade causes compact config correcting detecting durable "
-            "earlier erased erasing formats holding installed journal kek layouts line_trace listing lock loss lots mapping "
-            "memory migrate numbered outbox packs pauses pruned reading replays reserve retention rotation "
-            "salvage server_versions superseding suspect trail trail_check upkeep vault verdict verify wal_repair "
-            "warm_up writer"
+            "earlier erased erasing formats holding installed journal kek layouts line_trace listing lock loss "
+            "lots mapping memory migrate numbered outbox packs pauses pruned reading replays reserve retention "
+            "rotation salvage server_versions superseding suspect trail trail_check upkeep vault verdict verify "
+            "wal_repair warm_up writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),
