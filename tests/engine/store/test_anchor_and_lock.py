@@ -48,6 +48,12 @@ def test_a_torn_write_leaves_the_mark_before(tmp_path: Path) -> None:
     anchor.close()
 
 
+def test_a_closed_anchor_keeps_no_file_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    Anchor(tmp_path / "anchor", JOURNAL, 3, CHAIN).close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_the_newest_mark_is_read(tmp_path: Path) -> None:
     path = tmp_path / "anchor"
     assert not read(path).exists

@@ -14,7 +14,7 @@ from engine.journal import Assembled, Journal, Routed
 from engine.message import Document, Issue, Report, Unmapped
 from engine.reasons import Reason
 from engine.records import Filter
-from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened, received, routed, started
+from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened, received, routed, running, started
 
 
 @pytest_asyncio.fixture
@@ -32,6 +32,27 @@ async def test_rows_are_numbered_without_gaps_over_all_and_within_each_channel(j
     assert [one.seq for one in stored if one.channel == "a"] == [1, 2, 3, 4, 5]
     assert [one.seq for one in stored if one.channel == "b"] == [1, 2, 3, 4, 5]
     assert [one.payload for one in journal.unprocessed()] == [b"%d" % n for n in range(10)]
+
+
+async def test_what_has_no_verdict_is_found_after_restarts_however_much_came_later(
+    journal: Journal, tmp_path: Path
+) -> None:
+    """Recovery begins its search where all below is done with; that mark never passes open work."""
+    first = await journal.append(received(b"open"), repeat_window_s=WINDOW_S)
+    await journal.stop()
+    for life in range(2):
+        async with running(tmp_path) as again:
+            assert again.unprocessed() == [first], life
+            later = await asyncio.gather(
+                *(again.append(received(b"%d.%d" % (life, n)), repeat_window_s=WINDOW_S) for n in range(1100))
+            )
+            await asyncio.gather(*(again.map_done(one.id, state="filtered") for one in later))
+    async with running(tmp_path) as again:
+        assert again.unprocessed() == [first]
+        await again.map_done(first.id, state="filtered")
+        await again.append(received(b"the last"), repeat_window_s=WINDOW_S)
+        watermark = again._tail.watermark if again._tail is not None else 0
+    assert watermark > first.id
 
 
 async def test_what_was_stored_is_read_back_after_a_restart(journal: Journal, tmp_path: Path) -> None:

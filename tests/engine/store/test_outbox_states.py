@@ -171,6 +171,8 @@ async def test_a_retried_delivery_begins_anew(journal: Journal) -> None:
     await journal.requeue([1])
     view = deliveries(journal)[1]
     assert (view.state, view.attempt, view.not_before_us, view.settled_us) == ("waiting", 0, 0, 0)
+    counts = {one.name: one.n for one in journal.counters("2026-03-01") if one.destination}
+    assert (counts["dead"], counts["requeued"]) == (1, 1)
 
 
 async def test_a_held_lane_can_be_let_go_without_the_dead_delivery(journal: Journal) -> None:
