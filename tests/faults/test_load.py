@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -162,9 +163,7 @@ async def test_at_the_mark_nothing_is_answered_and_then_all_goes_on(tmp_path: Pa
                 assert sum(map(len, server.arrived.values())) > went
                 disk.free()
                 server.delay_s = 0.0
-                await until(
-                    lambda held=held: all(len(a.acked) > n + 3 for a, n in zip(analyzers, held, strict=True)), 60.0
-                )
+                await until(partial(_each_got_on, analyzers, held), 60.0)
                 for analyzer in analyzers:  # until what has piled up is gone
                     analyzer.gate = lambda: _behind(analyzers, server) < MOST_BEHIND
                 await until(lambda: _behind(analyzers, server) < MOST_BEHIND, 120.0)
@@ -177,6 +176,10 @@ async def test_at_the_mark_nothing_is_answered_and_then_all_goes_on(tmp_path: Pa
     daemon.watch.into(tally)
     assert tally.max_rss * MiB < MEMORY
     trial.note(tally, seconds_at_the_mark=refused_s, answered_before_it=answered[-1])
+
+
+def _each_got_on(analyzers: list[Analyzer], before: list[int]) -> bool:
+    return all(len(analyzer.acked) > count + 3 for analyzer, count in zip(analyzers, before, strict=True))
 
 
 def _says(status: dict[str, object], words: str) -> bool:
