@@ -56,6 +56,7 @@ CORE_TESTS = (
     "tests/adapters/codecs/test_whole_link.py",
     "tests/engine/store/test_anchor_and_lock.py",
     "tests/engine/store/test_decisions.py",
+    "tests/engine/store/test_durable.py",
     "tests/engine/store/test_held_deliveries.py",
     "tests/engine/store/test_journal_core.py",
     "tests/engine/store/test_lanes.py",
