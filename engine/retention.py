@@ -58,6 +58,9 @@ if TYPE_CHECKING:
 SECOND_US = 1_000_000
 STEP_ROWS = 32  # that may go in one transaction ...
 STEP_LOOKS = 400  # ... and that it looks at, so that what stays costs a bounded time too
+# That one record vouches for, and that records which go in one step may hand on: where every other message stays for
+# ever, ranges never join. A row's token has 65,535 bytes at most.
+RECORD_RANGES = 1000
 NUMBER_BLOCK_BITS = 10  # of table message_number
 DAY_US = 86_400 * SECOND_US
 LEAP_US = 7 * DAY_US
@@ -228,6 +231,7 @@ def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, lim
     """What may go among the rows behind ``after``: at most ``limit`` of them, and `STEP_LOOKS` looks."""
     execute = rows.execute
     found = Found(after)
+    ranges = 0
     over = over_size(execute, policy)
     for row_id, kind, channel, received_us, session, size, token, chain in execute(
         "SELECT id, kind, channel, received_us, session, size, token, chain FROM journal WHERE id > ? AND id <= ?"
@@ -254,7 +258,8 @@ def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, lim
             found.counts["acts" if kind == KIND_ACT else "records"] += 1
             if kind == KIND_PRUNED:
                 found.records.append(row_id)
-        if len(found.rows) >= limit:
+                ranges += execute("SELECT count(*) FROM pruned WHERE record = ?", (row_id,)).fetchone()[0]
+        if len(found.rows) >= limit or ranges >= RECORD_RANGES:
             return found
     if found.looked < STEP_LOOKS:
         found.position = until
@@ -496,14 +501,17 @@ class _Recorder:
 
 
 def vouch(batch: Batch, ranges: Sequence[Range], counts: dict[str, int]) -> None:
-    """Append the record that these ranges are gone, and keep them under its number."""
-    token = b"".join(one.digest for one in ranges)
-    body = orjson.dumps({**counts, "vouches": sha256(token).hexdigest()})
-    record = batch.record(KIND_PRUNED, "", batch.now_us, token=token, meta=b"", body=body)
-    batch.executemany(
-        "INSERT OR REPLACE INTO pruned (what, first, last, chain, record) VALUES (?, ?, ?, ?, ?)",
-        [(one.what, one.first, one.last, one.chain, record) for one in ranges],
-    )
+    """Append the record that these ranges are gone (more than one where they are many), and keep them under its
+    number."""
+    for at in range(0, max(len(ranges), 1), RECORD_RANGES):
+        part = ranges[at : at + RECORD_RANGES]
+        token = b"".join(one.digest for one in part)
+        body = orjson.dumps({**(counts if not at else {}), "vouches": sha256(token).hexdigest()})
+        record = batch.record(KIND_PRUNED, "", batch.now_us, token=token, meta=b"", body=body)
+        batch.executemany(
+            "INSERT OR REPLACE INTO pruned (what, first, last, chain, record) VALUES (?, ?, ?, ?, ?)",
+            [(one.what, one.first, one.last, one.chain, record) for one in part],
+        )
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

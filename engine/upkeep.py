@@ -290,12 +290,14 @@ class StoreUpkeep:
             result = operation(batch)
             batch.flush()
             self._connection.execute("COMMIT")
-        except (sqlite3.Error, StoreError) as error:
+        except Exception as error:  # also a fault of ours: it costs what nobody waits for, and never the daemon
             if is_fatal(error, committing=True):
                 raise
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            logger.warning("upkeep failed, tried again later", extra={"cause": describe(error)})
+            known = isinstance(error, (sqlite3.Error, StoreError))
+            cause = describe(error) if known else type(error).__name__  # whose own words may quote what is stored
+            logger.warning("upkeep failed, tried again later", extra={"cause": cause})
             return None
         batch.committed()
         self.committed(batch)

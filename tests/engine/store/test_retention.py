@@ -461,6 +461,28 @@ def test_a_record_that_is_old_enough_goes_and_a_newer_one_vouches(site: Site) ->
     assert site.findings() == []
 
 
+def test_ranges_that_never_join_are_handed_on_a_bounded_number_at_a_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where every other message stays for ever. A row's token has room for some thousand ranges, and no more."""
+    monkeypatch.setattr(retention, "RECORD_RANGES", 5)
+    monkeypatch.setattr(retention, "STEP_ROWS", 4)
+    for _ in range(30):
+        site.message("no document")
+        site.message("dead")
+    for _ in range(4):  # each time all records are old enough, and new ones take over
+        site.wait(502)
+        site.message("dead")
+        site.walk(POLICY)
+        kept = site._execute("SELECT count(*) FROM pruned WHERE what = 'journal'").fetchone()
+        assert kept[0] >= 30
+        assert site._execute("SELECT max(length(token)) FROM journal WHERE kind = 4").fetchone()[0] <= 5 * 16
+        assert site.findings() == []
+    site.journal.close()
+    saved = saving.run(site.folder, tmp_path / "saved", clock=site.clock, actor="anna", because="bad sectors")
+    assert saved.findings == []
+
+
 def test_by_size_the_oldest_goes_first_and_only_as_much_as_needed(site: Site) -> None:
     for _ in range(60):
         one = received(

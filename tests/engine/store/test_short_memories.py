@@ -7,12 +7,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from engine import memory, verdict
+from engine.batch import Batch
 from engine.clock import ManualClock
 from engine.journal import Journal
 from engine.message import Report, Unmapped
+from engine.numbers import Number
 from engine.reasons import Reason
 from engine.retention import Policy
 from tests.support.journals import DAY_S, WINDOW_S, opened, received, routed, running, store
+from tests.support.waiting import until
 
 KEY, ANN, BOB = b"k" * 16, b"a" * 16, b"b" * 16
 
@@ -75,6 +78,26 @@ async def test_an_older_result_under_a_former_name_is_superseded(tmp_path: Path)
         older, newer = await journal.claim("chem", "fhir", 10)
         await journal.settle(newer.id, delivered_us=1)
         assert await journal.is_superseded(older)
+
+
+async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path) -> None:
+    clock, specimen = ManualClock(), (Number("specimen", "26-4711"),)
+    async with running(tmp_path, clock=clock) as journal:
+        for number in (1, 2):
+            (stored,) = await store(journal, b"%d" % number)
+            report = Report(KEY, ANN)
+            await journal.map_done(stored.id, routes=[routed(reports=(report,))], state="mapped", numbers=specimen)
+        for delivery in await journal.claim("chem", "fhir", 10):
+            await journal.settle(delivery.id, delivered_us=1)
+        clock.advance(400 * DAY_S)
+        await until(lambda: rows(journal, "report") == 0)
+        begun = await journal.replay_begin(actor="ann", what={}, total=2, last=2)
+        await journal.replay_step(
+            begun, [1, 2], destinations=None, to="", takes="", states=frozenset({"delivered"}), failed=0
+        )
+        older, newer = await journal.claim("chem", "fhir", 10)
+        assert await journal.is_superseded(older)
+        assert not await journal.is_superseded(newer)
 
 
 async def test_a_dismissed_message_owns_no_number(tmp_path: Path) -> None:
@@ -202,3 +225,23 @@ async def test_a_day_is_the_sites_day(tmp_path: Path) -> None:
     assert [(c.name, c.n) for c in journal.counters("2026-03-01")] == [("received", 1)]
     assert [(c.name, c.n) for c in journal.counters("2026-03-02")] == [("received", 2)]
     await journal.stop()
+
+
+async def test_a_fault_of_ours_in_upkeep_costs_upkeep_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def faulty(batch: Batch) -> bool:
+        batch.execute("DELETE FROM report")
+        raise ValueError("quotes SHARMA^ANITA")
+
+    monkeypatch.setattr(memory, "sweep_reports", faulty)
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        assert await mapped(journal, b"1", ANN) == "mapped"
+        for _ in range(3):
+            clock.advance(3700)
+            await journal.act_note("test", "tick", {})
+        assert rows(journal, "report") == 1
+        assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
+    told = [record for record in caplog.records if record.message == "upkeep failed, tried again later"]
+    assert {record.cause for record in told} == {"ValueError"}  # type: ignore[attr-defined] # given with `extra`
