@@ -20,7 +20,9 @@ from engine.errors import StoreError
 from engine.units import duration_text, size_words
 
 if TYPE_CHECKING:
+    from engine.config import Site
     from engine.erasing import Found, Message
+    from engine.journal import Journal
 
 SEARCH_S = 4 * 3600.0  # for messages that have to be opened one by one
 SHOWN = 20  # message numbers of one kind in a sentence
@@ -75,6 +77,7 @@ def command(
     journal = Journal.open(session.data, clock=clock)
     try:
         journal.run_alone(_void_leases)
+        _assemble(journal, site)
         journal.deadline_s = SEARCH_S
         with journal.snapshot() as execute:
             found = erasing.find(execute, journal.vault, numbers, also)
@@ -130,6 +133,24 @@ def _void_leases(batch: Any) -> None:
     from engine import outbox
 
     outbox.void_leases(batch)
+
+
+def _assemble(journal: "Journal", site: "Site") -> None:
+    """What a crash cut short becomes messages, as at a start: frames that belong to none would not be found.
+
+    Raises:
+        ConfigError: the site's channels cannot be built, so nobody can read them.
+    """
+    if not journal.cut_short:
+        return
+    from engine.build import build_site, reassemble
+
+    built = build_site(site, identity_key=journal.vault.identity_key, clock=SystemClock()).channels
+    made = journal.assemble_frames_alone(
+        lambda channel, frames, at_us: reassemble(built.get(channel), channel, frames, at_us),
+        repeat_window_s=min((one.settings.repeat_window_s for one in built.values()), default=86_400.0),
+    )
+    say(f"{len(made)} messages were put together of what the last stop cut short")
 
 
 def _obstacles(chosen: "list[Message]", least_s: float, now_us: int) -> list[str]:

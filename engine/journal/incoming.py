@@ -13,6 +13,7 @@ from engine.message import ControlRun, Issue, Reagent, Received, Stored, Unmappe
 from engine.numbers import Number
 from engine.reasons import Reason
 from engine.records import Assembled, MapOutcome, Routed
+from engine.writer import Operation
 
 UNPROCESSED_BYTES = 8 * 1024 * 1024  # of payloads that one reading back brings into memory
 # Session numbers: the boot number above this bit, a counter below; unique for ever without asking the file.
@@ -190,10 +191,24 @@ class Incoming(Submitting):
         Args:
             read: (channel, raw frames in order, receive time of the last) -> what the channel's link makes of them.
         """
-        operation = partial(
-            arrival.assemble, read=read, repeat_window_s=repeat_window_s, before=self.boot << _SESSION_BITS
-        )
-        return self._submit(operation)
+        return self._submit(self._assembling(read, repeat_window_s))
+
+    def assemble_frames_alone(
+        self, read: Callable[[str, Sequence[bytes], int], Assembled], *, repeat_window_s: float
+    ) -> list[Stored]:
+        """The same in this thread, before `start`; for commands that must know all messages that there are."""
+        return self._now(self._assembling(read, repeat_window_s))
+
+    def _assembling(
+        self, read: Callable[[str, Sequence[bytes], int], Assembled], repeat_window_s: float
+    ) -> Operation[list[Stored]]:
+        return partial(arrival.assemble, read=read, repeat_window_s=repeat_window_s, before=self.boot << _SESSION_BITS)
+
+    @property
+    def cut_short(self) -> int:
+        """How many sessions have frames that belong to no message: before `start`, those that a crash cut short."""
+        assert self._tail is not None, "opened read-only"
+        return len(self._tail.sessions)
 
     def note_suspect(self, message_id: int) -> "asyncio.Future[None]":
         """Note that a message is about to be processed, after a process that did not end in order (`suspect`)."""

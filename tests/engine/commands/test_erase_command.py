@@ -1,6 +1,7 @@
 """`labrelay erase`: what is stored of a patient goes, its proof stays, and nobody else loses anything."""
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -13,6 +14,7 @@ from engine.commands.output import ExitCode
 from engine.journal import JOURNAL_NAME
 from engine.message import Parsed
 from engine.numbers import MOST, Number, numbers_in
+from engine.records import KIND_FRAME
 from tests.support.command_line import Ran, labrelay
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.senders import send_blocks
@@ -294,3 +296,35 @@ def test_an_erasure_that_was_cut_short_before_the_file_was_written_anew_is_finis
     assert "before-upgrade: this copy has these data" in erase(tmp_path, "--yes", "--force", patient="PX-7702").err
     assert not any(piece in stored_bytes(tmp_path) for piece in pieces)
     assert verify.run(tmp_path / "var", deep=True) == []
+
+
+def test_after_a_crash_also_what_it_cut_short_is_erased_without_a_start_in_between(tmp_path: Path) -> None:
+    """Frames that were acknowledged, and belong to no message yet, have the patient in them."""
+    site, crashed = tmp_path / "site", tmp_path / "crashed"
+
+    async def cut(running: RunningSite) -> None:
+        reader, writer = await asyncio.open_connection(HOST, running.port("astm"))
+        writer.write(b"\x05")
+        assert await reader.readexactly(1) == b"\x06"
+        for number, text in ((1, ASTM[:60]), (2, ASTM[60:110])):
+            frame = b"%d" % number + text + b"\x17"
+            writer.write(b"\x02" + frame + b"%02X\r\n" % (sum(frame) % 256))
+            assert await reader.readexactly(1) == b"\x06"
+        # As a power cut leaves it: all that was acknowledged is there, and nobody has closed anything.
+        shutil.copytree(site, crashed, ignore=shutil.ignore_patterns("*.sock"))
+        writer.close()
+
+    site.mkdir()
+    filled(site, cut)
+    with closing(sqlite3.connect(crashed / "var" / JOURNAL_NAME)) as connection:
+        (last, kind, body) = connection.execute("SELECT id, kind, body FROM journal ORDER BY id DESC").fetchone()
+    assert kind == KIND_FRAME
+
+    ran = erase(crashed, "--yes", "--force")
+
+    assert ran.code == ExitCode.OK, ran.err
+    assert "1 messages were put together of what the last stop cut short" in ran.err
+    assert body[20:60] not in stored_bytes(crashed)
+    with closing(sqlite3.connect(crashed / "var" / JOURNAL_NAME)) as connection:
+        assert connection.execute("SELECT 1 FROM erased WHERE what = 'journal' AND number = ?", (last,)).fetchone()
+    assert verify.run(crashed / "var", deep=True) == []
