@@ -45,6 +45,7 @@ COLUMNS = (
     Column("since", "SINCE"),
     Column("type", "TYPE"),
 )
+NAMES_SHOWN = 3  # of the channels and destinations of a group; -o json has all
 GROUP_COLUMNS = (
     Column("count", "COUNT", right=True),
     Column("reason", "REASON"),
@@ -131,14 +132,21 @@ def _groups(session: Session, reader: "Reader", wanted: Filter) -> list[dict[str
 def _show_groups(groups: list[dict[str, Any]]) -> None:
     if not groups:
         say("no dead letters")
-    for line in table(groups, GROUP_COLUMNS):
+    shown = [{**group, **{names: _some(group[names]) for names in ("channels", "destinations")}} for group in groups]
+    for line in table(shown, GROUP_COLUMNS):
         click.echo(line)
     if groups:
         click.echo("")
-    for group in groups:
-        click.echo(f"{click.style(group['reason'], bold=True)}: {group['fix']}")
+    for reason, fix in dict.fromkeys((group["reason"], group["fix"]) for group in groups):
+        click.echo(f"{click.style(reason, bold=True)}: {fix}")
     if groups:
         say("each of them: --each; one in full: labrelay dlq show NUMBER")
+
+
+def _some(names: list[str]) -> str:
+    """The first few of many names."""
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:NAMES_SHOWN])} and {more} more"
 
 
 @command.command("show", help="Show the dead letters of one message in full: what came, what happened, what to do.")

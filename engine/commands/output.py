@@ -144,6 +144,8 @@ def cell(value: Any) -> str:
 
 def printable(text: str) -> str:
     """Without control characters: what a peer sent must not be able to drive a terminal."""
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() or sign == "\n" else f"\\x{ord(sign):02x}" for sign in text)
 
 
