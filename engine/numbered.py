@@ -63,6 +63,26 @@ def term(
     )
 
 
+def newer(execute: Callable[..., sqlite3.Cursor], message_id: int) -> set[int]:
+    """Newer messages that bear a number which this one bears, too: of its patient, a specimen, an order."""
+    block = message_id >> BLOCK_BITS
+    (last,) = execute("SELECT max(block) FROM message_number").fetchone()
+    found: set[int] = set()
+    for (token,) in execute(
+        "SELECT token FROM message_number WHERE block = ? AND message_id = ?", (block, message_id)
+    ).fetchall():
+        found.update(
+            row[0]
+            for row in execute(
+                "WITH RECURSIVE every(block) AS (SELECT ? UNION ALL SELECT block + 1 FROM every WHERE block < ?)"
+                " SELECT n.message_id FROM every CROSS JOIN message_number n ON n.block = every.block AND n.token = ?"
+                " WHERE n.message_id > ?",
+                (block, last, token, message_id),
+            )
+        )
+    return found
+
+
 def messages(execute: Callable[..., sqlite3.Cursor], vault: Vault, kind: NumberKind, texts: Iterable[str]) -> list[int]:
     """The messages with one of these numbers, oldest first."""
     found: set[int] = set()

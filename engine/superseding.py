@@ -11,9 +11,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol
 
+from engine import numbered
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.hashes import unpack_reports
+from engine.memory import REPORT_MEMORY_US
 from engine.message import Report
 from engine.packing import unpack
 from engine.records import RELEASED
@@ -23,6 +25,7 @@ from engine.vault import Vault
 # What a transaction Bundle writes under our own ids, by the type that says something about a result.
 _WRITES = re.compile(rb'"url":"((?:Observation|DiagnosticReport)/[0-9A-Za-z.-]+)"')
 _RESULT = b"Observation/"
+_SLACK_US = 86_400_000_000  # clocks are corrected, and what is forgotten goes in steps
 
 
 class Rows(Protocol):
@@ -121,20 +124,38 @@ def _have_in_common(mine: frozenset[bytes], theirs: frozenset[bytes]) -> bool:
 
 
 def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report]) -> Iterator[int]:
-    """Documents of newer messages for one of ``reports`` that were delivered in a lane."""
+    """Documents of newer messages for one of ``reports`` that were delivered in a lane.
+
+    The memory of reports is short; a message that is older than it is looked for by its numbers, too, which are kept
+    as long as messages are. A person may send it again after years, and its correction is no younger for that.
+    """
+    reports = list(reports)
     age = _age(rows, message_id)
+    by_number = numbered.newer(rows.execute, age[0]) if reports and _is_forgotten(rows, message_id) else set[int]()
     for report in reports:
-        newer = rows.execute(
-            "SELECT d.message_id, d.document_id, o.reports FROM report r JOIN delivery d ON d.message_id = r.message_id"
-            " JOIN document o ON o.id = d.document_id"
-            " WHERE r.key = ? AND r.message_id > ? AND r.message_id <> ? AND d.lane = ? AND d.state = 'delivered'",
-            (report.key, age[0], message_id, lane_id),
+        named = rows.execute(
+            "SELECT message_id FROM report WHERE key = ? AND message_id > ?", (report.key, age[0])
         ).fetchall()
         whose = report.key, report.patient  # a person's name may have been corrected since
-        for other_message, other_id, others in newer:
-            same = any(whose == (other.key, other.patient) for other in unpack_reports(others))
-            if same and _age(rows, other_message) > age:
-                yield other_id
+        for other_message in sorted(({one for (one,) in named} | by_number) - {message_id}):
+            for other_id, others in rows.execute(
+                "SELECT d.document_id, o.reports FROM delivery d JOIN document o ON o.id = d.document_id"
+                " WHERE d.message_id = ? AND d.lane = ? AND d.state = 'delivered'",
+                (other_message, lane_id),
+            ).fetchall():
+                same = any(whose == (other.key, other.patient) for other in unpack_reports(others))
+                if same and _age(rows, other_message) > age:
+                    yield other_id
+
+
+def _is_forgotten(rows: Rows, message_id: int) -> bool:
+    """Whether reports of messages after this one may have been forgotten. Whoever sends it again has just left a row,
+    so that the newest one tells the time."""
+    row = rows.execute(
+        "SELECT received_us, (SELECT received_us FROM journal ORDER BY id DESC LIMIT 1) FROM journal WHERE id = ?",
+        (message_id,),
+    ).fetchone()
+    return row is not None and bool(row[1] - row[0] >= REPORT_MEMORY_US - _SLACK_US)
 
 
 def _age(rows: Rows, message_id: int) -> tuple[int, int]:
