@@ -522,6 +522,8 @@ async def test_commits_are_timed_for_the_page(journal: Journal) -> None:
     assert None not in shares
     assert shares == sorted(shares, key=lambda share: share or 0.0)
     assert journal.stats.longest_commit_s * 1000 >= (shares[-1] or 0.0)
+    assert sum(journal.stats.commits.counts) >= 3
+    assert journal.stats.commits.sum_s >= journal.stats.last_commit_s
 
 
 def test_a_loop_that_was_closed_without_stop_costs_nobody_anything(tmp_path: Path) -> None:
