@@ -14,7 +14,7 @@ SESSIONS ?= 10000
 FUZZ ?=
 VALIDATION := .validation
 E2E := .e2e
-E2E_TESTS := tests/e2e/tokens.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py
+E2E_TESTS := tests/e2e/tokens.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .PHONY: help setup setup-dev demo test validate validate-hapi e2e mutants coverage sessions fuzz faults soak check format lock bundle image-check install uninstall clean
