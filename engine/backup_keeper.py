@@ -244,11 +244,13 @@ class BackupKeeper:
         )
         copy = await asyncio.to_thread(finish)
         self._running = "reading the copy back"
-        await self._command("backup", "verify", str(copy.path))
+        try:
+            await self._command("backup", "verify", str(copy.path))
+        except StoreError as error:
+            raise await asyncio.to_thread(_not_whole, copy.path) or error from error
         made = await asyncio.to_thread(read_copy, copy.path)
         if made is None or not made.is_whole:
-            wrong = made.verified.findings[0] if made and made.verified and made.verified.findings else "not read back"
-            raise StoreError(f"{copy.path}: the copy is not whole: {wrong}")
+            raise await asyncio.to_thread(_not_whole, copy.path) or StoreError(f"{copy.path}: was not read back")
         self._copy, self._fault = made, ""
         self._rows_not_before = 0.0
         self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
@@ -307,3 +309,15 @@ class BackupKeeper:
         if text != self._fault:
             logger.error("the backup failed, tried again later", extra={"detail": text[:LONGEST_ERROR]})
         self._fault = text[:LONGEST_ERROR]
+
+
+def _not_whole(path: Path) -> StoreError | None:
+    """What is wrong with a copy that was read back; None where nothing was found that is."""
+    made = read_copy(path)
+    found = made.verified.findings if made is not None and made.verified is not None else []
+    if not found:
+        return None
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return StoreError(
+        f"the copy is not whole ({found[0]}{more}): is the journal itself damaged? labrelay verify says so"
+    )

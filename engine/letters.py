@@ -29,7 +29,9 @@ _MAPPING = "extend the mapping or its tables, `labrelay reload`, " + _AGAIN
 # The usual way out, for those codes that a dead letter has; where none is named, the reason's help says what there is.
 _FIXES: dict[Reason, str] = {
     Reason.UNREADABLE: "look at the bytes (dlq show --unmask); correct a single one with labrelay dlq edit",
-    Reason.UNKNOWN_CHARSET: "set `charset:` of the channel, `labrelay reload`, " + _AGAIN,
+    Reason.UNKNOWN_CHARSET: "where MSH-18 declares a set, it is the wrong one: set the analyzer right, and correct "
+    "MSH-18 of this one with labrelay dlq edit. Where none is declared: set `charset:` of the channel, `labrelay "
+    "reload`, " + _AGAIN,
     Reason.NO_ROUTE: "add a route (or one with `filter:`) to the channel, `labrelay reload`, " + _AGAIN,
     Reason.ACCOUNTS: "add a route with `filter:` to the channel, `labrelay reload`, " + _AGAIN,
     Reason.TOO_LARGE: "raise `max_message` of the channel if it is legitimate, `labrelay reload`; " + _SEND_AGAIN,
@@ -50,8 +52,9 @@ _FIXES: dict[Reason, str] = {
     Reason.MAPPING_FAULT: "report it; after an upgrade: " + _RETRY,
     Reason.IDENTITY_CONFLICT: "compare both messages; labrelay dlq edit corrects a wrong number, labrelay dlq retry "
     "NUMBER accepts two patients",
-    Reason.REFUSED: "the server's answer (dlq show) says why: correct the mapping and labrelay reprocess, or the "
-    "server, " + _AGAIN,
+    Reason.REFUSED: "the server's answer (dlq show) says why. Where the mapping is wrong, correct it, `labrelay "
+    "reload`, and labrelay reprocess --refused --channel {name} (shows; --apply sends). Where the server is: have it "
+    "corrected, " + _AGAIN,
     Reason.AMBIGUOUS_ON_SERVER: "merge the resources on the server, " + _AGAIN,
     Reason.DAMAGED: "labrelay verify names the rows; " + _SEND_AGAIN,
     Reason.GAVE_UP: "once the destination takes documents again: " + _RETRY,
@@ -134,7 +137,7 @@ def likely_fix(code: str, channel: str = "") -> str:
     if reason is None:
         return ""
     text = _FIXES.get(reason, _RETRY)
-    return text.format(reason=code, channel=f" --channel {channel}" if channel else "")
+    return text.format(reason=code, channel=f" --channel {channel}" if channel else "", name=channel or "NAME")
 
 
 def _common(found: re.Match[str]) -> str:

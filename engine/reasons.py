@@ -27,8 +27,9 @@ class Reason(Enum):
     )
     UNKNOWN_CHARSET = (
         "UNKNOWN_CHARSET",
-        "The declared character set is unknown, or the bytes do not decode with it. Set `charset:` of the channel, "
-        "then retry.",
+        "The declared character set is unknown, or the bytes do not decode with it. What a message declares (MSH-18) "
+        "is never overruled: set the analyzer right, and correct MSH-18 with `labrelay dlq edit`. `charset:` of the "
+        "channel is for messages that declare none.",
     )
     NO_ROUTE = (
         "NO_ROUTE",

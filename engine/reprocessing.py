@@ -3,19 +3,21 @@
 One message at a time: `examine` maps it and says what differs, by destination, from the documents that were delivered
 there. It only reads; the command shows what it finds, and the act (`engine.acts`) sends what differs, as a new
 revision. What is the same is never sent again, and no older result takes the place of a newer one that was delivered.
+A document that its destination refused (`REFUSED`) counts as what is there: where another one is made now, that takes
+the dead letter's place.
 
     unchanged     the same documents as were delivered (or still nothing)
     changed       at least one destination would get another document, or one for the first time
     superseded    it would, but a newer message has the same results, and that one was delivered
     withdrawn     nothing would be sent now of what was delivered once; what is at a destination stays there
     dead          today's mapping makes a dead letter of it
-    unsettled     deliveries wait, are held, or are dead letters: these come first
+    unsettled     deliveries wait, are held, or are dead letters that this would not help: these come first
     undelivered   the message itself has no verdict, is dead, incomplete or dismissed: `labrelay dlq` is for these
     damaged       it cannot be opened any more
     gone          its time in the journal has passed since it was chosen
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -28,7 +30,8 @@ from engine.mapping.conditions import EITHER
 from engine.mapping.differences import DOCUMENT, Change, differences
 from engine.message import Report
 from engine.reading import Reader
-from engine.records import Routed, Trace
+from engine.reasons import Reason
+from engine.records import DeliveryView, Routed, Trace
 
 Outcome = Literal[
     "unchanged", "changed", "superseded", "withdrawn", "dead", "unsettled", "undelivered", "damaged", "gone"
@@ -74,7 +77,7 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
             return Finding(message_id, "gone")
         if trace.message.state not in ("mapped", "filtered") or trace.edited_as:
             return Finding(message_id, "undelivered")
-        if any(delivery.state in OPEN for delivery in trace.deliveries):
+        if any(delivery.state in OPEN and not _is_refused(delivery) for delivery in trace.deliveries):
             return Finding(message_id, "unsettled")
         verdict = judge(reader.stored(message_id), channel)
         return _compare(reader, trace, verdict)
@@ -90,9 +93,13 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
 
 def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
     message_id = trace.message.id
-    delivered = _delivered(trace)
+    refused = _newest(trace, _is_refused)
+    delivered = _newest(trace, _is_delivered)
+    before = {**delivered, **refused}
     if verdict.state != "mapped":
         reason = verdict.reason.value if verdict.reason is not None else ""
+        if refused:
+            return Finding(message_id, "unsettled", reason)
         if verdict.state == "dead":
             return Finding(message_id, "dead", reason)
         return Finding(message_id, "withdrawn" if delivered else "unchanged", reason if delivered else "")
@@ -106,7 +113,7 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
         told: set[int | None] = set()  # the same document may have gone to several destinations: told once
         for destination in _may_go_to(trace, route.to, ordinal):
             made.add((destination, ordinal))
-            old = delivered.get((destination, ordinal))
+            old = before.get((destination, ordinal))
             if old is not None and old not in compared:
                 compared[old] = differences(reader.document(old), document.body)
             if not compared[old]:
@@ -115,26 +122,38 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
                 superseded = True
                 continue
             wanted.append(destination)
+            refused.pop((destination, ordinal), None)
             if old not in told:
                 told.add(old)
                 changes += compared[old]
         send.append(replace(routed_by(route, document), destinations=tuple(wanted)))
+    if refused:  # what is sent would close these dead letters, and nothing goes out in their place
+        return Finding(message_id, "unsettled")
     gone = any(place not in made for place in delivered)
     if gone:
         changes.append(Change("removed", DOCUMENT))
     if any(routed.destinations for routed in send):
-        known = frozenset[Report]().union(*(reader.reports(old) for old in set(delivered.values())))
+        known = frozenset[Report]().union(*(reader.reports(old) for old in set(before.values())))
         same = known.issuperset(report for routed in send for report in routed.document.reports)
         return Finding(message_id, "changed", "", tuple(changes), verdict, tuple(send), same)
     return Finding(message_id, "superseded" if superseded else "withdrawn" if gone else "unchanged")
 
 
-def _delivered(trace: Trace) -> dict[tuple[str, int], int]:
-    """(destination, which document of the message) -> the newest that was delivered there."""
+def _is_refused(delivery: DeliveryView) -> bool:
+    """Whether its destination has refused the document: another one may do."""
+    return delivery.state == "dead" and delivery.cause == Reason.REFUSED.value
+
+
+def _is_delivered(delivery: DeliveryView) -> bool:
+    return delivery.state == "delivered"
+
+
+def _newest(trace: Trace, which: Callable[[DeliveryView], bool]) -> dict[tuple[str, int], int]:
+    """(destination, which document of the message) -> the newest document of such deliveries."""
     ordinals = {document.id: document.ordinal for document in trace.documents}
     found: dict[tuple[str, int], int] = {}
     for delivery in trace.deliveries:
-        if delivery.state == "delivered":
+        if which(delivery):
             place = delivery.destination, ordinals[delivery.document_id]
             found[place] = max(found.get(place, 0), delivery.document_id)
     return found
@@ -148,7 +167,7 @@ def _may_go_to(trace: Trace, routed: Iterable[str], ordinal: int) -> list[str]:
     went = {delivery.destination for delivery in trace.deliveries}
     ordinals = {document.id: document.ordinal for document in trace.documents}
     closed = {d.destination for d in trace.deliveries if ordinals[d.document_id] == ordinal}
-    closed -= {d.destination for d in trace.deliveries if d.state == "delivered"}
+    closed -= {d.destination for d in trace.deliveries if _is_delivered(d) or _is_refused(d)}
     return [name for name in routed if name in went and name not in closed]
 
 

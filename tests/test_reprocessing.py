@@ -279,6 +279,52 @@ async def test_messages_with_open_deliveries_come_later(site: RunningSite) -> No
     assert (await reprocess(site)).json["outcomes"] == {"changed": 2}
 
 
+async def test_what_was_refused_goes_out_as_the_corrected_mapping_makes_it(site: RunningSite, sandbox: Sandbox) -> None:
+    """A server that takes results only as a new mapping makes them: the dead letters must have a way out."""
+    await deliver(site, message(1))
+    sandbox.faults.refuse = frozenset({"O2", "O3"})
+    for one in (message(2), message(3)):
+        await send_blocks(site.port("lab"), [one])
+    await site.settled()
+    refused = [one for one in site.deliveries(2) if one.destination == "lab-fhir"]
+    assert [(one.state, one.cause) for one in refused] == [("dead", "REFUSED")]
+    same = await site.labrelay("reprocess", "--channel", "lab", "--refused", "-o", "json")
+    assert same.json["outcomes"] == {"unsettled": 2}  # as it was refused: labrelay dlq retry is for that
+
+    give_table(site.folder)
+    await site.labrelay("reload")
+    shown = await site.labrelay("reprocess", "--channel", "lab", "--refused", "-o", "json")
+    assert shown.json["outcomes"] == {"changed": 2}
+    sandbox.faults.refuse = frozenset()
+    again = ("reprocess", "--channel", "lab", "--refused", "--apply", "--reason", "the code is there now", "--yes")
+    ran = await site.labrelay(*again, "-o", "json")
+    assert ran.json["apply"]["done"]["messages"] == 2
+    await site.settled()
+    for number in (2, 3):
+        states = [one.state for one in site.deliveries(number) if one.destination == "lab-fhir"]
+        assert states == ["superseded", "delivered"]
+        assert [one.state for one in site.deliveries(number) if one.destination == "archive"] == ["delivered"]
+    assert [one.state for one in site.deliveries(1) if one.destination == "lab-fhir"] == ["delivered"]
+    nothing = await site.labrelay("reprocess", "--channel", "lab", "--refused")
+    assert "no destination has refused a document of lab" in nothing.err
+
+
+async def test_a_refused_document_that_is_made_no_more_stays_a_dead_letter(site: RunningSite, sandbox: Sandbox) -> None:
+    sandbox.faults.refuse = frozenset({"O1"})
+    await send_blocks(site.port("lab"), [message(1)])
+    await site.settled()
+    before = [(one.id, one.state) for one in site.deliveries(1)]
+    change_channel(site.folder, routes=[{"filter": "not wanted any more"}])
+    await site.labrelay("reload")
+    ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
+    assert ran.json["outcomes"] == {"unsettled": 1}
+    change_channel(site.folder, routes=[{"to": "archive"}])
+    await site.labrelay("reload")
+    ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
+    assert ran.json["outcomes"] == {"unsettled": 1}
+    assert [(one.id, one.state) for one in site.deliveries(1)] == before
+
+
 async def test_what_was_filtered_then_is_sent_where_it_would_go_now(site: RunningSite) -> None:
     change_channel(site.folder, routes=[{"when": "=MSH-9.1 == 'ORU'", "filter": "by mistake"}, {"to": "archive"}])
     await site.labrelay("reload")

@@ -3,13 +3,15 @@
 The argument is a file, or the number of a message in the journal. --field takes an element or all below it
 (Observation[3].valueQuantity.value, Observation[3], Observation[*].code) or a field or segment of the message
 (OBX[3]-5, OBX-5, PID), and then also shows the places that a value passed: fragments, and names that `let:` gave.
-Resources of a type are numbered from 1 in the order of the document, items of lists from 0.
+Resources of a type are numbered from 1 in the order of the document, items of lists from 0. The place that a FHIR
+server named when it refused the document (Bundle.entry[4].resource.status) can be given as it stands there.
 
 Every value of the document is told of: what rules made, what they say literally, and what LabRelay makes by itself
 (ids, references to them, the envelope). The exit code is 1 where a message is dead, or nothing is at PATH. Values
 are patient data and shown only with --show-values; from the journal that leaves a row in the audit trail.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from engine.commands.mapping_options import Input, held_by, inputs, mapper_for, 
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, pass_session
 from engine.errors import ContentError
-from engine.mapping.explain_text import chosen, lines, missing
+from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
 from engine.mapping.inputs import ASTM, Found, messages_in
 from engine.mapping.trace import Trace
@@ -70,10 +72,11 @@ def command(
         # Of a stored message the journal says whether it is held: `labrelay held show`.
         held = held_by(mapper, parsed, program, trace.mapped) if stored is None and trace.mapped is not None else None
         say_held(one, held)
-        leaves = chosen(trace.leaves, field)
+        wanted = of_server(field, _types(trace)) if field else field
+        leaves = chosen(trace.leaves, wanted)
         found = found or bool(leaves)
         if field and not leaves:
-            say(f"{one.where}: {missing(trace, parsed, field)}")
+            say(f"{one.where}: {missing(trace, parsed, wanted)}")
             continue
         out += [one.where, *lines(trace, leaves, values=show_values, whole=not field), ""]
         documents.append(_document(one, trace, leaves, show_values, whole=not field))
@@ -97,6 +100,14 @@ def _stored(session: Session, what: str, show_values: bool) -> tuple[bytes, str]
         if trace is None:
             raise click.UsageError(journal.why_not("message", number))
         return journal.payload(number), trace.message.channel
+
+
+def _types(trace: Trace) -> list[str]:
+    """The types of the resources of a Bundle, in its order; of another document, none."""
+    if trace.mapped is None or not trace.mapped.documents or "json" not in trace.mapped.documents[0].media_type:
+        return []
+    entries = json.loads(trace.mapped.documents[0].body).get("entry", [])
+    return [entry.get("resource", {}).get("resourceType", "") for entry in entries]
 
 
 def _document(one: Input, trace: Trace, leaves: list[Leaf], values: bool, *, whole: bool) -> dict[str, Any]:

@@ -4,6 +4,9 @@ Nothing is sent: the differences are grouped by element, with how many messages 
 Values are patient data and masked unless --unmask is given, which is noted in the audit trail. --mapping-from shows
 what another mapping would make of the same messages.
 
+--refused looks only at messages of which a destination has refused a document (dead letters REFUSED): where another
+document is made now, it takes the dead letter's place.
+
 With --apply the daemon sends the documents that differ, oldest first and at a bounded rate, to the destinations where
 they differ; messages without a difference are not sent, and neither is a result that a newer one has replaced. Cut
 short, the same command goes on: what was sent differs no more. What a new document does not have any more stays at its
@@ -12,7 +15,7 @@ destination: LabRelay deletes nothing there.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 DEFAULT_RATE = 50.0
 PAGE = 200
+NOBODY = 0  # no message has this number
 SAY_EVERY_S = 10.0
 COLUMNS = (
     Column("kind", "CHANGE"),
@@ -43,8 +47,8 @@ WHY = {
     "superseded": "a newer result was delivered: nothing is sent",
     "withdrawn": "nothing would be sent now; what was delivered stays there",
     "dead": "would be a dead letter now: nothing is sent",
-    "unsettled": "deliveries wait or are dead letters: labrelay dlq comes first",
-    "undelivered": "was never mapped: labrelay dlq is for these",
+    "unsettled": "deliveries wait, or are dead letters that would not be sent otherwise now: labrelay dlq comes first",
+    "undelivered": "was never mapped, or was dismissed or corrected: labrelay dlq is for these",
     "damaged": "cannot be opened: labrelay verify says more",
     "gone": "its time in the journal has passed, or it was erased",
 }
@@ -69,8 +73,11 @@ class Wanted:
 
 @click.command(help=__doc__)
 @click.option("--channel", required=True, metavar="NAME", help="Of this channel.")
-@click.option("--since", required=True, metavar="TIME", help="Received since: an age (2h), a day, or a day and time.")
+@click.option(
+    "--since", metavar="TIME", help="Received since: an age (2h), a day, or a day and time. Required without --refused."
+)
 @click.option("--until", metavar="TIME", help="Received before that; else until now.")
+@click.option("--refused", is_flag=True, help="Only messages with a document that its destination refused.")
 @click.option("--mapping-from", "mapping", metavar="FILE|NAME", help="With this mapping instead of the channel's own.")
 @click.option("--unmask", is_flag=True, help="Show some values of each difference. This is noted in the audit trail.")
 @click.option("--apply", "send", is_flag=True, help="Send what differs. Needs --reason.")
@@ -89,8 +96,9 @@ def command(
     session: Session,
     /,
     channel: str,
-    since: str,
+    since: str | None,
     until: str | None,
+    refused: bool,
     mapping: str | None,
     unmask: bool,
     send: bool,
@@ -103,6 +111,8 @@ def command(
 
     if send and not (because or "").strip():
         raise click.UsageError("--apply needs --reason: why these results are sent again")
+    if since is None and not refused:
+        raise click.UsageError("--since is missing: from when on messages are looked at (or --refused)")
     now_us = time.time_ns() // 1000
     until_us = instant_us(session, until)
     selection = Selection(
@@ -112,6 +122,8 @@ def command(
         before_us=min(until_us, now_us) if until_us is not None else now_us,
     )
     with session.reader() as journal:
+        if refused:
+            selection = _refused(journal, selection)
         wanted = _wanted(session, journal, selection, mapping)
         if unmask:
             from engine.commands.messages import note_exported
@@ -121,6 +133,8 @@ def command(
     document = _document(tally, wanted, unmask=unmask)
     if not send or not tally.changed:
         show_document(form, {**document, "apply": None}, _lines(tally, document))
+        if refused and not tally.messages and form is Form.TABLE:
+            say(f"no destination has refused a document of {channel}, or a person has closed it")
         if send and form is Form.TABLE:
             say("nothing differs, and nothing was sent")
         return ExitCode.OK
@@ -160,17 +174,35 @@ def _compare(journal: "Reader", wanted: Wanted, *, unmask: bool) -> "Tally":
     from engine.reprocessing import Tally, examine
 
     tally = Tally(keep_values=unmask)
-    before: int | None = None
     begin = last = time.monotonic()
-    while page := journal.messages(wanted.selection.filter(), before_id=before, limit=PAGE):
-        for view in page:
-            tally.add(examine(journal, view.id, wanted.routes))
-            if time.monotonic() - last > SAY_EVERY_S:
-                last = time.monotonic()
-                rate = tally.messages / (last - begin)
-                say(f"{tally.messages} messages, {rate:.0f}/s, {tally.changed} differ, at message {view.id}")
-        before = page[-1].id
+    for message_id in _numbers(journal, wanted.selection):
+        tally.add(examine(journal, message_id, wanted.routes))
+        if time.monotonic() - last > SAY_EVERY_S:
+            last = time.monotonic()
+            rate = tally.messages / (last - begin)
+            say(f"{tally.messages} messages, {rate:.0f}/s, {tally.changed} differ, at message {message_id}")
     return tally
+
+
+def _numbers(journal: "Reader", selection: "Selection") -> Iterator[int]:
+    """The selection's messages, newest first."""
+    if selection.ids:
+        yield from (number for number in sorted(selection.ids, reverse=True) if number != NOBODY)
+        return
+    before: int | None = None
+    while page := journal.messages(selection.filter(), before_id=before, limit=PAGE):
+        yield from (view.id for view in page)
+        before = page[-1].id
+
+
+def _refused(journal: "Reader", selection: "Selection") -> "Selection":
+    """The same, of messages with a document that its destination has refused."""
+    from engine.acts.selection import letters
+    from engine.reasons import Reason
+
+    found = letters(journal, replace(selection, reason=Reason.REFUSED.value))
+    # A selection without numbers would mean every message.
+    return replace(selection, ids=tuple(sorted({letter.message_id for letter in found})) or (NOBODY,))
 
 
 def _send(session: Session, wanted: Wanted, because: str, rate: float) -> dict[str, Any]:

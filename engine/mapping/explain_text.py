@@ -3,6 +3,11 @@
 Observation[3].valueQuantity.value      that value             OBX[3]-5     what came of this field
 Observation[3]  Observation.code        all below it           OBX-5        of this field of any OBX
 Observation[*].code                     of every Observation   OBX[3]       of any field of that segment
+
+A FHIR server that refuses a document names the place in the Bundle, and each writes it in its own way:
+
+Bundle.entry[4].resource.valueQuantity.value   Bundle.entry[4].Observation.status
+Bundle.entry[4].resource.ofType(Observation).status   Bundle.entry[4].resource/*Observation/7*/.status
 """
 
 import re
@@ -19,7 +24,25 @@ _FIELD = re.compile(
     r"(?P<segment>[A-Z][A-Z0-9]{0,2})(?:\[(?P<which>\d+|\*)\])?(?:-(?P<field>\d+)(?P<part>(?:\.\d+)*))?"
 )
 _SOURCE = re.compile(r"(?P<segment>[A-Z][A-Z0-9]{0,2})\[(?P<which>\d+)\]-(?P<field>\d+)(?P<part>(?:\.\d+)*)")
+_OF_SERVER = re.compile(
+    r"Bundle\.entry\[(?P<entry>\d+)\]\.(?:resource(?:\.ofType\(\w+\))?|[A-Z]\w+)(?:\.(?P<rest>.+))?"
+)
+_REMARK = re.compile(r"/\*.*?\*/")
 MAX_NAMED = 12  # of what there is instead
+
+
+def of_server(field: str, types: Sequence[str]) -> str:
+    """An element as these explanations call it, where ``field`` is one as FHIR servers call it; else ``field``.
+
+    Args:
+        types: of the resources of the Bundle, in their order.
+    """
+    place = _OF_SERVER.fullmatch(_REMARK.sub("", field))
+    if place is None or int(place["entry"]) >= len(types):
+        return field
+    kind = types[int(place["entry"])]
+    number = types[: int(place["entry"]) + 1].count(kind)
+    return f"{kind}[{number}]{'.' + place['rest'] if place['rest'] else ''}"
 
 
 def chosen(leaves: Sequence[Leaf], field: str) -> list[Leaf]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -135,3 +137,17 @@ async def test_a_folder_that_is_gone_is_an_alarm_and_results_go_on(site: Path, m
         app.backup.ask("now")
         await until(lambda: app.backup.snapshot().verified_at is not None, within_s=30)
         assert app.backup.alarms() == []
+
+
+async def test_a_copy_of_a_damaged_journal_says_what_is_damaged(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For most sites this is how a bad page is noticed first: an exit code would tell nobody."""
+    monkeypatch.setattr(backup_keeper, "FIRST_S", 0.0)
+    monkeypatch.setattr(backup_keeper, "LOOK_S", 0.02)
+    with closing(sqlite3.connect(site / "var" / "journal.db")) as connection, connection:
+        (document,) = connection.execute("SELECT min(id) FROM document").fetchone()
+        connection.execute("UPDATE document SET body = x'00' WHERE id = ?", (document,))
+    async with running_app(site) as app:
+        await until(lambda: app.backup.alarms() != [], within_s=30)
+        (alarm,) = app.backup.alarms()
+    assert f"the copy is not whole (document {document}: not what was stored" in alarm
+    assert "labrelay verify" in alarm

@@ -359,6 +359,23 @@ def test_explain_of_what_is_not_there_says_what_is(site: Path, message: Path) ->
     assert "valueString" not in ran.out
 
 
+def test_explain_of_a_place_as_the_server_named_it(site: Path, message: Path) -> None:
+    document = labrelay("map", str(message), "--mapping", "small", site=site).json
+    types = [entry["resource"]["resourceType"] for entry in document["entry"]]
+    entry = [place for place, kind in enumerate(types) if kind == "Observation"][1]
+    for said in ("resource", "Observation", "resource.ofType(Observation)", "resource/*Observation/1f*/"):
+        ran = labrelay(
+            "explain", str(message), "--mapping", "small", "--field", f"Bundle.entry[{entry}].{said}.code", site=site
+        )
+        assert ran.code == 0
+        assert "Observation[2]" in ran.out
+        assert "code.coding[0].code" in ran.out
+    ran = labrelay(
+        "explain", str(message), "--mapping", "small", "--field", f"Bundle.entry[{entry}].resource.cod", site=site
+    )
+    assert "Observation[2] has no cod; did you mean code?" in ran.err
+
+
 def test_explain_of_a_dead_message_says_why(site: Path) -> None:
     path = write(site, "x.hl7", HL7.replace("COL^", "^").encode())
     ran = labrelay("explain", path, "--mapping", "small", site=site)
