@@ -41,7 +41,7 @@ from engine.config import (  # noqa: E402
     source_text,
 )
 from engine.config.problems import words  # noqa: E402
-from engine.mapping.held import terms  # noqa: E402
+from engine.mapping.held import names  # noqa: E402
 from engine.packs import packs  # noqa: E402
 from engine.reasons import Reason  # noqa: E402
 from engine.units import HostPort, duration_text, size_text  # noqa: E402
@@ -252,12 +252,12 @@ def reason_codes() -> Iterator[str]:
 
 def hold_names() -> Iterator[str]:
     yield from ("| name | of the result |", "|---|---|")
-    yield from (f"| `{name}` | {cell(text)} |" for name, (_, text) in terms.NAMES.items())
+    yield from (f"| `{name}` | {cell(text)} |" for name, (_, text) in names.NAMES.items())
 
 
 def hold_functions() -> Iterator[str]:
     yield from ("| function | |", "|---|---|")
-    yield from (f"| `{signature}` | {cell(text)} |" for signature, text in terms.FUNCTIONS.items())
+    yield from (f"| `{signature}` | {cell(text)} |" for signature, text in names.FUNCTIONS.items())
 
 
 def cell(text: str) -> str:

@@ -27,16 +27,8 @@ from engine.mapping.outputs.documents import SETTINGS
 from engine.mapping.plausible import read_kinds
 from engine.mapping.program import Generated, Made, Program
 from engine.mapping.reading import UNSET
-from engine.mapping.rules import (
-    Fragment,
-    LibraryFile,
-    MappingFile,
-    Problems,
-    TableUse,
-    read_library,
-    read_mapping,
-    suggestion,
-)
+from engine.mapping.rule_files import read_library, read_mapping
+from engine.mapping.rules import Fragment, LibraryFile, MappingFile, Problems, TableUse, suggestion
 from engine.mapping.run import GENERATED
 from engine.mapping.runtime import BOUND, PROLOGUE
 from engine.mapping.structures import structures

@@ -15,7 +15,8 @@ import orjson
 
 from engine.errors import ConfigError
 from engine.mapping import syntax
-from engine.mapping.held.terms import Asked, Compiled, compile_rule
+from engine.mapping.held.asked import Asked
+from engine.mapping.held.terms import Compiled, compile_rule
 from engine.mapping.rules import Formula
 from engine.message import Parsed
 from engine.reasons import Reason

@@ -2,8 +2,8 @@
 
 The grammar is that of mappings (`engine.mapping.syntax`). What stands in it is about a result:
 
-    code flags status text value unit low high sex age age_days             see `NAMES`
-    previous(within) delta(within) delta_percent(within)                    see `FUNCTIONS`
+    code flags status text value unit low high sex age age_days             see `names`
+    previous(within) delta(within) delta_percent(within)                    see `names`
     critical('table') delta_exceeds('table') qc_failed(within) abs(x) known(x)
 
 or it is a condition about the message, with paths (``PV1-2 == 'E'``): that is the mapping language itself, compiled by
@@ -14,174 +14,35 @@ a rule says in so many words where the unknown is no reason to hold. A name or f
 asks whether it is there.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from engine.errors import ConfigError
 from engine.mapping import decimals, syntax
 from engine.mapping.compiler import patterns
 from engine.mapping.conditions import Condition, condition_of
 from engine.mapping.held import limits
-from engine.mapping.held.values import Bound, Number, Test, arithmetic, both, compare, either, exact, negated, percent
+from engine.mapping.held.answers import (
+    PAST,
+    compared,
+    critical,
+    delta_exceeds,
+    first_of,
+    one_of,
+    qc_failed,
+    quietly,
+    same,
+)
+from engine.mapping.held.asked import Asked, NumberOf, NumberTerm, Term, TestOf, TestTerm, TextTerm
+from engine.mapping.held.names import FUNCTIONS, NAMES
+from engine.mapping.held.values import Number, Test, arithmetic, both, either, exact, negated
 from engine.mapping.rules import Formula, Problems, suggestion
-from engine.results import MEMORY_US, Earlier, Result, age_days, age_years
+from engine.results import MEMORY_US
 from engine.units import parse_duration
 
-MAX_UNKNOWN = 3  # reasons that are told
-
-
-@dataclass(slots=True)
-class Asked:
-    """What a rule is asked about.
-
-    Attributes:
-        result: an empty one for a rule that reads nothing of one.
-        tests: answers of the conditions about the message, by their number.
-        unknown: takes what was asked for and is not known.
-    """
-
-    result: Result
-    earlier: Earlier
-    tests: Sequence[bool]
-    now_us: int
-    unknown: list[str] = field(default_factory=list)
-
-    def miss(self, what: str) -> None:
-        if what not in self.unknown and len(self.unknown) < MAX_UNKNOWN:
-            self.unknown.append(what)
-
-
-T = TypeVar("T")
-Texts = tuple[str, ...]
-TestOf = Callable[[Asked], Test]
-NumberOf = Callable[[Asked], Number | None]
-TextsOf = Callable[[Asked], Texts | None]
-
-
-@dataclass(frozen=True, slots=True)
-class TestTerm:
-    of: TestOf
-
-
-@dataclass(frozen=True, slots=True)
-class NumberTerm:
-    of: NumberOf
-
-
-@dataclass(frozen=True, slots=True)
-class TextTerm:
-    """One text or several; several are equal to a text where one of them is. Empty: known to be none."""
-
-    of: TextsOf
-
-
-Term = TestTerm | NumberTerm | TextTerm
-
-# -- names -----------------------------------------------------------------------------------------------------------
-
-
-def _value(asked: Asked) -> Number | None:
-    result = asked.result
-    if result.value is None:
-        asked.miss("value: the result is no number")
-        return None
-    return Bound(result.comparator, result.value) if result.comparator else result.value
-
-
-def _missing(name: str, why: str, read: Callable[[Asked], Decimal | None]) -> NumberOf:
-    def number(asked: Asked) -> Number | None:
-        found = read(asked)
-        if found is None:
-            asked.miss(f"{name}: {why}")
-        return found
-
-    return number
-
-
-def _code(asked: Asked) -> Texts | None:
-    if not asked.result.codes:
-        asked.miss("code: the result has none")
-        return None
-    return tuple(code for _, code in asked.result.codes)
-
-
-def _unit(asked: Asked) -> Texts | None:
-    if not asked.result.units and asked.result.value is not None:
-        asked.miss("unit: the number has none")
-        return None
-    return asked.result.units
-
-
-def _text(asked: Asked) -> Texts | None:
-    if asked.result.text is None:
-        asked.miss("text: the result has no value")
-        return None
-    return (asked.result.text,)
-
-
-def _sex(asked: Asked) -> Texts | None:
-    if not asked.result.sex or asked.result.sex == "unknown":
-        asked.miss("sex: not known")
-        return None
-    return (asked.result.sex,)
-
-
-def _whole(number: int | None) -> Decimal | None:
-    return None if number is None else Decimal(number)
-
-
-# name -> (its term, what the documentation says)
-NAMES: dict[str, tuple[Term, str]] = {
-    "code": (
-        TextTerm(_code),
-        "the codes of the result (LOINC, the analyzer's own), of whatever system; `==` holds where one of them is it",
-    ),
-    "flags": (TextTerm(lambda asked: asked.result.flags), "its flags (`H`, `LL`, `A` ...); none is known to be none"),
-    "status": (TextTerm(lambda asked: (asked.result.status,)), "`final`, `preliminary`, `corrected` ..."),
-    "value": (NumberTerm(_value), "the number; unknown for words; `<5` is a bound, and compared as one"),
-    "text": (TextTerm(_text), "the result as it is written, words or number; unknown where a measurement failed"),
-    "unit": (
-        TextTerm(_unit),
-        "the unit's UCUM code and its text; `==` holds for either; unknown where a number has none",
-    ),
-    "low": (
-        NumberTerm(_missing("low", "the result has no lower limit", lambda asked: asked.result.low)),
-        "lower end of the one reference range; unknown without one",
-    ),
-    "high": (
-        NumberTerm(_missing("high", "the result has no upper limit", lambda asked: asked.result.high)),
-        "upper end of it",
-    ),
-    "sex": (TextTerm(_sex), "of the patient: `female`, `male`, `other`; unknown where it is not said"),
-    "age": (
-        NumberTerm(_missing("age", "no date of birth", lambda a: _whole(age_years(a.result, a.now_us)))),
-        "of the patient in whole years when it was measured; unknown without a whole date of birth",
-    ),
-    "age_days": (
-        NumberTerm(_missing("age_days", "no date of birth", lambda a: _whole(age_days(a.result, a.now_us)))),
-        "the same in days",
-    ),
-}
-
-# signature -> what the documentation says
-FUNCTIONS: dict[str, str] = {
-    "previous(within)": "the patient's last value with this code and unit, measured before this one and at most "
-    "`'7d'` before; unknown where there is none",
-    "delta(within)": "`value - previous(within)`",
-    "delta_percent(within)": "the same in per cent of the earlier value; unknown where that is 0",
-    "delta_exceeds('table')": "whether it changed by more than the row of `tables/<table>.csv` allows (columns `code`, "
-    "`unit`, `change`, `percent`, `within`; where both limits stand, both must be exceeded)",
-    "critical('table')": "whether it is below `low` or above `high` of its row in `tables/<table>.csv` (columns "
-    "`code`, `unit`, `low`, `high`)",
-    "qc_failed(within)": "whether the last run of a control of this test on this channel failed, of any material, "
-    "within `'24h'` before the message; unknown where no control was judged in that time",
-    "abs(number)": "without its sign",
-    "known(x)": "whether x is known; never unknown itself",
-}
 _NAMES_OF_FUNCTIONS = {signature.partition("(")[0]: signature for signature in FUNCTIONS}
 _OF_THE_PAST = frozenset({"previous", "delta", "delta_percent", "delta_exceeds"})
 
@@ -262,10 +123,10 @@ class _Compiler:
                 return lambda asked: join([lambda: sides[0](asked), lambda: sides[1](asked)])
             case syntax.Choice(then=then, condition=condition, other=other):
                 first, asks, second = self.test(then), self.test(condition), self.test(other)
-                return _one_of(asks, first, second)
+                return one_of(asks, first, second)
             case syntax.Binary(operator="|", left=left, right=right) if self._is_test(left):
                 one, two = self.test(left), self.test(right)
-                return _first_of(one, two)
+                return first_of(one, two)
             case syntax.Binary(operator=("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "matches")):
                 return self._comparison(part)
             case syntax.Call() if self._is_test(part):
@@ -285,9 +146,9 @@ class _Compiler:
         """Whether there is one: known in any case."""
         match self.term(part):
             case TextTerm(of=texts):
-                return lambda asked: bool(_quietly(asked, texts))
+                return lambda asked: bool(quietly(asked, texts))
             case NumberTerm(of=number):
-                return lambda asked: _quietly(asked, number) is not None
+                return lambda asked: quietly(asked, number) is not None
             case TestTerm(of=test):
                 return test
 
@@ -301,9 +162,9 @@ class _Compiler:
         right = self.term(part.right)
         match left, right:
             case NumberTerm(of=one), NumberTerm(of=two):
-                return _compared(operator, one, two)
+                return compared(operator, one, two)
             case TextTerm(of=some), TextTerm(of=others) if operator in ("==", "!="):
-                equal = _same(some, others)
+                equal = same(some, others)
                 return equal if operator == "==" else lambda asked: negated(equal(asked))
             case TextTerm(), TextTerm():
                 self.error(part, f"texts have no order; {operator} compares numbers, == compares texts")
@@ -321,9 +182,9 @@ class _Compiler:
         for item in part.right.items:
             match left, self.term(item):
                 case NumberTerm(of=one), NumberTerm(of=two):
-                    tests.append(_compared("==", one, two))
+                    tests.append(compared("==", one, two))
                 case TextTerm(of=some), TextTerm(of=others):
-                    tests.append(_same(some, others))
+                    tests.append(same(some, others))
                 case _:
                     self.error(item, "the list holds something else than what stands before in")
         return lambda asked: either([partial(test, asked) for test in tests])
@@ -408,9 +269,9 @@ class _Compiler:
             return TestTerm(self.test(part))
         match self.term(left), self.term(right):
             case NumberTerm(of=one), NumberTerm(of=two):
-                return NumberTerm(_first_of(one, two))
+                return NumberTerm(first_of(one, two))
             case TextTerm(of=some), TextTerm(of=others):
-                return TextTerm(_first_of(some, others))
+                return TextTerm(first_of(some, others))
             case _:
                 self.error(part, "both sides of | must be numbers, texts or conditions")
                 return NumberTerm(lambda asked: None)
@@ -421,9 +282,9 @@ class _Compiler:
         asks = self.test(condition)
         match self.term(then), self.term(other):
             case NumberTerm(of=one), NumberTerm(of=two):
-                return NumberTerm(_one_of(asks, one, two))
+                return NumberTerm(one_of(asks, one, two))
             case TextTerm(of=some), TextTerm(of=others):
-                return TextTerm(_one_of(asks, some, others))
+                return TextTerm(one_of(asks, some, others))
             case TestTerm(), TestTerm():
                 return TestTerm(self.test(part))
             case _:
@@ -443,7 +304,7 @@ class _Compiler:
                 inner = self._number(part.arguments[0])
                 return NumberTerm(lambda asked: None if (found := exact(inner(asked))) is None else abs(found))
             if (within := self._within_us(part)) is not None:
-                return NumberTerm(_PAST[part.name](within, _written(part)))
+                return NumberTerm(PAST[part.name](within, _written(part)))
         return NumberTerm(lambda asked: None)
 
     def _call_test(self, part: syntax.Call) -> TestOf:
@@ -453,7 +314,7 @@ class _Compiler:
             if part.name == "known":
                 return self._known(argument)
             if part.name == "qc_failed" and (within := self._within_us(part)) is not None:
-                return _qc_failed(within, _written(part))
+                return qc_failed(within, _written(part))
             if part.name in ("critical", "delta_exceeds"):
                 return self._judged_by_table(part, argument)
         return lambda asked: None
@@ -461,14 +322,14 @@ class _Compiler:
     def _known(self, argument: syntax.Expression) -> TestOf:
         if self._is_test(argument):
             inner = self.test(argument)
-            return lambda asked: _quietly(asked, inner) is not None
+            return lambda asked: quietly(asked, inner) is not None
         return self._presence(argument)
 
     def _judged_by_table(self, part: syntax.Call, argument: syntax.Expression) -> TestOf:
         if not isinstance(argument, syntax.Literal):
             self.error(argument, f"{part.name} wants the name of a table in quotes")
             return lambda asked: None
-        columns, judge = (limits.CRITICAL, _critical) if part.name == "critical" else (limits.DELTA, _delta_exceeds)
+        columns, judge = (limits.CRITICAL, critical) if part.name == "critical" else (limits.DELTA, delta_exceeds)
         try:
             table = limits.read_limits(argument.text, self._search, columns)
         except limits.LimitsError as error:
@@ -527,153 +388,6 @@ class _Compiler:
                 return False
 
 
-# -- how they answer -------------------------------------------------------------------------------------------------
-
-
-def _compared(operator: str, left: NumberOf, right: NumberOf) -> TestOf:
-    return lambda asked: compare(operator, left(asked), right(asked))
-
-
-def _same(left: TextsOf, right: TextsOf) -> TestOf:
-    def test(asked: Asked) -> Test:
-        some, others = left(asked), right(asked)
-        return None if some is None or others is None else not set(some).isdisjoint(others)
-
-    return test
-
-
-def _quietly(asked: Asked, of: Callable[[Asked], T | None]) -> T | None:
-    """A value whose absence is an answer, and no reason to tell."""
-    before = list(asked.unknown)
-    found = of(asked)
-    asked.unknown[:] = before
-    return found
-
-
-def _first_of(first: Callable[[Asked], T | None], second: Callable[[Asked], T | None]) -> Callable[[Asked], T | None]:
-    """``first | second``: the first that is known."""
-
-    def value(asked: Asked) -> T | None:
-        found = _quietly(asked, first)
-        return second(asked) if found is None else found
-
-    return value
-
-
-def _one_of(
-    condition: TestOf, first: Callable[[Asked], T | None], second: Callable[[Asked], T | None]
-) -> Callable[[Asked], T | None]:
-    """``first if condition else second``; unknown where the condition is."""
-
-    def value(asked: Asked) -> T | None:
-        test = condition(asked)
-        return None if test is None else first(asked) if test else second(asked)
-
-    return value
-
-
 def _written(part: syntax.Call) -> str:
     arguments = ", ".join(f"'{one.text}'" for one in part.arguments if isinstance(one, syntax.Literal))
     return f"{part.name}({arguments})"
-
-
-def _earlier(asked: Asked, within_us: int, told: str) -> Decimal | None:
-    if not asked.result.subject:
-        asked.miss(f"{told}: the result names no patient")
-        return None
-    found = asked.earlier.value(asked.result, within_us)
-    if found is None:
-        asked.miss(f"{told}: no earlier value of this patient with this code and unit in that time")
-    return found
-
-
-def _change(asked: Asked, within_us: int, told: str) -> tuple[Decimal, Decimal] | None:
-    """What it changed by, and the earlier value."""
-    value = exact(_value(asked))
-    before = _earlier(asked, within_us, told)
-    if value is None:
-        asked.miss(f"{told}: the result is no exact number")
-    return None if value is None or before is None else (value - before, before)
-
-
-def _previous(within_us: int, told: str) -> NumberOf:
-    return lambda asked: _earlier(asked, within_us, told)
-
-
-def _delta(within_us: int, told: str) -> NumberOf:
-    return lambda asked: None if (found := _change(asked, within_us, told)) is None else found[0]
-
-
-def _delta_percent(within_us: int, told: str) -> NumberOf:
-    def number(asked: Asked) -> Number | None:
-        found = _change(asked, within_us, told)
-        if found is None:
-            return None
-        made = percent(*found)
-        if made is None:
-            asked.miss(f"{told}: the earlier value is 0")
-        return made
-
-    return number
-
-
-_PAST: dict[str, Callable[[int, str], NumberOf]] = {
-    "previous": _previous,
-    "delta": _delta,
-    "delta_percent": _delta_percent,
-}
-
-
-def _qc_failed(within_us: int, told: str) -> TestOf:
-    def test(asked: Asked) -> Test:
-        failed = asked.earlier.control_failed(tuple(code for _, code in asked.result.codes), within_us)
-        if failed is None:
-            asked.miss(f"{told}: no control of this test was judged in that time")
-        return failed
-
-    return test
-
-
-def _row_for(asked: Asked, table: limits.Limits, told: str) -> limits.Limit | bool:
-    """The row for a result; True: the table has the code and not the unit, False: it does not have the code."""
-    rows = table.of([code for _, code in asked.result.codes])
-    if not rows:
-        return False
-    units = asked.result.units or ("",)
-    for row in rows:
-        if row.unit in units:
-            return row
-    asked.miss(f"{told}: the table has the code, and not with this unit")
-    return True
-
-
-def _critical(table: limits.Limits, told: str) -> TestOf:
-    def test(asked: Asked) -> Test:
-        row = _row_for(asked, table, told)
-        if isinstance(row, bool):
-            return None if row else False
-        value = _value(asked)
-        below = False if row.low is None else compare("<", value, row.low)
-        above = False if row.high is None else compare(">", value, row.high)
-        return either([lambda: below, lambda: above])
-
-    return test
-
-
-def _delta_exceeds(table: limits.Limits, told: str) -> TestOf:
-    def test(asked: Asked) -> Test:
-        row = _row_for(asked, table, told)
-        if isinstance(row, bool):
-            return None if row else False
-        found = _change(asked, row.within_us, told)
-        if found is None:
-            return None
-        change, before = found
-        by_number = True if row.change is None else abs(change) > row.change
-        share = percent(change, before)
-        by_share: Test = (
-            True if row.percent is None else compare(">", None if share is None else abs(share), row.percent)
-        )
-        return both([lambda: by_number, lambda: by_share])
-
-    return test
