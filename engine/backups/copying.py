@@ -5,8 +5,8 @@ commits, and so never end while results come. Therefore the steps run on the wri
 (`engine.writer.Writer.lend`): what that connection writes meanwhile goes into the copy as well. After each step all
 that waits is committed and answered, so that a message waits for `STEP_PAGES` pages at most.
 
-The copy is written without syncs and synced once, by a thread that nobody waits for. Only then it gets its manifest and
-its name. Trouble with the target costs the copy and nothing else.
+What may wait for the target's disk is done by another thread (`engine.backups.far_file`), and so is the sync at the
+end. Only then the copy gets its manifest and its name. Trouble with the target costs the copy and nothing else.
 """
 
 import os
@@ -21,11 +21,13 @@ from pathlib import Path
 
 from engine import kek, migrate
 from engine.anchor import Anchor
+from engine.backups.far_file import FarFile
 from engine.backups.shelf import SITE_FOLDER, Copy, Manifest, Shelf
 from engine.durable import sync_file, sync_folder
 from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.kek import Source
+from engine.upkeep import PAGE_BYTES
 from engine.vault import KEY_NAME
 from engine.writer import Job, Pump
 
@@ -46,28 +48,30 @@ def job(target: Path, progress: Progress = lambda done, total: None) -> Job[None
     """The work for the writer: copy its journal into the file ``target``, which is new.
 
     Raises, when it runs:
-        StoreError: the target cannot be written.
+        StoreError: the target cannot be written, or does not answer.
     """
 
     def run(connection: sqlite3.Connection, pump: Pump) -> None:
         began = time.perf_counter()
+        file = FarFile(target, pump)
 
         def step(status: int, remaining: int, total: int) -> None:
             nonlocal began
             took = time.perf_counter() - began
             progress(total - remaining, total)
             if remaining:
+                file.wrote(STEP_PAGES * PAGE_BYTES)
                 pump(max(LEAST_REST_S, REST * took))
             began = time.perf_counter()
 
         try:
-            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            with closing(sqlite3.connect(target, isolation_level=None)) as copy:
-                copy.execute("PRAGMA journal_mode = OFF")
-                copy.execute("PRAGMA synchronous = OFF")
-                connection.backup(copy, pages=STEP_PAGES, progress=step, sleep=0.01)
+            file.open()
+            connection.backup(file.connection, pages=STEP_PAGES, progress=step, sleep=0.01)
+            file.close()
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{target.parent.parent}: the copy could not be made: {error}") from error
+        finally:
+            file.leave()
 
     return run
 

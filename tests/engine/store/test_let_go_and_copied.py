@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,17 +15,19 @@ import pytest
 
 from engine import before_upgrade, earlier, erasing, migrate, pruned, retention, verify
 from engine.anchor import Anchor
-from engine.backups import checking, copying, drill, pieces, restoring
+from engine.backups import checking, copying, drill, far_file, pieces, restoring
 from engine.backups.restoring import Restored
 from engine.backups.shelf import Copy, Shelf, read_copy
 from engine.batch import Batch
 from engine.chain import chain_hash, pruned_digest, row_hash
 from engine.clock import ManualClock, SystemClock
+from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.results import results_of
 from engine.salvage import saving
 from engine.vault import KEY_NAME
 from tests.support.journals import opened, queue, running, store
+from tests.support.waiting import until
 
 
 class Place:
@@ -325,3 +328,44 @@ def test_a_copy_has_the_key_of_its_own_journal_where_that_was_rotated_meanwhile(
     journal = opened(tmp_path / "new" / "var")
     assert journal.payload(1) == b"one"
     journal.close()
+
+
+def test_a_folder_that_does_not_answer_holds_up_the_copy_and_no_message(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a share whose server is away: each sync, opening and closing waits for it."""
+    answers, asked = threading.Event(), threading.Event()
+    real = far_file.sync
+
+    def sync(descriptor: int) -> None:
+        asked.set()
+        answers.wait(30.0)
+        real(descriptor)
+
+    monkeypatch.setattr(far_file, "sync", sync)
+    monkeypatch.setattr(far_file, "UNWRITTEN_BYTES", 1)
+
+    async def run() -> None:
+        async with running(place.data) as journal:
+            await queue(journal, *(os.urandom(200_000) for _ in range(10)))
+            shelf = place.shelf(journal)
+            making = shelf.begin()
+            copied = journal.lend(copying.job(making / JOURNAL_NAME))
+            await until(asked.is_set)
+            for n in range(20):
+                await store(journal, b"while it waits %d" % n)
+            assert not copied.done()
+            answers.set()
+            await copied
+            copy = copying.complete(
+                shelf, making, data=place.data, site=place.site, name="X", journal_id=journal.journal_id
+            )
+            assert checking.run(copy).findings == ()
+            answers.clear()
+            monkeypatch.setattr(far_file, "STALLED_S", 0.05)
+            with pytest.raises(StoreError, match="does not answer"):
+                await journal.lend(copying.job(shelf.begin() / JOURNAL_NAME))
+            answers.set()
+            await store(journal, b"after it was given up")
+
+    asyncio.run(run())
