@@ -442,7 +442,7 @@ class Delivery:
         reports: the keys of `Document.reports`; with ``order: specimen`` those that share one keep their order.
         entries: `Document.entries`, as long as the document has not been in the store.
         released: it was held back, and a person has released it.
-        unconditional: a person has decided that it takes the place of what the server has (`engine.versions`).
+        unconditional: a person has decided that it takes the place of what the server had (`engine.versions`).
         message_type: of the message that it came from, as in `Header`: safe to be shown.
     """
 

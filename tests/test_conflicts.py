@@ -100,6 +100,38 @@ async def test_ours_wins_once_a_person_has_said_so_and_why(site: RunningSite) ->
     assert site.ends()[-1] == "delivered", "what ours became is what the next one expects"
 
 
+async def test_ours_takes_the_place_of_what_a_person_was_shown_and_of_nothing_newer(site: RunningSite) -> None:
+    await send(site, payload(1))
+    await change_elsewhere(site, status="entered-in-error")
+    await send(site, corrected("13.2", "C2"))
+    await change_elsewhere(site, note=[{"text": "clotted: called the ward"}])
+    overwrite = ("dlq", "retry", "2", "--because", "ours is right", "--yes")
+    assert (await site.labrelay(*overwrite)).code == ExitCode.OK
+    await site.settled()
+    assert site.ends() == ["delivered", "CONFLICT"], "nobody has decided about the newest one"
+    assert hemoglobin(site)["note"] == [{"text": "clotted: called the ward"}]
+    (conflict,) = orjson.loads(last(site, 2).answer)["conflicts"]
+    assert (conflict["has"], conflict["theirs"]["note"][0]["text"]) == ("3", "clotted: called the ward")
+
+    site.sandbox.faults.next = ["503", "lost"]
+    assert (await site.labrelay(*overwrite)).code == ExitCode.OK
+    await site.settled()
+    assert site.ends() == ["delivered", "delivered"]
+    assert (hemoglobin(site)["status"], hemoglobin(site)["valueQuantity"]["value"]) == ("corrected", 13.2)
+
+
+async def test_what_was_deleted_there_is_written_anew_once_a_person_has_said_so(site: RunningSite) -> None:
+    await send(site, payload(1))
+    address = f"{site.sandbox.url}/Observation/{hemoglobin(site)['id']}"
+    async with aiohttp.ClientSession() as session, session.delete(address) as answer:
+        assert answer.status < 300
+    await send(site, corrected("13.2", "C2"))
+    await site.labrelay("dlq", "retry", "2", "--because", "it is a result", "--yes")
+    await site.settled()
+    assert site.ends() == ["delivered", "delivered"]
+    assert hemoglobin(site)["valueQuantity"]["value"] == 13.2
+
+
 async def test_theirs_stays_where_the_dead_letter_is_dismissed(site: RunningSite) -> None:
     await send(site, payload(1))
     await change_elsewhere(site, status="entered-in-error")

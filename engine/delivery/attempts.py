@@ -92,9 +92,16 @@ class Attempts(Places):
             self._pump()
 
     async def _conditioned(self, delivery: Delivery) -> Delivery:
-        """The delivery under the condition that the server has what we wrote last; see `engine.versions`."""
+        """The delivery under the condition that the server has what we wrote last; see `engine.versions`.
+
+        Where a person has decided that ours takes the place of what the server has: under the condition that it has
+        what they were shown. What somebody has written there since, nobody has decided about.
+        """
+        shown: dict[str, str] = {}
         if delivery.unconditional:
-            return delivery
+            shown = await asyncio.to_thread(self._outbox.shown_versions, delivery.id)
+            if not shown:
+                return delivery
         try:
             body = unpack(delivery.body) if delivery.packed else delivery.body
         except ValueError:
@@ -104,6 +111,7 @@ class Attempts(Places):
         if unknown := [one for one in resources if one not in known]:
             # What is not committed yet is known here; so a look into what is will do, and nothing waits for the writer.
             known |= await asyncio.to_thread(self._outbox.versions, self.name, unknown)
+        known = {one: version for one, version in (known | shown).items() if version}
         return replace(delivery, body=conditioned(body, known), packed=False) if known else delivery
 
     def _remember(self, versions: Versions) -> None:

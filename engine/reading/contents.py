@@ -7,7 +7,7 @@ import orjson
 
 from engine import erased, pruned
 from engine.clock import from_us
-from engine.errors import ErasedError, StoreError
+from engine.errors import ErasedError, IntegrityError, StoreError
 from engine.reading.snapshots import Rows, Snapshots
 from engine.reasons import Reason
 
@@ -93,6 +93,24 @@ class Contents(Snapshots):
 
         with self.snapshot() as execute:
             return server_versions.look_up(execute, self.vault, destination, resources)
+
+    def shown_versions(self, delivery_id: int) -> dict[str, str]:
+        """What a server had in place of ours when a delivery became a dead letter (CONFLICT), by resource; an empty
+        version where it was gone. Empty where nothing is known of it."""
+        from engine.outbox import read_note
+
+        with self.snapshot() as execute:
+            row = execute(
+                "SELECT d.detail, j.channel FROM delivery d JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
+                (delivery_id,),
+            ).fetchone()
+        if row is None:
+            return {}
+        try:
+            _, answer = read_note(self._note(row[0], "delivery", delivery_id, row[1]))
+            return {one["resource"]: one["has"] for one in orjson.loads(answer)["conflicts"]}
+        except (IntegrityError, ValueError, KeyError, TypeError):
+            return {}
 
     def why_not(self, kind: str, row_id: int) -> str:
         """Why a row is not there, for people."""
