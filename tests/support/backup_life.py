@@ -25,7 +25,7 @@ STEPS: dict[str, tuple[Any, str, int]] = {
     "the first page": (copying, "job", 1),
     "the anchor of the copy": (copying, "Anchor", 1),
     "the configuration": (copying, "_configuration", 1),
-    "the sync of the copy": (copying, "_sync", 1),
+    "the sync of the copy": (copying, "sync_file", 1),
     "the manifest": (shelf, "write_json", 1),
     "the copy gets its name": (Path, "rename", 1),
     "the copy is read back": (checking, "run", 1),
