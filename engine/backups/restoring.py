@@ -60,6 +60,7 @@ class Restored:
         rows: of the journal, of which ``from_pieces`` came from pieces.
         last_id: the newest restored row; ``received`` when it was received, ISO 8601.
         lost: (first, last) of rows that were acknowledged later and are missing, where the old anchor tells.
+        complete: the old anchor tells that there are none.
         stands_to: the row up to which it is known what became of messages; ``last_id`` but for a crash or damage.
         again: messages that are processed again.
         maybe: deliveries that were open then, and may have been made since.
@@ -76,6 +77,7 @@ class Restored:
     last_id: int = 0
     received: str = ""
     lost: tuple[int, int] | None = None
+    complete: bool = False
     stands_to: int = 0
     again: int = 0
     maybe: int = 0
@@ -408,6 +410,8 @@ class _Restoration:
                 known = True
                 if mark.last_id > self._restored.last_id:
                     self._restored.lost = (self._restored.last_id + 1, mark.last_id)
+                else:
+                    self._restored.complete = True
         last_id = self._restored.last_id
         skipped = self._restored.lost if known else (last_id + 1, last_id + RESERVED)
         what = {
@@ -533,6 +537,8 @@ def sentences(restored: Restored, target: Path) -> Iterator[str]:
     if restored.lost is not None:
         first, last = restored.lost
         yield f"  rows {first} to {last} were acknowledged and are missing: let the analyzers send again from then on"
+    elif restored.complete:
+        yield "  nothing that was acknowledged is missing: the old anchor tells of no later row"
     else:
         yield "  what was received after it is missing: let the analyzers send again from then on"
     if restored.stands_to < restored.last_id:

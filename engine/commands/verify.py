@@ -14,6 +14,11 @@ from engine.commands.output import ExitCode, Form, form_option, say, show_docume
 from engine.commands.session import Session, pass_session
 
 LINE_EVERY_S = 10.0
+WHAT_TO_DO = (
+    "what to do: stop LabRelay and copy the data folder as it is. Then labrelay restore, where a backup has what is "
+    "missing; or labrelay journal salvage, which saves all that can be read; or, where files are gone for good, "
+    "labrelay journal accept-loss. docs/runbook.md helps to choose"
+)
 
 
 @click.command(help=__doc__)
@@ -37,6 +42,8 @@ def command(session: Session, deep: bool, form: Form) -> ExitCode:
     }
     good = f"{progress.total} rows, nothing is wrong{' (deep)' if deep else ''}"
     show_document(form, document, [str(found) for found in findings] or [good])
+    if findings and form is Form.TABLE:
+        say(WHAT_TO_DO)
     return ExitCode.INTEGRITY if findings else ExitCode.OK
 
 

@@ -47,10 +47,16 @@ def access(path: Path) -> Iterator[bool]:
                 migrate.check(connection)
         yield lock is not None
     except DAMAGE as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from error
+        raise StoreError(f"{path}: cannot be read: {error}{_more(error)}") from error
     finally:
         if lock is not None:
             lock.release()
+
+
+def _more(error: Exception) -> str:
+    """Where to go on, with a file that is damaged; a locked or forbidden one speaks for itself."""
+    damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return "; labrelay verify tells what is damaged, labrelay journal salvage saves the rest" if damaged else ""
 
 
 def data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:

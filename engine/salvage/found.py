@@ -7,6 +7,8 @@ from typing import Any
 
 from engine.journal import JOURNAL_NAME
 
+NAMED = 20  # numbers of messages that are said to people; salvage.json has all
+
 
 @dataclass(slots=True)
 class Missing:
@@ -71,9 +73,13 @@ def sentences(saved: Salvage, target: Path) -> Iterator[str]:
     if saved.damaged:
         yield f"  tables that were read in part: {', '.join(saved.damaged)}"
     if saved.again:
-        yield f"  {len(saved.again)} messages are processed again: what they make is sent under the same keys as before"
+        numbers = ", ".join(map(str, saved.again[:NAMED])) + (", ..." if len(saved.again) > NAMED else "")
+        yield f"  processed again, and what they make is sent under the same keys as before: messages {numbers}"
     if saved.unsure:
         numbers = ", ".join(map(str, saved.unsure))
         yield f"  deliveries of messages {numbers} may be lost; a person has decided about these, so look at them"
-    yield from (f"  {text}" for text in saved.findings)
+    if saved.findings:
+        yield from (f"  {text}" for text in saved.findings)
+    else:
+        yield "  the new journal was checked as by labrelay verify --deep: nothing is wrong with it"
     yield "now: keep the old data folder elsewhere, put this one in its place, and start LabRelay"

@@ -281,6 +281,18 @@ def test_a_changed_row_is_named(site: Path) -> None:
 
     assert ran.code == ExitCode.INTEGRITY
     assert "row 3" in ran.out
+    assert "labrelay journal salvage" in ran.err
+
+
+def test_a_journal_that_cannot_be_read_says_where_to_go_on(site: Path) -> None:
+    """Beyond the first pages, so that it opens: what a person meets is a list that breaks off."""
+    path = site / "var" / "journal.db"
+    content = bytearray(path.read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    path.write_bytes(content)
+    ran = labrelay("messages", "list", site=site)
+    assert ran.code != ExitCode.OK
+    assert "labrelay verify tells what is damaged" in ran.err
 
 
 def lose_everything(data: Path) -> None:

@@ -133,6 +133,24 @@ def test_with_the_old_anchor_the_exact_rows_are_named_that_are_lost(place: Place
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
 
 
+def test_with_an_old_anchor_that_knows_of_no_more_it_is_said_that_nothing_is_missing(
+    place: Place, tmp_path: Path
+) -> None:
+    async def before() -> Copy:
+        async with running(place.data) as journal:
+            await queue(journal, b"one")
+            return await place.copy(journal)
+
+    copy = asyncio.run(before())
+    restored = place.restore(copy, tmp_path / "new", old_anchor=place.data / ANCHOR_NAME)
+    assert (restored.lost, restored.complete) == (None, True)
+    (said,) = [text for text in restoring.sentences(restored, tmp_path / "new") if "missing" in text]
+    assert "nothing that was acknowledged is missing" in said
+    blind = place.restore(copy, tmp_path / "blind")
+    assert not blind.complete
+    assert any("let the analyzers send again" in text for text in restoring.sentences(blind, tmp_path / "blind"))
+
+
 def test_nothing_is_ever_written_over(place: Place, tmp_path: Path) -> None:
     async def before() -> Copy:
         async with running(place.data) as journal:
