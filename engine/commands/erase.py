@@ -120,12 +120,30 @@ def command(
     if (folder := session.data / before_upgrade.FOLDER).is_dir():
         kept = before_upgrade.KEPT_DAYS
         say(f"{folder}: this copy has these data, too, for up to {kept} days; remove it if you do not mean to go back")
+    elsewhere = _folders(site, {one.channel for one in chosen})
     document |= {
+        "elsewhere": elsewhere,
         "act": done.act, "frames": done.frames, "documents": done.documents, "closed": done.closed,
         "earlier_values": done.values, "line_traces": done.lines, "compacted": compacted,
     }  # fmt: skip
     show_document(form, document, _done_lines(document))
     return ExitCode.OK if compacted is not False else ExitCode.PARTLY
+
+
+def _folders(site: "Site", channels: set[str]) -> list[str]:
+    """Folders on this machine that have files of what was erased: nothing in them is LabRelay's to delete."""
+    from engine.config.destination import FileDestination
+    from engine.config.source_folder import FolderPart
+
+    found: dict[str, None] = {}
+    for name in sorted(channels & site.channels.keys()):
+        source = site.channels[name].source
+        if isinstance(source, FolderPart):
+            found |= dict.fromkeys(map(str, (source.folder, source.finished_folder, source.failed_folder)))
+    for destination in site.config.destinations.values():
+        if isinstance(destination, FileDestination):
+            found[str(destination.folder)] = None
+    return list(found)
 
 
 def _void_leases(batch: Any) -> None:
@@ -225,6 +243,8 @@ def _done_lines(done: dict[str, Any]) -> Iterator[str]:
     if done["closed"]:
         yield f"{done['closed']} that were open are dismissed"
     yield "backups hold these data until they are pruned, and so does what was delivered; erase it there, too"
+    for folder in done["elsewhere"]:
+        yield f"{folder}: look for files of the patient, as they were received or delivered, and remove them"
 
 
 def _numbers(ids: list[int]) -> str:

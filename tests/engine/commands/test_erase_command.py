@@ -16,7 +16,16 @@ from engine.message import Parsed
 from engine.numbers import MOST, Number, numbers_in
 from engine.records import KIND_FRAME
 from tests.support.command_line import Ran, labrelay
-from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
+from tests.support.running import (
+    MLLP,
+    RunningSite,
+    astm_channel,
+    channel,
+    hl7_channel,
+    make_running_site,
+    running_app,
+    running_site,
+)
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
 
@@ -328,3 +337,27 @@ def test_after_a_crash_also_what_it_cut_short_is_erased_without_a_start_in_betwe
     with closing(sqlite3.connect(crashed / "var" / JOURNAL_NAME)) as connection:
         assert connection.execute("SELECT 1 FROM erased WHERE what = 'journal' AND number = ?", (last,)).fetchone()
     assert verify.run(crashed / "var", deep=True) == []
+
+
+def test_folders_that_have_the_patients_files_are_named(tmp_path: Path) -> None:
+    """LabRelay deletes nothing in them: who is not told thinks that nothing is left on the machine."""
+    inbox, delivered = tmp_path / "inbox", tmp_path / "delivered"
+    inbox.mkdir()
+    source = {"kind": "folder", "folder": str(inbox), "format": "hl7v2", "settle": "0s", "every": "50ms"}
+    channels = {
+        "files": channel(source, {"mapping": "hl7-results", "to": "archive"}),
+        "other": channel(MLLP, {"to": "archive"}),
+    }
+
+    async def live() -> None:
+        make_running_site(tmp_path, channels, {"archive": {"kind": "file", "folder": str(delivered)}})
+        async with running_app(tmp_path) as app:
+            (inbox / "a.hl7").write_bytes(hl7("1"))
+            await until(lambda: any(view.state == "mapped" for view in app.journal.messages()))
+            await until(lambda: not any(lane.open for lane in app.journal.lanes()))
+
+    asyncio.run(live())
+    ran = erase(tmp_path, "--force", "--yes", "-o", "json")
+    assert ran.json["elsewhere"] == [str(inbox), str(inbox / "finished"), str(inbox / "failed"), str(delivered)]
+    assert [NUMBER.encode() in path.read_bytes() for path in (inbox / "finished").iterdir()] == [True]
+    assert len(list(delivered.iterdir())) == 1
