@@ -71,6 +71,7 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
 def stats(session: Session, tables: bool, form: Form) -> None:
     """How large the journal is, how fast it grows, and how long the disk will last."""
     path = session.data / JOURNAL_NAME
+    log = path.resolve().with_name(path.resolve().name + "-wal")  # of a link to another disk, beside the file itself
     with session.reader() as reader:
         growth, unused, kept = reader.growth(SystemClock().now_us()), reader.free_bytes(), reader.kept()
         channels, lanes = reader.channels(), reader.lanes()
@@ -84,7 +85,7 @@ def stats(session: Session, tables: bool, form: Form) -> None:
         "file": str(path),
         "file_bytes": growth.file_bytes,
         "unused_bytes": unused,
-        "log_bytes": _size(path.with_name(path.name + "-wal")),
+        "log_bytes": _size(log),
         "rows": growth.rows,
         "oldest": from_us(growth.first_us).isoformat() if growth.rows else None,
         "newest": from_us(growth.last_us).isoformat() if growth.rows else None,
@@ -220,7 +221,7 @@ def _hidden(data: Path) -> int:
     from engine import wal_repair
     from engine.upkeep import PAGE_BYTES
 
-    path = data / JOURNAL_NAME
+    path = (data / JOURNAL_NAME).resolve()
     log = path.with_name(path.name + "-wal")
     if not log.exists():
         return 0

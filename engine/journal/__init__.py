@@ -34,7 +34,7 @@ from engine.errors import ConfigError, StoreError
 from engine.journal.decisions import Decisions
 from engine.journal.incoming import Incoming
 from engine.journal.keys import Keys
-from engine.journal.opening import abandon, accept_loss, connect, count_boot, unlock, unopened
+from engine.journal.opening import abandon, accept_loss, connect, count_boot, unlock, unopened, wal_of
 from engine.journal.outgoing import Outgoing
 from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss, look
@@ -164,7 +164,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         self.boot = count_boot(connection)
         self._upkeep = StoreUpkeep(
             connection,
-            wal=self._path.with_name(self._path.name + "-wal"),
+            wal=wal_of(self._path),
             tail=tail,
             vault=self.vault,
             anchor=Anchor(anchor_path, self.journal_id, tail.last_id, tail.chain, disputed=loss is not None),

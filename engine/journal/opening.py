@@ -90,6 +90,12 @@ def count_boot(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT value FROM meta WHERE name = 'boot'").fetchone()[0])
 
 
+def wal_of(path: Path) -> Path:
+    """The log of a database; where that is a link to another disk, SQLite has the log beside the file itself."""
+    file = path.resolve()
+    return file.with_name(file.name + "-wal")
+
+
 def unopened(path: Path, error: Exception) -> StoreError:
     """Why the journal cannot be opened. Rights and room say nothing of what the file holds, and are no reason to doubt
     it."""

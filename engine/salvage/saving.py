@@ -65,7 +65,7 @@ def run(
 def _run(
     data: Path, target: Path, clock: Clock, actor: str, because: str, anchor_path: Path | None, progress: Progress
 ) -> Salvage:
-    path = data / JOURNAL_NAME
+    path = (data / JOURNAL_NAME).resolve()  # of a link to another disk the log is beside the file itself
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
     if target.exists() and any(target.iterdir()):

@@ -315,6 +315,31 @@ def test_an_older_result_that_is_processed_again_does_not_undo_the_newer_one(tmp
     asyncio.run(again())
 
 
+def test_nor_where_the_journal_is_a_link_to_another_disk(tmp_path: Path) -> None:
+    data, disk = tmp_path / "live", tmp_path / "disk"
+    disk.mkdir()
+    opened(data).close()
+    (data / "journal.db").rename(disk / "results.db")
+    (data / "journal.db").symlink_to(disk / "results.db")
+
+    async def fill() -> None:
+        async with running(data) as journal:
+            for n in range(40):
+                await queue(journal, b"%d" % n * 700, to=("a",))
+            shutil.copytree(disk, tmp_path / "torn")
+
+    asyncio.run(fill())
+    (data / "journal.db").unlink()
+    (data / "journal.db").symlink_to(tmp_path / "torn" / "results.db")
+    log = tmp_path / "torn" / "results.db-wal"
+    content = bytearray(log.read_bytes())
+    content[32 + frames_of(log) // 2 * (PAGE + 24) + 1000] ^= 1
+    log.write_bytes(content)
+    found = saved(data, tmp_path / "new")
+    assert found.hidden > 0
+    assert found.lost <= 2
+
+
 def test_a_flipped_bit_hides_nothing_of_the_log(tmp_path: Path) -> None:
     """One bit in the middle of the write-ahead log: SQLite stops reading there, and what is behind it is not gone."""
     data = tmp_path / "live"

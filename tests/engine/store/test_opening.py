@@ -292,3 +292,19 @@ def test_rights_and_room_are_no_doubt_about_what_is_stored(tmp_path: Path, monke
     monkeypatch.setattr(opening, "sync_folder", no_space)
     with pytest.raises(StoreError, match="cannot be used for the journal: No space left"):
         opened(tmp_path / "other")
+
+
+async def test_the_log_of_a_journal_that_is_a_link_to_another_disk_is_watched(tmp_path: Path) -> None:
+    data, disk = tmp_path / "data", tmp_path / "disk"
+    disk.mkdir()
+    opened(data).close()
+    (data / JOURNAL_NAME).rename(disk / "results.db")
+    (data / JOURNAL_NAME).symlink_to(disk / "results.db")
+    async with running(data) as journal:
+        await store(journal, *(os.urandom(1_000_000) for _ in range(6)))
+        upkeep = journal._upkeep
+        assert upkeep is not None
+        async with asyncio.timeout(10):
+            while not upkeep.wal_bytes:
+                await store(journal, b"one more")
+        assert upkeep.wal_bytes == (disk / "results.db-wal").stat().st_size
