@@ -13,6 +13,6 @@
         making-.../                                under way, or left by a crash: taken away by the next
 
 Modules: `shelf` knows this layout, `copying` makes a full copy, `pieces` the rows since, `standing` how messages
-stood then, `checking` reads a copy back, `decided` what people decided after that, `restoring` makes a
-site of it all.
+stood then, `outlook` says what they are worth now, `checking` reads a copy back, `decided` tells what people decided
+after that, `restoring` makes a site of it all.
 """

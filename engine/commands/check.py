@@ -157,6 +157,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
                 notes |= dict.fromkeys(_table_notes(route.program))
         warnings |= dict.fromkeys(_no_local_system(site, built))
         warnings |= dict.fromkeys(_settings(site, built))
+        warnings |= dict.fromkeys(_same_disk(site))
     except ConfigError as error:
         problems |= dict.fromkeys(error.problems)
     for _, found in own_packs(folder):
@@ -169,6 +170,17 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     notes |= dict.fromkeys(_shadows(folder))
     told = (("problem", problems), ("warning", warnings), ("note", notes))
     return site, [Remark(severity, text) for severity, texts in told for text in texts]
+
+
+def _same_disk(site: Site) -> Iterator[str]:
+    """Copies that go with what they are copies of."""
+    from engine.backups import outlook
+    from engine.site import CONFIG_FILE
+    from engine.yaml_nodes import line, read_file, walk
+
+    folder, path = site.config.backup.folder, ("backup", "folder")
+    if folder is not None and outlook.is_on_one_disk(folder, site.config.data):
+        yield line(walk(read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE)), path), path, outlook.SAME_DISK)
 
 
 def _table_notes(program: Any) -> Iterator[str]:

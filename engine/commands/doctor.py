@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine import examine
+from engine.backups import outlook
 from engine.commands.output import ExitCode, Form, form_option, show_document
 from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError
@@ -64,6 +65,7 @@ def _examine(session: Session) -> Iterator[Line]:
     yield from _network(site, runs)
     yield from _lines(site, runs)
     yield from _secrets(site)
+    yield from outlook.lines(site.config.backup, session.data, runs=runs)
 
 
 def _data(data: Path, runs: bool) -> Iterator[Line]:

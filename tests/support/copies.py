@@ -41,6 +41,11 @@ class Place:
         assert found is not None
         return found
 
+    def newest(self, journal: Journal) -> Copy:
+        found = self.shelf(journal).newest()
+        assert found is not None
+        return found
+
     def standing(self, copy: Copy) -> bool:
         """A round as the daemon makes it: rows, and how messages stand; whether there was anything new."""
         return standing.write(copy, self.data / JOURNAL_NAME) is not None
