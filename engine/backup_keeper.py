@@ -23,7 +23,7 @@ from engine.clock import Clock
 from engine.config import BackupConfig, Site
 from engine.errors import IntegrityError, LabRelayError, StoreError
 from engine.journal import JOURNAL_NAME, Journal
-from engine.snapshot import BackupSnapshot
+from engine.snapshot.store import BackupSnapshot
 
 logger = logging.getLogger("labrelay." + __name__)
 

@@ -16,7 +16,7 @@ says who looks is durable.
 
 Verbs and their shapes (a selection is `engine.acts.selection.Selection.to_json`):
 
-    status    {}                                                   -> engine.snapshot.SiteSnapshot.to_json()
+    status    {}                                                   -> engine.snapshot.site.SiteSnapshot.to_json()
     reload    {}                                                   -> {"config_hash", "changed", "warnings": [...]}
     retry     {"selection", "because", "dry_run"}                  -> outcome   `because` where it overwrites (CONFLICT)
     dismiss   {"selection", "because", "dry_run"}                  -> outcome

@@ -15,7 +15,7 @@ from engine.line_trace import LineEntry
 from engine.link_words import fault_words
 from engine.message import Answered, Way
 from engine.ports import TracedLink
-from engine.snapshot import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
+from engine.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
 from engine.sources import ChannelSource
 from engine.tee import Passed, TeeChannel
 from engine.words import Phrase

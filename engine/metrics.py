@@ -17,7 +17,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from engine.process_metrics import ProcessMetrics
-from engine.snapshot import ChannelState, DestinationState, Level, SiteSnapshot
+from engine.snapshot.site import SiteSnapshot
+from engine.snapshot.states import ChannelState, DestinationState, Level
 from engine.timing import TIMING_BUCKETS, Timing
 
 MAX_LABEL_SETS = 5000  # per metric; 500 channels with ten reasons each

@@ -27,20 +27,17 @@ from engine.link_words import fault_words
 from engine.message import Delivery
 from engine.reasons import Reason
 from engine.records import ChannelView, Count, Kept, LaneView, Pause, Target
-from engine.snapshot import (
+from engine.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,
-    DestinationState,
-    JournalSnapshot,
-    KeptSnapshot,
     LaneSnapshot,
     LastError,
-    Paused,
     ReagentSnapshot,
     Retrying,
-    SiteSnapshot,
-    channel_state,
 )
+from engine.snapshot.site import SiteSnapshot
+from engine.snapshot.states import DestinationState, Paused, channel_state
+from engine.snapshot.store import JournalSnapshot, KeptSnapshot
 from engine.sources import ChannelSource
 from engine.units import size_words
 

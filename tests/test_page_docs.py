@@ -5,7 +5,8 @@ from pathlib import Path
 
 from engine.link_words import FAULT_WORDS
 from engine.logs import REPEAT_WINDOW_S, describe
-from engine.snapshot import SILENT_AFTER_GAPS, ChannelState, DestinationState, LinkState
+from engine.snapshot.links import LinkState
+from engine.snapshot.states import SILENT_AFTER_GAPS, ChannelState, DestinationState
 from engine.web.server import MAX_EVENT_READERS
 from tests.support.status_sites import troubled_site
 

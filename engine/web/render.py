@@ -18,9 +18,9 @@ import jinja2
 from markupsafe import Markup
 
 from engine.records import ReagentView
-from engine.snapshot import SiteSnapshot
+from engine.snapshot.site import SiteSnapshot
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
-from engine.web.rows import Teller, row_id, worst_first
+from engine.web.teller import Teller, row_id, worst_first
 from engine.words import Phrase
 
 ROWS_PER_SLICE = 25

@@ -26,7 +26,8 @@ from engine.bench.processes import free_ports
 from engine.commands.output import ExitCode
 from engine.errors import ConfigError, IntegrityError, LockedError, StoreError
 from engine.records import Target
-from engine.snapshot import ChannelState, SiteSnapshot
+from engine.snapshot.site import SiteSnapshot
+from engine.snapshot.states import ChannelState
 from engine.vault import KEY_NAME, make_kek
 from tests.support.certificates import Authority
 from tests.support.command_line import Ran, labrelay

@@ -9,7 +9,9 @@ import pytest
 from adapters.transports.folder_files import CLAIMED
 from engine.config import load_site
 from engine.errors import ConfigError, StoreError
-from engine.snapshot import ChannelSnapshot, ChannelState, Level, LinkState
+from engine.snapshot.channels import ChannelSnapshot
+from engine.snapshot.links import LinkState
+from engine.snapshot.states import ChannelState, Level
 from tests.support.channels import hl7
 from tests.support.running import Json, RunningSite, running_site
 from tests.support.sites import make_site

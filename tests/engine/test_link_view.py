@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.link_words import FAULT_WORDS
-from engine.snapshot import ChannelSnapshot, LinkState
+from engine.snapshot.channels import ChannelSnapshot
+from engine.snapshot.links import LinkState
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame
 from tests.support.channels import END, block
 from tests.support.mllp_peer import ack, mllp_peer

@@ -22,7 +22,7 @@ from engine.metrics import (
     new_registry,
 )
 from engine.reasons import Reason
-from engine.snapshot import SiteSnapshot
+from engine.snapshot.site import SiteSnapshot
 from tests.support.status_sites import NOW, large_site, quiet_site, troubled_site
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"

@@ -7,17 +7,10 @@ from datetime import timedelta
 import pytest
 
 from engine.records import UNMAPPED_ROWS
-from engine.snapshot import (
-    ChannelSnapshot,
-    ChannelState,
-    DestinationSnapshot,
-    DestinationState,
-    JournalSnapshot,
-    LaneSnapshot,
-    Level,
-    SiteSnapshot,
-    channel_state,
-)
+from engine.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
+from engine.snapshot.site import SiteSnapshot
+from engine.snapshot.states import ChannelState, DestinationState, Level, channel_state
+from engine.snapshot.store import JournalSnapshot
 from engine.words import Phrase, Span
 from tests.support.status_sites import NOW, quiet_site, troubled_site
 

@@ -16,7 +16,8 @@ from engine.app import App
 from engine.bench.processes import free_ports
 from engine.commands.output import ExitCode
 from engine.records import Target
-from engine.snapshot import ChannelState, DestinationState, Level, SiteSnapshot
+from engine.snapshot.site import SiteSnapshot
+from engine.snapshot.states import ChannelState, DestinationState, Level
 from tests.support.command_line import Ran, labrelay
 from tests.support.live import Analyzer, Mood, Server
 from tests.support.running import running_app

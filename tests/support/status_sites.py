@@ -4,25 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 from engine.link_words import fault_words
 from engine.reasons import Reason
-from engine.snapshot import (
-    BackupSnapshot,
+from engine.snapshot.channels import (
     ChannelSnapshot,
-    ChannelState,
     DestinationSnapshot,
-    DestinationState,
-    JournalSnapshot,
-    KeptSnapshot,
     LaneSnapshot,
     LastError,
-    LineStep,
-    LinkFaults,
-    LinkSnapshot,
-    LinkState,
     ReagentSnapshot,
     Retrying,
-    SiteSnapshot,
-    TeeSnapshot,
 )
+from engine.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
+from engine.snapshot.site import SiteSnapshot
+from engine.snapshot.states import ChannelState, DestinationState
+from engine.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
 from engine.words import Phrase
 
 NOW = datetime(2026, 3, 2, 4, 42, 7, tzinfo=UTC)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from engine.snapshot import ChannelState, SiteSnapshot
+from engine.snapshot.site import SiteSnapshot
+from engine.snapshot.states import ChannelState
 from engine.web.feed import changes
 from engine.web.render import Live, Renderer
 from tests.support.status_server import Page, read_html, running

@@ -9,8 +9,9 @@ import pytest
 
 from engine.link_words import FAULT_WORDS
 from engine.reasons import Reason
-from engine.snapshot import _CHANNEL_WORDS, _DESTINATION_WORDS, _LINK_WORDS
-from engine.web import languages, rows
+from engine.snapshot.channels import _CHANNEL_WORDS, _DESTINATION_WORDS
+from engine.snapshot.links import _LINK_WORDS
+from engine.web import languages, teller
 from engine.web.guard import MESSAGES, UNREADABLE
 from engine.words import SPANS, Phrase
 
@@ -23,15 +24,15 @@ def said_in_code() -> set[str]:
     found = set()
     for template in (ENGINE / "web" / "templates").glob("*.html"):
         found |= {text for _, text in re.findall(r"""_\((["'])(.*?)\1\)""", template.read_text(encoding="utf-8"))}
-    for path in (ENGINE / "snapshot.py", ENGINE / "link_view.py", ENGINE / "web" / "rows.py"):
+    for path in (*(ENGINE / "snapshot").glob("*.py"), ENGINE / "link_view.py", ENGINE / "web" / "teller.py"):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
                 name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
                 if name in {"Phrase", "_say"}:
                     found.add(call.args[0].value)
     found |= {*SPANS, *MESSAGES.values(), UNREADABLE, *_CHANNEL_WORDS.values(), *_DESTINATION_WORDS.values()}
-    found |= {*_LINK_WORDS.values(), *FAULT_WORDS.values(), *(set(rows._WHO.values()) - {"LabRelay"})}
-    found |= {*rows._LEVEL_WORDS.values(), *rows.TODAY_WORDS, "Analyzers", "Destinations"}
+    found |= {*_LINK_WORDS.values(), *FAULT_WORDS.values(), *(set(teller._WHO.values()) - {"LabRelay"})}
+    found |= {*teller._LEVEL_WORDS.values(), *teller.TODAY_WORDS, "Analyzers", "Destinations"}
     return found - {"{text}"}
 
 
@@ -46,7 +47,7 @@ def test_nothing_that_the_page_says_is_missing(language: str) -> None:
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_nothing_is_translated_that_is_never_said(language: str) -> None:
-    meanings = {rows.meaning(reason) for reason in Reason}
+    meanings = {teller.meaning(reason) for reason in Reason}
     assert set(languages.catalogue(language)) - said_in_code() - meanings == set()
 
 
@@ -57,7 +58,7 @@ def test_reasons_to_wait_are_explained_in_the_language(language: str) -> None:
         *(Reason.NEGATIVE_ACK, Reason.WRONG_ACK, Reason.MAYBE_DELIVERED, Reason.STORAGE, Reason.REFUSED),
         *(Reason.NO_TOKEN, Reason.NO_SUBSCRIBER),
     ]
-    assert [reason for reason in waiting if rows.meaning(reason) not in languages.catalogue(language)] == []
+    assert [reason for reason in waiting if teller.meaning(reason) not in languages.catalogue(language)] == []
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
@@ -77,7 +78,7 @@ def test_short_labels_stay_short(language: str) -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_first_sentence_that_can_be_said(reason: Reason) -> None:
-    sentence = rows.meaning(reason)
+    sentence = teller.meaning(reason)
     assert Phrase(sentence).say() == sentence
     assert sentence.endswith(".")
     assert len(sentence) > 20

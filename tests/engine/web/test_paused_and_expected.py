@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 
 from engine.reasons import Reason
-from engine.snapshot import ChannelState, DestinationState, Level, Paused, Retrying, SiteSnapshot
+from engine.snapshot.channels import Retrying
+from engine.snapshot.site import SiteSnapshot
+from engine.snapshot.states import ChannelState, DestinationState, Level, Paused
 from engine.words import Phrase
 from tests.support.status_server import read_html, running
 from tests.support.status_sites import NOW, ago, quiet_site

@@ -1,0 +1,464 @@
+"""From a snapshot to what stands in each cell, in one language: every string of the overview is made here."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from engine.clock import from_us
+from engine.reasons import Reason
+from engine.records import ReagentView
+from engine.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot, ReagentSnapshot, Retrying
+from engine.snapshot.links import LineStep, LinkFaults, LinkState
+from engine.snapshot.site import Finding, SiteSnapshot
+from engine.snapshot.states import ChannelState, DestinationState, Level, Paused
+from engine.web.rows import (
+    AnalyzerPage,
+    Badge,
+    ChannelRow,
+    DestinationRow,
+    Fact,
+    FaultRow,
+    Footer,
+    LaneRow,
+    LotRow,
+    StepRow,
+    Strip,
+    Trouble,
+)
+from engine.words import Catalogue, Phrase, Span
+
+Row = TypeVar("Row", ChannelSnapshot, DestinationSnapshot)
+PEERS_SHOWN = 3
+FAULTS_SHOWN = 3
+FINDINGS_SHOWN = 5
+LANES_SHOWN = 8
+
+# What became of today's messages, and how much that concerns a person.
+TODAY_WORDS = {
+    "delivered": "ok",
+    "dead": "attention",
+    "filtered": "ok",
+    "repeated": "ok",
+    "incomplete": "attention",
+}
+_LEVEL_ICONS = {Level.OK: "ok", Level.ATTENTION: "attention", Level.PROBLEM: "problem"}
+_LEVEL_WORDS = {Level.OK: "In order", Level.ATTENTION: "Attention", Level.PROBLEM: "Problem"}
+_CHANNEL_ICONS = {
+    ChannelState.RECEIVING: "ok",
+    ChannelState.QUIET: "quiet",
+    ChannelState.SILENT: "silent",
+    ChannelState.WAITING: "unplugged",
+    ChannelState.FAULTED: "problem",
+    ChannelState.PAUSED: "pause",
+    ChannelState.DISABLED: "off",
+}
+_DESTINATION_ICONS = {
+    DestinationState.OK: "ok",
+    DestinationState.IDLE: "quiet",
+    DestinationState.RETRYING: "retry",
+    DestinationState.BREAKER_OPEN: "unplugged",
+    DestinationState.PROBING: "retry",
+    DestinationState.EXPECTED: "quiet",
+    DestinationState.PAUSED: "pause",
+}
+_WHO = {
+    "in": "analyzer",
+    "out": "LabRelay",
+    "about": "note",
+    "analyzer": "analyzer",
+    "middleware": "middleware",
+}
+
+# Neither good nor bad: no colour. Green is for what demonstrably works.
+_CALM = {ChannelState.QUIET, ChannelState.DISABLED, DestinationState.IDLE, DestinationState.EXPECTED}
+
+
+class Teller:
+    """Makes the rows of one snapshot in one language. ``language``: for links, where the reader has chosen one."""
+
+    def __init__(self, site: SiteSnapshot, catalogue: Catalogue, language: str = "") -> None:
+        self._site = site
+        self._language = language
+        self._catalogue = catalogue
+        self._zone = ZoneInfo(site.timezone)
+
+    def strip(self) -> Strip:
+        site = self._site
+        found = site.findings()
+        worst = found[0] if found else site.overall()
+        shown, rest = found[1 : 1 + FINDINGS_SHOWN], len(found) - 1 - FINDINGS_SHOWN
+        waiting = sum(channel.waiting for channel in site.channels)
+        facts = [
+            Fact(self._say("Waiting"), str(waiting)),
+            Fact(self._say("Dead letters"), str(site.dead_total), _warn(bool(site.dead_total))),
+            Fact(
+                self._say("Unmapped codes"),
+                site.unmapped_words.say(self._catalogue),
+                _warn(bool(site.unmapped_total)),
+            ),
+            Fact(self._say("Disk"), self._disk()),
+        ]
+        return Strip(
+            badge=Badge(worst.level.value, _LEVEL_ICONS[worst.level], self._say(_LEVEL_WORDS[worst.level])),
+            headline=worst.phrase.say(self._catalogue),
+            more=tuple(self._finding(finding) for finding in shown),
+            rest=self._say("and {n} more", n=rest) if rest > 0 else "",
+            facts=tuple(facts),
+        )
+
+    def footer(self) -> Footer:
+        site = self._site
+        facts = [
+            Fact(self._say("Running for"), self._span((site.now - site.started_at).total_seconds())),
+            Fact(self._say("Version"), site.version),
+            Fact(self._say("Configuration"), site.config_hash or "-"),
+            Fact(self._say("Last message number"), str(site.journal.last_id)),
+        ]
+        if site.journal.fsync_ms_p50 is not None:
+            facts.append(Fact(self._say("Commit"), f"{site.journal.fsync_ms_p50:.1f} ms"))
+        if site.kept.since is not None:
+            facts.append(Fact(self._say("Kept since"), self._day(site.kept.since)))
+        if site.kept.next_at is not None:
+            facts.append(Fact(self._say("Next to go"), self._day(site.kept.next_at)))
+        verified = site.backup.verified_at
+        said = self._say("none yet") if verified is None else self._clock_time(verified)
+        said = said if site.backup.folder else self._say("no folder set")
+        facts.append(Fact(self._say("Last verified backup"), said))
+        return Footer(self._clock_time(site.now), site.now.isoformat(timespec="seconds"), tuple(facts))
+
+    def summary(self, items: Sequence[ChannelSnapshot] | Sequence[DestinationSnapshot]) -> str:
+        """What a table's caption says: how many rows, and how many of them are in trouble."""
+        problems = sum(item.level is Level.PROBLEM for item in items)
+        attention = sum(item.level is Level.ATTENTION for item in items)
+        said = [str(len(items))]
+        if problems:
+            said.append(self._say("with a problem: {n}", n=problems))
+        if attention:
+            said.append(self._say("to look at: {n}", n=attention))
+        return " · ".join(said)
+
+    def channel(self, channel: ChannelSnapshot) -> ChannelRow:
+        last_at = channel.last_message_at
+        age = channel.last_message_age_s
+        busy = [lane for lane in channel.lanes if lane.waiting or lane.retrying or lane.held or lane.paused]
+        counts = (
+            channel.today_delivered,
+            channel.today_dead,
+            channel.today_filtered,
+            channel.today_repeat,
+            channel.today_incomplete,
+        )
+        return ChannelRow(
+            id=row_id("c", channel.name),
+            level=channel.level.value,
+            name=channel.name,
+            description=channel.description,
+            href=self._href("/analyzer", name=channel.name),
+            where=f"{channel.kind} {channel.address}",
+            line=self._line(channel),
+            tee=self._tee(channel),
+            tee_lost=self._tee_lost(channel),
+            badge=Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
+            paused=self._paused(channel.paused),
+            last=self._say("never") if age is None else self._say("{age} ago", age=Span(age)),
+            last_at="" if last_at is None else last_at.isoformat(timespec="seconds"),
+            usual="" if channel.usual_gap_s is None else self._say("usual {gap}", gap=Span(channel.usual_gap_s)),
+            received=channel.today_received,
+            today=tuple(
+                Fact(self._say(word), str(count), level)
+                for (word, level), count in zip(TODAY_WORDS.items(), counts, strict=True)
+                if count
+            ),
+            link_faults=self._link_faults(channel.link.faults),
+            stored=self._say("not mapped yet: {n}", n=channel.stored_waiting) if channel.stored_waiting else "",
+            lanes=tuple(self._lane(lane) for lane in busy[:LANES_SHOWN]),
+            lanes_idle=len(channel.lanes) - len(busy),
+            dead=channel.dead_total,
+        )
+
+    def analyzer(self, channel: ChannelSnapshot) -> AnalyzerPage:
+        link, tee = channel.link, channel.tee
+        facts = [
+            Fact(self._say("Line"), link.words.say(self._catalogue)),
+            Fact(self._say("Address"), f"{channel.kind} {channel.address}"),
+        ]
+        if channel.paused is not None:
+            facts.append(Fact(self._say("Paused"), self._paused(channel.paused), "attention"))
+        facts += [
+            Fact(self._say("Paused"), f"{lane.destination} {self._paused(lane.paused)}".strip(), "attention")
+            for lane in channel.lanes
+            if lane.paused is not None
+        ]
+        if channel.fault:
+            facts.append(Fact(self._say("Trouble"), channel.fault, "problem"))
+        if channel.notice:
+            facts.append(Fact(self._say("Trouble"), channel.notice, "attention"))
+        if channel.connections:
+            facts.append(Fact(self._say("Connected"), ", ".join(channel.connections)))
+        age = channel.last_message_age_s
+        facts.append(
+            Fact(
+                self._say("Last message"),
+                self._say("never") if age is None else self._say("{age} ago", age=Span(age)),
+            )
+        )
+        facts.append(Fact(self._say("Received today"), str(channel.today_received)))
+        if link.stray_bytes:
+            facts.append(Fact(self._say("Bytes outside a session"), str(link.stray_bytes)))
+        if tee is not None:
+            facts += [
+                Fact(self._say("Results seen"), str(tee.seen)),
+                Fact(self._say("acknowledged by the middleware"), str(tee.acknowledged)),
+                Fact(self._say("refused by the middleware"), str(tee.refused), _warn(bool(tee.refused))),
+                Fact(self._say("Orders seen"), str(tee.middleware_seen)),
+                Fact(self._say("acknowledged by the analyzer"), str(tee.middleware_acknowledged)),
+                Fact(self._say("Not kept"), str(tee.not_kept), "problem" if tee.not_kept else "ok"),
+            ]
+        return AnalyzerPage(
+            name=channel.name,
+            description=channel.description,
+            badge=Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
+            line=self._line(channel),
+            facts=tuple(facts),
+            steps=tuple(self._step(step) for step in reversed(link.steps)),
+            faults=tuple(FaultRow(one.kind, one.phrase.say(self._catalogue), one.n) for one in link.faults),
+            last_fault=""
+            if link.last_fault_at is None
+            else self._say("last {age} ago", age=self._since(link.last_fault_at)),
+            lots=tuple(self._lot(lot) for lot in channel.reagents),
+        )
+
+    def lots(self, found: Sequence[ReagentView]) -> tuple[LotRow, ...]:
+        """Rows of a search over all analyzers."""
+        rows = []
+        for view in found:
+            reagent = ReagentSnapshot(
+                name=view.name,
+                lot=view.lot,
+                expires=view.expires,
+                tests=view.tests,
+                left=view.left,
+                last_at=from_us(view.last_us),
+            )
+            first = self._clock_time(from_us(view.first_us))
+            rows.append(replace(self._lot(reagent), channel=view.channel, messages=str(view.messages), first=first))
+        return tuple(rows)
+
+    def destination(self, destination: DestinationSnapshot) -> DestinationRow:
+        last_at, oldest = destination.last_delivered_at, destination.oldest_age_s
+        then = ""
+        if destination.state is DestinationState.BREAKER_OPEN and destination.breaker_until is not None:
+            then = self._next(destination.breaker_until)
+        if destination.state is DestinationState.EXPECTED and destination.expected_until is not None:
+            then = self._say("until {time}", time=self._short_time(destination.expected_until))
+        if destination.paused is not None:
+            then = self._paused(destination.paused)
+        return DestinationRow(
+            id=row_id("d", destination.name),
+            level=destination.level.value,
+            name=destination.name,
+            where=f"{destination.kind} {destination.address}",
+            badge=Badge(
+                _tone(destination.state),
+                _DESTINATION_ICONS[destination.state],
+                destination.words.say(self._catalogue),
+            ),
+            then=then,
+            waiting=destination.waiting,
+            oldest="" if oldest is None else self._say("oldest {age}", age=Span(oldest)),
+            in_flight=self._say("under way: {n}", n=destination.in_flight) if destination.in_flight else "",
+            delivered=destination.delivered_today,
+            rate=self._say("{n} a minute", n=f"{destination.rate_per_min:.0f}") if destination.rate_per_min else "",
+            last="" if last_at is None else self._say("last {age} ago", age=self._since(last_at)),
+            last_at="" if last_at is None else last_at.isoformat(timespec="seconds"),
+            trouble=self._destination_trouble(destination),
+            dead=destination.dead,
+            held=self._held(destination),
+        )
+
+    def state_words(self) -> dict[str, str]:
+        """Name and state of every row, without ages: a screen reader is told when one of these changes."""
+        rows: list[ChannelSnapshot | DestinationSnapshot] = [*self._site.channels, *self._site.destinations]
+        return {
+            row_id("c" if isinstance(row, ChannelSnapshot) else "d", row.name): (
+                f"{row.name}: {row.words.say(self._catalogue)}"
+            )
+            for row in rows
+        }
+
+    def _finding(self, finding: Finding) -> Badge:
+        return Badge(finding.level.value, _LEVEL_ICONS[finding.level], finding.phrase.say(self._catalogue))
+
+    def _lane(self, lane: LaneSnapshot) -> LaneRow:
+        return LaneRow(
+            words=self._say("{n} for {destination}", n=lane.waiting, destination=lane.destination),
+            oldest="" if lane.oldest_age_s is None else self._say("oldest {age}", age=Span(lane.oldest_age_s)),
+            trouble=None if lane.retrying is None else self._retrying(lane.retrying),
+            held=self._held(lane),
+            paused="" if lane.paused is None else f"{self._say('paused')} {self._paused(lane.paused)}".strip(),
+        )
+
+    def _paused(self, paused: Paused | None) -> str:
+        """By whom, since when and why, as far as that is known."""
+        if paused is None:
+            return ""
+        said = []
+        if paused.by:
+            said.append(self._say("by {who}", who=paused.by))
+        if paused.since is not None:
+            said.append(self._say("since {time}", time=self._short_time(paused.since)))
+        return " ".join(said) + (f": {paused.reason}" if paused.reason else "")
+
+    def _held(self, row: LaneSnapshot | DestinationSnapshot) -> str:
+        if not row.held:
+            return ""
+        if row.held_age_s is None:
+            return self._say("held back: {n}", n=row.held)
+        return self._say("held back: {n}, for {age}", n=row.held, age=Span(row.held_age_s))
+
+    def _destination_trouble(self, destination: DestinationSnapshot) -> Trouble | None:
+        if destination.retrying is not None:
+            return self._retrying(destination.retrying, held_by_breaker=destination.breaker_until is not None)
+        if destination.last_error is None:
+            return None
+        error = destination.last_error
+        return Trouble(
+            error.reason.value, self._meaning(error.reason), self._say("{age} ago", age=self._since(error.at))
+        )
+
+    def _retrying(self, retrying: Retrying, *, held_by_breaker: bool = False) -> Trouble:
+        """``held_by_breaker``: when the next try is stands with the state, and only there."""
+        said = self._say("attempts failed: {n}", n=retrying.attempt)
+        if retrying.next_at is not None and not held_by_breaker:
+            said = f"{said}, {self._next(retrying.next_at)}"
+        return Trouble(retrying.reason.value, self._meaning(retrying.reason), said)
+
+    def _next(self, at: datetime) -> str:
+        seconds = (at - self._site.now).total_seconds()
+        return self._say("next try in {age}", age=Span(seconds)) if seconds >= 1 else self._say("next try now")
+
+    def _meaning(self, reason: Reason) -> str:
+        return self._say(meaning(reason))
+
+    def _line(self, channel: ChannelSnapshot) -> str:
+        """What the line is doing, and with whom; nothing where the state of the channel has said it already."""
+        link = channel.link
+        said = []
+        if link.state not in (LinkState.OFF, LinkState.DOWN) and (channel.connections or not channel.last_message_at):
+            said.append(link.words.say(self._catalogue))
+        if channel.connections:
+            said.append(self._peers(channel.connections))
+        if link.stray_bytes:
+            said.append(self._say("bytes outside a session: {n}", n=link.stray_bytes))
+        return " · ".join(said)
+
+    def _tee(self, channel: ChannelSnapshot) -> str:
+        tee = channel.tee
+        if tee is None:
+            return ""
+        return self._say("tee: seen {n}, acknowledged by the middleware {m}", n=tee.seen, m=tee.acknowledged)
+
+    def _tee_lost(self, channel: ChannelSnapshot) -> str:
+        tee = channel.tee
+        return "" if tee is None or not tee.not_kept else self._say("tee: {n} messages not kept", n=tee.not_kept)
+
+    def _link_faults(self, faults: Sequence[LinkFaults]) -> str:
+        shown = [f"{one.phrase.say(self._catalogue)}: {one.n}" for one in faults[:FAULTS_SHOWN]]
+        if len(faults) > FAULTS_SHOWN:
+            shown.append(self._say("and {n} more", n=len(faults) - FAULTS_SHOWN))
+        return "; ".join(shown)
+
+    def _step(self, step: LineStep) -> StepRow:
+        who = _WHO[step.way]
+        level = "calm" if step.good is None else "ok" if step.good else "attention"
+        return StepRow(
+            at=step.at.astimezone(self._zone).strftime("%H:%M:%S.%f")[:-3],
+            at_iso=step.at.isoformat(timespec="milliseconds"),
+            who="LabRelay" if who == "LabRelay" else self._say(who),
+            what=step.phrase.say(self._catalogue),
+            level=level,
+            verdict="" if step.verdict is None else step.verdict.say(self._catalogue),
+        )
+
+    def _lot(self, reagent: ReagentSnapshot) -> LotRow:
+        at = reagent.last_at
+        over = (
+            bool(reagent.expires)
+            and reagent.expires < self._site.now.astimezone(self._zone).strftime("%Y-%m-%d")[: len(reagent.expires)]
+        )
+        return LotRow(
+            name=reagent.name or "-",
+            lot=reagent.lot,
+            href=self._href("/reagents", lot=reagent.lot),
+            expires=reagent.expires or "-",
+            expired=self._say("expired") if over else "",
+            tests=", ".join(reagent.tests) or "-",
+            left=reagent.left or "-",
+            last="" if at is None else self._say("{age} ago", age=self._since(at)),
+            last_at="" if at is None else at.isoformat(timespec="seconds"),
+        )
+
+    def _href(self, path: str, **query: str) -> str:
+        if self._language:
+            query["lang"] = self._language
+        return f"{path}?{urlencode(query)}"
+
+    def _peers(self, peers: Sequence[str]) -> str:
+        more = len(peers) - PEERS_SHOWN
+        shown = ", ".join(peers[:PEERS_SHOWN])
+        if more > 0:
+            shown = f"{shown}, {self._say('and {n} more', n=more)}"
+        return self._say("connected: {peers}", peers=shown)
+
+    def _disk(self) -> str:
+        free, days = self._site.disk_free_bytes, self._site.disk_days_left
+        if free is None:
+            return "-"
+        said = self._say("{gib} GiB free", gib=f"{free / (1 << 30):.1f}")
+        return said if days is None else f"{said}, {self._say('{n} days', n=int(days))}"
+
+    def _since(self, at: datetime) -> Span:
+        return Span((self._site.now - at).total_seconds())
+
+    def _span(self, seconds: float) -> str:
+        return Span(seconds).say(self._catalogue)
+
+    def _day(self, at: datetime) -> str:
+        return at.astimezone(self._zone).strftime("%Y-%m-%d")
+
+    def _short_time(self, at: datetime) -> str:
+        """As short as it can be told apart: today's without the day."""
+        local, today = at.astimezone(self._zone), self._site.now.astimezone(self._zone).date()
+        return local.strftime("%H:%M" if local.date() == today else "%Y-%m-%d %H:%M")
+
+    def _clock_time(self, at: datetime) -> str:
+        return at.astimezone(self._zone).strftime("%Y-%m-%d %H:%M:%S")
+
+    def _say(self, text: str, **values: str | int | Span | Phrase) -> str:
+        return Phrase(text, values).say(self._catalogue)
+
+
+def meaning(reason: Reason) -> str:
+    """The first sentence of the help text; the rest (what to do) is in docs/reason-codes.md."""
+    return reason.help.partition(". ")[0].rstrip(".") + "."
+
+
+def worst_first(rows: Sequence[Row]) -> list[Row]:
+    """Rows in the order in which a person should read them: worst level first, then by name."""
+    return sorted(rows, key=lambda row: (row.level.rank, row.name))
+
+
+def row_id(kind: str, name: str) -> str:
+    """An element id that no channel's or destination's name can break."""
+    return f"{kind}-" + "".join(char if char.isalnum() or char in "-_." else f"~{ord(char):x}" for char in name)
+
+
+def _tone(state: ChannelState | DestinationState) -> str:
+    return "calm" if state in _CALM else state.level.value
+
+
+def _warn(condition: bool) -> str:
+    return "attention" if condition else "ok"
