@@ -89,7 +89,8 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         ended = labrelay.main(given, prog_name="labrelay", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed before we began, by whoever wants no output
+            sys.stdout.flush()
         return ExitCode(ended or 0)
     except (KeyboardInterrupt, click.Abort):
         say("interrupted")
@@ -129,11 +130,18 @@ def _failed(error: Exception, *, debug: bool) -> ExitCode:
         if isinstance(error, RefusedError):
             return ExitCode.REFUSED
         return ExitCode.TIMEOUT if isinstance(error, TimeoutError) else ExitCode.FAILED
+    frames = traceback.extract_tb(error.__traceback__)
+    if (
+        isinstance(error, OSError)
+        and frames
+        and Path(frames[-1].filename) in (Path(click.utils.__file__), Path(__file__))
+    ):
+        say(f"labrelay: the output cannot be written: {error.strerror}; what was asked may have been done")
+        return ExitCode.FAILED
     if debug:
         traceback.print_exception(error)
         return ExitCode.FAILED
     # The exception's own words may quote a message; its class and place never do.
-    frames = traceback.extract_tb(error.__traceback__)
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown place"
     say(f"labrelay: a fault inside LabRelay: {type(error).__name__} at {where}")
     say(

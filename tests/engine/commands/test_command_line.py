@@ -1,6 +1,7 @@
 """The frame of the command line: verbs, sites, exit codes, and what is never shown."""
 
 import ast
+import shlex
 import subprocess
 import sys
 import time
@@ -207,3 +208,17 @@ def test_every_module_of_the_commands_room_says_what_it_is() -> None:
     for path in COMMANDS.glob("*.py"):
         if path.name != "__init__.py":
             assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path.name
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "said"),
+    [
+        (">&-", ExitCode.OK, ""),
+        ("> /dev/full", ExitCode.FAILED, "the output cannot be written: No space left on device"),
+    ],
+)
+def test_an_output_that_nobody_can_write_is_no_fault_inside(to: str, code: ExitCode, said: str) -> None:
+    line = f"exec {shlex.quote(sys.executable)} -m engine version {to}"
+    ran = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, "fault inside" in ran.stderr) == (code, False)
+    assert said in ran.stderr
