@@ -50,6 +50,7 @@ REFRESH_S = 1.0
 RATE_WINDOW_S = 60.0
 REAGENTS_SHOWN = 20  # lots of each channel
 GROWTH_EVERY_S = 600.0
+REFUSED_SAID = 5  # so many refused among a destination's last answers: more than the odd bad message
 UNREAD_FAULTS = 5  # so many times nothing could be made of what came, and no message since: said on the page
 UNREAD_S = 900.0  # for so long after the last of them
 AHEAD_US = 600_000_000  # by which a message may be younger than the clock
@@ -138,8 +139,10 @@ class Observer:
             notes.append(self.page_fault)
         if app.worker is not None and app.worker.note:
             notes.append(app.worker.note)
+        notes += app.backup.notes()
         notes += self._key_notes()
         notes += self._clock_notes()
+        notes += self._refusal_notes()
         try:
             today = _by_lane(app.journal.counters(self._day(now)))
             channels = {view.name: view for view in app.journal.channels()}
@@ -212,6 +215,15 @@ class Observer:
         return [
             f"the clock of this machine was moved {how}, to {from_us(at_us):%Y-%m-%d %H:%M} UTC: times of messages "
             "before and after cannot be compared"
+        ]
+
+    def _refusal_notes(self) -> list[str]:
+        """Destinations that refuse much of what they get: a mapping or a server was changed, and somebody must look."""
+        return [
+            f"{name} refuses documents: {refused} of the last {len(worker.counts.refused)}; "
+            f"labrelay dlq list --destination {name} shows why"
+            for name, worker in self._app.workers.items()
+            if (refused := sum(worker.counts.refused)) >= REFUSED_SAID
         ]
 
     def _rows_of_tomorrow(self, channels: Iterable[ChannelView], now: datetime) -> list[str]:

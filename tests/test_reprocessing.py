@@ -13,6 +13,7 @@ from engine.commands.output import ExitCode
 from engine.control import RefusedError, UnreachableError, call
 from engine.mapping.differences import Change
 from engine.reading import Reader
+from engine.reasons import Reason
 from engine.reprocessing import Finding, Tally
 from engine.sandbox import Sandbox
 from tests.support.command_line import Ran, labrelay
@@ -288,6 +289,8 @@ async def test_what_was_refused_goes_out_as_the_corrected_mapping_makes_it(site:
     await site.settled()
     refused = [one for one in site.deliveries(2) if one.destination == "lab-fhir"]
     assert [(one.state, one.cause) for one in refused] == [("dead", "REFUSED")]
+    assert list(site.app.workers["lab-fhir"].counts.refused) == [False, True, True]
+    assert (site.app.workers["lab-fhir"].counts.last_error or (None,))[0] is Reason.REFUSED
     same = await site.labrelay("reprocess", "--channel", "lab", "--refused", "-o", "json")
     assert same.json["outcomes"] == {"unsettled": 2}  # as it was refused: labrelay dlq retry is for that
 

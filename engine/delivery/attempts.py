@@ -76,6 +76,7 @@ class Attempts(Places):
             self._look_whether_back(ended)
             self.counts.seconds.observe(ended - began)
             self.counts.delivered += 1
+            self.counts.refused.append(False)
             self.counts.last_delivered_us = now_us
             self._remember(versions or ())
             self._note(
@@ -206,6 +207,9 @@ class Attempts(Places):
 
     def _bury(self, lane: Lane, delivery: Delivery, reason: Reason, detail: str, answer: bytes) -> None:
         self.counts.dead += 1
+        self.counts.last_error = (reason, self._clock.now_us())
+        if reason is Reason.REFUSED:
+            self.counts.refused.append(True)
         if lane.hold_on_dead:
             lane.held = True
             self._give_up(lane)  # a lane that waits for a person keeps no memory from the others

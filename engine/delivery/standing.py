@@ -30,6 +30,9 @@ LANE_SHARE = 4  # one lane takes no more than a fourth of them
 CLAIM_AT_ONCE = 16
 
 
+LAST_ANSWERS = 20  # documents taken or refused, looked at together: whether a destination refuses what it took before
+
+
 @dataclass(slots=True)
 class DestinationCounts:
     """Since start, for rates and metrics; the journal keeps the day's counts."""
@@ -42,6 +45,7 @@ class DestinationCounts:
     seconds: Timing = field(default_factory=Timing)  # of successful attempts
     last_delivered_us: int | None = None
     last_error: tuple[Reason, int] | None = None
+    refused: deque[bool] = field(default_factory=lambda: deque(maxlen=LAST_ANSWERS))  # of the last answers, newest last
 
 
 class Standing(ABC):

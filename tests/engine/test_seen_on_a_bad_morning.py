@@ -127,3 +127,15 @@ async def test_a_full_disk_says_once_what_to_do_and_is_over_when_there_is_room(
         monkeypatch.setattr(upkeep, "full_until", now + 0.001)
         assert app.observer.obstacles() == []
         assert not [text for text in said(app) if "is full" in text]
+
+
+async def test_a_destination_that_refuses_is_said_until_it_takes_documents_again(tmp_path: Path, port: int) -> None:
+    async with site(tmp_path, port) as app:
+        refused = app.workers["shelf"].counts.refused
+        refused.extend([True] * 4)
+        assert not [text for text in said(app) if "refuses" in text]
+        refused.extend([False, True])
+        (text,) = [text for text in said(app) if "refuses" in text]
+        assert text == "shelf refuses documents: 5 of the last 6; labrelay dlq list --destination shelf shows why"
+        refused.extend([False] * 20)
+        assert not [text for text in said(app) if "refuses" in text]
