@@ -39,8 +39,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "anchor arrival audit backups batch before_upgrade causes compact config correcting detecting durable "
             "earlier erased erasing formats holding installed journal kek layouts line_trace listing lock loss "
             "lots mapping memory migrate numbered outbox packs pauses pruned reading replays reserve retention "
-            "rotation salvage server_versions superseding suspect trail trail_check upkeep vault verdict verify "
-            "wal_repair warm_up writer"
+            "rotation row_check salvage server_versions superseding suspect trail trail_check upkeep vault "
+            "verdict verify wal_repair warm_up writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),

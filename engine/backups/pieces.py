@@ -41,7 +41,7 @@ from engine.chain import chain_hash, row_hash
 from engine.durable import sync_folder
 from engine.errors import IntegrityError, StoreError
 from engine.reading.connecting import connect
-from engine.verify import ROW_COLUMNS, Unreadable, read_rows
+from engine.row_check import ROW_COLUMNS, Unreadable, read_rows
 
 MAGIC = b"LRROWS1\n"
 DOCUMENT_COLUMNS = "id, message_id, revision, ordinal, media_type, hash, conditional, reports, body"

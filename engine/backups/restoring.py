@@ -29,7 +29,7 @@ from typing import Any
 
 import orjson
 
-from engine import anchor, audit, earlier, erased, kek, memory, migrate, rotation, verify
+from engine import anchor, audit, earlier, erased, kek, memory, migrate, rotation, row_check, verify
 from engine.anchor import Anchor
 from engine.backups import decided, pieces, standing
 from engine.backups.shelf import SITE_FOLDER, Copy
@@ -277,7 +277,7 @@ class _Restoration:
                 "INSERT OR IGNORE INTO gap (first_id, last_id, act) VALUES (?, ?, ?)",
                 [(*gap, gap[1] + 1) for gap in content.gaps],
             )
-            columns = verify.ROW_COLUMNS
+            columns = row_check.ROW_COLUMNS
             marks = ", ".join("?" * 13)
             connection.executemany(f"INSERT INTO journal ({columns}) VALUES ({marks})", content.rows)  # noqa: S608 - constants
             if content.erased:
@@ -501,7 +501,7 @@ def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> Non
 
 
 def _put_emptied(connection: sqlite3.Connection, content: pieces.Content) -> None:
-    columns = verify.ROW_COLUMNS.split(", ")
+    columns = row_check.ROW_COLUMNS.split(", ")
     sets = ", ".join(f"{name} = ?" for name in columns[1:])
     connection.executemany(
         f"UPDATE journal SET {sets} WHERE id = ?",  # noqa: S608 - constants

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from engine import anchor, erased, pruned, verify
+from engine import anchor, erased, pruned, row_check
 from engine.chain import GENESIS, chain_hash, row_hash
 from engine.clock import Clock, from_us
 from engine.errors import ConfigError, IntegrityError
@@ -18,12 +18,12 @@ from engine.kek import unlock
 from engine.pruned import Range
 from engine.reading.connecting import DAMAGE
 from engine.records import KIND_MESSAGE
+from engine.row_check import Unreadable
 from engine.salvage.found import Missing, Salvage
 from engine.salvage.leaves import stray_rows
 from engine.salvage.tables import CHUNK_ROWS, Tables, new_journal
 from engine.upkeep import PAGE_BYTES
 from engine.vault import Vault, WrappedKey
-from engine.verify import Unreadable
 
 Progress = Callable[[int, int], None]
 
@@ -83,7 +83,7 @@ class Proven(Tables):
     def _let_go(self) -> list[Range]:
         """Ranges that retention has deleted, where the record of it is whole."""
         with suppress(*DAMAGE):  # an older schema has no such table; a damaged one proves nothing
-            select = f"SELECT {verify.ROW_COLUMNS} FROM journal WHERE id = ?"  # noqa: S608 - constant
+            select = f"SELECT {row_check.ROW_COLUMNS} FROM journal WHERE id = ?"  # noqa: S608 - constant
             found: list[Range] = []
             for one in pruned.every(self._source.execute):
                 row = self._source.execute(select, (one.record,)).fetchone()
@@ -112,7 +112,7 @@ class Proven(Tables):
         mark = self._reading.mark
         newest = max(self._largest("journal"), max(given_up.values(), default=0), mark.last_id if mark else 0)
         chain, expected, last_row = GENESIS, 1, 0
-        columns = verify.ROW_COLUMNS.split(", ")
+        columns = row_check.ROW_COLUMNS.split(", ")
         for row in self._rows_of_the_journal(newest, given_up):
             row_id = row.id if isinstance(row, Unreadable) else row[0]
             expected = self._miss(expected, row_id, given_up)
@@ -144,7 +144,7 @@ class Proven(Tables):
         not what was stored, the one with this number on a page that no way leads to, where its hash proves it."""
         stray = self._stray_rows(newest, given_up)
         expected = 1
-        for row in verify.read_rows(self._source, 1, newest):
+        for row in row_check.read_rows(self._source, 1, newest):
             row_id = row.id if isinstance(row, Unreadable) else row[0]
             yield from (stray.pop(number) for number in sorted(stray) if expected <= number < row_id)
             expected = row_id + 1
@@ -156,7 +156,7 @@ class Proven(Tables):
         for first, last in given_up.items():
             for number in range(first, min(last, newest) + 1):
                 there[number >> 3] |= 1 << (number & 7)
-        for row in verify.read_rows(self._source, 1, newest):
+        for row in row_check.read_rows(self._source, 1, newest):
             if not isinstance(row, Unreadable):
                 own = b""
                 with suppress(Exception):  # a damaged row may hold values of any type and size
@@ -170,7 +170,7 @@ class Proven(Tables):
         if not any(is_wanted(number) for number in range(1, newest + 1)):
             return {}
         names = [row[1] for row in self._source.execute("PRAGMA table_info(journal)")]
-        places = [names.index(name) for name in verify.ROW_COLUMNS.split(", ")]
+        places = [names.index(name) for name in row_check.ROW_COLUMNS.split(", ")]
         (path,) = (row[2] for row in self._source.execute("PRAGMA database_list") if row[1] == "main")
         found: dict[int, tuple[Any, ...]] = {}
         for values in stray_rows(Path(path), PAGE_BYTES, len(names), is_wanted):

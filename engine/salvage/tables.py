@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from engine import migrate, verify
+from engine import migrate, row_check
 from engine.errors import StoreError
 from engine.reading.connecting import DAMAGE
+from engine.row_check import Unreadable
 from engine.salvage.found import Salvage
 from engine.upkeep import PAGE_BYTES
-from engine.verify import Unreadable
 
 CHUNK_ROWS = 500
 
@@ -58,7 +58,7 @@ class Tables:
         key = [row[1] for row in sorted(info, key=lambda row: row[5]) if row[5]]
         if len(key) == 1 and any(row[1] == key[0] and row[2] == "INTEGER" for row in info):
             last = self._largest(table, key[0])
-            for row in verify.read_rows(self._source, 1, last, ", ".join(columns), table, key[0]):
+            for row in row_check.read_rows(self._source, 1, last, ", ".join(columns), table, key[0]):
                 if isinstance(row, Unreadable):
                     self._damaged.add(table)
                 else:
@@ -90,7 +90,7 @@ class Tables:
         self._damaged.add(table)
         empty, last, first = 0, 0, 1
         while empty < BLIND_CHUNKS:
-            rows = verify.read_rows(self._source, first, first + CHUNK_ROWS - 1, key, table, key)
+            rows = row_check.read_rows(self._source, first, first + CHUNK_ROWS - 1, key, table, key)
             newest = max((row[0] for row in rows if not isinstance(row, Unreadable)), default=0)
             empty = 0 if newest else empty + 1
             last = max(last, newest)

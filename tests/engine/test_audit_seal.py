@@ -21,8 +21,9 @@ from engine.commands.output import ExitCode
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.logs import setup_logging
 from engine.metrics import Counters
+from engine.row_check import ROW_COLUMNS
 from engine.trail_check import check, compare, heads_in
-from engine.verify import ROW_COLUMNS, run
+from engine.verify import run
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import DELIVERED, fill_journal
 from tests.support.journals import opened, running, store

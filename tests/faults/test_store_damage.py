@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import anchor, verify
+from engine import anchor, row_check, verify
 from engine.anchor import SLOT_BYTES
 from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME
@@ -80,7 +80,7 @@ def copy(data: Path, to: Path) -> Path:
     return to
 
 
-def named(findings: list[verify.Finding]) -> set[int]:
+def named(findings: list[row_check.Finding]) -> set[int]:
     """The journal rows that findings name."""
     return {
         number
@@ -114,12 +114,12 @@ def test_every_flipped_bit_that_harms_a_row_is_found_and_the_row_is_named(whole:
     assert harmed > FLIPS // 20  # the test does test something
 
 
-def look(data: Path) -> list[verify.Finding]:
+def look(data: Path) -> list[row_check.Finding]:
     """As a person would: what cannot even be opened is a finding, too."""
     try:
         return verify.run(data)
     except StoreError as error:
-        return [verify.Finding("structure", "", 0, 0, str(error))]
+        return [row_check.Finding("structure", "", 0, 0, str(error))]
 
 
 def alarm(data: Path) -> LossError:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import verify
+from engine import row_check, verify
 from engine.clock import SystemClock
 from engine.journal import Journal, Routed
 from engine.message import Document, Received
@@ -95,7 +95,7 @@ async def test_a_whole_journal_and_an_exact_list_of_what_is_wrong(tmp_path: Path
     )  # fmt: skip
 
 
-def _timed(data: Path, *, deep: bool = False) -> tuple[float, float, list[verify.Finding]]:
+def _timed(data: Path, *, deep: bool = False) -> tuple[float, float, list[row_check.Finding]]:
     """Seconds by the clock, seconds of a processor, and what was found. A busy machine says nothing by the first."""
     began, used = time.perf_counter(), time.process_time()
     found = verify.run(data, deep=deep)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine import arrival, audit, compact, erasing, outbox, pauses, retention, verdict, verify
+from engine import arrival, audit, compact, erasing, outbox, pauses, retention, row_check, verdict, verify
 from engine.batch import Batch
 from engine.clock import Clock, ManualClock, SystemClock
 from engine.errors import IntegrityError, StoreError
@@ -658,7 +658,7 @@ def test_what_goes_while_the_journal_is_checked_is_no_loss(site: Site, monkeypat
     site.message("dead")
     for _ in range(3):
         site.message("delivered")
-    read = verify.read_rows
+    read = row_check.read_rows
     limits = iter([3, 64])  # while rows of the journal are read, and while documents are
     run: Run = site.do(retention.start, policy=POLICY)
 
