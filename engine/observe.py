@@ -40,6 +40,7 @@ from engine.snapshot.states import DestinationState, Paused, channel_state
 from engine.snapshot.store import JournalSnapshot, KeptSnapshot
 from engine.sources import ChannelSource
 from engine.units import size_words
+from engine.vault import KEY_NAME
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -76,6 +77,7 @@ class Observer:
         self._growth: Growth | None = None
         self._kept: Kept | None = None
         self._growth_due = 0.0
+        self._key_file: Path | None = None  # where the key was at the start, if in a file
         self.page_fault = ""
         try:
             self._version = version("labrelay")
@@ -134,7 +136,7 @@ class Observer:
         app = self._app
         site = app.built.site.config
         now = app.clock.now()
-        alarms, notes = [*app.journal.alarms, *app.backup.alarms()], []
+        alarms, notes = [*app.journal.alarms, *app.backup.alarms(), *self._key_alarms(site.data / KEY_NAME)], []
         if self.page_fault:
             notes.append(self.page_fault)
         if app.worker is not None and app.worker.note:
@@ -235,6 +237,17 @@ class Observer:
             f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC, and {newest.name} has a message of "
             f"{from_us(newest.last_us):%Y-%m-%d %H:%M}: one of the two is wrong. Set the clock, and do not trust the "
             "times of messages from between"
+        ]
+
+    def _key_alarms(self, file: Path) -> list[str]:
+        """That the file of the key is gone: this process has the key in its memory, the next one needs the file."""
+        if self._key_file is None and file.exists():
+            self._key_file = file
+        if self._key_file is None or self._key_file.exists():
+            return []
+        return [
+            f"{self._key_file} is gone: LabRelay runs on, and does not start again without the key. Put your copy "
+            "back, or take the recovery sheet: labrelay key init --from-sheet (if the key is a credential now: restart)"
         ]
 
     def _key_notes(self) -> list[str]:

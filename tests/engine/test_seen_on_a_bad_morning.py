@@ -12,6 +12,7 @@ from engine.app import App
 from engine.bench.processes import free_ports
 from engine.channel import UNREAD_SAID
 from engine.link_words import FAULT_WORDS, stranger_words
+from engine.vault import KEY_NAME
 from tests.support.running import running_app
 from tests.support.waiting import until
 
@@ -139,3 +140,16 @@ async def test_a_destination_that_refuses_is_said_until_it_takes_documents_again
         assert text == "shelf refuses documents: 5 of the last 6; labrelay dlq list --destination shelf shows why"
         refused.extend([False] * 20)
         assert not [text for text in said(app) if "refuses" in text]
+
+
+async def test_a_key_file_that_is_gone_is_said_while_there_is_time(tmp_path: Path, port: int) -> None:
+    async with site(tmp_path, port) as app:
+        file = app.built.site.config.data / KEY_NAME
+        assert not [text for text in said(app) if "key" in text]
+        content = file.read_bytes()
+        file.unlink()
+        (text,) = [text for text in said(app) if "is gone" in text]
+        assert text.startswith(f"{file} is gone: LabRelay runs on, and does not start again without the key.")
+        assert "labrelay key init --from-sheet" in text
+        file.write_bytes(content)
+        assert not [text for text in said(app) if "is gone" in text]
