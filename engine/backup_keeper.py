@@ -17,7 +17,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from engine.backups import copying, standing
+from engine.backups import copying, outlook, standing
+from engine.backups.outlook import OVERDUE
 from engine.backups.shelf import Copy, Shelf, read_copy
 from engine.clock import Clock
 from engine.config import BackupConfig, Site
@@ -30,8 +31,6 @@ logger = logging.getLogger("labrelay." + __name__)
 LOOK_S = 1.0
 AGAIN_S = 300.0  # after a failure, or the time between copies where that is shorter
 FIRST_S = 30.0  # after a start: results of the night come first
-OVERDUE = 1.5  # so many times the time between copies without a verified one is a problem
-ROWS_OVERDUE_S = 900.0  # at least: so long without new rows in the folder is a problem
 LONGEST_ERROR = 300
 
 
@@ -62,6 +61,7 @@ class BackupKeeper:
         self._not_before = self._started + FIRST_S
         self._rows_not_before = self._started
         self._looked = False
+        self._same_disk = False
 
     # -- what people see -----------------------------------------------------------------------------------------
 
@@ -77,6 +77,7 @@ class BackupKeeper:
             drill_s=self._drill_s,
             running=self._running,
             fault=self._fault or self._rows_fault or self._drill_fault,
+            same_disk=self._same_disk,
         )
 
     def alarms(self) -> list[str]:
@@ -95,6 +96,12 @@ class BackupKeeper:
             found += self._overdue(config)
         return found
 
+    def notes(self) -> list[str]:
+        """What should be known, and is no alarm."""
+        if self._config.folder is None or not self._same_disk:
+            return []
+        return [f"backup: {outlook.SAME_DISK}"]
+
     def _overdue(self, config: BackupConfig) -> list[str]:
         up_s = self._clock.monotonic() - self._started
         if self._copy is None:
@@ -102,7 +109,7 @@ class BackupKeeper:
         age_s = (self._clock.now() - self._copy.made_at).total_seconds()
         if age_s > OVERDUE * config.every and up_s > AGAIN_S:
             return [f"The last verified backup is of {self._copy.made_at:%Y-%m-%d %H:%M} UTC"]
-        late = max(ROWS_OVERDUE_S, 3 * config.rows)
+        late = outlook.rows_overdue_s(config)
         if self._clock.monotonic() - max(self._rows_looked, self._started) > late:
             return ["New rows have not reached the backup for " + f"{late / 60:.0f} minutes"]
         return []
@@ -189,6 +196,7 @@ class BackupKeeper:
             return
         shelf = self._shelf(config)
         shelf.open()
+        self._same_disk = outlook.is_on_one_disk(shelf.root, self._site().config.data)
         if self._folder != config.folder:  # a reload named another one
             self._folder, self._rows_at, self._drill_at, self._drill_s = config.folder, None, None, None
         self._copy = shelf.newest(whole=True)

@@ -53,6 +53,7 @@ class BackupSnapshot:
         drill_at: when a copy was last restored for practice; ``drill_s``, how long that took.
         running: what is under way, in words, or empty.
         fault: why the last try failed, or empty.
+        same_disk: they lie on the journal's own disk.
     """
 
     folder: str = ""
@@ -62,3 +63,4 @@ class BackupSnapshot:
     drill_s: float | None = None
     running: str = ""
     fault: str = ""
+    same_disk: bool = False

@@ -125,6 +125,8 @@ class Teller:
             facts.append(Fact(self._say("Next to go"), self._day(site.kept.next_at)))
         verified = site.backup.verified_at
         said = self._say("none yet") if verified is None else self._clock_time(verified)
+        if site.backup.same_disk:
+            said = self._say("{when}, on the disk of the journal", when=said)
         said = said if site.backup.folder else self._say("no folder set")
         facts.append(Fact(self._say("Last verified backup"), said))
         return Footer(self._clock_time(site.now), site.now.isoformat(timespec="seconds"), tuple(facts))
