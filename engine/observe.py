@@ -142,7 +142,6 @@ class Observer:
         if app.worker is not None and app.worker.note:
             notes.append(app.worker.note)
         notes += app.backup.notes()
-        notes += app.backup.notes()
         notes += self._key_notes()
         notes += self._clock_notes()
         notes += self._refusal_notes()
