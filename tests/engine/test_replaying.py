@@ -14,10 +14,19 @@ from engine.acts.acts import Acts
 from engine.acts.selection import Selection
 from engine.errors import LabRelayError
 from engine.journal import Journal
+from engine.replaying import Run
 from tests.support.journals import queue, running, started
 from tests.support.waiting import until
 
 COUNT = 30
+
+
+def test_how_long_is_left_follows_from_the_rate_since_it_was_taken_up() -> None:
+    run = Run(number=1, act=2, total=130, done=110, deliveries=0, failed=0, began=50.0, done_before=100)
+    told = run.progress(now=55.0)
+    assert (told["rate"], told["left_s"]) == (2.0, 10)
+    run.done = 100
+    assert run.progress(now=55.0)["left_s"] is None
 
 
 class Lanes:

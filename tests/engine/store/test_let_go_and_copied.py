@@ -165,12 +165,14 @@ def test_a_drill_puts_no_key_into_the_folder_of_the_copies(place: Place, monkeyp
 
     monkeypatch.setattr(verify, "run", look)
     killed, other = (shelf.path / f"{drill.PREFIX}{start}-x" for start in (shelf.path.name[-8:], "00000000"))
-    for folder in (killed, other):
+    at_work = shelf.path / f"{killed.name}y"
+    for folder in (killed, other, at_work):
         folder.mkdir()
+    for folder in (killed, other):
         os.utime(folder, (0, 0))
     drill.run(shelf, shelf.path, keys=place.data, clock=SystemClock())
     assert seen == []
-    assert (killed.exists(), other.exists()) == (False, True)
+    assert (killed.exists(), other.exists(), at_work.exists()) == (False, True, True)
 
 
 def test_after_a_restoration_the_reserved_numbers_raise_no_alarm_at_later_starts(place: Place, tmp_path: Path) -> None:
