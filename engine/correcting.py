@@ -9,9 +9,10 @@ rules that hold results back, and newer results that have been delivered meanwhi
 from dataclasses import dataclass
 from hashlib import sha256
 
-from engine import arrival, audit, memory, outbox, verdict
+from engine import arrival, audit, memory, verdict
 from engine.batch import Batch
 from engine.message import Received, Stored
+from engine.outbox import decisions
 
 _CLOSED = ("rejected", "dismissed", "superseded")
 
@@ -76,7 +77,7 @@ def correct(
     batch.execute("INSERT INTO edited (message_id, original, act) VALUES (?, ?, ?)", (stored.id, original, act))
     closing = f"edited by {actor}, and message {stored.id} now: {because}"
     verdict.dismiss(batch, [original], closing)
-    outbox.withdraw(batch, [one[0] for one in left], closing)  # what waits elsewhere has in it what was wrong, too
+    decisions.withdraw(batch, [one[0] for one in left], closing)  # what waits elsewhere has in it what was wrong, too
     _free_numbers(batch, original)
     return Corrected(stored, lanes=frozenset((channel, destination) for _, channel, destination, _ in left))
 

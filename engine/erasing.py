@@ -29,7 +29,7 @@ from typing import Any
 
 import orjson
 
-from engine import audit, earlier, memory, numbered, outbox, verdict
+from engine import audit, earlier, memory, numbered, verdict
 from engine.arrival import set_verdict
 from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, Batch
 from engine.chain import document_hash, erased_digest, row_hash
@@ -37,6 +37,7 @@ from engine.erased import COMPACT_DUE, DOCUMENT, JOURNAL
 from engine.errors import IntegrityError, StoreError
 from engine.line_trace import unpack as unpack_line
 from engine.numbers import folded
+from engine.outbox import decisions
 from engine.packing import unpack
 from engine.records import KIND_ERASED, KIND_FRAME
 from engine.results import UnreadableResultsError, results_of
@@ -288,7 +289,7 @@ def _close(batch: Batch, message_id: int) -> int:
             "SELECT id FROM delivery WHERE message_id = ? AND state IN ('waiting', 'dead', 'held')", (message_id,)
         )
     ]
-    closed = outbox.dismiss(batch, deliveries, "erased")
+    closed = decisions.dismiss(batch, deliveries, "erased")
     if state is None:
         set_verdict(batch, message_id, "dismissed", None)
         batch.closed.append(message_id)

@@ -14,10 +14,11 @@ judge anew.
 
 from collections.abc import Sequence
 
-from engine import audit, earlier, memory, outbox
+from engine import audit, earlier, memory
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.memory import REPORT_MEMORY_US
+from engine.outbox import decisions
 from engine.packing import unpack
 from engine.reasons import Reason
 from engine.records import REMEMBER, Held, Routed
@@ -74,12 +75,12 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
         return "too_old"
     match overtaken(batch, delivery_id):
         case "whole":
-            outbox.supersede(batch, [delivery_id], "released after newer messages had all of its results delivered")
+            decisions.supersede(batch, [delivery_id], "released after newer messages had all of its results delivered")
             return "superseded"
         case "part":
             batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (Reason.OVERTAKEN.value, delivery_id))
             return "overtaken"
-    outbox.release(batch, delivery_id)
+    decisions.release(batch, delivery_id)
     lanes.add((channel, destination))
     if flags & REMEMBER:
         sealed = batch.execute("SELECT body FROM document WHERE id = ?", (document_id,)).fetchone()[0]
@@ -95,7 +96,7 @@ def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str)
     """A named person decides that held deliveries are never made; ``because`` stays beside what held them."""
     done = {"rejected": 0, "skipped": 0}
     for delivery_id in deliveries:
-        if outbox.reject(batch, delivery_id):
+        if decisions.reject(batch, delivery_id):
             done["rejected"] += 1
             _free_numbers(batch, delivery_id)
         else:
@@ -106,7 +107,7 @@ def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str)
 
 def _named(batch: Batch, deliveries: Sequence[int]) -> dict[str, list[int]]:
     """What an act is about, as its audit row says it."""
-    return {"messages": sorted(outbox.messages_of(batch, deliveries)), "deliveries": list(deliveries)}
+    return {"messages": sorted(decisions.messages_of(batch, deliveries)), "deliveries": list(deliveries)}
 
 
 def _free_numbers(batch: Batch, delivery_id: int) -> None:

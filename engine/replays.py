@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine import audit, outbox
+from engine import audit
 from engine.batch import Batch
 from engine.errors import StoreError
+from engine.outbox import queueing
 
 MOST_UNFINISHED = 100  # the oldest that nobody takes up again is given up for the next one
 
@@ -96,7 +97,7 @@ def step(
         for message in ahead
         if batch.execute("SELECT 1 FROM edited WHERE original = ?", (message,)).fetchone() is None
     ]
-    made = outbox.replay(batch, still, destinations, to=to, takes=takes, states=states)
+    made = queueing.replay(batch, still, destinations, to=to, takes=takes, states=states)
     batch.execute(
         "UPDATE replay SET position = ?, done = done + ?, deliveries = deliveries + ?, failed = failed + ?"
         " WHERE number = ?",

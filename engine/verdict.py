@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from engine import causes, earlier, holding, lots, memory, numbered, outbox
+from engine import causes, earlier, holding, lots, memory, numbered
 from engine.arrival import seal_note, set_verdict
 from engine.batch import Batch
 from engine.errors import StoreError
 from engine.message import ControlRun, Issue, Reagent, Report, Unmapped
 from engine.numbers import Number
+from engine.outbox import decisions, queueing
 from engine.reasons import Reason
 from engine.records import UNMAPPED_ROWS, MapOutcome, Routed
 
@@ -108,7 +109,7 @@ def map_done(
     if controls:
         earlier.note_controls(batch, channel, received_us, controls)
     routes = routes if state == "mapped" else ()
-    queued = outbox.put(
+    queued = queueing.put(
         batch,
         message_id=message_id,
         channel=channel,
@@ -191,7 +192,7 @@ def _supersede_earlier(batch: Batch, message_id: int) -> int:
     rows = batch.execute(
         "SELECT id FROM delivery WHERE message_id = ? AND state IN ('waiting', 'dead', 'held')", (message_id,)
     ).fetchall()
-    outbox.supersede(batch, [row[0] for row in rows], "the message was processed again")
+    decisions.supersede(batch, [row[0] for row in rows], "the message was processed again")
     (last,) = batch.execute(
         "SELECT coalesce(max(revision), 0) FROM document WHERE message_id = ?", (message_id,)
     ).fetchone()

@@ -33,7 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engine import arrival, outbox, verdict
+from engine import arrival, verdict
 from engine.batch import Batch
 from engine.bench.cases import CHANNELS, Bench, Case
 from engine.bench.messages import control_id, oru
@@ -41,6 +41,7 @@ from engine.clock import SystemClock
 from engine.journal import JOURNAL_NAME, Journal, Routed
 from engine.message import Document, Received, Report
 from engine.numbers import Number
+from engine.outbox import attempts
 from engine.packing import Packer
 from engine.reasons import Reason
 from engine.records import Filter
@@ -129,11 +130,11 @@ class _Maker:
         outcome = done(routes=(routed,), state="mapped", reason=None, detail="")
         for delivery in outcome.deliveries:
             if chance < 0.023:
-                outbox.bury(
+                attempts.bury(
                     batch, delivery.id, Reason.REFUSED, rng.choice(ANSWERS).format(n=number), b"unknown patient"
                 )
             else:
-                outbox.settle(batch, delivery.id, received.received_us + 100_000)
+                attempts.settle(batch, delivery.id, received.received_us + 100_000)
 
 
 # -- measuring -----------------------------------------------------------------------------------------------------

@@ -148,9 +148,9 @@ def _folders(site: "Site", channels: set[str]) -> list[str]:
 
 def _void_leases(batch: Any) -> None:
     """Nothing is being delivered: the daemon is stopped."""
-    from engine import outbox
+    from engine.outbox import claims
 
-    outbox.void_leases(batch)
+    claims.void_leases(batch)
 
 
 def _assemble(journal: "Journal", site: "Site") -> None:

@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from engine import anchor as anchor_file
-from engine import before_upgrade, migrate, outbox, suspect, verify
+from engine import before_upgrade, migrate, suspect, verify
 from engine.anchor import Anchor
 from engine.batch import Tail
 from engine.clock import Clock
@@ -38,6 +38,7 @@ from engine.journal.opening import abandon, accept_loss, connect, count_boot, un
 from engine.journal.outgoing import Outgoing
 from engine.lock import SiteLock
 from engine.loss import LossError, find_loss, find_total_loss, look
+from engine.outbox import claims
 from engine.reading.connecting import DAMAGE, JOURNAL_NAME
 from engine.records import Assembled, MapOutcome, Recovery, Routed
 from engine.reserve import Reserve
@@ -225,7 +226,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             judges: messages will be processed in this process, so one of them may have ended the last one.
         """
         assert self._tail is not None, "opened read-only"
-        maybe_delivered = self._now(outbox.void_leases)
+        maybe_delivered = self._now(claims.void_leases)
         killed, given_up = self._now(partial(suspect.begin, judges=judges))
         self._recovered = True
         with self.snapshot() as execute:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from engine import audit, holding, outbox, pauses, replays, verdict
+from engine import audit, holding, pauses, replays, verdict
 from engine.batch import Batch
 from engine.journal.submitting import Submitting
+from engine.outbox import decisions, queueing
 from engine.records import Target
 
 
@@ -31,9 +32,9 @@ class Decisions(Submitting):
     def requeue(
         self, delivery_ids: Iterable[int], *, manual: bool = True, unconditional: bool = False
     ) -> "asyncio.Future[int]":
-        """Dead deliveries wait again, in their old places; how many (`outbox.requeue`)."""
+        """Dead deliveries wait again, in their old places; how many (`outbox.decisions.requeue`)."""
         operation = partial(
-            outbox.requeue, delivery_ids=tuple(delivery_ids), manual=manual, unconditional=unconditional
+            decisions.requeue, delivery_ids=tuple(delivery_ids), manual=manual, unconditional=unconditional
         )
         return self._submit(operation, verdict=True)
 
@@ -56,7 +57,7 @@ class Decisions(Submitting):
     ) -> "asyncio.Future[list[int]]":
         """Deliver the stored documents of messages again: new deliveries with the old keys, marked manual."""
         operation = partial(
-            outbox.replay,
+            queueing.replay,
             message_ids=tuple(message_ids),
             destinations=None if destinations is None else frozenset(destinations),
         )
@@ -108,7 +109,7 @@ class Decisions(Submitting):
 
     def release_lane(self, channel: str, destination: str) -> "asyncio.Future[None]":
         """Let a lane go on that a dead delivery holds."""
-        return self._submit(partial(outbox.release_lane, channel=channel, destination=destination), verdict=True)
+        return self._submit(partial(decisions.release_lane, channel=channel, destination=destination), verdict=True)
 
     def act(self, actor: str, verb: str, what: dict[str, Any]) -> "asyncio.Future[int]":
         """Store an act before it starts; its id, for `act_done`."""
@@ -141,8 +142,8 @@ def _replay_forget(batch: Batch, *, number: int, actor: str) -> None:
 
 
 def _dismiss(batch: Batch, *, messages: tuple[int, ...], deliveries: tuple[int, ...], actor: str, reason: str) -> int:
-    changed = verdict.dismiss(batch, messages, reason) + outbox.dismiss(batch, deliveries, reason)
-    concerned = sorted({*messages, *outbox.messages_of(batch, deliveries)})
+    changed = verdict.dismiss(batch, messages, reason) + decisions.dismiss(batch, deliveries, reason)
+    concerned = sorted({*messages, *decisions.messages_of(batch, deliveries)})
     what = {"messages": concerned, "deliveries": deliveries, "reason": reason, "changed": changed}
     audit.note(batch, actor, "dismiss", what)
     return changed

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Iterable
 from functools import partial
 
-from engine import outbox, superseding
+from engine import superseding
 from engine.batch import Batch
 from engine.journal.submitting import Submitting
 from engine.message import Delivery
+from engine.outbox import attempts, claims, decisions
 from engine.reasons import Reason
 from engine.versions import Versions
 
@@ -17,7 +18,7 @@ class Outgoing(Submitting):
 
     def settle(self, delivery_id: int, *, delivered_us: int, versions: Versions = ()) -> "asyncio.Future[None]":
         """It was delivered; ``versions`` of our resources are what the server has now."""
-        operation = partial(outbox.settle, delivery_id=delivery_id, delivered_us=delivered_us, versions=versions)
+        operation = partial(attempts.settle, delivery_id=delivery_id, delivered_us=delivered_us, versions=versions)
         return self._submit(operation, verdict=True, patient=True)
 
     def postpone(
@@ -37,7 +38,7 @@ class Outgoing(Submitting):
             attempt: how many attempts have failed so far, this one included.
         """
         operation = partial(
-            outbox.postpone,
+            attempts.postpone,
             delivery_id=delivery_id,
             attempt=attempt,
             not_before_us=not_before_us,
@@ -52,27 +53,27 @@ class Outgoing(Submitting):
     ) -> "asyncio.Future[None]":
         """No further attempt: a dead letter. ``hold_lane``: nothing behind it goes out until it is decided about."""
         operation = partial(
-            outbox.bury, delivery_id=delivery_id, reason=reason, detail=detail, answer=answer, hold_lane=hold_lane
+            attempts.bury, delivery_id=delivery_id, reason=reason, detail=detail, answer=answer, hold_lane=hold_lane
         )
         return self._submit(operation, verdict=True)
 
     def claim(self, channel: str, destination: str, limit: int, *, after: int = 0) -> "asyncio.Future[list[Delivery]]":
-        """The next waiting deliveries of a lane in its order, with their bodies, under our lease: `outbox.claim`."""
-        operation = partial(outbox.claim, channel=channel, destination=destination, limit=limit, after=after)
+        """The next waiting deliveries of a lane in its order, with their bodies, under our lease (`outbox.claims`)."""
+        operation = partial(claims.claim, channel=channel, destination=destination, limit=limit, after=after)
         return self._submit(operation, verdict=True)
 
     def claim_newest(
         self, channel: str, destination: str, limit: int, *, without: Iterable[int]
     ) -> "asyncio.Future[list[Delivery]]":
-        """As `claim`, the newest first: `outbox.claim_newest`."""
+        """As `claim`, the newest first: `outbox.claims.claim_newest`."""
         operation = partial(
-            outbox.claim_newest, channel=channel, destination=destination, limit=limit, without=tuple(without)
+            claims.claim_newest, channel=channel, destination=destination, limit=limit, without=tuple(without)
         )
         return self._submit(operation, verdict=True)
 
     def unclaim(self, delivery_ids: Iterable[int], *, maybe_delivered: bool = False) -> "asyncio.Future[int]":
         """Give back claims that were not tried (or, ``maybe_delivered``, whose attempt was cut off); how many."""
-        operation = partial(outbox.unclaim, delivery_ids=tuple(delivery_ids), maybe_delivered=maybe_delivered)
+        operation = partial(claims.unclaim, delivery_ids=tuple(delivery_ids), maybe_delivered=maybe_delivered)
         return self._submit(operation, verdict=True)
 
     def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]":
@@ -81,11 +82,11 @@ class Outgoing(Submitting):
 
     def supersede(self, delivery_ids: Iterable[int], *, detail: str = "") -> "asyncio.Future[int]":
         """Close deliveries that a newer result has made wrong; how many."""
-        return self._submit(partial(outbox.supersede, delivery_ids=tuple(delivery_ids), detail=detail), verdict=True)
+        return self._submit(partial(decisions.supersede, delivery_ids=tuple(delivery_ids), detail=detail), verdict=True)
 
     def hold(self, delivery_ids: Iterable[int], *, cause: Reason = Reason.LANE_HELD) -> "asyncio.Future[int]":
         """Keep single deliveries back until a person decides; how many."""
-        return self._submit(partial(outbox.hold, delivery_ids=tuple(delivery_ids), cause=cause), verdict=True)
+        return self._submit(partial(decisions.hold, delivery_ids=tuple(delivery_ids), cause=cause), verdict=True)
 
     def is_overtaken(self, delivery: Delivery) -> "asyncio.Future[bool]":
         """Whether part of a released delivery's results came in newer documents that were delivered in this lane."""

@@ -97,7 +97,7 @@ class Contents(Snapshots):
     def shown_versions(self, delivery_id: int) -> dict[str, str]:
         """What a server had in place of ours when a delivery became a dead letter (CONFLICT), by resource; an empty
         version where it was gone. Empty where nothing is known of it."""
-        from engine.outbox import read_note
+        from engine.outbox.moving import read_note
 
         with self.snapshot() as execute:
             row = execute(

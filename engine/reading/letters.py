@@ -71,7 +71,7 @@ class Letters(Snapshots):
         Raises:
             ConfigError, IntegrityError: a sealed reason cannot be opened.
         """
-        from engine.outbox import read_note
+        from engine.outbox.moving import read_note
 
         wanted = wanted or Filter()
         with self.snapshot() as execute:

@@ -235,7 +235,7 @@ class Messages(Snapshots):
     def _delivery(self, row: Sequence[Any], attempts: Sequence[Any]) -> DeliveryView:
         (row_id, channel, destination, seq, message_id, document_id, key, state, attempt, not_before_us, cause, flags,
          settled_us, sealed) = row  # fmt: skip
-        from engine.outbox import read_note
+        from engine.outbox.moving import read_note
 
         detail, answer = read_note(self._note(sealed, "delivery", row_id, channel))
         return DeliveryView(
@@ -260,7 +260,7 @@ class Messages(Snapshots):
 
     def _attempt(self, row: Sequence[Any], delivery_id: int, channel: str) -> AttemptView:
         n, at_us, cause, sealed = row
-        from engine.outbox import read_note
+        from engine.outbox.moving import read_note
 
         detail, answer = read_note(self._note(sealed, f"attempt {n}", delivery_id, channel))
         return AttemptView(n=n, at_us=at_us, cause=cause, detail=detail, answer=answer)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from engine import outbox as outbox_module
 from engine.breaker import Breaker, BreakerState
 from engine.delivery import attempts, storing, worker
 from engine.errors import DestinationDownError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.journal import Journal
 from engine.message import Delivery
+from engine.outbox import claims
 from engine.reasons import Reason
 from engine.retry import RetryPolicy
 from tests.support.plant import Plant, ScriptedDestination, all_taken, in_order, numbers, plant
@@ -436,7 +436,7 @@ async def test_what_has_no_place_in_memory_waits_in_the_store_in_order(made: Pla
 async def test_a_claim_that_is_cut_short_by_bytes_is_not_taken_for_a_drained_lane(
     made: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_module, "CLAIM_BYTES", 150)
+    monkeypatch.setattr(claims, "CLAIM_BYTES", 150)
     server = await made.destination("server", memory_deliveries=2)
     server.gate.clear()
     made.channel("a", "server")

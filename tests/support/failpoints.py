@@ -47,15 +47,15 @@ STEPS = {
     "judge": Step("engine.intake", "judge"),
     "map": Step("engine.verdict", "map_done"),
     # delivery
-    "claim": Step("engine.outbox", "claim"),
+    "claim": Step("engine.outbox.claims", "claim"),
     "send": Step("adapters.destinations.http_out", "HttpOut.deliver"),
-    "settle": Step("engine.outbox", "settle"),
-    "postpone": Step("engine.outbox", "postpone"),
-    "bury": Step("engine.outbox", "bury"),
+    "settle": Step("engine.outbox.attempts", "settle"),
+    "postpone": Step("engine.outbox.attempts", "postpone"),
+    "bury": Step("engine.outbox.attempts", "bury"),
     # a start
     "create": Step("engine.journal.opening", "_found_journal"),
     "create the anchor": Step("engine.anchor", "Anchor.__init__"),
-    "void the leases": Step("engine.outbox", "void_leases"),
+    "void the leases": Step("engine.outbox.claims", "void_leases"),
     "assemble": Step("engine.arrival", "assemble"),
     # an upgrade of the journal
     "keep a copy": Step("engine.before_upgrade", "keep"),
@@ -65,7 +65,7 @@ STEPS = {
     "upgrade": Step("engine.migrate", "upgrade"),
     # what people do
     "begin an act": Step("engine.audit", "begin"),
-    "replay": Step("engine.outbox", "replay"),
+    "replay": Step("engine.outbox.queueing", "replay"),
     "end an act": Step("engine.audit", "end"),
 }
 

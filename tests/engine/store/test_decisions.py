@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest_asyncio
 
-from engine import outbox
 from engine.batch import Batch
 from engine.chain import GENESIS, chain_hash, document_hash, erased_digest, pruned_digest, row_hash
 from engine.clock import from_us
 from engine.journal import Journal
+from engine.outbox import decisions
 from engine.reasons import Reason
 from engine.records import Held
 from engine.results import Earlier, Result
@@ -164,7 +164,7 @@ async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
     await journal.replay_forget(number, actor="ann")
 
     def release(batch: Batch) -> bool:
-        return outbox.release(batch, 1)
+        return decisions.release(batch, 1)
 
     assert journal._writer is not None
     assert await journal._writer.submit(release) is False  # it was never held

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import arrival, causes, outbox, verdict
+from engine import arrival, causes, verdict
 from engine.batch import Batch
 from engine.clock import ManualClock
 from engine.journal import Journal
 from engine.letters import cause_of
 from engine.message import Received
+from engine.outbox import attempts, decisions
 from engine.reading import Reader
 from engine.reasons import Reason
 from engine.records import Filter
@@ -48,9 +49,9 @@ def store(batch: Batch, *, count: int, rng: random.Random) -> None:
         routes = (routed(b"{}", "a", "b", claimed=True),)
         for delivery in done(routes=routes, state="mapped", reason=None, detail="").deliveries:
             if rng.random() < 0.4:
-                outbox.bury(batch, delivery.id, Reason.REFUSED, rng.choice(ANSWERS).format(n=number), b"no")
+                attempts.bury(batch, delivery.id, Reason.REFUSED, rng.choice(ANSWERS).format(n=number), b"no")
             else:
-                outbox.settle(batch, delivery.id, batch.now_us)
+                attempts.settle(batch, delivery.id, batch.now_us)
 
 
 @pytest.fixture
@@ -183,8 +184,8 @@ def test_what_dies_again_has_its_new_cause(journal: Journal) -> None:
     (letter, *_) = journal.dead(Filter(reason="REFUSED"), limit=1)
 
     def again(batch: Batch) -> None:
-        outbox.requeue(batch, (letter.delivery_id,), manual=True)
-        outbox.bury(batch, letter.delivery_id, Reason.REFUSED, "HTTP 409: another reason", b"")
+        decisions.requeue(batch, (letter.delivery_id,), manual=True)
+        attempts.bury(batch, letter.delivery_id, Reason.REFUSED, "HTTP 409: another reason", b"")
 
     journal.run_alone(again)
     assert summary(journal)["REFUSED", "HTTP 409: another reason"][0] == 1

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from engine import arrival, listing, outbox, verdict
+from engine import arrival, listing, verdict
 from engine.batch import Batch
 from engine.clock import ManualClock
 from engine.journal import Journal, Routed
 from engine.message import Document, Received
 from engine.numbers import Number
+from engine.outbox import attempts, decisions
 from engine.reasons import Reason
 from engine.records import DeadLetter, Filter, MessageView
 from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened
@@ -56,11 +57,11 @@ def store(batch: Batch, *, numbers: range, rng: random.Random) -> None:
             made = done(routes=(routed,), state="mapped", reason=None).deliveries
             for delivery in made:
                 if chance < 0.25:
-                    outbox.bury(batch, delivery.id, Reason.REFUSED, "", b"")
+                    attempts.bury(batch, delivery.id, Reason.REFUSED, "", b"")
                 elif chance < 0.3:
-                    outbox.hold(batch, (delivery.id,), Reason.LANE_HELD)
+                    decisions.hold(batch, (delivery.id,), Reason.LANE_HELD)
                 else:
-                    outbox.settle(batch, delivery.id, NOW_US)
+                    attempts.settle(batch, delivery.id, NOW_US)
         if chance < 0.02:
             verdict.dismiss(batch, (stored.id,), "test")
 

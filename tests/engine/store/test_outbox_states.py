@@ -186,9 +186,9 @@ async def test_a_held_lane_can_be_let_go_without_the_dead_delivery(journal: Jour
 async def test_a_claim_is_bounded_by_bytes(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    from engine import outbox
+    from engine.outbox import claims
 
-    monkeypatch.setattr(outbox, "CLAIM_BYTES", 25_000)
+    monkeypatch.setattr(claims, "CLAIM_BYTES", 25_000)
     await queue(journal, *(os.urandom(10_000) for _ in range(5)))
     assert [len(await journal.claim("chem", "fhir", 9)) for _ in range(3)] == [2, 2, 1]
     await queue(journal, os.urandom(90_000))

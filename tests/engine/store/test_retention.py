@@ -16,13 +16,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine import arrival, audit, compact, erasing, outbox, pauses, retention, row_check, verdict, verify
+from engine import arrival, audit, compact, erasing, pauses, retention, row_check, verdict, verify
 from engine.batch import Batch
 from engine.clock import Clock, ManualClock, SystemClock
 from engine.errors import IntegrityError, StoreError
 from engine.journal import Journal
 from engine.loss import LossError
 from engine.message import Report
+from engine.outbox import attempts, decisions
 from engine.reasons import Reason
 from engine.records import Target
 from engine.retention import Policy, Run
@@ -132,24 +133,24 @@ class Site:
         )  # fmt: skip
         execute = self._execute
         ids = [row[0] for row in execute("SELECT id FROM delivery WHERE message_id = ? ORDER BY id", (number,))]
-        settle = partial(self.do, outbox.settle, delivered_us=self.clock.now_us())
-        bury = partial(self.do, outbox.bury, reason=Reason.REFUSED, detail="no", answer=b"")
+        settle = partial(self.do, attempts.settle, delivered_us=self.clock.now_us())
+        bury = partial(self.do, attempts.bury, reason=Reason.REFUSED, detail="no", answer=b"")
         match end:
             case "delivered" | "framed" | "two lanes":
                 for delivery in ids:
                     settle(delivery_id=delivery)
             case "superseded":
-                self.do(outbox.supersede, delivery_ids=ids)
+                self.do(decisions.supersede, delivery_ids=ids)
             case "dismissed":
                 self.do(verdict.dismiss, message_ids=[number], detail="seen")
             case "rejected":
-                self.do(outbox.hold, delivery_ids=ids, cause=Reason.LANE_HELD)
-                self.do(outbox.reject, delivery_id=ids[0])
+                self.do(decisions.hold, delivery_ids=ids, cause=Reason.LANE_HELD)
+                self.do(decisions.reject, delivery_id=ids[0])
             case "dismissed delivery":
                 bury(delivery_id=ids[0])
-                self.do(outbox.dismiss, delivery_ids=ids, detail="seen")
+                self.do(decisions.dismiss, delivery_ids=ids, detail="seen")
             case "held":
-                self.do(outbox.hold, delivery_ids=ids, cause=Reason.LANE_HELD)
+                self.do(decisions.hold, delivery_ids=ids, cause=Reason.LANE_HELD)
             case "dead delivery":
                 bury(delivery_id=ids[0])
             case "one of two dead":

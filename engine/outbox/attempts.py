@@ -1,0 +1,70 @@
+"""What came of one attempt: delivered, to be made again, dead."""
+
+from engine import causes, server_versions
+from engine.arrival import seal_note
+from engine.batch import Batch
+from engine.outbox.moving import move, note, note_attempt, note_late
+from engine.reasons import Reason
+from engine.records import MAYBE_DELIVERED
+from engine.versions import Versions
+
+
+def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions = ()) -> None:
+    """It was delivered. A fact, so it holds whatever was decided about the delivery in the meantime.
+
+    Args:
+        versions: that the server has of our resources now, where that is asked for.
+    """
+    lane = move(batch, delivery_id, None, "delivered", settled_us=delivered_us)
+    if lane is not None:
+        lane.delivered_us = max(lane.delivered_us, delivered_us)
+        if versions:
+            server_versions.remember(batch, lane.destination, versions)
+        batch.count(lane.channel, lane.destination, "delivered")
+
+
+def postpone(
+    batch: Batch, delivery_id: int, *, attempt: int, not_before_us: int, cause: Reason, detail: str, answer: bytes
+) -> bool:
+    """An attempt failed; wait for the next one. False: it was closed meanwhile, so there is none.
+
+    A delivery that its process keeps in memory between attempts is waiting already from the second one on.
+    """
+    lane = move(
+        batch,
+        delivery_id,
+        ("sending", "waiting"),
+        "waiting",
+        cause=cause.value,
+        attempt=attempt,
+        not_before_us=not_before_us,
+    )
+    if cause is Reason.MAYBE_DELIVERED:
+        batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MAYBE_DELIVERED, delivery_id))
+    if lane is None:
+        note_late(batch, delivery_id, cause, detail, answer)
+        return False
+    note_attempt(batch, delivery_id, lane.channel, cause, detail, answer)
+    batch.count(lane.channel, lane.destination, "postponed")
+    return True
+
+
+def bury(
+    batch: Batch, delivery_id: int, reason: Reason, detail: str, answer: bytes, *, hold_lane: bool = False
+) -> None:
+    """No further attempt: a dead letter.
+
+    Args:
+        hold_lane: nothing behind it goes out until a person has decided about it (``on_dead: hold``).
+    """
+    lane = move(batch, delivery_id, ("sending", "waiting"), "dead", cause=reason.value, settled_us=batch.now_us)
+    if lane is None:
+        note_late(batch, delivery_id, reason, detail, answer)
+        return
+    note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
+    sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(detail, answer))
+    batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
+    causes.note_delivery(batch, delivery_id, lane.channel, detail)
+    if hold_lane and not lane.held_by:
+        lane.held_by = delivery_id
+    batch.count(lane.channel, lane.destination, "dead")

@@ -1,0 +1,103 @@
+"""A delivery's state changes here, with the gauges of its lane and the note that tells why, in one transaction."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from engine.arrival import seal_note
+from engine.batch import Batch, LaneTally
+from engine.errors import StoreError
+from engine.reasons import Reason
+
+# Which gauge of the lane counts a state; the other states are final and counted by day only.
+_GAUGE = {"waiting": "open", "sending": "open", "dead": "dead", "held": "held"}
+
+
+def move(
+    batch: Batch, delivery_id: int, allowed: tuple[str, ...] | None, state: str, **columns: Any
+) -> LaneTally | None:
+    """Change a delivery's state where it is in one of ``allowed`` (None: any other one).
+
+    Returns:
+        Its lane, or None where it was in another state, and nothing was changed.
+
+    Raises:
+        StoreError: there is no such delivery.
+    """
+    row = batch.execute("SELECT lane, state FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    lane_id, old = row
+    if old == state if allowed is None else old not in allowed:
+        return None
+    names = "".join(f", {name} = ?" for name in columns)
+    batch.execute(
+        f"UPDATE delivery SET state = ?, lease = 0{names} WHERE id = ?",  # noqa: S608 - names are ours, never input
+        (state, *columns.values(), delivery_id),
+    )
+    lane = batch.lane_of(lane_id)
+    if (gauge := _GAUGE.get(old)) is not None:
+        setattr(lane, gauge, getattr(lane, gauge) - 1)
+    if (gauge := _GAUGE.get(state)) is not None:
+        setattr(lane, gauge, getattr(lane, gauge) + 1)
+    if lane.held_by == delivery_id and old == "dead":
+        lane.held_by = 0  # a person has decided about the delivery that held the lane
+    return lane
+
+
+def move_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, **columns: Any) -> int:
+    return sum(move(batch, delivery_id, allowed, state, **columns) is not None for delivery_id in delivery_ids)
+
+
+def close_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str) -> int:
+    changed = 0
+    for delivery_id in delivery_ids:
+        lane = move(batch, delivery_id, allowed, state, settled_us=batch.now_us)
+        if lane is None:
+            continue
+        changed += 1
+        batch.count(lane.channel, lane.destination, state)
+        if detail:
+            sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(detail, b""))
+            batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
+    return changed
+
+
+def note_attempt(batch: Batch, delivery_id: int, channel: str, cause: Reason, detail: str, answer: bytes) -> None:
+    (n,) = batch.execute("SELECT coalesce(max(n), 0) + 1 FROM attempt WHERE delivery = ?", (delivery_id,)).fetchone()
+    sealed = seal_note(batch, f"attempt {n}", delivery_id, channel, note(detail, answer))
+    batch.execute(
+        "INSERT INTO attempt (delivery, n, at_us, cause, detail) VALUES (?, ?, ?, ?, ?)",
+        (delivery_id, n, batch.now_us, cause.value, sealed),
+    )
+
+
+def note_late(batch: Batch, delivery_id: int, cause: Reason, detail: str, answer: bytes) -> None:
+    """An attempt failed whose delivery was closed while it was under way: how it ended is known, and changes nothing.
+    Not of what was erased: the destination's words may name the patient."""
+    row = batch.execute(
+        "SELECT l.channel FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.id = ? AND NOT EXISTS"
+        " (SELECT 1 FROM erased e WHERE e.what = 'document' AND e.number = d.document_id)",
+        (delivery_id,),
+    ).fetchone()
+    if row is not None:
+        note_attempt(batch, delivery_id, row[0], cause, detail, answer)
+
+
+def note(detail: str, answer: bytes) -> dict[str, Any]:
+    note: dict[str, Any] = {}
+    if detail:
+        note["detail"] = detail
+    if answer:
+        # One character a byte: an answer may be anything, and must come back as it was.
+        note["answer"] = answer.decode("latin-1")
+    return note
+
+
+def read_note(opened: bytes) -> tuple[str, bytes]:
+    """(detail, answer) of a note that `bury` or `postpone` stored; both empty where there is none."""
+    if not opened:
+        return "", b""
+    note = orjson.loads(opened)
+    return note.get("detail", ""), note.get("answer", "").encode("latin-1")
