@@ -15,7 +15,7 @@ import pytest
 from engine import erasing, verify
 from engine.backups import checking, standing
 from engine.backups.shelf import Copy
-from engine.errors import ErasedError
+from engine.errors import ErasedError, IntegrityError
 from engine.journal import JOURNAL_NAME, Journal
 from engine.message import Reagent, Report
 from engine.numbers import Number
@@ -311,6 +311,29 @@ def test_what_is_behind_a_file_that_is_lost_is_processed_again_and_said(
     assert (restored.last_id, restored.stands_to, restored.again) == (4, 2, 2)
     assert "what became of messages from 3 on is not restored" in restored.wrong[0]
     assert restored.findings == []
+
+
+@pytest.mark.parametrize("wrong", ["journal", "rows"])
+def test_a_file_that_belongs_to_other_rows_is_not_applied(place: Place, tmp_path: Path, wrong: str) -> None:
+    async def before() -> tuple[Copy, bytes]:
+        async with running(place.data) as journal:
+            await queue(journal, b"one")
+            copy = await place.copy(journal)
+            await queue(journal, b"two")
+            place.standing(copy)
+            return copy, journal.journal_id
+
+    copy, journal_id = asyncio.run(before())
+    (made,) = copy.standings()
+    # The journal has both rows, the copy beside the file the first one alone.
+    name = place.data / JOURNAL_NAME if wrong == "journal" else copy.path / JOURNAL_NAME
+    target = tmp_path / "target.db"
+    target.write_bytes(name.read_bytes())
+    with closing(sqlite3.connect(target, isolation_level=None)) as connection:
+        with pytest.raises(IntegrityError, match="does not fit the rows that are there"):
+            standing.apply(connection, made, bytes(16) if wrong == "journal" else journal_id)
+        assert not connection.in_transaction
+    assert tables(target) == tables(name)
 
 
 def test_what_was_erased_does_not_come_back_with_a_file_from_before(place: Place, tmp_path: Path) -> None:
