@@ -7,6 +7,7 @@ is used, so that `labrelay version` costs no YAML, no SQLite and no HTTP.
 
 import ast
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Sequence
@@ -151,6 +152,9 @@ def _failed(error: Exception, *, debug: bool) -> ExitCode:
 
 
 def main() -> None:
+    # In memory are patients and keys: a dump of it after a crash would lie in clear wherever the system puts it. The
+    # unit says the same; a container, or a command that somebody gives by hand, has nobody else to say it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.exit(run())
 
 

@@ -37,6 +37,25 @@ def test_every_verb_has_help(name: str) -> None:
     assert ran.out.startswith(f"Usage: labrelay {name}")
 
 
+def test_a_crash_leaves_no_memory_on_the_disk() -> None:
+    """Whatever the caller's limits are; processes that a verb starts inherit it."""
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import resource; from engine import __main__ as labrelay\n"
+            "hard = resource.getrlimit(resource.RLIMIT_CORE)[1]\n"
+            "resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))\n"
+            "labrelay.run = lambda: print(resource.getrlimit(resource.RLIMIT_CORE)) or 0\n"
+            "labrelay.main()",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "(0, 0)\n"
+
+
 def test_an_unknown_verb_is_wrong_use_and_gets_a_suggestion() -> None:
     ran = labrelay("versoin")
 
