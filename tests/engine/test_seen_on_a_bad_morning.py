@@ -16,6 +16,7 @@ from engine.vault import KEY_NAME
 from tests.support.running import running_app
 from tests.support.waiting import until
 
+ROOT = Path(__file__).parents[2]
 MESSAGE = b"\x0bMSH|^~\\&|XN|LAB|||20260301101530||ORU^R01|1|P|2.5\rPID|1\r\x1c\r"
 
 
@@ -153,3 +154,26 @@ async def test_a_key_file_that_is_gone_is_said_while_there_is_time(tmp_path: Pat
         assert "labrelay key init --from-sheet" in text
         file.write_bytes(content)
         assert not [text for text in said(app) if "is gone" in text]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The disk is full: nothing is stored, so nothing is acknowledged;",
+        "the disk is full: nothing new is kept",
+        "there is room on the disk again: messages are kept as before",
+        "what comes in cannot be read (",
+        "refuses documents: ",
+        "is gone: LabRelay runs on, and does not start again without the key",
+        "the clock of this machine says ",
+        "the copy is not whole (",
+        "nothing that was acknowledged is missing",
+        "the key is not the one that this journal was made with",
+        "going on where the last run ended",
+        "frames of the last run assembled",
+    ],
+)
+def test_what_the_runbook_quotes_is_what_is_said(line: str) -> None:
+    quoted = " ".join((ROOT / "docs" / "runbook.md").read_text().split())
+    assert line in quoted
+    assert any(line in file.read_text() for file in (ROOT / "engine").rglob("*.py"))
