@@ -20,6 +20,9 @@ REPORT_MEMORY_US = 90 * 24 * HOUR_US
 SWEEP_ROWS = 500
 PERSON_HALF = 8  # bytes of `Report.person` that stand for the family name; the rest is the birth date
 
+# What was received so far ahead of now, was while the clock was wrong; without a control id the same bytes may then be
+# another result, and would be taken for a repeat for years. (The delivery keys of both are the same.)
+_AHEAD_US = 30 * 24 * HOUR_US
 _CONTROL_BYTES = 12  # the first half of a message token
 _LAST = b"\xff" * 12
 
@@ -48,15 +51,18 @@ def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: boo
     # The exact token if it is known, else any other one under the same control id. There may be thousands of those:
     # some analyzers send one control id for ever.
     row = batch.execute(
-        "SELECT token, message_id FROM repeat WHERE token = ? AND until_us >= ?"
-        " UNION ALL SELECT token, message_id FROM repeat WHERE token BETWEEN ? AND ? AND until_us >= ? LIMIT 1",
+        "SELECT token, message_id, until_us FROM repeat WHERE token = ? AND until_us >= ?"
+        " UNION ALL SELECT token, message_id, until_us FROM repeat WHERE token BETWEEN ? AND ? AND until_us >= ?"
+        " LIMIT 1",
         (token, received_us, control, last, received_us),
     ).fetchone()
     if row is None:
         return Seen()
-    known, first = row
+    known, first, until_us = row
     if known != token:
         return Seen(other_bytes=True)
+    if not has_control_id and until_us > received_us + REPEAT_WITHOUT_ID_US + _AHEAD_US:
+        return Seen()
     return Seen() if _came_to_nothing(batch, first) else Seen(repeat_of=first)
 
 

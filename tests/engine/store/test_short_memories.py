@@ -154,6 +154,22 @@ async def test_nor_does_a_start_with_a_wrong_clock(tmp_path: Path) -> None:
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
 
 
+async def test_what_came_while_the_clock_was_ahead_makes_no_repeat_of_what_comes_years_before(tmp_path: Path) -> None:
+    clock = LeapingClock()
+
+    async def arrives() -> int | None:
+        stored = await journal.append(received(b"nameless", at_us=clock.now_us()), repeat_window_s=WINDOW_S)
+        return stored.repeat_of
+
+    async with running(tmp_path, clock=clock) as journal:
+        clock.leap(20 * 365 * DAY_S)
+        assert await arrives() is None
+        assert await arrives() == 1
+        clock.leap(-20 * 365 * DAY_S)
+        assert await arrives() is None
+        assert await arrives() == 3
+
+
 async def test_short_memories_are_swept_when_their_time_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
