@@ -73,6 +73,7 @@ CORE_TESTS = (
     "tests/engine/store/test_short_memories.py",
     "tests/engine/store/test_writer.py",
     "tests/engine/test_acts.py",
+    "tests/engine/test_attempts_under_way.py",
     "tests/engine/test_channel.py",
     "tests/engine/test_replaying.py",
     "tests/faults/test_store_disk.py",

@@ -178,6 +178,13 @@ def test_all_that_waits_can_be_taken_out_and_nothing_else() -> None:
     assert (made.in_memory, made.take_all()) == (2, [])
 
 
+def test_one_delivery_can_be_taken_out_wherever_it_waits_and_only_there() -> None:
+    made = lane("none", delivery(1), delivery(2), delayed=[(5.0, delivery(3))], in_flight={4: delivery(4)})
+    taken = [[one.seq for one in made.take(number)] for number in (1, 3, 4, 9)]
+    assert (taken, made.in_memory) == ([[1], [3], [], []], 2)
+    assert [one.seq for one in made.take_all()] == [2]
+
+
 def test_rows_are_claimed_from_the_beginning_only_where_nothing_can_come_twice() -> None:
     assert not Lane("chem").may_claim  # nothing waits in the store
     assert Lane("chem", spilled=True).may_claim

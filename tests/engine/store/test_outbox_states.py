@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import verify
+from engine.batch import Batch
 from engine.errors import StoreError
 from engine.journal import Journal
 from engine.reasons import Reason
@@ -193,6 +194,19 @@ async def test_a_claim_is_bounded_by_bytes(journal: Journal, monkeypatch: pytest
     assert [len(await journal.claim("chem", "fhir", 9)) for _ in range(3)] == [2, 2, 1]
     await queue(journal, os.urandom(90_000))
     assert len(await journal.claim("chem", "fhir", 9)) == 1  # a single one is never too large
+
+
+async def test_of_what_was_erased_while_it_was_sent_nothing_that_the_server_said_is_kept(journal: Journal) -> None:
+    def erase(batch: Batch) -> None:
+        batch.execute("INSERT INTO erased (what, number, record, act) VALUES ('document', 1, 1, 1)")
+
+    await queue(journal, b"1", b"2")
+    for delivery in await journal.claim("chem", "fhir", 2):
+        await journal.supersede([delivery.id])
+    await journal._submit(erase, verdict=True)
+    for number in (1, 2):
+        await journal.bury(number, reason=Reason.REFUSED, detail="422", answer=b"no Smith, Anna here")
+    assert {number: len(one.attempts) for number, one in deliveries(journal).items()} == {1: 0, 2: 1}
 
 
 async def test_a_replay_has_the_old_keys_and_new_places(journal: Journal) -> None:
