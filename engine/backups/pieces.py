@@ -83,20 +83,24 @@ def write(copy: Copy, journal: Path) -> Piece | None:
     try:
         with closing(connect(journal)) as connection:
             content = _collect(connection, copy, *end(copy))
-        return None if content is None else _store(copy, content)
+        return None if content is None else store(copy, content)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{copy.path}: new rows could not be written there: {error}") from error
 
 
-def write_within(connection: sqlite3.Connection, copy: Copy) -> None:
-    """As `write`, until there is no more, in the transaction of a connection.
+def rest(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes) -> Iterator[Content]:
+    """What would be written next, piece by piece until there is no more, in the transaction of a connection.
+
+    Args:
+        last, chain: where the pieces `end`.
 
     Raises:
         IntegrityError: as `write`.
-        sqlite3.Error, OSError: it cannot be written, or the journal not read.
+        sqlite3.Error: the journal cannot be read.
     """
-    while (content := _collect(connection, copy, *end(copy))) is not None:
-        _store(copy, content)
+    while (content := _collect(connection, copy, last, chain)) is not None:
+        yield content
+        last, chain = content.last, content.after
 
 
 def end(copy: Copy) -> tuple[int, bytes]:
@@ -206,7 +210,8 @@ def _emptied(execute: erased.Execute, last: int, end: int) -> tuple[list[tuple[s
     ]
 
 
-def _store(copy: Copy, content: Content) -> Piece:
+def store(copy: Copy, content: Content) -> Piece:
+    """Write a piece, durable."""
     head = orjson.dumps(
         {
             "journal_id": content.journal_id.hex(),

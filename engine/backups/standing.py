@@ -16,16 +16,21 @@ What has changed is found without a mark on any row. New rows have higher number
 were open then can have changed, for an end is final. ``.known`` lists these; where it is not whole, or of an earlier
 file, all that was open then or stands in a file since is written once more, for it may have changed there and back.
 
+All of it is collected on the journal's own disk and brought to the copies afterwards: a share that does not answer
+must not keep a transaction open, for that would keep the journal's log from being emptied.
+
 Not in it: traces of the line, which are a help and no evidence, and what retention let go, which it lets go again.
 """
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from engine.backups import pieces
 from engine.backups.shelf import Copy, Standing
@@ -38,8 +43,8 @@ from engine.numbered import BLOCK_BITS
 from engine.reading.connecting import connect
 
 MAKING = "making.state"
-MAKING_KNOWN = "making.known"
-MAKING_BASE = "making.base"
+LOCAL = ".standing-"
+SPARE_BYTES = 64 * 1024 * 1024  # that stay free on the journal's disk
 
 # Small, and taken as they are each time ...
 _WHOLE = ("data_key", "gap", "channel", "lane", "pause", "replay", "open_act")
@@ -97,33 +102,36 @@ def write(copy: Copy, journal: Path) -> Standing | None:
     """
     while pieces.write(copy, journal) is not None:  # each in a short transaction; few rows are left after it
         pass
-    making, fresh = copy.path / MAKING, copy.path / MAKING_KNOWN
     try:
-        _remove(making, fresh, copy.path / MAKING_BASE)
-        known, number, since = _known(copy)
-        with closing(connect(journal)) as connection:
-            connection.execute("PRAGMA query_only = 0")  # of what is attached; the journal itself is opened to read
-            _attach(connection, known, "known", "ro&immutable=1")
-            _attach(connection, making, "state", "rwc")
-            _attach(connection, fresh, "fresh", "rwc")
-            connection.execute("BEGIN")
-            pieces.write_within(connection, copy)
-            mark, changed = _collect(connection, copy, number, since)
-            _list_open(connection, "fresh", "main")
-            _put_mark(connection, "fresh", mark)
-            connection.execute("COMMIT")
-        if not changed:
-            return None
-        older = list(copy.path.glob("*.known"))
-        written, digest = _named(copy, making, f"{number:06}-{mark.last:012}-", ".state")
-        _named(copy, fresh, f"{number:06}-", ".known")  # a crash before it costs the next file some bytes
-        _remove(*older)
-        return Standing(written, number, mark.last, digest)
+        _tidy(copy, journal.parent)
+        with TemporaryDirectory(prefix=LOCAL, dir=journal.parent) as folder:
+            local = Path(folder)
+            known, number, since = _known(copy, local)
+            reached = pieces.end(copy)
+            with closing(connect(journal)) as connection:
+                connection.execute("PRAGMA query_only = 0")  # of what is attached; the journal itself is opened to read
+                _attach(connection, known, "known", "ro&immutable=1")
+                _attach(connection, local / "state", "state", "rwc")
+                _attach(connection, local / "fresh", "fresh", "rwc")
+                connection.execute("BEGIN")
+                _room(connection.execute, journal.parent)
+                rows = list(pieces.rest(connection, copy, *reached))
+                last, chain = (rows[-1].last, rows[-1].after) if rows else reached
+                mark, changed = _collect(connection, copy, number, since, last, chain)
+                _list_open(connection, "fresh", "main")
+                _put_mark(connection, "fresh", mark)
+                connection.execute("COMMIT")
+            if not changed:
+                return None
+            for content in rows:
+                pieces.store(copy, content)
+            older = list(copy.path.glob("*.known"))
+            written, digest = _named(copy, local / "state", f"{number:06}-{mark.last:012}-", ".state")
+            _named(copy, local / "fresh", f"{number:06}-", ".known")  # a crash before it costs the next file some bytes
+            _remove(*older)
+            return Standing(written, number, mark.last, digest)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{copy.path}: how messages stand could not be written there: {error}") from error
-    finally:
-        with suppress(OSError):
-            _remove(making, fresh, copy.path / MAKING_BASE)
 
 
 def check(standing: Standing) -> None:
@@ -154,19 +162,19 @@ def whole(copy: Copy) -> Iterator[Standing]:
 
 
 def _collect(
-    connection: sqlite3.Connection, copy: Copy, number: int, since: list[Standing] | None
+    connection: sqlite3.Connection, copy: Copy, number: int, since: list[Standing] | None, end: int, end_chain: bytes
 ) -> tuple[_Mark, bool]:
     """Fill the attached file; how far it reaches, and whether anything is new in it.
 
     Args:
+        end, end_chain: the last row that the pieces have, and its chain value.
         since: the files after the one that is compared with, where that is not the last; else None.
     """
     execute = connection.execute
     before = _mark(execute)
     last, chain = execute("SELECT id, chain FROM main.journal ORDER BY id DESC LIMIT 1").fetchone() or (0, bytes(32))
-    reached = pieces.end(copy)
-    if reached[0] != last:
-        raise IntegrityError(f"{copy.path}: its pieces end at row {reached[0]}, and the journal at row {last}")
+    if (end, end_chain) != (last, chain):  # it was restored, or saved, from something else since
+        raise IntegrityError(f"{copy.path}: its pieces do not end where the journal does, at row {last}")
     execute("CREATE TABLE state.delivery AS SELECT * FROM main.delivery WHERE id > ?", (before.delivery,))
     execute(
         "INSERT INTO state.delivery SELECT d.* FROM known.delivery k JOIN main.delivery d ON d.id = k.id"  # noqa: S608 - constant
@@ -251,16 +259,16 @@ def _highest(execute: Execute, table: str) -> int:
 # -- what the next one is compared with ----------------------------------------------------------------------------
 
 
-def _known(copy: Copy) -> tuple[Path, int, list[Standing] | None]:
-    """The file to compare with; the number of the next one; and which files came since, where it is not of the last."""
+def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
+    """A file on this disk to compare with; the number of the next one; and the files since, where it is older."""
     standings = copy.standings()
     number = max([0, *(standing.number for standing in standings)]) + 1
     for path in sorted(copy.path.glob("*.known"), reverse=True):
         at, _, digest = path.stem.partition("-")
         if at.isdigit() and int(at) < number and _digest(path) == digest:
             since = [standing for standing in standings if standing.number > int(at)]
-            return path, number, since or None
-    making = copy.path / MAKING_BASE
+            return Path(shutil.copyfile(path, local / "known")), number, since or None
+    making = local / "known"
     with closing(sqlite3.connect(making, uri=True, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
@@ -269,7 +277,9 @@ def _known(copy: Copy) -> tuple[Path, int, list[Standing] | None]:
         _list_open(connection, "main", "copy")
         (document,) = execute("SELECT coalesce(max(id), 0) FROM copy.document").fetchone()
         (delivery,) = execute("SELECT coalesce(max(id), 0) FROM copy.delivery").fetchone()
-        (value,) = execute("SELECT coalesce(max(id), 0) FROM copy.earlier_value").fetchone()
+        value = 0
+        if _columns(execute, "copy", "earlier_value"):  # a version before did not have it
+            (value,) = execute("SELECT coalesce(max(id), 0) FROM copy.earlier_value").fetchone()
         (clear,) = execute(
             "SELECT min(j.id) FROM copy.journal j LEFT JOIN copy.message_state s ON s.id = j.id"
             " WHERE j.kind = 1 AND s.id IS NULL AND j.id > coalesce((SELECT value FROM copy.meta"
@@ -383,15 +393,39 @@ def _attach(connection: sqlite3.Connection, path: Path, name: str, mode: str) ->
         connection.execute(f"PRAGMA {name}.synchronous = OFF")
 
 
-def _named(copy: Copy, making: Path, prefix: str, suffix: str) -> tuple[Path, str]:
-    """Give a file that is done its name, durable; with its sum."""
-    with open(making, "rb") as file:
-        os.fsync(file.fileno())
-    digest = _digest(making)
+def _named(copy: Copy, local: Path, prefix: str, suffix: str) -> tuple[Path, str]:
+    """Bring a file that is done into the folder of copies and give it its name there, durable; with its sum."""
+    digest = _digest(local)
+    making = copy.path / MAKING
+    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(local, "rb") as source, open(descriptor, "wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+        target.flush()
+        os.fsync(target.fileno())
     path = copy.path / f"{prefix}{digest}{suffix}"
     making.rename(path)
     sync_folder(copy.path)
     return path, digest
+
+
+def _room(execute: Execute, data: Path) -> None:
+    """Look whether the journal's disk has room for what is collected on it.
+
+    Raises:
+        StoreError: it has not.
+    """
+    (new,) = execute(
+        "SELECT coalesce(sum(length(body)), 0) FROM main.document WHERE id > (SELECT document FROM known.mark)"
+    ).fetchone()
+    if shutil.disk_usage(data).free < 2 * new + SPARE_BYTES:
+        raise StoreError(f"{data}: no room there to collect how messages stand, for the backup; new rows are written")
+
+
+def _tidy(copy: Copy, data: Path) -> None:
+    """Take away what a crash has left."""
+    _remove(copy.path / MAKING)
+    for left in data.glob(f"{LOCAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _digest(path: Path) -> str:

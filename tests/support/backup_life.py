@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.backups import checking, copying, pieces, shelf
+from engine.backups import checking, copying, pieces, shelf, standing
 from engine.clock import SystemClock
 from engine.journal import JOURNAL_NAME, Journal
-from tests.support.journals import received
+from tests.support.journals import received, routed
 
 AMID = "amid the pages"
 # The step -> where it is: a module or class, the name in it, and before which call of that the process dies.
@@ -31,8 +31,12 @@ STEPS: dict[str, tuple[Any, str, int]] = {
     "the copy is read back": (checking, "run", 1),
     "what was found is kept": (checking, "write_json", 1),
     "older copies go": (shelf.Shelf, "tidy", 1),
-    "a piece is written": (pieces, "_store", 1),
+    "a piece is written": (pieces, "store", 1),
     "a piece gets its name": (Path, "rename", 2),
+    "how messages stand is read": (standing, "_collect", 1),
+    "how messages stand gets its name": (Path, "rename", 3),
+    "what the next is compared with gets its name": (Path, "rename", 4),
+    "what the last was compared with goes": (standing, "_remove", 2),
 }
 
 
@@ -72,7 +76,8 @@ async def live(site: Path, folder: Path, say: Callable[[str], None]) -> None:
     copies.tidy(1)
     stored = await journal.append(received(b"one more"), repeat_window_s=60.0)
     say(f"stored {stored.id}")
-    pieces.write(copy, site / "var" / JOURNAL_NAME)
+    await journal.map_done(stored.id, routes=[routed(b"one more")], state="mapped")
+    standing.write(copy, site / "var" / JOURNAL_NAME)
     say("made")
     await journal.stop()
 

@@ -15,7 +15,7 @@ import pytest
 from engine import erasing, verify
 from engine.backups import checking, standing
 from engine.backups.shelf import Copy
-from engine.errors import ErasedError, IntegrityError
+from engine.errors import ErasedError, IntegrityError, StoreError
 from engine.journal import JOURNAL_NAME, Journal
 from engine.message import Reagent, Report
 from engine.numbers import Number
@@ -399,6 +399,37 @@ def test_a_long_queue_costs_a_file_nothing_and_a_full_disk_costs_the_file_alone(
             assert place.standing(copy)
             assert [one.number for one in copy.standings()] == [1, 2]
             assert len(list(copy.path.glob("*.known"))) == 1
+
+    asyncio.run(run())
+
+
+def test_a_share_that_does_not_answer_keeps_no_transaction_open(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the journal's log could not be emptied for as long."""
+    busy: list[int] = []
+
+    def looked(*given: object) -> None:
+        with closing(sqlite3.connect(place.data / JOURNAL_NAME)) as connection:
+            busy.append(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        raise OSError(5, "Input/output error")
+
+    async def run() -> None:
+        async with running(place.data) as journal:
+            copy = await place.copy(journal)
+            await queue(journal, b"one")
+            monkeypatch.setattr(standing, "_named", looked)
+            with pytest.raises(StoreError, match="Input/output error"):
+                place.standing(copy)
+            assert busy == [0]
+            assert list(place.data.glob(".standing-*")) == []
+            (place.data / ".standing-left").mkdir()  # by a crash
+            monkeypatch.undo()
+            place.standing(copy)
+            assert list(place.data.glob(".standing-*")) == []
+            monkeypatch.setattr(standing, "SPARE_BYTES", 1 << 60)
+            await queue(journal, b"two")
+            with pytest.raises(StoreError, match="no room there to collect"):
+                place.standing(copy)
+            assert copy.last_id() == journal.last_id, "the rows are there all the same"
 
     asyncio.run(run())
 
