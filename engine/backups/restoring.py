@@ -370,9 +370,10 @@ class _Restoration:
             )
             known = orjson.loads(vault.open(meta, "meta", row_id, channel))
             state, reason = _state_of(known)
-            if not state and row_id in closed:
-                state, reason = "dismissed", ""
-                self._restored.decided.append(row_id)
+            if row_id in closed and state in ("", "incomplete"):
+                if not state:  # evidence is sent nowhere, whoever has decided about it
+                    self._restored.decided.append(row_id)
+                state = "dismissed"
             if state:
                 execute(
                     "INSERT INTO message_state (id, state, reason, at_us, mapping, detail)"

@@ -281,6 +281,34 @@ def test_what_a_person_decided_since_the_copy_stays_decided(place: Place, tmp_pa
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
 
 
+def test_evidence_that_a_person_has_closed_since_the_copy_stays_closed(place: Place, tmp_path: Path) -> None:
+    """A restored site must not ask for the decisions of yesterday once more."""
+
+    async def before() -> Copy:
+        async with running(place.data) as journal:
+            await queue(journal, b"one")
+            copy = await place.copy(journal)
+            torn = [
+                await journal.append_incomplete(received(half), Reason.INCOMPLETE) for half in (b"H|half", b"H|other")
+            ]
+            await journal.dismiss(messages=[torn[0].id], actor="anna", reason="sent again")
+            place.rows(copy)
+            return copy
+
+    copy = asyncio.run(before())
+    restored = place.restore(copy, tmp_path / "new")
+
+    journal = opened(tmp_path / "new" / "var")
+    try:
+        found = {one.id: one.state for one in journal.messages()}
+        assert sorted(found.values()) == ["dismissed", "incomplete", "mapped"]
+        assert [view.incomplete for view in journal.channels()] == [1]
+        assert restored.decided == []
+    finally:
+        journal.close()
+    assert verify.run(tmp_path / "new" / "var", deep=True) == []
+
+
 def test_copies_that_did_not_come_to_their_end_are_none_and_are_taken_away(place: Place) -> None:
     async def run() -> None:
         async with running(place.data) as journal:
