@@ -174,7 +174,7 @@ def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
         parsed = channel.message_format.parse(stored.payload, channel.options)
         numbers += _numbers(stored, parsed)
         reagents = _reagents(stored, parsed)
-        return replace(_route(stored, parsed, channel), reagents=reagents, numbers=numbers)
+        return _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:
         detail = f"{error.place}: {error.detail}" if error.place else error.detail
         return Verdict("dead", error.reason, detail, reagents=reagents, numbers=numbers)
@@ -208,7 +208,13 @@ def _reagents(stored: Stored, parsed: Parsed) -> tuple[Reagent, ...]:
         return ()
 
 
-def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
+def _route(
+    stored: Stored,
+    parsed: Parsed,
+    channel: ChannelRoutes,
+    reagents: tuple[Reagent, ...],
+    numbers: tuple[Number, ...],
+) -> Verdict:
     documents: list[tuple[Document, Route]] = []
     issues: list[Issue] = list(parsed.warnings)
     unmapped: list[Unmapped] = []
@@ -247,7 +253,7 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
             ]
     mapping = ",".join(names)
     if not taken:
-        return Verdict("dead", *refusal(parsed), issues=tuple(issues))
+        return Verdict("dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers)
     if not documents:
         return Verdict(
             "filtered",
@@ -255,7 +261,9 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
             mapping=mapping,
             issues=tuple(issues),
             unmapped=tuple(unmapped),
+            reagents=reagents,
             controls=controls,
+            numbers=numbers,
         )
     return Verdict(
         "mapped",
@@ -263,7 +271,9 @@ def _route(stored: Stored, parsed: Parsed, channel: ChannelRoutes) -> Verdict:
         documents=tuple(documents),
         issues=tuple(issues),
         unmapped=tuple(unmapped),
+        reagents=reagents,
         controls=controls,
+        numbers=numbers,
     )
 
 
