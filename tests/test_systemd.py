@@ -284,11 +284,20 @@ def test_the_archive_installs_without_network_and_the_earlier_program_comes_back
     assert not stage.exists()
     carried.write_bytes(whole)
 
-    for _ in range(2):  # the second is an upgrade of the first
+    program = stage / "opt" / "labrelay" / "venv"
+
+    def again() -> int:
         result = without_network("sh", script, DESTDIR=str(stage))
         assert result.returncode == 0, result.stderr
-    program = stage / "opt" / "labrelay" / "venv"
-    first, second = program.with_name("venv.old").stat().st_ino, program.stat().st_ino
+        return program.stat().st_ino
+
+    first = again()
+    (record,) = program.glob("lib/python*/site-packages/labrelay-*.dist-info/RECORD")
+    record.write_text(record.read_text() + "one_more.py,,\n")  # as another version has it
+    again()  # an upgrade of the first
+    second = again()  # the same once more takes nobody's place
+    assert sorted(path.name for path in program.parent.iterdir()) == ["venv", "venv.old"]
+    assert program.with_name("venv.old").stat().st_ino == first
     site = tmp_path / "site"
     (site / "config").mkdir(parents=True)
     (site / "config" / "labrelay.yaml").write_text("site: {name: Lab}\ndata: var\n")

@@ -93,6 +93,14 @@ check_bundle() {
     esac
 }
 
+# Whether the installed program has the very files of the new one.
+is_installed() {
+    for record in "$new"/lib/python*/site-packages/labrelay-*.dist-info/RECORD; do
+        cmp -s "$record" "$DESTDIR$PROGRAM/venv${record#"$new"}" && return 0
+    done
+    return 1
+}
+
 install_program() {
     new=$DESTDIR$PROGRAM/venv.new
     pip="$new/bin/python -I -m pip --disable-pip-version-check --quiet --no-input"
@@ -128,10 +136,14 @@ install_program() {
             fail "the new program does not run with the site in $SITE as it is (above). The old one stays; nothing was changed"
     fi
     # The old program runs on until this moment; an interruption before it changes nothing. It is kept beside the new
-    # one, so that `labrelay upgrade --rollback` can go back to it.
-    run rm -rf "$DESTDIR$PROGRAM/venv.old"
-    if [ -d "$DESTDIR$PROGRAM/venv" ]; then run mv "$DESTDIR$PROGRAM/venv" "$DESTDIR$PROGRAM/venv.old"; fi
+    # one, so that `labrelay upgrade --rollback` can go back to it. The same one once more is no earlier program: the
+    # one that is kept then stays, and with it the way back.
+    old=$DESTDIR$PROGRAM/venv.old
+    if is_installed; then old=$DESTDIR$PROGRAM/venv.same; fi
+    run rm -rf "$old"
+    if [ -d "$DESTDIR$PROGRAM/venv" ]; then run mv "$DESTDIR$PROGRAM/venv" "$old"; fi
     run mv "$new" "$DESTDIR$PROGRAM/venv"
+    run rm -rf "$DESTDIR$PROGRAM/venv.same"
     run mkdir -p "$DESTDIR$(dirname "$COMMAND")"
     run ln -sfn "$PROGRAM/venv/bin/labrelay" "$DESTDIR$COMMAND"
 }
