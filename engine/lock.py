@@ -39,7 +39,10 @@ class SiteLock:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
-            raise LockedError(f"{path}: another LabRelay (process {holder}) is using this data folder") from error
+            raise LockedError(
+                f"{path}: another LabRelay (process {holder}) is using this data folder; what needs it stopped "
+                "comes after sudo systemctl stop labrelay"
+            ) from error
         if not shared:
             hand_over(descriptor, data)
             os.ftruncate(descriptor, 0)

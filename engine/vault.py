@@ -272,7 +272,10 @@ def read_kek(path: Path) -> bytes:
     """
     kek = parse_kek(path.read_bytes())
     if kek is None:
-        raise ConfigError(f"{path}: not a key: 64 hexadecimal digits (or 32 raw bytes) are expected")
+        raise ConfigError(
+            f"{path}: not a key: 64 hexadecimal digits (or 32 raw bytes) are expected. Put back your copy "
+            "of it, or type it in from its recovery sheet: labrelay key init --from-sheet"
+        )
     return kek
 
 

@@ -91,6 +91,8 @@ def list_messages(
     if not found:
         raise_if_unknown(session, channel=wanted.channel)
     show_rows(form, "messages", [_row(session, view) for view in found], COLUMNS, "no messages")
+    if by_number and not found:
+        say("what could not be read, or broke off, has no number to be found by: labrelay dlq list")
     if older > 1:
         say(f"messages before {older} came before numbers were kept, and are not found by them")
     if unread:

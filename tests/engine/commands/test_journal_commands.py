@@ -65,6 +65,8 @@ def test_messages_are_listed_newest_first_and_filtered(site: Path) -> None:
     assert ids("--channel", "haematology", "--control-id", "C3") == [3]
     assert ids("--control-id", "C4") == [4]
     assert ids("--patient", "no such") == []
+    assert "labrelay dlq list" in labrelay("messages", "list", "--specimen", "1234", site=site).err
+    assert labrelay("messages", "list", "--channel", "haematology", site=site).err == ""
 
 
 def test_a_page_says_how_to_go_on(site: Path) -> None:
