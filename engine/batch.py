@@ -6,7 +6,7 @@ batch is thrown away.
 """
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import tzinfo
 from heapq import heapify, heappop, heappush
 
@@ -36,6 +36,10 @@ class ChannelTally:
     dead: int = 0
     incomplete: int = 0
 
+    def copied(self) -> "ChannelTally":
+        """As `dataclasses.replace`, at an eighth of the price: each batch copies what it changes."""
+        return ChannelTally(self.name, self.last_seq, self.last_us, self.stored, self.dead, self.incomplete)
+
 
 @dataclass(slots=True)
 class LaneTally:
@@ -51,6 +55,12 @@ class LaneTally:
     delivered_us: int = 0
     paused: int = 0
     held_by: int = 0
+
+    def copied(self) -> "LaneTally":
+        return LaneTally(
+            self.id, self.channel, self.destination, self.last_seq, self.open, self.dead, self.held,
+            self.delivered_us, self.paused, self.held_by,
+        )  # fmt: skip
 
 
 _CHANNEL_COLUMNS = "name, last_seq, last_us, stored, dead, incomplete"
@@ -232,7 +242,7 @@ class Batch:
         if tally is None:
             known = self.tail.channels.get(name)
             if known is not None:
-                tally = replace(known)
+                tally = known.copied()
             else:
                 row = self.execute(f"SELECT {_CHANNEL_COLUMNS} FROM channel WHERE name = ?", (name,)).fetchone()  # noqa: S608 - constant
                 tally = ChannelTally(*row) if row else ChannelTally(name)
@@ -252,7 +262,7 @@ class Batch:
         if tally is None:
             known = self.tail.lanes.get(lane_id)
             if known is not None:
-                tally = replace(known)
+                tally = known.copied()
             else:
                 row = self.execute(f"SELECT {_LANE_COLUMNS} FROM lane WHERE id = ?", (lane_id,)).fetchone()  # noqa: S608 - constant
                 tally = LaneTally(*row)
