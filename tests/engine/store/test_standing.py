@@ -127,7 +127,10 @@ class Life:
                     versions = ((f"Observation/{message}", "3"),)
                     await self._journal.settle(delivery, delivered_us=5, versions=versions)
                 case 2:
-                    await self._journal.postpone(delivery, attempt=1, not_before_us=9, cause=Reason.NO_ANSWER)
+                    self._number += 1  # as attempts do, it only grows
+                    await self._journal.postpone(
+                        delivery, attempt=self._number, not_before_us=9, cause=Reason.NO_ANSWER
+                    )
 
     async def dead(self) -> None:
         self._number += 1
