@@ -36,19 +36,18 @@ The file does not shrink: space that becomes free is used again (`labrelay journ
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from engine import audit, pruned
+from engine import audit
 from engine.batch import Batch
 from engine.errors import IntegrityError
 from engine.hashes import unpack_reports
+from engine.letting_go import RECORD_RANGES, Found, let_go
 from engine.listing import DISORDER_US, first_at
-from engine.pruned import Range
 from engine.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_MESSAGE, KIND_PRUNED
 from engine.vault import Vault
 
@@ -58,10 +57,6 @@ if TYPE_CHECKING:
 SECOND_US = 1_000_000
 STEP_ROWS = 32  # that may go in one transaction ...
 STEP_LOOKS = 400  # ... and that it looks at, so that what stays costs a bounded time too
-# That one record vouches for, and that records which go in one step may hand on: where every other message stays for
-# ever, ranges never join. A row's token has 65,535 bytes at most.
-RECORD_RANGES = 1000
-NUMBER_BLOCK_BITS = 10  # of table message_number
 DAY_US = 86_400 * SECOND_US
 LEAP_US = 7 * DAY_US
 PACE = 28  # a leap for each walk of a day's four
@@ -148,27 +143,6 @@ class Run:
     behind_us: int = 0
 
 
-@dataclass(slots=True)
-class Found:
-    """What a look found that may go.
-
-    Attributes:
-        rows: number -> chain value, of the journal.
-        messages: numbers of those that are messages.
-        kept: why old messages stay -> how many; for people.
-        behind_us: as in `Run`.
-    """
-
-    position: int
-    looked: int = 0
-    rows: dict[int, bytes] = field(default_factory=dict)
-    messages: list[int] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    kept: Counter[str] = field(default_factory=Counter)
-    records: list[int] = field(default_factory=list)
-    behind_us: int = 0
-
-
 # -- one step ------------------------------------------------------------------------------------------------------
 
 
@@ -209,7 +183,7 @@ def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> R
     if found.rows:
         if not run.act:
             run.act = audit.begin(batch, ACTOR, VERB, {"up_to": run.until})
-        _let_go(batch, found)
+        let_go(batch, found)
         run.gone.update(found.counts)
     if run.finished:
         finish(batch, run)
@@ -407,121 +381,9 @@ def _needed(execute: Callable[..., sqlite3.Cursor], row_id: int) -> bool:
     )
 
 
-# -- letting go ----------------------------------------------------------------------------------------------------
-
-
-def _let_go(batch: Batch, found: Found) -> None:
-    """Delete what was found, and append the record of it."""
-    execute = batch.execute
-    ranges = _Recorder(batch)
-    for record in found.records:
-        ranges.take_over(record)
-    ranges.add(pruned.JOURNAL, found.rows)
-    documents: dict[int, bytes] = {}
-    lanes: dict[int, dict[int, bytes]] = {}
-    for message_id in found.messages:
-        documents.update(
-            (row[0], b"") for row in execute("SELECT id FROM document WHERE message_id = ?", (message_id,)).fetchall()
-        )
-        for delivery_id, lane, seq in execute(
-            "SELECT id, lane, seq FROM delivery WHERE message_id = ?", (message_id,)
-        ).fetchall():
-            lanes.setdefault(lane, {})[seq] = b""
-            execute("DELETE FROM attempt WHERE delivery = ?", (delivery_id,))
-    ranges.add(pruned.DOCUMENT, documents)
-    for lane, seqs in lanes.items():
-        ranges.add(pruned.lane(lane), seqs)
-    ids = [(message_id,) for message_id in found.messages]
-    for table in ("delivery", "document", "reagent_use", "edited"):
-        batch.executemany(f"DELETE FROM {table} WHERE message_id = ?", ids)  # noqa: S608 - constants
-    batch.executemany("DELETE FROM message_state WHERE id = ?", ids)
-    _forget_numbers(batch, found.messages)
-    erased = [("journal", row_id) for row_id in found.rows] + [("document", document) for document in documents]
-    batch.executemany("DELETE FROM erased WHERE what = ? AND number = ?", erased)
-    batch.executemany("DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in found.rows])
-    ranges.store(dict(found.counts))
-
-
 def _forget_lines(batch: Batch, policy: Policy) -> None:
     """What passed on a line long ago: a quiet channel's would otherwise outlive its messages."""
     batch.execute(
         "DELETE FROM line_trace WHERE id IN (SELECT id FROM line_trace ORDER BY id LIMIT ?) AND began_us < ?",
         (STEP_ROWS, batch.now_us - policy.delivered_us),
     )
-
-
-def _forget_numbers(batch: Batch, messages: Iterable[int]) -> None:
-    """The numbers that the messages were found by; a block of that table is looked through once."""
-    blocks: dict[int, list[int]] = {}
-    for message_id in messages:
-        blocks.setdefault(message_id >> NUMBER_BLOCK_BITS, []).append(message_id)
-    for block, those in blocks.items():
-        marks = ",".join("?" * len(those))
-        batch.execute(
-            f"DELETE FROM message_number WHERE block = ? AND message_id IN ({marks})",  # noqa: S608 - question marks
-            (block, *those),
-        )
-
-
-class _Recorder:
-    """Ranges that one transaction changes; `store` writes them with the record that vouches for them."""
-
-    def __init__(self, batch: Batch) -> None:
-        self._batch = batch
-        self._ranges: dict[tuple[str, int], Range] = {}  # by what and first number
-
-    def take_over(self, record: int) -> None:
-        """What a record vouches for that is about to go itself."""
-        for one in pruned.of_record(self._batch.execute, record):
-            self._ranges[one.what, one.first] = one
-
-    def add(self, what: str, gone: dict[int, bytes]) -> None:
-        """Numbers with their chain values; runs of them, joined with the ranges next to them."""
-        for first, last in _runs(sorted(gone)):
-            new = Range(what, first, last, gone[last], 0)
-            if (before := self._around(what, first - 1)) is not None:
-                new = Range(what, before.first, last, new.chain, 0)
-            if (behind := self._around(what, last + 1)) is not None:
-                new = Range(what, new.first, behind.last, behind.chain, 0)
-            for neighbour in (before, behind):
-                if neighbour is not None:
-                    self._ranges.pop((what, neighbour.first), None)
-                    self._batch.execute("DELETE FROM pruned WHERE what = ? AND first = ?", (what, neighbour.first))
-            self._ranges[what, new.first] = new
-
-    def _around(self, what: str, number: int) -> Range | None:
-        """The range that a number is in: one of this transaction, or a stored one."""
-        for one in self._ranges.values():
-            if one.what == what and one.first <= number <= one.last:
-                return one
-        return pruned.around(self._batch.execute, what, number)
-
-    def store(self, counts: dict[str, int]) -> None:
-        vouch(self._batch, [self._ranges[key] for key in sorted(self._ranges)], counts)
-
-
-def vouch(batch: Batch, ranges: Sequence[Range], counts: dict[str, int]) -> None:
-    """Append the record that these ranges are gone (more than one where they are many), and keep them under its
-    number."""
-    for at in range(0, max(len(ranges), 1), RECORD_RANGES):
-        part = ranges[at : at + RECORD_RANGES]
-        token = b"".join(one.digest for one in part)
-        body = orjson.dumps({**(counts if not at else {}), "vouches": sha256(token).hexdigest()})
-        record = batch.record(KIND_PRUNED, "", batch.now_us, token=token, meta=b"", body=body)
-        batch.executemany(
-            "INSERT OR REPLACE INTO pruned (what, first, last, chain, record) VALUES (?, ?, ?, ?, ?)",
-            [(one.what, one.first, one.last, one.chain, record) for one in part],
-        )
-
-
-def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Neighbouring numbers as (first, last)."""
-    start = previous = None
-    for number in numbers:
-        if previous is None or number != previous + 1:
-            if start is not None and previous is not None:
-                yield start, previous
-            start = number
-        previous = number
-    if start is not None and previous is not None:
-        yield start, previous

@@ -37,10 +37,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "stores, mapping, configuration",
         names(
             "anchor arrival audit backups batch before_upgrade causes compact config correcting detecting durable "
-            "earlier erased erasing formats holding installed journal kek layouts line_trace listing lock loss "
-            "lots mapping memory migrate numbered outbox packs pauses pruned reading replays reserve retention "
-            "rotation row_check salvage server_versions superseding suspect trail trail_check upkeep vault "
-            "verdict verify wal_repair warm_up writer"
+            "earlier erased erasing formats holding installed journal kek layouts letting_go line_trace listing "
+            "lock loss lots mapping memory migrate numbered outbox packs pauses pruned reading replays reserve "
+            "retention rotation row_check salvage server_versions superseding suspect trail trail_check upkeep "
+            "vault verdict verify wal_repair warm_up writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake outcomes tee")),

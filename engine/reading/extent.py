@@ -16,7 +16,8 @@ from engine.reading.snapshots import Rows, Snapshots
 from engine.records import Kept
 
 if TYPE_CHECKING:
-    from engine.retention import Found, Policy
+    from engine.letting_go import Found
+    from engine.retention import Policy
 
 
 @dataclass(frozen=True, slots=True)

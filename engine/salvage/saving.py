@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from engine import anchor, audit, migrate, retention, verify, wal_repair
+from engine import anchor, audit, letting_go, migrate, verify, wal_repair
 from engine.anchor import Anchor
 from engine.batch import Batch
 from engine.clock import Clock
@@ -192,7 +192,7 @@ def _note_gaps(
     for first, last in _joined(ranges):
         batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (first, last, act))
     if gone:
-        retention.vouch(batch, gone, {"salvaged": len(gone)})
+        letting_go.vouch(batch, gone, {"salvaged": len(gone)})
     return act
 
 

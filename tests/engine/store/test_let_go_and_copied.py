@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine import before_upgrade, earlier, erasing, migrate, pruned, retention, verify
+from engine import before_upgrade, earlier, erasing, letting_go, migrate, pruned, verify
 from engine.anchor import Anchor
 from engine.backups import checking, copying, drill, far_file, pieces, restoring
 from engine.backups.restoring import Restored
@@ -233,7 +233,7 @@ def test_a_record_that_somebody_makes_say_more_is_named_by_the_deep_check(place:
     journal = opened(place.data)
     if kind == "let go":
         one = pruned.Range(pruned.JOURNAL, 100, 100, b"c" * 32, 0)
-        journal.run_alone(partial(retention.vouch, ranges=[one], counts={}))
+        journal.run_alone(partial(letting_go.vouch, ranges=[one], counts={}))
         journal.run_alone(lambda batch: batch.execute("DELETE FROM pruned"))
     journal_id = journal.journal_id
     journal.close()

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine import arrival, audit, compact, erasing, pauses, retention, row_check, verdict, verify
+from engine import arrival, audit, compact, erasing, letting_go, pauses, retention, row_check, verdict, verify
 from engine.batch import Batch
 from engine.clock import Clock, ManualClock, SystemClock
 from engine.errors import IntegrityError, StoreError
@@ -468,7 +468,8 @@ def test_ranges_that_never_join_are_handed_on_a_bounded_number_at_a_time(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where every other message stays for ever. A row's token has room for some thousand ranges, and no more."""
-    monkeypatch.setattr(retention, "RECORD_RANGES", 5)
+    for module in (retention, letting_go):
+        monkeypatch.setattr(module, "RECORD_RANGES", 5)
     monkeypatch.setattr(retention, "STEP_ROWS", 4)
     for _ in range(30):
         site.message("no document")
