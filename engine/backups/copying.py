@@ -140,6 +140,7 @@ def complete(
         )
         copy_made = shelf.finish(making, manifest)
     except (sqlite3.Error, OSError) as error:
+        shutil.rmtree(making, ignore_errors=True)  # it may be what has filled the disk
         raise StoreError(f"{shelf.path}: the copy could not be made: {error}") from error
     return copy_made
 

@@ -40,6 +40,7 @@ class FarFile:
         self._path = path
         self._pump = pump
         self._unwritten = 0
+        self._whole = False
         self._descriptor = -1
         self._steps: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="backup-file", daemon=True).start()
@@ -63,9 +64,13 @@ class FarFile:
     def close(self) -> None:
         """All is written."""
         self._wait_for(self._close)
+        self._whole = True
 
     def leave(self) -> None:
-        """Nobody waits for it any more; it is closed as soon as its disk answers. A second call does nothing."""
+        """Nobody waits for it any more: as soon as its disk answers it is closed, and taken away if it is not whole. It
+        may well be what has filled the disk."""
+        if not self._whole:
+            self._steps.put(self._take_away)
         self._steps.put(self._close)
         self._steps.put(None)
 
@@ -81,6 +86,11 @@ class FarFile:
         self.connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self.connection.execute("PRAGMA journal_mode = OFF")
         self.connection.execute("PRAGMA synchronous = OFF")
+
+    def _take_away(self) -> None:
+        # Only the file that was made here: by now another copy may be under way under the same name.
+        if self._descriptor >= 0 and os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
+            self._path.unlink()
 
     def _close(self) -> None:
         if hasattr(self, "connection"):

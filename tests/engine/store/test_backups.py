@@ -21,6 +21,7 @@ from engine.reasons import Reason
 from engine.vault import KEY_NAME
 from tests.support.copies import Place
 from tests.support.journals import opened, queue, received, routed, running, store
+from tests.support.waiting import until
 
 CANARY = b"PID|1||4711||SHARMA^ANITA"
 
@@ -359,6 +360,7 @@ def test_a_full_disk_of_the_copies_costs_the_copy_alone(place: Place, monkeypatc
             with pytest.raises(StoreError, match="full"):
                 await place.copy(journal)
             monkeypatch.undo()
+            await until(lambda: not list(place.copies.rglob(JOURNAL_NAME)))  # what has filled the disk is gone at once
             (stored,) = await store(journal, b"on it goes")
             assert journal.payload(stored.id) == b"on it goes"
             assert (await place.copy(journal)).is_whole
