@@ -470,7 +470,7 @@ FAULTS: tuple[Fault, ...] = (
         "step of a backup.",
         passes="what was acknowledged before the last piece is there, byte for byte; deep verify finds nothing; RPO "
         "and time are printed; the last good copy stays",
-        nodes=("tests/faults/test_backup.py",), quick="2 copies, 13 steps", long="12 copies, 13 steps",
+        nodes=("tests/faults/test_backup.py",), quick="2 copies, 17 steps", long="12 copies, 17 steps",
         soak="100 copies", seconds=50,
     ),
     Fault(
