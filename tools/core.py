@@ -76,6 +76,7 @@ CORE_TESTS = (
     "tests/engine/test_attempts_under_way.py",
     "tests/engine/test_channel.py",
     "tests/engine/test_replaying.py",
+    "tests/engine/test_seen_on_a_bad_morning.py",
     "tests/faults/test_store_disk.py",
     "tests/faults/test_store_pinned_reader.py",
 )

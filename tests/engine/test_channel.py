@@ -411,6 +411,20 @@ async def test_what_a_pause_left_unkept_is_kept_by_the_next_connection() -> None
     assert store.sessions == [1]
 
 
+@pytest.mark.usefixtures("soon")
+async def test_evidence_is_not_tried_again_after_a_failed_sync() -> None:
+    """The process is about to end: what was acknowledged of it stands in the journal, frame by frame."""
+    store = ScriptedStore()
+    made = channel(store)
+    stream = MemoryStream()
+    async with served(made, stream) as task:
+        stream.feed(block(hl7("1"))[:40])
+        store.faults = [FULL, BROKEN, FULL, FULL]
+        stream.end()
+        await asyncio.wait_for(asyncio.shield(task), 2.0)
+    assert (store.faults, store.incomplete) == ([FULL, FULL], [])
+
+
 # -- places --------------------------------------------------------------------------------------------------------
 
 

@@ -278,6 +278,20 @@ async def test_frames_become_messages_and_the_rest_stays_as_evidence(journal: Jo
     await again.stop()
 
 
+async def test_a_command_makes_messages_of_frames_before_any_daemon_starts(journal: Journal, tmp_path: Path) -> None:
+    await journal.append_frame("chem", journal.new_session(), b"1H", 1)
+    await journal.append_frame("chem", journal.new_session(), b"1H", 2)
+    await journal.stop()
+
+    again = opened(tmp_path)
+    assert again.cut_short == 2
+    again.recover()
+    made = again.assemble_frames_alone(lambda channel, raws, received_us: Assembled(), repeat_window_s=WINDOW_S)
+    assert [(one.payload, one.received_us) for one in made] == [(b"1H", 1), (b"1H", 2)]
+    assert again.cut_short == 0
+    again.close()
+
+
 async def test_frames_of_which_one_cannot_be_opened_become_no_message(journal: Journal, tmp_path: Path) -> None:
     session = journal.new_session()
     for raw in (b"1H", b"2P", b"3L"):
