@@ -26,7 +26,7 @@ import sqlite3
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -44,6 +44,7 @@ from engine.reading.connecting import connect
 from engine.row_check import ROW_COLUMNS, Unreadable, read_rows
 
 MAGIC = b"LRROWS1\n"
+MAKING = "making.rows"
 DOCUMENT_COLUMNS = "id, message_id, revision, ordinal, media_type, hash, conditional, reports, body"
 PIECE_ROWS = 20_000  # and
 PIECE_BYTES = 64 * 1024 * 1024  # of one file, so that writing and reading it takes a bounded memory
@@ -233,17 +234,22 @@ def store(copy: Copy, content: Content) -> Piece:
         }
     )
     path = copy.path / f"{content.first:012}-{content.last:012}.rows"
-    new = path.with_name(path.name + ".new")
+    new = copy.path / MAKING  # the same name each time, so that nothing gathers there
     digest = sha256()
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        for part in (MAGIC, _LENGTH.pack(len(head)), head, *map(_packed, content.rows)):
-            digest.update(part)
-            file.write(part)
-        file.write(digest.digest())
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
+    try:
+        with open(descriptor, "wb") as file:
+            for part in (MAGIC, _LENGTH.pack(len(head)), head, *map(_packed, content.rows)):
+                digest.update(part)
+                file.write(part)
+            file.write(digest.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()  # what was written of it may be what has filled the disk
+        raise
     sync_folder(copy.path)
     return Piece(path, content.first, content.last)
 

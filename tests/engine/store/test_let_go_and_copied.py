@@ -1,6 +1,7 @@
 """What deletes, copies and brings back, put together: nothing erased comes back, nothing is lost, no false alarm."""
 
 import asyncio
+import errno
 import json
 import os
 import sqlite3
@@ -369,5 +370,32 @@ def test_a_folder_that_does_not_answer_holds_up_the_copy_and_no_message(
                 await journal.lend(copying.job(shelf.begin() / JOURNAL_NAME))
             answers.set()
             await store(journal, b"after it was given up")
+
+    asyncio.run(run())
+
+
+def test_what_a_full_disk_has_left_of_a_piece_is_taken_away(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with running(place.data) as journal:
+            await queue(journal, b"one")
+            shelf = place.shelf(journal)
+            making = shelf.begin()
+            await journal.lend(copying.job(making / JOURNAL_NAME))
+            copy = copying.complete(
+                shelf, making, data=place.data, site=place.site, name="X", journal_id=journal.journal_id
+            )
+            before = {path.name for path in copy.path.iterdir()}
+
+            def full(descriptor: int) -> None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            for n in range(3):
+                await store(journal, b"more %d" % n)
+                with monkeypatch.context() as disk, pytest.raises(StoreError, match="No space left"):
+                    disk.setattr(os, "fsync", full)
+                    place.rows(copy)
+                assert {path.name for path in copy.path.iterdir()} == before
+            place.rows(copy)
+            assert checking.broken_pieces(copy) == []
 
     asyncio.run(run())
