@@ -35,7 +35,8 @@ def check(connection: sqlite3.Connection) -> None:
     if found > newest:
         raise StoreError(
             f"the journal has schema {found}, this LabRelay knows {newest} at most: it was written by a newer version. "
-            "Install that version or newer; going back is not possible"
+            "Install that version or newer. Back to this one leads only the copy from before the upgrade "
+            "(before-upgrade in the data folder), and not without a price: docs/operations.md, Going back"
         )
     if found < newest:
         raise StoreError(

@@ -52,7 +52,7 @@ async def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
         connection.execute("PRAGMA user_version = 99")
     for read_only in (False, True):
-        with pytest.raises(StoreError, match=r"schema 99.*newer version"):
+        with pytest.raises(StoreError, match=r"schema 99.*newer version.*before-upgrade"):
             opened(tmp_path, read_only=read_only)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
         assert migrate.version(connection) == 99
