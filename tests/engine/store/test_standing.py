@@ -15,6 +15,7 @@ import pytest
 from engine import erasing, verify
 from engine.backups import checking, standing
 from engine.backups.shelf import Copy
+from engine.clock import ManualClock
 from engine.errors import ErasedError, IntegrityError, StoreError
 from engine.journal import JOURNAL_NAME, Journal
 from engine.message import Reagent, Report
@@ -404,6 +405,39 @@ def test_a_long_queue_costs_a_file_nothing_and_a_full_disk_costs_the_file_alone(
             assert len(list(copy.path.glob("*.known"))) == 1
 
     asyncio.run(run())
+
+
+def test_documents_from_after_a_rotation_of_the_key_can_be_read_with_a_copy_from_before(
+    place: Place, tmp_path: Path
+) -> None:
+    clock = ManualClock()
+
+    async def run() -> Copy:
+        async with running(place.data, clock=clock) as journal:
+            await queue(journal, b"march")
+            copy = await place.copy(journal)
+            await journal.rotate_key(place.data, actor="anna")
+            clock.advance(31 * 86_400)
+            await queue(journal, b"april")
+            place.standing(copy)
+            (delivery, *_) = await journal.claim("chem", "fhir", 1)
+            clock.advance(31 * 86_400)
+            await journal.bury(delivery.id, reason=Reason.REFUSED, detail="a key for notes of a new month, and no row")
+            place.standing(copy)
+        return copy
+
+    copy = asyncio.run(run())
+    restored = place.restore(copy, tmp_path / "new")
+
+    assert (restored.wrong, restored.findings, restored.again) == ([], [], 0)
+    journal = opened(tmp_path / "new" / "var", read_only=True)
+    try:
+        assert [journal.document(number) for number in (1, 2)] == [b"march", b"april"]
+        assert [one.state for one in journal.message(1).deliveries] == ["dead"]  # type: ignore[union-attr] # it is there
+        assert journal.message(1).deliveries[0].detail.startswith("a key for notes")  # type: ignore[union-attr] # as above
+    finally:
+        journal.close()
+    assert verify.run(tmp_path / "new" / "var", deep=True) == []
 
 
 def test_a_share_that_does_not_answer_keeps_no_transaction_open(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
