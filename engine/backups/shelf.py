@@ -203,8 +203,13 @@ class Shelf:
         return gone
 
     def drill(self) -> dict[str, Any]:
-        """What the last drill noted; empty where there was none."""
-        return read_json(self.path / DRILL_NAME)
+        """What the last drill noted; empty where there was none, or the disk has changed what it noted."""
+        said = read_json(self.path / DRILL_NAME)
+        try:
+            _instant(said["at"])
+        except (KeyError, TypeError, ValueError):
+            return {}
+        return said
 
 
 def copies(path: Path) -> list[Copy]:
@@ -220,16 +225,36 @@ def copies(path: Path) -> list[Copy]:
 
 
 def read_copy(path: Path) -> Copy | None:
-    """A full copy by its folder; None where it is none, or was not made to its end."""
+    """A full copy by its folder; None where it is none, or was not made to its end.
+
+    What cannot be read of its manifest makes it none, and of the note that it was read back, one that was not.
+    """
     said = read_json(path / MANIFEST_NAME)
     try:
         manifest = Manifest(**{**said, "left_out": tuple(said["left_out"])})
-        checked = read_json(path / VERIFIED_NAME)
-        verified = Verified(**{**checked, "findings": tuple(checked["findings"])}) if checked else None
-        datetime.fromisoformat(manifest.made_at)
+        _instant(manifest.made_at)
+        bytes.fromhex(manifest.chain)
+        if not all(isinstance(number, int) for number in (manifest.last_id, manifest.bytes, manifest.schema)):
+            return None
     except (KeyError, TypeError, ValueError):
         return None
+    checked = read_json(path / VERIFIED_NAME)
+    verified = None
+    with suppress(KeyError, TypeError):
+        verified = Verified(**{**checked, "findings": tuple(checked["findings"])})
     return Copy(path, manifest, verified)
+
+
+def _instant(text: str) -> datetime:
+    """An instant as it is written here.
+
+    Raises:
+        ValueError, TypeError: it is none, or does not say in which zone.
+    """
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(text)
+    return found
 
 
 def read_json(path: Path) -> dict[str, Any]:

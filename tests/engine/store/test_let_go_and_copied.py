@@ -399,3 +399,25 @@ def test_what_a_full_disk_has_left_of_a_piece_is_taken_away(place: Place, monkey
             assert checking.broken_pieces(copy) == []
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "bad", [b"{}", b"[]", b"", b"\xff", b'{"at": "soon"}', b'{"at": 7}', b'{"at": "2026-03-01T00:00:00"}']
+)
+def test_damaged_notes_in_the_folder_of_copies_end_no_backup(place: Place, tmp_path: Path, bad: bytes) -> None:
+    journal = opened(place.data)
+    copy, shelf = place.copy(journal), place.shelf(journal)
+    journal.close()
+    assert [one.is_whole for one in shelf.copies()] == [True]
+    (shelf.path / "drill.json").write_bytes(bad)
+    (copy.path / "verified.json").write_bytes(bad)
+    assert shelf.drill() == {}
+    assert [one.is_whole for one in shelf.copies()] == [False]  # to be read back, or made once more
+    manifest = json.loads((copy.path / "manifest.json").read_text())
+    for broken in (
+        {**manifest, "made_at": "2026-03-01T00:00:00"},
+        {**manifest, "last_id": "7"},
+        {**manifest, "chain": "x"},
+    ):
+        (copy.path / "manifest.json").write_text(json.dumps(broken))
+        assert shelf.copies() == []
