@@ -80,6 +80,34 @@ async def attempt(lab: FhirRest, sent: Delivery) -> DeliveryError | None:
     return None
 
 
+# -- conflicts ---------------------------------------------------------------------------------------------------
+
+CONDITIONAL = transaction(GLUCOSE).replace(b'"url":"Observation/00', b'"ifMatch":"W/\\"1\\"","url":"Observation/00')
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "kind"),
+    [
+        (http(503), Reason.BUSY, TransientDeliveryError),
+        (http(429), Reason.BUSY, TransientDeliveryError),
+        (http(403), Reason.CONFLICT, TransientDeliveryError),
+        (
+            http(200, b'{"resourceType":"Observation","meta":{"versionId":"2\\""}}'),
+            Reason.CONFLICT,
+            TransientDeliveryError,
+        ),
+        (http(404), Reason.CONFLICT, RefusedDeliveryError),
+    ],
+)
+async def test_what_cannot_be_read_back_is_no_conflict_yet(
+    answer: bytes, reason: Reason, kind: type[DeliveryError]
+) -> None:
+    async with scripted(http(412), answer) as server, destination(server.url, conflicts="check") as lab:
+        error = await attempt(lab, delivery(CONDITIONAL))
+    assert (type(error), error.reason if error is not None else None) == (kind, reason)
+    assert server.requests[1].line.startswith("GET /fhir/Observation/00")
+
+
 # -- delivered ---------------------------------------------------------------------------------------------------
 
 
