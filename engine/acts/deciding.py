@@ -28,8 +28,9 @@ class Deciding(UnderWay):
                 actor=actor,
                 reason=because,
             )
-        for lane in {(letter.channel, letter.destination) for letter in chosen if letter.delivery_id}:
-            self._look_again(*lane, 0)  # a dead letter may have held its lane
+            # At once, for the next part may fail: a dead letter may have held its lane.
+            for lane in {(letter.channel, letter.destination) for letter in part if letter.delivery_id}:
+                self._look_again(*lane, 0)
         return answer(len(chosen), None, {"dismissed": changed})
 
     async def release(self, selection: Selection, *, actor: str, because: str, dry_run: bool = False) -> dict[str, Any]:

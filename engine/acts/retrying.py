@@ -55,14 +55,16 @@ class Retrying(UnderWay):
                 outcome["skipped"] += 1
         for (channel, destination), ids in lanes.items():
             changed = 0
-            for unconditional in (False, True):
-                part = [one for one in ids if (one in conflicts) is unconditional]
-                if part:
-                    changed += await self._journal.requeue(part, unconditional=unconditional)
+            try:
+                for unconditional in (False, True):
+                    part = [one for one in ids if (one in conflicts) is unconditional]
+                    if part:
+                        changed += await self._journal.requeue(part, unconditional=unconditional)
+            finally:  # what waits again is durable, also where the rest could not be stored
+                if changed:
+                    self._look_again(channel, destination, changed)
             outcome["requeued"] += changed
             outcome["skipped"] += len(ids) - changed
-            if changed:
-                self._look_again(channel, destination, changed)
         return outcome
 
     async def _process(self, letter: DeadLetter, accept_conflict: bool) -> str:

@@ -1,18 +1,19 @@
 """Retry, dismiss and replay: what changes, what stays, and what the journal says about it afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from adapters.codecs import hl7v2
+from engine.acts import deciding
 from engine.acts.acts import Acts
 from engine.acts.selection import Selection, letters, messages
 from engine.clock import SystemClock
 from engine.control import RefusedError
-from engine.errors import LabRelayError
+from engine.errors import LabRelayError, StoreError
 from engine.intake import ChannelRoutes, Route
 from engine.journal import Journal
 from engine.message import FormatOptions, MapContext, Received
@@ -116,6 +117,38 @@ async def test_what_is_still_wrong_is_still_dead_and_said(site: Site) -> None:
     trace = site.journal.message(UNMAPPED)
     assert trace is not None
     assert (trace.message.state, trace.message.reason) == ("dead", Reason.NO_ROUTE.value)
+
+
+@pytest.mark.parametrize("verb", ["dismiss", "retry"])
+async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """What the first transaction has changed is durable, and nobody else tells the lane."""
+    monkeypatch.setattr(deciding, "AT_ONCE", 1)
+    await site.journal.claim(CHANNEL, DESTINATION, 10)
+    (waiting,) = site.journal.deliveries([WAITING])
+    await site.journal.bury(waiting.id, reason=Reason.CONFLICT)
+    asked = 0
+
+    def failing(act: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object, **more: object) -> object:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                raise StoreError("the queue is full")
+            return act(*args, **more)
+
+        return wrapped
+
+    for name in ("dismiss", "requeue"):
+        monkeypatch.setattr(site.journal, name, failing(getattr(site.journal, name)))
+    act = site.acts.dismiss if verb == "dismiss" else site.acts.retry
+    with pytest.raises(StoreError):
+        await act(Selection(ids=(REFUSED, WAITING)), actor="anita", because="ours is right")
+
+    changed = {"dismiss": ["dismissed", "dead"], "retry": ["waiting", "dead"]}[verb]
+    assert site.deliveries(REFUSED) + site.deliveries(WAITING) == changed
+    assert [lane[:2] for lane in site.woken] == [(CHANNEL, DESTINATION)]
 
 
 async def test_an_incomplete_message_is_never_made_a_result(site: Site) -> None:
