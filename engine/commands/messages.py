@@ -14,7 +14,7 @@ import click
 
 from engine.clock import from_us
 from engine.commands.output import Column, ExitCode, Form, cell, form_option, printable, say, show_document, show_rows
-from engine.commands.selecting import ROW, filter_options, instant_us, raise_if_unknown, without_daemon
+from engine.commands.selecting import ROW, asked_for, filter_options, instant_us, raise_if_unknown, without_daemon
 from engine.commands.session import Session, consent, pass_session
 from engine.records import Act, Filter, MessageView, Trace
 
@@ -46,8 +46,18 @@ def command() -> None:
 @filter_options("channel", "state", "reason", "since", "until")
 @click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
 @click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count.")
-@click.option("--patient", metavar="NUMBER", help="With exactly this number of a patient.")
-@click.option("--specimen", metavar="NUMBER", help="With exactly this number of a specimen or order.")
+@click.option(
+    "--patient",
+    metavar="NUMBER",
+    callback=asked_for,
+    help="With exactly this number of a patient. `-` asks for it, so that it stands in no list of processes.",
+)
+@click.option(
+    "--specimen",
+    metavar="NUMBER",
+    callback=asked_for,
+    help="With exactly this number of a specimen or order; `-` asks for it.",
+)
 @click.option("--control-id", metavar="TEXT", help="With exactly this control id.")
 @click.option("--id", "ids", type=ROW, multiple=True, metavar="ID", help="With this number; may be given again.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")

@@ -26,6 +26,7 @@ from engine.commands.output import Column, ExitCode, Form, form_option, on_termi
 from engine.commands.selecting import (
     ACT_TIMEOUT_S,
     ROW,
+    asked_for,
     filter_options,
     raise_if_unknown,
     selection,
@@ -57,7 +58,12 @@ UNFINISHED = (
 @click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
 @filter_options("channel", "since", "until")
 @click.option("--destination", metavar="NAME", help="That went to this destination; what went elsewhere stays.")
-@click.option("--specimen", metavar="NUMBER", help="With this number of a specimen or order.")
+@click.option(
+    "--specimen",
+    metavar="NUMBER",
+    callback=asked_for,
+    help="With this number of a specimen or order; `-` asks for it.",
+)
 @click.option("--control-id", metavar="TEXT", help="With this control id of their own (MSH-10, H-3).")
 @click.option(
     "--state",

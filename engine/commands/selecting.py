@@ -89,6 +89,11 @@ def _state_option(states: Sequence[str]) -> Callable[[F], F]:
     return click.option("--state", type=word(states, words), metavar="STATE", help=f"In this state: {words}.")
 
 
+def asked_for(_ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
+    """A number as it was given; ``-``: asked for, so that no list of processes and no shell's history has it."""
+    return click.prompt(str(param.name), hide_input=True, err=True) if text == "-" else text
+
+
 def act_options(command: F) -> F:
     """``--all --dry-run --yes``, for what sends or closes."""
     return click.option("--all", "everything", is_flag=True, help="Everything there is.")(sure_options(command))

@@ -80,3 +80,18 @@ def test_a_number_that_no_message_can_have_is_no_fault_inside(site: Path, verb: 
 def test_a_time_that_is_none_is_said(site: Path, since: str) -> None:
     ran = labrelay("messages", "list", "--since", since, site=site)
     assert (ran.code, "is neither an age" in ran.err) == (ExitCode.USAGE, True)
+
+
+@pytest.mark.parametrize("option", ["--patient", "--specimen"])
+def test_a_number_that_is_asked_for_stands_in_no_history(
+    site: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    asked: list[bool] = []
+
+    def answer(_text: str, *, hide_input: bool, err: bool) -> str:
+        asked.append(hide_input and err)
+        return "no such number"
+
+    monkeypatch.setattr("engine.commands.selecting.click.prompt", answer)
+    ran = labrelay("messages", "list", option, "-", site=site)
+    assert (ran.code, asked, "no messages" in ran.err) == (ExitCode.OK, [True], True)
