@@ -202,6 +202,21 @@ async def test_a_release_needs_a_reason_and_a_choice(site: RunningSite) -> None:
     assert hemoglobins(site.sandbox) == ["5.1", "5.2", "5.3"]
 
 
+async def test_what_is_held_while_a_person_says_yes_is_not_released_with_the_rest(
+    site: RunningSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await send(site, message(1, "6.1"))
+    loop = asyncio.get_running_loop()
+
+    def thinking_it_over(_question: str, *, yes: bool) -> None:
+        asyncio.run_coroutine_threadsafe(send(site, message(2, "5.2")), loop).result(20)
+
+    monkeypatch.setattr("engine.commands.selecting.consent", thinking_it_over)
+    ran = await held(site, "release", "--all", "--reason", "looked at", "--yes")
+    assert (ran["count"], ran["done"]["released"]) == (1, 1)
+    assert [site.deliveries(number)[-1].state for number in (1, 2)] == ["delivered", "held"]
+
+
 async def test_it_stays_held_over_a_restart_and_is_released_without_a_daemon(tmp_path: Path, sandbox: Sandbox) -> None:
     async with running(tmp_path, sandbox, held_route()) as site:
         await send(site, message(1, "5.1"), message(2, "5.2"))
