@@ -312,15 +312,7 @@ class Observer:
             if self._reagents_seen.get(name) != seen[name]:
                 self._reagents_seen[name] = seen[name]
                 self._reagents[name] = tuple(
-                    ReagentSnapshot(
-                        name=view.name,
-                        lot=view.lot,
-                        expires=view.expires,
-                        tests=view.tests,
-                        left=view.left,
-                        last_at=from_us(view.last_us),
-                    )
-                    for view in self._app.journal.reagents(name, limit=REAGENTS_SHOWN)
+                    ReagentSnapshot.of(view) for view in self._app.journal.reagents(name, limit=REAGENTS_SHOWN)
                 )
 
     def _day(self, now: datetime) -> str:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.clock import from_us
 from engine.reasons import Reason
+from engine.records import ReagentView
 from engine.snapshot.links import LinkSnapshot, TeeSnapshot
 from engine.snapshot.states import ChannelState, DestinationState, Level, Paused
 from engine.words import Phrase
@@ -69,6 +71,17 @@ class ReagentSnapshot:
     tests: tuple[str, ...] = ()
     left: str = ""
     last_at: datetime | None = None
+
+    @classmethod
+    def of(cls, view: ReagentView) -> "ReagentSnapshot":
+        return cls(
+            name=view.name,
+            lot=view.lot,
+            expires=view.expires,
+            tests=view.tests,
+            left=view.left,
+            last_at=from_us(view.last_us),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

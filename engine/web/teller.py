@@ -237,16 +237,9 @@ class Teller:
         """Rows of a search over all analyzers."""
         rows = []
         for view in found:
-            reagent = ReagentSnapshot(
-                name=view.name,
-                lot=view.lot,
-                expires=view.expires,
-                tests=view.tests,
-                left=view.left,
-                last_at=from_us(view.last_us),
-            )
             first = self._clock_time(from_us(view.first_us))
-            rows.append(replace(self._lot(reagent), channel=view.channel, messages=str(view.messages), first=first))
+            lot = self._lot(ReagentSnapshot.of(view))
+            rows.append(replace(lot, channel=view.channel, messages=str(view.messages), first=first))
         return tuple(rows)
 
     def destination(self, destination: DestinationSnapshot) -> DestinationRow:
