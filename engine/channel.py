@@ -542,9 +542,11 @@ class Channel:
             self._unread(fault, stream)
 
     def _unread(self, fault: LinkFault, stream: Stream) -> None:
-        before = self.counts.unread.faults
-        self.counts.unread = Unread(before + 1, fault.kind, fault.detail, stream.peer, self._clock.monotonic())
-        if before + 1 == UNREAD_SAID:
+        known, now = self.counts.unread, self._clock.monotonic()
+        if known.kind == "stranger" and known.peer == stream.peer:  # what else it says says less of it
+            fault = LinkFault(known.kind, known.detail)
+        self.counts.unread = Unread(known.faults + 1, fault.kind, fault.detail, stream.peer, now)
+        if known.faults + 1 == UNREAD_SAID:
             logger.warning(
                 "what comes in cannot be read, and no message since",
                 extra={"channel": self.settings.name, "peer": stream.peer, "fault": fault.kind, "detail": fault.detail},

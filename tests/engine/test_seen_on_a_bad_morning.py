@@ -73,6 +73,7 @@ async def test_a_port_at_which_strangers_knock_is_named_until_a_message_comes(
         (text,) = [text for text in said(app) if "cannot be read" in text]
         assert text.startswith("chem: what comes in cannot be read (")
         assert "last from 127.0.0.1:" in text
+        assert "no analyzer: another program's protocol; it speaks HTTP" in text
         (warned,) = [one for one in caplog.records if one.levelname == "WARNING" and "cannot be read" in one.message]
         assert vars(warned)["channel"] == "chem"
         await send(port, MESSAGE, answered=True)
