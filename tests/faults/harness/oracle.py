@@ -65,6 +65,9 @@ class _Delivery:
     flags: int
 
 
+DEADLINE_S = 600.0  # for one read of all there is; after an hour under load that is a million messages
+
+
 def judge(
     data: Path,
     ledger: Ledger,
@@ -86,6 +89,7 @@ def judge(
     tally = found.tally
     tally.sent, tally.acked = len(ledger.sent), len(ledger.acked)
     journal = Journal.open(data, clock=SystemClock(), read_only=True)
+    journal.deadline_s = DEADLINE_S
     try:
         with journal.snapshot() as execute:
             messages = execute(
