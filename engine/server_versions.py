@@ -49,7 +49,9 @@ def sweep(batch: Batch) -> bool:
         "SELECT resource, until_us FROM server_version WHERE resource > ? ORDER BY resource LIMIT ?",
         (position, SWEEP_ROWS),
     ).fetchall()
-    batch.executemany("DELETE FROM server_version WHERE resource = ?", [(r[0],) for r in rows if r[1] < batch.steady_us])
+    batch.executemany(
+        "DELETE FROM server_version WHERE resource = ?", [(r[0],) for r in rows if r[1] < batch.steady_us]
+    )
     batch.tail.sweeps["server_version"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
     return len(rows) < SWEEP_ROWS
 

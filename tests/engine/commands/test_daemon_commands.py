@@ -211,7 +211,8 @@ async def test_messages_are_found_by_the_numbers_they_bear(running: Running) -> 
     assert await ids("--patient", "8") == [7]
     assert await ids("--control-id", "c8") == await ids("--control-id", "C8", "--channel", "haematology") == [7]
     assert await ids("--specimen", "F7", "--state", "dead") == []
-    assert await ids("--specimen", "F7", "--channel", "elsewhere") == []
+    ran = await running.labrelay("messages", "list", "--specimen", "F7", "--channel", "elsewhere", "-o", "json")
+    assert (ran.code, "there is no channel elsewhere" in ran.err) == (ExitCode.FAILED, True)
 
 
 async def test_the_trace_of_a_message_tells_what_people_did_about_it(running: Running) -> None:

@@ -104,8 +104,9 @@ def test_filters_choose(site: Path, tmp_path: Path) -> None:
     file = tmp_path / "out.ndjson"
     assert export(site, file, "--state", "dead").code == ExitCode.OK
     assert messages(file) == {UNMAPPED: "dead"}
-    assert export(site, file, "--channel", "nobody", "--yes").code == ExitCode.OK
+    assert export(site, file, "--until", "2001-01-01", "--yes").code == ExitCode.OK
     assert messages(file) == {}
+    assert export(site, file, "--channel", "nobody", "--yes").code == ExitCode.FAILED
 
 
 @pytest.mark.parametrize("form", FORMS)
