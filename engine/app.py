@@ -41,7 +41,7 @@ from engine.outcomes import Outcomes
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory
 from engine.records import Pause, Recovery, Target
-from engine.replaying import Replays
+from engine.replaying import LIVE_FIRST, Replays
 from engine.retention import Policy
 from engine.sources import ChannelSource
 from engine.supervisor import Supervisor
@@ -590,7 +590,7 @@ class App:
         if worker is None:
             return ""  # it waits in the store for the destination to be configured again
         if self.intake.waiting or self.journal.queued > QUIET:
-            return "live messages go first"
+            return LIVE_FIRST
         probe = worker.breaker.next_probe
         if worker.breaker.state is not BreakerState.CLOSED and (probe is None or probe > self.clock.monotonic()):
             return f"{destination} is not reachable"
@@ -599,7 +599,7 @@ class App:
         lane = worker.lane(channel)
         if worker.paused or lane.held:
             return f"{destination} or its lane is paused, or held by a dead letter"
-        return "" if lane.drained and not lane.spilled else "live messages go first"
+        return "" if lane.drained and not lane.spilled else LIVE_FIRST
 
     def _stored(self, stored: Stored) -> None:
         self.intake.accept(stored)

@@ -5,6 +5,11 @@ analyzer meanwhile finds at most one delivery of the replay before it, and waits
 while messages wait for their mapping, while the journal's writer has a queue, while a destination is not reachable and
 while a lane is paused or held: a server that has just come back gets what is new first. ``rate`` is a limit on top.
 
+Where what is live never ends it must end all the same: having yielded for `YIELDS_S`, its next message is queued even
+so, unless one of its own is still under way. So it has two messages a second at the least, or as many as the lane
+carries one at a time, and a live one still finds at most one of them before it. It does not wait in vain for a lane
+that is paused, held or has no server: nothing of it is queued there.
+
 Where it has come to is kept by the journal (`engine.replays`): it can be stopped at any moment, by anything, and taken
 up again where it was. Each time it is taken up is an act of its own.
 """
@@ -23,10 +28,13 @@ from engine.reasons import Reason
 logger = logging.getLogger("labrelay." + __name__)
 
 LOOK_S = 0.1  # ... again whether a lane is free, where nothing says so earlier
+YIELDS_S = 0.5  # at a stretch to what is live; then one message goes
 LAST_S = 30.0  # at the end its last deliveries may take so long; after that they are told as waiting
 STORE_RETRY_S = 1.0
 AT_ONCE = 200  # messages of a step where nothing is sent from here
 ENDED_KEPT = 20  # outcomes of the last replays, for whoever asks late
+
+LIVE_FIRST = "live messages go first"  # the one reason that a replay does not wait for without end
 
 Waits = Callable[[str, str], str]  # (channel, destination) -> why nothing may be queued there now, or ""
 LookAgain = Callable[[str, str, int], None]
@@ -227,8 +235,13 @@ class Replays:
             lanes = {(channel, order.to) for channel, _ in lanes}
         elif order.destinations is not None:
             lanes = {lane for lane in lanes if lane[1] in order.destinations}
+        yields_until = self._now() + YIELDS_S
         while not run.halted.is_set() and (why := self._why_not(lanes)):
             run.waits = why
+            if why != LIVE_FIRST:
+                yields_until = self._now() + YIELDS_S
+            elif self._now() >= yields_until and not run.outstanding:
+                break
             await self._something_moves(LOOK_S)
         run.waits = ""
         return not run.halted.is_set()

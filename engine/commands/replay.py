@@ -4,9 +4,10 @@ Which: by number, time, channel, destination, specimen, control id, state. The d
 destination can tell a repeat; what a newer result has replaced is not sent, nor is what is held, rejected or a dead
 letter. Nothing is mapped again.
 
-A replay yields: its next message goes out only while nothing new waits for the same destination. It goes on in the
-daemon if the terminal is lost. Ctrl-C stops it; the number that is printed takes it up again (--resume), also after a
-crash or a restart: nothing is left out, and nothing is sent twice.
+A replay yields: its next message goes out only while nothing new waits for the same destination; where there always is
+something, one goes every half a second. It goes on in the daemon if the terminal is lost. Ctrl-C stops it; the number
+that is printed takes it up again (--resume), also after a crash or a restart: nothing is left out, and nothing is sent
+twice.
 """
 
 import signal

@@ -89,7 +89,7 @@ class Decisions(Submitting):
             states=states,
             failed=failed,
         )
-        return self._submit(operation, verdict=True)
+        return self._submit(operation, verdict=True, patient=True)
 
     def replay_end(self, number: int, act: int, outcome: dict[str, Any]) -> "asyncio.Future[None]":
         """A replay has come to its end, and so has the act."""

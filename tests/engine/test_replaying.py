@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from engine import replaying
 from engine.acts.acts import Acts
 from engine.acts.selection import Selection
 from engine.errors import LabRelayError
 from engine.journal import Journal
-from engine.replaying import Run
+from engine.replaying import LIVE_FIRST, Run
 from tests.support.journals import queue, running, started
 from tests.support.waiting import until
 
@@ -99,6 +100,34 @@ async def test_it_queues_nothing_while_something_live_waits(journal: Journal) ->
     lanes.left = 10**9
     acts.replays.settled(0, None)  # something has moved
     await until(lambda: acts.replays.progress(begun["act"])["done"] == COUNT)
+    await acts.stop()
+
+
+def _has_done(acts: Acts, act: int, count: int) -> bool:
+    return bool(acts.replays.progress(act)["done"] == count)
+
+
+@pytest.mark.parametrize("why", [LIVE_FIRST, "fhir is not reachable"])
+async def test_what_is_live_without_end_does_not_keep_it_for_ever_a_server_that_is_away_does(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """One at a time: the next only once the last has been delivered."""
+    monkeypatch.setattr(replaying, "YIELDS_S", 0.01)
+    monkeypatch.setattr(replaying, "LOOK_S", 0.002)
+    ids = await delivered(journal)
+    acts = Acts(journal, channels=dict, waits=lambda channel, destination: why)
+    begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)
+    await until(lambda: acts.replays.progress(begun["act"])["waits"] == why)
+    sent: list[int] = []
+    if why == LIVE_FIRST:
+        for number in range(1, COUNT + 1):
+            await until(partial(_has_done, acts, begun["act"], number))
+            assert acts.replays.progress(begun["act"])["outcome"]["waiting"] == 1
+            sent += await deliver(journal, acts)
+        assert await acts.replays.wait(begun["act"], 5.0)
+    else:
+        assert not await acts.replays.wait(begun["act"], 0.1)
+    assert sent == (ids if why == LIVE_FIRST else [])
     await acts.stop()
 
 

@@ -453,12 +453,17 @@ FAULTS: tuple[Fault, ...] = (
         fault="replay races",
         how=(
             "Two replays of a channel and a retry of its dead letters at once, of the same deliveries, in "
-            "processes of their own; another channel sends meanwhile, and a tenth of the answers are lost."
+            "processes of their own; another channel sends meanwhile, and a tenth of the answers are lost. And a "
+            "replay beside live messages that never end."
         ),
-        passes="order kept, every delivery under its one key, lost=0; live answers are measured",
+        passes=(
+            "order kept, every delivery under its one key, lost=0; a replay comes to its end however much is live; "
+            "live answers are measured"
+        ),
         nodes=(
             "tests/faults/test_races.py::test_replay_and_retry_of_the_same_deliveries_leave_live_traffic_alone",
             "tests/engine/test_delivery.py::test_whatever_people_and_peers_do_at_once_order_and_every_message_are_kept",
+            "tests/engine/test_replaying.py::test_what_is_live_without_end_does_not_keep_it_for_ever_a_server_that_is_away_does",
         ),
         quick="60 messages",
         long="600 messages, or as many as fit into the time",
