@@ -56,6 +56,9 @@ _FIXES: dict[Reason, str] = {
     "reload`, and labrelay reprocess --refused --channel {name} (shows; --apply sends). Where the server is: have it "
     "corrected, " + _AGAIN,
     Reason.AMBIGUOUS_ON_SERVER: "merge the resources on the server, " + _AGAIN,
+    Reason.DECIDED_IN_PART: (
+        "labrelay audit list says what was decided and why: retry it if another destination needs it, else dismiss it"
+    ),
     Reason.DAMAGED: "labrelay verify names the rows; " + _SEND_AGAIN,
     Reason.GAVE_UP: "once the destination takes documents again: " + _RETRY,
     Reason.NO_DESTINATION: "configure the destination again, `labrelay reload`, " + _AGAIN,

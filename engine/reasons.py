@@ -127,6 +127,11 @@ class Reason(Enum):
         "The stored bytes are not those that were written (a fault of the disk). `labrelay verify` names the rows; ask "
         "the analyzer to send the message again.",
     )
+    DECIDED_IN_PART = (
+        "DECIDED_IN_PART",
+        "The journal was restored, and a person had dismissed or rejected part of what was made of this message; of "
+        "the rest it is not known whether it was delivered. `labrelay dlq retry` makes and sends all of it.",
+    )
     GAVE_UP = ("GAVE_UP", "The destination did not take the document within `give_up_after`.")
     NO_DESTINATION = (
         "NO_DESTINATION",

@@ -2,7 +2,8 @@
 the audit trail alone. The daemon writes such a file with each round of pieces, so there is something of this only where
 a crash came between the two, or where the copies are older than these files.
 
-    dismiss, reject    what was closed is not sent; a delivery that is known is closed itself, else its whole message
+    dismiss, reject    what was closed is not sent; where a single delivery was, and is not known, its message is a dead
+                       letter: a person decides about all of it
     edit               the original is closed, and the two messages know of each other
     pause, resume      what somebody has stopped stays stopped
 
@@ -39,14 +40,27 @@ def acts(connection: sqlite3.Connection, vault: Vault, first: int) -> Iterator[A
 
 
 def closed(act: Act) -> list[int]:
-    """The messages that a decision has closed; empty where it is about something else."""
+    """The messages that a decision has closed as a whole; empty where it is about something else."""
     _, _, verb, what = act
     with suppress(*_TROUBLE):
         if verb == "edit":
             return [int(what["message"])]
-        if verb in ("dismiss", "reject"):
-            return [int(message) for message in what.get("messages", ())]
+        if verb == "dismiss":
+            return [int(message) for message in (what["whole"] if "whole" in what else what["messages"])]
     return []
+
+
+def in_part(act: Act) -> list[int]:
+    """The messages of which a decision has closed single deliveries, and others may have to be made."""
+    return sorted(_concerned(act) - set(closed(act)))
+
+
+def _concerned(act: Act) -> set[int]:
+    _, _, verb, what = act
+    with suppress(*_TROUBLE):
+        if verb in ("dismiss", "reject"):
+            return {int(message) for message in what.get("messages", ())}
+    return set(closed(act))
 
 
 def apply(connection: sqlite3.Connection, act: Act) -> list[int]:
@@ -56,7 +70,7 @@ def apply(connection: sqlite3.Connection, act: Act) -> list[int]:
         if verb in ("pause", "resume"):
             _switch(connection, row_id, at_us, verb, what)
             return []
-        changed = {message for message in closed(act) if _close(connection, message, verb, what)}
+        changed = {message for message in _concerned(act) if _close(connection, message, verb, what)}
         if verb == "edit":
             connection.execute(
                 "INSERT OR IGNORE INTO edited (message_id, original, act) VALUES (?, ?, ?)",

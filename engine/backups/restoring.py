@@ -359,9 +359,11 @@ class _Restoration:
             (first, KIND_MESSAGE),
         ).fetchall()
         closed: set[int] = set()
+        in_part: set[int] = set()
         for act in decided.acts(connection, vault, first):
             self._restored.decided += decided.apply(connection, act)
             closed.update(decided.closed(act))
+            in_part.update(decided.in_part(act))
         for row_id, channel, seq, received_us, token, meta in rows:
             execute(
                 "INSERT INTO channel (name, last_seq, last_us, stored, dead, incomplete) VALUES (?, 0, 0, 0, 0, 0)"
@@ -374,6 +376,9 @@ class _Restoration:
                 if not state:  # evidence is sent nowhere, whoever has decided about it
                     self._restored.decided.append(row_id)
                 state = "dismissed"
+            elif row_id in in_part and not state:
+                self._restored.decided.append(row_id)
+                state, reason = "dead", Reason.DECIDED_IN_PART.value
             if state:
                 execute(
                     "INSERT INTO message_state (id, state, reason, at_us, mapping, detail)"
@@ -386,9 +391,9 @@ class _Restoration:
                     (token, row_id, received_us + memory.REPEAT_WITHOUT_ID_US),
                 )
             execute(
-                "UPDATE channel SET last_seq = ?, last_us = ?, stored = stored + ?, incomplete = incomplete + ?"
-                " WHERE name = ?",
-                (seq, received_us, int(not state), int(state == "incomplete"), channel),
+                "UPDATE channel SET last_seq = ?, last_us = ?, stored = stored + ?, dead = dead + ?,"
+                " incomplete = incomplete + ? WHERE name = ?",
+                (seq, received_us, int(not state), int(state == "dead"), int(state == "incomplete"), channel),
             )
 
     def _mark_open(self, connection: sqlite3.Connection) -> None:

@@ -144,6 +144,8 @@ def _replay_forget(batch: Batch, *, number: int, actor: str) -> None:
 def _dismiss(batch: Batch, *, messages: tuple[int, ...], deliveries: tuple[int, ...], actor: str, reason: str) -> int:
     changed = verdict.dismiss(batch, messages, reason) + decisions.dismiss(batch, deliveries, reason)
     concerned = sorted({*messages, *decisions.messages_of(batch, deliveries)})
-    what = {"messages": concerned, "deliveries": deliveries, "reason": reason, "changed": changed}
+    what = {
+        "messages": concerned, "whole": messages, "deliveries": deliveries, "reason": reason, "changed": changed,
+    }  # fmt: skip
     audit.note(batch, actor, "dismiss", what)
     return changed

@@ -21,7 +21,7 @@ from engine.journal import JOURNAL_NAME, Journal
 from engine.message import Reagent, Report
 from engine.numbers import Number
 from engine.reasons import Reason
-from engine.records import Held, Target
+from engine.records import Filter, Held, Target
 from engine.results import Earlier
 from tests.support.copies import Place
 from tests.support.journals import opened, queue, received, routed, running, store
@@ -473,3 +473,32 @@ def test_a_share_that_does_not_answer_keeps_no_transaction_open(place: Place, mo
 
 def _no_room(*given: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_message_of_which_one_delivery_was_dismissed_is_not_lost_for_the_others(place: Place, tmp_path: Path) -> None:
+    async def before() -> tuple[Copy, int, int]:
+        async with running(place.data) as journal:
+            copy = await place.copy(journal)
+            (both, held) = await store(journal, b"to both", b"held for one")
+            for one in (both, held):
+                await journal.map_done(one.id, routes=[routed(b"w", "fhir", "s3", claimed=True)], state="mapped")
+            (refused, _), (kept, _) = (journal.message(one.id).deliveries for one in (both, held))  # type: ignore[union-attr] # they are there
+            await journal.bury(refused.id, reason=Reason.REFUSED)
+            await journal.dismiss(deliveries=[refused.id], actor="anna", reason="not wanted there")
+            await journal.hold([kept.id])
+            await journal.reject([kept.id], actor="anna", because="not for them")
+            place.rows(copy)
+            return copy, both.id, held.id
+
+    copy, *numbers = asyncio.run(before())
+    restored = place.restore(copy, tmp_path / "new")
+
+    assert restored.decided == numbers
+    journal = opened(tmp_path / "new" / "var")
+    try:
+        letters = {letter.message_id: letter.reason for letter in journal.dead(Filter())}
+        assert letters == dict.fromkeys(numbers, "DECIDED_IN_PART")
+        assert journal.unprocessed() == []
+    finally:
+        journal.close()
+    assert verify.run(tmp_path / "new" / "var", deep=True) == []
