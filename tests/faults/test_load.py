@@ -154,8 +154,8 @@ async def test_at_the_mark_nothing_is_answered_and_then_all_goes_on(tmp_path: Pa
                 async with asyncio.timeout(90.0):
                     while not _says(await status(daemon), "disk is full"):  # noqa: ASYNC110  # another process
                         await asyncio.sleep(0.05)
-                await asyncio.sleep(0.5)  # answers that were under way
-                held, went = [len(each.acked) for each in analyzers], sum(map(len, server.arrived.values()))
+                held = await _when_nobody_is_answered(analyzers)
+                went = sum(map(len, server.arrived.values()))
                 for _ in range(AT_THE_MARK_S):
                     await asyncio.sleep(1.0)
                     refused_s += 1
@@ -177,6 +177,16 @@ async def test_at_the_mark_nothing_is_answered_and_then_all_goes_on(tmp_path: Pa
     daemon.watch.into(tally)
     assert tally.max_rss * MiB < MEMORY
     trial.note(tally, seconds_at_the_mark=refused_s, answered_before_it=answered[-1])
+
+
+async def _when_nobody_is_answered(analyzers: list[Analyzer]) -> list[int]:
+    """How many messages of each were answered, once the answers that were under way have come."""
+    async with asyncio.timeout(60.0):
+        held: list[int] = []
+        while held != (now := [len(each.acked) for each in analyzers]):
+            held = now
+            await asyncio.sleep(1.0)
+    return held
 
 
 def _each_got_on(analyzers: list[Analyzer], before: list[int]) -> bool:
