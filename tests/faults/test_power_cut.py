@@ -135,7 +135,7 @@ async def test_a_file_that_counts_as_delivered_outlives_a_power_cut(tmp_path: Pa
     ledger = Ledger()
     with forgetful_disk(tmp_path / "disk") as disk:
         async with site_on(disk, f"{{kind: file, folder: out, {QUICK_RETRY}}}", ledger) as site:
-            for _ in trial.rounds(quick=4, long=100, soak=1_000, unit="power cuts beneath a folder of files"):
+            for _ in trial.rounds(quick=4, long=50, soak=1_000, unit="power cuts beneath a folder of files"):
                 await site.life(trial)
             await site.to_its_end()
         disk.cut()  # after a stop in order, too

@@ -50,7 +50,7 @@ FAULTS: tuple[Fault, ...] = (
         "while analyzers send; with one process and two, with a healthy and a troubled server.",
         passes="lost=0, dup_unflagged=0, reordered=0",
         nodes=("tests/faults/test_kill.py",),
-        quick="14 kills", long="1,000 kills", seconds=120, takes_the_rest=True,
+        quick="14 kills", long="1,000 kills", seconds=60, takes_the_rest=True,
         unproven="A killed process loses nothing that it gave to the kernel: see T3 for a power cut.",
     ),
     Fault(
@@ -87,7 +87,7 @@ FAULTS: tuple[Fault, ...] = (
             "tests/faults/test_upgrade_kill.py::test_an_upgrade_that_the_power_leaves_anywhere_is_begun_or_done_and_loses_nothing",
         ),
         quick="some 20 power cuts, 12 beneath the kernel",
-        long="a power cut at every step, twice; 300 beneath the kernel", seconds=115,
+        long="a power cut at every step, twice; 250 beneath the kernel", seconds=215,
         unproven="A disk that lies about its syncs. What is beneath the kernel needs root and /dev/fuse; elsewhere it "
         "is skipped.",
     ),
@@ -126,7 +126,7 @@ FAULTS: tuple[Fault, ...] = (
         passes="every mutation that harms an acknowledged row is found, rows that are whole are served, nothing falls "
         "over; no false alarm",
         nodes=("tests/faults/test_random_damage.py", "tests/faults/test_store_damage.py"),
-        quick="80 mutations, 20 clean runs", long="1,000 mutations, 1,000 clean runs", seconds=240,
+        quick="80 mutations, 20 clean runs", long="1,000 mutations, 1,000 clean runs", seconds=150,
     ),
     Fault(
         number=7,
@@ -159,7 +159,7 @@ FAULTS: tuple[Fault, ...] = (
         quick="1,200 messages",
         long="86,400 messages, or as many as fit into the time",
         soak="259,200 messages (72 hours)",
-        seconds=200,
+        seconds=180,
     ),
     Fault(
         number=9,
@@ -195,7 +195,7 @@ FAULTS: tuple[Fault, ...] = (
         "gives up, a destination that answers 422, and a message whose processing ends the whole process.",
         passes="a dead letter with its reason; the next message is delivered",
         nodes=("tests/faults/test_poison.py", "tests/faults/test_deadly_message.py", "tests/test_hostile_messages.py"),
-        quick="each kind once", long="each kind ten times", seconds=50,
+        quick="each kind once", long="each kind ten times", seconds=40,
     ),
     Fault(
         number=12,
@@ -204,7 +204,7 @@ FAULTS: tuple[Fault, ...] = (
         "of half a second and a second, an hour forward and back, a year ahead, to 1970 and back.",
         passes="no storm of attempts, no stall, lost=0; the move is shown and is a row of the audit trail",
         nodes=("tests/faults/test_machine.py::test_a_clock_that_is_moved_neither_stalls_nor_storms",),
-        quick="9 moves", long="45 moves", seconds=30,
+        quick="9 moves", long="45 moves", seconds=50,
         unproven="The clock is the daemon's, not the machine's: SQLite and the kernel keep the right time.",
     ),
     Fault(
@@ -312,7 +312,7 @@ FAULTS: tuple[Fault, ...] = (
         quick="200 sessions",
         long="2,000 sessions",
         soak="10,000 sessions",
-        seconds=90,
+        seconds=70,
     ),
     Fault(
         number=19,
@@ -388,7 +388,7 @@ FAULTS: tuple[Fault, ...] = (
         quick="4 s",
         long="50 s",
         soak="1 hour",
-        seconds=75,
+        seconds=110,
         unproven="The mark is the disk's room without the reserve, and no number that somebody sets: an analyzer that "
         "is not answered keeps few results and writes over the oldest, so refusing one while there is room would lose "
         "what could be kept.",
@@ -411,7 +411,7 @@ FAULTS: tuple[Fault, ...] = (
         quick="5 s",
         long="75 s",
         soak="6 hours",
-        seconds=75,
+        seconds=90,
         unproven=(
             "Pages of libraries that were in memory before the daemon started are nobody's, and not counted. Needs "
             "root; elsewhere it is skipped."
@@ -446,7 +446,7 @@ FAULTS: tuple[Fault, ...] = (
             "tests/faults/test_machine.py::test_of_two_daemons_that_start_at_once_one_stays",
             "tests/engine/test_app.py::test_a_second_daemon_on_the_same_data_is_refused",
         ),
-        quick="1 pair", long="25 pairs", seconds=40,
+        quick="1 pair", long="25 pairs", seconds=50,
     ),
     Fault(
         number=27,
@@ -476,7 +476,7 @@ FAULTS: tuple[Fault, ...] = (
         passes="what was acknowledged before the last piece is there, byte for byte; deep verify finds nothing; RPO "
         "and time are printed; the last good copy stays",
         nodes=("tests/faults/test_backup.py",), quick="2 copies, 17 steps", long="12 copies, 17 steps",
-        soak="100 copies", seconds=50,
+        soak="100 copies", seconds=35,
     ),
     Fault(
         number=29,
@@ -493,7 +493,7 @@ FAULTS: tuple[Fault, ...] = (
         quick="4,000 messages",
         long="1,000,000 messages, or as many as can be written in the time",
         soak="1,000,000 messages",
-        seconds=110,
+        seconds=150,
     ),
     Fault(
         number=30,
@@ -513,7 +513,7 @@ FAULTS: tuple[Fault, ...] = (
         how="Another reader keeps its snapshot while messages are stored; LabRelay's own readers have a deadline.",
         passes="an alarm at 64 MiB of log, no stall, the log is emptied once the reader ends",
         nodes=("tests/faults/test_store_pinned_reader.py",),
-        quick="12 MiB", long="64 MiB, then 2,000 messages", seconds=45,
+        quick="12 MiB", long="64 MiB, then 2,000 messages", seconds=40,
         unproven="A reader that stays for days: the log grows for as long, and the alarm stands.",
     ),
     Fault(
