@@ -60,7 +60,7 @@ STEPS = {
     # an upgrade of the journal
     "keep a copy": Step("engine.before_upgrade", "keep"),
     "copy": Step("engine.before_upgrade", "_copy"),
-    "sync the copy": Step("engine.before_upgrade", "_sync"),
+    "sync the copy": Step("engine.before_upgrade", "sync_file"),
     "name the copy": Step("engine.before_upgrade", "sync_folder"),
     "upgrade": Step("engine.migrate", "upgrade"),
     # what people do
