@@ -159,7 +159,7 @@ FAULTS: tuple[Fault, ...] = (
         quick="1,200 messages",
         long="86,400 messages, or as many as fit into the time",
         soak="259,200 messages (72 hours)",
-        seconds=180,
+        seconds=160,
     ),
     Fault(
         number=9,
@@ -493,7 +493,7 @@ FAULTS: tuple[Fault, ...] = (
         quick="4,000 messages",
         long="1,000,000 messages, or as many as can be written in the time",
         soak="1,000,000 messages",
-        seconds=150,
+        seconds=170,
     ),
     Fault(
         number=30,
