@@ -377,7 +377,7 @@ async def beside(folder: Path, *arguments: str, **environment: str) -> bytes:
 
 def find(folder: Path, state: str, reason: str) -> int:
     listed = labrelay("messages", "list", "--limit", "200", "-o", "json", site=folder).json["messages"]
-    return int(next(row["id"] for row in listed if (row["state"], row["reason"]) == (state, reason)))
+    return next((int(row["id"]) for row in listed if (row["state"], row["reason"]) == (state, reason)), 0)
 
 
 def worker_of(folder: Path, pid: int) -> int:
@@ -410,7 +410,8 @@ async def test_a_planted_patient_is_seen_nowhere_with_a_worker_and_people_at_wor
             for form in ("table", "ndjson"):
                 assert b"server" in await beside(tmp_path, "top", "--count", "2", "--every", "200ms", "-o", form)
 
-            dead, note = await asyncio.to_thread(find, tmp_path, "dead", "NO_ROUTE"), made / "note.json"
+            await until(lambda: find(tmp_path, "dead", "NO_ROUTE") > 0, 30.0)
+            dead, note = find(tmp_path, "dead", "NO_ROUTE"), made / "note.json"
             said = await beside(
                 tmp_path, "dlq", "edit", str(dead), "--because", "wrong type", "--yes",
                 EDITOR=f"{sys.executable} {tmp_path / 'editor.py'} {note}", XDG_RUNTIME_DIR=str(tmp_path / "run"),
