@@ -41,10 +41,10 @@ PEOPLE = [re.compile(text.encode(), re.IGNORECASE) for text in PLANTED]
 FAULT = """
 from engine import intake
 route = intake._route
-def failing(stored, parsed, channel):
+def failing(stored, *rest):
     if b"BOOM" in stored.payload:
         raise ValueError(stored.payload.decode("latin-1"))
-    return route(stored, parsed, channel)
+    return route(stored, *rest)
 intake._route = failing
 """
 DAEMON = f"{FAULT}\nfrom engine.__main__ import main\nmain()\n"
