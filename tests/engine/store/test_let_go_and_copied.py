@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from engine import before_upgrade, earlier, erasing, letting_go, migrate, pruned, verify
+from engine import before_upgrade, earlier, erasing, letting_go, migrate, numbered, pruned, verify
 from engine.anchor import Anchor
 from engine.backups import checking, copying, drill, far_file, pieces, restoring
 from engine.backups.restoring import Restored
@@ -24,6 +24,7 @@ from engine.chain import chain_hash, pruned_digest, row_hash
 from engine.clock import ManualClock, SystemClock
 from engine.errors import StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+from engine.numbers import Number
 from engine.results import results_of
 from engine.salvage import saving
 from engine.vault import KEY_NAME
@@ -120,6 +121,7 @@ def test_traces_and_earlier_values_of_what_was_erased_do_not_come_back(place: Pl
         batch.execute(
             "INSERT INTO line_trace (channel, session, began_us, size, content) VALUES ('chem', 7, 0, 1, x'00')"
         )
+        numbered.note(batch, 1, [Number("patient", "4711")])
 
     journal.run_alone(note)
     copy = place.copy(journal)
@@ -131,6 +133,7 @@ def test_traces_and_earlier_values_of_what_was_erased_do_not_come_back(place: Pl
 
     with closing(sqlite3.connect(tmp_path / "new" / "var" / JOURNAL_NAME)) as connection:
         assert connection.execute("SELECT count(*) FROM line_trace").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM message_number").fetchone() == (0,)
 
 
 def test_an_erased_row_whose_record_is_in_the_next_piece_comes_back_empty(
