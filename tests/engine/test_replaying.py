@@ -13,7 +13,7 @@ import pytest_asyncio
 from engine import replaying
 from engine.acts.acts import Acts
 from engine.acts.selection import Selection
-from engine.errors import LabRelayError
+from engine.errors import LabRelayError, StoreError
 from engine.journal import Journal
 from engine.replaying import LIVE_FIRST, Run
 from tests.support.journals import queue, running, started
@@ -87,6 +87,27 @@ async def test_it_goes_out_oldest_first_and_ends_with_its_outcome(journal: Journ
     assert (progress["state"], progress["outcome"]) == ("ended", {"messages": COUNT, "deliveries": COUNT})
     assert journal.unfinished_replays() == []
     assert journal.open_acts() == []
+
+
+async def test_one_that_fails_says_so_and_can_be_taken_up_again(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = await delivered(journal)
+    acts = acts_on(journal)
+
+    def fails(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(journal, "replay_step", fails)
+        begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)
+        await until(lambda: acts.replays.progress(begun["act"])["state"] == "failed")
+    assert ("a replay failed", "StoreError") in [(one.message, getattr(one, "detail", "")) for one in caplog.records]
+    await acts.resume(begun["act"], actor="anita", rate=100_000, within_s=0)
+    await until(lambda: acts.replays.progress(begun["act"])["done"] == COUNT)
+    assert await deliver(journal, acts) == ids
+    assert await acts.replays.wait(begun["act"], 5.0)
+    assert acts.replays.progress(begun["act"])["state"] == "ended"
 
 
 async def test_it_queues_nothing_while_something_live_waits(journal: Journal) -> None:
