@@ -59,6 +59,10 @@ def unlock(
             notes.append(note)
         else:
             made = found.kek
+            notes.append(
+                f"There was no journal in {data}, and a new one was begun under the key that was there. Where this is "
+                "no new site, stop it and look where the old one is: labrelay restore makes one of a copy"
+            )
         _found_journal(connection, made, clock)
         meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
     else:

@@ -1,6 +1,7 @@
 """T4 and T5: a disk that is full to the last byte. Nothing is acknowledged, people can act, and then all goes on."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -132,10 +133,11 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
 
 
 def test_a_disk_that_has_room_keeps_the_reserve(disk: SmallDisk) -> None:
-    kept = Reserve(disk.path)
+    kept, open_files = Reserve(disk.path), len(os.listdir("/proc/self/fd"))
     for _ in range(8):
         kept.look()
     assert size(disk) == KEPT
+    assert len(os.listdir("/proc/self/fd")) == open_files
     assert not kept.give()  # a write has failed for another reason: a quota, a limit on files
     assert (size(disk), kept.given) == (KEPT, False)
 

@@ -424,6 +424,29 @@ def test_a_changed_row_of_the_journal_does_not_get_into_a_piece(place: Place) ->
     asyncio.run(run())
 
 
+def test_a_page_of_the_journal_that_cannot_be_read_ends_no_piece_in_silence(place: Place) -> None:
+    async def run() -> Copy:
+        async with running(place.data) as journal:
+            copy = await place.copy(journal)
+            await store(journal, *(b"%d " % number + bytes(3000) for number in range(40)))
+            return copy
+
+    copy = asyncio.run(run())
+    path = place.data / JOURNAL_NAME
+    with closing(sqlite3.connect(path)) as connection:
+        ((sealed,), (page_bytes,)) = (
+            connection.execute("SELECT body FROM journal WHERE id = 20").fetchone(),
+            connection.execute("PRAGMA page_size").fetchone(),
+        )
+    content = bytearray(path.read_bytes())
+    page = content.index(sealed[:100]) // page_bytes * page_bytes
+    content[page : page + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"row \d+ of the journal cannot be read; labrelay verify says more"):
+        place.rows(copy)
+    assert copy.pieces() == []
+
+
 def test_an_accepted_loss_is_no_hole_in_the_pieces(place: Place, tmp_path: Path) -> None:
     async def before() -> Copy:
         async with running(place.data) as journal:

@@ -106,6 +106,18 @@ async def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(tmp_path: Path)
     assert verify.run(tmp_path) == []
 
 
+async def test_where_journal_and_anchor_are_gone_and_the_key_is_not_it_is_said(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert not any("no journal" in note for note in journal.notes)
+        await store(journal, b"1")
+    async with running(tmp_path) as journal:
+        assert journal.notes == []
+    for name in (JOURNAL_NAME, ANCHOR_NAME):
+        (tmp_path / name).unlink()
+    async with running(tmp_path) as journal:
+        assert any("There was no journal in" in note and "labrelay restore" in note for note in journal.notes)
+
+
 async def test_a_loss_is_still_known_where_its_acceptance_could_not_be_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
