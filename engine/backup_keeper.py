@@ -143,6 +143,7 @@ class BackupKeeper:
             if config.folder is None:
                 self._wanted = ""
                 continue
+            asked = self._wanted
             try:
                 await asyncio.to_thread(self._look, config)
                 if self._copy_due(config):
@@ -150,6 +151,8 @@ class BackupKeeper:
                 elif self._drill_due(config):
                     await self._drill(config)
             except (LabRelayError, OSError) as error:
+                if self._wanted == asked:  # what was asked for meanwhile has not been tried
+                    self._wanted = ""
                 self._failed(str(error), config)
             finally:
                 self._running = ""
@@ -312,7 +315,6 @@ class BackupKeeper:
             raise StoreError(words[-1][:LONGEST_ERROR] if words else f"ended with code {process.returncode}")
 
     def _failed(self, text: str, config: BackupConfig) -> None:
-        self._wanted = ""
         self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
         if text != self._fault:
             logger.error("the backup failed, tried again later", extra={"detail": text[:LONGEST_ERROR]})

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from datetime import datetime
 from functools import partial
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 
 from engine import audit, backup_keeper
+from engine.backups.shelf import Shelf
 from engine.commands.output import ExitCode
+from engine.errors import StoreError
 from engine.vault import KEY_NAME
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal
@@ -135,6 +138,33 @@ async def test_a_folder_that_is_gone_is_an_alarm_and_results_go_on(site: Path, m
         await until(lambda: alarm in app.observer.snapshot().alarms)
         (site.parent / "copies").mkdir()
         app.backup.ask("now")
+        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=30)
+        assert app.backup.alarms() == []
+
+
+async def test_what_is_asked_for_while_a_look_at_the_folder_fails_is_not_forgotten(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_keeper, "LOOK_S", 0.02)
+    loop, running, asked = asyncio.get_running_loop(), threading.Event(), threading.Event()
+    really, looks = Shelf.open, list[Shelf]()
+
+    def gone_at_first(shelf: Shelf) -> None:
+        looks.append(shelf)
+        if len(looks) == 1:
+            assert running.wait(20.0)
+            loop.call_soon_threadsafe(ask)
+            assert asked.wait(20.0)
+            raise StoreError("the folder is gone")
+        really(shelf)
+
+    def ask() -> None:
+        app.backup.ask("now")
+        asked.set()
+
+    monkeypatch.setattr(Shelf, "open", gone_at_first)
+    async with running_app(site) as app:
+        running.set()
         await until(lambda: app.backup.snapshot().verified_at is not None, within_s=30)
         assert app.backup.alarms() == []
 
