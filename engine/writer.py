@@ -352,7 +352,7 @@ class Writer:
     def _take(self, timeout_s: float = IDLE_S) -> list[_Item] | None:
         """What waits, at most a batch; empty after a quiet while; None when it is time to stop."""
         try:
-            first = self._queue.get(timeout=timeout_s)
+            first = self._next(timeout_s)
         except queue.Empty:
             return []
         if first is None:
@@ -362,9 +362,7 @@ class Writer:
         until = time.monotonic() + LINGER_S if patient else 0.0
         while len(items) < BATCH_OPERATIONS and size < BATCH_BYTES:
             try:
-                item = (
-                    self._queue.get(timeout=max(0.0, until - time.monotonic())) if patient else self._queue.get_nowait()
-                )
+                item = self._next(max(0.0, until - time.monotonic()) if patient else 0.0)
             except queue.Empty:
                 break
             if item is None:
@@ -374,6 +372,20 @@ class Writer:
             size += item.size
             patient = patient and item.patient
         return items
+
+    def _next(self, timeout_s: float) -> _Item | None:
+        """The next item. Looked for without waiting first: behind items that were there at once, CPython's queue takes
+        a wait that is over before it began for one without an end (its remaining microseconds are below zero).
+
+        Raises:
+            queue.Empty: there is none within this time.
+        """
+        try:
+            return self._queue.get_nowait()
+        except queue.Empty:
+            if timeout_s <= 0:
+                raise
+        return self._queue.get(timeout=timeout_s)
 
     def _work(self, items: list[_Item]) -> None:
         try:

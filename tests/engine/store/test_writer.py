@@ -180,6 +180,17 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
     await journal.stop()
 
 
+async def test_a_wait_that_is_over_before_it_began_is_no_wait_without_an_end(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a busy machine, where a thread may lose the processor between asking for the time and waiting."""
+    monkeypatch.setattr(writer, "LINGER_S", 1e-6)
+    await store(journal, b"1")
+    async with asyncio.timeout(60.0):
+        for _ in range(1000):
+            await asyncio.gather(*(journal.map_done(1, state="filtered") for _ in range(2)))
+
+
 async def test_stopping_finishes_what_was_submitted_and_refuses_the_rest(tmp_path: Path) -> None:
     journal = await started(tmp_path)
     futures = [journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(1000)]
