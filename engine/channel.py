@@ -24,11 +24,10 @@ from engine.message import Block, Frame, LinkEvent, LinkFault, Received, Session
 from engine.ports import Format, Link, Stream, TracedLink
 from engine.reasons import Reason
 from engine.receive_memory import SMALL_BYTES, ReceiveMemory
+from engine.unkept import Evidence, Unkept
 
 logger = logging.getLogger("labrelay." + __name__)
 
-STORE_RETRY_S = 1.0  # between attempts to keep what no answer of ours can ask the sender to repeat
-INSIST_BYTES = 32 * 1024 * 1024  # of a channel that wait for such an attempt; more is not kept, and counted
 # Nothing came of these bytes: a cable, a speed, a stranger. One now and then is noise; many and no message are not.
 UNREAD_KINDS = frozenset({"noise", "stranger", "bad-checksum", "bad-layout", "no-enq", "too-large", "text-too-large"})
 UNREAD_SAID = 5  # so many without a message between are a warning in the log
@@ -169,9 +168,7 @@ class Channel:
         self._clock = clock
         self._memory = memory if memory is not None else ReceiveMemory()
         self._outcomes = outcomes if settings.ack_timeout_s is not None else None
-        self._stopping = False
-        self._insisting_bytes = 0
-        self._left: list[tuple[int, Callable[[], asyncio.Future[Stored]], Callable[[Stored], None]]] = []
+        self.unkept = Unkept(self._kept)
         self.connections: OrderedDict[int, Connection] = OrderedDict()
         self.counts = ChannelCounts()
         self.last_line: LineRecord | None = None  # what passed on a line before it came to rest last
@@ -190,7 +187,7 @@ class Channel:
         self.counts.connections += 1
         theirs = False
         try:
-            await self._keep_left(connection)
+            await self.unkept.keep_left(partial(self._store_fault, connection))
             theirs = await self._serve(connection)
         except OSError:
             logger.debug("connection lost", extra={"channel": self.settings.name, "peer": stream.peer})
@@ -212,11 +209,11 @@ class Channel:
 
     def begin(self) -> None:
         """Connections may come (again)."""
-        self._stopping = False
+        self.unkept.stopping = False
 
     def stop(self) -> None:
         """No more waiting for a failing store; open connections are ended by the transport."""
-        self._stopping = True
+        self.unkept.stopping = True
 
     async def _serve(self, connection: Connection) -> bool:
         """Read, store, answer. True: the peer has ended the stream; False: it is ours to close."""
@@ -451,46 +448,10 @@ class Channel:
         append: "Callable[[], asyncio.Future[Stored]]",
         hand_on: Callable[[Stored], None] = lambda stored: None,
     ) -> None:
-        error = await self._try(append, hand_on)
-        if error is None:
-            return
-        if self._insisting_bytes + size > INSIST_BYTES:
+        if not await self.unkept.insist(Evidence(size, append, hand_on), partial(self._store_fault, connection)):
             # A peer that leaves messages half-way while nothing can be kept must not fill the memory. What was
             # acknowledged of them stands in the journal, frame by frame.
             self._fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.stream)
-            return
-        self._insisting_bytes += size
-        left = False
-        try:
-            while error is not None:
-                self._store_fault(connection, error)
-                if error.fatal:
-                    return
-                if self._stopping:  # paused, perhaps: the next connection tries again
-                    left = True
-                    self._left.append((size, append, hand_on))
-                    return
-                await asyncio.sleep(STORE_RETRY_S)
-                error = await self._try(append, hand_on)
-        finally:
-            if not left:
-                self._insisting_bytes -= size
-
-    async def _keep_left(self, connection: Connection) -> None:
-        """What could not be kept when the channel was stopped, in its order; else it would wait for the next start."""
-        left, self._left = self._left, []
-        for size, append, hand_on in left:
-            self._insisting_bytes -= size
-            await self._insist(connection, size, append, hand_on)
-
-    async def _try(
-        self, append: "Callable[[], asyncio.Future[Stored]]", hand_on: Callable[[Stored], None]
-    ) -> StoreError | None:
-        try:
-            _raise(await self._kept(append(), hand_on))
-        except StoreError as error:
-            return error
-        return None
 
     def _note_all(self, messages: Sequence[Stored]) -> None:
         for stored in messages:

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
-from engine.channel import STORE_RETRY_S, Channel, ChannelSettings, Connection, Store
+from engine.channel import Channel, ChannelSettings, Connection, Store
 from engine.clock import Clock
 from engine.errors import StoreError
 from engine.message import Answered, Heard, LinkEvent, LinkFault, Received, Stored, TeeEvent, Way
 from engine.ports import Format, Hearing, Stream, TeeLink
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory
+from engine.unkept import STORE_RETRY_S
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -257,10 +258,21 @@ class TeeChannel(Channel):
             append = partial(self._store.append_incomplete, received, Reason.INCOMPLETE)
         while (error := await self._try(append, partial(self._kept_one, heard))) is not None:
             self._store_fault(line.connection, error)
-            if error.fatal or self._stopping:
+            if error.fatal or self.unkept.stopping:
                 return False
             await asyncio.sleep(STORE_RETRY_S)
         return True
+
+    async def _try(
+        self, append: "Callable[[], asyncio.Future[Stored]]", hand_on: Callable[[Stored], None]
+    ) -> StoreError | None:
+        try:
+            error = await self._kept(append(), hand_on)
+        except StoreError as refused:
+            return refused
+        if error is not None and not isinstance(error, StoreError):
+            raise error
+        return error
 
     def _kept_one(self, heard: Heard, stored: Stored) -> None:
         if not heard.whole:

@@ -34,6 +34,7 @@ CORE_MODULES = (
     "engine/chain.py",
     "engine/lane.py",
     "engine/channel.py",
+    "engine/unkept.py",
     "adapters/codecs/mllp.py",
     "adapters/codecs/astm_link.py",
     "adapters/codecs/astm_frames.py",
@@ -77,6 +78,7 @@ CORE_TESTS = (
     "tests/engine/test_channel.py",
     "tests/engine/test_replaying.py",
     "tests/engine/test_seen_on_a_bad_morning.py",
+    "tests/engine/test_unkept.py",
     "tests/faults/test_store_disk.py",
     "tests/faults/test_store_pinned_reader.py",
 )

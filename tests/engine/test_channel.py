@@ -18,6 +18,7 @@ from adapters.codecs.text_link import TextLink
 from adapters.codecs.whole_link import WholeLink
 from engine import channel as channel_module
 from engine import outcomes as outcomes_module
+from engine import unkept as unkept_module
 from engine.channel import Channel
 from engine.clock import ManualClock
 from engine.errors import RefusedDeliveryError, StoreError
@@ -61,7 +62,7 @@ async def served(made: Channel, stream: MemoryStream) -> AsyncIterator["asyncio.
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "STORE_RETRY_S", 0.01)
+    monkeypatch.setattr(unkept_module, "STORE_RETRY_S", 0.01)
 
 
 # -- commit before ACK ---------------------------------------------------------------------------------------------
@@ -357,7 +358,7 @@ async def test_a_connection_without_its_answer_is_closed_before_its_evidence_is_
 
 @pytest.mark.usefixtures("soon")
 async def test_evidence_that_cannot_be_kept_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "INSIST_BYTES", 100)
+    monkeypatch.setattr(unkept_module, "INSIST_BYTES", 100)
     store = ScriptedStore(faults=[FULL] * 1000)
     made = channel(store, max_connections=50)
     tasks = []
