@@ -76,7 +76,8 @@ class Retrying(UnderWay):
             stored = await asyncio.to_thread(self._journal.stored, letter.message_id)
         except IntegrityError:
             return "skipped"  # damaged; `labrelay verify` says what is wrong
-        verdict = judge(stored, channel)
+        # In a thread: analyzers are answered meanwhile.
+        verdict = await asyncio.to_thread(judge, stored, channel)
         routed = [routed_by(route, document) for document, route in verdict.documents]
         outcome = await self._journal.map_done(
             stored.id,

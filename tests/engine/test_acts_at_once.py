@@ -1,7 +1,9 @@
 """Several people at once, and what takes its time: what an act has chosen may be another's by the time it is done."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from engine.clock import SystemClock
 from engine.errors import LabRelayError
 from engine.intake import ChannelRoutes, Route
 from engine.journal import Journal
-from engine.message import Document, FormatOptions, MapContext, Report
+from engine.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
 from engine.reasons import Reason
 from engine.records import Routed
+from tests.support.channels import MemoryStream, block, channel, hl7
 from tests.support.filled_journal import (
     CHANNEL,
     DELIVERED,
@@ -30,6 +33,8 @@ from tests.support.filled_journal import (
     payload,
 )
 from tests.support.journals import received
+from tests.support.plant import LineProgram
+from tests.support.waiting import until
 
 ROUTES = ChannelRoutes(
     channel=CHANNEL,
@@ -235,3 +240,35 @@ async def test_two_who_take_up_a_replay_have_one(journal: Journal, acts: Acts) -
     assert [act.what for act in journal.acts(limit=9) if "resumed" in act.what] == [{"resumed": number, "behind": 0}]
     assert states(journal, DELIVERED) == ("mapped", ["delivered", "waiting"])
     assert journal.unfinished_replay(number) is None
+
+
+class HeldUp(LineProgram):
+    """A mapping that takes until the test lets it go on; so does one of ten thousand messages, for whoever waits."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.was_let_go = False
+
+    def apply(self, parsed: Parsed, context: MapContext) -> Mapped:
+        self.begun.set()
+        self.was_let_go = self.go_on.wait(5.0)
+        return Mapped(documents=(Document(body=b"mapped"),))
+
+
+async def test_analyzers_are_answered_while_dead_messages_are_mapped_again(journal: Journal) -> None:
+    mapping = HeldUp()
+    routes = replace(ROUTES, routes=(Route(when=None, program=mapping, to=(DESTINATION,)),))
+    acts = Acts(journal, channels=lambda: {CHANNEL: routes})
+    stream, listening = MemoryStream(), channel(journal)
+    serving = asyncio.create_task(listening.handle(stream))
+    retrying = asyncio.create_task(acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"))
+    await until(mapping.begun.is_set)
+    stream.feed(block(hl7("4711")))
+    await until(lambda: stream.codes == ["AA"])
+    assert not retrying.done()
+    mapping.go_on.set()
+    assert (await retrying)["done"]["processed"] == 1
+    assert mapping.was_let_go, "nothing else could be done while it mapped"
+    stream.end()
+    await serving
+    await acts.stop()
