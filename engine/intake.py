@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypedDict
 
 from engine.clock import Clock, from_us
 from engine.controls import controls_in
@@ -157,6 +157,34 @@ class Verdict:
     reagents: tuple[Reagent, ...] = ()
     controls: tuple[ControlRun, ...] = ()
     numbers: tuple[Number, ...] = ()
+
+    def noted(self) -> "Noted":
+        """What a journal's `map_done` gets of it as it is; ``documents`` go there by their routes."""
+        return Noted(
+            state=self.state,
+            reason=self.reason,
+            detail=self.detail,
+            mapping=self.mapping,
+            issues=self.issues,
+            unmapped=self.unmapped,
+            reagents=self.reagents,
+            controls=self.controls,
+            numbers=self.numbers,
+        )
+
+
+class Noted(TypedDict):
+    """The keywords of `map_done` that say what a verdict says."""
+
+    state: Outcome
+    reason: Reason | None
+    detail: str
+    mapping: str
+    issues: tuple[Issue, ...]
+    unmapped: tuple[Unmapped, ...]
+    reagents: tuple[Reagent, ...]
+    controls: tuple[ControlRun, ...]
+    numbers: tuple[Number, ...]
 
 
 def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
@@ -562,15 +590,7 @@ class Intake:
                 stored.id,
                 channel=stored.channel,
                 routes=routed,
-                state=verdict.state,
-                reason=verdict.reason,
-                detail=verdict.detail,
-                mapping=verdict.mapping,
-                issues=verdict.issues,
-                unmapped=verdict.unmapped,
-                reagents=verdict.reagents,
-                controls=verdict.controls,
-                numbers=verdict.numbers,
+                **verdict.noted(),
                 after=self._before.get(stored.channel, 0) if in_turn else 0,
             )
         except BaseException:
