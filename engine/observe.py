@@ -113,14 +113,23 @@ class Observer:
 
     def _store_faults(self) -> list[str]:
         """Why something could not be kept lately; a channel or writer that has kept something since is well again."""
-        now = self._app.clock.monotonic()
         faults = [source.channel.counts.store_fault for source in self._app.sources.values()]
         faults.append(self._app.journal.stats.fault)
-        since = now - STORE_FAULT_S
+        recent = {fault[0] for fault in faults if fault is not None and self._is_recent(fault)}
+        return [f"nothing can be stored, so nothing is acknowledged: {text}" for text in sorted(recent)]
+
+    def _is_recent(self, fault: tuple[str, float] | None) -> bool:
+        """Whether something could not be kept lately, and there may be no room for it yet."""
+        since = self._app.clock.monotonic() - STORE_FAULT_S
         if (full_until := self._app.journal.full_until) is not None:
             since = max(since, full_until)  # there is room again, and who has not tried since is not at fault
-        recent = {text for fault in faults if fault is not None for text, at in [fault] if at > since}
-        return [f"nothing can be stored, so nothing is acknowledged: {text}" for text in sorted(recent)]
+        return fault is not None and fault[1] > since
+
+    def _is_storing(self, source: ChannelSource) -> bool:
+        """Whether a message of this channel would be kept if it came now."""
+        journal = self._app.journal
+        faults = journal.stats.fault, source.channel.counts.store_fault
+        return not journal.full and not any(self._is_recent(fault) for fault in faults)
 
     def snapshot(self) -> SiteSnapshot:
         now = self._app.clock.monotonic()
@@ -328,7 +337,7 @@ class Observer:
             fsync_ms_p50=stats.commit_ms(0.5),
             fsync_ms_p99=stats.commit_ms(0.99),
             integrity="; ".join([*([self._unreadable] if self._unreadable else []), *self._app.journal.damage]) or "ok",
-            writable=not self._store_faults(),
+            writable=not self._app.journal.full and not self._store_faults(),
         )
 
     def _channel(
@@ -361,6 +370,7 @@ class Observer:
                 enabled=config.enabled,
                 paused=source.paused,
                 fault=source.fault,
+                storing=self._is_storing(source),
                 connected=source.connected,
                 connects=not source.listens,
                 last_message_age_s=age,

@@ -163,6 +163,7 @@ _CHANNEL_WORDS = {
     ChannelState.SILENT: "silent",
     ChannelState.WAITING: "not connected",
     ChannelState.FAULTED: "down",
+    ChannelState.REFUSING: "not taking messages",
     ChannelState.PAUSED: "paused",
     ChannelState.DISABLED: "switched off",
 }

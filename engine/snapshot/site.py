@@ -92,7 +92,8 @@ class SiteSnapshot:
             phrase = Phrase("The journal is damaged: {what}", {"what": self.journal.integrity})
             found.append(Finding(level=Level.PROBLEM, phrase=phrase))
         for channel in sorted(self.channels, key=_longest_silent_first):
-            if channel.state.level is not Level.OK:
+            alarmed = channel.state is ChannelState.REFUSING and self.alarms  # one has said it, for all channels
+            if channel.state.level is not Level.OK and not alarmed:
                 found.append(Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=channel.name))
             if channel.notice:
                 phrase = Phrase("{name}: {notice}", {"name": channel.name, "notice": channel.notice})

@@ -33,6 +33,7 @@ class ChannelState(Enum):
     SILENT = "silent"  # much longer ago than usual: look at the analyzer
     WAITING = "waiting_for_connection"  # nobody has connected (or we cannot connect)
     FAULTED = "faulted"  # the listener, device or task is down; being restarted
+    REFUSING = "refusing"  # nothing can be stored (a full disk), so nothing is acknowledged
     PAUSED = "paused"  # by a person: nothing is received, so nothing is acknowledged
     DISABLED = "disabled"  # `enabled: false`
 
@@ -44,6 +45,7 @@ class ChannelState(Enum):
 _CHANNEL_LEVEL = {
     ChannelState.SILENT: Level.PROBLEM,
     ChannelState.FAULTED: Level.PROBLEM,
+    ChannelState.REFUSING: Level.PROBLEM,
     ChannelState.WAITING: Level.ATTENTION,
     ChannelState.PAUSED: Level.ATTENTION,
 }
@@ -95,6 +97,7 @@ def channel_state(
     enabled: bool,
     paused: bool = False,
     fault: str,
+    storing: bool = True,
     connected: bool,
     connects: bool,
     last_message_age_s: float | None,
@@ -104,6 +107,7 @@ def channel_state(
     """Decide what to say about a channel.
 
     Args:
+        storing: what comes can be kept. Where it cannot, that says more than when something came last.
         connects: we open the connection (or device); then being unconnected is worth saying even after messages
             came, while a sender that connects to us may do so for each message only.
         up_s: how long the daemon has been up: a channel that never received anything is silent since then.
@@ -114,6 +118,8 @@ def channel_state(
         return ChannelState.PAUSED
     if fault:
         return ChannelState.FAULTED
+    if not storing:
+        return ChannelState.REFUSING
     age_s = up_s if last_message_age_s is None else last_message_age_s
     # After a start, senders get the time to connect again before anyone is called silent.
     if usual_gap_s is not None and min(age_s, up_s) > SILENT_AFTER_GAPS * usual_gap_s:

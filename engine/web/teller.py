@@ -52,6 +52,7 @@ _CHANNEL_ICONS = {
     ChannelState.SILENT: "silent",
     ChannelState.WAITING: "unplugged",
     ChannelState.FAULTED: "problem",
+    ChannelState.REFUSING: "problem",
     ChannelState.PAUSED: "pause",
     ChannelState.DISABLED: "off",
 }

@@ -27,7 +27,7 @@ from engine.commands.output import ExitCode
 from engine.errors import ConfigError, IntegrityError, LockedError, StoreError
 from engine.records import Target
 from engine.snapshot.site import SiteSnapshot
-from engine.snapshot.states import ChannelState
+from engine.snapshot.states import ChannelState, Level
 from engine.vault import KEY_NAME, make_kek
 from tests.support.certificates import Authority
 from tests.support.command_line import Ran, labrelay
@@ -441,8 +441,11 @@ async def test_a_journal_that_cannot_keep_anything_is_an_alarm(folder: Folder, m
                     await exchange(folder.ports["c0"])
                 assert any("full" in alarm for alarm in look(app).alarms)
                 assert any("full" in obstacle for obstacle in app.observer.obstacles())
+                (row,) = look(app).channels
+                assert (row.state, row.level) == (ChannelState.REFUSING, Level.PROBLEM)
             assert b"MSA|AA" in await exchange(folder.ports["c0"])
             assert look(app).alarms == ()
+            assert [row.state for row in look(app).channels] == [ChannelState.RECEIVING]
             assert app.observer.obstacles() == []
 
 
@@ -461,6 +464,7 @@ async def test_a_disk_that_is_full_beneath_deliveries_is_an_alarm_until_a_write_
             site = look(app)
             assert any("nothing can be stored" in alarm for alarm in site.alarms)
             assert (site.journal.writable, site.journal.integrity) == (False, "ok")
+            assert [row.state for row in site.channels] == [ChannelState.REFUSING]  # a message would not be kept either
             assert any("nothing can be stored" in obstacle for obstacle in app.observer.obstacles())
             disk.decide = lambda file, what: 0
             await app.journal.pause(lane, actor="anita", reason="test")

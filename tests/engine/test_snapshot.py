@@ -38,6 +38,11 @@ def state(**facts: object) -> ChannelState:
         ({"last_message_age_s": HOUR}, ChannelState.QUIET),
         ({"enabled": False, "fault": "address in use"}, ChannelState.DISABLED),
         ({"fault": "address in use"}, ChannelState.FAULTED),
+        ({"storing": False}, ChannelState.REFUSING),
+        ({"storing": False, "last_message_age_s": 48 * HOUR, "usual_gap_s": 60.0}, ChannelState.REFUSING),
+        ({"storing": False, "connected": False, "connects": True}, ChannelState.REFUSING),
+        ({"storing": False, "fault": "address in use"}, ChannelState.FAULTED),
+        ({"storing": False, "paused": True}, ChannelState.PAUSED),
         ({"usual_gap_s": 30.0}, ChannelState.QUIET),
         ({"usual_gap_s": 19.0}, ChannelState.SILENT),
         ({"usual_gap_s": 120.0}, ChannelState.RECEIVING),
@@ -90,6 +95,16 @@ def test_codes_that_are_counted_no_further_are_so_many_or_more() -> None:
     for total, said in ((5, "5"), (UNMAPPED_ROWS, "10000 or more")):
         site = replace(troubled_site(), unmapped_total=total)
         assert f"Codes without a mapping: {said}" in [str(finding.phrase) for finding in site.findings()]
+
+
+@pytest.mark.parametrize("alarms", [("The disk is full: nothing is stored",), ()])
+def test_channels_that_take_nothing_are_red_and_an_alarm_speaks_for_all(alarms: tuple[str, ...]) -> None:
+    site = quiet_site()
+    refusing = tuple(replace(channel, state=ChannelState.REFUSING) for channel in site.channels)
+    site = replace(site, channels=refusing, alarms=alarms)
+    assert {(channel.level, str(channel.words)) for channel in refusing} == {(Level.PROBLEM, "not taking messages")}
+    said = [str(finding.phrase) for finding in site.findings()]
+    assert said == list(alarms or (f"{channel.name} not taking messages" for channel in refusing))
 
 
 def test_integrity_comes_before_everything_else() -> None:

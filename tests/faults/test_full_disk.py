@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import reserve
+from engine import observe, reserve
 from engine.app import App
 from engine.clock import SystemClock
 from engine.commands.output import ExitCode
 from engine.journal import Journal
 from engine.reserve import RESERVE_NAME, Reserve
+from engine.snapshot.states import ChannelState
 from engine.writer import NoRoomError
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
@@ -61,7 +62,7 @@ def each_refused_again(app: App) -> Callable[[], bool]:
 
 @pytest.mark.timeout(180)
 async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
-    tmp_path: Path, disk: SmallDisk, trial: Trial
+    tmp_path: Path, disk: SmallDisk, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = Ledger()
     server = Server(ledger=ledger, refuse={(0, 2), (0, 3), (0, 4)})
@@ -84,6 +85,13 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
             await until(each_refused_again(app), 20.0)  # no answer to what came before is under way any more
             held = [len(analyzer.acked) for analyzer in analyzers]
             assert any("disk is full" in alarm for alarm in app.journal.alarms)
+            for shown_s in (observe.STORE_FAULT_S, 0.0):  # also where nobody has tried for long
+                with monkeypatch.context() as patched:
+                    patched.setattr(observe, "STORE_FAULT_S", shown_s)
+                    app.observer.look_again()
+                    site = app.observer.snapshot()
+                assert [row.state for row in site.channels] == [ChannelState.REFUSING] * len(KINDS)
+                assert not site.journal.writable
             if turn < len(numbers):
                 ran = await asyncio.to_thread(
                     labrelay, "dlq", "dismiss", str(numbers[turn]), "--because", "seen", "--yes", site=folder
@@ -98,6 +106,8 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
             await until(lambda held=held: all(len(a.acked) > n + 3 for a, n in zip(analyzers, held, strict=True)), 30.0)
             await until(lambda: size(disk) == KEPT)
             assert app.journal.alarms == []
+            app.observer.look_again()
+            assert not {row.state for row in app.observer.snapshot().channels} & {ChannelState.REFUSING}
         for analyzer in analyzers:
             analyzer.stop()
         await asyncio.gather(*playing)
