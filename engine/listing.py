@@ -7,16 +7,16 @@
     --state filtered, dismissed              message_ended    rows that are not mapped only
     --state stored                           above the watermark
     --type                                   journal_type
-    --channel                                journal_message, by the channel's own numbers
+    --channel                                journal_channel, block by block
     nothing of these, or --state mapped      the journal itself: nearly every row fits
 
-The rest of a filter is looked at row by row. Of a channel with few messages its own numbers lead, whatever type is
-asked for. Times become numbers by halving (`first_at`), for numbers follow time. What still is too much ends at the
-reader's deadline, which says so: a common type that a large channel has never sent.
+The rest of a filter is looked at row by row. A channel with few messages leads, whatever type is asked for. Times
+become numbers by halving (`first_at`), for numbers follow time. What still is too much ends at the reader's deadline,
+which says so: a common type that a large channel has never sent.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,13 @@ DISORDER_US = 86_400_000_000
 NO_LIMIT = 2**62  # above every number: a walk has a bound always, and so is a search and no scan
 SMALL_CHANNEL = 20_000  # messages; walking through so many takes some 20 ms
 
+# Of the index journal_channel; its rows of one block are neighbours in the journal, and lie on few pages.
+BLOCK_BITS = 10
+BLOCKS_AT_ONCE = 512  # looked at by one statement
+
 COLUMNS = "j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
 BY_JOURNAL = "journal j LEFT JOIN message_state s ON s.id = j.id"
+BY_CHANNEL = "journal j INDEXED BY journal_channel LEFT JOIN message_state s ON s.id = j.id"
 BY_STATE = "message_state s CROSS JOIN journal j ON j.id = s.id"
 
 
@@ -51,20 +56,23 @@ class _Terms:
         self.values.extend(values)
 
 
-def select(
+def rows(
     execute: Execute, vault: "Callable[[], Vault]", wanted: Filter, before_id: int | None, limit: int
-) -> tuple[str, list[Any]]:
-    """The statement for a page of messages, and its values.
+) -> list[tuple[Any, ...]]:
+    """A page of messages, newest first: `COLUMNS` of each.
 
     Args:
         vault: asked where a number must be hashed only; raises ConfigError where the keys are not at hand.
+        before_id: the last id of the page before.
     """
     lead = _lead(execute, wanted)
     by_state = lead in ("reason", "dead", "ended")
     number, terms = "s.id" if by_state else "j.id", _Terms(["j.kind = 1"])
     terms.add(f"{number} < ?", NO_LIMIT if before_id is None else before_id)
+    oldest = 0
     if wanted.after_us is not None:
-        terms.add(f"{number} >= ?", first_at(execute, wanted.after_us - DISORDER_US))
+        oldest = first_at(execute, wanted.after_us - DISORDER_US)
+        terms.add(f"{number} >= ?", oldest)
         terms.add("j.received_us >= ?", wanted.after_us)
     if wanted.before_us is not None:
         terms.add(f"{number} < ?", first_at(execute, wanted.before_us + DISORDER_US))
@@ -92,19 +100,38 @@ def select(
             " WHERE r.lot_key = ?)",
             lot_key(wanted.lot),
         )
-    order = number
-    if lead == "channel":
-        order = "j.seq"
-        if before_id is not None:
-            row = execute(
-                "SELECT seq FROM journal WHERE id = ? AND channel = ?", (before_id, wanted.channel)
-            ).fetchone()
-            if row is not None and row[0]:
-                terms.add("j.seq < ?", row[0])
-    source = BY_STATE if by_state else BY_JOURNAL
     where = " AND ".join(terms.where)
-    text = f"SELECT {COLUMNS} FROM {source} WHERE {where} ORDER BY {order} DESC LIMIT ?"  # noqa: S608 - constants
-    return text, [*terms.values, limit]
+    if lead != "channel":
+        source = BY_STATE if by_state else BY_JOURNAL
+        text = f"SELECT {COLUMNS} FROM {source} WHERE {where} ORDER BY {number} DESC LIMIT ?"  # noqa: S608 - constants
+        return execute(text, [*terms.values, limit]).fetchall()
+    text = (
+        f"SELECT {COLUMNS} FROM {BY_CHANNEL} WHERE (j.id >> {BLOCK_BITS}) = ? AND {where}"  # noqa: S608 - constants
+        " ORDER BY j.seq DESC LIMIT ?"
+    )
+    found: list[tuple[Any, ...]] = []
+    for block in _blocks(execute, wanted.channel or "", oldest, before_id):
+        found += execute(text, [block, *terms.values, limit - len(found)])
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _blocks(execute: Execute, channel: str, oldest: int, before_id: int | None) -> Iterator[int]:
+    """The blocks that hold messages of a channel, newest first, from the row ``oldest`` on to before ``before_id``."""
+    first, last = execute(  # one at a time: together they are a walk through the whole table
+        "SELECT (SELECT min(id) FROM journal), (SELECT max(id) FROM journal)"
+    ).fetchone()
+    first = max(oldest, first or 0) >> BLOCK_BITS
+    last = (last or 0 if before_id is None else min(before_id - 1, last or 0)) >> BLOCK_BITS
+    for newest in range(last, first - 1, -BLOCKS_AT_ONCE):
+        found = execute(
+            "WITH RECURSIVE every(block) AS (SELECT ? UNION ALL SELECT block - 1 FROM every WHERE block > ?)"  # noqa: S608 - a constant
+            " SELECT block FROM every WHERE EXISTS (SELECT 1 FROM journal j INDEXED BY journal_channel"
+            f" WHERE (j.id >> {BLOCK_BITS}) = block AND j.channel = ? AND j.kind = 1)",
+            (newest, max(first, newest - BLOCKS_AT_ONCE + 1), channel),
+        ).fetchall()
+        yield from sorted((block for (block,) in found), reverse=True)
 
 
 def _lead(execute: Execute, wanted: Filter) -> str:

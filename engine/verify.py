@@ -9,6 +9,7 @@ being emptied, and the anchor is read before the newest row number.
 """
 
 import sqlite3
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -167,11 +168,11 @@ def _records(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding("reference", "pruned", one.first, one.last, text)
 
 
-def vouched(connection: sqlite3.Connection, what: str) -> list[Range]:
+def vouched(connection: sqlite3.Connection, what: str | None = None) -> list[Range]:
     """What was let go, as far as the journal vouches for it."""
     with _at_once(connection):
-        every = pruned.every(connection.execute)
-        return [one for one in every if one.what == what and pruned.is_vouched_for(connection.execute, one)]
+        every = [one for one in pruned.every(connection.execute) if what is None or one.what == what]
+        return [one for one in every if pruned.is_vouched_for(connection.execute, one)]
 
 
 @contextmanager
@@ -268,18 +269,24 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
 
 
 def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
-    for lane_id, channel, destination, last_seq in connection.execute(
-        "SELECT id, channel, destination, last_seq FROM lane ORDER BY id"
-    ).fetchall():
+    with _at_once(connection):
+        lanes = connection.execute("SELECT id, channel, destination, last_seq FROM lane ORDER BY id").fetchall()
+        let_go: dict[str, dict[int, int]] = {}
+        for one in vouched(connection):
+            let_go.setdefault(one.what, {})[one.first] = one.last
+        taken = {row[0]: array("q") for row in lanes}
+        for lane_id, seq in connection.execute("SELECT lane, seq FROM delivery ORDER BY id"):
+            if lane_id in taken:  # else it is named below
+                taken[lane_id].append(seq)
+    for lane_id, channel, destination, last_seq in lanes:
         name, expected = f"lane {channel} to {destination}", 1
-        with _at_once(connection):
-            gone = {one.first: one.last for one in vouched(connection, pruned.lane(lane_id))}
-            seqs = connection.execute(
-                "SELECT seq FROM delivery WHERE lane = ? AND seq <= ? ORDER BY seq", (lane_id, last_seq)
-            ).fetchall()
-        for (seq,) in seqs:
+        gone = let_go.get(pruned.lane(lane_id), {})
+        for seq in sorted(taken.pop(lane_id)):
             while expected < seq and expected in gone:
                 expected = gone[expected] + 1
+            if seq < expected:
+                yield Finding("reference", "delivery", seq, seq, f"{name}: delivery {seq} is there twice")
+                continue
             if seq != expected:
                 yield Finding(
                     "missing", "delivery", expected, seq - 1, f"{name}: deliveries {expected} to {seq - 1} are missing"
@@ -306,21 +313,23 @@ def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
 def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
     """The kept numbers against a recount, each pair in one snapshot."""
     for channel, kept, counted in connection.execute(
-        "SELECT c.name, c.last_seq || ' ' || c.stored || ' ' || c.dead || ' ' || c.incomplete, ("
+        "SELECT c.name, c.last_seq || ' ' || c.stored || ' ' || c.dead || ' ' || c.incomplete,"
         # where the newest rows were let go, the highest number is known from the kept one alone
-        " SELECT CASE WHEN (SELECT coalesce(max(last), 0) FROM pruned WHERE what = 'journal') > coalesce(max(j.id), 0)"
-        "  THEN c.last_seq ELSE coalesce(max(j.seq), 0) END || ' ' || coalesce(sum(s.id IS NULL), 0) || ' '"
-        " || coalesce(sum(s.state = 'dead'), 0) || ' ' || coalesce(sum(s.state = 'incomplete'), 0)"
-        " FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND j.channel = c.name)"
-        " FROM channel c"
+        " CASE WHEN (SELECT coalesce(max(last), 0) FROM pruned WHERE what = 'journal') > coalesce(n.newest, 0)"
+        "  THEN c.last_seq ELSE coalesce(n.last, 0) END || ' ' || coalesce(n.stored, 0) || ' '"
+        " || coalesce(n.dead, 0) || ' ' || coalesce(n.incomplete, 0)"
+        " FROM channel c LEFT JOIN (SELECT j.channel, max(j.seq) last, max(j.id) newest, sum(s.id IS NULL) stored,"
+        "  sum(s.state = 'dead') dead, sum(s.state = 'incomplete') incomplete"
+        "  FROM journal j LEFT JOIN message_state s ON s.id = j.id"
+        "  WHERE j.kind = 1 GROUP BY j.channel) n ON n.channel = c.name"
     ).fetchall():
         if kept != counted:
             text = f"channel {channel}: last, stored, dead, incomplete are kept as {kept} and count as {counted}"
             yield Finding("tally", "channel", 0, 0, text)
     for lane_id, channel, destination, kept, counted in connection.execute(
-        "SELECT l.id, l.channel, l.destination, l.open || ' ' || l.dead || ' ' || l.held, ("
-        " SELECT coalesce(sum(state IN ('waiting', 'sending')), 0) || ' ' || coalesce(sum(state = 'dead'), 0) || ' '"
-        " || coalesce(sum(state = 'held'), 0) FROM delivery WHERE lane = l.id) FROM lane l"
+        "SELECT l.id, l.channel, l.destination, l.open || ' ' || l.dead || ' ' || l.held, coalesce(n.counted, '0 0 0')"
+        " FROM lane l LEFT JOIN (SELECT lane, sum(state IN ('waiting', 'sending')) || ' ' || sum(state = 'dead') || ' '"
+        "  || sum(state = 'held') counted FROM delivery GROUP BY lane) n ON n.lane = l.id"
     ).fetchall():
         if kept != counted:
             text = f"lane {channel} to {destination}: open, dead, held are kept as {kept} and count as {counted}"

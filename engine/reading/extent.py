@@ -10,7 +10,7 @@ import orjson
 
 from engine import pruned
 from engine.growth import DAY_US, DAYS, Growth
-from engine.listing import first_at
+from engine.listing import BLOCK_BITS, first_at
 from engine.reading.connecting import connect
 from engine.reading.snapshots import Rows, Snapshots
 from engine.records import Kept
@@ -124,12 +124,13 @@ class Extent(Snapshots):
 
 
 def _oldest_message(execute: Callable[..., sqlite3.Cursor]) -> int:
-    """When the oldest message that is kept was received; 0 without one. One look for each channel."""
+    """When the oldest message that is kept was received; 0 without one."""
+    block = f"(id >> {BLOCK_BITS})"
     (oldest,) = execute(
-        "SELECT min((SELECT j.received_us FROM journal j"
-        " WHERE j.channel = c.name AND j.kind = 1 ORDER BY j.seq LIMIT 1)) FROM channel c"
-    ).fetchone()
-    return oldest or 0
+        "SELECT received_us FROM journal WHERE id = (SELECT min(id) FROM journal INDEXED BY journal_channel"  # noqa: S608 - constants
+        f" WHERE kind = 1 AND {block} = (SELECT min({block}) FROM journal INDEXED BY journal_channel WHERE kind = 1))"
+    ).fetchone() or (0,)
+    return int(oldest)
 
 
 def _let_go(execute: Callable[..., sqlite3.Cursor]) -> list[pruned.Range]:

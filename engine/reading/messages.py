@@ -52,7 +52,7 @@ class Messages(Snapshots):
         """
         wanted = wanted or Filter()
         with self.snapshot() as execute:
-            rows = execute(*listing.select(execute, lambda: self.vault, wanted, before_id, limit)).fetchall()
+            rows = listing.rows(execute, lambda: self.vault, wanted, before_id, limit)
         return [self._message(row) for row in rows]
 
     def numbers_from(self) -> int:

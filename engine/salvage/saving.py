@@ -23,6 +23,7 @@ from engine.pruned import Range
 from engine.reading.connecting import DAMAGE, connect
 from engine.salvage.found import Salvage
 from engine.salvage.proven import Progress
+from engine.salvage.tables import without_own_indexes
 from engine.salvage.tallies import Tallies
 from engine.upkeep import PAGE_BYTES
 from engine.vault import KEY_NAME, write_kek
@@ -150,6 +151,7 @@ class _Copy(Tallies):
             self._number_lanes()
             self._count_channels()
             self._take("open_act", "EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 3)")
+            without_own_indexes(self._new)
             execute("COMMIT")
             (journal_id,) = execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
             gone = self._ranges_now()

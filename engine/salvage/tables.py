@@ -124,4 +124,19 @@ def new_journal(path: Path) -> sqlite3.Connection:
     # No write-ahead log: it would hold all of it once more. Whoever opens the journal turns it on.
     connection.execute("PRAGMA synchronous = FULL")
     migrate.upgrade(connection)
+    for index in _OWN_INDEXES:
+        connection.execute(index)
     return connection
+
+
+def without_own_indexes(connection: sqlite3.Connection) -> None:
+    """The end of the work: what the journal itself does not have."""
+    connection.execute("DROP INDEX salvage_channel")
+    connection.execute("DROP INDEX salvage_lane")
+
+
+# No number is taken twice, and what is asked time and again is found: a running journal needs neither.
+_OWN_INDEXES = (
+    "CREATE UNIQUE INDEX salvage_channel ON journal (channel, seq) WHERE kind = 1",
+    "CREATE UNIQUE INDEX salvage_lane ON delivery (lane, seq)",
+)

@@ -138,6 +138,7 @@ def test_pages_hold_what_fits_newest_first_and_once(
     journal: Journal, name: str, small_channel: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "SMALL_CHANNEL", small_channel)
+    monkeypatch.setattr(listing, "BLOCKS_AT_ONCE", 1)
     wanted = FILTERS[name]
     everything = journal.messages(limit=10_000)
     held = {letter.message_id for letter in journal.held(limit=10_000)}

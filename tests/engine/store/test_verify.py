@@ -69,6 +69,10 @@ def tampered(data: Path, tamper: str | Tamper) -> list[tuple[str, str, int, int]
             "DELETE FROM delivery WHERE seq IN (3, 10) AND lane = 2",
             [("missing", "delivery", 3, 3), ("missing", "delivery", 10, 10), ("tally", "lane", 2, 2)],
         ),
+        (
+            "UPDATE delivery SET seq = 4 WHERE seq = 3 AND lane = 2",
+            [("missing", "delivery", 3, 3), ("reference", "delivery", 4, 4)],
+        ),
     ],
 )
 async def test_what_was_changed_is_named(data: Path, tamper: str, expected: list[tuple[str, str, int, int]]) -> None:
