@@ -205,8 +205,9 @@ class Reason(Enum):
     )
     OVERTAKEN = (
         "OVERTAKEN",
-        "It was released after a newer message had part of the same results, and that one was delivered: sending it "
-        "would undo these. Have the analyzer send the rest again, then reject this one.",
+        "A newer message had part of the same results, or nobody can tell which, and was delivered before this one: "
+        "sending it would undo these, closing it would lose the others. Have the analyzer send the rest again, then "
+        "reject this one.",
     )
     REJECTED = ("REJECTED", "A named person has looked at this held result and decided that it is never delivered.")
     LANE_HELD = ("LANE_HELD", "An earlier delivery of this lane is dead and the route says `on_dead: hold`.")

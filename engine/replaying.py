@@ -72,6 +72,7 @@ class Run:
     began: float
     done_before: int
     superseded: int = 0
+    overtaken: int = 0
     unnoted: int = 0  # of `failed`
     outstanding: set[int] = field(default_factory=set)
     waits: str = ""
@@ -80,7 +81,8 @@ class Run:
 
     def outcome(self) -> dict[str, int]:
         told = {"messages": self.done, "deliveries": self.deliveries}
-        more = {"failed": self.failed, "superseded": self.superseded, "waiting": len(self.outstanding)}
+        more = {"failed": self.failed, "superseded": self.superseded, "overtaken": self.overtaken}
+        more["waiting"] = len(self.outstanding)
         return told | {name: count for name, count in more.items() if count}
 
     def progress(self, now: float) -> dict[str, Any]:
@@ -186,6 +188,8 @@ class Replays:
                 run.outstanding.discard(delivery)
                 if reason is Reason.SUPERSEDED:
                     run.superseded += 1
+                elif reason is Reason.OVERTAKEN:
+                    run.overtaken += 1
                 elif reason is not None:
                     run.failed += 1
                     run.unnoted += 1

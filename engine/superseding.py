@@ -1,15 +1,17 @@
 """An older result never takes the place of a newer one that was delivered (P3).
 
 A lane keeps its order, so this concerns what a person retries or replays and routes without order. Both messages carry
-the same report (channel, order or specimen number, day, patient), and the older one is not sent. Unless the two write
-nothing in common: analyzers send the tests of one specimen in several sessions, and a late one is no older version,
-although the report that lists them is the same.
+the same report (channel, order or specimen number, day, patient), and the older one is not sent where newer messages
+had all of its results delivered. Where they had some of them, or nobody can tell, it is kept back for a person: sending
+it would undo what is newer, and closing it would lose the others (one test of a panel is run again, and that comes
+first). Where the two have nothing in common it goes out: analyzers send the tests of one specimen in several sessions,
+and a late one is no older version, although the report that lists them is the same.
 """
 
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from engine import numbered
 from engine.batch import Batch
@@ -37,26 +39,46 @@ class Rows(Protocol):
     def vault(self) -> Vault: ...
 
 
-def is_superseded(batch: Batch, delivery_id: int) -> bool:
-    """Whether a newer message's document for one of the same reports, and the same results, was delivered in this lane.
+Overtaken = Literal["", "part", "whole"]
 
-    A report of another patient under the same number, which a person has accepted, is another report. Of what was held
-    back and released, every result must have been delivered in a newer document: see `overtaken`.
+
+def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
+    """How much of a delivery that is about to be sent newer messages' documents for the same reports have had delivered
+    in its lane. ``whole``: it is an older version and nothing else. ``part``: a person has to look.
+
+    A report of another patient under the same number, which a person has accepted, is another report. What was held
+    back and released is judged more strictly: see `overtaken`. Of a document that the destination has had, which a
+    person sends again, nothing can be lost: with one result in common it is an older version.
     """
     row = batch.execute(
-        "SELECT d.lane, d.message_id, d.document_id, o.reports, d.flags FROM delivery d"
-        " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
+        "SELECT d.lane, d.message_id, d.document_id, o.reports, d.flags, EXISTS (SELECT 1 FROM delivery e"
+        " WHERE e.message_id = d.message_id AND e.lane = d.lane AND e.document_id = d.document_id"
+        " AND e.state = 'delivered') FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
     if row is None:
         raise StoreError(f"there is no delivery {delivery_id}")
-    lane_id, message_id, document_id, packed, flags = row
+    lane_id, message_id, document_id, packed, flags, had = row
     if flags & RELEASED:
-        return overtaken(batch, delivery_id) == "whole"
-    return newer_delivered(batch, lane_id, message_id, unpack_reports(packed), lambda: _written(batch, document_id))
+        return overtaken(batch, delivery_id)
+    newer = list(_newer(batch, lane_id, message_id, unpack_reports(packed)))
+    if not newer:
+        return ""
+    mine = _told(batch, document_id)
+    if mine is None and not had:
+        return "part"
+    if had or not mine:  # or one that only says who somebody is
+        written = _written(batch, document_id)
+        return "whole" if any(_have_in_common(written, _written(batch, other)) for other in newer) else ""
+    theirs = [_told(batch, other_id) for other_id in newer]
+    if mine <= frozenset[Told]().union(*(told for told in theirs if told)):
+        return "whole"
+    tests = {one.test for one in mine}
+    unlike = all(told and tests.isdisjoint(one.test for one in told) for told in theirs)
+    return "" if unlike else "part"
 
 
-def overtaken(rows: Rows, delivery_id: int) -> Literal["", "part", "whole"]:
+def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     """How much of a held delivery newer messages of the same reports have had delivered in its lane.
 
     While it was held, others went on. ``whole``: each of its results came in a newer document, so that it is nothing
@@ -164,6 +186,45 @@ def _age(rows: Rows, message_id: int) -> tuple[int, int]:
     while (row := rows.execute("SELECT original FROM edited WHERE message_id = ?", (first,)).fetchone()) is not None:
         first = row[0]
     return first, message_id
+
+
+class Told(NamedTuple):
+    """A result that a document tells.
+
+    Attributes:
+        test: what the results of two documents are the same by, as far as a receiver can tell.
+        within: of which order; an HL7 message may have several.
+    """
+
+    test: str
+    within: str = ""
+
+
+def _told(rows: Rows, document_id: int) -> frozenset[Told] | None:
+    """The results that a document tells; None where nobody can tell them."""
+    try:
+        body = _body(rows, document_id)
+        if body.startswith(b"MSH"):
+            return _told_in_message(body)
+        return frozenset(map(Told, told_in(body)))
+    except (IntegrityError, ValueError):
+        return None
+
+
+def _told_in_message(body: bytes) -> frozenset[Told]:
+    """The results of an HL7 v2 message that our mapping wrote: its OBX segments by their code and sub-id, each within
+    its order (OBR-2, OBR-3). A test is its code (OBX-3.1)."""
+    field, component = body[3:4], body[4:5]
+    found, order = set(), b""
+    for segment in body.split(b"\r"):
+        name, *fields = segment.split(field)
+        if name == b"OBR":
+            order = field.join(fields[1:3])
+        elif name == b"OBX" and len(fields) > 2:
+            sub_id = fields[3] if len(fields) > 3 else b""
+            code = fields[2].split(component)[0]
+            found.add(Told(code.decode("latin-1"), field.join((order, fields[2], sub_id)).decode("latin-1")))
+    return frozenset(found)
 
 
 def results_written(body: bytes) -> frozenset[bytes]:

@@ -90,6 +90,26 @@ async def test_an_older_result_never_takes_the_place_of_a_correction_that_went_b
         assert site.ends().count("superseded") >= COUNT // 2 - 2
 
 
+async def test_no_result_is_lost_where_the_newest_is_a_rerun_of_one_test(tmp_path: Path) -> None:
+    """The rest of its panel is nowhere else: sent, it would undo the rerun; closed, nobody would miss it."""
+    async with running(tmp_path, NEWEST) as site:
+        site.sandbox.faults.down = True
+        panel = payload(1) + b"OBX|2|NM|PLT^Platelets^L||250|10*9/L|||||F\r"
+        others = [payload(number) for number in range(2, COUNT)]
+        later = payload(1).replace(b"|C1|", b"|K1|").replace(b"|HGB^Hb^L||14.1|g/dL|", b"|MCV^MCV^L||88|fL|")
+        await send_blocks(site.port("chem"), [panel, later, *others, corrected(1, "9.1")])
+        await down(site)
+        site.sandbox.faults.down = False
+        await site.settled()
+        assert site.ends().count("delivered") == COUNT
+        (kept,) = site.deliveries(1)
+        assert (kept.state, kept.cause) == ("held", "OVERTAKEN")
+        values = {one["valueQuantity"]["value"] for one in site.sandbox.resources("Observation")}
+        assert 9.1 in values
+        assert 88 in values, "another session's tests are no version of the panel's"
+        assert 250 not in values
+
+
 async def test_nor_after_a_restart_amid_the_backlog(tmp_path: Path) -> None:
     sandbox = Sandbox()
     await sandbox.start()

@@ -28,18 +28,17 @@ class Attempts(Places):
         confirmed = False
         back = False  # the delivery waits in memory for another attempt
         try:
-            if delivery.released and await self._outbox.is_overtaken(delivery):
-                self.breaker.abandoned(self._clock.monotonic())
-                self._note(lane, lambda: self._outbox.hold((delivery.id,), cause=Reason.OVERTAKEN))
-                self._ended(lane, delivery, Reason.OVERTAKEN)
-                return
             look = lane.may_be_superseded(delivery)
             lane.begun(delivery)
-            if look and await self._outbox.is_superseded(delivery):
+            if look and (how := await self._outbox.overtaken_before_sent(delivery)):
                 self.breaker.abandoned(self._clock.monotonic())  # nothing was sent, so nothing was learned
-                self.counts.superseded += 1
-                self._note(lane, lambda: self._outbox.supersede((delivery.id,)))
-                self._ended(lane, delivery, Reason.SUPERSEDED)
+                if how == "whole":
+                    self.counts.superseded += 1
+                    self._note(lane, lambda: self._outbox.supersede((delivery.id,)))
+                    self._ended(lane, delivery, Reason.SUPERSEDED)
+                else:  # its other results are nowhere: a person decides
+                    self._note(lane, lambda: self._outbox.hold((delivery.id,), cause=Reason.OVERTAKEN))
+                    self._ended(lane, delivery, Reason.OVERTAKEN)
                 return
             sent = await self._conditioned(delivery) if self._checks_conflicts else delivery
             if self._paused or lane.held:  # a person was quicker than this attempt
@@ -61,7 +60,7 @@ class Attempts(Places):
             self._cut_off.append(delivery.id)
             raise
         except StoreError:
-            back = True  # the guard could not be asked; nothing was sent
+            back = True  # the guard could not be asked, or not answer; nothing was sent
             self.breaker.abandoned(self._clock.monotonic())
             lane.delayed.append((self._clock.monotonic() + WRITE_RETRY_S, delivery))
         except Exception as error:

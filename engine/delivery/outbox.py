@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from engine.message import Delivery
 from engine.reasons import Reason
@@ -29,6 +29,5 @@ class Outbox(Protocol):
     def claim_newest(
         self, channel: str, destination: str, limit: int, *, without: Iterable[int]
     ) -> "asyncio.Future[list[Delivery]]": ...
-    def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]": ...
-    def is_overtaken(self, delivery: Delivery) -> "asyncio.Future[bool]": ...
+    def overtaken_before_sent(self, delivery: Delivery) -> 'asyncio.Future[Literal["", "part", "whole"]]': ...
     def hold(self, delivery_ids: Iterable[int], *, cause: Reason) -> "asyncio.Future[int]": ...

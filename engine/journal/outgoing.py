@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from functools import partial
 
 from engine import superseding
-from engine.batch import Batch
 from engine.journal.submitting import Submitting
 from engine.message import Delivery
 from engine.outbox import attempts, claims, decisions
@@ -76,9 +75,9 @@ class Outgoing(Submitting):
         operation = partial(claims.unclaim, delivery_ids=tuple(delivery_ids), maybe_delivered=maybe_delivered)
         return self._submit(operation, verdict=True)
 
-    def is_superseded(self, delivery: Delivery) -> "asyncio.Future[bool]":
-        """Whether a newer message's document for one of its reports was delivered in this lane."""
-        return self._submit(partial(superseding.is_superseded, delivery_id=delivery.id), verdict=True)
+    def overtaken_before_sent(self, delivery: Delivery) -> "asyncio.Future[superseding.Overtaken]":
+        """How much of a delivery's results newer messages have had delivered in its lane."""
+        return self._submit(partial(superseding.overtaken_before_sent, delivery_id=delivery.id), verdict=True)
 
     def supersede(self, delivery_ids: Iterable[int], *, detail: str = "") -> "asyncio.Future[int]":
         """Close deliveries that a newer result has made wrong; how many."""
@@ -87,11 +86,3 @@ class Outgoing(Submitting):
     def hold(self, delivery_ids: Iterable[int], *, cause: Reason = Reason.LANE_HELD) -> "asyncio.Future[int]":
         """Keep single deliveries back until a person decides; how many."""
         return self._submit(partial(decisions.hold, delivery_ids=tuple(delivery_ids), cause=cause), verdict=True)
-
-    def is_overtaken(self, delivery: Delivery) -> "asyncio.Future[bool]":
-        """Whether part of a released delivery's results came in newer documents that were delivered in this lane."""
-        return self._submit(partial(_overtaken_in_part, delivery_id=delivery.id), verdict=True)
-
-
-def _overtaken_in_part(batch: Batch, *, delivery_id: int) -> bool:
-    return superseding.overtaken(batch, delivery_id) == "part"

@@ -197,7 +197,7 @@ async def test_a_correction_of_an_older_result_does_not_replace_a_newer_one(jour
 
     (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == corrected]
     assert delivery.manual, "the guard is asked before it is sent"
-    assert await journal.is_superseded(delivery)
+    assert await journal.overtaken_before_sent(delivery)
 
 
 async def test_a_newer_result_is_sent_after_the_correction_of_an_older_one(journal: Journal, acts: Acts) -> None:
@@ -211,7 +211,7 @@ async def test_a_newer_result_is_sent_after_the_correction_of_an_older_one(journ
 
     await acts.retry(Selection(ids=(newer,)), actor="anita")
     (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == newer]
-    assert not await journal.is_superseded(delivery), "the corrected message is as old as what it was made of"
+    assert not await journal.overtaken_before_sent(delivery), "the corrected message is as old as what it was made of"
 
 
 async def test_a_correction_replaces_what_came_before_its_original(journal: Journal, acts: Acts) -> None:
@@ -224,7 +224,7 @@ async def test_a_correction_replaces_what_came_before_its_original(journal: Jour
     second = int((await acts.edit(first, content, actor="bela", because="again"))["message"])
     await _map(journal, second)
     (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == second]
-    assert await journal.is_superseded(delivery)
+    assert await journal.overtaken_before_sent(delivery)
     await journal.unclaim([delivery.id])
 
 

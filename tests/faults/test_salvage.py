@@ -310,7 +310,7 @@ def test_an_older_result_that_is_processed_again_does_not_undo_the_newer_one(tmp
             made = routed(b"older", claimed=True, reports=report)
             (delivery,) = (await journal.map_done(1, routes=[made], state="mapped")).deliveries
             assert delivery.manual  # so that this is asked before it is sent
-            assert await journal.is_superseded(delivery)
+            assert await journal.overtaken_before_sent(delivery)
 
     asyncio.run(again())
 

@@ -207,12 +207,12 @@ async def test_an_older_result_is_superseded_once_a_newer_one_was_delivered(jour
         report = Report(b"k" * 16 if n < 2 else b"other".ljust(16), b"p" * 16)
         await journal.map_done(stored.id, routes=[routed(b"%d" % n, reports=(report,))], state="mapped")
     old, correction, unrelated = await journal.claim("chem", "fhir", 10)
-    assert not await journal.is_superseded(old)
+    assert not await journal.overtaken_before_sent(old)
     await journal.settle(unrelated.id, delivered_us=1)
-    assert not await journal.is_superseded(old)
+    assert not await journal.overtaken_before_sent(old)
     await journal.settle(correction.id, delivered_us=1)
-    assert await journal.is_superseded(old)
-    assert not await journal.is_superseded(correction)
+    assert await journal.overtaken_before_sent(old)
+    assert not await journal.overtaken_before_sent(correction)
     assert await journal.supersede([old.id]) == 1
     assert [lane.open for lane in journal.lanes()] == [0]
 

@@ -77,7 +77,7 @@ async def test_an_older_result_under_a_former_name_is_superseded(tmp_path: Path)
             assert await mapped(journal, b"%d" % number, ANN, person) == "mapped"
         older, newer = await journal.claim("chem", "fhir", 10)
         await journal.settle(newer.id, delivered_us=1)
-        assert await journal.is_superseded(older)
+        assert await journal.overtaken_before_sent(older)
 
 
 async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path) ->
             begun, [1, 2], destinations=None, to="", takes="", states=frozenset({"delivered"}), failed=0
         )
         older, newer = await journal.claim("chem", "fhir", 10)
-        assert await journal.is_superseded(older)
-        assert not await journal.is_superseded(newer)
+        assert await journal.overtaken_before_sent(older)
+        assert not await journal.overtaken_before_sent(newer)
 
 
 async def test_a_dismissed_message_owns_no_number(tmp_path: Path) -> None:

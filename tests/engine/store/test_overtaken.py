@@ -1,0 +1,89 @@
+"""What comes of a delivery whose results a newer message has had delivered: sent, closed, or kept for a person.
+
+An older result never takes the place of a newer one, and none that nothing newer has is lost.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from engine.errors import StoreError
+from engine.message import Delivery, Report
+from engine.records import Routed
+from tests.engine.store.test_held_deliveries import body
+from tests.support.journals import routed, running, store
+
+REPORT = (Report(b"r" * 16, b"p" * 16),)
+
+
+def message(*results: str, order: str = "26-4711") -> bytes:
+    """An HL7 message of these results, as ``GLU`` or ``GLU.2`` with a sub-id."""
+    lines = ["MSH|^~\\&|LABRELAY", "PID|1", f"OBR|1||{order}|CBC^Count^L"]
+    for number, result in enumerate(results, 1):
+        code, _, sub_id = result.partition(".")
+        lines.append(f"OBX|{number}|NM|{code}^Name^L|{sub_id}|5.1")
+    return "\r".join([*lines, "OBX|9|NM", ""]).encode()
+
+
+FHIR = [
+    (body("a"), [body("a", value="6")], "whole"),
+    (body("a", "b"), [body("a")], "part"),  # one test of a panel is run again
+    (body("a", "b"), [body("a"), body("b")], "whole"),
+    (body("a", "b"), [body("c")], ""),
+    (body("a", "b"), [body("c"), body("b")], "part"),
+    (body("a", picture="p"), [body("a")], "part"),
+    (body("a", picture="p"), [body("a", picture="p")], "whole"),
+    (body("a"), [body()], "part"),  # a report without results: whatever it says, it does not say this one
+    (body(update="9"), [body(update="9")], "whole"),
+]
+OTHERS = [
+    (message("GLU", "NA"), [message("GLU", "NA")], "whole"),
+    (message("GLU", "NA"), [message("K")], ""),  # another session of the same specimen
+    (message("GLU", "NA"), [message("GLU")], "part"),
+    (message("GLU"), [message("GLU", order="26-4712")], "part"),
+    (message("GLU.1", "GLU.2"), [message("GLU.1")], "part"),
+    (message("GLU.1", "GLU.2"), [message("GLU.2", "GLU.1")], "whole"),
+    (message(), [message()], "whole"),
+    (b"26-4711;GLU;5.1\r\n", [b"26-4711;NA;140\r\n"], "part"),  # nobody can tell
+    (body("a"), [b"26-4711;GLU;5.1\r\n"], "part"),
+    (b"26-4711;GLU;5.1\r\n", [], ""),
+]
+
+
+@pytest.mark.parametrize(("older", "newer", "outcome"), FHIR + OTHERS)
+async def test_what_newer_messages_have_had_delivered(
+    tmp_path: Path, older: bytes, newer: list[bytes], outcome: str
+) -> None:
+    async with running(tmp_path) as journal:
+        for number, content in enumerate((older, *newer)):
+            (stored,) = await store(journal, b"%d" % number)
+            made: list[Routed] = [routed(content, reports=REPORT)]
+            await journal.map_done(stored.id, routes=made, state="mapped")
+        first, *others = await journal.claim("chem", "fhir", 10)
+        assert await journal.overtaken_before_sent(first) == ""
+        for delivery in others:
+            await journal.settle(delivery.id, delivered_us=1)
+        assert await journal.overtaken_before_sent(first) == outcome
+
+
+@pytest.mark.parametrize(
+    ("newer", "outcome"), [(body("a"), "whole"), (body("c"), ""), (b"26-4711;GLU;5.1\r\n", "whole")]
+)
+async def test_of_what_was_delivered_before_nothing_can_be_lost(tmp_path: Path, newer: bytes, outcome: str) -> None:
+    async with running(tmp_path) as journal:
+        for number, content in enumerate((body("a", "b"), newer)):
+            (stored,) = await store(journal, b"%d" % number)
+            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+        for delivery in await journal.claim("chem", "fhir", 10):
+            await journal.settle(delivery.id, delivered_us=1)
+        await journal.replay([1])
+        (again,) = await journal.claim("chem", "fhir", 10)
+        assert await journal.overtaken_before_sent(again) == outcome
+
+
+async def test_a_delivery_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        names = {"channel": "chem", "destination": "fhir", "key": "", "media_type": ""}
+        gone = Delivery(id=9, message_id=9, seq=9, body=b"", received_us=0, **names)
+        with pytest.raises(StoreError, match="no delivery 9"):
+            await journal.overtaken_before_sent(gone)
