@@ -46,6 +46,7 @@ class Lane:
         recalled: memory was given back; the next claim is one from the beginning.
         claiming: rows are being claimed.
         unwritten: outcomes that the store does not have yet.
+        failing: of these, that the store could not take when asked, and will be asked again.
         held: nothing goes out (``on_dead: hold``, or a person paused it).
         hasty: a person wants what failed before to be tried at once: waits that stand in rows do not count.
         queued: stands in its worker's list of lanes to look at.
@@ -67,6 +68,7 @@ class Lane:
     recalled: bool = False
     claiming: bool = False
     unwritten: int = 0
+    failing: int = 0
     held: bool = False
     hasty: bool = False
     queued: bool = False

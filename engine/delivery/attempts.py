@@ -40,6 +40,8 @@ class Attempts(Places):
                     self._note(lane, lambda: self._outbox.hold((delivery.id,), cause=Reason.OVERTAKEN))
                     self._ended(lane, delivery, Reason.OVERTAKEN)
                 return
+            if look and lane.failing:  # a full disk is read as ever: what was asked about may be what is not written
+                raise StoreError("an outcome of the lane is not written yet")
             sent = await self._conditioned(delivery) if self._checks_conflicts else delivery
             if self._paused or lane.held:  # a person was quicker than this attempt
                 back = True

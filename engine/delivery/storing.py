@@ -26,30 +26,37 @@ class Storing(Standing):
         lane.unwritten += 1
         self._write(lane, write)
 
-    def _write(self, lane: Lane, write: "Callable[[], asyncio.Future[Any]]") -> None:
+    def _write(self, lane: Lane, write: "Callable[[], asyncio.Future[Any]]", failed: bool = False) -> None:
         try:
             future = write()
         except StoreError as error:
-            self._write_later(lane, write, error)
+            self._write_later(lane, write, failed, error)
             return
-        future.add_done_callback(lambda done: self._written(lane, write, done))
+        future.add_done_callback(lambda done: self._written(lane, write, failed, done))
 
-    def _written(self, lane: Lane, write: "Callable[[], asyncio.Future[Any]]", done: "asyncio.Future[Any]") -> None:
+    def _written(
+        self, lane: Lane, write: "Callable[[], asyncio.Future[Any]]", failed: bool, done: "asyncio.Future[Any]"
+    ) -> None:
         error = done.exception()
         if error is None:
             self._store_fails = False
             lane.unwritten -= 1
+            lane.failing -= failed
             if (lane.spilled or lane.newest_first) and not lane.unwritten:
                 self._again(lane)
         elif isinstance(error, StoreError):
-            self._write_later(lane, write, error)
+            self._write_later(lane, write, failed, error)
         else:
             raise error
 
-    def _write_later(self, lane: Lane, write: "Callable[[], asyncio.Future[Any]]", error: StoreError) -> None:
+    def _write_later(
+        self, lane: Lane, write: "Callable[[], asyncio.Future[Any]]", failed: bool, error: StoreError
+    ) -> None:
+        if not failed:
+            lane.failing += 1
         self._say_store_fails(error)
         if not error.fatal:
-            self._loop.call_later(WRITE_RETRY_S, self._write, lane, write)
+            self._loop.call_later(WRITE_RETRY_S, self._write, lane, write, True)
 
     def _claim(self, lane: Lane) -> None:
         """Read the lane's next rows from the store, if it has some there and there is room for them."""

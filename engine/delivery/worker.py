@@ -115,7 +115,7 @@ class DestinationWorker(Attempts):
         while self._ready and self._running and not self._paused and self.in_flight < self._concurrency:
             lane = self._ready.popleft()
             lane.queued = False
-            if lane.held or (lane.newest_first and self._store_fails and lane.unwritten):
+            if lane.held or (lane.newest_first and lane.failing):
                 continue  # of the latter: what would be asked about may not be written yet
             now = self._clock.monotonic()
             due = lane.take_due(now)

@@ -794,6 +794,46 @@ async def test_while_the_guard_cannot_be_asked_nothing_is_sent(made: Plant) -> N
     assert len(server.taken) == 2
 
 
+class Full:
+    """A disk so full that some outcomes cannot be written, while everything can be read as ever."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.full = True
+        self.failed = 0
+
+    def settle(self, delivery_id: int, **more: Any) -> "asyncio.Future[None]":
+        (delivery,) = [one for one in self._journal.message(delivery_id).deliveries if one.id == delivery_id]
+        if self.full and delivery.channel == "a":
+            self.failed += 1
+            raise StoreError("the journal cannot keep this: database or disk is full")
+        return self._journal.settle(delivery_id, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_an_older_result_waits_while_it_cannot_be_written_that_its_correction_was_delivered(
+    made: Plant, newest_first: bool
+) -> None:
+    full = Full(made.journal)
+    server = await made.destination("server", outbox=full)
+    server.script = lambda channel, body, attempt: busy() if body == "00001|r" and attempt == 0 else None
+    made.channel("a", "server", order="none")
+    made.channel("b", "server")
+    made.workers["server"].lane("a").newest_first = newest_first
+    await made.send("a", "00001|r", "00002|r")
+    for number in range(5):
+        await made.advance(10.0)
+        await made.send("b", str(number))  # what can be written says nothing about what cannot
+    assert server.of("a") == ["00002|r"]
+    full.full = False
+    await made.drain()
+    assert server.of("a") == ["00002|r"]
+    assert full.failed > 0
+
+
 # -- everything at once --------------------------------------------------------------------------------------------
 
 
