@@ -111,6 +111,9 @@ DESTINATION_STATE = Spec(
 )
 DESTINATION_IN_FLIGHT = Spec(Kind.GAUGE, "labrelay_destination_in_flight", ("destination",), "Attempts under way.")
 DEAD_OPEN = Spec(Kind.GAUGE, "labrelay_dead_letters_open", (), "Dead letters that wait for a person.")
+INCOMPLETE_OPEN = Spec(
+    Kind.GAUGE, "labrelay_incomplete_open", (), "Messages that were broken off and wait for a person."
+)
 UNMAPPED_OPEN = Spec(Kind.GAUGE, "labrelay_unmapped_codes_open", (), "Different codes seen and not in their table.")
 DISK_FREE = Spec(Kind.GAUGE, "labrelay_disk_free_bytes", (), "Free on the journal's file system.")
 JOURNAL_LAST = Spec(Kind.GAUGE, "labrelay_journal_last_id", (), "Number of the newest message.")
@@ -251,6 +254,7 @@ def _seen(site: SiteSnapshot) -> Iterator[Metric]:
     put(STARTED, site.started_at.timestamp())
     put(LEVEL, {Level.OK: 0, Level.ATTENTION: 1, Level.PROBLEM: 2}[site.overall().level])
     put(DEAD_OPEN, site.dead_total)
+    put(INCOMPLETE_OPEN, site.incomplete_total)
     put(UNMAPPED_OPEN, site.unmapped_total)
     put(DISK_FREE, site.disk_free_bytes)
     put(JOURNAL_LAST, site.journal.last_id)

@@ -44,6 +44,7 @@ LANES = (
     Column("dead", "DEAD", right=True),
     Column("held", "HELD", right=True),
 )
+INCOMPLETE = Column("incomplete", "INCOMPLETE", right=True)  # where there are any
 PAUSES = (Column("what", "PAUSED"), Column("by", "BY"), Column("since", "SINCE"), Column("reason", "REASON"))
 
 
@@ -75,11 +76,14 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     yield f"{said['site_name']}, LabRelay {said['version']}, configuration {said['config_hash']}"
     if said.get("unmapped_total"):
         yield "Which codes: labrelay gaps"
+    if said.get("dead_total") or said.get("incomplete_total"):
+        yield "Which messages: labrelay dlq list"
     if not said["channels"]:
         yield "No channel yet: labrelay init --analyzer NAME writes one, labrelay detect one for an unknown analyzer"
     if said["channels"]:
         yield ""
-        yield from table([_channel(channel) for channel in said["channels"]], CHANNELS)
+        columns = (*CHANNELS, INCOMPLETE) if said.get("incomplete_total") else CHANNELS
+        yield from table([_channel(channel) for channel in said["channels"]], columns)
         yield from (_tee(channel) for channel in said["channels"] if channel["tee"] is not None)
     if said["destinations"]:
         yield ""
@@ -166,7 +170,7 @@ def _offline_lines(found: dict[str, Any]) -> Iterator[str]:
         Column("last_seq", "MESSAGES", right=True),
         Column("stored_waiting", "NOT MAPPED", right=True),
         Column("dead", "DEAD", right=True),
-        Column("incomplete", "INCOMPLETE", right=True),
+        INCOMPLETE,
     )
     if rows:
         yield from table(rows, columns)

@@ -99,6 +99,7 @@ class ChannelSnapshot:
         usual_gap_s: how far apart its messages usually are.
         stored_waiting: journaled and acknowledged, not mapped yet.
         dead: open dead letters that died before they had a destination (unreadable, mapping faults).
+        incomplete: messages that were broken off and wait for a person; none of them is a dead letter.
         link_faults: how often the peer departed from its protocol since the start, by kind.
         tee: of a channel that listens between an analyzer and its middleware, else None.
         reagents: lots that the analyzer has named lately, the latest first.
@@ -124,6 +125,7 @@ class ChannelSnapshot:
     today_incomplete: int = 0
     stored_waiting: int = 0
     dead: int = 0
+    incomplete: int = 0
     link_faults: Mapping[str, int] = field(default_factory=dict)
     link: LinkSnapshot = field(default_factory=LinkSnapshot)
     tee: TeeSnapshot | None = None
@@ -141,10 +143,10 @@ class ChannelSnapshot:
 
     @property
     def level(self) -> Level:
-        """The worst of its state, its notice, its dead letters and its lanes."""
+        """The worst of its state, its notice, its dead letters, its incomplete messages and its lanes."""
         if self.tee is not None and self.tee.not_kept:
             return Level.PROBLEM
-        unwell = self.notice or self.dead_total or any(_unwell(lane) for lane in self.lanes)
+        unwell = self.notice or self.dead_total or self.incomplete or any(_unwell(lane) for lane in self.lanes)
         if self.state.level is Level.OK and unwell:
             return Level.ATTENTION
         return self.state.level

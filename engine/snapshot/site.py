@@ -39,6 +39,7 @@ class SiteSnapshot:
         timezone: the site's IANA zone: instants are shown to people in it.
         config_hash: the first digits of the hash over the configuration in force.
         dead_total: open dead letters, messages and deliveries.
+        incomplete_total: messages that were broken off; the analyzer may not send them again, so a person decides.
         unmapped_total: different codes seen and not in their table, as far as they are counted (`UNMAPPED_ROWS`).
         disk_days_left: at the rate of the last days; None while that is not known.
         task_restarts: supervised tasks that fell over since the start, and how often.
@@ -56,6 +57,7 @@ class SiteSnapshot:
     channels: tuple[ChannelSnapshot, ...] = ()
     destinations: tuple[DestinationSnapshot, ...] = ()
     dead_total: int = 0
+    incomplete_total: int = 0
     unmapped_total: int = 0
     disk_free_bytes: int | None = None
     disk_days_left: float | None = None
@@ -112,6 +114,9 @@ class SiteSnapshot:
         found.extend(_disk(self.disk_free_bytes, self.disk_days_left))
         if self.dead_total:
             phrase = Phrase("Dead letters: {n}", {"n": self.dead_total})
+            found.append(Finding(level=Level.ATTENTION, phrase=phrase))
+        if self.incomplete_total:
+            phrase = Phrase("Incomplete messages: {n}", {"n": self.incomplete_total})
             found.append(Finding(level=Level.ATTENTION, phrase=phrase))
         found.extend(self._held())
         if self.unmapped_total:

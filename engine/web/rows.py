@@ -69,6 +69,7 @@ class ChannelRow:
     lanes: tuple[LaneRow, ...]
     lanes_idle: int
     dead: int
+    incomplete: str
 
 
 @dataclass(frozen=True, slots=True)

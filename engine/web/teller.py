@@ -95,6 +95,11 @@ class Teller:
         facts = [
             Fact(self._say("Waiting"), str(waiting)),
             Fact(self._say("Dead letters"), str(site.dead_total), _warn(bool(site.dead_total))),
+            *(
+                [Fact(self._say("Incomplete messages"), str(site.incomplete_total), "attention")]
+                if site.incomplete_total
+                else []
+            ),
             Fact(
                 self._say("Unmapped codes"),
                 site.unmapped_words.say(self._catalogue),
@@ -180,6 +185,7 @@ class Teller:
             lanes=tuple(self._lane(lane) for lane in busy[:LANES_SHOWN]),
             lanes_idle=len(channel.lanes) - len(busy),
             dead=channel.dead_total,
+            incomplete=self._say("incomplete: {n}", n=channel.incomplete) if channel.incomplete else "",
         )
 
     def analyzer(self, channel: ChannelSnapshot) -> AnalyzerPage:

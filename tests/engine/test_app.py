@@ -449,6 +449,32 @@ async def test_a_journal_that_cannot_keep_anything_is_an_alarm(folder: Folder, m
             assert app.observer.obstacles() == []
 
 
+async def test_a_message_that_was_broken_off_is_shown_until_a_person_has_decided(folder: Folder) -> None:
+    async with server() as to:
+        folder.write({"server": http(to)}, {"c0": {}})
+        async with running_app(folder.path) as app:
+            _, writer = await asyncio.open_connection("127.0.0.1", folder.ports["c0"])
+            writer.write(b"\x0bMSH|^~\\&|A|L|R|L|20260301101530||ORU^R01|1|P|2.5\rOBX|1|NM|718-7||13")
+            await writer.drain()
+            writer.close()
+            await until(lambda: look(app).incomplete_total == 1)
+            site = look(app)
+            assert [(row.incomplete, row.level) for row in site.channels] == [(1, Level.ATTENTION)]
+            assert "Incomplete messages: 1" in [str(found.phrase) for found in site.findings()]
+            app.observer.look_again()
+            ran = await asyncio.to_thread(labrelay, "status", site=folder.path)
+            assert "Incomplete messages: 1" in ran.out
+            assert "INCOMPLETE" in ran.out
+            assert "labrelay dlq list" in ran.out
+            (letter,) = app.journal.dead()
+            await app.journal.dismiss(messages=[letter.message_id], actor="anita", reason="came again")
+            site = look(app)
+            assert (site.incomplete_total, site.channels[0].incomplete) == (0, 0)
+            app.observer.look_again()
+            ran = await asyncio.to_thread(labrelay, "status", site=folder.path)
+            assert "INCOMPLETE" not in ran.out.upper()
+
+
 async def test_a_disk_that_is_full_beneath_deliveries_is_an_alarm_until_a_write_succeeds(folder: Folder) -> None:
     async with server() as to:
         folder.write({"server": http(to)}, {"c0": {}})

@@ -109,6 +109,7 @@ def test_the_snapshot_is_exported_as_the_page_shows_it() -> None:
     assert samples["labrelay_lane_oldest_seconds{channel=chemistry,destination=lab-fhir}"] == 1204
     assert samples["labrelay_destination_state{destination=lab-fhir,state=breaker_open}"] == 1
     assert samples["labrelay_dead_letters_open"] == 3
+    assert samples["labrelay_incomplete_open"] == 2
     assert samples["labrelay_task_restarts_total{task=channel coagulation}"] == 14
     assert samples["labrelay_journal_intact"] == 1
     assert samples["labrelay_info{config=3f9ac1d2,version=0.1.0}"] == 1

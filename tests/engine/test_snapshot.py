@@ -136,6 +136,18 @@ def test_a_dead_letter_raises_the_level_of_its_rows() -> None:
     assert destination.level is Level.ATTENTION
 
 
+def test_a_message_that_was_broken_off_waits_for_a_person() -> None:
+    """An analyzer that does not send it again has lost a result, unless somebody looks."""
+    site = quiet_site()
+    first, *others = site.channels
+    site = replace(site, channels=(replace(first, incomplete=2), *others), incomplete_total=2)
+    assert [(found.level, str(found.phrase)) for found in site.findings()] == [
+        (Level.ATTENTION, "Incomplete messages: 2")
+    ]
+    assert [channel.level for channel in site.channels] == [Level.ATTENTION, *[Level.OK] * len(others)]
+    assert (site.to_json()["incomplete_total"], site.to_json()["dead_total"]) == (2, 0)
+
+
 def test_channel_totals_count_what_has_no_lane_yet() -> None:
     lanes = (LaneSnapshot(destination="x", waiting=2, dead=1), LaneSnapshot(destination="y", waiting=3))
     channel = ChannelSnapshot(name="c", kind="mllp", address="", stored_waiting=4, dead=5, lanes=lanes)

@@ -166,6 +166,7 @@ def troubled_site() -> SiteSnapshot:
             today_received=31,
             today_delivered=31,
             today_incomplete=1,
+            incomplete=2,
             link=LinkSnapshot(state=LinkState.DOWN),
             reagents=(
                 ReagentSnapshot(
@@ -263,6 +264,7 @@ def troubled_site() -> SiteSnapshot:
         channels=channels,
         destinations=destinations,
         dead_total=3,
+        incomplete_total=2,
         unmapped_total=5,
         disk_free_bytes=9 << 30,
         disk_days_left=21,

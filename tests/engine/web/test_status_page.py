@@ -28,8 +28,12 @@ async def test_the_worst_is_said_first_in_words() -> None:
         "lab-fhir not reachable, 40 waiting",
     ]
     assert len(said) == 6
-    assert said[-1] == "and 4 more"
-    assert [fact.text for fact in strip.all("div", class_="attention")] == ["Dead letters 3", "Unmapped codes 5"]
+    assert said[-1] == "and 5 more"
+    assert [fact.text for fact in strip.all("div", class_="attention")] == [
+        "Dead letters 3",
+        "Incomplete messages 2",
+        "Unmapped codes 5",
+    ]
     assert root.one("title").text == "haematology-1 silent 47 min · City Lab · LabRelay"
 
 
@@ -49,6 +53,7 @@ async def test_channels_stand_worst_first_and_say_what_a_technician_needs() -> N
     assert silent.one("td", class_="state").text == "silent"
     assert silent.one("td", class_="age").text == "47 min ago usual 2 min"
     assert silent.one("td", class_="dead").text == "1"
+    assert root.one("tr", id="c-coagulation").one("td", class_="dead").text == "0 incomplete: 2"
     assert "bytes outside a session: 17" in silent.text
     assert "link faults: frame with a wrong checksum, refused: 3; the sender stopped amid a session: 1" in silent.text
     heard = root.one("tr", id="c-point-of-care").text
