@@ -6,14 +6,14 @@ copy unless that is asked for: keep it elsewhere, for without it no copy can be 
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.output import Column, ExitCode, Form, form_option, say, show_document, table
+from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, table
 from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError, LockedError, StoreError
 from engine.units import duration_text, size_words
@@ -29,7 +29,7 @@ COLUMNS = (
     Column("age", "AGE"),
     Column("size", "SIZE", right=True),
     Column("rows_until", "ROWS UNTIL"),
-    Column("verified", "VERIFIED"),
+    Column("read_back", "VERIFIED"),
 )
 KEY_WORDS = (
     "the key is not in it: keep a copy of the key elsewhere (labrelay key recovery-sheet), for without it nothing in "
@@ -155,8 +155,18 @@ def list_(session: Session, folder: Path | None, form: Form) -> None:
     site = session.load(require_secrets=False)
     root = _root(site, folder)
     rows = [_row(copy) for shelf in _shelves(root) for copy in shelf]
-    lines = list(table(rows, COLUMNS)) if rows else [f"{root}: no copies"]
-    show_document(form, {"folder": str(root), "copies": rows}, lines)
+    show_document(form, {"folder": str(root), "copies": rows}, _lines(rows) if rows else [f"{root}: no copies"])
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The table, and below it what is wrong with each copy."""
+    shown = [{**row, "read_back": "not whole: see below" if row["findings"] else row["verified"]} for row in rows]
+    yield from table(shown, COLUMNS)
+    for row in rows:
+        if row["findings"]:
+            yield ""
+            yield f"{row['copy']} is not whole:"
+            yield from (f"  {printable(text)}" for text in row["findings"])
 
 
 @command.command()
@@ -252,6 +262,7 @@ def _row(copy: "Copy") -> dict[str, Any]:
         "pieces": len(copy.pieces()),
         "rows_until": copy.rows_at().isoformat(timespec="seconds"),
         "verified": said,
+        "findings": [] if verified is None else list(verified.findings),
         "whole": copy.is_whole,
         "key": copy.manifest.key,
     }

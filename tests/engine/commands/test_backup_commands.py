@@ -64,6 +64,27 @@ def test_a_copy_is_made_listed_tried_and_restored_without_a_daemon(site: Path, t
     assert (again.code, "not empty" in again.err) == (ExitCode.FAILED, True)
 
 
+def test_each_thing_that_is_wrong_with_a_copy_has_a_line_below_the_table(site: Path) -> None:
+    whole, damaged = (Path(labrelay("backup", "now", "-o", "json", site=site).json["path"]) for _ in range(2))
+    with closing(sqlite3.connect(damaged / "journal.db")) as connection, connection:
+        connection.execute("DELETE FROM journal WHERE id = 2")
+        connection.execute("UPDATE journal SET received_us = received_us + 1 WHERE id = 4")
+    tried = labrelay("backup", "verify", str(damaged), "-o", "json", site=site)
+    assert tried.code == ExitCode.INTEGRITY
+    findings = tried.json["findings"]
+    assert len(findings) > 2
+
+    out = labrelay("backup", "list", site=site).out
+    table, blank, below = out.partition("\n\n")
+    assert [line.split()[0] for line in table.splitlines()] == ["COPY", damaged.name, whole.name]
+    assert max(map(len, table.splitlines())) < 140
+    assert blank
+    assert below.splitlines() == [f"{damaged.name} is not whole:", *(f"  {text}" for text in findings)]
+    listed = labrelay("backup", "list", "-o", "json", site=site).json["copies"]
+    assert [row["findings"] for row in listed] == [findings, []]
+    assert listed[0]["verified"] == "; ".join(findings)
+
+
 def test_what_is_lost_is_partly_done_and_named(site: Path, tmp_path: Path) -> None:
     assert labrelay("backup", "now", site=site).code == ExitCode.OK
     assert labrelay("messages", "show", "1", "--unmask", site=site).code == ExitCode.OK  # one more row: an act
