@@ -162,9 +162,10 @@ def build_worker(
         ConfigError: as `build_destination`.
     """
     make = partial(build_destination, name, config, clock)
+    elsewhere = RemoteDestination(process, make) if process is not None else None
     return DestinationWorker(
         name,
-        make() if process is None else RemoteDestination(process, make),
+        elsewhere or make(),
         outbox,
         clock=clock,
         retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
@@ -176,6 +177,7 @@ def build_worker(
         rate=config.rate,
         checks_conflicts=getattr(config, "conflicts", "off") == "check",
         postponed=postponed,
+        room=elsewhere.room if elsewhere is not None else None,
     )
 
 

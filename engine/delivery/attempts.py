@@ -43,10 +43,12 @@ class Attempts(Places):
             if look and lane.failing:  # a full disk is read as ever: what was asked about may be what is not written
                 raise StoreError("an outcome of the lane is not written yet")
             sent = await self._conditioned(delivery) if self._checks_conflicts else delivery
+            await self._room()  # the last wait before the last look
             if self._paused or lane.held:  # a person was quicker than this attempt
                 back = True
                 self.breaker.abandoned(self._clock.monotonic())
                 lane.put_back(delivery)
+                self._give_up(lane)
                 return
             began = self._clock.monotonic()
             versions = await self.destination.deliver(sent)

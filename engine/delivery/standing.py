@@ -5,7 +5,7 @@ import logging
 import random
 from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +48,10 @@ class DestinationCounts:
     refused: deque[bool] = field(default_factory=lambda: deque(maxlen=LAST_ANSWERS))  # of the last answers, newest last
 
 
+async def _at_once() -> None:
+    """Nothing to wait for."""
+
+
 class Standing(ABC):
     """What stands in memory for one destination, and the little that all parts of its worker do with it."""
 
@@ -72,6 +76,7 @@ class Standing(ABC):
         checks_conflicts: bool = False,
         memory_deliveries: int = MEMORY_DELIVERIES,
         memory_bytes: int = MEMORY_BYTES,
+        room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """
         Args:
@@ -79,6 +84,7 @@ class Standing(ABC):
             rate: attempts per second over all lanes, at most; None: as many as the peer takes.
             checks_conflicts: what was written before goes out on condition that the server still has it as it was.
             postponed: hears of every attempt that failed and will be made again.
+            room: waits until an attempt can be made at once; where that is always so, None.
             expected: wall time in microseconds -> when the window of expected downtime ends that is open then, or None.
         """
         self.name = name
@@ -102,6 +108,7 @@ class Standing(ABC):
         self._settled = settled
         self._postponed = postponed
         self._jitter = jitter
+        self._room = room or _at_once
         self._pace = Pace(rate) if rate is not None else None
         self._checks_conflicts = checks_conflicts
         self._versions: dict[str, str] = {}  # of resources written lately, the oldest first

@@ -49,13 +49,16 @@ class RemoteDestination:
     async def start(self) -> None:
         """Nothing to open: the worker does, when it is given its configuration."""
 
+    async def room(self) -> None:
+        """Wait until a delivery can be handed over at once: to a worker that is ready, or to this process."""
+        while not (self._worker.has_room() or self._worker.here):
+            await self._worker.changed()
+
     async def deliver(self, delivery: Delivery) -> Versions | None:
-        worker = self._worker
-        while not worker.has_room():
-            if worker.here:
-                return await self._deliver_here(delivery)
-            await worker.changed()
-        return await worker.deliver(delivery)
+        await self.room()
+        if self._worker.has_room():
+            return await self._worker.deliver(delivery)
+        return await self._deliver_here(delivery)
 
     async def probe(self) -> None:
         await (await self._opened()).probe()
