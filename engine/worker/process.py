@@ -284,7 +284,7 @@ class WorkerProcess:
             self._break("it cannot be understood")
 
     def _is_ready(self, epoch: int) -> None:
-        if epoch != self._wanted.epoch:
+        if epoch != self._wanted.epoch or self._pipe is None:  # of the latter: said while it was ended as too slow
             return
         if self.here:
             logger.warning("a worker process maps and delivers again", extra={"pid": self.pid})

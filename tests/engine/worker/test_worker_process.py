@@ -14,7 +14,9 @@ from engine.errors import DestinationDownError, RefusedDeliveryError, TransientD
 from engine.intake import judge
 from engine.packing import Packer
 from engine.reasons import Reason
+from engine.worker import frames
 from engine.worker import process as worker_process
+from engine.worker.wire import Decoder
 from tests.support.waiting import until
 from tests.support.workers import KEY, delivery, http_server, make_worker_site, response, running_worker, whole
 
@@ -203,6 +205,17 @@ async def test_one_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.Mo
         assert verdict.state == "mapped"
         assert worker.pid != pid
         assert not alive(pid)
+
+
+async def test_one_that_is_ready_as_it_is_ended_gets_nothing_to_deliver(tmp_path: Path) -> None:
+    """Its word comes while its end is waited for: whatever was handed over then would wait for an answer for ever."""
+    site = load_site(make_worker_site(tmp_path / "site", FOLDER))
+    process = worker_process.WorkerProcess(KEY)
+    process.configure(site)
+    (ready,) = Decoder().feed(b"".join(frames.ready(1)))
+    process._received(ready)
+    assert not process.ready
+    assert not process.has_room()
 
 
 async def test_it_leaves_in_order_when_it_is_told_to(tmp_path: Path) -> None:
