@@ -116,6 +116,8 @@ class Observer:
         faults = [source.channel.counts.store_fault for source in self._app.sources.values()]
         faults.append(self._app.journal.stats.fault)
         recent = {fault[0] for fault in faults if fault is not None and self._is_recent(fault)}
+        if self._app.journal.full and not recent:  # also where nobody has tried for long
+            recent = {"the disk is full"}
         return [f"nothing can be stored, so nothing is acknowledged: {text}" for text in sorted(recent)]
 
     def _is_recent(self, fault: tuple[str, float] | None) -> bool:
@@ -338,7 +340,7 @@ class Observer:
             fsync_ms_p50=stats.commit_ms(0.5),
             fsync_ms_p99=stats.commit_ms(0.99),
             integrity="; ".join([*([self._unreadable] if self._unreadable else []), *self._app.journal.damage]) or "ok",
-            writable=not self._app.journal.full and not self._store_faults(),
+            writable=not self._store_faults(),
         )
 
     def _channel(

@@ -90,6 +90,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
                     patched.setattr(observe, "STORE_FAULT_S", shown_s)
                     app.observer.look_again()
                     site = app.observer.snapshot()
+                    assert any("nothing can be stored" in obstacle for obstacle in app.observer.obstacles())
                 assert [row.state for row in site.channels] == [ChannelState.REFUSING] * len(KINDS)
                 assert not site.journal.writable
             if turn < len(numbers):
