@@ -60,6 +60,10 @@ def main(given: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     if os.geteuid() != 0:
         parser.error("chroot and mounts need root")
+    if options.base is None and shutil.which("debootstrap") is None:
+        parser.error(
+            "debootstrap is not there: install it (apt install debootstrap), or name a root file system (--base)"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         work = options.into or Path(scratch)
         work.mkdir(parents=True, exist_ok=options.into is None)
