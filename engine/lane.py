@@ -3,7 +3,9 @@
     order: channel    one at a time, by their numbers; a failed one is tried again before the next
     order: specimen   the same, but only among deliveries that share a report
     order: none       a delivery waits only while one that shares a report with it is under way; failed ones are
-                      overtaken, and are not sent again once something newer for the same report was delivered
+                      overtaken, and are not sent again once something newer for the same report was delivered.
+                      Where the answer to something newer was lost, an older one waits for its next attempt: the
+                      server may have it, and would have the older one in its place until then
 
 With ``drain: newest-first`` (and ``order: none``) the newest goes first. What is older than something that went before
 it is asked about: it is not sent where that said something newer about the same results.
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from engine.message import Delivery
 from engine.reasons import Reason
 
+HEARD = frozenset({Reason.NEGATIVE_ACK, Reason.CONFLICT})  # the receiver itself has said that it did not take it
 LOOK_AHEAD = 64  # deliveries of a lane looked at for one that may go, where the order allows several under way
 
 
@@ -123,21 +126,40 @@ class Lane:
             busy += [delivery for _, delivery in self.delayed]
             if any(not delivery.reports for delivery in busy):
                 return None
-        if self.newest_first:  # what the server may have already, and confirms with its next attempt
-            busy += [delivery for _, delivery in self.delayed if delivery.maybe_delivered]
+        else:
+            self._step_aside()
         taken = {key for delivery in busy for key in delivery.reports}
         if self.newest_first:
             return self._newest(taken)
+        unheard = [] if alone else [delivery for delivery in self.queue if self._may_be_there(delivery)]
         for index, delivery in enumerate(self.queue):
             if index >= LOOK_AHEAD:
                 return None
             if alone and not delivery.reports:
                 return None if index or busy else self.queue.popleft()
+            if any(_is_newer(one, delivery) for one in unheard):
+                continue  # that one comes first, and has its place further on
             if taken.isdisjoint(delivery.reports):
                 del self.queue[index]
                 return delivery
             taken.update(delivery.reports)
         return None
+
+    def _step_aside(self) -> None:
+        """What is older than something that the server may have, and confirms with its next attempt, waits for that."""
+        unheard = [(at, delivery) for at, delivery in self.delayed if self._may_be_there(delivery)]
+        if not unheard:
+            return
+        for delivery in list(self.queue):
+            until = max((at for at, one in unheard if _is_newer(one, delivery)), default=None)
+            if until is not None:
+                self.queue.remove(delivery)
+                self.delayed.append((until, delivery))
+
+    def _may_be_there(self, delivery: Delivery) -> bool:
+        """Whether an attempt was made of which nobody heard that the destination did not take it."""
+        reason, in_a_row = self.row.get(delivery.id, (None, 0))
+        return delivery.maybe_delivered or delivery.attempt > (in_a_row if reason in HEARD else 0)
 
     def _newest(self, taken: set[bytes]) -> Delivery | None:
         """Take out the newest that shares no report with what is under way, or is newer and waits for that."""
@@ -184,9 +206,14 @@ class Lane:
         """Whether something newer for the same report may have been delivered before this one."""
         tried = bool(delivery.attempt or delivery.maybe_delivered)
         # The first after a start may be older than what an earlier process has sent.
-        overtaken = self.newest_first and not 0 < self.highest < delivery.seq
+        overtaken = self.highest >= delivery.seq or (self.newest_first and not self.highest)
         return delivery.manual or (self.order == "none" and (tried or overtaken) and bool(delivery.reports))
 
     def begun(self, delivery: Delivery) -> None:
         """Its attempt begins, and `may_be_superseded` has been asked."""
         self.highest = max(self.highest, delivery.seq)
+
+
+def _is_newer(one: Delivery, other: Delivery) -> bool:
+    """Whether ``one`` is the newer of two for the same report."""
+    return one.seq > other.seq and not set(one.reports).isdisjoint(other.reports)

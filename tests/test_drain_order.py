@@ -17,6 +17,7 @@ from engine.errors import ConfigError
 from engine.lane import Lane
 from engine.message import Delivery
 from engine.pace import Pace
+from engine.reasons import Reason
 from engine.sandbox import Sandbox
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
@@ -189,8 +190,21 @@ def test_two_routes_of_one_lane_cannot_have_two_orders(tmp_path: Path) -> None:
         build_site(load_site(tmp_path), identity_key=bytes(32), clock=SystemClock())
 
 
-@pytest.mark.parametrize("maybe_delivered", [True, False])
-def test_an_older_result_waits_for_a_newer_one_that_the_server_may_have(maybe_delivered: bool) -> None:
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize(
+    ("maybe_delivered", "attempt", "row", "waits"),
+    [
+        (True, 0, None, True),
+        (False, 1, (Reason.NO_ANSWER, 1), True),  # the server may have taken it before the line broke
+        (False, 2, (Reason.CONFLICT, 1), True),
+        (False, 2, (Reason.CONFLICT, 2), False),
+        (False, 1, None, True),  # by an earlier process
+        (False, 0, None, False),
+    ],
+)
+def test_an_older_result_waits_for_a_newer_one_that_the_server_may_have(
+    newest_first: bool, maybe_delivered: bool, attempt: int, row: tuple[Reason, int] | None, waits: bool
+) -> None:
     """The answer to the newer one was lost. Sent now, the older one would take its place until the next attempt."""
 
     def one(seq: int, report: bytes) -> Delivery:
@@ -199,12 +213,22 @@ def test_an_older_result_waits_for_a_newer_one_that_the_server_may_have(maybe_de
             media_type="", received_us=0, reports=(report,),
         )  # fmt: skip
 
-    lane = Lane("chem", order="none", newest_first=True)
+    lane = Lane("chem", order="none", newest_first=newest_first, row={3: row} if row else {})
     older, other, newer = one(1, b"a"), one(2, b"b"), one(3, b"a")
     lane.queue.extend([older, other])
-    lane.delayed.append((9.0, replace(newer, maybe_delivered=maybe_delivered)))
+    newer = replace(newer, maybe_delivered=maybe_delivered, attempt=attempt)
+    lane.delayed.append((9.0, newer))
+    if not waits:
+        assert {lane.next(), lane.next()} == {older, other}
+        return
     assert lane.next() == other
-    assert lane.next() == (None if maybe_delivered else older)
-    if maybe_delivered:
-        lane.take_due(9.0)
-        assert lane.next() == replace(newer, maybe_delivered=True)
+    assert lane.next() is None
+    assert not lane.queue, "so that rows behind it are claimed"
+    lane.take_due(9.0)
+    assert lane.next() == newer
+    lane.in_flight[3] = newer
+    assert lane.next() is None
+    lane.begun(newer)
+    del lane.in_flight[3]
+    assert lane.next() == older
+    assert lane.may_be_superseded(older)
