@@ -336,6 +336,8 @@ class App:
             self.journal.under(built.site.hash[:12])
             self._certificates = certificates
             self._take_over(built)
+            for source in leaving:
+                self._leave(source)
             if self.worker is not None:
                 self.worker.configure(built.site)
         await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in replaced))
@@ -346,6 +348,17 @@ class App:
             if source.idle:
                 await source.start()
         logger.info("configuration reloaded", extra={"config_hash": built.site.hash[:12]})
+
+    def _leave(self, source: ChannelSource) -> None:
+        """What a channel could not keep goes to the one that takes its place; nobody would send it again."""
+        name, left = source.built.config.channel, source.channel.unkept
+        if (new := self.sources.get(name)) is not None:
+            new.channel.unkept.take_over(left)
+        elif left.waiting_bytes:
+            logger.error(
+                "what a channel could not store is gone with the channel",
+                extra={"channel": name, "detail": f"{left.waiting_bytes} bytes"},
+            )
 
     async def _find_open_for_sure(self, names: set[str]) -> None:
         """As `_find_open`; a worker must not start without knowing which of its lanes are held."""

@@ -1,7 +1,8 @@
 """What a channel has taken and could not keep: it is tried until it is durable, by whichever connection is there.
 
 The end of a session has no answer, and a stream that ended has no peer: nobody will send their bytes again. So they are
-insisted on. A connection that is paused, stopped or cut off leaves what it had to the next one.
+insisted on. A connection that is paused, stopped or cut off leaves what it had to the next one, also where the channel
+is configured anew in between.
 
 Invariant: what there was room for stays in its place, and counts, until it is durable, whoever tries and however that
 ends. There is at most one attempt at a time of each, and nobody begins another before the end of the first is known,
@@ -56,6 +57,13 @@ class Unkept:
     @property
     def waiting_bytes(self) -> int:
         return sum(one.size for one in self._waiting)
+
+    def take_over(self, other: "Unkept") -> None:
+        """A channel that was configured anew goes on with what the old one left, before anything comes by itself.
+
+        One list of both: an attempt that the old one began may end only now.
+        """
+        self._waiting = other._waiting
 
     async def insist(self, one: Evidence, failed: Callable[[StoreError], None]) -> bool:
         """Try until it is durable, or left. False: it failed, and there was no room to try it again.

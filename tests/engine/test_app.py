@@ -347,6 +347,37 @@ async def test_what_did_not_change_keeps_its_connections(folder: Folder) -> None
             writer.close()
 
 
+@pytest.mark.parametrize("stays", [True, False])
+async def test_a_half_message_that_could_not_be_stored_outlasts_a_reload(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, stays: bool
+) -> None:
+    """Its sender may never send it again. Of a channel that is gone the log says that it is lost."""
+    async with server() as to:
+        folder.write({"server": http(to)}, {"c0": {}, "c1": {}})
+        async with running_app(folder.path) as app:
+            append, is_full = app.journal.append_incomplete, True
+
+            def full(*given: Any, **named: Any) -> Any:
+                if is_full:
+                    raise StoreError("the journal cannot keep this: SQLITE_FULL: database or disk is full")
+                return append(*given, **named)
+
+            monkeypatch.setattr(app.journal, "append_incomplete", full)
+            _, writer = await asyncio.open_connection("127.0.0.1", folder.ports["c0"])
+            writer.write(b"\x0bMSH|^~\\&|A|L|R|L|20260301101530||ORU^R01|1|P|2.5\rOBX|1|NM|718-7||13")
+            await writer.drain()
+            writer.close()
+            await until(lambda: app.sources["c0"].channel.unkept.waiting_bytes > 0)
+            folder.write({"server": http(to)}, {"c1": {}, **({"c0": {"repeat_window": "2d"}} if stays else {})})
+            await app.reload()
+            is_full = False
+            assert ("gone with the channel" in caplog.text) is not stays
+            if stays:
+                assert b"MSA|AA" in await exchange(folder.ports["c0"])
+                (letter,) = app.journal.dead()
+                assert (letter.state, letter.channel) == ("incomplete", "c0")
+
+
 async def test_a_destination_that_is_taken_away_leaves_its_deliveries_waiting_and_shown(folder: Folder) -> None:
     async with server() as to:
         to.mood = Mood.BUSY

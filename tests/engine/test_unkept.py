@@ -194,6 +194,26 @@ async def test_what_was_left_keeps_its_room_while_it_is_tried(monkeypatch: pytes
     await hang_up(*again)
 
 
+@pytest.mark.parametrize("fault", [None, FULL])
+async def test_a_channel_that_is_configured_anew_keeps_what_the_old_one_left(fault: StoreError | None) -> None:
+    """An attempt that the old one began may end later: what it kept is not kept again."""
+    store = ScriptedStore()
+    old, made = channel(store), channel(store)
+    await leave(old, store, range(1, 4))
+    store.manual, store.faults = True, [fault]
+    _, task = connect(old)
+    await until(lambda: len(store.waiting) == 1)
+    await cut_off(task)
+    made.unkept.take_over(old.unkept)
+    assert made.unkept.waiting_bytes == size(range(1, 4))
+    again = connect(made)
+    store.manual = False
+    store.release()
+    await until(lambda: made.unkept.waiting_bytes == 0)
+    assert kept(store) == [half(number) for number in range(1, 4)]
+    await hang_up(*again)
+
+
 async def test_what_has_no_room_is_tried_once_and_kept_where_that_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unkept_module, "INSIST_BYTES", 1)
     store = ScriptedStore()
