@@ -129,9 +129,9 @@ class Lane:
         else:
             self._step_aside()
         taken = {key for delivery in busy for key in delivery.reports}
-        if self.newest_first:
-            return self._newest(taken)
         unheard = [] if alone else [delivery for delivery in self.queue if self._may_be_there(delivery)]
+        if self.newest_first:
+            return self._newest(taken, unheard)
         for index, delivery in enumerate(self.queue):
             if index >= LOOK_AHEAD:
                 return None
@@ -161,10 +161,12 @@ class Lane:
         reason, in_a_row = self.row.get(delivery.id, (None, 0))
         return delivery.maybe_delivered or delivery.attempt > (in_a_row if reason in HEARD else 0)
 
-    def _newest(self, taken: set[bytes]) -> Delivery | None:
+    def _newest(self, taken: set[bytes], unheard: list[Delivery]) -> Delivery | None:
         """Take out the newest that shares no report with what is under way, or is newer and waits for that."""
         for index in range(len(self.queue) - 1, max(len(self.queue) - 1 - LOOK_AHEAD, -1), -1):
             delivery = self.queue[index]
+            if any(_is_newer(one, delivery) for one in unheard):
+                continue
             if taken.isdisjoint(delivery.reports):
                 del self.queue[index]
                 return delivery
@@ -215,5 +217,6 @@ class Lane:
 
 
 def _is_newer(one: Delivery, other: Delivery) -> bool:
-    """Whether ``one`` is the newer of two for the same report."""
-    return one.seq > other.seq and not set(one.reports).isdisjoint(other.reports)
+    """Whether ``one`` is the newer of two for the same report: by their messages, for what a person sends again stands
+    at the end of the lane."""
+    return (one.message_id, one.seq) > (other.message_id, other.seq) and not set(one.reports).isdisjoint(other.reports)

@@ -232,3 +232,15 @@ def test_an_older_result_waits_for_a_newer_one_that_the_server_may_have(
     del lane.in_flight[3]
     assert lane.next() == older
     assert lane.may_be_superseded(older)
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_so_does_an_older_one_that_a_person_sends_again(newest_first: bool) -> None:
+    names = {"channel": "chem", "destination": "lab-fhir", "body": b"", "media_type": "", "reports": (b"a",)}
+    newer = Delivery(id=2, message_id=2, seq=2, key="2", received_us=0, attempt=1, **names)
+    again = Delivery(id=3, message_id=1, seq=3, key="1", received_us=0, manual=True, **names)
+    lane = Lane("chem", order="none", newest_first=newest_first, delayed=[(9.0, newer)])
+    lane.queue.append(again)
+    assert lane.next() is None
+    lane.take_due(9.0)
+    assert lane.next() == newer
