@@ -68,7 +68,8 @@ class Outgoing(Proven):
         for message_id, received_us, packed in execute(
             "SELECT o.message_id, j.received_us, o.reports FROM document o JOIN journal j ON j.id = o.message_id"
             " WHERE o.reports <> x'' AND j.received_us > ? AND EXISTS (SELECT 1 FROM delivery d"
-            " WHERE d.document_id = o.id AND d.state NOT IN ('rejected', 'dismissed'))",
+            # by its message, which has an index: else it were all deliveries for each document
+            " WHERE d.message_id = o.message_id AND d.document_id = o.id AND d.state NOT IN ('rejected', 'dismissed'))",
             (self._clock.now_us() - REPORT_MEMORY_US,),
         ).fetchall():
             until_us = received_us + REPORT_MEMORY_US

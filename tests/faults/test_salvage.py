@@ -105,6 +105,31 @@ def test_a_sound_journal_comes_over_as_it_is(whole: Path, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "new" / saving.REPORT_NAME).read_bytes())["rows"] == found.rows
 
 
+def test_no_table_is_walked_once_for_each_row_of_another(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a year's journal that would take days, and nobody receives anything meanwhile."""
+    seen: list[str] = []
+    made = proven.new_journal
+
+    def watched(path: Path) -> sqlite3.Connection:
+        connection = made(path)
+        connection.set_trace_callback(seen.append)
+        return connection
+
+    monkeypatch.setattr(proven, "new_journal", watched)
+    saved(copied(whole, tmp_path / "old"), tmp_path / "new")
+    monkeypatch.undo()
+    asked = {text for text in seen if text.lstrip().startswith(("SELECT", "UPDATE", "DELETE", "INSERT"))}
+    assert len(asked) > 50
+    with closing(made(tmp_path / "empty.db")) as connection:
+        for text in asked:
+            within: dict[int, bool] = {0: False}
+            for number, parent, _, step in connection.execute(f"EXPLAIN QUERY PLAN {text}"):
+                assert not (within[parent] and step.startswith("SCAN")), f"{text}: {step}"
+                within[number] = within[parent] or step.startswith("CORRELATED")
+
+
 def test_rows_of_a_spoilt_page_are_named_and_all_others_are_there(whole: Path, tmp_path: Path) -> None:
     before = contents(whole)
     for number, page in enumerate(pages_of(whole, "journal")[:6]):
