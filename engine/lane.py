@@ -14,6 +14,7 @@ A delivery that names no report stands alone with ``order: specimen``, for nothi
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from engine.message import Delivery
@@ -129,16 +130,18 @@ class Lane:
         else:
             self._step_aside()
         taken = {key for delivery in busy for key in delivery.reports}
-        unheard = [] if alone else [delivery for delivery in self.queue if self._may_be_there(delivery)]
-        if self.newest_first:
-            return self._newest(taken, unheard)
-        for index, delivery in enumerate(self.queue):
-            if index >= LOOK_AHEAD:
+        newest = _newest_of(() if alone else ((0.0, one) for one in self.queue if self._may_be_there(one)))
+        looked = 0
+        places = range(len(self.queue))
+        for index in reversed(places) if self.newest_first else places:
+            delivery = self.queue[index]
+            if _newer(newest, delivery) is not None:
+                continue  # that one goes first, wherever it stands
+            if looked >= LOOK_AHEAD:
                 return None
+            looked += 1
             if alone and not delivery.reports:
                 return None if index or busy else self.queue.popleft()
-            if any(_is_newer(one, delivery) for one in unheard):
-                continue  # that one comes first, and has its place further on
             if taken.isdisjoint(delivery.reports):
                 del self.queue[index]
                 return delivery
@@ -147,31 +150,20 @@ class Lane:
 
     def _step_aside(self) -> None:
         """What is older than something that the server may have, and confirms with its next attempt, waits for that."""
-        unheard = [(at, delivery) for at, delivery in self.delayed if self._may_be_there(delivery)]
-        if not unheard:
+        newest = _newest_of((at, delivery) for at, delivery in self.delayed if self._may_be_there(delivery))
+        if not newest:
             return
-        for delivery in list(self.queue):
-            until = max((at for at, one in unheard if _is_newer(one, delivery)), default=None)
-            if until is not None:
-                self.queue.remove(delivery)
-                self.delayed.append((until, delivery))
+        queue, self.queue = self.queue, deque()
+        for delivery in queue:
+            if (waits := _newer(newest, delivery)) is not None:
+                self.delayed.append((waits, delivery))
+            else:
+                self.queue.append(delivery)
 
     def _may_be_there(self, delivery: Delivery) -> bool:
         """Whether an attempt was made of which nobody heard that the destination did not take it."""
         reason, in_a_row = self.row.get(delivery.id, (None, 0))
         return delivery.maybe_delivered or delivery.attempt > (in_a_row if reason in HEARD else 0)
-
-    def _newest(self, taken: set[bytes], unheard: list[Delivery]) -> Delivery | None:
-        """Take out the newest that shares no report with what is under way, or is newer and waits for that."""
-        for index in range(len(self.queue) - 1, max(len(self.queue) - 1 - LOOK_AHEAD, -1), -1):
-            delivery = self.queue[index]
-            if any(_is_newer(one, delivery) for one in unheard):
-                continue
-            if taken.isdisjoint(delivery.reports):
-                del self.queue[index]
-                return delivery
-            taken.update(delivery.reports)
-        return None
 
     def put_back(self, delivery: Delivery) -> None:
         """Return what `next` took."""
@@ -216,7 +208,17 @@ class Lane:
         self.highest = max(self.highest, delivery.seq)
 
 
-def _is_newer(one: Delivery, other: Delivery) -> bool:
-    """Whether ``one`` is the newer of two for the same report: by their messages, for what a person sends again stands
-    at the end of the lane."""
-    return (one.message_id, one.seq) > (other.message_id, other.seq) and not set(one.reports).isdisjoint(other.reports)
+def _newest_of(unheard: Iterable[tuple[float, Delivery]]) -> dict[bytes, tuple[int, int, float]]:
+    """The newest of these for each report, by its message, since what a person sends again stands at the end of the
+    lane, and its number there; with its instant."""
+    newest: dict[bytes, tuple[int, int, float]] = {}
+    for at, one in unheard:
+        for report in one.reports:
+            newest[report] = max(newest.get(report, (0, 0, 0.0)), (one.message_id, one.seq, at))
+    return newest
+
+
+def _newer(newest: dict[bytes, tuple[int, int, float]], delivery: Delivery) -> float | None:
+    """The instant of one of ``newest`` that shares a report with a delivery and is newer, or None."""
+    found = [newest[report] for report in delivery.reports if report in newest]
+    return max((at for message, seq, at in found if (message, seq) > (delivery.message_id, delivery.seq)), default=None)

@@ -14,7 +14,7 @@ from engine.clock import SystemClock
 from engine.config import load_site
 from engine.delivery import standing
 from engine.errors import ConfigError
-from engine.lane import Lane
+from engine.lane import LOOK_AHEAD, Lane
 from engine.message import Delivery
 from engine.pace import Pace
 from engine.reasons import Reason
@@ -244,3 +244,22 @@ def test_so_does_an_older_one_that_a_person_sends_again(newest_first: bool) -> N
     assert lane.next() is None
     lane.take_due(9.0)
     assert lane.next() == newer
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_however_many_wait_for_newer_ones_these_go(newest_first: bool) -> None:
+    """An outage that has begun in the midst of corrections: all of these are tried again first."""
+    names = {"channel": "chem", "destination": "lab-fhir", "body": b"", "media_type": "", "received_us": 0}
+    lane = Lane("chem", order="none", newest_first=newest_first)
+    count = 2 * LOOK_AHEAD
+    for number in range(1, 2 * count + 1):
+        report = (b"%d" % (number % count),)
+        tried = int(number > count)
+        lane.queue.append(
+            Delivery(id=number, message_id=number, seq=number, key="", reports=report, attempt=tried, **names)
+        )
+    gone = []
+    while (one := lane.next()) is not None:
+        gone.append(one.seq)
+    assert sorted(gone) == list(range(1, 2 * count + 1))
+    assert all(gone.index(number + count) < gone.index(number) for number in range(1, count + 1))
