@@ -29,6 +29,7 @@ from engine.clock_watch import ClockWatch
 from engine.config import DestinationConfig, Site, load_site
 from engine.config.renewal import fingerprints
 from engine.control import SOCKET_NAME, ControlServer
+from engine.daily_look import DailyLook
 from engine.delivery.worker import DestinationWorker
 from engine.downtime import open_until
 from engine.errors import ConfigError, StoreError
@@ -222,6 +223,7 @@ class App:
         self._page = await self._start_page(site)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
+        supervisor.supervise("daily look", DailyLook(self.journal, lambda: self.built.site, self.clock).run)
         supervisor.supervise("audit head", self._write_heads)
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))

@@ -4,7 +4,6 @@ The daemon makes them by itself where the site names a folder (`backup:` in conf
 copy unless that is asked for: keep it elsewhere, for without it no copy can be read.
 """
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, table
+from engine.commands.priority import be_gentle, gently_option
 from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError, LockedError, StoreError
 from engine.units import duration_text, size_words
@@ -39,7 +39,6 @@ KEY_WORDS = (
 folder_option = click.option(
     "--folder", type=click.Path(path_type=Path), help="Folder of the copies; by default the site's `backup: {folder}`."
 )
-gently_option = click.option("--gently", is_flag=True, help="At the lowest priority, beside other work.")
 
 
 @click.group(help=__doc__)
@@ -180,7 +179,7 @@ def verify(session: Session, copy: Path, gently: bool, form: Form) -> ExitCode:
     from engine.backups.shelf import read_copy
     from engine.commands.verify import Progress
 
-    _nice(gently)
+    be_gentle(gently)
     found = read_copy(copy)
     if found is None:
         raise StoreError(f"{copy}: not a copy that was made to its end; labrelay backup list shows those")
@@ -206,7 +205,7 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
     from engine.backups.drill import run
     from engine.clock import SystemClock
 
-    _nice(gently)
+    be_gentle(gently)
     site = session.load(require_secrets=False)
     shelf = _shelf(session, site, folder)
     scratch = site.config.backup.scratch or shelf.path
@@ -266,8 +265,3 @@ def _row(copy: "Copy") -> dict[str, Any]:
         "whole": copy.is_whole,
         "key": copy.manifest.key,
     }
-
-
-def _nice(gently: bool) -> None:
-    if gently:
-        os.nice(19)

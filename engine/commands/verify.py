@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.priority import be_gentle, gently_option
 from engine.commands.session import Session, pass_session
 
 LINE_EVERY_S = 10.0
@@ -23,11 +24,13 @@ WHAT_TO_DO = (
 
 @click.command(help=__doc__)
 @click.option("--deep", is_flag=True, help="Also open every sealed column; needs the key.")
+@gently_option
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def command(session: Session, deep: bool, form: Form) -> ExitCode:
+def command(session: Session, deep: bool, gently: bool, form: Form) -> ExitCode:
     from engine import verify
 
+    be_gentle(gently)
     progress = Progress()
     findings = verify.run(session.data, deep=deep, progress=progress)
     progress.close()

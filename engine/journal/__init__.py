@@ -19,7 +19,7 @@ opening      the files and their keys, step by step
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, tzinfo
 from functools import partial
@@ -176,6 +176,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         )
         self._connection = connection
         self._writer = Writer(connection, self._upkeep, on_fatal=on_fatal)
+        self._looked: list[str] = []
         self._damaged = [finding.text for finding in verify.recent(connection, tail.last_id, START_CHECK_ROWS)]
 
     def _accept(self, loss: LossError, actor: str, because: str) -> None:
@@ -282,13 +283,17 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
 
     @property
     def damage(self) -> list[str]:
-        """Rows that were found not to be what was stored, when the journal was opened."""
-        return list(self._damaged)
+        """Rows that were found not to be what was stored: when the journal was opened, and by the last daily look."""
+        return [*self._damaged, *(text for text in self._looked if text not in self._damaged)]
+
+    def looked_through(self, found: Sequence[str]) -> None:
+        """What the last look at the whole journal has found (`engine.daily_look`); nothing: it is what it was."""
+        self._looked = list(found)
 
     @property
     def alarms(self) -> list[str]:
         """What is wrong with the store right now and needs a person."""
-        found = list(self._damaged)
+        found = self.damage
         if self._upkeep is not None and self._upkeep.anchor_fault:
             found.append(f"the anchor cannot be written ({self._upkeep.anchor_fault}): loss would go unnoticed")
         if self._upkeep is not None and self._upkeep.over_cap:

@@ -69,6 +69,21 @@ def test_a_reader_waits_for_the_first_run(tmp_path: Path) -> None:
         opened(tmp_path, read_only=True)
 
 
+async def test_what_a_start_and_a_later_look_find_is_said_once_each(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await store(journal, b"1", b"2")
+    with closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as connection:
+        connection.execute("UPDATE journal SET size = 7 WHERE id = 1")
+        connection.commit()
+    async with running(tmp_path) as journal:
+        at_start = "row 1: not what was stored"
+        assert journal.damage == journal.alarms == [at_start]
+        journal.looked_through([at_start, "document 3: not what was stored"])
+        assert journal.damage == journal.alarms == [at_start, "document 3: not what was stored"]
+        journal.looked_through([])
+        assert journal.damage == [at_start]  # a start finds out whether that is gone
+
+
 def test_a_file_system_without_shared_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As SQLite sees a network drive: it opens the file, and keeps no write-ahead log beside it."""
     real: Any = sqlite3.connect
