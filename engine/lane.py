@@ -14,7 +14,7 @@ A delivery that names no report stands alone with ``order: specimen``, for nothi
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from engine.message import Delivery
@@ -127,8 +127,7 @@ class Lane:
             busy += [delivery for _, delivery in self.delayed]
             if any(not delivery.reports for delivery in busy):
                 return None
-        else:
-            self._step_aside()
+        self._step_aside()
         taken = {key for delivery in busy for key in delivery.reports}
         newest = _newest_of(() if alone else ((0.0, one) for one in self.queue if self._may_be_there(one)))
         looked = 0
@@ -149,16 +148,30 @@ class Lane:
         return None
 
     def _step_aside(self) -> None:
-        """What is older than something that the server may have, and confirms with its next attempt, waits for that."""
-        newest = _newest_of((at, delivery) for at, delivery in self.delayed if self._may_be_there(delivery))
-        if not newest:
+        """What waits for the next attempt of another one waits beside the queue, so that rows behind it are claimed."""
+        if not self.delayed:
             return
+        waits = self._after_one_before if self.order == "specimen" else self._after_one_that_may_be_there
+        until = waits()
         queue, self.queue = self.queue, deque()
         for delivery in queue:
-            if (waits := _newer(newest, delivery)) is not None:
-                self.delayed.append((waits, delivery))
+            if (at := until(delivery)) is not None:
+                self.delayed.append((at, delivery))
             else:
                 self.queue.append(delivery)
+
+    def _after_one_before(self) -> Callable[[Delivery], float | None]:
+        """The order of a report: whatever of it has failed goes first."""
+        latest: dict[bytes, float] = {}
+        for at, one in self.delayed:
+            for report in one.reports:
+                latest[report] = max(at, latest.get(report, at))
+        return lambda delivery: max((latest[one] for one in delivery.reports if one in latest), default=None)
+
+    def _after_one_that_may_be_there(self) -> Callable[[Delivery], float | None]:
+        """What is older than something that the server may have, and confirms with its next attempt, waits for that."""
+        newest = _newest_of((at, delivery) for at, delivery in self.delayed if self._may_be_there(delivery))
+        return lambda delivery: _newer(newest, delivery)
 
     def _may_be_there(self, delivery: Delivery) -> bool:
         """Whether an attempt was made of which nobody heard that the destination did not take it."""

@@ -151,6 +151,19 @@ async def test_with_order_specimen_what_shares_a_report_keeps_its_order_and_the_
         assert in_order([body for body in server.of("a") if body.endswith(specimen)])
 
 
+@pytest.mark.parametrize("order", ["specimen", "none"])
+async def test_one_specimen_that_fails_for_ever_does_not_hold_up_the_others_in_the_store(
+    made: Plant, order: str
+) -> None:
+    server = await made.destination("server", memory_deliveries=8, breaker=Breaker(threshold=10_000))
+    server.script = lambda channel, body, attempt: busy() if body == "00001|s1" else None
+    made.channel("a", "server", order=order)
+    await made.send("a", "00001|s1", "00002|s1", *[f"{number:05d}|s{number}" for number in range(3, 60)])
+    for _ in range(60):
+        await made.advance(1.0)
+    assert {body for body in server.of("a") if not body.endswith("s1")} == {f"{n:05d}|s{n}" for n in range(3, 60)}
+
+
 async def test_with_order_specimen_what_names_no_report_is_alone(made: Plant) -> None:
     server = await made.destination("server", concurrency=4)
     server.gate.clear()
