@@ -263,6 +263,8 @@ class App:
                 await self._reloading.acquire()
         page = () if self._page is None else (self._page.stop(),)
         await asyncio.gather(self._stop_sources(list(self.sources.values())), *page)
+        for source in self.sources.values():
+            _say_what_is_lost(source)
 
     async def _stop_intake(self) -> None:
         """Let what was decided become durable, so that its deliveries are known to those who give them back."""
@@ -356,11 +358,8 @@ class App:
         name, left = source.built.config.channel, source.channel.unkept
         if (new := self.sources.get(name)) is not None:
             new.channel.unkept.take_over(left)
-        elif left.waiting_bytes:
-            logger.error(
-                "what a channel could not store is gone with the channel",
-                extra={"channel": name, "detail": f"{left.waiting_bytes} bytes"},
-            )
+        else:
+            _say_what_is_lost(source)
 
     async def _find_open_for_sure(self, names: set[str]) -> None:
         """As `_find_open`; a worker must not start without knowing which of its lanes are held."""
@@ -646,6 +645,14 @@ def _same_source(old: BuiltChannel, new: BuiltChannel | None) -> bool:
         return False
     keys = ("source", "enabled", "repeat_window", "ack", "ack_timeout", "on_store_fault", "ack_code", "timezone")
     return all(getattr(old.config, key) == getattr(new.config, key) for key in keys)
+
+
+def _say_what_is_lost(source: ChannelSource) -> None:
+    if size := source.channel.unkept.waiting_bytes:
+        logger.error(
+            "what a channel could not store is lost; the frames of it that were acknowledged stand in the journal",
+            extra={"channel": source.built.config.channel, "detail": f"{size} bytes"},
+        )
 
 
 def _raise_file_limit() -> None:
