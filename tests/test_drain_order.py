@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,7 @@ from engine.clock import SystemClock
 from engine.config import load_site
 from engine.delivery import standing
 from engine.errors import ConfigError
-from engine.lane import LOOK_AHEAD, Lane
-from engine.message import Delivery
 from engine.pace import Pace
-from engine.reasons import Reason
 from engine.sandbox import Sandbox
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
@@ -188,78 +184,3 @@ def test_two_routes_of_one_lane_cannot_have_two_orders(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"routes.0.drain: another route sends to lab-fhir in order"):
         build_site(load_site(tmp_path), identity_key=bytes(32), clock=SystemClock())
-
-
-@pytest.mark.parametrize("newest_first", [True, False])
-@pytest.mark.parametrize(
-    ("maybe_delivered", "attempt", "row", "waits"),
-    [
-        (True, 0, None, True),
-        (False, 1, (Reason.NO_ANSWER, 1), True),  # the server may have taken it before the line broke
-        (False, 2, (Reason.CONFLICT, 1), True),
-        (False, 2, (Reason.CONFLICT, 2), False),
-        (False, 1, None, True),  # by an earlier process
-        (False, 0, None, False),
-    ],
-)
-def test_an_older_result_waits_for_a_newer_one_that_the_server_may_have(
-    newest_first: bool, maybe_delivered: bool, attempt: int, row: tuple[Reason, int] | None, waits: bool
-) -> None:
-    """The answer to the newer one was lost. Sent now, the older one would take its place until the next attempt."""
-
-    def one(seq: int, report: bytes) -> Delivery:
-        return Delivery(
-            id=seq, message_id=seq, channel="chem", destination="lab-fhir", seq=seq, key=str(seq), body=b"",
-            media_type="", received_us=0, reports=(report,),
-        )  # fmt: skip
-
-    lane = Lane("chem", order="none", newest_first=newest_first, row={3: row} if row else {})
-    older, other, newer = one(1, b"a"), one(2, b"b"), one(3, b"a")
-    lane.queue.extend([older, other])
-    newer = replace(newer, maybe_delivered=maybe_delivered, attempt=attempt)
-    lane.delayed.append((9.0, newer))
-    if not waits:
-        assert {lane.next(), lane.next()} == {older, other}
-        return
-    assert lane.next() == other
-    assert lane.next() is None
-    assert not lane.queue, "so that rows behind it are claimed"
-    lane.take_due(9.0)
-    assert lane.next() == newer
-    lane.in_flight[3] = newer
-    assert lane.next() is None
-    lane.begun(newer)
-    del lane.in_flight[3]
-    assert lane.next() == older
-    assert lane.may_be_superseded(older)
-
-
-@pytest.mark.parametrize("newest_first", [True, False])
-def test_so_does_an_older_one_that_a_person_sends_again(newest_first: bool) -> None:
-    names = {"channel": "chem", "destination": "lab-fhir", "body": b"", "media_type": "", "reports": (b"a",)}
-    newer = Delivery(id=2, message_id=2, seq=2, key="2", received_us=0, attempt=1, **names)
-    again = Delivery(id=3, message_id=1, seq=3, key="1", received_us=0, manual=True, **names)
-    lane = Lane("chem", order="none", newest_first=newest_first, delayed=[(9.0, newer)])
-    lane.queue.append(again)
-    assert lane.next() is None
-    lane.take_due(9.0)
-    assert lane.next() == newer
-
-
-@pytest.mark.parametrize("newest_first", [True, False])
-def test_however_many_wait_for_newer_ones_these_go(newest_first: bool) -> None:
-    """An outage that has begun in the midst of corrections: all of these are tried again first."""
-    names = {"channel": "chem", "destination": "lab-fhir", "body": b"", "media_type": "", "received_us": 0}
-    lane = Lane("chem", order="none", newest_first=newest_first)
-    count = 2 * LOOK_AHEAD
-    for number in range(1, 2 * count + 1):
-        report = (b"%d" % (number % count),)
-        tried = int(number > count)
-        lane.queue.append(
-            Delivery(id=number, message_id=number, seq=number, key="", reports=report, attempt=tried, **names)
-        )
-    gone = []
-    while (one := lane.next()) is not None:
-        gone.append(one.seq)
-    assert sorted(gone) == list(range(1, 2 * count + 1))
-    assert all(gone.index(number + count) < gone.index(number) for number in range(1, count + 1))

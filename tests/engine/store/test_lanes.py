@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from engine.lane import LOOK_AHEAD, Lane
 from engine.message import Delivery
+from engine.reasons import Reason
 
-A, B = b"a" * 16, b"b" * 16
+A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
 
 
 def delivery(seq: int, *reports: bytes, **more: Any) -> Delivery:
@@ -206,3 +207,70 @@ def test_what_was_tried_once_may_come_too_late_only_where_others_overtake() -> N
     assert not Lane("chem", order="none").may_be_superseded(delivery(1, A))
     assert not Lane("chem", order="none").may_be_superseded(delivery(1, attempt=1))
     assert Lane("chem").may_be_superseded(delivery(1, manual=True))
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize(
+    ("tried", "row", "waits"),
+    [
+        ({"maybe_delivered": True}, None, True),
+        ({"attempt": 1}, (Reason.NO_ANSWER, 1), True),  # the server may have taken it before the line broke
+        ({"attempt": 2}, (Reason.CONFLICT, 1), True),
+        ({"attempt": 2}, (Reason.CONFLICT, 2), False),
+        ({"attempt": 1}, None, True),  # by an earlier process
+        ({}, None, False),
+    ],
+)
+def test_an_older_result_waits_for_a_newer_one_that_the_server_may_have(
+    newest_first: bool, tried: dict[str, Any], row: tuple[Reason, int] | None, waits: bool
+) -> None:
+    """The answer to the newer one was lost. Sent now, the older one would take its place until the next attempt."""
+    older, other, newer = delivery(1, A), delivery(2, B), delivery(3, A, **tried)
+    made = lane("none", older, other, delayed=[(9.0, newer)], newest_first=newest_first, row={3: row} if row else {})
+    if not waits:
+        assert sorted(going(made)) == [1, 2]
+        return
+    assert going(made) == [2]
+    assert not made.queue, "so that rows behind it are claimed"
+    made.take_due(9.0)
+    assert going(made) == [3]
+    made.begun(newer)
+    made.in_flight.clear()
+    assert going(made) == [1]
+    assert made.may_be_superseded(older)
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_so_does_an_older_one_that_a_person_sends_again(newest_first: bool) -> None:
+    """It stands at the end of the lane."""
+    again = delivery(3, A, message_id=1, manual=True)
+    made = lane("none", again, delayed=[(9.0, delivery(2, A, attempt=1))], newest_first=newest_first)
+    assert going(made) == []
+    made.take_due(9.0)
+    assert going(made) == [2]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_however_many_wait_for_newer_ones_these_go(newest_first: bool) -> None:
+    """An outage that has begun in the midst of corrections: all of these are tried again first."""
+    count = 2 * LOOK_AHEAD
+    reports = [b"%d" % number for number in range(count)]
+    older = [delivery(number, reports[number]) for number in range(count)]
+    newer = [delivery(count + number, reports[number], attempt=1) for number in range(count)]
+    made, gone = lane("none", *older, *newer, newest_first=newest_first), []
+    while (one := made.next()) is not None:
+        gone.append(one.seq)
+    assert sorted(gone) == list(range(2 * count))
+    assert all(gone.index(count + number) < gone.index(number) for number in range(count))
+
+
+def test_with_order_specimen_what_waits_for_a_failed_one_waits_beside_the_queue() -> None:
+    """So that rows of other specimens are claimed; and in its order."""
+    made = lane("specimen", delivery(2, A), delivery(3, B), delivery(4, A, C), delayed=[(9.0, delivery(1, A))])
+    made.delayed.append((7.0, delivery(0, C)))
+    assert going(made) == [3]
+    assert not made.queue
+    assert sorted((at, one.seq) for at, one in made.delayed) == [(7.0, 0), (9.0, 1), (9.0, 2), (9.0, 4)]
+    made.in_flight.clear()
+    made.take_due(9.0)
+    assert going(made) == [0, 1]
