@@ -6,7 +6,7 @@ Hashes and chain run over stored bytes, so no key is needed.
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -105,9 +105,10 @@ class RowCheck:
 
     def _skip_to(self, row_id: int) -> Iterator[Finding]:
         first = self._expected
-        while first < row_id and (first in self._gaps or self._is_gone(first)):
+        while first < row_id and (first in self._gaps or self._is_gone(first, row_id)):
             if first in self._gone:  # let go, and the chain goes on from what the record says
-                last, self._before = self._gone[first].last, [self._gone[first].chain]
+                one = self._gone[first]
+                last, self._before = one.last, [one.chain] if one.chain else []
             else:  # given up for lost, and the chain goes on over it
                 last = self._gaps[first]
             self._lost += last + 1 - first
@@ -119,11 +120,17 @@ class RowCheck:
             self._before = []
             self._lost += last - first + 1
 
-    def _is_gone(self, number: int) -> bool:
-        """Whether what is missing from ``number`` on was let go; also if it was since the check began."""
+    def _is_gone(self, number: int, row_id: int) -> bool:
+        """Whether what is missing from ``number`` on was let go; also if it was since the check began.
+
+        Args:
+            row_id: the next row that is there, or was as it was read.
+        """
         if number not in self._gone:
             found = next((one for one in self._look_again() if one.first <= number <= one.last), None)
             if found is not None:
+                if found.last >= row_id:  # it has gone, too, since it was read: what the chain was before it, none can say
+                    found = replace(found, last=row_id - 1, chain=b"")
                 self._gone[number] = found
         return number in self._gone
 

@@ -247,7 +247,9 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
         while expected < document_id:
             if expected not in given_up:  # it may have been let go since
                 now = vouched(connection, pruned.DOCUMENT)
-                given_up.update((expected, one.last) for one in now if one.first <= expected <= one.last)
+                # This row was there as it was read, and may have gone since, in one range with those before it.
+                before = document_id - 1
+                given_up.update((expected, min(one.last, before)) for one in now if one.first <= expected <= one.last)
             if expected not in given_up:
                 break
             expected = given_up[expected] + 1

@@ -680,3 +680,36 @@ def test_what_goes_while_the_journal_is_checked_is_no_loss(site: Site, monkeypat
     monkeypatch.setattr(verify, "read_rows", slowly)
     assert site.findings() == []
     assert len(site.rows()) < 9
+
+
+@pytest.mark.parametrize("table", ["journal", "document"])
+def test_what_goes_between_being_read_and_being_checked_is_no_damage(
+    site: Site, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """Some of it went before the check read it, and what stands next to it after: one range for both by then."""
+    for _ in range(12):
+        site.message("delivered")
+    site.wait(401)
+    for _ in range(3):
+        site.message("delivered")
+    read = row_check.read_rows
+    run: Run = site.do(retention.start, policy=POLICY)
+    there: list[list[int]] = []
+
+    def let_go() -> None:
+        nonlocal run
+        run = site.do(retention.step, policy=POLICY, run=run, limit=3)
+        there.append([row[0] for row in site._execute(f"SELECT id FROM {table} ORDER BY id")])
+
+    def slowly(connection: Any, first: int, last: int, columns: str = "", of: str = "journal") -> Iterator[Any]:
+        more = (columns, of) if columns else ()
+        if of == table:
+            let_go()
+        for number, row in enumerate(read(connection, first, last, *more)):
+            if of == table and not number:
+                let_go()
+            yield row
+
+    monkeypatch.setattr(verify, "read_rows", slowly)
+    assert site.findings() == []
+    assert 1 < there[0][0] < there[1][0]
