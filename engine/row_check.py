@@ -129,7 +129,7 @@ class RowCheck:
         if number not in self._gone:
             found = next((one for one in self._look_again() if one.first <= number <= one.last), None)
             if found is not None:
-                if found.last >= row_id:  # it has gone, too, since it was read: what the chain was before it, none can say
+                if found.last >= row_id:  # gone, too, since it was read: what the chain was before it, none can say
                     found = replace(found, last=row_id - 1, chain=b"")
                 self._gone[number] = found
         return number in self._gone
