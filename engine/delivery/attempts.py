@@ -150,6 +150,8 @@ class Attempts(Places):
         attempt = delivery.attempt + 1
         reason, in_a_row = lane.row.get(delivery.id, (error.reason, 0))
         in_a_row = in_a_row + 1 if reason is error.reason else 1
+        if until_us is not None and error.reason is Reason.NEGATIVE_ACK:
+            in_a_row = 0  # a receiver whose database is away: in its window that says nothing about the document
         verdict = decide(
             error,
             self._retry if until_us is None else self._patient,

@@ -105,6 +105,33 @@ async def test_nothing_is_given_up_within_a_window(made: Plant) -> None:
     assert sum(server.attempts.values()) > 0
 
 
+async def test_negative_acknowledgements_count_from_the_end_of_the_window_on(made: Plant) -> None:
+    """The receiver answers, and has no database: AE for each document, which at other times makes a dead letter."""
+    server = await made.destination(
+        "server",
+        retry=RetryPolicy(first=1.0, max=60.0),
+        breaker=Breaker(threshold=1_000_000),
+        expected=hours(made, 0, 2),
+    )
+    server.script = lambda *_: TransientDeliveryError(Reason.NEGATIVE_ACK, "answered AE", limit=5)
+    made.channel("a", "server")
+    await made.send("a", *numbers(3))
+    await made.settle()
+    for _ in range(119):
+        await made.advance(60.0)
+    assert server.attempts["a", "00001"] > 20
+    assert "dead" not in made.states("server")
+    for _ in range(3):
+        await made.advance(60.0)
+    assert "dead" not in made.states("server")
+    for _ in range(4):
+        await made.advance(60.0)
+    assert made.states("server")[0] == "dead"
+    server.script = lambda *_: None
+    await made.drain()
+    assert server.of("a") == ["00002", "00003"]
+
+
 async def test_what_waits_goes_out_soon_after_the_window(made: Plant) -> None:
     """The back-off would be an hour by then."""
     server = await made.destination(
