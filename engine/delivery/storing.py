@@ -74,7 +74,7 @@ class Storing(Standing):
                 held = [*lane.in_flight, *(delivery.id for _, delivery in lane.delayed)]
                 future = self._outbox.claim_newest(lane.channel, self.name, limit, without=held)
             else:
-                future = self._outbox.claim(lane.channel, self.name, limit, after=lane.newest)
+                future = self._outbox.claim(lane.channel, self.name, limit, after=lane.newest, hold=lane.hold_on_dead)
         except StoreError as error:
             self._claim_failed(lane, limit, error)
             return
@@ -105,9 +105,38 @@ class Storing(Standing):
         if lane.recalled:  # while they were on their way
             self._give_up(lane)
         # Nothing at all, not just less than asked for: a claim is cut short by bytes, too. A held lane shows nothing.
+        if not deliveries and lane.hold_on_dead and not lane.held:
+            self._look_whether_held(lane, seen)
+            return
         if not deliveries and lane.refused == seen and not lane.held:
             lane.spilled = lane.hasty = False
         if deliveries or lane.spilled:
+            self._again(lane)
+
+    def _look_whether_held(self, lane: Lane, seen: int) -> None:
+        """Nothing was claimed: where a damaged document holds the lane, more waits behind it."""
+        lane.claiming = True
+        try:
+            future = self._outbox.is_held(lane.channel, self.name)
+        except StoreError as error:
+            self._claim_failed(lane, 0, error)
+            return
+        self._claims.add(future)
+        future.add_done_callback(lambda done: self._looked_whether_held(lane, seen, done))
+
+    def _looked_whether_held(self, lane: Lane, seen: int, done: "asyncio.Future[bool]") -> None:
+        self._claims.discard(done)
+        error = done.exception()
+        if error is not None:
+            self._claim_failed(lane, 0, error)
+            return
+        lane.claiming = False
+        if done.result():
+            lane.held = True
+            self._give_up(lane)
+        elif lane.refused == seen:
+            lane.spilled = lane.hasty = False
+        if lane.spilled:
             self._again(lane)
 
     def _claim_failed(self, lane: Lane, limit: int, error: BaseException) -> None:

@@ -56,10 +56,16 @@ class Outgoing(Submitting):
         )
         return self._submit(operation, verdict=True)
 
-    def claim(self, channel: str, destination: str, limit: int, *, after: int = 0) -> "asyncio.Future[list[Delivery]]":
+    def claim(
+        self, channel: str, destination: str, limit: int, *, after: int = 0, hold: bool = False
+    ) -> "asyncio.Future[list[Delivery]]":
         """The next waiting deliveries of a lane in its order, with their bodies, under our lease (`outbox.claims`)."""
-        operation = partial(claims.claim, channel=channel, destination=destination, limit=limit, after=after)
+        operation = partial(claims.claim, channel=channel, destination=destination, limit=limit, after=after, hold=hold)
         return self._submit(operation, verdict=True)
+
+    def is_held(self, channel: str, destination: str) -> "asyncio.Future[bool]":
+        """Whether a dead letter holds a lane."""
+        return self._submit(partial(claims.is_held, channel=channel, destination=destination), verdict=True)
 
     def claim_newest(
         self, channel: str, destination: str, limit: int, *, without: Iterable[int]

@@ -16,7 +16,9 @@ from engine.records import MANUAL, MAYBE_DELIVERED, RELEASED, UNCONDITIONAL
 CLAIM_BYTES = 8 * 1024 * 1024  # stored bytes of documents that one claim brings into memory
 
 
-def claim(batch: Batch, channel: str, destination: str, limit: int, *, after: int = 0) -> list[Delivery]:
+def claim(
+    batch: Batch, channel: str, destination: str, limit: int, *, after: int = 0, hold: bool = False
+) -> list[Delivery]:
     """The next waiting deliveries of a lane, in its order, now under our lease, their documents still compressed.
 
     Empty only where nothing waits, or where the lane is paused or held; there may be more than it gives. A document
@@ -24,14 +26,20 @@ def claim(batch: Batch, channel: str, destination: str, limit: int, *, after: in
 
     Args:
         after: only deliveries with higher numbers; the caller has the others.
+        hold: a dead letter holds the lane: what is behind a damaged one stays where it is (`is_held`).
     """
     lane = batch.lane(channel, destination)
     if lane.paused or lane.held_by or not lane.open:
         return []
-    while (found := _claim_next(batch, lane, limit, _OLDEST, (after,))) is not None:
-        if found:
+    while (found := _claim_next(batch, lane, limit, _OLDEST, (after,), hold)) is not None:
+        if found or lane.held_by:
             return found
     return []
+
+
+def is_held(batch: Batch, channel: str, destination: str) -> bool:
+    """Whether a dead letter holds a lane."""
+    return bool(batch.lane(channel, destination).held_by)
 
 
 def claim_newest(batch: Batch, channel: str, destination: str, limit: int, *, without: Sequence[int]) -> list[Delivery]:
@@ -55,7 +63,7 @@ _NEWEST = "d.id NOT IN (SELECT value FROM json_each(?)) ORDER BY d.seq DESC"
 
 
 def _claim_next(
-    batch: Batch, lane: LaneTally, limit: int, which: str, values: tuple[int | str, ...]
+    batch: Batch, lane: LaneTally, limit: int, which: str, values: tuple[int | str, ...], hold: bool = False
 ) -> list[Delivery] | None:
     """The next waiting deliveries that can be opened; None where none waits."""
     channel, destination = lane.channel, lane.destination
@@ -81,7 +89,9 @@ def _claim_next(
         try:
             body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
         except IntegrityError as error:
-            bury(batch, row_id, Reason.DAMAGED, str(error), b"")
+            bury(batch, row_id, Reason.DAMAGED, str(error), b"", hold_lane=hold)
+            if hold:
+                break
             continue
         claimed.append(
             Delivery(

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest_asyncio
 from engine.breaker import Breaker, BreakerState
 from engine.delivery import attempts, storing, worker
 from engine.errors import DestinationDownError, RefusedDeliveryError, StoreError, TransientDeliveryError
-from engine.journal import Journal
+from engine.journal import JOURNAL_NAME, Journal
 from engine.message import Delivery
 from engine.outbox import claims
 from engine.reasons import Reason
@@ -560,6 +562,31 @@ async def test_a_lane_stays_held_over_a_restart(tmp_path: Path) -> None:
         assert server.of("a") == numbers(5)
 
 
+@pytest.mark.parametrize("damaged", [1, 3])
+async def test_a_damaged_document_holds_its_lane_as_every_dead_letter_does(tmp_path: Path, damaged: int) -> None:
+    async with plant(tmp_path) as made:
+        await made.destination("server", start=False)
+        made.channel("a", "server", hold=True)
+        await made.send("a", *numbers(6))
+        await made.settle()
+    with closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as connection, connection:
+        connection.execute("UPDATE document SET body = zeroblob(40) WHERE message_id = ?", (damaged,))
+    async with plant(tmp_path) as made:
+        server = await made.destination("server", start=False)
+        made.channel("a", "server", hold=True)
+        await made.workers["server"].start()
+        await made.send("a", *numbers(3, start=7))
+        await made.advance(60.0)
+        assert server.of("a") == numbers(damaged - 1)
+        assert made.workers["server"].lane("a").held
+        dead = made.views("server")[damaged - 1]
+        assert (dead.state, dead.cause) == ("dead", "DAMAGED")
+        await made.journal.dismiss(deliveries=[dead.id], actor="ann", reason="sent again")
+        made.look_for_open("server")
+        await made.drain()
+        assert server.of("a") == [one for one in numbers(9) if one != f"{damaged:05d}"]
+
+
 async def test_retried_letters_go_in_their_old_order_before_what_waits(made: Plant) -> None:
     server = await made.destination("server")
     down = True
@@ -781,7 +808,7 @@ async def test_nothing_is_lost_or_out_of_order_where_the_store_fails_now_and_the
     server = await made.destination("server", outbox=flaky, memory_deliveries=4, breaker=Breaker(threshold=10_000))
     server.script = lambda channel, body, attempt: rng.choice([None, busy(), None]) if attempt < 4 else None
     for channel in "ab":
-        made.channel(channel, "server")
+        made.channel(channel, "server", hold=channel == "b")
         await made.send(channel, *numbers(30))
     await made.drain(within_s=20.0)
     assert flaky.failed > 10

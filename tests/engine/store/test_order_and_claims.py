@@ -126,3 +126,20 @@ async def test_a_message_does_not_overtake_the_one_before_it(journal: Journal) -
     ]
     assert [(await future).state for future in both] == ["mapped", "mapped"]
     assert [one.message_id for one in await journal.claim("chem", "fhir", 9)] == [first.id, second.id]
+
+
+async def test_where_a_dead_letter_holds_the_lane_a_damaged_document_does(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await queue(journal, b"1", b"2", b"3", b"4")
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute("UPDATE document SET body = zeroblob(length(body)) WHERE id IN (2, 3)")
+    async with running(tmp_path) as journal:
+        assert not await journal.is_held("chem", "fhir")
+        assert [one.id for one in await journal.claim("chem", "fhir", 9, hold=True)] == [1]
+        assert await journal.is_held("chem", "fhir")
+        assert await journal.claim("chem", "fhir", 9, after=1, hold=True) == []
+        await journal.dismiss(deliveries=[2], actor="ann", reason="sent again")
+        assert await journal.claim("chem", "fhir", 9, after=1, hold=True) == []
+        assert await journal.is_held("chem", "fhir")
+        await journal.dismiss(deliveries=[3], actor="ann", reason="sent again")
+        assert [one.id for one in await journal.claim("chem", "fhir", 9, after=1, hold=True)] == [4]

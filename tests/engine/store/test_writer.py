@@ -150,6 +150,7 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
         lambda: journal.settle(1, delivered_us=1),
         lambda: journal.claim(*lane, 1),
         lambda: journal.claim_newest(*lane, 1, without=()),
+        lambda: journal.is_held(*lane),
         lambda: journal.unclaim([1]),
         lambda: journal.bury(1, reason=Reason.REFUSED),
         lambda: journal.requeue([1]),
