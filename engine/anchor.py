@@ -28,6 +28,7 @@ from engine.ownership import hand_over
 
 MAGIC = b"LRANCHOR"
 VERSION = 1
+READ_AGAIN = 3  # times, where a slot is not a mark
 SLOT_BYTES = 4096
 
 _OWNED = "it has to be a file of the service's user, as the journal is"
@@ -87,6 +88,15 @@ def read(path: Path) -> Reading:
     Raises:
         StoreError: there is a file, and it cannot be read.
     """
+    reading = _read(path)
+    for _ in range(READ_AGAIN):
+        if not reading.damaged:  # else a daemon may have written the slot just then, and half of it was read
+            break
+        reading = _read(path)
+    return reading
+
+
+def _read(path: Path) -> Reading:
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -28,6 +28,27 @@ def test_noise_is_no_mark(noise: bytes) -> None:
     assert decode(noise) is None
 
 
+class HalfWritten(type(Path())):  # type: ignore[misc]  # the class for this system is known where it runs only
+    """A file whose first reading meets a write: half of a slot is as it was, half as it will be."""
+
+    readings = 0
+
+    def read_bytes(self) -> bytes:
+        content = bytearray(super().read_bytes())
+        type(self).readings += 1
+        if type(self).readings == 1:
+            content[30:60] = bytes(30)
+        return bytes(content)
+
+
+def test_a_slot_that_is_being_written_is_not_damaged(tmp_path: Path) -> None:
+    """The check of a journal reads it beside the daemon, and what it calls damaged is an alarm."""
+    Anchor(tmp_path / "anchor", JOURNAL, 7, CHAIN).close()
+    reading = read(HalfWritten(tmp_path / "anchor"))
+    assert (reading.damaged, reading.mark) == ((), Mark(JOURNAL, 7, CHAIN))
+    assert HalfWritten.readings == 2
+
+
 def test_a_torn_write_leaves_the_mark_before(tmp_path: Path) -> None:
     path = tmp_path / "anchor"
     anchor = Anchor(path, JOURNAL, 0, bytes(32))
