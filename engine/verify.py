@@ -394,5 +394,31 @@ def _vault(connection: sqlite3.Connection, data: Path) -> Vault:
         raise IntegrityError(
             f"the key of this journal is not at hand: a deep check needs it ({key_id(expected)})"
         ) from error
-    rows = connection.execute("SELECT id, class, month, wrapped FROM data_key")
-    return Vault(kek, [WrappedKey(*row) for row in rows])
+    return _Keys(kek, connection)
+
+
+class _Keys(Vault):
+    """Those of the journal, and those that a daemon makes beside the check: each month has its own."""
+
+    def __init__(self, kek: bytes, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: set[int] = set()
+        super().__init__(kek, self._fresh())
+
+    def open_packed(self, sealed: bytes, column: str, row_id: int, channel: str) -> tuple[bytes, bool]:
+        try:
+            return super().open_packed(sealed, column, row_id, channel)
+        except IntegrityError:
+            fresh = self._fresh()
+            if not fresh:
+                raise
+            for wrapped in fresh:
+                self.add(wrapped, self._unwrap(wrapped))
+            return super().open_packed(sealed, column, row_id, channel)
+
+    def _fresh(self) -> list[WrappedKey]:
+        """Keys that are not known yet."""
+        rows = self._connection.execute("SELECT id, class, month, wrapped FROM data_key").fetchall()
+        fresh = [WrappedKey(*row) for row in rows if row[0] not in self._known]
+        self._known.update(one.id for one in fresh)
+        return fresh

@@ -682,6 +682,25 @@ def test_what_goes_while_the_journal_is_checked_is_no_loss(site: Site, monkeypat
     assert len(site.rows()) < 9
 
 
+def test_a_month_that_begins_while_the_journal_is_checked_has_a_key(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.message("delivered")
+    read, begun = row_check.read_rows, []
+
+    def amid(*arguments: Any, **more: Any) -> Iterator[Any]:
+        for row in read(*arguments, **more):
+            if not begun:
+                begun.append(row)
+                site.wait(31)
+                site.message("delivered")
+            yield row
+
+    monkeypatch.setattr(verify, "read_rows", amid)
+    assert verify.run(site.folder, deep=True) == []
+    assert begun
+
+
 @pytest.mark.parametrize("table", ["journal", "document"])
 def test_what_goes_between_being_read_and_being_checked_is_no_damage(
     site: Site, monkeypatch: pytest.MonkeyPatch, table: str
