@@ -145,6 +145,9 @@ TRANSITIONS: dict[tuple[State, Event], tuple[State, bytes]] = {
     (State.RECEIVING, Event.TIMEOUT): (State.IDLE, b""),
     (State.RECEIVING, Event.CLOSED): (State.IDLE, b""),
 }
+ANSWERS_TO_FRAMES = frozenset(
+    {Event.GOOD_FRAME_INSIDE, Event.DUPLICATE, Event.BAD_FRAME, Event.DURABLE, Event.NOT_DURABLE}
+)
 ANSWERED_ONCE_A_SESSION = (Event.ENQ, Event.ENQ_REFUSED)  # with `acks: session`; EOT too, as it went
 
 
@@ -356,7 +359,11 @@ class AstmReceiver:
         self.counters.stray_bytes = self._reader.stray - self._session.stray_before
 
     def _see(self, token: Token, now: float, events: list[LinkEvent]) -> None:
-        if token.seen is Seen.ENQ:
+        if token.seen is Seen.ENQ and token.early and self._awaits_more():
+            # One answer more than there were frames would be taken for that of the last one, which is then lost.
+            detail = f"ENQ before the frame in front of it was answered; expected number {self._session.expected}"
+            events.append(LinkFault("bad-layout", detail))
+        elif token.seen is Seen.ENQ:
             self._see_enq(now, events)
         elif token.seen is Seen.EOT:
             self._see_eot(events)
@@ -376,6 +383,11 @@ class AstmReceiver:
                 self._answer_bad(number, b"", now)
             else:  # the sender went on without waiting for an answer
                 self._reject(number, b"")
+
+    def _awaits_more(self) -> bool:
+        """Whether the sender is amid a message, and so reads an answer to what it sends next."""
+        amid = self._session.message_frames > 0 or self._session.nak_open
+        return self._state is State.RECEIVING and self._options.acks == "frame" and amid
 
     def _see_enq(self, now: float, events: list[LinkEvent]) -> None:
         self._withdraw_late_answers()
@@ -589,6 +601,8 @@ class AstmReceiver:
 
     def _go(self, event: Event) -> None:
         self._state, answer = TRANSITIONS[self._state, event]
+        if event in ANSWERS_TO_FRAMES:
+            self._reader.answered()
         if self._options.acks == "frame" or (self._options.acks == "session" and event in ANSWERED_ONCE_A_SESSION):
             self._out += answer
             self.counters.naks += answer == NAK

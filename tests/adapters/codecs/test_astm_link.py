@@ -416,6 +416,36 @@ def test_enq_while_receiving_sets_aside_what_came_and_begins_anew() -> None:
     assert peer.messages == [MESSAGE]
 
 
+@pytest.mark.parametrize("tail", [ENQ + b"\n", b"\r" + ENQ, b"\r\n" + ENQ], ids=["CR", "LF", "more"])
+def test_enq_as_noise_behind_a_frame_gets_no_answer_of_its_own(tail: bytes) -> None:
+    """The sender waits for one answer. It would take the second for that of its last frame, and forget the message."""
+    peer = line()
+    frames = one_record_a_frame(MESSAGE)
+    peer.send(ENQ + frames[0])
+    assert peer.send(frames[1][:-2] + tail) == ACK
+    assert peer.faults == ["bad-layout"]
+    for frame in frames[2:]:
+        assert peer.send(frame) == ACK
+    peer.send(EOT)
+    assert (peer.messages, peer.incomplete, peer.ends) == ([MESSAGE], [], ["eot"])
+
+
+def test_enq_as_noise_behind_a_frame_that_is_refused_gets_none_either() -> None:
+    peer = line(store=lambda frame: False)
+    peer.send(ENQ)
+    assert peer.send(wire_frame(1, H) + ENQ) == NAK
+    assert peer.receiver.state is State.RECEIVING
+
+
+def test_enq_behind_a_whole_message_begins_anew_and_so_it_does_where_no_frame_is_answered() -> None:
+    peer = line()
+    assert peer.send(ENQ + wire_frame(1, MESSAGE) + ENQ) == ACK * 3
+    assert peer.messages == [MESSAGE]
+    peer = line(acks="session")
+    assert peer.send(ENQ + wire_frame(1, H) + ENQ) == ACK * 2
+    assert (peer.incomplete, peer.ends) == ([H], ["enq"])
+
+
 def test_repeated_enqs_are_all_acknowledged() -> None:
     peer = line()
     assert peer.send(ENQ * 3) == ACK * 3
@@ -600,13 +630,14 @@ def test_eot_completes_a_message_only_where_the_channel_says_so() -> None:
         ENQ + wire_frame(1, H) + wire_frame(2, R, "ETB") + EOT,  # more was to come
         ENQ + wire_frame(1, H) + wire_frame(2, R)[:-4] + b"00\r\n" + EOT,  # the sender gave up after a NAK
         ENQ + wire_frame(1, H) + wire_frame(7, R) + EOT,
-        ENQ + wire_frame(1, H) + ENQ,
+        (ENQ + wire_frame(1, H), ENQ),
         ENQ + wire_frame(1, R) + EOT,  # no header
     ],
 )
-def test_a_session_that_broke_off_completes_nothing(wire: bytes) -> None:
+def test_a_session_that_broke_off_completes_nothing(wire: bytes | tuple[bytes, ...]) -> None:
     peer = line(end="eot")
-    peer.send(wire)
+    for sent in (wire,) if isinstance(wire, bytes) else wire:
+        peer.send(sent)
     assert peer.messages == []
     assert len(peer.incomplete) == 1
 
