@@ -107,7 +107,6 @@ class Token:
         text: with TEXT.
         fault: why the layout is off, without content.
         sample: the first bytes of what was off.
-        early: with ENQ: it was sent before the frame in front of it was answered (`FrameReader.answered`).
     """
 
     seen: Seen | None
@@ -115,7 +114,6 @@ class Token:
     text: bytes = b""
     fault: str = ""
     sample: bytes = b""
-    early: bool = False
 
 
 class _Part(Enum):
@@ -150,7 +148,6 @@ class FrameReader:
         self._checksum_needed = checksum_needed
         self._input = bytearray()
         self._at = 0
-        self._early = 0  # bytes of the input that came before the last answer
         self._part = _Part.BETWEEN
         self._frame = bytearray()
         self._digits = 0  # of the checksum, so far
@@ -196,13 +193,8 @@ class FrameReader:
 
     def feed(self, data: bytes) -> None:
         del self._input[: self._at]
-        self._early = max(0, self._early - self._at)
         self._at = 0
         self._input += data
-
-    def answered(self) -> None:
-        """A frame gets its answer now: what came behind it, and is not read yet, is no reaction to that."""
-        self._early = len(self._input)
 
     def whole(self, data: bytes) -> WireFrame | None:
         """The frame that ``data`` is, to the byte, where nothing else is under way; else None, and nothing is taken.
@@ -228,7 +220,7 @@ class FrameReader:
             if token is not None:
                 return token
         self._input.clear()
-        self._at = self._early = 0
+        self._at = 0
         return None
 
     def silence(self) -> list[Token]:
@@ -277,7 +269,7 @@ class FrameReader:
             return None
         self._at += 1
         if byte == ENQ:
-            return Token(Seen.ENQ, early=self._at <= self._early)
+            return Token(Seen.ENQ)
         if byte == EOT:
             return Token(Seen.EOT)
         if self._frames and byte == STX:

@@ -17,6 +17,7 @@ from adapters.codecs.astm_frames import ACK, NAK, SAMPLE_BYTES, FrameReader, See
 from adapters.codecs.astm_messages import Assembled, MessageAssembler, begins_with_header
 from engine.message import Frame, LinkEvent, LinkFault, SessionEnd
 
+REACTION_S = 0.1  # a sender that gives up amid a message, and begins anew, takes longer than this to do so
 SILENCE_S = 0.3  # a frame is over when the line is silent this long: many bytes at 1200 baud, few lost packets on TCP
 
 
@@ -145,9 +146,6 @@ TRANSITIONS: dict[tuple[State, Event], tuple[State, bytes]] = {
     (State.RECEIVING, Event.TIMEOUT): (State.IDLE, b""),
     (State.RECEIVING, Event.CLOSED): (State.IDLE, b""),
 }
-ANSWERS_TO_FRAMES = frozenset(
-    {Event.GOOD_FRAME_INSIDE, Event.DUPLICATE, Event.BAD_FRAME, Event.DURABLE, Event.NOT_DURABLE}
-)
 ANSWERED_ONCE_A_SESSION = (Event.ENQ, Event.ENQ_REFUSED)  # with `acks: session`; EOT too, as it went
 
 
@@ -359,9 +357,8 @@ class AstmReceiver:
         self.counters.stray_bytes = self._reader.stray - self._session.stray_before
 
     def _see(self, token: Token, now: float, events: list[LinkEvent]) -> None:
-        if token.seen is Seen.ENQ and token.early and self._awaits_more():
-            # One answer more than there were frames would be taken for that of the last one, which is then lost.
-            detail = f"ENQ before the frame in front of it was answered; expected number {self._session.expected}"
+        if token.seen is Seen.ENQ and self._is_noise(now):
+            detail = f"ENQ beside the answer to a frame; expected number {self._session.expected}"
             events.append(LinkFault("bad-layout", detail))
         elif token.seen is Seen.ENQ:
             self._see_enq(now, events)
@@ -384,10 +381,19 @@ class AstmReceiver:
             else:  # the sender went on without waiting for an answer
                 self._reject(number, b"")
 
-    def _awaits_more(self) -> bool:
-        """Whether the sender is amid a message, and so reads an answer to what it sends next."""
-        amid = self._session.message_frames > 0 or self._session.nak_open
-        return self._state is State.RECEIVING and self._options.acks == "frame" and amid
+    def _is_noise(self, now: float) -> bool:
+        """Whether an ENQ stands where its sender could not have meant it: beside a frame, amid a message.
+
+        It came with a frame, in the place of its CR perhaps, or with the next one. Answered, it makes one answer more
+        than there are frames, and the sender would take it for that of its last frame, which then is lost. An ENQ
+        beside an ENQ is answered: both sides may have wanted the line.
+        """
+        if self._state is not State.RECEIVING or self._options.acks != "frame" or self._frame_due is None:
+            return False
+        session = self._session
+        amid = session.message_frames > 0 and session.last_identity != b""
+        answered_at = self._frame_due - self._options.receive_timeout
+        return (session.nak_open or amid) and now < answered_at + REACTION_S
 
     def _see_enq(self, now: float, events: list[LinkEvent]) -> None:
         self._withdraw_late_answers()
@@ -601,8 +607,6 @@ class AstmReceiver:
 
     def _go(self, event: Event) -> None:
         self._state, answer = TRANSITIONS[self._state, event]
-        if event in ANSWERS_TO_FRAMES:
-            self._reader.answered()
         if self._options.acks == "frame" or (self._options.acks == "session" and event in ANSWERED_ONCE_A_SESSION):
             self._out += answer
             self.counters.naks += answer == NAK

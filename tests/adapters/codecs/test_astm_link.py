@@ -410,6 +410,7 @@ def test_eot_without_terminator_leaves_an_incomplete_text() -> None:
 def test_enq_while_receiving_sets_aside_what_came_and_begins_anew() -> None:
     peer = line()
     peer.send(ENQ + wire_frame(1, H) + wire_frame(2, R))
+    peer.wait(0.1)
     assert peer.send(ENQ) == ACK
     assert (peer.incomplete, peer.ends) == ([H + R], ["enq"])
     peer.send(wire_frame(1, MESSAGE) + EOT)
@@ -417,12 +418,15 @@ def test_enq_while_receiving_sets_aside_what_came_and_begins_anew() -> None:
 
 
 @pytest.mark.parametrize("tail", [ENQ + b"\n", b"\r" + ENQ, b"\r\n" + ENQ], ids=["CR", "LF", "more"])
-def test_enq_as_noise_behind_a_frame_gets_no_answer_of_its_own(tail: bytes) -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "by itself"])
+def test_enq_as_noise_beside_a_frame_gets_no_answer_of_its_own(tail: bytes, apart: bool) -> None:
     """The sender waits for one answer. It would take the second for that of its last frame, and forget the message."""
     peer = line()
     frames = one_record_a_frame(MESSAGE)
     peer.send(ENQ + frames[0])
-    assert peer.send(frames[1][:-2] + tail) == ACK
+    noisy = frames[1][:-2] + tail
+    pieces = noisy.partition(ENQ) if apart else (noisy,)
+    assert b"".join(peer.send(piece) for piece in pieces) == ACK
     assert peer.faults == ["bad-layout"]
     for frame in frames[2:]:
         assert peer.send(frame) == ACK
@@ -430,7 +434,7 @@ def test_enq_as_noise_behind_a_frame_gets_no_answer_of_its_own(tail: bytes) -> N
     assert (peer.messages, peer.incomplete, peer.ends) == ([MESSAGE], [], ["eot"])
 
 
-def test_enq_as_noise_behind_a_frame_that_is_refused_gets_none_either() -> None:
+def test_enq_as_noise_beside_a_frame_that_is_refused_gets_none_either() -> None:
     peer = line(store=lambda frame: False)
     peer.send(ENQ)
     assert peer.send(wire_frame(1, H) + ENQ) == NAK
@@ -638,6 +642,7 @@ def test_a_session_that_broke_off_completes_nothing(wire: bytes | tuple[bytes, .
     peer = line(end="eot")
     for sent in (wire,) if isinstance(wire, bytes) else wire:
         peer.send(sent)
+        peer.wait(1)
     assert peer.messages == []
     assert len(peer.incomplete) == 1
 
