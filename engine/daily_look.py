@@ -46,8 +46,8 @@ class DailyLook:
         while True:
             await asyncio.sleep(LOOK_S)
             if self._clock.monotonic() >= self._next and self._site().config.backup.folder is None:
+                self._next = self._clock.monotonic() + EVERY_S  # also where it fails: not again with each restart
                 await self._look()
-                self._next = self._clock.monotonic() + EVERY_S
 
     async def _look(self) -> None:
         process = await asyncio.create_subprocess_exec(

@@ -128,3 +128,35 @@ async def test_a_look_under_way_ends_with_the_daemon(tmp_path: Path, monkeypatch
     journal.close()
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+async def test_a_look_that_fails_is_not_made_again_before_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daily_look, "EVERY_S", 3600.0)
+    stand_in(tmp_path, monkeypatch, f"echo . >> {tmp_path}/looks; echo 'no JSON'")
+    site, journal, asked = site_of(tmp_path / "site"), opened(tmp_path / "var"), 0
+
+    def current() -> Site:
+        nonlocal asked
+        asked += 1
+        return site
+
+    ticks = 0
+
+    class Counted(SystemClock):
+        def monotonic(self) -> float:
+            nonlocal ticks
+            ticks += 1
+            return super().monotonic()
+
+    look = DailyLook(journal, current, Counted())
+    with pytest.raises(json.JSONDecodeError):
+        await look.run()
+    ticks = 0
+    again = asyncio.create_task(look.run())  # as the supervisor does
+    await until(lambda: again.done() or ticks > 5, LOOKED_WITHIN_S)
+    again.cancel()
+    await asyncio.wait({again})
+    journal.close()
+    assert (tmp_path / "looks").read_text() == ".\n"
