@@ -56,6 +56,26 @@ def test_a_crash_leaves_no_memory_on_the_disk() -> None:
     assert told.stdout == "(0, 0)\n"
 
 
+def test_garbage_is_collected_while_a_verb_runs() -> None:
+    """It is not while the modules of a verb are read; a daemon that never collected would fill the memory."""
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import atexit, gc, sys; from engine import __main__ as labrelay\n"
+            "sys.argv = ['labrelay', 'version']; read = []\n"
+            "labrelay.import_module = lambda name, real=labrelay.import_module: read.append(gc.isenabled()) or real(name)\n"
+            "atexit.register(lambda: print(read, gc.isenabled()))\n"
+            "labrelay.main()",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines()[-1].startswith("[False")
+    assert told.stdout.endswith("] True\n")
+
+
 def test_an_unknown_verb_is_wrong_use_and_gets_a_suggestion() -> None:
     ran = labrelay("versoin")
 
