@@ -64,7 +64,8 @@ def test_garbage_is_collected_while_a_verb_runs() -> None:
             "-c",
             "import atexit, gc, sys; from engine import __main__ as labrelay\n"
             "sys.argv = ['labrelay', 'version']; read = []\n"
-            "labrelay.import_module = lambda name, real=labrelay.import_module: read.append(gc.isenabled()) or real(name)\n"
+            "labrelay.import_module = lambda name, real=labrelay.import_module: (\n"
+            "    read.append(gc.isenabled()) or real(name))\n"
             "atexit.register(lambda: print(read, gc.isenabled()))\n"
             "labrelay.main()",
         ],
