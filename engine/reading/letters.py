@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from engine.listing import letter_terms
@@ -83,7 +82,7 @@ class Letters(Snapshots):
                 for letter in found
             }
         return [
-            replace(letter, detail=read_note(self._note(sealed[key], "delivery", key, letter.channel))[0])
+            letter._replace(detail=read_note(self._note(sealed[key], "delivery", key, letter.channel))[0])
             for letter in found
             for key in (letter.delivery_id,)
         ]
