@@ -7,11 +7,8 @@ again.
 """
 
 import asyncio
-import contextlib
 import logging
-import sys
 import time
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -23,6 +20,7 @@ from engine.backups.shelf import Copy, Shelf, read_copy
 from engine.clock import Clock
 from engine.config import BackupConfig, Site
 from engine.errors import IntegrityError, LabRelayError, StoreError
+from engine.gentle import run_gently
 from engine.journal import JOURNAL_NAME, Journal
 from engine.snapshot.store import BackupSnapshot
 
@@ -294,25 +292,14 @@ class BackupKeeper:
         )
 
     async def _command(self, *arguments: str) -> None:
-        """Run a verb of ours in a process of its own, at the lowest priority.
+        """Run a verb of ours beside this process.
 
         Raises:
             StoreError: it failed; with its last words.
         """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "engine", "--site", str(self._site().folder), *arguments, "--gently",
-            stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE,
-        )  # fmt: skip
-        try:
-            _, said = await process.communicate()
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise
-        if process.returncode:
-            words = said.decode(errors="replace").strip().splitlines()
-            raise StoreError(words[-1][:LONGEST_ERROR] if words else f"ended with code {process.returncode}")
+        ended = await run_gently(self._site().folder, *arguments)
+        if ended.code:
+            raise StoreError(ended.words)
 
     def _failed(self, text: str, config: BackupConfig) -> None:
         self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)

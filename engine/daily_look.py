@@ -7,15 +7,13 @@ lowest priority; what it finds is an alarm until the next look, or the next star
 """
 
 import asyncio
-import contextlib
 import json
 import logging
-import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable
 
 from engine.clock import Clock
 from engine.config import Site
+from engine.gentle import run_gently
 from engine.journal import Journal
 
 logger = logging.getLogger("labrelay." + __name__)
@@ -24,7 +22,6 @@ FIRST_S = 3600.0  # after a start
 EVERY_S = 24 * 3600.0
 LOOK_S = 60.0
 MOST = 20  # findings that are told; `labrelay verify` names all
-LONGEST_ERROR = 300
 _LOOKED = (0, 6)  # exit codes of `labrelay verify`: nothing is wrong, something is
 
 
@@ -50,23 +47,11 @@ class DailyLook:
                 await self._look()
 
     async def _look(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "engine", "--site", str(self._site().folder),
-            "verify", "--gently", "--output", "json",
-            stdin=DEVNULL, stdout=PIPE, stderr=PIPE,
-        )  # fmt: skip
-        try:
-            answer, said = await process.communicate()
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise
-        if process.returncode not in _LOOKED:
-            words = said.decode(errors="replace").strip().splitlines() or [f"ended with code {process.returncode}"]
-            logger.warning("the journal was not looked through", extra={"detail": words[-1][:LONGEST_ERROR]})
+        ended = await run_gently(self._site().folder, "verify", "--output", "json")
+        if ended.code not in _LOOKED:
+            logger.warning("the journal was not looked through", extra={"detail": ended.words})
             return
-        document = json.loads(answer)
+        document = json.loads(ended.output)
         found = [finding["text"] for finding in document["findings"]]
         if len(found) > MOST:
             found[MOST:] = [f"and {len(found) - MOST} more: labrelay verify names them"]

@@ -1,7 +1,7 @@
 """What the store takes and gives, beyond the values that cross rooms (`engine.message`). Plain data.
 
-What it gives of rows are named tuples: each short command makes all of these classes, and a dataclass takes seven times as long
-to be made. They are built by name, as the others are.
+What it gives of rows are named tuples: each short command makes all of these classes, and a dataclass takes seven times
+as long to be made. They are built by name, as the others are.
 """
 
 from collections.abc import Sequence
