@@ -12,6 +12,7 @@ import logging
 import resource
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from engine.config.renewal import fingerprints
 from engine.control import SOCKET_NAME, ControlServer
 from engine.daily_look import DailyLook
 from engine.delivery.worker import DestinationWorker
-from engine.downtime import open_until
+from engine.downtime import Window, open_until, spared
 from engine.errors import ConfigError, StoreError
 from engine.intake import Intake
 from engine.journal import JOURNAL_NAME, Journal
@@ -504,6 +505,7 @@ class App:
             self._settled,
             process=self.worker,
             expected=partial(self.expected_until_us, name),
+            spared=partial(self.spared_us, name),
             postponed=self.taps.postponed,
         )
         if Target(destination=name) in self.pauses:
@@ -521,13 +523,20 @@ class App:
 
     def expected_until_us(self, destination: str, now_us: int) -> int | None:
         """When the window of expected downtime ends that is open at ``now_us`` for a destination, or None."""
+        windows, zone = self._downtime(destination)
+        until = open_until(windows, zone, from_us(now_us)) if windows else None
+        return None if until is None else round(until.timestamp() * 1e6)
+
+    def spared_us(self, destination: str, since_us: int, until_us: int) -> int:
+        """How much of the time between two instants lay within a destination's windows of expected downtime."""
+        windows, zone = self._downtime(destination)
+        return spared(windows, zone, from_us(since_us), from_us(until_us)) // timedelta(microseconds=1)
+
+    def _downtime(self, destination: str) -> tuple[list[Window], ZoneInfo]:
         site = self.built.site.config
         config = site.destinations.get(destination)
-        if config is None or not config.expected_downtime:
-            return None
-        windows = [given.window for given in config.expected_downtime]
-        until = open_until(windows, ZoneInfo(site.site.timezone or "UTC"), from_us(now_us))
-        return None if until is None else round(until.timestamp() * 1e6)
+        windows = [given.window for given in config.expected_downtime] if config is not None else []
+        return windows, ZoneInfo(site.site.timezone or "UTC")
 
     def _source(self, built: BuiltChannel) -> ChannelSource:
         if built.new_listener is not None:

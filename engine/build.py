@@ -150,6 +150,7 @@ def build_worker(
     settled: Callable[[Delivery, Reason | None], None],
     *,
     expected: Callable[[int], int | None] = lambda now_us: None,
+    spared: Callable[[int, int], int] = lambda since_us, until_us: 0,
     postponed: Callable[[Delivery, Reason], None] | None = None,
     process: Deliverer | None = None,
 ) -> DestinationWorker:
@@ -174,6 +175,7 @@ def build_worker(
         concurrency=getattr(config, "concurrency", 1),
         settled=settled,
         expected=expected,
+        spared=spared,
         rate=config.rate,
         checks_conflicts=getattr(config, "conflicts", "off") == "check",
         postponed=postponed,

@@ -44,17 +44,36 @@ def open_until(windows: Sequence[Window], zone: tzinfo, now: datetime) -> dateti
     return until if until > at else None
 
 
+def spared(windows: Sequence[Window], zone: tzinfo, since: datetime, until: datetime) -> timedelta:
+    """How much of the time between two instants lay within windows; where several were open at once, it counts once."""
+    first, last = since.astimezone(zone).date() - timedelta(days=1), until.astimezone(zone).date()
+    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    spans = sorted(_span(window, zone, day) for day in days for window in windows if day.weekday() in window.days)
+    total, counted = timedelta(0), since
+    for begins, ends in spans:
+        begins, ends = max(begins, counted), min(ends, until)
+        if begins < ends:
+            total += ends - begins
+            counted = ends
+    return total
+
+
 def _ends(window: Window, zone: tzinfo, at: datetime) -> list[datetime]:
     """The ends of a window's occurrences that are open at ``at``."""
     today = at.astimezone(zone).date()
     found = []
     for day in (today - timedelta(days=1), today):  # one that began yesterday may still be open
         if day.weekday() in window.days:
-            last = day if window.end > window.start else day + timedelta(days=1)
-            begins, ends = min(_instants(day, window.start, zone)), max(_instants(last, window.end, zone))
+            begins, ends = _span(window, zone, day)
             if begins <= at < ends:
                 found.append(ends)
     return found
+
+
+def _span(window: Window, zone: tzinfo, day: date) -> tuple[datetime, datetime]:
+    """The window that begins on a day."""
+    last = day if window.end > window.start else day + timedelta(days=1)
+    return min(_instants(day, window.start, zone)), max(_instants(last, window.end, zone))
 
 
 def _instants(day: date, minutes: int, zone: tzinfo) -> tuple[datetime, datetime]:

@@ -156,7 +156,7 @@ class Attempts(Places):
             error,
             self._retry if until_us is None else self._patient,
             attempt=attempt,
-            age=max(0.0, (now_us - delivery.received_us) / 1e6),
+            age=self._age(delivery, now_us),
             jitter=self._jitter(),
             in_a_row=in_a_row,
         )
@@ -197,6 +197,13 @@ class Attempts(Places):
 
         self._note(lane, write)
         return True
+
+    def _age(self, delivery: Delivery, now_us: int) -> float:
+        """How long the destination has had for a delivery, in seconds: its expected downtime does not count."""
+        age = max(0.0, (now_us - delivery.received_us) / 1e6)
+        if self._retry.give_up_after is None or age < self._retry.give_up_after:
+            return age  # nothing depends on it yet, and the windows of years would be looked through
+        return age - self._spared(delivery.received_us, now_us) / 1e6
 
     def _unless_closed(self, lane: Lane, delivery_id: int, done: "asyncio.Future[bool]") -> None:
         """A person may have closed it while its attempt was under way: then there is no next one."""

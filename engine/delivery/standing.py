@@ -71,6 +71,7 @@ class Standing(ABC):
         settled: Callable[[Delivery, Reason | None], None] | None = None,
         postponed: Callable[[Delivery, Reason], None] | None = None,
         expected: Callable[[int], int | None] = lambda now_us: None,
+        spared: Callable[[int, int], int] = lambda since_us, until_us: 0,
         jitter: Callable[[], float] = random.random,
         rate: float | None = None,
         checks_conflicts: bool = False,
@@ -86,6 +87,8 @@ class Standing(ABC):
             postponed: hears of every attempt that failed and will be made again.
             room: waits until an attempt can be made at once; where that is always so, None.
             expected: wall time in microseconds -> when the window of expected downtime ends that is open then, or None.
+            spared: two wall times in microseconds -> how much between them lay within such windows: that much later is
+                something given up.
         """
         self.name = name
         self.destination = destination
@@ -103,6 +106,7 @@ class Standing(ABC):
         self._retry = retry
         self._patient = replace(retry, give_up_after=None)
         self._expected = expected
+        self._spared = spared
         self._guard = guard
         self._concurrency = concurrency
         self._settled = settled

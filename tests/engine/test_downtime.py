@@ -1,13 +1,13 @@
 """Windows of expected downtime: their edges, midnight, and the nights on which the clocks are set."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.downtime import DAY_MINUTES, Window, open_until
+from engine.downtime import DAY_MINUTES, Window, open_until, spared
 
 KOLKATA = ZoneInfo("Asia/Kolkata")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -118,3 +118,27 @@ def test_an_open_window_ends_later_and_is_open_until_then(windows: list[Window],
     assert until > now
     half = now + (until - now) / 2
     assert open_until(windows, zone, half) is not None
+
+
+WINDOWS = st.lists(
+    st.builds(
+        Window,
+        st.frozensets(st.integers(0, 6)),
+        st.integers(0, DAY_MINUTES - 1),
+        st.integers(1, DAY_MINUTES),
+    ).filter(lambda made: made.start != made.end),
+    max_size=3,
+)
+
+
+@settings(max_examples=40)
+@given(WINDOWS, st.integers(0, 14 * DAY_MINUTES), st.integers(0, 2 * DAY_MINUTES), st.sampled_from((KOLKATA, BERLIN)))
+def test_what_is_spared_are_the_minutes_of_open_windows(
+    windows: list[Window], begins: int, lasts: int, zone: ZoneInfo
+) -> None:
+    """Counted minute by minute, over the nights on which the clocks are set too (29 March and 25 October)."""
+    for start in ("2026-03-20T00:00:00", "2026-10-16T00:00:00"):
+        since = at(start, zone).astimezone(UTC) + timedelta(minutes=begins)
+        minutes = [since + timedelta(minutes=n) for n in range(lasts)]
+        open_ = sum(open_until(windows, zone, minute) is not None for minute in minutes)
+        assert spared(windows, zone, since, since + timedelta(minutes=lasts)) == timedelta(minutes=open_)

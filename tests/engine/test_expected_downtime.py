@@ -37,12 +37,18 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(record.levelname, record.getMessage()) for record in caplog.records]
 
 
-async def failing(made: Plant, expected: Callable[[int], int | None], **retry: float) -> ScriptedDestination:
+async def failing(
+    made: Plant,
+    expected: Callable[[int], int | None],
+    spared: Callable[[int, int], int] = lambda since_us, until_us: 0,
+    **retry: float,
+) -> ScriptedDestination:
     server = await made.destination(
         "server",
         retry=RetryPolicy(**{"first": 1.0, "max": 300.0, **retry}),
         breaker=Breaker(threshold=2, first_open=10.0),
         expected=expected,
+        spared=spared,
     )
     server.script = down
     for channel in "ab":
@@ -95,11 +101,17 @@ async def test_what_was_down_before_the_window_stays_told(made: Plant, caplog: p
 
 
 async def test_nothing_is_given_up_within_a_window(made: Plant) -> None:
-    server = await failing(made, hours(made, 0, 2), give_up_after=600.0)
-    for _ in range(110):
+    end = made.clock.now_us() + 2 * HOUR_US
+    server = await failing(
+        made,
+        hours(made, 0, 2),
+        lambda since_us, until_us: max(0, min(until_us, end) - since_us),
+        give_up_after=600.0,
+    )
+    for _ in range(129):  # it has been over for 9 minutes, and the destination has had only these
         await made.advance(60.0)
     assert "dead" not in made.states("server")
-    for _ in range(20):  # it is over, and still down: the first attempt after it is the last
+    for _ in range(10):
         await made.advance(60.0)
     assert "dead" in made.states("server")
     assert sum(server.attempts.values()) > 0

@@ -181,6 +181,7 @@ class Plant:
         memory_bytes: int = 1 << 25,
         start: bool = True,
         expected: Callable[[int], int | None] = lambda now_us: None,
+        spared: Callable[[int, int], int] = lambda since_us, until_us: 0,
     ) -> ScriptedDestination:
         made = ScriptedDestination()
         self.destinations[name] = made
@@ -195,6 +196,7 @@ class Plant:
             concurrency=concurrency,
             jitter=lambda: 0.5,
             expected=expected,
+            spared=spared,
             memory_deliveries=memory_deliveries,
             memory_bytes=memory_bytes,
         )
