@@ -441,7 +441,6 @@ class Delivery:
         conditional: `Document.conditional`; deliveries that share an unconfirmed one are never in flight together.
         reports: the keys of `Document.reports`; with ``order: specimen`` those that share one keep their order.
         entries: `Document.entries`, as long as the document has not been in the store.
-        released: it was held back, and a person has released it.
         unconditional: a person has decided that it takes the place of what the server had (`engine.versions`).
         message_type: of the message that it came from, as in `Header`: safe to be shown.
     """
@@ -463,6 +462,5 @@ class Delivery:
     reports: tuple[bytes, ...] = ()
     packed: bool = False
     entries: int = 0
-    released: bool = False
     unconditional: bool = False
     message_type: str = ""

@@ -11,7 +11,7 @@ from engine.message import Delivery
 from engine.outbox.attempts import bury
 from engine.outbox.moving import move
 from engine.reasons import Reason
-from engine.records import MANUAL, MAYBE_DELIVERED, RELEASED, UNCONDITIONAL
+from engine.records import MANUAL, MAYBE_DELIVERED, UNCONDITIONAL
 
 CLAIM_BYTES = 8 * 1024 * 1024  # stored bytes of documents that one claim brings into memory
 
@@ -111,7 +111,6 @@ def _claim_next(
                 manual=bool(flags & MANUAL),
                 conditional=split_hashes(conditional),
                 reports=tuple(report.key for report in unpack_reports(reports)),
-                released=bool(flags & RELEASED),
                 unconditional=bool(flags & UNCONDITIONAL),
                 message_type=message_type,
             )

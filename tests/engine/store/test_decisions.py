@@ -78,14 +78,6 @@ async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_onc
     assert "released" not in found
 
 
-async def test_a_delivery_knows_whether_a_person_has_released_it(journal: Journal) -> None:
-    await queue(journal, b"1", b"2")
-    assert [one.released for one in await journal.claim("chem", "fhir", 9)] == [False, False]
-    await journal.unclaim([1, 2])
-    await journal.dismiss(deliveries=[1], actor="ann", reason="by hand")
-    assert [one.released for one in await journal.claim("chem", "fhir", 9)] == [False]
-
-
 async def test_the_newest_can_be_claimed_first(journal: Journal) -> None:
     await queue(journal, b"1", b"2", b"3", b"4")
     first = await journal.claim_newest("chem", "fhir", 2, without=[])
