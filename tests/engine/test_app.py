@@ -570,7 +570,7 @@ async def test_delivered_today_is_what_reached_every_destination(folder: Folder)
 
 async def test_an_answer_can_wait_for_the_destination(folder: Folder) -> None:
     async with server() as to:
-        folder.write({"server": http(to)}, {"c0": {"ack": "on_delivery", "ack_timeout": "200ms"}})
+        folder.write({"server": http(to)}, {"c0": {"ack": "on_delivery", "ack_timeout": "2s"}})
         async with running_app(folder.path) as app:
             assert b"MSA|AA" in await exchange(folder.ports["c0"], 1)
             assert to.arrived[0] == [1]
