@@ -15,6 +15,7 @@ from engine.acts.acts import Acts
 from engine.acts.selection import Selection
 from engine.errors import LabRelayError, StoreError
 from engine.journal import Journal
+from engine.reasons import Reason
 from engine.replaying import LIVE_FIRST, Run
 from tests.support.journals import queue, running, started
 from tests.support.waiting import until
@@ -87,6 +88,25 @@ async def test_it_goes_out_oldest_first_and_ends_with_its_outcome(journal: Journ
     assert (progress["state"], progress["outcome"]) == ("ended", {"messages": COUNT, "deliveries": COUNT})
     assert journal.unfinished_replays() == []
     assert journal.open_acts() == []
+
+
+async def test_each_end_of_a_delivery_is_counted_for_what_it_is(journal: Journal) -> None:
+    """A person is told what was kept back, and what was no failure."""
+    await delivered(journal, 5)
+    acts = acts_on(journal)
+    begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)
+    await until(lambda: acts.replays.progress(begun["act"])["done"] == 5)
+    ends = [None, Reason.SUPERSEDED, Reason.OVERTAKEN, Reason.OVERTAKEN, Reason.REFUSED]
+    for delivery, end in zip(await journal.claim("chem", "fhir", 5), ends, strict=True):
+        acts.replays.settled(delivery.id, end)
+    assert await acts.replays.wait(begun["act"], 5.0)
+    assert acts.replays.progress(begun["act"])["outcome"] == {
+        "messages": 5,
+        "deliveries": 5,
+        "failed": 1,
+        "superseded": 1,
+        "overtaken": 2,
+    }
 
 
 async def test_one_that_fails_says_so_and_can_be_taken_up_again(

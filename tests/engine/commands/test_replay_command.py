@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from engine.commands.output import ExitCode
+from engine.sandbox import Sandbox
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import payload
-from tests.support.running import MLLP, RunningSite, channel, running_site
+from tests.support.running import MLLP, RunningSite, channel, make_running_site, running_app, running_site
 from tests.support.senders import send_blocks
 from tests.support.sites import make_site
 from tests.support.waiting import until
@@ -35,6 +36,29 @@ async def test_by_specimen_and_control_id_and_what_never_went_there_is_told(tmp_
         assert (wrong.code, "known: lab-fhir" in wrong.err) == (ExitCode.FAILED, True)
         dead = await site.labrelay("replay", "3", "--state", "dead")
         assert (dead.code, "delivered, superseded, dismissed" in dead.err) == (ExitCode.USAGE, True)
+
+
+async def test_what_is_kept_back_meanwhile_is_said_with_where_to_look(tmp_path: Path) -> None:
+    """The correction of one test of a panel went to the second receiver before the panel itself."""
+    panel = (
+        b"MSH|^~\\&|CHEM|LAB|LIS|HOSP|20260302101500||ORU^R01|C1|P|2.5\rPID|1||MR-1\rOBR|1||S26-1|PANEL\r"
+        b"OBX|1|NM|GLU||5.4|mmol/L|||||F\rOBX|2|NM|PRO||7.4|g/L|||||F\r"
+    )
+    corrected = panel.partition(b"OBX|2")[0].replace(b"|C1|", b"|C2|").replace(b"5.4", b"5.6").replace(b"|F\r", b"|C\r")
+    folders = {name: {"kind": "file", "folder": f"var/{name}"} for name in ("archive", "copy")}
+    channels = {"chem": channel(MLLP, {"mapping": "hl7-results", "to": "archive"})}
+    make_running_site(tmp_path, channels, folders)
+    async with running_app(tmp_path) as app:
+        site = RunningSite(tmp_path, app, Sandbox())
+        await send_blocks(site.port("chem"), [panel, corrected])
+        await site.settled()
+        first = await site.labrelay("replay", "2", "--to", "copy", "--yes", "-o", "json")
+        assert first.json["done"] == {"messages": 1, "deliveries": 1}
+        late = await site.labrelay("replay", "1", "--to", "copy", "--yes", "-o", "json")
+        assert late.json["done"] == {"messages": 1, "deliveries": 1, "overtaken": 1}
+        assert "1 kept back" in late.err
+        held = await site.labrelay("held", "list", "--cause", "OVERTAKEN", "-o", "json")
+        assert [one["message"] for one in held.json["held"]] == [1]
 
 
 def begun(site: RunningSite, *arguments: str) -> subprocess.Popen[bytes]:
