@@ -209,7 +209,7 @@ def _watched(session: Session, begun: dict[str, Any], form: Form, *, stop: bool 
     done = ", ".join(f"{count} {name}" for name, count in begun["done"].items())
     show_document(form, document, [f"{begun['count']} selected: {done}"])
     if kept := begun["done"].get("overtaken"):
-        say(f"{kept} kept back, since newer messages have brought some of the results: labrelay held list --cause OVERTAKEN")
+        say(f"{kept} kept back, since newer messages brought some of these: labrelay held list --cause OVERTAKEN")
     if state == "stopped":
         say(f"stopped; go on with: labrelay replay --resume {number}")
         return ExitCode.INTERRUPTED
