@@ -19,7 +19,7 @@ from engine.delivery.outbox import Outbox
 from engine.delivery.worker import DestinationWorker
 from engine.errors import ConfigError
 from engine.formats import MEDIA_TYPES, format_of
-from engine.intake import ChannelRoutes, Route
+from engine.judging import ChannelRoutes, Route
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition

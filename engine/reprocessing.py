@@ -24,7 +24,7 @@ from typing import Literal
 
 from engine.config import Site
 from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
-from engine.intake import ChannelRoutes, Verdict, judge, routed_by
+from engine.judging import ChannelRoutes, Verdict, judge, routed_by
 from engine.mapping import Program, load
 from engine.mapping.conditions import EITHER
 from engine.mapping.differences import DOCUMENT, Change, differences

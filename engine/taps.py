@@ -22,7 +22,7 @@ from typing import Any
 from engine.clock import Clock, from_us
 from engine.detecting import signs
 from engine.errors import ContentError, LabRelayError
-from engine.intake import ChannelRoutes, Verdict
+from engine.judging import ChannelRoutes, Verdict
 from engine.message import Delivery, Stored
 from engine.packing import unpack
 from engine.reasons import Reason

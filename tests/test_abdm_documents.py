@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.intake import Verdict
+from engine.judging import Verdict
 from engine.mapping.shipped import SHIPPED
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.explanations import assert_whole

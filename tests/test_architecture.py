@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "vault verdict verify wal_repair warm_up writer"
         ),
     ),
-    ("the way of a message", names("channel delivery intake outcomes tee unkept")),
+    ("the way of a message", names("channel delivery intake judging outcomes tee unkept")),
     (
         "the running site",
         names(

@@ -17,7 +17,7 @@ import yaml
 
 from engine.commands import hl7_structures
 from engine.config.pack import find_pack
-from engine.intake import Verdict
+from engine.judging import Verdict
 from engine.mapping.identity import OWN_SYSTEM
 from engine.mapping.json_text import as_text
 from engine.message import Document

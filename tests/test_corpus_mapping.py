@@ -16,7 +16,7 @@ import pytest
 
 from engine.commands.mapping_options import BARE_OPTIONS, BARE_SETTINGS
 from engine.errors import ContentError
-from engine.intake import Verdict
+from engine.judging import Verdict
 from engine.mapping.facts import facts_of as holds
 from engine.mapping.inputs import Found, Mapper
 from engine.mapping.shipped import mapping_for

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.intake import Verdict
+from engine.judging import Verdict
 from engine.message import Mapped
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.expected import UPDATE, outcome_text

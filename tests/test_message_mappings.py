@@ -15,7 +15,7 @@ import pytest
 
 from engine import registry
 from engine.errors import ContentError
-from engine.intake import ChannelRoutes, Route, Verdict, judge
+from engine.judging import ChannelRoutes, Route, Verdict, judge
 from engine.mapping.conditions import compile_condition
 from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.shipped import SHIPPED

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from engine.config.pack import find_pack
-from engine.intake import Verdict
+from engine.judging import Verdict
 from engine.message import Mapped
 from engine.reasons import Reason
 from tests.support.expected import UPDATE, outcome_text

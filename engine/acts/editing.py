@@ -7,7 +7,7 @@ from engine.acts.underway import UnderWay, answer
 from engine.control import RefusedError
 from engine.correcting import Corrected
 from engine.errors import LabRelayError
-from engine.intake import ChannelRoutes, judge
+from engine.judging import ChannelRoutes, judge
 from engine.message import Received, Stored
 from engine.records import Trace
 

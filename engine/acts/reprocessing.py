@@ -8,7 +8,7 @@ from typing import Any
 from engine.acts.selection import Selection, messages
 from engine.acts.underway import DEFAULT_RATE, UnderWay
 from engine.control import RefusedError
-from engine.intake import ChannelRoutes
+from engine.judging import ChannelRoutes
 from engine.reprocessing import Finding, examine
 
 

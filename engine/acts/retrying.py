@@ -7,7 +7,7 @@ from typing import Any
 from engine.acts.selection import Selection, letters
 from engine.acts.underway import UnderWay
 from engine.errors import IntegrityError
-from engine.intake import judge, routed_by
+from engine.judging import judge, routed_by
 from engine.reasons import Reason
 from engine.records import DeadLetter
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.acts.selection import Selection, counted_at
 from engine.clock import Clock, SystemClock
-from engine.intake import ChannelRoutes
 from engine.journal import Journal
+from engine.judging import ChannelRoutes
 from engine.message import Stored
 from engine.records import DeadLetter
 from engine.replaying import LookAgain, Replays, Waits

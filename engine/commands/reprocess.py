@@ -29,7 +29,7 @@ from engine.errors import ConfigError
 if TYPE_CHECKING:
     from engine.acts.selection import Selection
     from engine.config import Site
-    from engine.intake import ChannelRoutes
+    from engine.judging import ChannelRoutes
     from engine.reading import Reader
     from engine.reprocessing import Group, Tally
 

@@ -20,8 +20,8 @@ from engine.records import LETTER_STATES, MessageState
 if TYPE_CHECKING:
     from engine.acts.acts import Acts
     from engine.acts.selection import Selection
-    from engine.intake import ChannelRoutes
     from engine.journal import Journal
+    from engine.judging import ChannelRoutes
 
 F = TypeVar("F", bound=Callable[..., Any])
 ACT_TIMEOUT_S = 70.0

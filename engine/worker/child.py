@@ -22,7 +22,7 @@ from engine.clock import SystemClock
 from engine.config import DestinationConfig, load_site
 from engine.config.renewal import Fingerprints, fingerprints
 from engine.errors import ConfigError, DeliveryError, TransientDeliveryError
-from engine.intake import Verdict, judge
+from engine.judging import Verdict, judge
 from engine.logs import loop_exception_handler, setup_logging
 from engine.message import Delivery
 from engine.metrics import Counters

@@ -22,7 +22,7 @@ from typing import Any
 from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.hashes import pack_reports, split_hashes, unpack_reports
-from engine.intake import ChannelRoutes, Verdict
+from engine.judging import ChannelRoutes, Verdict
 from engine.message import ControlRun, Delivery, Document, Issue, Reagent, Stored, Unmapped
 from engine.numbers import Number
 from engine.reasons import Reason

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.intake import ChannelRoutes, Verdict, judge
+from engine.judging import ChannelRoutes, Verdict, judge
 from engine.message import Stored
 from engine.reasons import Reason
 from engine.worker import frames
@@ -38,7 +38,7 @@ class _Asked:
 
 
 class RemoteJudge:
-    """See `engine.intake.Judge`. The worker process tells it of frames and of its own coming and going."""
+    """See `engine.judging.Judge`. The worker process tells it of frames and of its own coming and going."""
 
     burst = 64
 

@@ -14,8 +14,8 @@ from engine.acts.selection import Selection, letters, messages
 from engine.clock import SystemClock
 from engine.control import RefusedError
 from engine.errors import LabRelayError, StoreError
-from engine.intake import ChannelRoutes, Route
 from engine.journal import Journal
+from engine.judging import ChannelRoutes, Route
 from engine.message import FormatOptions, MapContext, Received
 from engine.reasons import Reason
 from tests.support.filled_journal import (

@@ -15,8 +15,8 @@ from engine.acts.acts import Acts
 from engine.acts.selection import Selection
 from engine.clock import SystemClock
 from engine.errors import LabRelayError
-from engine.intake import ChannelRoutes, Route
 from engine.journal import Journal
+from engine.judging import ChannelRoutes, Route
 from engine.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
 from engine.reasons import Reason
 from engine.records import Routed

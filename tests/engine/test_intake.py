@@ -12,11 +12,12 @@ import pytest
 import pytest_asyncio
 
 from engine import intake as intake_module
+from engine import judging
 from engine.acts.acts import Acts
 from engine.acts.selection import Selection
 from engine.errors import StoreError
-from engine.intake import ChannelRoutes, Route, judge
 from engine.journal import Journal
+from engine.judging import ChannelRoutes, Route, judge
 from engine.message import FormatOptions, MapContext, Parsed, Reagent, Stored
 from engine.reasons import Reason
 from engine.records import Filter
@@ -79,7 +80,7 @@ def test_a_fault_in_reading_lots_costs_no_result(monkeypatch: pytest.MonkeyPatch
     def fails(parsed: Parsed) -> tuple[Reagent, ...]:
         raise ValueError("empty separator")
 
-    monkeypatch.setattr(intake_module, "reagents_in", fails)
+    monkeypatch.setattr(judging, "reagents_in", fails)
     verdict = judge(stored("1|r"), routes(Route(when=None, program=LineProgram(), to=("a",))))
     assert (verdict.state, verdict.reagents) == ("mapped", ())
 

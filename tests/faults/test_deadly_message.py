@@ -24,17 +24,17 @@ DEADLY = b"DEADLY"
 # The real daemon, but for a mapping that takes the process with it.
 DAEMON = f"""
 import os, signal, sys
-from engine import intake
+from engine import judging
 from engine.__main__ import run
 
-real = intake.judge
+real = judging.judge
 
 def judge(stored, channel):
     if {DEADLY!r} in stored.payload:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(stored, channel)
 
-intake.judge = judge
+judging.judge = judge
 sys.exit(run(["--site", sys.argv[1], "run", "--log", "json"]))
 """
 

@@ -8,7 +8,7 @@ import os
 import re
 from typing import Any
 
-from engine.intake import Verdict
+from engine.judging import Verdict
 from engine.message import Mapped
 
 UPDATE = bool(os.environ.get("LABRELAY_UPDATE_SAMPLES"))

@@ -44,7 +44,7 @@ STEPS = {
     "checkpoint": Step("engine.upkeep", "StoreUpkeep._run_checkpoint"),
     "close": Step("engine.upkeep", "StoreUpkeep.close"),
     # intake
-    "judge": Step("engine.intake", "judge"),
+    "judge": Step("engine.judging", "judge"),
     "map": Step("engine.verdict", "map_done"),
     # delivery
     "claim": Step("engine.outbox.claims", "claim"),

@@ -12,7 +12,7 @@ from engine.build import BuiltChannel, build_site
 from engine.clock import SystemClock
 from engine.config import load_site
 from engine.config.pack import find_pack
-from engine.intake import ChannelRoutes, Verdict, judge
+from engine.judging import ChannelRoutes, Verdict, judge
 from engine.mapping.inputs import messages_in
 from engine.message import Block, Frame, LinkFault, Mapped, Stored
 from tests.support.corpus import CORPUS, CorpusFile, corpus_files

@@ -19,8 +19,9 @@ from engine.conditional import ConditionalGuard
 from engine.delivery.outbox import Outbox
 from engine.delivery.worker import DestinationWorker
 from engine.errors import ContentError
-from engine.intake import ChannelRoutes, Intake, Judge, Route, Store
+from engine.intake import Intake, Store
 from engine.journal import Journal
+from engine.judging import ChannelRoutes, Judge, Route
 from engine.message import (
     Delimiters,
     Delivery,

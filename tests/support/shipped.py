@@ -10,7 +10,7 @@ from typing import Any
 
 from engine import registry
 from engine.formats import InDialect
-from engine.intake import ChannelRoutes, Route, Verdict, judge
+from engine.judging import ChannelRoutes, Route, Verdict, judge
 from engine.layouts import layout_files, load_layout
 from engine.mapping import Program, load
 from engine.mapping.conditions import compile_condition

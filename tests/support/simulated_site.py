@@ -25,8 +25,8 @@ from engine.build import build_site
 from engine.clock import SystemClock
 from engine.config import load_site
 from engine.errors import LabRelayError
-from engine.intake import judge
 from engine.journal import Journal
+from engine.judging import judge
 from engine.message import Stored
 from engine.records import Filter
 from engine.sandbox import Faults, Sandbox

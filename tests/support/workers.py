@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.build import BuiltSite, build_destination, build_site
 from engine.clock import SystemClock
 from engine.config import load_site
-from engine.intake import Verdict
+from engine.judging import Verdict
 from engine.message import Delivery, Stored
 from engine.packing import unpack
 from engine.supervisor import Supervisor

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import intake, verify
+from engine import judging, verify
 from engine.commands.output import ExitCode
 from engine.journal import JOURNAL_NAME
 from engine.message import Parsed
@@ -248,7 +248,7 @@ def test_a_message_whose_numbers_are_not_all_known_is_opened(tmp_path: Path, mon
             raise RuntimeError("a fault of ours")
         return numbers_in(parsed)
 
-    monkeypatch.setattr(intake, "numbers_in", fails)
+    monkeypatch.setattr(judging, "numbers_in", fails)
 
     async def more(site: RunningSite) -> None:
         blocks = [hl7("7", name="UNLUCKY"), hl7("8", patient="PX-7704", name="UNLUCKY")]

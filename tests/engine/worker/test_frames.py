@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adapters.codecs import hl7v2
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.intake import ChannelRoutes, Route, Verdict
+from engine.judging import ChannelRoutes, Route, Verdict
 from engine.message import (
     ControlRun,
     Delivery,

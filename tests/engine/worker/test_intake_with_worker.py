@@ -13,8 +13,8 @@ import pytest
 
 from engine import intake as intake_module
 from engine.errors import StoreError
-from engine.intake import ChannelRoutes, judge
 from engine.journal import Journal
+from engine.judging import ChannelRoutes, judge
 from engine.packing import Packer
 from engine.records import MapOutcome
 from engine.worker import frames

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs import hl7v2
-from engine.intake import ChannelRoutes, Route, Verdict, judge
+from engine.judging import ChannelRoutes, Route, Verdict, judge
 from engine.message import FormatOptions, MapContext, Stored
 from engine.packing import Packer
 from engine.reasons import Reason

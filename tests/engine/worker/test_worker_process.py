@@ -11,7 +11,7 @@ import pytest
 from engine.bench.messages import astm, oru
 from engine.config import load_site
 from engine.errors import DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.intake import judge
+from engine.judging import judge
 from engine.packing import Packer
 from engine.reasons import Reason
 from engine.worker import frames
