@@ -5,7 +5,9 @@
     order: none       a delivery waits only while one that shares a report with it is under way; failed ones are
                       overtaken, and are not sent again once something newer for the same report was delivered.
                       Where the answer to something newer was lost, an older one waits for its next attempt: the
-                      server may have it, and would have the older one in its place until then
+                      server may have it, and would have the older one in its place until then. Where attempt after
+                      attempt fails, it waits on only if it says something about the same results: one document
+                      that a server cannot digest keeps back no other session's tests
 
 With ``drain: newest-first`` (and ``order: none``) the newest goes first. What is older than something that went before
 it is asked about: it is not sent where that said something newer about the same results.
@@ -20,7 +22,9 @@ from dataclasses import dataclass, field
 from engine.message import Delivery
 from engine.reasons import Reason
 
-HEARD = frozenset({Reason.NEGATIVE_ACK, Reason.CONFLICT})  # the receiver itself has said that it did not take it
+# The destination itself has said that it did not take it, or was never asked.
+HEARD = frozenset({Reason.NEGATIVE_ACK, Reason.CONFLICT, Reason.NOT_AUTHORIZED, Reason.NO_TOKEN, Reason.WRONG_ADDRESS})
+AWAITED_ATTEMPTS = 5  # of a newer delivery, before it is asked whether an older one has to wait for it at all
 LOOK_AHEAD = 64  # deliveries of a lane looked at for one that may go, where the order allows several under way
 
 
@@ -55,6 +59,7 @@ class Lane:
         hasty: a person wants what failed before to be tried at once: waits that stand in rows do not count.
         queued: stands in its worker's list of lanes to look at.
         row: delivery -> failures in a row for one reason.
+        heard: delivery -> its attempts of which it is known that the destination did not take it.
         newest_first: of what waits the newest goes first.
         highest: the highest number of which an attempt has begun.
     """
@@ -78,6 +83,7 @@ class Lane:
     queued: bool = False
     failure: Failure | None = None
     row: dict[int, tuple[Reason, int]] = field(default_factory=dict)
+    heard: dict[int, int] = field(default_factory=dict)
     newest_first: bool = False
     highest: int = 0
 
@@ -129,7 +135,7 @@ class Lane:
                 return None
         self._step_aside()
         taken = {key for delivery in busy for key in delivery.reports}
-        newest = _newest_of(() if alone else ((0.0, one) for one in self.queue if self._may_be_there(one)))
+        newest = _newest_of(() if alone else ((0.0, one) for one in self.queue if self._is_awaited(one)))
         looked = 0
         places = range(len(self.queue))
         for index in reversed(places) if self.newest_first else places:
@@ -170,13 +176,38 @@ class Lane:
 
     def _after_one_that_may_be_there(self) -> Callable[[Delivery], float | None]:
         """What is older than something that the server may have, and confirms with its next attempt, waits for that."""
-        newest = _newest_of((at, delivery) for at, delivery in self.delayed if self._may_be_there(delivery))
+        newest = _newest_of((at, delivery) for at, delivery in self.delayed if self._is_awaited(delivery))
         return lambda delivery: _newer(newest, delivery)
 
     def _may_be_there(self, delivery: Delivery) -> bool:
         """Whether an attempt was made of which nobody heard that the destination did not take it."""
-        reason, in_a_row = self.row.get(delivery.id, (None, 0))
-        return delivery.maybe_delivered or delivery.attempt > (in_a_row if reason in HEARD else 0)
+        return delivery.maybe_delivered or delivery.attempt > self.heard.get(delivery.id, 0)
+
+    def _is_awaited(self, delivery: Delivery) -> bool:
+        return delivery.attempt < AWAITED_ATTEMPTS and self._may_be_there(delivery)
+
+    def may_be_there_before(self, delivery: Delivery) -> dict[int, float]:
+        """What waits in memory, is newer than a delivery for one of its reports, and may be there, however many attempts
+        have failed; with the instant of the next one."""
+        if self.order != "none":
+            return {}
+        reports, age = set(delivery.reports), (delivery.message_id, delivery.seq)
+        return {
+            one.id: at
+            for at, one in (*((0.0, one) for one in self.queue), *self.delayed)
+            if self._may_be_there(one) and (one.message_id, one.seq) > age and not reports.isdisjoint(one.reports)
+        }
+
+    def failed(self, delivery: Delivery, reason: Reason, in_a_row: int) -> None:
+        """An attempt to make it has failed, and another will follow."""
+        self.row[delivery.id] = (reason, in_a_row)
+        if reason in HEARD:
+            self.heard[delivery.id] = self.heard.get(delivery.id, 0) + 1
+
+    def forget(self, delivery_id: int) -> None:
+        """There is no next attempt."""
+        self.row.pop(delivery_id, None)
+        self.heard.pop(delivery_id, None)
 
     def put_back(self, delivery: Delivery) -> None:
         """Return what `next` took."""

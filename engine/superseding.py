@@ -73,9 +73,22 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     theirs = [_told(batch, other_id) for other_id in newer]
     if mine <= frozenset[Told]().union(*(told for told in theirs if told)):
         return "whole"
+    return "" if _are_unlike(mine, theirs) else "part"
+
+
+def have_in_common(batch: Batch, delivery_id: int, others: Iterable[int]) -> bool:
+    """Whether a delivery tells results that one of ``others`` tells, too, as far as a receiver could take the one for
+    the other; also where nobody can tell."""
+    asked = "SELECT document_id FROM delivery WHERE id = ? AND (id = ? OR state IN ('waiting', 'sending'))"
+    rows = [batch.execute(asked, (one, delivery_id)).fetchone() for one in (delivery_id, *others)]
+    mine, *theirs = (_told(batch, row[0]) for row in rows if row is not None)  # what was closed meanwhile is not sent
+    return bool(theirs) and not (mine and _are_unlike(mine, theirs))
+
+
+def _are_unlike(mine: frozenset["Told"], others: Iterable[frozenset["Told"] | None]) -> bool:
+    """Whether each of ``others`` tells results, and none of a test that ``mine`` has."""
     tests = {one.test for one in mine}
-    unlike = all(told and tests.isdisjoint(one.test for one in told) for told in theirs)
-    return "" if unlike else "part"
+    return all(told and tests.isdisjoint(one.test for one in told) for told in others)
 
 
 def overtaken(rows: Rows, delivery_id: int) -> Overtaken:

@@ -1,5 +1,6 @@
 """What waited for a server goes out in order, or newest first where the route says so, and no faster than `rate`."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,8 +13,11 @@ from engine.build import build_site
 from engine.clock import SystemClock
 from engine.config import load_site
 from engine.delivery import standing
-from engine.errors import ConfigError
+from engine.errors import ConfigError, TransientDeliveryError
+from engine.lane import AWAITED_ATTEMPTS
+from engine.message import Delivery
 from engine.pace import Pace
+from engine.reasons import Reason
 from engine.sandbox import Sandbox
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
@@ -105,6 +109,33 @@ async def test_no_result_is_lost_where_the_newest_is_a_rerun_of_one_test(tmp_pat
         assert 9.1 in values
         assert 88 in values, "another session's tests are no version of the panel's"
         assert 250 not in values
+
+
+@pytest.mark.parametrize("common", [False, True], ids=["another session", "a rerun"])
+async def test_what_a_server_cannot_digest_keeps_back_no_other_session_of_the_specimen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, common: bool
+) -> None:
+    """It answers 500 to the newer document for ever, and had failed at the older one once."""
+    newer = corrected(1, "9.1")
+    if not common:
+        newer = newer.replace(b"|HGB^Hb^L||9.1|g/dL|", b"|MCV^MCV^L||88|fL|")
+    async with running(tmp_path, {"mapping": "hl7-results", "to": "lab-fhir", "order": "none"}) as site:
+        destination: Any = site.app.workers["lab-fhir"].destination
+        deliver, tried = destination.deliver, Counter[int]()
+
+        async def fails(delivery: Delivery) -> Any:
+            tried[delivery.message_id] += 1
+            if delivery.message_id == 2 or tried[2] == 0:
+                raise TransientDeliveryError(Reason.BUSY, "HTTP 500")
+            return await deliver(delivery)
+
+        monkeypatch.setattr(destination, "deliver", fails)
+        await send_blocks(site.port("chem"), [payload(1), newer])
+        await until(lambda: tried[2] > 2 * AWAITED_ATTEMPTS or site.is_settled(), 30.0)
+        assert [site.deliveries(one)[0].state for one in (1, 2)] == ["waiting" if common else "delivered", "waiting"]
+        monkeypatch.setattr(destination, "deliver", deliver)
+        await site.settled()
+        assert site.ends() == ["superseded" if common else "delivered", "delivered"]
 
 
 async def test_nor_after_a_restart_amid_the_backlog(tmp_path: Path) -> None:

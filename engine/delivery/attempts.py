@@ -42,6 +42,13 @@ class Attempts(Places):
                 return
             if look and lane.failing:  # a full disk is read as ever: what was asked about may be what is not written
                 raise StoreError("an outcome of the lane is not written yet")
+            there = lane.may_be_there_before(delivery)
+            if there and await self._outbox.have_in_common(delivery, tuple(there)):
+                back = True
+                now = self._clock.monotonic()
+                self.breaker.abandoned(now)
+                lane.delayed.append((max(now + WRITE_RETRY_S, *there.values()), delivery))
+                return
             sent = await self._conditioned(delivery) if self._checks_conflicts else delivery
             await self._room()  # the last wait before the last look
             if self._paused or lane.held:  # a person was quicker than this attempt
@@ -177,7 +184,7 @@ class Attempts(Places):
         lane.delayed.append((now + delay, failed))
         if self._postponed is not None:
             self._postponed(failed, error.reason)
-        lane.row[delivery.id] = (error.reason, in_a_row)
+        lane.failed(delivery, error.reason, in_a_row)
         # The state changed; repeats are counted and shown, not logged.
         if until_us is None and (lane.failure is None or lane.failure.expected):
             logger.warning("delivery postponed", extra=self._names(lane, delivery, reason=error.reason.value))
@@ -211,7 +218,7 @@ class Attempts(Places):
             return
         for closed in lane.take(delivery_id):
             self._leave_memory(closed)
-        lane.row.pop(delivery_id, None)
+        lane.forget(delivery_id)
         if not lane.delayed:
             lane.failure = None
         self._make_ready(lane)
@@ -238,7 +245,7 @@ class Attempts(Places):
         self._ended(lane, delivery, reason)
 
     def _ended(self, lane: Lane, delivery: Delivery, reason: Reason | None) -> None:
-        lane.row.pop(delivery.id, None)
+        lane.forget(delivery.id)
         if not lane.delayed:
             lane.failure = None
         if self._settled is not None:

@@ -1,7 +1,7 @@
 """What goes out: a destination's worker claims deliveries and says what became of them (`engine.outbox`)."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from engine import superseding
@@ -84,6 +84,11 @@ class Outgoing(Submitting):
     def overtaken_before_sent(self, delivery: Delivery) -> "asyncio.Future[superseding.Overtaken]":
         """How much of a delivery's results newer messages have had delivered in its lane."""
         return self._submit(partial(superseding.overtaken_before_sent, delivery_id=delivery.id), verdict=True)
+
+    def have_in_common(self, delivery: Delivery, others: Sequence[int]) -> "asyncio.Future[bool]":
+        """Whether a delivery tells results that one of ``others`` tells, too; also where nobody can tell."""
+        operation = partial(superseding.have_in_common, delivery_id=delivery.id, others=tuple(others))
+        return self._submit(operation, verdict=True)
 
     def supersede(self, delivery_ids: Iterable[int], *, detail: str = "") -> "asyncio.Future[int]":
         """Close deliveries that a newer result has made wrong; how many."""

@@ -144,6 +144,18 @@ async def test_negative_acknowledgements_count_from_the_end_of_the_window_on(mad
     assert server.of("a") == ["00002", "00003"]
 
 
+async def test_what_the_receiver_says_it_did_not_take_is_waited_for_in_no_window(made: Plant) -> None:
+    """With `order: none` an older result waits for a newer one that the server may have; this one it does not."""
+    server = await made.destination("server", breaker=Breaker(threshold=1_000_000), expected=hours(made, 0, 2))
+    refusal = TransientDeliveryError(Reason.NEGATIVE_ACK, "answered AE", limit=5)
+    server.script = lambda _, body, attempt: refusal if body.startswith("2") or not attempt else None
+    made.channel("a", "server", order="none")
+    await made.send("a", "1|report", "2|report")
+    await made.settle()
+    await made.advance(60.0)
+    assert made.states("server") == ["delivered", "waiting"]
+
+
 async def test_what_waits_goes_out_soon_after_the_window(made: Plant) -> None:
     """The back-off would be an hour by then."""
     server = await made.destination(

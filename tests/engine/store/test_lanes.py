@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.lane import LOOK_AHEAD, Lane
+from engine.lane import AWAITED_ATTEMPTS, LOOK_AHEAD, Lane
 from engine.message import Delivery
 from engine.reasons import Reason
 
@@ -211,22 +211,25 @@ def test_what_was_tried_once_may_come_too_late_only_where_others_overtake() -> N
 
 @pytest.mark.parametrize("newest_first", [True, False])
 @pytest.mark.parametrize(
-    ("tried", "row", "waits"),
+    ("tried", "heard", "waits"),
     [
-        ({"maybe_delivered": True}, None, True),
-        ({"attempt": 1}, (Reason.NO_ANSWER, 1), True),  # the server may have taken it before the line broke
-        ({"attempt": 2}, (Reason.CONFLICT, 1), True),
-        ({"attempt": 2}, (Reason.CONFLICT, 2), False),
-        ({"attempt": 1}, None, True),  # by an earlier process
-        ({}, None, False),
+        ({"maybe_delivered": True}, [], True),
+        ({"attempt": 1}, [Reason.NO_ANSWER], True),  # the server may have taken it before the line broke
+        ({"attempt": 2}, [Reason.BUSY, Reason.CONFLICT], True),
+        ({"attempt": 2}, [Reason.CONFLICT, Reason.NEGATIVE_ACK], False),
+        ({"attempt": 1}, [Reason.NOT_AUTHORIZED], False),
+        ({"attempt": 1}, [], True),  # by an earlier process
+        ({}, [], False),
     ],
 )
 def test_an_older_result_waits_for_a_newer_one_that_the_server_may_have(
-    newest_first: bool, tried: dict[str, Any], row: tuple[Reason, int] | None, waits: bool
+    newest_first: bool, tried: dict[str, Any], heard: list[Reason], waits: bool
 ) -> None:
     """The answer to the newer one was lost. Sent now, the older one would take its place until the next attempt."""
     older, other, newer = delivery(1, A), delivery(2, B), delivery(3, A, **tried)
-    made = lane("none", older, other, delayed=[(9.0, newer)], newest_first=newest_first, row={3: row} if row else {})
+    made = lane("none", older, other, delayed=[(9.0, newer)], newest_first=newest_first)
+    for reason in heard:
+        made.failed(newer, reason, 0)
     if not waits:
         assert sorted(going(made)) == [1, 2]
         return
@@ -238,6 +241,26 @@ def test_an_older_result_waits_for_a_newer_one_that_the_server_may_have(
     made.in_flight.clear()
     assert going(made) == [1]
     assert made.may_be_superseded(older)
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_after_many_attempts_it_is_asked_whether_an_older_one_has_to_wait(newest_first: bool) -> None:
+    """A server that cannot digest one document keeps back no other session's tests of the specimen."""
+    newer = delivery(3, A, attempt=AWAITED_ATTEMPTS)
+    made = lane("none", delivery(1, A), delivery(2, B), delayed=[(9.0, newer)], newest_first=newest_first)
+    assert sorted(going(made)) == [1, 2]
+    assert made.may_be_there_before(delivery(1, A)) == {3: 9.0}
+    assert made.may_be_there_before(delivery(1, A, B)) == {3: 9.0}
+    assert made.may_be_there_before(delivery(2, B)) == made.may_be_there_before(delivery(4, A)) == {}
+    made.take_due(9.0)
+    assert made.may_be_there_before(delivery(1, A)) == {3: 0.0}
+    for _ in range(AWAITED_ATTEMPTS):
+        made.failed(newer, Reason.NEGATIVE_ACK, 1)
+    assert made.may_be_there_before(delivery(1, A)) == {}
+    made.forget(3)
+    assert (made.row, made.heard) == ({}, {})
+    made.order = "specimen"
+    assert made.may_be_there_before(delivery(1, A)) == {}
 
 
 @pytest.mark.parametrize("newest_first", [True, False])

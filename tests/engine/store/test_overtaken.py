@@ -66,6 +66,23 @@ async def test_what_newer_messages_have_had_delivered(
         assert await journal.overtaken_before_sent(first) == outcome
 
 
+@pytest.mark.parametrize(("older", "newer", "outcome"), FHIR + OTHERS)
+async def test_which_newer_ones_that_may_be_there_are_waited_for(
+    tmp_path: Path, older: bytes, newer: list[bytes], outcome: str
+) -> None:
+    async with running(tmp_path) as journal:
+        for number, content in enumerate((older, *newer)):
+            (stored,) = await store(journal, b"%d" % number)
+            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+        first, *others = await journal.claim("chem", "fhir", 10)
+        ids = [delivery.id for delivery in others]
+        assert await journal.have_in_common(first, ids) == (outcome != "")
+        await journal.unclaim(ids)
+        assert await journal.have_in_common(first, ids) == (outcome != "")
+        await journal.dismiss(deliveries=ids, actor="ann", reason="sent again")
+        assert not await journal.have_in_common(first, ids)
+
+
 @pytest.mark.parametrize(
     ("newer", "outcome"), [(body("a"), "whole"), (body("c"), ""), (b"26-4711;GLU;5.1\r\n", "whole")]
 )
