@@ -187,8 +187,8 @@ class Lane:
         return delivery.attempt < AWAITED_ATTEMPTS and self._may_be_there(delivery)
 
     def may_be_there_before(self, delivery: Delivery) -> dict[int, float]:
-        """What waits in memory, is newer than a delivery for one of its reports, and may be there, however many attempts
-        have failed; with the instant of the next one."""
+        """What waits in memory, is newer than a delivery for one of its reports, and may be there, whatever number of
+        attempts has failed; with the instant of the next one."""
         if self.order != "none":
             return {}
         reports, age = set(delivery.reports), (delivery.message_id, delivery.seq)

@@ -208,6 +208,7 @@ async def test_an_older_result_is_superseded_once_a_newer_one_was_delivered(jour
         await journal.map_done(stored.id, routes=[routed(b"%d" % n, reports=(report,))], state="mapped")
     old, correction, unrelated = await journal.claim("chem", "fhir", 10)
     assert not await journal.overtaken_before_sent(old)
+    assert await journal.have_in_common(old, [correction.id])  # nobody can tell what these say
     await journal.settle(unrelated.id, delivered_us=1)
     assert not await journal.overtaken_before_sent(old)
     await journal.settle(correction.id, delivered_us=1)
