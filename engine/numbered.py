@@ -63,8 +63,12 @@ def term(
     )
 
 
-def newer(execute: Callable[..., sqlite3.Cursor], message_id: int) -> set[int]:
-    """Newer messages that bear a number which this one bears, too: of its patient, a specimen, an order."""
+def newer(execute: Callable[..., sqlite3.Cursor], message_id: int, *, than: int) -> set[int]:
+    """Messages that bear a number which this one bears, too: of its patient, a specimen, an order.
+
+    Args:
+        than: only what is newer than this message.
+    """
     block = message_id >> BLOCK_BITS
     (last,) = execute("SELECT max(block) FROM message_number").fetchone()
     found: set[int] = set()
@@ -77,7 +81,7 @@ def newer(execute: Callable[..., sqlite3.Cursor], message_id: int) -> set[int]:
                 "WITH RECURSIVE every(block) AS (SELECT ? UNION ALL SELECT block + 1 FROM every WHERE block < ?)"
                 " SELECT n.message_id FROM every CROSS JOIN message_number n ON n.block = every.block AND n.token = ?"
                 " WHERE n.message_id > ?",
-                (block, last, token, message_id),
+                (than >> BLOCK_BITS, last, token, than),
             )
         )
     return found

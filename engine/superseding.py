@@ -166,7 +166,9 @@ def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report])
     """
     reports = list(reports)
     age = _age(rows, message_id)
-    by_number = numbered.newer(rows.execute, age[0]) if reports and _is_forgotten(rows, message_id) else set[int]()
+    # An edited message is as old as its original, but bears numbers that may have been what was wrong there.
+    look = reports and _is_forgotten(rows, age[0])
+    by_number = numbered.newer(rows.execute, message_id, than=age[0]) if look else set[int]()
     for report in reports:
         named = rows.execute(
             "SELECT message_id FROM report WHERE key = ? AND message_id > ?", (report.key, age[0])

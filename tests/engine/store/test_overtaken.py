@@ -5,13 +5,20 @@ An older result never takes the place of a newer one, and none that nothing newe
 
 from pathlib import Path
 
+import orjson
 import pytest
 
+from engine.batch import Batch
+from engine.clock import ManualClock
 from engine.errors import StoreError
 from engine.message import Delivery, Report
+from engine.numbers import Number
+from engine.reasons import Reason
 from engine.records import Routed
 from tests.engine.store.test_held_deliveries import body
-from tests.support.journals import routed, running, store
+from tests.engine.store.test_short_memories import rows
+from tests.support.journals import DAY_S, WINDOW_S, received, routed, running, store
+from tests.support.waiting import until
 
 REPORT = (Report(b"r" * 16, b"p" * 16),)
 
@@ -25,6 +32,20 @@ def message(*results: str, order: str = "26-4711") -> bytes:
     return "\r".join([*lines, "OBX|9|NM", ""]).encode()
 
 
+def segments(*those: str) -> bytes:
+    """An HL7 message whose order and results are these."""
+    return "\r".join(["MSH|^~\\&|LABRELAY", "PID|1", *those, ""]).encode()
+
+
+def reported(name: str, *results: str) -> bytes:
+    """As `body`, with a DiagnosticReport of this name."""
+    bundle = orjson.loads(body(*results))
+    report = {"resourceType": "DiagnosticReport", "id": name}
+    bundle["entry"].append({"resource": report, "request": {"method": "PUT", "url": f"DiagnosticReport/{name}"}})
+    return orjson.dumps(bundle)
+
+
+GLUCOSE = "OBX|1|NM|GLU^Glucose^L||5.1"
 FHIR = [
     (body("a"), [body("a", value="6")], "whole"),
     (body("a", "b"), [body("a")], "part"),  # one test of a panel is run again
@@ -44,6 +65,11 @@ OTHERS = [
     (message("GLU.1", "GLU.2"), [message("GLU.1")], "part"),
     (message("GLU.1", "GLU.2"), [message("GLU.2", "GLU.1")], "whole"),
     (message(), [message()], "whole"),
+    (segments("OBR|1", "OBX|1|NM|GLU"), [segments("OBR|1", "OBX|1|NM|K")], ""),  # whatever follows the code is empty
+    (segments("OBR|1", "OBX|1|NM|GLU|1", "OBX|2|NM|GLU|2"), [segments("OBR|1", "OBX|1|NM|GLU|1")], "part"),
+    (segments("OBR|1", GLUCOSE), [segments("OBR|1", "OBX|1|NM|GLU^Glucose^LN||5.1")], "part"),  # of another system
+    (segments("OBR|1|A7", GLUCOSE), [segments("OBR|1|A8", GLUCOSE)], "part"),
+    (segments("OBR|1|A7|26|CBC", GLUCOSE), [segments("OBR|1|A7|26|CBC^Count", GLUCOSE)], "whole"),
     (b"26-4711;GLU;5.1\r\n", [b"26-4711;NA;140\r\n"], "part"),  # nobody can tell
     (body("a"), [b"26-4711;GLU;5.1\r\n"], "part"),
     (b"26-4711;GLU;5.1\r\n", [], ""),
@@ -83,12 +109,23 @@ async def test_which_newer_ones_that_may_be_there_are_waited_for(
         assert not await journal.have_in_common(first, ids)
 
 
-@pytest.mark.parametrize(
-    ("newer", "outcome"), [(body("a"), "whole"), (body("c"), ""), (b"26-4711;GLU;5.1\r\n", "whole")]
-)
-async def test_of_what_was_delivered_before_nothing_can_be_lost(tmp_path: Path, newer: bytes, outcome: str) -> None:
+BEFORE = [
+    (body("a", "b"), body("a"), "whole"),
+    (body("a", "b"), body("c"), ""),
+    (body("a", "b"), b"26-4711;GLU;5.1\r\n", "whole"),
+    (reported("r", "a"), reported("r", "b"), ""),  # the report lists both
+    (reported("r", "a"), reported("s", "a"), "whole"),
+    (reported("r"), reported("r"), "whole"),  # without results the reports tell
+    (reported("r"), reported("s"), ""),
+]
+
+
+@pytest.mark.parametrize(("older", "newer", "outcome"), BEFORE)
+async def test_of_what_was_delivered_before_nothing_can_be_lost(
+    tmp_path: Path, older: bytes, newer: bytes, outcome: str
+) -> None:
     async with running(tmp_path) as journal:
-        for number, content in enumerate((body("a", "b"), newer)):
+        for number, content in enumerate((older, newer)):
             (stored,) = await store(journal, b"%d" % number)
             await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
         for delivery in await journal.claim("chem", "fhir", 10):
@@ -98,9 +135,53 @@ async def test_of_what_was_delivered_before_nothing_can_be_lost(tmp_path: Path, 
         assert await journal.overtaken_before_sent(again) == outcome
 
 
+async def test_a_newer_one_that_cannot_be_opened_is_taken_for_the_same(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        for number, content in enumerate((body("a"), body("b"))):
+            (stored,) = await store(journal, b"%d" % number)
+            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+        for delivery in await journal.claim("chem", "fhir", 10):
+            await journal.settle(delivery.id, delivered_us=1)
+
+        def damage(batch: Batch) -> None:
+            batch.execute("UPDATE document SET body = x'00' WHERE id = 2")
+
+        assert journal._writer is not None
+        await journal._writer.submit(damage)
+        await journal.replay([1])
+        (again,) = await journal.claim("chem", "fhir", 10)
+        assert await journal.overtaken_before_sent(again) == "whole"
+
+
+@pytest.mark.parametrize("after_days", [0, 91, 400])
+async def test_what_a_person_has_edited_is_as_old_as_its_original(tmp_path: Path, after_days: int) -> None:
+    """The message that came in between is newer, also where its report was forgotten long before the edit."""
+    clock, specimen = ManualClock(), (Number("specimen", "26-4711"),)
+    async with running(tmp_path, clock=clock) as journal:
+        original, newer = await store(journal, b"wrong", b"newer")
+        await journal.map_done(original.id, state="dead", reason=Reason.BAD_VALUE)  # its numbers could not be read
+        made: list[Routed] = [routed(body("a"), reports=REPORT)]
+        await journal.map_done(newer.id, routes=made, state="mapped", numbers=specimen)
+        (delivery,) = await journal.claim("chem", "fhir", 10)
+        await journal.settle(delivery.id, delivered_us=1)
+        clock.advance(after_days * DAY_S)
+        await until(lambda: rows(journal, "report") == (0 if after_days else 1))
+        right = received(b"right", at_us=clock.now_us())
+        corrected = await journal.correct(
+            original.id, right, before=b"wrong", actor="ann", because="a digit", repeat_window_s=WINDOW_S
+        )
+        assert corrected.stored is not None
+        await journal.map_done(corrected.stored.id, routes=made, state="mapped", numbers=specimen)
+        (edited,) = await journal.claim("chem", "fhir", 10)
+        assert edited.manual
+        assert await journal.overtaken_before_sent(edited) == "whole"
+
+
 async def test_a_delivery_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         names = {"channel": "chem", "destination": "fhir", "key": "", "media_type": ""}
         gone = Delivery(id=9, message_id=9, seq=9, body=b"", received_us=0, **names)
         with pytest.raises(StoreError, match="no delivery 9"):
             await journal.overtaken_before_sent(gone)
+        with pytest.raises(StoreError, match="no delivery 9"):
+            journal.overtaken(9)

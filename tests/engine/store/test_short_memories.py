@@ -80,7 +80,8 @@ async def test_an_older_result_under_a_former_name_is_superseded(tmp_path: Path)
         assert await journal.overtaken_before_sent(older)
 
 
-async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path) -> None:
+@pytest.mark.parametrize("days", [90.1, 400])
+async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path, days: float) -> None:
     clock, specimen = ManualClock(), (Number("specimen", "26-4711"),)
     async with running(tmp_path, clock=clock) as journal:
         for number in (1, 2):
@@ -89,7 +90,7 @@ async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path) ->
             await journal.map_done(stored.id, routes=[routed(reports=(report,))], state="mapped", numbers=specimen)
         for delivery in await journal.claim("chem", "fhir", 10):
             await journal.settle(delivery.id, delivered_us=1)
-        clock.advance(400 * DAY_S)
+        clock.advance(days * DAY_S)
         await until(lambda: rows(journal, "report") == 0)
         begun = await journal.replay_begin(actor="ann", what={}, total=2, last=2)
         await journal.replay_step(
