@@ -562,6 +562,25 @@ async def test_a_lane_stays_held_over_a_restart(tmp_path: Path) -> None:
         assert server.of("a") == numbers(5)
 
 
+async def test_what_waits_for_its_next_attempt_waits_on_and_in_its_place_after_a_restart(tmp_path: Path) -> None:
+    """Also where its channel is configured no more: that is a lane in order, which no dead letter holds."""
+    hour = RetryPolicy(first=3600.0, max=3600.0)
+    async with plant(tmp_path) as made:
+        server = await made.destination("server", retry=hour)
+        server.script = lambda channel, body, attempt: busy()
+        made.channel("a", "server")
+        await made.send("a", *numbers(3))
+        await made.settle()
+    async with plant(tmp_path) as made:
+        server = await made.destination("server", retry=hour)
+        server.script = lambda channel, body, attempt: refused() if body == "00002" else None
+        await made.advance(60.0)
+        assert not server.attempts
+        await made.advance(3600.0)
+        assert server.of("a") == ["00001", "00003"]
+        assert made.states("server") == ["delivered", "dead", "delivered"]
+
+
 @pytest.mark.parametrize("damaged", [1, 3])
 async def test_a_damaged_document_holds_its_lane_as_every_dead_letter_does(tmp_path: Path, damaged: int) -> None:
     async with plant(tmp_path) as made:

@@ -419,16 +419,17 @@ def test_enq_while_receiving_sets_aside_what_came_and_begins_anew() -> None:
 
 @pytest.mark.parametrize("tail", [ENQ + b"\n", b"\r" + ENQ, b"\r\n" + ENQ], ids=["CR", "LF", "more"])
 @pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "by itself"])
-def test_enq_as_noise_beside_a_frame_gets_no_answer_of_its_own(tail: bytes, apart: bool) -> None:
+@pytest.mark.parametrize("noisy_one", [0, 1])
+def test_enq_as_noise_beside_a_frame_gets_no_answer_of_its_own(tail: bytes, apart: bool, noisy_one: int) -> None:
     """The sender waits for one answer. It would take the second for that of its last frame, and forget the message."""
     peer = line()
     frames = one_record_a_frame(MESSAGE)
-    peer.send(ENQ + frames[0])
-    noisy = frames[1][:-2] + tail
+    peer.send(b"".join([ENQ, *frames[:noisy_one]]))
+    noisy = frames[noisy_one][:-2] + tail
     pieces = noisy.partition(ENQ) if apart else (noisy,)
     assert b"".join(peer.send(piece) for piece in pieces) == ACK
     assert peer.faults == ["bad-layout"]
-    for frame in frames[2:]:
+    for frame in frames[noisy_one + 1 :]:
         assert peer.send(frame) == ACK
     peer.send(EOT)
     assert (peer.messages, peer.incomplete, peer.ends) == ([MESSAGE], [], ["eot"])

@@ -222,8 +222,9 @@ async def test_a_newer_one_that_arrives_between_release_and_delivery_is_seen_as_
             report = (Report(b"%d" % number * 16, b"p" * 16),)
             held = await arrive(journal, b"h%d" % number, routed(content, held=True, reports=report))
             assert await release(journal, held) == {"released": 1}
-            await arrive(journal, b"n%d" % number, routed(body("a"), held=False, reports=report))
             (delivery,) = await journal.claim("chem", "fhir", 1)
+            assert await journal.overtaken_before_sent(delivery) == ""
+            await arrive(journal, b"n%d" % number, routed(body("a"), held=False, reports=report))
             assert await journal.overtaken_before_sent(delivery) == overtaken
             await journal.settle(delivery.id, delivered_us=1)
 
