@@ -174,6 +174,20 @@ async def test_two_connections_do_not_mix_up_what_was_left() -> None:
     await hang_up(*second)
 
 
+async def test_what_its_own_connection_still_tries_is_tried_by_no_other() -> None:
+    store = ScriptedStore(manual=True)
+    made = channel(store)
+    own = hang_up_amid(made, 1)
+    await until(lambda: len(store.waiting) == 1)
+    other = connect(made)
+    other[0].feed(block(hl7("9")))
+    await until(lambda: len(store.waiting) == 2)
+    store.release(2)
+    await asyncio.wait_for(own, 5.0)
+    await hang_up(*other)
+    assert (other[0].codes, kept(store)) == (["AA"], [half(1)])
+
+
 async def test_what_was_left_keeps_its_room_while_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     store = ScriptedStore()
     made = channel(store, max_connections=9)

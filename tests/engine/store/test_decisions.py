@@ -60,6 +60,7 @@ async def test_what_the_daemon_queues_again_by_itself_is_no_decision_of_a_person
     assert await journal.requeue([2]) == 1
     first, second = await journal.claim("chem", "fhir", 9)
     assert (first.manual, second.manual) == (False, True)
+    assert (first.unconditional, second.unconditional) == (False, False)  # which takes more than a retry
 
 
 async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_once(journal: Journal) -> None:
