@@ -562,6 +562,17 @@ async def test_a_lane_stays_held_over_a_restart(tmp_path: Path) -> None:
         assert server.of("a") == numbers(5)
 
 
+async def test_the_first_of_a_lane_is_found_in_the_store_where_it_came_before_its_worker_ran(made: Plant) -> None:
+    server = await made.destination("server", start=False)
+    made.channel("a", "server")
+    await made.send("a", *numbers(2))
+    await made.settle()
+    assert not server.attempts
+    await made.workers["server"].start()
+    await made.drain()
+    assert server.of("a") == numbers(2)
+
+
 async def test_what_waits_for_its_next_attempt_waits_on_and_in_its_place_after_a_restart(tmp_path: Path) -> None:
     """Also where its channel is configured no more: that is a lane in order, which no dead letter holds."""
     hour = RetryPolicy(first=3600.0, max=3600.0)
