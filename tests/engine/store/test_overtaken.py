@@ -11,7 +11,7 @@ import pytest
 from engine.batch import Batch
 from engine.clock import ManualClock
 from engine.errors import StoreError
-from engine.message import Delivery, Report
+from engine.message import Delivery, Document, Report
 from engine.numbers import Number
 from engine.reasons import Reason
 from engine.records import Routed
@@ -175,6 +175,23 @@ async def test_what_a_person_has_edited_is_as_old_as_its_original(tmp_path: Path
         (edited,) = await journal.claim("chem", "fhir", 10)
         assert edited.manual
         assert await journal.overtaken_before_sent(edited) == "whole"
+
+
+@pytest.mark.parametrize(
+    ("newer", "superseded"), [([], False), ([body("b")], False), ([body("b"), body("a")], True), ([b"A;5.1\n"], True)]
+)
+async def test_what_would_be_made_anew_is_superseded_where_a_newer_one_writes_the_same(
+    tmp_path: Path, newer: list[bytes], superseded: bool
+) -> None:
+    async with running(tmp_path) as journal:
+        for number, content in enumerate((body("a"), *newer)):
+            (stored,) = await store(journal, b"%d" % number)
+            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+        for delivery in await journal.claim("chem", "fhir", 10):
+            await journal.settle(delivery.id, delivered_us=1)
+        document = Document(body=body("a", value="6"), reports=REPORT)
+        assert journal.would_be_superseded(1, "chem", "fhir", document) is superseded
+        assert journal.would_be_superseded(1, "chem", "elsewhere", document) is False
 
 
 async def test_a_delivery_that_is_not_there_is_said_so(tmp_path: Path) -> None:
