@@ -23,17 +23,37 @@ Execute = Callable[..., sqlite3.Cursor]
 
 
 class Vouched:
-    """What the records of a journal vouch for."""
+    """What the records of a journal vouch for; also those that come while rows are checked, where they can be read."""
 
-    def __init__(self, digests: frozenset[bytes] = frozenset()) -> None:
-        self._digests = digests
-
-    def __bool__(self) -> bool:
-        return bool(self._digests)
+    def __init__(self, execute: Execute | None = None) -> None:
+        self._execute = execute
+        self._newest = 0  # record that was read
+        self._digests: set[bytes] = set()
+        self._look_again()
 
     def covers(self, what: str, number: int, stored: bytes, computed: bytes) -> bool:
         """Whether a row that has another hash than the stored one was erased, and is as the erasure left it."""
+        return self._has(what, number, stored, computed) or (
+            self._look_again() and self._has(what, number, stored, computed)
+        )
+
+    def _has(self, what: str, number: int, stored: bytes, computed: bytes) -> bool:
         return bool(self._digests) and erased_digest(what, number, stored, computed) in self._digests
+
+    def _look_again(self) -> bool:
+        """Whether something was erased since."""
+        if self._execute is None:
+            return False
+        newest = self._execute("SELECT coalesce(max(record), 0) FROM erased").fetchone()[0]
+        if newest == self._newest:
+            return False
+        self._newest = newest
+        for (token,) in self._execute(
+            "SELECT token FROM journal WHERE kind = ? AND id IN (SELECT DISTINCT record FROM erased)", (KIND_ERASED,)
+        ).fetchall():
+            if isinstance(token, bytes):
+                self._digests.update(token[at : at + DIGEST_BYTES] for at in range(0, len(token), DIGEST_BYTES))
+        return True
 
 
 def vouched(execute: Execute) -> Vouched:
@@ -42,19 +62,8 @@ def vouched(execute: Execute) -> Vouched:
     Raises:
         sqlite3.Error: they cannot be read.
     """
-    if not execute("SELECT 1 FROM sqlite_schema WHERE name = 'erased'").fetchone():
-        return Vouched()
-    records = execute(
-        "SELECT token FROM journal WHERE kind = ? AND id IN (SELECT DISTINCT record FROM erased)", (KIND_ERASED,)
-    ).fetchall()
-    return Vouched(
-        frozenset(
-            token[at : at + DIGEST_BYTES]
-            for (token,) in records
-            if isinstance(token, bytes)
-            for at in range(0, len(token), DIGEST_BYTES)
-        )
-    )
+    known = execute("SELECT 1 FROM sqlite_schema WHERE name = 'erased'").fetchone()
+    return Vouched(execute if known else None)
 
 
 def is_compact_due(execute: Execute) -> bool:

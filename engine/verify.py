@@ -213,7 +213,7 @@ def _open_row(vault: Vault, row: tuple[Any, ...], emptied: Vouched) -> Iterator[
     except (IntegrityError, TypeError) as error:
         yield Finding("sealed", "journal", row_id, row_id, str(error))
         return
-    if not payload and emptied and emptied.covers(erased.JOURNAL, row_id, own, row_hash(*row[:9], *row[11:])):
+    if not payload and size and emptied.covers(erased.JOURNAL, row_id, own, row_hash(*row[:9], *row[11:])):
         return
     if len(payload) != size:
         yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: {len(payload)} bytes, {size} were stored")

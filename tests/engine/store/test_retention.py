@@ -4,6 +4,7 @@ The judgement is made twice: by the store, and here from the script that made th
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -699,6 +700,31 @@ def test_a_month_that_begins_while_the_journal_is_checked_has_a_key(
     monkeypatch.setattr(verify, "read_rows", amid)
     assert verify.run(site.folder, deep=True) == []
     assert begun
+
+
+@pytest.mark.parametrize("table", ["journal", "document"])
+@pytest.mark.parametrize("before", [False, True], ids=["first", "another"])
+def test_what_is_erased_while_the_journal_is_checked_is_no_damage(
+    site: Site, monkeypatch: pytest.MonkeyPatch, table: str, before: bool
+) -> None:
+    """The check has read what is vouched for, and comes to the row after that."""
+    first, second, _ = (site.message("delivered") for _ in range(3))
+
+    def erase(one: Made) -> None:
+        site.do(erasing.erase, messages=[one.rows[-1]], numbers=["4711"], actor="anna", because="asked", more={})
+
+    if before:
+        erase(first)
+    read, left = row_check.read_rows, [second]
+
+    def amid(connection: sqlite3.Connection, *arguments: Any) -> Iterator[Any]:
+        if ("document" in arguments) == (table == "document") and left:
+            erase(left.pop())
+        yield from read(connection, *arguments)
+
+    monkeypatch.setattr(verify, "read_rows", amid)
+    assert [str(found) for found in verify.run(site.folder, deep=True)] == []
+    assert not left
 
 
 @pytest.mark.parametrize("table", ["journal", "document"])
