@@ -633,7 +633,8 @@ class App:
             self._replays.settled(delivery.id, reason)
         self.taps.ended(delivery, reason)
         self.observer.settled(delivery, reason)
-        self.outcomes.ended(delivery.message_id, dead=reason is not None and reason is not Reason.SUPERSEDED)
+        if reason is not Reason.OVERTAKEN:  # held: a person decides, and until then it is open
+            self.outcomes.ended(delivery.message_id, dead=reason not in (None, Reason.SUPERSEDED))
 
     async def _clock_moved(self, seconds: float) -> None:
         logger.warning(

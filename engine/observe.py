@@ -86,7 +86,7 @@ class Observer:
 
     def settled(self, delivery: Delivery, reason: Reason | None) -> None:
         """A delivery ended (None: delivered); counted by its worker, remembered here by reason only."""
-        if reason is not None and reason is not Reason.SUPERSEDED:
+        if reason is not None and reason not in (Reason.SUPERSEDED, Reason.OVERTAKEN):
             self._dead[delivery.channel, reason.value] += 1
 
     def look_again(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine import metrics
 from engine.breaker import BreakerState
 from engine.build import build_site
 from engine.clock import SystemClock
@@ -100,6 +101,7 @@ async def test_no_result_is_lost_where_the_newest_is_a_rerun_of_one_test(tmp_pat
         later = payload(1).replace(b"|C1|", b"|K1|").replace(b"|HGB^Hb^L||14.1|g/dL|", b"|MCV^MCV^L||88|fL|")
         await send_blocks(site.port("chem"), [panel, later, *others, corrected(1, "9.1")])
         await down(site)
+        awaited = site.app.outcomes.expect_known(1)
         site.sandbox.faults.down = False
         await site.settled()
         assert site.ends().count("delivered") == COUNT
@@ -109,6 +111,10 @@ async def test_no_result_is_lost_where_the_newest_is_a_rerun_of_one_test(tmp_pat
         assert 9.1 in values
         assert 88 in values, "another session's tests are no version of the panel's"
         assert 250 not in values
+        assert not awaited.done(), "it is open until a person has decided"
+        site.app.observer.look_again()
+        site.app.observer.snapshot()
+        assert site.app.counters.cells.get(metrics.DEAD, {}) == {}, "nor is it a dead letter"
 
 
 @pytest.mark.parametrize("common", [False, True], ids=["another session", "a rerun"])
