@@ -386,9 +386,12 @@ class AstmReceiver:
 
         It came with a frame, in the place of its CR perhaps, or with the next one. Answered, it makes one answer more
         than there are frames, and the sender would take it for that of its last frame, which then is lost. An ENQ
-        beside an ENQ is answered: both sides may have wanted the line.
+        beside an ENQ is answered: both sides may have wanted the line; so is one behind a frame that got none, since
+        it was held for longer than senders wait.
         """
         if self._state is not State.RECEIVING or self._options.acks != "frame" or self._frame_due is None:
+            return False
+        if self._behind:
             return False
         session = self._session
         amid = session.message_frames > 0 and session.last_identity != b""

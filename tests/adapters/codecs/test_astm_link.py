@@ -528,6 +528,19 @@ def test_a_store_that_takes_longer_than_the_sender_waits_gets_no_ack() -> None:
     assert receiver.counters.late_answers == 1
 
 
+def test_enq_behind_a_frame_that_got_no_answer_any_more_begins_anew() -> None:
+    """Its sender has waited for as long as senders do, and would wait as long again."""
+    receiver = AstmReceiver()
+    receiver.receive(ENQ + wire_frame(1, H), 0.0)
+    receiver.committed(0.0)
+    assert receiver.outgoing() == ACK * 2
+    receiver.receive(wire_frame(2, R), 1.0)
+    receiver.receive(ENQ, 16.5)
+    receiver.committed(17.0)
+    assert receiver.tick(17.0) == [SessionEnd("enq", (), H + R)]
+    assert receiver.outgoing() == ACK
+
+
 # -- the end of the stream ---------------------------------------------------------------------------------------
 
 
