@@ -35,6 +35,7 @@ from tests.support.running import MLLP, channel, make_running_site, running_app
 from tests.support.waiting import until
 
 HOUR_S = 3600
+LONGEST_RUN = 10  # failures in a row: each failed probe doubles the wait for the next, up to a minute
 BURST = 60  # messages in one write: one a second, in steps of a minute
 HEARD = "labrelay.engine.delivery"
 
@@ -259,11 +260,18 @@ async def test_a_flapping_destination_gets_everything_in_order_and_nothing_under
 ) -> None:
     """Half of the requests fail: refused for now, reset before they are read, or taken and the answer lost."""
     caplog.set_level(logging.INFO, logger=HEARD)
-    moods = (Mood.BUSY, Mood.RESET, Mood.LOST)
+    moods, in_a_row = (Mood.BUSY, Mood.RESET, Mood.LOST), 0
+
+    def flap() -> Mood:
+        nonlocal in_a_row
+        fails = trial.chance.random() < 0.5 and in_a_row < LONGEST_RUN
+        in_a_row = in_a_row + 1 if fails else 0
+        return trial.chance.choice(moods) if fails else Mood.WELL
+
     fast = {"retry": {"first": "5ms", "max": "20ms"}, "breaker": {"failures": 5, "probe_after": "20ms"}}
     async with site_of(tmp_path, [["server"], ["server"]], **fast) as site:
         server, worker = site.servers["server"], site.app.workers["server"]
-        server.choose = lambda: trial.chance.choice(moods) if trial.chance.random() < 0.5 else Mood.WELL
+        server.choose = flap
         async with site.sender(0) as one, site.sender(1) as two:
             for number in trial.rounds(quick=150, long=4_000, unit="messages of each channel"):
                 await one.send()
@@ -272,8 +280,8 @@ async def test_a_flapping_destination_gets_everything_in_order_and_nothing_under
                     server.mood, server.choose = Mood.RESET, None
                     await until(lambda: worker.breaker.state is not BreakerState.CLOSED, 20.0)
                     server.mood = Mood.WELL
-                    server.choose = lambda: trial.chance.choice(moods) if trial.chance.random() < 0.5 else Mood.WELL
-            await until(lambda: not site.open("server"), 120.0)
+                    server.choose = flap
+            await until(lambda: not site.open("server"), 160.0)
             count = one.sent
         assert server.arrived[0] == server.arrived[1] == list(range(1, count + 1))
         again = sum(len(keys) - 1 for keys in server.keys.values())
