@@ -114,7 +114,7 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
 def _failed(error: Exception, *, debug: bool) -> ExitCode:
     """Say what went wrong, in the way its class asks for."""
     from engine.control import RefusedError, UnreachableError
-    from engine.errors import ConfigError, ErasedError, IntegrityError, LabRelayError, LockedError
+    from engine.errors import ConfigError, DamagedError, ErasedError, IntegrityError, LabRelayError, LockedError
     from engine.loss import LossError
 
     if isinstance(error, ConfigError):
@@ -130,7 +130,7 @@ def _failed(error: Exception, *, debug: bool) -> ExitCode:
                 "Put the files back if you can find them; save what can be read of damaged ones: labrelay journal "
                 "salvage -h; if they are gone for good: labrelay journal accept-loss -h"
             )
-        if isinstance(error, IntegrityError) and not isinstance(error, ErasedError):
+        if isinstance(error, (IntegrityError, DamagedError)) and not isinstance(error, ErasedError):
             return ExitCode.INTEGRITY
         if isinstance(error, RefusedError):
             return ExitCode.REFUSED

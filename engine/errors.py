@@ -54,6 +54,20 @@ class StoreError(LabRelayError):
         self.fatal = fatal
 
 
+class DamagedError(StoreError):
+    """Not a row but the journal's file itself is damaged: trying again does not help. Exit code 6.
+
+    Attributes:
+        what: what could not be done, and SQLite's words.
+        advice: the commands that help, for people.
+    """
+
+    def __init__(self, what: str, advice: str, *, fatal: bool = False) -> None:
+        super().__init__(f"{what}; {advice}", fatal=fatal)
+        self.what = what
+        self.advice = advice
+
+
 class IntegrityError(StoreError):
     """The journal is not what it was: a row, the chain, the numbering or the anchor disagrees."""
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from engine import damage
 from engine.batch import Batch
 from engine.errors import LabRelayError, StoreError
 from engine.timing import Timing
@@ -300,7 +301,7 @@ class Writer:
         except _FatalError as error:
             fatal = error.cause
         except sqlite3.Error as error:  # from upkeep: it lets pass only what the process must not survive
-            fatal = StoreError(f"the journal failed: {describe(error)}", fatal=True)
+            fatal = _failure(error)
         except Exception as error:  # a fault of ours must not leave callers waiting for ever
             logger.exception("the journal writer failed")
             fatal = _fault_of_ours(error)
@@ -337,8 +338,7 @@ class Writer:
                 try:
                     self._work(items)
                 except sqlite3.Error as error:  # from upkeep: what the process must not survive is no matter of the job
-                    fatal = StoreError(f"the journal failed: {describe(error)}", fatal=True)
-                    raise _FatalError(fatal) from error
+                    raise _FatalError(_failure(error)) from error
 
     @staticmethod
     def _tell(future: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
@@ -450,12 +450,12 @@ class Writer:
 
     def _rolled_back(self, items: list[_Item], error: Exception, *, committing: bool) -> None:
         if is_fatal(error, committing=committing):
-            raise _FatalError(StoreError(f"the journal failed: {describe(error)}", fatal=True)) from error
+            raise _FatalError(_failure(error)) from error
         if self._connection.in_transaction:  # SQLite has rolled back by itself after some errors
             try:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error as second:
-                raise _FatalError(StoreError(f"the journal failed: {describe(second)}", fatal=True)) from second
+                raise _FatalError(_failure(second)) from second
         if len(items) == 1:
             items[0].result, items[0].error = None, _translated(error)
 
@@ -466,6 +466,10 @@ class Writer:
         except RuntimeError:
             # The loop was closed without `stop`: nobody waits for results any more, and what is durable stays so.
             logger.debug("the event loop is closed")
+
+
+def _failure(error: Exception) -> StoreError:
+    return damage.told(f"the journal failed: {describe(error)}", error, fatal=True)
 
 
 def _fault_of_ours(error: Exception) -> StoreError:

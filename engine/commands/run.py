@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 FATAL_STORE = (
     "the journal could not be written or synced; what it holds is uncertain, so this process ends at once. "
-    "Nothing unacknowledged was lost. Check the disk, then start again"
+    "Nothing that was acknowledged is lost. Check the disk, then start again"
 )
+DAMAGED_STORE = "the journal is damaged; starting again does not mend it: %s"
 LEAVE_WITHIN_S = 1.0  # once everything is closed
 
 
@@ -39,7 +40,7 @@ LEAVE_WITHIN_S = 1.0  # once everything is closed
 @pass_session
 def command(session: Session, style: str, log_level: str) -> None:
     from engine.app import App
-    from engine.errors import ConfigError, IntegrityError, StoreError
+    from engine.errors import ConfigError, DamagedError, IntegrityError, StoreError
     from engine.logs import loop_exception_handler, setup_logging
     from engine.metrics import Counters
 
@@ -81,7 +82,7 @@ def command(session: Session, style: str, log_level: str) -> None:
         try:
             await app.run(started)
         except StoreError as error:
-            if error.fatal and not isinstance(error, IntegrityError):
+            if isinstance(error, DamagedError) or (error.fatal and not isinstance(error, IntegrityError)):
                 # Here and not behind the loop: at its end that would wait for each thread that hangs.
                 _end_at_once(logger, error)
             raise
@@ -107,7 +108,12 @@ def command(session: Session, style: str, log_level: str) -> None:
 
 def _end_at_once(logger: logging.Logger, error: "StoreError") -> NoReturn:
     """No clean-up: a sync failed, and every further write could make things worse."""
-    logger.critical(FATAL_STORE, extra={"detail": str(error)})
+    from engine.errors import DamagedError
+
+    if isinstance(error, DamagedError):  # a long detail is cut, and the advice is what counts
+        logger.critical(DAMAGED_STORE, error.advice, extra={"detail": error.what})
+    else:
+        logger.critical(FATAL_STORE, extra={"detail": str(error)})
     sys.stderr.flush()
     os._exit(ExitCode.INTEGRITY)
 

@@ -100,7 +100,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             LockedError: another process writes here.
             ConfigError: the key file is missing, malformed or readable by others.
             IntegrityError: rows are missing, or the key is another one.
-            StoreError: the file cannot be opened, or is of a newer version.
+            StoreError: the file cannot be opened, or is of a newer version; DamagedError: it is damaged.
         """
         anchor_path = anchor_path or data / ANCHOR_NAME
         if read_only:

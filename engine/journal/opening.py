@@ -4,7 +4,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from engine import audit, kek, rotation
+from engine import audit, damage, kek, rotation
 from engine.batch import Batch
 from engine.clock import Clock
 from engine.durable import sync_folder, sync_way_to
@@ -104,7 +104,7 @@ def unopened(path: Path, error: Exception) -> StoreError:
     """Why the journal cannot be opened. Rights and room say nothing of what the file holds, and are no reason to doubt
     it."""
     if getattr(error, "sqlite_errorcode", 0) & _PRIMARY not in _RIGHTS_OR_ROOM:
-        return StoreError(f"{path}: cannot be opened: {error}", fatal=True)
+        return damage.told(f"{path}: cannot be opened: {error}", error, fatal=True)
     return StoreError(
         f"{path}: cannot be opened for writing: {error}. The data folder and the files in it have to belong to the "
         "service's user, and the disk needs room"

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from engine import kek, migrate
-from engine.errors import StoreError
+from engine import damage, kek, migrate
 from engine.lock import SiteLock
 from engine.vault import KEY_NAME, Vault, WrappedKey
 
@@ -33,7 +32,7 @@ def access(path: Path) -> Iterator[bool]:
     with no daemon that has made them, the file is read as it is, under the lock, so that no daemon starts meanwhile.
 
     Raises:
-        StoreError: it cannot be read, or is of another version.
+        StoreError: it cannot be read, or is of another version; DamagedError: it is damaged.
         LockedError: it can only be read alone, and a daemon has it.
     """
     lock: SiteLock | None = None
@@ -47,16 +46,10 @@ def access(path: Path) -> Iterator[bool]:
                 migrate.check(connection)
         yield lock is not None
     except DAMAGE as error:
-        raise StoreError(f"{path}: cannot be read: {error}{_more(error)}") from error
+        raise damage.told(f"{path}: cannot be read: {error}", error) from error
     finally:
         if lock is not None:
             lock.release()
-
-
-def _more(error: Exception) -> str:
-    """Where to go on, with a file that is damaged; a locked or forbidden one speaks for itself."""
-    damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    return "; labrelay verify tells what is damaged, labrelay journal salvage saves the rest" if damaged else ""
 
 
 def data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:

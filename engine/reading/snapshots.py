@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from engine import damage
 from engine.errors import ConfigError, StoreError
 from engine.reading.connecting import DAMAGE, JOURNAL_NAME, access, connect, read_vault
 from engine.vault import Vault
@@ -107,13 +108,13 @@ class Snapshots:
             connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
             connection.execute("BEGIN")
         except DAMAGE as error:
-            raise StoreError(f"{self._path}: cannot be read: {error}") from error
+            raise damage.told(f"{self._path}: cannot be read: {error}", error) from error
         try:
             yield connection.execute
         except DAMAGE as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise StoreError(f"the query took longer than {self.deadline_s:g} s; narrow it") from error
-            raise StoreError(f"{self._path}: cannot be read: {error}") from error
+            raise damage.told(f"{self._path}: cannot be read: {error}", error) from error
         finally:
             self._give_back(connection)
 

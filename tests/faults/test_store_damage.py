@@ -15,7 +15,7 @@ import pytest
 
 from engine import anchor, row_check, verify
 from engine.anchor import SLOT_BYTES
-from engine.errors import StoreError
+from engine.errors import DamagedError, StoreError
 from engine.journal import ANCHOR_NAME
 from engine.loss import LossError
 from engine.reasons import Reason
@@ -270,7 +270,7 @@ def test_a_damaged_schema_is_told_though_its_error_is_no_text(whole: Path, tmp_p
     assert what in content
     (data / "journal.db").write_bytes(content.replace(what, what[:8] + b"\xe5\xff" + what[10:]))
     assert look(data)
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(DamagedError, match="cannot be opened"):
         opened(data)
 
 

@@ -15,7 +15,7 @@ from engine import audit, kek, verify
 from engine import journal as journal_module
 from engine.anchor import read
 from engine.clock import ManualClock
-from engine.errors import ConfigError, LockedError, StoreError
+from engine.errors import ConfigError, DamagedError, LockedError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal, opening
 from engine.line_trace import LineEntry, LineRecord, LineWay
 from engine.loss import LossError
@@ -58,7 +58,7 @@ async def test_with_the_key_at_hand_none_has_to_lie_beside_the_journal(tmp_path:
 def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / JOURNAL_NAME).write_bytes(b"no database" * 1000)
     for _ in range(2):  # the lock was given back
-        with pytest.raises(StoreError, match="cannot be opened: file is not a database") as caught:
+        with pytest.raises(DamagedError, match="cannot be opened: file is not a database; its first page") as caught:
             opened(tmp_path)
         assert caught.value.fatal
     assert (tmp_path / JOURNAL_NAME).read_bytes() == b"no database" * 1000

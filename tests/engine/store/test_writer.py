@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from engine import arrival, writer
 from engine.batch import Batch
 from engine.clock import ManualClock
-from engine.errors import LabRelayError, StoreError
+from engine.errors import DamagedError, LabRelayError, StoreError
 from engine.journal import Journal
 from engine.reasons import Reason
 from engine.records import Target
@@ -531,7 +531,7 @@ def test_an_operation_before_the_start_raises_what_it_raises(tmp_path: Path) -> 
     assert writer_of(journal).run_alone(lambda batch: 7) == 7
     with pytest.raises(BlotError):
         writer_of(journal).run_alone(fail)
-    with pytest.raises(StoreError, match="SQLITE_TEST") as caught:
+    with pytest.raises(DamagedError, match=r"SQLITE_TEST.*labrelay journal salvage") as caught:
         writer_of(journal).run_alone(torn)
     assert caught.value.fatal
     journal.close()
