@@ -205,10 +205,11 @@ class Reason(Enum):
     )
     OVERTAKEN = (
         "OVERTAKEN",
-        "A message that was received later had part of the same results, or nobody can tell which, and was delivered "
-        "before this one: sending it would undo these, closing it would lose the others. Have only the tests sent or "
-        "measured again that newer messages do not have, then reject this one. Never the whole sample: its older "
-        "values would go over the newer ones.",
+        "A message that was received later had part of the same results (or nobody can tell which), or has brought the "
+        "same report further, and was delivered before this one: sending it would undo that, closing it would lose the "
+        "others. Have only the tests sent or measured again that newer messages do not have, then reject this one. "
+        "Never the whole sample: its older values would go over the newer ones. Where it is the report only, a release "
+        "sends it.",
     )
     REJECTED = ("REJECTED", "A named person has looked at this held result and decided that it is never delivered.")
     LANE_HELD = ("LANE_HELD", "An earlier delivery of this lane is dead and the route says `on_dead: hold`.")

@@ -118,6 +118,15 @@ def told_in(body: bytes) -> frozenset[str]:
         raise UnreadableResultsError(type(error).__name__) from error
 
 
+def report_statuses(body: bytes) -> list[tuple[str, str]]:
+    """What stands for each DiagnosticReport of a document that `told_in` can read, with its status."""
+    return [
+        (_run(entry.get("fullUrl", ""), entry["resource"]), str(entry["resource"].get("status", "")))
+        for entry in _parsed(body).get("entry", ())
+        if entry["resource"]["resourceType"] == "DiagnosticReport"
+    ]
+
+
 def conditional_updates(body: bytes) -> frozenset[bytes]:
     """Searches under which a transaction replaces what a server has (``PUT Patient?identifier=...``)."""
     return frozenset(_CONDITIONAL.findall(body))

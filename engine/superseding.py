@@ -5,7 +5,8 @@ the same report (channel, order or specimen number, day, patient), and the older
 had all of its results delivered. Where they had some of them, or nobody can tell, it is kept back for a person: sending
 it would undo what is newer, and closing it would lose the others (one test of a panel is run again, and that comes
 first). Where the two have nothing in common it goes out: analyzers send the tests of one specimen in several sessions,
-and a late one is no older version, although the report that lists them is the same.
+and a late one is no older version, although the report that lists them is the same. Unless it would take that report
+back (from final to preliminary, say): then a person decides, too.
 """
 
 import re
@@ -21,12 +22,21 @@ from engine.memory import REPORT_MEMORY_US
 from engine.message import Report
 from engine.packing import unpack
 from engine.records import RELEASED
-from engine.results import conditional_updates, told_in
+from engine.results import conditional_updates, report_statuses, told_in
 from engine.vault import Vault
 
 # What a transaction Bundle writes under our own ids, by the type that says something about a result.
 _WRITES = re.compile(rb'"url":"((?:Observation|DiagnosticReport)/[0-9A-Za-z.-]+)"')
 _RESULT = b"Observation/"
+# How far on a report is, by DiagnosticReport.status and OBR-25 (table 0123); any other has just begun.
+_WITHDRAWN = 5
+_STAGE = {
+    "partial": 1, "A": 1, "R": 1,
+    "preliminary": 2, "M": 2, "P": 2,
+    "final": 3, "F": 3,
+    "amended": 4, "appended": 4, "corrected": 4, "C": 4,
+    "cancelled": _WITHDRAWN, "entered-in-error": _WITHDRAWN, "X": _WITHDRAWN,
+}  # fmt: skip
 _SLACK_US = 86_400_000_000  # clocks are corrected, and what is forgotten goes in steps
 
 
@@ -44,7 +54,8 @@ Overtaken = Literal["", "part", "whole"]
 
 def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     """How much of a delivery that is about to be sent newer messages' documents for the same reports have had delivered
-    in its lane. ``whole``: it is an older version and nothing else. ``part``: a person has to look.
+    in its lane. ``whole``: it is an older version and nothing else. ``part``: a person has to look. That is so, too,
+    where they have none of its results, but the same report, and have brought that further.
 
     A report of another patient under the same number, which a person has accepted, is another report. What was held
     back and released is judged more strictly: see `overtaken`. Of a document that the destination has had, which a
@@ -73,7 +84,10 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     theirs = [_told(batch, other_id) for other_id in newer]
     if mine <= frozenset[Told]().union(*(told for told in theirs if told)):
         return "whole"
-    return "" if _are_unlike(mine, theirs) else "part"
+    if not _are_unlike(mine, theirs):
+        return "part"
+    stages = _stages(batch, document_id)
+    return "part" if any(_takes_back(stages, _stages(batch, other_id)) for other_id in newer) else ""
 
 
 def have_in_common(batch: Batch, delivery_id: int, others: Iterable[int]) -> bool:
@@ -91,13 +105,22 @@ def _are_unlike(mine: frozenset["Told"], others: Iterable[frozenset["Told"] | No
     return all(told and tests.isdisjoint(one.test for one in told) for told in others)
 
 
+def _takes_back(mine: dict[str, int], theirs: dict[str, int]) -> bool:
+    """Whether a report of ours is further on in a newer document, or ours withdraws it and the newer one does not."""
+    return any(
+        stage > mine[report] or mine[report] == _WITHDRAWN != stage
+        for report, stage in theirs.items()
+        if report in mine
+    )
+
+
 def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     """How much of a held delivery newer messages of the same reports have had delivered in its lane.
 
     While it was held, others went on. ``whole``: each of its results came in a newer document, so that it is nothing
     but an older version. ``part``: some did, or it would replace what a newer message has updated; sending it would
     undo these, and leaving it would lose the others. Tests of one order that came in another session are no version of
-    its results, whatever report they share: they take nothing from it.
+    its results, whatever report they share: they take nothing from it, and a person has seen that report.
     """
     row = rows.execute(
         "SELECT d.lane, d.message_id, d.document_id, o.reports FROM delivery d"
@@ -112,10 +135,10 @@ def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
         return ""
     try:
         body = _body(rows, document_id)
-        mine, updates = told_in(body), conditional_updates(body)
-        theirs: set[str] = set()
+        mine, updates = _told_by(body), conditional_updates(body)
+        theirs: set[Told] = set()
         for other in (_body(rows, other_id) for other_id in newer):
-            theirs |= told_in(other)
+            theirs |= _told_by(other)
             if not updates.isdisjoint(conditional_updates(other)):
                 return "part"
     except (IntegrityError, ValueError):  # nobody can tell
@@ -124,7 +147,7 @@ def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
         return "part"
     if mine <= theirs:
         return "whole"
-    return "part" if mine & theirs else ""
+    return "part" if {one.test for one in mine} & {one.test for one in theirs} else ""
 
 
 def newer_delivered(
@@ -218,12 +241,14 @@ class Told(NamedTuple):
 def _told(rows: Rows, document_id: int) -> frozenset[Told] | None:
     """The results that a document tells; None where nobody can tell them."""
     try:
-        body = _body(rows, document_id)
-        if body.startswith(b"MSH"):
-            return _told_in_message(body)
-        return frozenset(map(Told, told_in(body)))
+        return _told_by(_body(rows, document_id))
     except (IntegrityError, ValueError):
         return None
+
+
+def _told_by(body: bytes) -> frozenset[Told]:
+    """The results that these bytes tell. Raises ValueError: nobody can tell them."""
+    return _told_in_message(body) if body.startswith(b"MSH") else frozenset(map(Told, told_in(body)))
 
 
 def _told_in_message(body: bytes) -> frozenset[Told]:
@@ -240,6 +265,27 @@ def _told_in_message(body: bytes) -> frozenset[Told]:
             code = fields[2].split(component)[0]
             found.add(Told(code.decode("latin-1"), field.join((order, fields[2], sub_id)).decode("latin-1")))
     return frozenset(found)
+
+
+def _stages(rows: Rows, document_id: int) -> dict[str, int]:
+    """How far on each report of a document is whose results can be told."""
+    body = _body(rows, document_id)
+    statuses = _order_statuses(body) if body.startswith(b"MSH") else report_statuses(body)
+    stages: dict[str, int] = {}
+    for report, status in statuses:
+        stages[report] = max(_STAGE.get(status, 0), stages.get(report, 0))
+    return stages
+
+
+def _order_statuses(body: bytes) -> Iterator[tuple[str, str]]:
+    """The orders of an HL7 v2 message by number and code (OBR-2, OBR-3, OBR-4.1), each with its status (OBR-25)."""
+    field, component = body[3:4], body[4:5]
+    for segment in body.split(b"\r"):
+        name, *fields = segment.split(field)
+        if name == b"OBR":
+            numbers, code, status = fields[1:3], fields[3:4], fields[24:25]
+            order = field.join((*numbers, *(one.split(component)[0] for one in code)))
+            yield order.decode("latin-1"), b"".join(status).decode("latin-1")
 
 
 def results_written(body: bytes) -> frozenset[bytes]:

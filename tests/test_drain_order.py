@@ -99,7 +99,8 @@ async def test_no_result_is_lost_where_the_newest_is_a_rerun_of_one_test(tmp_pat
         panel = payload(1) + b"OBX|2|NM|PLT^Platelets^L||250|10*9/L|||||F\r"
         others = [payload(number) for number in range(2, COUNT)]
         later = payload(1).replace(b"|C1|", b"|K1|").replace(b"|HGB^Hb^L||14.1|g/dL|", b"|MCV^MCV^L||88|fL|")
-        await send_blocks(site.port("chem"), [panel, later, *others, corrected(1, "9.1")])
+        rerun = corrected(1, "9.1").replace(b"|C\r", b"|F\r")  # so that the report is no further on than before
+        await send_blocks(site.port("chem"), [panel, later, *others, rerun])
         await down(site)
         awaited = site.app.outcomes.expect_known(1)
         site.sandbox.faults.down = False

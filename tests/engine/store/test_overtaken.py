@@ -37,10 +37,10 @@ def segments(*those: str) -> bytes:
     return "\r".join(["MSH|^~\\&|LABRELAY", "PID|1", *those, ""]).encode()
 
 
-def reported(name: str, *results: str) -> bytes:
+def reported(name: str, *results: str, status: str = "final") -> bytes:
     """As `body`, with a DiagnosticReport of this name."""
     bundle = orjson.loads(body(*results))
-    report = {"resourceType": "DiagnosticReport", "id": name}
+    report = {"resourceType": "DiagnosticReport", "id": name, "status": status}
     bundle["entry"].append({"resource": report, "request": {"method": "PUT", "url": f"DiagnosticReport/{name}"}})
     return orjson.dumps(bundle)
 
@@ -90,6 +90,110 @@ async def test_what_newer_messages_have_had_delivered(
         for delivery in others:
             await journal.settle(delivery.id, delivered_us=1)
         assert await journal.overtaken_before_sent(first) == outcome
+
+
+def ordered(status: str, test: str, *, order: str = "1||26-4711|CBC^Count^L") -> bytes:
+    """An HL7 message of one order with this status (OBR-25) and one result."""
+    return segments(f"OBR|{order}" + "|" * 21 + status, f"OBX|1|NM|{test}^Name^L||5.1")
+
+
+# The older one has one result of a report, the newer ones others: what its status was, and theirs are.
+STAGES = [
+    ("final", ["final"], ""),
+    ("final", ["preliminary"], ""),
+    ("preliminary", ["final"], "part"),
+    ("preliminary", ["final", "preliminary"], "part"),
+    ("preliminary", ["preliminary", "final"], "part"),
+    ("registered", ["partial"], "part"),
+    ("unknown", ["partial"], "part"),
+    ("unknown", ["registered"], ""),
+    ("final", ["unknown"], ""),
+    ("partial", ["preliminary"], "part"),
+    ("preliminary", ["partial"], ""),
+    ("final", ["amended"], "part"),
+    ("final", ["appended"], "part"),
+    ("final", ["corrected"], "part"),
+    ("amended", ["corrected"], ""),
+    ("corrected", ["appended"], ""),
+    ("corrected", ["cancelled"], "part"),
+    ("final", ["entered-in-error"], "part"),
+    ("cancelled", ["entered-in-error"], ""),
+    ("cancelled", ["final"], "part"),  # it would withdraw what is there
+    ("entered-in-error", ["registered"], "part"),
+]
+IN_ORDERS = [
+    ("F", "F", ""), ("F", "P", ""), ("P", "F", "part"), ("R", "P", "part"), ("A", "M", "part"), ("M", "P", ""),
+    ("I", "A", "part"), ("I", "O", ""), ("", "I", ""), ("F", "", ""), ("F", "C", "part"), ("C", "X", "part"),
+    ("X", "F", "part"), ("X", "X", ""),
+]  # fmt: skip
+REPORTS = [
+    *(
+        (reported("r", "a", status=own), [reported("r", f"b{n}", status=one) for n, one in enumerate(others)], outcome)
+        for own, others, outcome in STAGES
+    ),
+    *((ordered(own, "GLU"), [ordered(other, "NA")], outcome) for own, other, outcome in IN_ORDERS),
+    (reported("r", "a", status="preliminary"), [reported("s", "b")], ""),  # another report
+    (body("a"), [reported("r", "b")], ""),
+    (reported("r", "a", status="preliminary"), [body("b")], ""),
+    (ordered("P", "GLU"), [ordered("F", "NA", order="1||26-4712|CBC^Count^L")], ""),
+    (ordered("P", "GLU"), [ordered("F", "NA", order="1|A|26-4711|CBC^Count^L")], ""),
+    (ordered("P", "GLU"), [ordered("F", "NA", order="1||26-4711|CHEM^Chemistry^L")], ""),
+    (ordered("P", "GLU"), [ordered("F", "NA", order="2||26-4711|CBC")], "part"),
+    (ordered("P", "GLU"), [segments("OBR|1", "OBX|1|NM|NA")], ""),
+    (  # an order that comes twice in a message stands as its further one
+        segments("OBR|1||26" + "|" * 22 + "P", "OBR|2||26" + "|" * 22 + "F", GLUCOSE),
+        [segments("OBR|1||26" + "|" * 22 + "F", "OBX|1|NM|NA")],
+        "",
+    ),
+    (
+        segments("OBR|1||26" + "|" * 22 + "F", "OBR|2||26" + "|" * 22 + "P", GLUCOSE),
+        [segments("OBR|1||26" + "|" * 22 + "F", "OBX|1|NM|NA")],
+        "",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("older", "newer", "outcome"), REPORTS)
+async def test_a_report_is_not_taken_back_by_an_older_message_with_other_tests(
+    tmp_path: Path, older: bytes, newer: list[bytes], outcome: str
+) -> None:
+    """A person who has seen it lets it go: nothing that it tells was overtaken."""
+    async with running(tmp_path) as journal:
+        for number, content in enumerate((older, *newer)):
+            (stored,) = await store(journal, b"%d" % number)
+            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+        first, *others = await journal.claim("chem", "fhir", 10)
+        for delivery in others:
+            await journal.settle(delivery.id, delivered_us=1)
+        assert await journal.overtaken_before_sent(first) == outcome
+        assert journal.overtaken(first.id) == ""
+        await journal.hold([first.id], cause=Reason.OVERTAKEN)
+        await journal.release([first.id], actor="ann", because="seen")
+        (released,) = await journal.claim("chem", "fhir", 10)
+        assert await journal.overtaken_before_sent(released) == ""
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "outcome"),
+    [
+        (message("GLU", "NA"), message("K"), ""),
+        (message("GLU", "NA"), message("NA", "GLU", "K"), "whole"),
+        (message("GLU", "NA"), message("GLU"), "part"),
+        (message("GLU"), message("GLU", order="26-4712"), "part"),
+        (message("GLU"), b"26-4711;GLU;5.1\r\n", "part"),
+        (message(), message("GLU"), "part"),
+    ],
+)
+async def test_an_hl7_message_that_is_held_is_compared_result_by_result(
+    tmp_path: Path, older: bytes, newer: bytes, outcome: str
+) -> None:
+    async with running(tmp_path) as journal:
+        for number, content in enumerate((older, newer)):
+            (stored,) = await store(journal, b"%d" % number)
+            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+        first, second = await journal.claim("chem", "fhir", 10)
+        await journal.settle(second.id, delivered_us=1)
+        assert journal.overtaken(first.id) == outcome
 
 
 @pytest.mark.parametrize(("older", "newer", "outcome"), FHIR + OTHERS)
