@@ -22,7 +22,7 @@ import orjson
 from engine import anchor, erased, pruned
 from engine.chain import GENESIS, document_hash, row_hash
 from engine.erased import Vouched
-from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.errors import ConfigError, DamagedError, IntegrityError, StoreError
 from engine.kek import key_id, unlock
 from engine.loss import LossError, find_loss, find_total_loss, last_number
 from engine.pruned import Range
@@ -48,7 +48,7 @@ def run(
         progress: called with (rows checked, rows in all).
 
     Raises:
-        StoreError: there is no journal, or the file cannot be opened.
+        StoreError: there is no journal, or the file cannot be opened for another reason than damage.
         ConfigError, IntegrityError: ``deep``, and the key is missing or another one.
     """
     path = data / "journal.db"
@@ -59,12 +59,15 @@ def run(
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
     findings: list[Finding] = []
-    with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
-        try:
-            vault = _vault(connection, data) if deep else None
-            findings.extend(_findings(connection, reading, vault, progress or (lambda done, total: None)))
-        except DAMAGE as error:  # not one row can be read: the schema itself is damaged
-            findings.append(Finding("structure", "", 0, 0, f"the journal cannot be read: {error}"))
+    try:
+        with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
+            try:
+                vault = _vault(connection, data) if deep else None
+                findings.extend(_findings(connection, reading, vault, progress or (lambda done, total: None)))
+            except DAMAGE as error:  # not one row can be read: the schema itself is damaged
+                findings.append(Finding("structure", "", 0, 0, f"the journal cannot be read: {error}"))
+    except DamagedError as error:  # nor its header
+        findings.append(Finding("structure", "", 0, 0, error.what))
     return findings
 
 

@@ -20,6 +20,10 @@ WHAT_TO_DO = (
     "missing; or labrelay journal salvage, which saves all that can be read; or, where files are gone for good, "
     "labrelay journal accept-loss. docs/runbook.md helps to choose"
 )
+WHAT_TO_DO_WITHOUT_ANY_ROW = (
+    "what to do: stop LabRelay and copy the data folder as it is. Then labrelay restore, from a backup: journal "
+    "salvage needs the tables and the keys, too. Without a backup, docs/runbook.md says how to begin anew"
+)
 
 
 @click.command(help=__doc__)
@@ -46,7 +50,8 @@ def command(session: Session, deep: bool, gently: bool, form: Form) -> ExitCode:
     good = f"{progress.total} rows, nothing is wrong{' (deep)' if deep else ''}"
     show_document(form, document, [str(found) for found in findings] or [good])
     if findings and form is Form.TABLE:
-        say(WHAT_TO_DO)
+        lost = any(found.kind == "structure" and not found.table for found in findings)
+        say(WHAT_TO_DO_WITHOUT_ANY_ROW if lost else WHAT_TO_DO)
     return ExitCode.INTEGRITY if findings else ExitCode.OK
 
 

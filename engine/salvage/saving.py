@@ -15,7 +15,7 @@ from engine.anchor import Anchor
 from engine.batch import Batch
 from engine.clock import Clock
 from engine.durable import sync_folder, sync_way_to
-from engine.errors import StoreError
+from engine.errors import DamagedError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.kek import Source
 from engine.lock import SiteLock
@@ -54,7 +54,8 @@ def run(
 
     Raises:
         LockedError: a daemon has the journal.
-        StoreError: there is none, not even its schema or its keys can be read, ``target`` is in use, or has no room.
+        StoreError: there is none, ``target`` is in use, or has no room.
+        DamagedError: not even its tables or its keys can be read.
         ConfigError, IntegrityError: its key is missing or another one.
     """
     try:
@@ -100,8 +101,9 @@ def _run(
                     sync_folder(target)
                     sync_way_to(target)
                     return saved
-        raise StoreError(
-            f"{path}: its schema or its keys cannot be read ({trouble}): bring back a backup; nothing was made of it"
+        raise DamagedError(
+            f"{path}: its tables or its keys cannot be read ({trouble}), and nothing was made of it",
+            "labrelay restore brings back a backup; without one, docs/runbook.md says how to begin anew",
         )
     finally:
         lock.release()

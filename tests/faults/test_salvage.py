@@ -14,7 +14,7 @@ import pytest
 
 from engine import anchor, compact, verify
 from engine.clock import ManualClock
-from engine.errors import IntegrityError, LockedError, StoreError
+from engine.errors import DamagedError, IntegrityError, LockedError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.lock import SiteLock
 from engine.loss import LossError
@@ -422,7 +422,7 @@ def frames_of(log: Path) -> int:
 def test_without_schema_or_keys_nothing_is_made(whole: Path, tmp_path: Path, spoiling: Callable[[Path], None]) -> None:
     old = copied(whole, tmp_path / "old")
     spoiling(old)
-    with pytest.raises(StoreError, match="backup"):
+    with pytest.raises(DamagedError, match="labrelay restore brings back a backup"):
         saved(old, tmp_path / "new")
 
 

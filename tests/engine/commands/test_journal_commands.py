@@ -297,6 +297,38 @@ def test_a_journal_that_cannot_be_read_says_where_to_go_on(site: Path) -> None:
     assert "labrelay verify tells what is damaged" in ran.err
 
 
+def test_where_nothing_can_be_read_no_command_recommends_one_that_cannot_help(site: Path, tmp_path: Path) -> None:
+    path = site / "var" / "journal.db"
+    content = bytearray(path.read_bytes())
+    content[:100] = b"\xa5" * 100
+    path.write_bytes(content)
+
+    listed = labrelay("messages", "list", site=site)
+    verified = labrelay("verify", site=site)
+    as_json = labrelay("verify", "-o", "json", site=site)
+    salvaged = labrelay("journal", "salvage", "--to", str(tmp_path / "new"), "--because", "bad sectors", site=site)
+
+    assert [ran.code for ran in (listed, verified, as_json, salvaged)] == [ExitCode.INTEGRITY] * 4
+    for ran in (listed, verified, salvaged):
+        assert "labrelay restore" in ran.err
+        for circle in ("labrelay verify tells", "salvage saves"):
+            assert circle not in ran.err + ran.out
+    assert "cannot be read: file is not a database" in verified.out
+    assert as_json.json["ok"] is False
+    assert "file is not a database" in as_json.json["findings"][0]["text"]
+
+
+def test_where_the_tables_cannot_be_read_verify_does_not_name_itself(site: Path) -> None:
+    path = site / "var" / "journal.db"
+    content = bytearray(path.read_bytes())
+    content[100:8192] = b"\xa5" * 8092
+    path.write_bytes(content)
+    ran = labrelay("verify", site=site)
+    assert ran.code == ExitCode.INTEGRITY
+    assert "labrelay verify" not in ran.out + ran.err
+    assert "labrelay restore" in ran.err
+
+
 def lose_everything(data: Path) -> None:
     for file in data.glob("journal.db*"):
         file.unlink()
