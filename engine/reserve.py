@@ -4,7 +4,8 @@ On a full disk nothing new is kept, and so nothing acknowledged. But a verdict o
 audit trail or a person's decision needs a few pages, too, and they are what helps then. So a file of `RESERVE_BYTES`
 lies beside the journal while LabRelay runs. Where a write fails for lack of space it is cut to nothing, and from then
 on only operations that bring no new payload are let in: they have the room to themselves. Once there is room for the
-reserve again and `MARGIN_BYTES` more, everything is let in, and the file grows back, a step at a time.
+reserve again and `MARGIN_BYTES` more, everything is let in, and the file grows back, a step at a time. Of a small disk
+neither is more than a share, since nobody can free more than a disk has.
 
 The file is left behind by a process that was killed: a start on a full disk gives it back first. An orderly stop
 removes it. Where the disk has no room for it, LabRelay works without one.
@@ -23,6 +24,7 @@ logger = logging.getLogger("labrelay." + __name__)
 RESERVE_NAME = "labrelay.reserve"
 RESERVE_BYTES = 64 * 1024 * 1024
 MARGIN_BYTES = 64 * 1024 * 1024  # less than this left over, and the disk counts as full once a write has failed
+SHARE = 8  # neither is more than this part of the disk
 STEP_BYTES = 8 * 1024 * 1024  # made in one go: nobody's acknowledgement waits long for it
 
 
@@ -42,12 +44,14 @@ class Reserve:
 
     def open(self) -> None:
         """Before the journal is opened: make room for that on a disk that is full."""
-        if self._path.exists() and self._free() < STEP_BYTES:
+        _, margin, free = self._disk()
+        if self._path.exists() and free < min(STEP_BYTES, margin):
             self.give()
 
     def give(self) -> bool:
         """A write has failed for lack of space: give the reserve back. False: the disk is not full, so it keeps it."""
-        if self._free() >= MARGIN_BYTES:
+        _, margin, free = self._disk()
+        if free >= margin:
             return False
         if not self.given:
             logger.error("the disk is full: nothing new is kept; the reserve is given back, so that people can act")
@@ -65,9 +69,9 @@ class Reserve:
                 logger.warning("there is room on the disk again: messages are kept as before")
                 self.ended = time.monotonic()
             self.given = False
-            size = self._size()
-            if size < RESERVE_BYTES:
-                self._grow(size)
+            size, (full_size, _, _) = self._size(), self._disk()
+            if size < full_size:
+                self._grow(size, full_size)
         except OSError as error:
             logger.debug("the reserve cannot be made", extra={"cause": error.strerror})
 
@@ -84,22 +88,24 @@ class Reserve:
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
-    def _grow(self, size: int) -> None:
+    def _grow(self, size: int, full_size: int) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             hand_over(descriptor, self._data)
             # Not written, but the system must have the blocks: a file with a hole would be no reserve.
-            os.posix_fallocate(descriptor, size, min(STEP_BYTES, RESERVE_BYTES - size))
+            os.posix_fallocate(descriptor, size, min(STEP_BYTES, full_size - size))
         finally:
             os.close(descriptor)
 
     def _lacks(self) -> int:
-        return RESERVE_BYTES - self._size() + MARGIN_BYTES - self._free()
+        full_size, margin, free = self._disk()
+        return full_size - self._size() + margin - free
 
     def _size(self) -> int:
         return self._path.stat().st_size if self._path.exists() else 0
 
-    def _free(self) -> int:
-        """Bytes that this process may still write on the disk."""
+    def _disk(self) -> tuple[int, int, int]:
+        """Bytes: of a whole reserve and of the margin on this disk, and what this process may still write."""
         stat = os.statvfs(self._data)
-        return stat.f_bavail * stat.f_frsize
+        share = stat.f_blocks * stat.f_frsize // SHARE
+        return min(RESERVE_BYTES, share), min(MARGIN_BYTES, share), stat.f_bavail * stat.f_frsize

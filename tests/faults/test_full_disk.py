@@ -143,6 +143,26 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
     await journal.stop()
 
 
+@pytest.mark.parametrize("mib", [40, 96])
+def test_a_disk_smaller_than_the_mark_goes_on_once_most_of_it_is_free(tmp_path: Path, mib: int) -> None:
+    with small_disk(tmp_path / "var", mib * MiB) as disk:
+        kept = Reserve(disk.path)
+        kept.look()
+        assert 0 < size(disk) <= mib * MiB // 8
+        disk.fill()
+        assert kept.give()
+        assert kept.given
+        assert 0 < kept.lacking <= disk.path.joinpath("somebody else's").stat().st_size  # that much can be freed
+        disk.fill()  # once more: also what was given back is gone
+        assert kept.lacking == mib * MiB // 4
+        disk.free()
+        with (disk.path / "the journal").open("wb") as journal:
+            os.posix_fallocate(journal.fileno(), 0, disk.left - mib * MiB // 4)
+        assert kept.lacking == 0
+        kept.look()
+        assert not kept.given
+
+
 def test_a_disk_that_has_room_keeps_the_reserve(disk: SmallDisk) -> None:
     kept, open_files = Reserve(disk.path), len(os.listdir("/proc/self/fd"))
     for _ in range(8):

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from engine.reserve import RESERVE_BYTES, RESERVE_NAME
+from engine.reserve import RESERVE_NAME, SHARE
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.trial import Trial
@@ -34,7 +34,7 @@ MEMORY = 128 * MiB
 MOST_WAL = 64 * MiB
 CACHES = 8 * MiB  # of SQLite, which a short run does not fill at once; a long one must not grow at all
 MOST_BEHIND = 100  # messages
-DISK = 256 * MiB  # of which the reserve is a quarter, and what must be free for it to be made again another half
+DISK = 256 * MiB
 ROOM_LEFT = MiB
 AT_THE_MARK_S = 2
 SLOWEST_DRAIN = 50  # messages a second, on the busiest machine
@@ -149,7 +149,7 @@ async def test_at_the_mark_nothing_is_answered_and_then_all_goes_on(tmp_path: Pa
             answered, refused_s = [], 0
             for _ in trial.rounds(quick=1, long=3, soak=50, unit="times at the mark"):
                 # Made a step at a time; without all of it what is left is too little to go on with.
-                await until(lambda: reserve_file.exists() and reserve_file.stat().st_size == RESERVE_BYTES, 60.0)
+                await until(lambda: reserve_file.exists() and reserve_file.stat().st_size == DISK // SHARE, 60.0)
                 async with asyncio.timeout(30.0):
                     while _says(await status(daemon), "disk is full"):  # noqa: ASYNC110  # another process
                         await asyncio.sleep(0.05)
