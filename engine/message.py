@@ -436,6 +436,7 @@ class Delivery:
         packed: ``body`` is compressed (`engine.packing`); a destination never sees it so.
         key: stable over a sender's resend, retries, replays and restarts; the destination may spot a repeat by it.
         attempt: how many attempts have failed so far.
+        earlier: how many were made before it began anew: a person retried a dead letter, or replayed the message.
         maybe_delivered: an earlier process may have sent it; sent again with the same key.
         manual: a person retried or replayed it: the `superseded` guard looks before it is sent.
         conditional: `Document.conditional`; deliveries that share an unconfirmed one are never in flight together.
@@ -464,3 +465,9 @@ class Delivery:
     entries: int = 0
     unconditional: bool = False
     message_type: str = ""
+    earlier: int = 0
+
+    @property
+    def request_id(self) -> str:
+        """Another one for each attempt that the journal knows of: no peer takes one for the repeat of another."""
+        return f"{self.key[:32]}.{self.earlier + self.attempt}"

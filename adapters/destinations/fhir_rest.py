@@ -9,7 +9,7 @@ A repeat is harmless on the server's side, since our ids are keyed hashes and ou
 also recognisable, by two headers of every request:
 
     Idempotency-Key  the delivery key: the same over retries, restarts and replays
-    X-Request-Id     the key's first 32 characters and the attempt, as FHIR servers write it into their logs
+    X-Request-Id     the key's first 32 characters and a number of the attempt, as FHIR servers write it into their logs
 
 With ``conflicts: check`` a document that writes a resource again is conditional on the version that we wrote last
 (`engine.versions`), and the versions that the server answers are handed back. Where it refuses (412, of some servers

@@ -170,7 +170,7 @@ class HttpExchange:
         all_headers = {
             "Content-Type": delivery.media_type,
             "Idempotency-Key": delivery.key,
-            "X-Request-Id": f"{delivery.key[:32]}.{delivery.attempt}",
+            "X-Request-Id": delivery.request_id,
             **headers,
         }
         if self._config.gzip and len(body) >= SMALLEST_GZIP_BYTES:

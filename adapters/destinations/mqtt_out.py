@@ -208,7 +208,7 @@ class MqttOut:
         properties.ContentType = delivery.media_type
         properties.UserProperty = [
             ("Idempotency-Key", delivery.key),
-            ("X-Request-Id", f"{delivery.key[:32]}.{delivery.attempt}"),
+            ("X-Request-Id", delivery.request_id),
         ]
         return properties
 

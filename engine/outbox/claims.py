@@ -57,6 +57,12 @@ def claim_newest(batch: Batch, channel: str, destination: str, limit: int, *, wi
     return []
 
 
+# Attempts whose end the journal has: of the delivery itself, and of those made under its key before.
+_MADE = (
+    "(SELECT count(*) FROM delivery p CROSS JOIN attempt a ON a.delivery = p.id"
+    " WHERE p.message_id = d.message_id AND p.key = d.key) + (SELECT count(*) FROM delivery p"
+    " WHERE p.message_id = d.message_id AND p.key = d.key AND p.id < d.id AND p.state = 'delivered')"
+)
 # Which waiting deliveries of a lane, and in which order.
 _OLDEST = "d.seq > ? ORDER BY d.seq"
 _NEWEST = "d.id NOT IN (SELECT value FROM json_each(?)) ORDER BY d.seq DESC"
@@ -69,7 +75,7 @@ def _claim_next(
     channel, destination = lane.channel, lane.destination
     rows = batch.execute(
         "SELECT d.id, d.seq, d.message_id, d.key, d.attempt, d.not_before_us, d.flags, o.id, o.media_type,"  # noqa: S608 - constants
-        " o.conditional, o.reports, length(o.body), j.received_us, j.message_type"
+        f" o.conditional, o.reports, length(o.body), j.received_us, j.message_type, {_MADE}"
         " FROM delivery d JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id"
         f" WHERE d.lane = ? AND d.state = 'waiting' AND {which} LIMIT ?",
         (lane.id, *values, limit),
@@ -80,7 +86,7 @@ def _claim_next(
     room = CLAIM_BYTES
     for (
         row_id, seq, message_id, key, attempt, not_before_us, flags, document_id, media_type, conditional, reports,
-        size, received_us, message_type,
+        size, received_us, message_type, made,
     ) in rows:  # fmt: skip
         if size > room and claimed:
             break
@@ -113,6 +119,7 @@ def _claim_next(
                 reports=tuple(report.key for report in unpack_reports(reports)),
                 unconditional=bool(flags & UNCONDITIONAL),
                 message_type=message_type,
+                earlier=max(made - attempt, 0),
             )
         )
     batch.executemany(

@@ -100,6 +100,7 @@ def deliver(request: int, one: Delivery) -> Parts:
         (
             request, one.id, one.message_id, one.channel, one.destination, one.seq, one.key, one.packed, one.media_type,
             one.received_us, one.attempt, one.maybe_delivered, one.manual, one.entries, one.message_type,
+            one.earlier,
         ),
         (one.body,),
     )  # fmt: skip
@@ -109,7 +110,7 @@ def read_deliver(frame: Frame) -> tuple[int, Delivery]:
     """The delivery as a destination may look at it; what orders deliveries among each other stays with main."""
     (
         request, row_id, message_id, channel, destination, seq, key, packed, media_type,
-        received_us, attempt, maybe_delivered, manual, entries, message_type,
+        received_us, attempt, maybe_delivered, manual, entries, message_type, earlier,
     ) = frame.fields  # fmt: skip
     return request, Delivery(
         id=row_id,
@@ -127,6 +128,7 @@ def read_deliver(frame: Frame) -> tuple[int, Delivery]:
         manual=manual,
         entries=entries,
         message_type=message_type,
+        earlier=earlier,
     )
 
 

@@ -113,7 +113,7 @@ async def test_what_cannot_be_read_back_is_no_conflict_yet(
 
 async def test_a_transaction_response_with_2xx_everywhere_is_delivered() -> None:
     async with scripted(GOOD) as server, destination(server.url) as lab:
-        await lab.deliver(delivery(BODY, attempt=3))
+        await lab.deliver(delivery(BODY, attempt=3, earlier=4))
     [request] = server.requests
     assert request.line == "POST /fhir HTTP/1.1"
     assert request.body == BODY
@@ -121,7 +121,7 @@ async def test_a_transaction_response_with_2xx_everywhere_is_delivered() -> None
     assert request.headers["accept"] == "application/fhir+json"
     assert request.headers["prefer"] == "return=minimal"
     assert request.headers["idempotency-key"] == "3f9c2a7e51d04b860123456789abcdef"
-    assert request.headers["x-request-id"] == "3f9c2a7e51d04b860123456789abcdef.3"
+    assert request.headers["x-request-id"] == "3f9c2a7e51d04b860123456789abcdef.7"
     assert "authorization" not in request.headers
 
 

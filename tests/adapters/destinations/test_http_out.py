@@ -62,10 +62,10 @@ async def test_only_a_put_is_repeated_within_an_attempt(method: str, sent: int) 
     async with scripted(RESET) as server:
         out = await started(Settings(url=server.url, method=method))
         with pytest.raises(TransientDeliveryError):
-            await out.deliver(delivery(HL7))
+            await out.deliver(delivery(HL7, earlier=2))
         await out.close()
     assert len(server.requests) == sent
-    assert {request.headers["x-request-id"] for request in server.requests} == {f"{delivery().key}.0"}
+    assert {request.headers["x-request-id"] for request in server.requests} == {f"{delivery().key}.2"}
 
 
 @pytest.mark.parametrize("status", [200, 404, 405, 501])

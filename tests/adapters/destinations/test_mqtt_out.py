@@ -58,7 +58,7 @@ async def outcome(*script: Script, **changes: Any) -> tuple[DeliveryError | None
     broker = {key.removeprefix("broker_"): changes.pop(key) for key in list(changes) if key.startswith("broker_")}
     async with mqtt_peer(*script, **broker) as peer, destination(peer.port, **changes) as out:
         try:
-            await out.deliver(delivery(FHIR, message_type="ORU^R01"))
+            await out.deliver(delivery(FHIR, message_type="ORU^R01", attempt=1, earlier=2))
         except DeliveryError as error:
             return error, peer
     return None, peer
@@ -75,7 +75,7 @@ async def test_a_puback_is_delivered_and_says_what_it_is() -> None:
     assert sent.properties[PROPERTY_CONTENT_TYPE] == ["application/fhir+json"]
     assert sent.properties[PROPERTY_USER] == [
         ("Idempotency-Key", "3f9c2a7e51d04b860123456789abcdef"),
-        ("X-Request-Id", "3f9c2a7e51d04b860123456789abcdef.0"),
+        ("X-Request-Id", "3f9c2a7e51d04b860123456789abcdef.3"),
     ]
     assert PROPERTY_EXPIRY not in sent.properties
     [connect] = peer.connects

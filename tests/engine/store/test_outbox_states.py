@@ -176,6 +176,39 @@ async def test_a_retried_delivery_begins_anew(journal: Journal) -> None:
     assert (counts["dead"], counts["requeued"]) == (1, 1)
 
 
+async def test_each_attempt_that_the_journal_knows_of_has_a_request_id_of_its_own(journal: Journal) -> None:
+    """Also of what a person has retried or replayed: a server may drop what has the id of an earlier request."""
+    await queue(journal, b"1", b"2", to=("a", "b"))
+
+    async def next_id() -> str:
+        (delivery,) = await journal.claim("chem", "a", 1)
+        return delivery.request_id
+
+    key = deliveries(journal)[1].key[:32]
+    assert await next_id() == f"{key}.0"
+    await journal.postpone(1, attempt=1, not_before_us=0, cause=Reason.BUSY, detail="503")
+    assert await next_id() == f"{key}.1"
+    await journal.unclaim([1])  # it was not made
+    assert await next_id() == f"{key}.1"
+    for made in (2, 3):
+        await journal.bury(1, reason=Reason.REFUSED, detail="422")
+        await journal.requeue([1])
+        assert await next_id() == f"{key}.{made}"
+    await journal.postpone(1, attempt=1, not_before_us=0, cause=Reason.BUSY, detail="503")
+    assert await next_id() == f"{key}.4"
+    await journal.unclaim([1], maybe_delivered=True)  # cut off: how it ended is not known, nor that it was made
+    assert await next_id() == f"{key}.4"
+    await journal.settle(1, delivered_us=1)
+    (other,) = await journal.claim("chem", "a", 9)
+    assert other.request_id == f"{other.key[:32]}.0"
+    await journal.settle(other.id, delivered_us=1)
+    for made in (5, 6):
+        (row,) = await journal.replay([1], destinations=["a"])
+        assert await next_id() == f"{key}.{made}"
+        await journal.settle(row, delivered_us=2)
+    assert {one.request_id.rpartition(".")[2] for one in await journal.claim("chem", "b", 9)} == {"0"}
+
+
 async def test_a_held_lane_can_be_let_go_without_the_dead_delivery(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
     (first,) = await journal.claim("chem", "fhir", 1)

@@ -78,6 +78,7 @@ deliveries = st.builds(
     received_us=st.integers(0, 2**52),
     attempt=st.integers(0, 1000),
     maybe_delivered=st.booleans(),
+    earlier=st.integers(0, 2**31),
     manual=st.booleans(),
     packed=st.booleans(),
     message_type=texts,
