@@ -14,10 +14,10 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from engine.backups import copying, outlook, standing
+from engine.backups import copying, outlook, pieces, standing
 from engine.backups.outlook import OVERDUE
 from engine.backups.shelf import Copy, Shelf, read_copy
-from engine.clock import Clock
+from engine.clock import Clock, from_us
 from engine.config import BackupConfig, Site
 from engine.errors import IntegrityError, LabRelayError, StoreError
 from engine.gentle import run_gently
@@ -30,6 +30,11 @@ LOOK_S = 1.0
 AGAIN_S = 300.0  # after a failure, or the time between copies where that is shorter
 FIRST_S = 30.0  # after a start: results of the night come first
 LONGEST_ERROR = 300
+# Acts after which a journal need not go on from copies that were made before.
+MADE_ANEW = {
+    "salvage": "the journal was salvaged; a new full copy is begun",
+    "restore": "the journal was restored; a new full copy is begun",
+}
 
 
 class BackupKeeper:
@@ -164,8 +169,10 @@ class BackupKeeper:
                 continue
             self._rows_not_before = self._clock.monotonic() + config.rows
             try:
-                await asyncio.to_thread(self._write_rows, self._copy)
+                anew = await asyncio.to_thread(self._write_rows, self._copy)
                 self._rows_fault = ""
+                if anew:
+                    self._begin_anew(self._copy, anew)
             except (LabRelayError, OSError) as error:
                 if not self._rows_fault:
                     logger.error("new rows do not reach the backup", extra={"detail": str(error)[:LONGEST_ERROR]})
@@ -174,11 +181,43 @@ class BackupKeeper:
                 if isinstance(error, IntegrityError) and self._left != self._copy.name and not self._wanted:
                     self._left, self._wanted = self._copy.name, "now"  # once, for it does not help a damaged journal
 
-    def _write_rows(self, copy: Copy) -> None:
+    def _write_rows(self, copy: Copy) -> str:
+        """Why the journal does not go on from the copy, where that is as it should be; else nothing.
+
+        Raises:
+            StoreError, IntegrityError, OSError: as `standing.write`.
+        """
         began = self._clock.now()
         path = self._site().config.data / JOURNAL_NAME
-        standing.write(copy, path)
+        try:
+            standing.write(copy, path)
+        except pieces.OtherHistoryError:
+            if anew := self._made_anew(copy):
+                return anew
+            raise
         self._rows_at, self._rows_looked = began, self._clock.monotonic()
+        return ""
+
+    def _made_anew(self, copy: Copy) -> str:
+        """What to say of an act that made the journal anew and is not in the copy or its pieces yet; else nothing."""
+        last, at = pieces.end(copy)[0], copy.rows_at()
+        before: int | None = None
+        while page := self._journal.acts(before_id=before):
+            for act in page:
+                if act.id <= last and from_us(act.at_us) <= at:
+                    return ""
+                if act.verb in MADE_ANEW:
+                    return MADE_ANEW[act.verb]
+            before = page[-1].id
+        return ""
+
+    def _begin_anew(self, copy: Copy, anew: str) -> None:
+        """A full copy, at once; where that failed, again after a while."""
+        first, self._left = self._left != copy.name, copy.name
+        if first:
+            logger.warning(anew)
+        if not self.is_busy and (first or self._clock.monotonic() >= self._not_before):
+            self._wanted = "now"
 
     # -- full copies ---------------------------------------------------------------------------------------------
 

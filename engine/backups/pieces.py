@@ -74,6 +74,11 @@ class Content:
     emptied_documents: list[Row]
 
 
+class OtherHistoryError(IntegrityError):
+    """The journal's rows are whole and linked to each other, but do not go on from what the backup has: some of that
+    was lost, or the journal was made anew."""
+
+
 def write(copy: Copy, journal: Path) -> Piece | None:
     """Write the next piece beside a full copy; None where there is no row since the last one.
 
@@ -164,7 +169,8 @@ def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes
         computed = _hash_of(row)
         intact = computed == row[9] or gone.covers(erased.JOURNAL, row[0], row[9], computed)
         if row[0] != expected or not intact or row[10] != chain_hash(chain, row[9]):
-            raise IntegrityError(f"row {row[0]} of the journal is not what was stored; labrelay verify says more")
+            kind = OtherHistoryError if not rows and intact and _is_linked(execute, row) else IntegrityError
+            raise kind(f"row {row[0]} of the journal is not what was stored; labrelay verify says more")
         rows.append(row)
         chain, expected = row[10], row[0] + 1
         size += len(row[11]) + len(row[12])
@@ -188,6 +194,12 @@ def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes
         [row for what in content if what[0] == erased.JOURNAL for row in what[1:]],
         [row for what in content if what[0] == erased.DOCUMENT for row in what[1:]],
     )
+
+
+def _is_linked(execute: erased.Execute, row: Row) -> bool:
+    """Whether the row goes on from the one that the journal has before it."""
+    before = execute("SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (row[0],)).fetchone()
+    return before is not None and bool(row[10] == chain_hash(before[0], row[9]))
 
 
 def _emptied(execute: erased.Execute, last: int, end: int) -> tuple[list[tuple[str, int, int, int]], list[Row]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sqlite3
 import threading
 from contextlib import closing
@@ -14,8 +15,10 @@ import pytest
 
 from engine import audit, backup_keeper
 from engine.backups.shelf import Shelf
+from engine.clock import SystemClock
 from engine.commands.output import ExitCode
 from engine.errors import StoreError
+from engine.salvage import saving
 from engine.vault import KEY_NAME
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal
@@ -146,6 +149,74 @@ async def test_where_rows_do_not_go_on_from_the_newest_copy_a_full_one_is_made(
         await until(lambda: (app.backup.snapshot().verified_at or old) > old, within_s=30)
         await until(lambda: app.backup.snapshot().fault == "", within_s=30)
     assert first.code == ExitCode.OK
+
+
+def salvaged(site: Path) -> Path:
+    """A row of the journal is damaged after the copy, and what could be read of it is put in its place."""
+    with closing(sqlite3.connect(site / "var" / "journal.db")) as connection, connection:
+        connection.execute("UPDATE journal SET size = size + 1 WHERE id = 2")
+    saving.run(site / "var", site / "new", clock=SystemClock(), actor="anna", because="a bad page")
+    (site / "var").rename(site / "old")
+    return (site / "new").rename(site / "var")
+
+
+def errors(records: list[logging.LogRecord]) -> list[str]:
+    return [record.getMessage() for record in records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("way", ["salvage", "restore"])
+async def test_a_journal_that_was_made_anew_begins_a_full_copy_and_is_no_damage(
+    site: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    monkeypatch.setattr(backup_keeper, "FIRST_S", 3600.0)
+    monkeypatch.setattr(backup_keeper, "LOOK_S", 0.02)
+    made = await asyncio.to_thread(labrelay, "backup", "now", "-o", "json", site=site)
+    assert made.code == ExitCode.OK, made.err
+    if way == "restore":  # of an older copy than the newest
+        show = await asyncio.to_thread(labrelay, "messages", "show", "1", "--unmask", site=site)
+        assert show.code == ExitCode.OK
+        assert (await asyncio.to_thread(labrelay, "backup", "now", site=site)).code == ExitCode.OK
+        told = await asyncio.to_thread(
+            labrelay, "restore", made.json["path"], "--to", str(site.parent / "new"), "--because", "x", site=site
+        )
+        assert told.code in {ExitCode.OK, ExitCode.PARTLY}, told.err
+        (site / "var").rename(site / "old")
+        (site.parent / "new" / "var").rename(site / "var")
+    else:
+        await asyncio.to_thread(salvaged, site)
+    async with running_app(site) as app:
+        shelf = Shelf(site.parent / "copies", app.journal.journal_id)
+        before = {copy.name for copy in shelf.copies()}
+        await until(lambda: bool(shelf.newest(whole=True)) and app.backup.snapshot().rows_at is not None, within_s=30)
+        await until(lambda: any(c.name not in before and c.is_whole for c in shelf.copies()), within_s=30)
+        await until(lambda: not app.backup.is_busy, within_s=30)
+        assert app.backup.alarms() == []
+    assert errors(caplog.records) == []
+    said = [record.getMessage() for record in caplog.records if "a new full copy is begun" in record.getMessage()]
+    assert said == [f"the journal was {way}d; a new full copy is begun"]
+
+
+@pytest.mark.parametrize("since", ["nothing", "a salvage before the copy", "a salvage after the copy"])
+async def test_a_row_that_differs_is_an_error_also_where_the_journal_was_salvaged(
+    site: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, since: str
+) -> None:
+    monkeypatch.setattr(backup_keeper, "FIRST_S", 3600.0)
+    monkeypatch.setattr(backup_keeper, "LOOK_S", 0.02)
+    if since == "a salvage before the copy":
+        await asyncio.to_thread(salvaged, site)
+    assert (await asyncio.to_thread(labrelay, "backup", "now", site=site)).code == ExitCode.OK
+    if since == "a salvage after the copy":
+        await asyncio.to_thread(salvaged, site)
+    journal = opened(site / "var")
+    last = journal.run_alone(partial(audit.note, actor="anna", verb="look", what={}))
+    journal.close()
+    if since == "a salvage after the copy":
+        last -= 1  # the first that the backup does not have: the salvage's own
+    async with running_app(site) as app:
+        with closing(sqlite3.connect(site / "var" / "journal.db")) as connection, connection:
+            connection.execute("UPDATE journal SET size = size + 1 WHERE id = ?", (last,))
+        await until(lambda: "new rows do not reach the backup" in errors(caplog.records), within_s=30)
+        assert any("New rows do not reach the backup" in alarm or "not whole" in alarm for alarm in app.backup.alarms())
 
 
 async def test_a_folder_that_is_gone_is_an_alarm_and_results_go_on(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
