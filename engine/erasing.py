@@ -30,11 +30,12 @@ from typing import Any
 import orjson
 
 from engine import audit, earlier, memory, numbered, verdict
+from engine.absent import absence
 from engine.arrival import set_verdict
 from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, Batch
 from engine.chain import document_hash, erased_digest, row_hash
 from engine.erased import COMPACT_DUE, DOCUMENT, JOURNAL
-from engine.errors import IntegrityError, StoreError
+from engine.errors import IntegrityError
 from engine.line_trace import unpack as unpack_line
 from engine.numbers import folded
 from engine.outbox import decisions
@@ -168,7 +169,7 @@ def _look(execute: Execute, vault: Vault, message_id: int, wanted: frozenset[str
         (message_id,),
     ).fetchone()
     if row is None:
-        raise StoreError(f"there is no message {message_id}")
+        raise absence(execute, "message", message_id, vault=vault)
     channel, received_us, state, at_us, gone = row
     states, settled_us = set(), 0
     for delivery, at in execute("SELECT state, settled_us FROM delivery WHERE message_id = ?", (message_id,)):
@@ -281,7 +282,7 @@ def _close(batch: Batch, message_id: int) -> int:
         (message_id,),
     ).fetchone()
     if row is None:
-        raise StoreError(f"there is no message {message_id}")
+        raise absence(batch.execute, "message", message_id)
     channel, state = row
     deliveries = [
         delivery

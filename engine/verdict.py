@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from engine import causes, earlier, holding, lots, memory, numbered
+from engine.absent import absence
 from engine.arrival import seal_note, set_verdict
 from engine.batch import Batch
 from engine.errors import StoreError
@@ -68,7 +69,7 @@ def map_done(
         (message_id,),
     ).fetchone()
     if row is None:
-        raise StoreError(f"there is no message {message_id}")
+        raise absence(batch.execute, "message", message_id)
     channel, received_us, message_type, token, old_state, old_reason, edited_from = row
     if old_state is not None and (not again or (while_dead and old_state != "dead") or _is_edited(batch, message_id)):
         return MapOutcome(state=old_state, reason=Reason[old_reason] if old_reason else None, already=True)

@@ -39,7 +39,7 @@ class Editing(UnderWay):
         trace = await asyncio.to_thread(self._journal.message, message)
         channel = self._channels().get(trace.message.channel) if trace is not None else None
         if trace is None:
-            raise LabRelayError(f"there is no message {message}")
+            raise await asyncio.to_thread(self._journal.absent, "message", message)
         raise_if_not_editable(trace)
         if channel is None:
             raise LabRelayError(f"its channel {trace.message.channel} is not configured any more")

@@ -164,8 +164,10 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form)
         trace = reader.message(message)
         if not found or trace is None:
             show_document(form, {"message": message, "dead_letters": []}, ())
+            if trace is None:
+                raise reader.absent("message", message)
             say(f"message {message} has no dead letter")
-            if trace is not None and trace.edited_as:
+            if trace.edited_as:
                 say(f"it was edited by a person, and is message {trace.edited_as} now")
             return ExitCode.FAILED
         if unmask:

@@ -46,7 +46,7 @@ def edited(
     with session.reader() as reader:
         trace = reader.message(message)
         if trace is None:
-            raise LabRelayError(f"there is no message {message}")
+            raise reader.absent("message", message)
         raise_if_not_editable(trace)
         payload = reader.payload(message)
         charsets = _charsets(session, reader, trace.message.channel, payload) if source is None else ()

@@ -20,7 +20,7 @@ import click
 from engine.commands.mapping_options import Input, held_by, inputs, mapper_for, mapping_options, say_dead, say_held
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, pass_session
-from engine.errors import ContentError
+from engine.errors import ContentError, IntegrityError
 from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
 from engine.mapping.inputs import ASTM, Found, messages_in
@@ -98,7 +98,8 @@ def _stored(session: Session, what: str, show_values: bool) -> tuple[bytes, str]
     with session.reader() as journal:
         trace = journal.message(number)
         if trace is None:
-            raise click.UsageError(journal.why_not("message", number))
+            absent = journal.absent("message", number)
+            raise absent if isinstance(absent, IntegrityError) else click.UsageError(str(absent))
         return journal.payload(number), trace.message.channel
 
 

@@ -108,6 +108,8 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
             row = {**_row(session, one), "newer_delivered": newer or "no", "help": _help(one.reason)}
             row["results"] = _results(reader, one.channel, message, of[one.delivery_id], unmask=unmask)
             rows.append(row)
+        if not rows and reader.message(message) is None:
+            raise reader.absent("message", message)
     show_document(form, {"message": message, "held": rows}, (line for row in rows for line in _explained(row)))
     if not rows:
         say(f"nothing of message {message} is held")

@@ -98,9 +98,14 @@ def list_messages(
         older = reader.numbers_from() if by_number else 1
         unread = reader.not_all_numbers() if by_number else 0
         kept = reader.kept()
+        listed = {view.id for view in found}
+        absent = [number for number in sorted(set(ids) - listed) if reader.message(number) is None]
+        why = [str(reader.absent("message", number)) for number in absent]
     if not found:
         raise_if_unknown(session, channel=wanted.channel)
     show_rows(form, "messages", [_row(session, view) for view in found], COLUMNS, "no messages")
+    for text in why:
+        say(text)
     if by_number and not found:
         say("what could not be read, or broke off, has no number to be found by: labrelay dlq list")
     if older > 1:
@@ -124,8 +129,7 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
     with session.reader() as reader:
         trace = reader.message(message)
         if trace is None:
-            say(reader.why_not("message", message))
-            return ExitCode.FAILED
+            raise reader.absent("message", message)
         contents: dict[str, Any] = {}
         if unmask:
             note_shown(session, message)

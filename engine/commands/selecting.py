@@ -205,6 +205,7 @@ def carry_out(
     count, counted_us = counted["count"], counted.pop("counted_us", None)
     if not count:
         raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
+        _raise_if_missing(session, chosen.ids)
     if dry_run or not count:
         show_document(form, {"verb": verb, "dry_run": dry_run, **counted}, [f"{count} selected"])
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
@@ -216,6 +217,16 @@ def carry_out(
         say("conflicts are tried again with --because only: labrelay dlq show tells what the server has")
     left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead", "overtaken", "too_old", "conflicts"))
     return ExitCode.PARTLY if left else ExitCode.OK
+
+
+def _raise_if_missing(session: Session, ids: tuple[int, ...]) -> None:
+    """Say which of the numbers that a person has given have no message; nothing about those that only do not fit."""
+    with session.reader() as reader:
+        absent = [reader.absent("message", number) for number in ids if reader.message(number) is None]
+    for error in absent[1:]:
+        say(str(error))
+    if absent:
+        raise absent[0]
 
 
 def _ask(session: Session, verb: str, chosen: "Selection", *, dry_run: bool, **more: Any) -> dict[str, Any]:

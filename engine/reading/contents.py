@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from engine import erased, pruned
-from engine.clock import from_us
+from engine import erased
 from engine.errors import ErasedError, IntegrityError, StoreError
 from engine.reading.snapshots import Rows, Snapshots
 from engine.reasons import Reason
@@ -28,7 +27,7 @@ class Contents(Snapshots):
         with self.snapshot() as execute:
             row = execute("SELECT body, channel FROM journal WHERE id = ?", (row_id,)).fetchone()
         if row is None:
-            raise StoreError(self.why_not("row", row_id))
+            raise self.absent("row", row_id)
         content = self.vault.open(row[0], "body", row_id, row[1])
         if not content:
             self._refuse_erased("row", erased.JOURNAL, row_id)
@@ -56,7 +55,7 @@ class Contents(Snapshots):
                 (message_id,),
             ).fetchone()
         if row is None:
-            raise StoreError(self.why_not("message", message_id))
+            raise self.absent("message", message_id)
         stored = self._stored(row)
         if not stored.payload:
             self._refuse_erased("message", erased.JOURNAL, message_id)
@@ -112,19 +111,18 @@ class Contents(Snapshots):
         except (IntegrityError, ValueError, KeyError, TypeError):
             return {}
 
-    def why_not(self, kind: str, row_id: int) -> str:
-        """Why a row is not there, for people."""
-        gone_us = self.let_go(row_id)
-        if gone_us:
-            return f"{kind} {row_id} is not kept any longer: retention let it go on {from_us(gone_us):%Y-%m-%d}"
-        return f"there is no {kind} {row_id}" + (" in the journal" if kind == "row" else "")
+    def absent(self, kind: str, row_id: int) -> StoreError:
+        """Why a row is not there, as the error to raise (`engine.absent`)."""
+        from engine import anchor
+        from engine.absent import absence
+        from engine.journal import ANCHOR_NAME
 
-    def let_go(self, row_id: int) -> int:
-        """When retention deleted a row (microseconds); 0 where it is there, was lost, or never was."""
+        try:
+            mark = anchor.read(self._path.with_name(ANCHOR_NAME)).mark
+        except StoreError:  # not for us to read: the journal speaks for itself
+            mark = None
         with self.snapshot() as execute:
-            found = pruned.around(execute, pruned.JOURNAL, row_id)
-            row = execute("SELECT received_us FROM journal WHERE id = ?", (found.record,)).fetchone() if found else None
-        return int(row[0]) if row is not None else 0
+            return absence(execute, kind, row_id, vault=self._vault, mark=mark)
 
     def _stored(self, row: Sequence[Any]) -> "Stored":
         from engine.message import Stored
