@@ -77,7 +77,8 @@ class SiteSnapshot:
         return Phrase("{text}", {"text": str(self.unmapped_total)})
 
     def findings(self) -> list[Finding]:
-        """What is not as it should be, worst first; within a level, what concerns results comes first."""
+        """What is not as it should be, worst first; within a level, what concerns results comes first, and who has
+        never sent anything last."""
         return sorted(self._findings(), key=lambda finding: finding.level.rank)
 
     def overall(self) -> Finding:
@@ -93,10 +94,13 @@ class SiteSnapshot:
         if self.journal.integrity != "ok" and not self.alarms:  # an alarm has said it, in more words
             phrase = Phrase("The journal is damaged: {what}", {"what": self.journal.integrity})
             found.append(Finding(level=Level.PROBLEM, phrase=phrase))
+        never: list[Finding] = []
         for channel in sorted(self.channels, key=_longest_silent_first):
             alarmed = channel.state is ChannelState.REFUSING and self.alarms  # one has said it, for all channels
             if channel.state.level is not Level.OK and not alarmed:
-                found.append(Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=channel.name))
+                unknown = channel.state is ChannelState.WAITING and channel.last_message_age_s is None
+                finding = Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=channel.name)
+                (never if unknown else found).append(finding)
             if channel.notice:
                 phrase = Phrase("{name}: {notice}", {"name": channel.name, "notice": channel.notice})
                 found.append(Finding(level=Level.ATTENTION, phrase=phrase, subject=channel.name))
@@ -123,7 +127,7 @@ class SiteSnapshot:
             phrase = Phrase("Codes without a mapping: {n}", {"n": self.unmapped_words})
             found.append(Finding(level=Level.ATTENTION, phrase=phrase))
         found.extend(Finding(level=Level.ATTENTION, phrase=Phrase("{text}", {"text": text})) for text in self.notes)
-        return found
+        return found + never
 
     def _held(self) -> list[Finding]:
         """Results that wait for a person; a problem where one has waited longer than `held_alarm_s`."""

@@ -91,6 +91,18 @@ def test_the_longest_silence_comes_first() -> None:
     assert said == ["b silent 2 h", "d silent 15 min", "a silent 10 min", "c silent"]
 
 
+def test_who_never_sent_anything_stands_behind_what_concerns_results() -> None:
+    ages = {"new": None, "known": 900.0}
+    channels = tuple(
+        ChannelSnapshot(name=name, kind="mllp", address="", state=ChannelState.WAITING, last_message_age_s=age)
+        for name, age in ages.items()
+    )
+    site = replace(quiet_site(), channels=channels, dead_total=24)
+    said = [str(finding.phrase) for finding in site.findings()]
+    assert said == ["known not connected", "Dead letters: 24", "new not connected"]
+    assert str(site.overall().phrase) == said[0]
+
+
 def test_codes_that_are_counted_no_further_are_so_many_or_more() -> None:
     for total, said in ((5, "5"), (UNMAPPED_ROWS, "10000 or more")):
         site = replace(troubled_site(), unmapped_total=total)
