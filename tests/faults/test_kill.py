@@ -97,7 +97,13 @@ async def test_nothing_acknowledged_is_lost_when_killed(
         await asyncio.gather(*playing)
         behind = sum(len(missing(server, analyzer)) for analyzer in analyzers)
         within_s = 60.0 + behind / SLOWEST_DRAIN
-        await until(lambda: not any(missing(server, analyzer) for analyzer in analyzers), within_s)
+        try:
+            await until(lambda: not any(missing(server, analyzer) for analyzer in analyzers), within_s)
+        except TimeoutError:
+            absent = {analyzer.protocol: sorted(missing(server, analyzer)) for analyzer in analyzers}
+            pytest.fail(
+                f"acknowledged and not at the server after {within_s:.0f} s (it was behind by {behind}): {absent}"
+            )
         acked = {(analyzer.channel, number) for analyzer in analyzers for number in analyzer.acked}
         unsure = {(analyzer.channel, analyzer.last) for analyzer in analyzers} - acked
         await until(lambda: refused_letters(tmp_path / "site" / "var") - unsure == acked & server.refuse, 60.0)

@@ -6,11 +6,13 @@ Each line on stdin, ``SITE <tab> LOG [<tab> STEP <tab> before|after|hangs <tab> 
 in a process of its own, which ends itself at the N-th call of a named step (`failpoints`), if one is named; stdout says
 ``pid N``, and ``ended CODE`` once that life is over (the signal's negative number where it was killed). What is forked
 is the interpreter after its imports, with the shipped mappings compiled, which never change: no event loop, thread,
-file or connection of ours exists yet.
+file or connection of ours exists yet. Whatever ends the test ends both: a life that was left behind would go on looking
+for its serial line, and answer an analyzer of the next test that gets the same pseudo-terminal.
 """
 
 import asyncio
 import contextlib
+import ctypes
 import importlib
 import os
 import pkgutil
@@ -32,6 +34,7 @@ from tests.support.shipped import MAPPINGS, compiled_once
 ROOT = Path(__file__).parents[2]
 SYNC_FAILS = "sync fails"  # in place of a named step: the N-th sync of a file of SQLite's fails
 NEVER_SYNCS = "never syncs"  # in place of a named step: a journal that commits without a sync
+PR_SET_PDEATHSIG = 1  # prctl(2)
 DAEMON = ("engine.app", "engine.commands.run", "engine.web.server", "engine.worker.process")
 
 
@@ -75,7 +78,12 @@ def _never_sync() -> None:
     setattr(Journal, "start", start)  # noqa: B010 - this process is the test's own
 
 
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def main() -> None:
+    _end_with_parent()
     _prepare()
     for line in iter(sys.stdin.readline, ""):
         site, log, *point = line.rstrip("\n").split("\t")
@@ -83,6 +91,7 @@ def main() -> None:
         if pid == 0:
             code = 70
             try:
+                _end_with_parent()
                 code = _live(site, log, *point)
             finally:
                 os._exit(code)
