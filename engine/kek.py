@@ -127,6 +127,24 @@ def unlock(data: Path, expected: bytes) -> Found:
     )
 
 
+def not_there(data: Path, wanted: str) -> str:
+    """What to do where a command finds no key at all; one that lies there and may not be read is told otherwise.
+
+    Args:
+        wanted: the id of the journal's key.
+    """
+    return (
+        f"{data / KEY_NAME}: the key of this journal ({wanted}) is not there. If the service gets it as a credential, "
+        "run this as the service's user and with that credential; else put your copy back, or type it in from its "
+        "recovery sheet: labrelay key init --from-sheet"
+    )
+
+
+def not_readable(place: str) -> str:
+    """The other case: it is there, and not ours to read."""
+    return f"{place}: not readable here; run this as the service's user"
+
+
 def _file(source: Source, path: Path) -> Found:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:

@@ -82,10 +82,14 @@ def _status_without_journal(session: Session, form: Form) -> ExitCode:
 
 
 def _status_lines(session: Session, found: dict[str, Any]) -> Iterator[str]:
+    from engine import kek
+
     if found["at_hand"]:
         yield f"key {found['key']}: {found['place']} ({found['source']})"
     else:
         yield f"key {found['key']} is needed, and not at hand here"
+        if not found["others"]:
+            yield f"  {kek.not_there(session.data, found['key'])}"
     yield f"in use since {found['made'][:10]} ({found['age_days']:.0f} days)"
     if found["sheet_confirmed"]:
         yield f"recovery sheet: confirmed on {found['sheet_confirmed'][:10]}"
@@ -205,12 +209,17 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
     Keep the sheet where a stranger does not come, away from this machine. Whoever has it and a copy of the journal or a
     backup can read everything. Then say so: labrelay key recovery-sheet --confirm
     """
-    from engine import key_sheet
+    from engine import kek, key_sheet
     from engine.vault import KEY_BYTES
 
-    found, _ = _look(session)
+    found, others = _look(session)
+    if found is None and not _has_journal(session):
+        raise ConfigError("there is no key yet; the first start makes one")
     if found is None:
-        raise ConfigError("the key of this journal is not at hand here; run this as the service's user")
+        facts = _facts(session)
+        if others:
+            kek.unlock(session.data, facts.check)  # says which keys lie there, and which is needed
+        raise ConfigError(kek.not_there(session.data, facts.id))
     if confirm:
         numbers = [1 + secrets.randbelow(key_sheet.LINES)] if on_terminal() else list(range(1, key_sheet.LINES + 1))
         size = KEY_BYTES // key_sheet.LINES
@@ -370,7 +379,7 @@ def _look(session: Session) -> tuple["Found | None", list["Found"]]:
     try:
         every = list(kek.candidates(session.data))
     except PermissionError as error:
-        raise ConfigError(f"{error.filename}: not readable here; run this as the service's user") from error
+        raise ConfigError(kek.not_readable(str(error.filename))) from error
     right = next((found for found in every if found.check == check), None)
     return right, [found for found in every if found is not right]
 

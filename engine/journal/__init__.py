@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from engine import anchor as anchor_file
-from engine import before_upgrade, migrate, suspect, verify
+from engine import before_upgrade, kek, migrate, suspect, verify
 from engine.anchor import Anchor
 from engine.batch import Tail
 from engine.clock import Clock
@@ -128,7 +128,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             try:
                 notes, vault, journal_id = unlock(connection, data, clock, key)
             except PermissionError as error:
-                raise ConfigError(f"{error.filename}: not readable here; run this as the service's user") from error
+                raise ConfigError(kek.not_readable(str(error.filename))) from error
             journal = cls(data / JOURNAL_NAME, vault)
             journal.notes, journal.journal_id = [copied, *notes] if copied else notes, journal_id
             loss = loss or find_loss(connection, reading, journal_id)

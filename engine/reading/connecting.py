@@ -57,15 +57,17 @@ def data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
     return [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")]
 
 
-def read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None, list[str]]:
-    """The unlocked keys where this process may read the key, else None and a note that says why."""
+def read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None, list[str], str]:
+    """The unlocked keys where this process may read the key, else None, a note that says so, and what to do."""
     with closing(connect(path, immutable=immutable)) as connection:
         connection.execute("BEGIN")
         (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
         keys = data_keys(connection)
     try:
         if next(kek.candidates(data), None) is None:
-            return None, [f"{data / KEY_NAME}: not here; sealed columns stay closed"]
-        return Vault(kek.unlock(data, expected).kek, keys), []
+            note = f"{data / KEY_NAME}: not here; sealed columns stay closed"
+            return None, [note], kek.not_there(data, kek.key_id(expected))
+        return Vault(kek.unlock(data, expected).kek, keys), [], ""
     except PermissionError as error:
-        return None, [f"{error.filename}: not readable here; sealed columns stay closed"]
+        note = f"{error.filename}: not readable here; sealed columns stay closed"
+        return None, [note], kek.not_readable(str(error.filename))

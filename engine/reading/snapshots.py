@@ -50,6 +50,7 @@ class Snapshots:
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self.notes: list[str] = []
+        self._why_closed = "the key of this journal is not at hand here"
         self._held = ExitStack()
 
     @classmethod
@@ -67,9 +68,10 @@ class Snapshots:
             raise StoreError(f"{path}: there is no journal yet; the first labrelay run makes it")
         with ExitStack() as held:
             immutable = held.enter_context(access(path))
-            vault, notes = read_vault(path, data, immutable=immutable)
+            vault, notes, why_closed = read_vault(path, data, immutable=immutable)
             reader = cls(path, vault, immutable=immutable)
             reader.notes += notes
+            reader._why_closed = why_closed
             reader._held = held.pop_all()
         return reader
 
@@ -92,7 +94,7 @@ class Snapshots:
             ConfigError: they are not at hand in this process.
         """
         if self._vault is None:
-            raise ConfigError("the key of this journal is not readable here; run this as the service's user")
+            raise ConfigError(self._why_closed)
         return self._vault
 
     @contextmanager

@@ -1,5 +1,6 @@
 """`labrelay key`: what is shown of a key and what is not, a sheet that brings it back, a new key beside a daemon."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -99,6 +100,32 @@ def test_a_sheet_is_confirmed_by_typing_from_it(site: Path) -> None:
     assert labrelay("key", "status", "-o", "json", site=site).json["sheet_confirmed"]
     after = labrelay("doctor", "-o", "json", site=site)
     assert not any("recovery sheet" in line["text"] for line in after.json["lines"])
+
+
+def test_a_key_that_is_gone_is_told_with_its_place(site: Path) -> None:
+    """And not as one that only another user may read, which sends people looking in the wrong place."""
+    path = site / "var" / "labrelay.key"
+    needed = labrelay("key", "status", "-o", "json", site=site).json["key"]
+    other = make_site(site / "other")
+    fill_journal(other / "var")
+    path.unlink()
+    for command in (
+        ("messages", "show", "1", "--unmask"),
+        ("explain", "1"),
+        ("key", "recovery-sheet", "--yes"),
+        ("key", "status"),
+    ):
+        ran = labrelay(*command, site=site)
+        assert str(path) in ran.err + ran.out
+        assert f"the key of this journal is missing ({needed})" in ran.err or (
+            f"the key of this journal ({needed}) is not there" in ran.err + ran.out
+        )
+        assert "key init --from-sheet" in ran.err + ran.out
+        assert "not readable" not in ran.err + ran.out
+    shutil.copy(other / "var" / "labrelay.key", path)
+    ran = labrelay("key", "recovery-sheet", "--yes", site=site)
+    assert (ran.code, "the key is not the one that this journal was made with" in ran.err) == (ExitCode.INTEGRITY, True)
+    assert "is not there" not in labrelay("key", "status", site=site).out
 
 
 @pytest.mark.parametrize("left", ["nothing", "garbage", "another key"])

@@ -226,6 +226,8 @@ def test_a_key_that_may_not_be_read_leaves_the_sealed_columns_closed(
     assert [note.partition("labrelay.key: ")[2] for note in journal.notes] == [
         "not readable here; sealed columns stay closed"
     ]
+    with pytest.raises(ConfigError, match=r"labrelay.key: not readable here; run this as the service's user"):
+        _ = journal.vault
     journal.close()
 
 
