@@ -17,8 +17,8 @@ from engine.commands.session import Session, pass_session
 LINE_EVERY_S = 10.0
 WHAT_TO_DO = (
     "what to do: stop LabRelay and copy the data folder as it is. Then labrelay restore, where a backup has what is "
-    "missing; or labrelay journal salvage, which saves all that can be read; or, where files are gone for good, "
-    "labrelay journal accept-loss. docs/runbook.md helps to choose"
+    "missing; or labrelay journal salvage, which saves all that can be read, often rows that are missing here, and has "
+    "the exact list; or, where files are gone for good, labrelay journal accept-loss. docs/runbook.md helps to choose"
 )
 WHAT_TO_DO_WITHOUT_ANY_ROW = (
     "what to do: stop LabRelay and copy the data folder as it is. Then labrelay restore, from a backup: journal "

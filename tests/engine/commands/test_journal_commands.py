@@ -284,6 +284,7 @@ def test_a_changed_row_is_named(site: Path) -> None:
     assert ran.code == ExitCode.INTEGRITY
     assert "row 3" in ran.out
     assert "labrelay journal salvage" in ran.err
+    assert "often rows that are missing here, and has the exact list" in ran.err
 
 
 def test_a_journal_that_cannot_be_read_says_where_to_go_on(site: Path) -> None:
