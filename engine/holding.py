@@ -13,17 +13,21 @@ judge anew.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from engine import audit, earlier, memory
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.memory import REPORT_MEMORY_US
 from engine.outbox import decisions
+from engine.outbox.moving import read_note, tell
 from engine.packing import unpack
 from engine.reasons import Reason
 from engine.records import REMEMBER, Held, Routed
 from engine.results import UnreadableResultsError, results_of
-from engine.superseding import overtaken
+from engine.superseding import in_words, overtaken, overtaken_by
+
+_BEFORE = "; held before: "
 
 
 def decide(batch: Batch, channel: str, received_us: int, routes: Sequence[Routed]) -> list[Held | None]:
@@ -78,7 +82,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
             decisions.supersede(batch, [delivery_id], "released after newer messages had all of its results delivered")
             return "superseded"
         case "part":
-            batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (Reason.OVERTAKEN.value, delivery_id))
+            _keep_overtaken(batch, delivery_id, channel)
             return "overtaken"
     decisions.release(batch, delivery_id)
     lanes.add((channel, destination))
@@ -90,6 +94,26 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
         except (IntegrityError, UnreadableResultsError, ValueError):
             pass  # delivery finds the same damage and says so; nothing is remembered of what nobody can read
     return "released"
+
+
+def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
+    """What newer messages have overtaken, and is not sent: closed where they have the ``whole`` of it, else held."""
+    detail = in_words(overtaken_by(batch, delivery_id))
+    if whole:
+        return decisions.supersede(batch, [delivery_id], detail)
+    return decisions.hold(batch, [delivery_id], Reason.OVERTAKEN, detail)
+
+
+def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:
+    """It stays held, for another reason than that of its rule, which is still told behind it."""
+    cause, sealed = batch.execute("SELECT cause, detail FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    detail, was = in_words(overtaken_by(batch, delivery_id)), ""
+    with suppress(IntegrityError):  # damage of what is said about it keeps nobody from deciding
+        was, _ = read_note(batch.vault.open(sealed, "delivery", delivery_id, channel)) if sealed else ("", b"")
+    if cause == Reason.OVERTAKEN.value:
+        was = was.partition(_BEFORE)[2]
+    tell(batch, delivery_id, channel, detail + _BEFORE + was if was else detail)
+    batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (Reason.OVERTAKEN.value, delivery_id))
 
 
 def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str) -> dict[str, int]:

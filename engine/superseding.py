@@ -37,6 +37,7 @@ _STAGE = {
     "amended": 4, "appended": 4, "corrected": 4, "C": 4,
     "cancelled": _WITHDRAWN, "entered-in-error": _WITHDRAWN, "X": _WITHDRAWN,
 }  # fmt: skip
+_NAMED = 5  # messages, where it is said what has overtaken one
 _SLACK_US = 86_400_000_000  # clocks are corrected, and what is forgotten goes in steps
 
 
@@ -148,6 +149,53 @@ def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     if mine <= theirs:
         return "whole"
     return "part" if {one.test for one in mine} & {one.test for one in theirs} else ""
+
+
+class Newer(NamedTuple):
+    """A newer message that was delivered before an older one.
+
+    Attributes:
+        in_common: what stands for those results of the older one that it has, too; None where nobody can tell.
+        report: whether it has brought a report further that the older one would take back.
+    """
+
+    message_id: int
+    in_common: frozenset[str] | None = frozenset()
+    report: bool = False
+
+
+def overtaken_by(rows: Rows, delivery_id: int) -> list[Newer]:
+    """The newer messages that keep a delivery from being sent; where none of them does, all that there are."""
+    row = rows.execute(
+        "SELECT d.lane, d.message_id, d.document_id, o.reports FROM delivery d"
+        " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    lane_id, message_id, document_id, packed = row
+    mine = _told(rows, document_id)
+    found: dict[int, Newer] = {}
+    for other_id in dict.fromkeys(_newer(rows, lane_id, message_id, unpack_reports(packed))):
+        (number,) = rows.execute("SELECT message_id FROM document WHERE id = ?", (other_id,)).fetchone()
+        theirs = _told(rows, other_id)
+        if not mine or not theirs:
+            found[number] = Newer(number, None)
+            continue
+        common = {one.test for one in mine} & {one.test for one in theirs}
+        report = not common and _takes_back(_stages(rows, document_id), _stages(rows, other_id))
+        found[number] = Newer(number, frozenset(common), report)
+    return [one for one in found.values() if one.in_common or one.in_common is None or one.report] or [*found.values()]
+
+
+def in_words(newer: list[Newer]) -> str:
+    """What keeps a delivery from being sent; it names no patient."""
+    numbers = [str(one.message_id) for one in newer[:_NAMED]]
+    if len(newer) > _NAMED:
+        numbers.append(f"{len(newer) - _NAMED} more")
+    *first, last = numbers
+    text = f"overtaken by message{'s' * bool(first)} {', '.join(first)}{' and ' * bool(first)}{last}"
+    return f"{text} (the report, not its results)" if all(one.report for one in newer) else text
 
 
 def newer_delivered(

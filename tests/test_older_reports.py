@@ -61,7 +61,11 @@ async def test_a_retry_does_not_take_a_final_report_back_to_preliminary(site: Ru
     assert (await site.retry(1))["requeued"] == 1
     (kept,) = site.deliveries(1)
     assert (kept.state, kept.cause) == ("held", "OVERTAKEN")
+    assert kept.detail == "overtaken by message 2 (the report, not its results)"
     assert (report(site), values(site)) == (("final", 1), {250})
+    ran = await site.labrelay("held", "show", "1")
+    assert "Message 2 is newer and has none of these results, but has brought the report further." in ran.out
+    assert "None of these results has been overtaken: a release sends it." in ran.out
 
 
 async def test_what_a_person_releases_goes_out_and_a_replay_puts_the_newer_report_back(site: RunningSite) -> None:
@@ -86,3 +90,59 @@ async def test_another_session_with_the_same_status_goes_out_late(site: RunningS
     assert (await site.retry(1))["requeued"] == 1
     assert site.ends() == ["delivered", "delivered"]
     assert values(site) == {5.11, 115, 250}
+
+
+async def test_what_overtook_a_retry_is_named_wherever_one_looks(
+    site: RunningSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    await send_and_refuse(site, message("M1", "F", "0800", "WBC 5.11", "HGB 115"))
+    await send(site, message("M2", "C", "1000", "WBC 5.22"))
+    caplog.clear()
+
+    ran = await site.labrelay("dlq", "retry", "1", "--yes")
+    assert "held list --cause OVERTAKEN" in ran.err
+    await site.settled()
+    (said,) = (one for one in caplog.records if "overtaken" in one.getMessage())
+    assert said.levelname == "WARNING"
+    assert (said.__dict__["journal_id"], said.__dict__["destination"]) == (1, "lab-fhir")
+    (row,) = (await site.labrelay("held", "list", "-o", "json")).json["held"]
+    assert row["why"] == "overtaken by message 2"
+    (row,) = (await site.labrelay("held", "show", "1", "-o", "json")).json["held"]
+    (newer,) = row["newer"]
+    assert (newer["message"], newer["in_common"], newer["report_further_on"]) == (2, 1, False)
+    assert "WBC" in newer["codes"][0]
+    shown = (await site.labrelay("held", "show", "1")).out
+    assert "Message 2 is newer and has 1 of these results: " in shown
+    assert "A release leaves it held" in shown
+    shown = (await site.labrelay("messages", "show", "1")).out
+    assert "lab-fhir (1): held OVERTAKEN" in shown
+    assert "    overtaken by message 2\n" in shown
+
+    ran = await site.labrelay("held", "release", "1", "--reason", "x", "--yes")
+    assert (ran.code, "labrelay held show NUMBER" in ran.err) == (ExitCode.PARTLY, True)
+
+
+async def test_an_older_version_of_all_results_is_closed_and_that_is_said(
+    site: RunningSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "labrelay")
+    await send_and_refuse(site, message("M1", "F", "0800", "WBC 5.11"))
+    await send(site, message("M2", "C", "1000", "WBC 5.22"))
+
+    await site.retry(1)
+    assert site.ends() == ["superseded", "delivered"]
+    (said,) = (one for one in caplog.records if "overtaken" in one.getMessage())
+    assert (said.levelname, said.__dict__["journal_id"]) == ("INFO", 1)
+    shown = (await site.labrelay("messages", "show", "1")).out
+    assert "superseded REFUSED" not in shown
+    assert "    overtaken by message 2\n" in shown
+
+
+async def test_what_was_refused_and_is_delivered_now_is_not_shown_as_refused(site: RunningSite) -> None:
+    await send_and_refuse(site, message("M1", "F", "0800", "WBC 5.11"))
+    await site.retry(1)
+
+    shown = (await site.labrelay("messages", "show", "1")).out
+    assert "delivered REFUSED" not in shown
+    assert "attempt 1" in shown
+    assert "lab-fhir (1): delivered" in shown

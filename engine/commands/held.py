@@ -6,6 +6,7 @@ the journal and is never delivered.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -38,6 +39,12 @@ COLUMNS = (
     Column("since", "SINCE"),
     Column("why", "WHY"),
 )
+
+_IF_RELEASED = {
+    "no": "None of these results has been overtaken: a release sends it.",
+    "part": "A release leaves it held: it would undo what is newer.",
+    "whole": "Newer messages had all of these results delivered: a release closes it.",
+}
 
 _cause = click.option(
     "--cause",
@@ -106,6 +113,7 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
         for one in found:
             newer = reader.overtaken(one.delivery_id) if one.state == "held" else ""
             row = {**_row(session, one), "newer_delivered": newer or "no", "help": _help(one.reason)}
+            row["newer"] = _newer(reader, one, of[one.delivery_id])
             row["results"] = _results(reader, one.channel, message, of[one.delivery_id], unmask=unmask)
             rows.append(row)
         if not rows and reader.message(message) is None:
@@ -180,6 +188,37 @@ def _help(code: str) -> str:
     return next((reason.help for reason in Reason if reason.value == code), "")
 
 
+def _newer(reader: Reader, one: DeadLetter, document: int) -> list[dict[str, Any]]:
+    """The newer messages that keep a held delivery back, and which of its results these have."""
+    found = reader.overtaken_by(one.delivery_id) if one.state == "held" else []
+    codes: dict[str, str] = {}
+    if any(newer.in_common for newer in found):
+        with suppress(UnreadableResultsError):  # of HL7 v2 the codes themselves are in common
+            for result in results_of(reader.document(document)):
+                for run in (result.run, result.run.rpartition(".")[0]):
+                    codes.setdefault(run, result.name)
+    return [
+        {
+            "message": newer.message_id,
+            "in_common": None if newer.in_common is None else len(newer.in_common),
+            "codes": sorted(codes.get(name, "" if codes else name) for name in newer.in_common or ()),
+            "report_further_on": newer.report,
+        }
+        for newer in found
+    ]
+
+
+def _of_newer(newer: dict[str, Any]) -> str:
+    """What a newer message has of a held one."""
+    if newer["in_common"] is None:
+        return f"Message {newer['message']} is newer; nobody can tell what it has in common with this one."
+    if newer["report_further_on"]:
+        return f"Message {newer['message']} is newer and has none of these results, but has brought the report further."
+    codes = ", ".join(code for code in newer["codes"] if code)
+    named = f": {codes}" if codes else ""
+    return printable(f"Message {newer['message']} is newer and has {newer['in_common']} of these results{named}")
+
+
 def _results(reader: Reader, channel: str, message: int, document: int, *, unmask: bool) -> list[dict[str, Any]]:
     """The results of a document, without their values where these are masked."""
     try:
@@ -210,8 +249,10 @@ def _explained(row: dict[str, Any]) -> Iterator[str]:
     yield printable(f"  {row['cause']}{': ' + row['why'] if row['why'] else ''}")
     if row["help"]:
         yield f"  {row['help']}"
-    if row["newer_delivered"] != "no":
-        yield f"  Newer messages had {row['newer_delivered']} of these results delivered meanwhile."
+    for newer in row["newer"]:
+        yield f"  {_of_newer(newer)}"
+    if row["newer"]:
+        yield f"  {_IF_RELEASED[row['newer_delivered']]}"
     for one in row["results"]:
         shown = [", ".join(one["codes"]) or "a result without a code"]
         if "value" in one:

@@ -443,7 +443,8 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
 
 def _delivery_lines(delivery: dict[str, Any]) -> Iterator[str]:
     when = delivery["settled"] or delivery["next_attempt"]
-    cause = f" {delivery['cause']}" if delivery["cause"] else ""
+    ended = delivery["state"] in ("delivered", "superseded")  # its attempts tell why it failed before
+    cause = f" {delivery['cause']}" if delivery["cause"] and not ended else ""
     flags = [name.replace("_", " ") for name in ("manual", "maybe_delivered") if delivery[name]]
     where = f"{delivery['id']} to {delivery['destination']} ({delivery['seq']})"
     yield (
@@ -451,6 +452,8 @@ def _delivery_lines(delivery: dict[str, Any]) -> Iterator[str]:
         + (f" {cell(when)}" if when else "")
         + (f" [{', '.join(flags)}]" if flags else "")
     )
+    if delivery["detail"] and delivery["state"] in ("held", "superseded"):
+        yield f"  {'':<10}   {printable(delivery['detail'])}"
     for tried in delivery["attempts"]:
         detail = f": {printable(tried['detail'])}" if tried["detail"] else ""
         yield f"  {'':<10}   attempt {tried['n']} {cell(tried['at'])} {tried['cause']}{detail}"

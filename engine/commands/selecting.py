@@ -215,6 +215,10 @@ def carry_out(
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
     if result["done"].get("conflicts"):
         say("conflicts are tried again with --because only: labrelay dlq show tells what the server has")
+    if result["done"].get("overtaken"):
+        say("what newer messages have overtaken stays held; labrelay held show NUMBER names them and says what helps")
+    if result["done"].get("requeued"):
+        say("how they end: labrelay dlq list; older than what was delivered meanwhile: held list --cause OVERTAKEN")
     left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead", "overtaken", "too_old", "conflicts"))
     return ExitCode.PARTLY if left else ExitCode.OK
 

@@ -32,13 +32,7 @@ class Attempts(Places):
             lane.begun(delivery)
             if look and (how := await self._outbox.overtaken_before_sent(delivery)):
                 self.breaker.abandoned(self._clock.monotonic())  # nothing was sent, so nothing was learned
-                if how == "whole":
-                    self.counts.superseded += 1
-                    self._note(lane, lambda: self._outbox.supersede((delivery.id,)))
-                    self._ended(lane, delivery, Reason.SUPERSEDED)
-                else:  # its other results are nowhere: a person decides
-                    self._note(lane, lambda: self._outbox.hold((delivery.id,), cause=Reason.OVERTAKEN))
-                    self._ended(lane, delivery, Reason.OVERTAKEN)
+                self._close_overtaken(lane, delivery, whole=how == "whole")
                 return
             if look and lane.failing:  # a full disk is read as ever: what was asked about may be what is not written
                 raise StoreError("an outcome of the lane is not written yet")
@@ -101,6 +95,18 @@ class Attempts(Places):
             self._leave(delivery, confirmed=confirmed)
             self._make_ready(lane)
             self._pump()
+
+    def _close_overtaken(self, lane: Lane, delivery: Delivery, *, whole: bool) -> None:
+        """Newer messages had it delivered, or part of it: then its other results are nowhere, and a person decides."""
+        reason = Reason.SUPERSEDED if whole else Reason.OVERTAKEN
+        names = self._names(lane, delivery, reason=reason.value)
+        if whole:
+            self.counts.superseded += 1
+            logger.info("delivery is closed, newer messages have overtaken it", extra=names)
+        else:
+            logger.warning("delivery is held for a person, newer messages have overtaken it", extra=names)
+        self._note(lane, lambda: self._outbox.close_overtaken(delivery.id, whole=whole))
+        self._ended(lane, delivery, reason)
 
     async def _conditioned(self, delivery: Delivery) -> Delivery:
         """The delivery under the condition that the server has what we wrote last; see `engine.versions`.

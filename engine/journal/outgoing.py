@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from engine import superseding
+from engine import holding, superseding
 from engine.journal.submitting import Submitting
 from engine.message import Delivery
 from engine.outbox import attempts, claims, decisions
@@ -93,6 +93,10 @@ class Outgoing(Submitting):
     def supersede(self, delivery_ids: Iterable[int], *, detail: str = "") -> "asyncio.Future[int]":
         """Close deliveries that a newer result has made wrong; how many."""
         return self._submit(partial(decisions.supersede, delivery_ids=tuple(delivery_ids), detail=detail), verdict=True)
+
+    def close_overtaken(self, delivery_id: int, *, whole: bool) -> "asyncio.Future[int]":
+        """Close what newer messages have overtaken, or (not ``whole``) keep it for a person; how many."""
+        return self._submit(partial(holding.close_overtaken, delivery_id=delivery_id, whole=whole), verdict=True)
 
     def hold(self, delivery_ids: Iterable[int], *, cause: Reason = Reason.LANE_HELD) -> "asyncio.Future[int]":
         """Keep single deliveries back until a person decides; how many."""

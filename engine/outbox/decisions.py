@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from engine.arrival import seal_note
 from engine.batch import Batch
-from engine.outbox.moving import close_all, move, move_all, note
+from engine.outbox.moving import close_all, move, note, tell
 from engine.reasons import Reason
 from engine.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, Held
 
@@ -56,9 +56,15 @@ def withdraw(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
     return close_all(batch, ids, ("waiting", "sending", "dead", "held"), "dismissed", detail)
 
 
-def hold(batch: Batch, delivery_ids: Iterable[int], cause: Reason) -> int:
+def hold(batch: Batch, delivery_ids: Iterable[int], cause: Reason, detail: str = "") -> int:
     """Keep single deliveries back until `release`."""
-    return move_all(batch, delivery_ids, ("waiting", "sending"), "held", cause=cause.value, settled_us=batch.now_us)
+    changed = 0
+    for delivery_id in delivery_ids:
+        lane = move(batch, delivery_id, ("waiting", "sending"), "held", cause=cause.value, settled_us=batch.now_us)
+        if lane is not None:
+            changed += 1
+            tell(batch, delivery_id, lane.channel, detail)
+    return changed
 
 
 def keep_back(batch: Batch, delivery_id: int, why: Held) -> None:

@@ -46,10 +46,6 @@ def move(
     return lane
 
 
-def move_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, **columns: Any) -> int:
-    return sum(move(batch, delivery_id, allowed, state, **columns) is not None for delivery_id in delivery_ids)
-
-
 def close_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str) -> int:
     changed = 0
     for delivery_id in delivery_ids:
@@ -58,10 +54,15 @@ def close_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...
             continue
         changed += 1
         batch.count(lane.channel, lane.destination, state)
-        if detail:
-            sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(detail, b""))
-            batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
+        tell(batch, delivery_id, lane.channel, detail)
     return changed
+
+
+def tell(batch: Batch, delivery_id: int, channel: str, detail: str) -> None:
+    """Why a delivery is where it is, in the place of what was said before; nothing to say leaves that."""
+    if detail:
+        sealed = seal_note(batch, "delivery", delivery_id, channel, note(detail, b""))
+        batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
 
 
 def note_attempt(batch: Batch, delivery_id: int, channel: str, cause: Reason, detail: str, answer: bytes) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from engine.letters import Group
     from engine.results import Result
+    from engine.superseding import Newer
 
 # As the indexes say it, word for word, or SQLite does not see that one fits.
 _STUCK = {
@@ -93,6 +94,13 @@ class Letters(Snapshots):
 
         with self.snapshot() as execute:
             return overtaken(Rows(execute, self.vault), delivery_id)
+
+    def overtaken_by(self, delivery_id: int) -> "list[Newer]":
+        """The newer messages that keep a held delivery from being sent (`superseding.overtaken_by`)."""
+        from engine.superseding import overtaken_by
+
+        with self.snapshot() as execute:
+            return overtaken_by(Rows(execute, self.vault), delivery_id)
 
     def earlier_value(self, message_id: int, channel: str, result: "Result", within_us: int) -> "Decimal | None":
         """The value that a rule about ``result`` would find before it (`engine.earlier`)."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from engine import verify
 from engine.acts.acts import Acts
 from engine.acts.selection import Selection
+from engine.batch import Batch
 from engine.clock import ManualClock
 from engine.earlier import Past
 from engine.errors import StoreError
@@ -398,3 +399,51 @@ async def test_how_controls_had_ended_when_a_message_came(
         with journal.snapshot() as execute:
             past = Past(SimpleNamespace(execute=execute, vault=journal.vault), "chem", NOW_US)
             assert past.control_failed(("HGB",), DAY_US) is found
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_what_overtook_a_held_result_is_said_beside_the_rule_that_held_it(tmp_path: Path, damaged: bool) -> None:
+    journal = await started(tmp_path)
+    try:
+        await store(journal, b"1", b"2")
+        await journal.map_done(1, routes=[routed(body("a", "b"), held=True, reports=REPORT)], state="mapped")
+        await journal.map_done(2, routes=[routed(body("a"), held=False, reports=REPORT)], state="mapped")
+        await journal.settle(2, delivered_us=1)
+        (kept,) = journal.held()
+
+        def damage(batch: Batch) -> None:
+            batch.execute("UPDATE delivery SET detail = x'0102' WHERE id = ?", (kept.delivery_id,))
+
+        if damaged:
+            assert journal._writer is not None
+            await journal._writer.submit(damage)
+        for _ in range(2):  # the second time nothing is added
+            await journal.release([kept.delivery_id], actor="ann", because="x")
+            (found,) = journal.held()
+            before = "" if damaged else "; held before: a rule"
+            assert (found.reason, found.detail) == ("OVERTAKEN", "overtaken by message 2" + before)
+    finally:
+        await journal.stop()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_what_was_refused_before_is_not_why_it_is_held_or_closed_now(tmp_path: Path, whole: bool) -> None:
+    journal = await started(tmp_path)
+    try:
+        await store(journal, b"1", b"2")
+        for number, content in ((1, body("a", "b")), (2, body("a"))):
+            await journal.map_done(number, routes=[routed(content, held=False, reports=REPORT)], state="mapped")
+        await journal.bury(1, reason=Reason.REFUSED, detail="HTTP 422", answer=b"{}")
+        await journal.settle(2, delivered_us=1)
+        await journal.requeue([1])
+        (again,) = await journal.claim("chem", "fhir", 10)
+        assert await journal.close_overtaken(again.id, whole=whole) == 1
+        trace = journal.message(1)
+        assert trace is not None
+        (kept,) = trace.deliveries
+        assert (kept.state, kept.detail) == ("superseded" if whole else "held", "overtaken by message 2")
+        assert [one.detail for one in kept.attempts] == ["HTTP 422"]
+        assert whole or kept.cause == "OVERTAKEN"
+        assert await journal.close_overtaken(again.id, whole=False) == 0  # that is done once
+    finally:
+        await journal.stop()

@@ -15,6 +15,7 @@ from engine.message import Delivery, Document, Report
 from engine.numbers import Number
 from engine.reasons import Reason
 from engine.records import Routed
+from engine.superseding import Newer, in_words
 from tests.engine.store.test_held_deliveries import body
 from tests.engine.store.test_short_memories import rows
 from tests.support.journals import DAY_S, WINDOW_S, received, routed, running, store
@@ -306,3 +307,59 @@ async def test_a_delivery_that_is_not_there_is_said_so(tmp_path: Path) -> None:
             await journal.overtaken_before_sent(gone)
         with pytest.raises(StoreError, match="no delivery 9"):
             journal.overtaken(9)
+
+
+def newer(*those: tuple[int, int | None, bool]) -> list[Newer]:
+    return [Newer(number, None if common is None else frozenset(map(str, range(common))), report)
+            for number, common, report in those]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [
+        (newer((21, 1, False)), "overtaken by message 21"),
+        (newer((21, 1, False), (23, 0, True)), "overtaken by messages 21 and 23"),
+        (newer((21, None, False), (22, 1, False), (23, 2, False)), "overtaken by messages 21, 22 and 23"),
+        (newer((21, 0, True)), "overtaken by message 21 (the report, not its results)"),
+        (
+            newer(*((number, 1, False) for number in range(1, 8))),
+            "overtaken by messages 1, 2, 3, 4, 5 and 2 more",
+        ),
+    ],
+)
+def test_by_what_it_was_overtaken_is_said_in_words(by: list[Newer], words: str) -> None:
+    assert in_words(by) == words
+
+
+BY = [
+    (body("a", "b"), [body("c"), body("a")], [Newer(3, frozenset("a"))]),
+    (body("a", "b"), [body("b"), body("a", "b")], [Newer(2, frozenset("b")), Newer(3, frozenset("ab"))]),
+    (message("GLU", "NA"), [message("GLU"), message("K")], [Newer(2, frozenset({"GLU"}))]),
+    (
+        reported("r", "a", status="preliminary"),
+        [reported("r", "b", status="preliminary"), reported("r", "c")],
+        [Newer(3, frozenset(), report=True)],
+    ),
+    (body("a"), [b"A;5.1\n"], [Newer(2, None)]),
+    (b"A;5.1\n", [body("a")], [Newer(2, None)]),
+    (body("a"), [body()], [Newer(2, None)]),
+    (body(), [body("a")], [Newer(2, None)]),
+    (body("a", update="9"), [body("b", update="9")], [Newer(2)]),  # where no result is why, all are named
+    (body("a"), [], []),
+]
+
+
+@pytest.mark.parametrize(("older", "others", "by"), BY)
+async def test_which_newer_messages_keep_it_back(
+    tmp_path: Path, older: bytes, others: list[bytes], by: list[Newer]
+) -> None:
+    async with running(tmp_path) as journal:
+        for number, content in enumerate((older, *others)):
+            (stored,) = await store(journal, b"%d" % number)
+            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+        first, *rest = await journal.claim("chem", "fhir", 10)
+        for delivery in rest:
+            await journal.settle(delivery.id, delivered_us=1)
+        assert journal.overtaken_by(first.id) == by
+        with pytest.raises(StoreError, match="no delivery 99"):
+            journal.overtaken_by(99)
