@@ -218,7 +218,7 @@ def carry_out(
     if result["done"].get("overtaken"):
         say("what newer messages have overtaken stays held; labrelay held show NUMBER names them and says what helps")
     if result["done"].get("requeued"):
-        say("how they end: labrelay dlq list; older than what was delivered meanwhile: held list --cause OVERTAKEN")
+        say("how they end: labrelay dlq list; overtaken by newer messages: labrelay held list --cause OVERTAKEN")
     left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead", "overtaken", "too_old", "conflicts"))
     return ExitCode.PARTLY if left else ExitCode.OK
 
