@@ -200,7 +200,11 @@ def _typed(numbers: list[int]) -> bytes:
     metavar="FILE",
     help="Into this new file, which only you can read; else to standard output.",
 )
-@click.option("--confirm", is_flag=True, help="Say that the sheet is in safe hands: type a line of it.")
+@click.option(
+    "--confirm",
+    is_flag=True,
+    help="Say that the sheet is in safe hands: type the line of it that is asked for, or pipe in all four.",
+)
 @click.option("--yes", is_flag=True, help="Show the key without being asked.")
 @pass_session
 def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: bool, yes: bool) -> ExitCode:
