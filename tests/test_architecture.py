@@ -38,8 +38,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         names(
             "absent anchor arrival audit backups batch before_upgrade causes compact config correcting damage "
             "detecting durable earlier erased erasing formats holding installed journal kek layouts letting_go "
-            "line_trace listing lock loss lots mapping memory migrate numbered outbox packs pauses pruned reading "
-            "replays reserve retention rotation row_check salvage server_versions superseding suspect trail "
+            "line_trace listing lock loss lots mapping memory migrate new_folder numbered outbox packs pauses pruned "
+            "reading replays reserve retention rotation row_check salvage server_versions superseding suspect trail "
             "trail_check upkeep vault verdict verify wal_repair warm_up writer"
         ),
     ),

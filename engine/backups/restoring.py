@@ -39,6 +39,7 @@ from engine.clock import Clock, from_us
 from engine.durable import sync_file, sync_folder, sync_way_to
 from engine.errors import ConfigError, IntegrityError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+from engine.new_folder import RESTORING, raise_if_in_use
 from engine.reasons import Reason
 from engine.records import KIND_MESSAGE, MAYBE_DELIVERED
 from engine.results import UnreadableResultsError, results_of
@@ -117,11 +118,10 @@ def run(
         IntegrityError: the copy is not what was verified.
         ConfigError: the key is not at hand.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise StoreError(f"{target}: not empty; name a folder that is new, for nothing is ever written over")
     try:
+        raise_if_in_use(target)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix="restoring-", dir=target) as scratch:
+        with TemporaryDirectory(prefix=RESTORING, dir=target) as scratch:
             said = progress or (lambda done, total: None)
             made = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key=leave_key)
             restored = made.run(actor, because)

@@ -63,11 +63,14 @@ def sentences(saved: Salvage, target: Path) -> Iterator[str]:
     yield f"{target / JOURNAL_NAME}: {saved.rows} rows brought over, {saved.lost} are missing"
     if saved.hidden:
         yield f"  {saved.hidden} pieces of the log could be read that one damaged before them had hidden"
-    for one in saved.missing:
+    following = [one.channels for one in saved.missing[1:]] + [{}]
+    for one, later in zip(saved.missing, following, strict=True):
         rows = f"row {one.first}" if one.first == one.last else f"rows {one.first} to {one.last}"
         time = f", received between {one.after or 'the beginning'} and {one.before or 'the end'}"
         yield f"  {rows}: {one.why}{time}"
         for channel, (first, last) in one.channels.items():
+            if later.get(channel) == (first, last):  # the same messages: no row of the channel is between the two
+                continue
             numbers = f"message {first}" if first == last else f"messages {first} to {last}"
             yield f"    {numbers} of channel {channel}: let the analyzer send again what it measured then"
     if saved.damaged:

@@ -19,6 +19,7 @@ from engine.errors import DamagedError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
 from engine.kek import Source
 from engine.lock import SiteLock
+from engine.new_folder import SALVAGING, raise_if_in_use
 from engine.pruned import Range
 from engine.reading.connecting import DAMAGE, connect
 from engine.salvage.found import Salvage
@@ -70,14 +71,13 @@ def _run(
     path = (data / JOURNAL_NAME).resolve()  # of a link to another disk the log is beside the file itself
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
-    if target.exists() and any(target.iterdir()):
-        raise StoreError(f"{target}: not empty; name a folder that is new")
+    raise_if_in_use(target)
     lock = SiteLock.acquire(data)
     try:
         reading = anchor.read(anchor_path or data / ANCHOR_NAME)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         trouble: Exception | None = None
-        with TemporaryDirectory(prefix="making-", dir=target) as scratch:
+        with TemporaryDirectory(prefix=SALVAGING, dir=target) as scratch:
             for number, (whole, hidden) in enumerate(_readings(path, Path(scratch))):
                 made = Path(scratch) / f"new{number}"
                 made.mkdir(mode=0o700)

@@ -6,6 +6,8 @@ import os
 import random
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +23,7 @@ from engine.loss import LossError
 from engine.message import Report
 from engine.reasons import Reason
 from engine.salvage import proven, saving, tables
-from engine.salvage.found import Salvage
+from engine.salvage.found import Salvage, sentences
 from engine.vault import KEY_NAME
 from tests.support.journals import opened, queue, received, routed, running, store
 
@@ -495,6 +497,37 @@ def test_the_journal_appears_last(whole: Path, tmp_path: Path, monkeypatch: pyte
     saved(copied(whole, tmp_path / "old"), tmp_path / "new")
     assert order[-1] == JOURNAL_NAME
     assert {ANCHOR_NAME, KEY_NAME, saving.REPORT_NAME} <= set(order)
+
+
+def test_what_an_interrupted_one_has_left_is_told_as_that(whole: Path, tmp_path: Path) -> None:
+    """Killed while it worked: what is left lies in the folder in which it did."""
+    target, old = tmp_path / "new", copied(whole, tmp_path / "old")
+    code = (
+        "import os, sys, pathlib; from engine.salvage import saving; from engine.clock import SystemClock\n"
+        "saving.run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), clock=SystemClock(), actor='a',"
+        " because='b', progress=lambda done, total: os._exit(9))"
+    )
+    assert subprocess.run([sys.executable, "-c", code, old, target], check=False, timeout=60).returncode == 9
+    (left,) = target.iterdir()
+    with pytest.raises(StoreError, match=rf"not empty: {left.name} in it is of a salvage that was interrupted"):
+        saved(old, target)
+    assert list(target.iterdir()) == [left]
+    shutil.rmtree(left)
+    saved(old, target)
+
+
+def test_messages_between_two_losses_are_named_once(whole: Path, tmp_path: Path) -> None:
+    old = copied(whole, tmp_path / "old")
+    first, second, third = sorted(contents(old))[2:5]
+    changed(old, f"DELETE FROM journal WHERE id = {first}", f"UPDATE journal SET body = x'00' WHERE id = {second}")
+    found = saved(old, tmp_path / "new")
+    assert [(one.first, one.why) for one in found.missing] == [(first, "missing"), (second, "changed")]
+    lines = list(sentences(found, tmp_path / "new"))
+    assert [line.strip().partition(" of ")[0] for line in lines if "send again" in line] == ["messages 3 to 4"]
+    changed(old, f"DELETE FROM journal WHERE id = {sorted(contents(whole))[6]}")
+    apart = list(sentences(saved(old, tmp_path / "apart"), tmp_path / "apart"))
+    assert len([line for line in apart if "send again" in line]) == 2
+    assert third in contents(tmp_path / "new")
 
 
 @pytest.mark.parametrize("what", ["file", "broken link", "no place"])

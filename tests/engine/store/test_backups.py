@@ -164,6 +164,9 @@ def test_nothing_is_ever_written_over(place: Place, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="not empty"):
             place.restore(copy, target)
     assert (place.data / JOURNAL_NAME).read_bytes() == content
+    (tmp_path / "left" / "restoring-x").mkdir(parents=True)
+    with pytest.raises(StoreError, match="not empty: restoring-x in it is of a restore that was interrupted"):
+        place.restore(copy, tmp_path / "left")
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError):
         place.restore(copy, tmp_path / "file")
