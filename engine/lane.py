@@ -30,11 +30,12 @@ LOOK_AHEAD = 64  # deliveries of a lane looked at for one that may go, where the
 
 @dataclass(slots=True)
 class Failure:
-    """Why the lane's oldest delivery is not delivered yet."""
+    """Which delivery waits for its next attempt, and why: of several the one that was tried most often."""
 
     attempt: int
     reason: Reason
     due: float  # monotonic
+    message_id: int
     expected: bool = False  # in a window of expected downtime, and so not logged
 
 

@@ -493,16 +493,18 @@ class Observer:
         )
 
     def _retrying(self, worker: DestinationWorker, lanes: Iterable[Lane], now: datetime) -> Retrying | None:
-        failures = [lane.failure for lane in lanes if lane.failure is not None]
+        failures = [(lane.failure, lane.channel) for lane in lanes if lane.failure is not None]
         if not failures:
             return None
-        worst = max(failures, key=lambda failure: failure.attempt)
+        worst, channel = max(failures, key=lambda failed: failed[0].attempt)
         wait_s = worst.due - self._app.clock.monotonic()
         return Retrying(
             attempt=worst.attempt,
             reason=worst.reason,
             # An open breaker lets nothing pass, whenever the lane would try: then the destination says when.
             next_at=now + timedelta(seconds=wait_s) if wait_s > 0 and worker.breaker.next_probe is None else None,
+            channel=channel,
+            message=worst.message_id,
         )
 
     def _rate(self, worker: DestinationWorker, now_s: float) -> float:

@@ -88,6 +88,7 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     if said["destinations"]:
         yield ""
         yield from table([_destination(destination) for destination in said["destinations"]], DESTINATIONS)
+        yield from (_waits_for(one) for one in said["destinations"] if one["retrying"] is not None)
 
 
 def _channel(channel: dict[str, Any]) -> dict[str, Any]:
@@ -117,6 +118,13 @@ def _destination(destination: dict[str, Any]) -> dict[str, Any]:
         "oldest": _age(destination["oldest_age_s"]),
         "problem": error["reason"] if error and destination["level"] != "ok" else "",
     }
+
+
+def _waits_for(destination: dict[str, Any]) -> str:
+    failed = destination["retrying"]
+    attempts = f"{failed['attempt']} attempt" + ("" if failed["attempt"] == 1 else "s")
+    which = f"message {failed['message']} of {failed['channel']}"
+    return f"{destination['name']} waits for {which}: {failed['reason']}, {attempts} failed"
 
 
 def _age(seconds: float | None) -> str:

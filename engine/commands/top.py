@@ -128,12 +128,15 @@ def _lines(session: Session, said: dict[str, Any], document: dict[str, Any]) -> 
 
 
 def _told(destination: dict[str, Any]) -> dict[str, Any]:
-    retrying = destination["retrying"]
+    retrying, trouble = destination["retrying"], ""
+    if retrying is not None:
+        which = f"message {retrying['message']} of {retrying['channel']}"
+        trouble = f"{retrying['reason']}, {which}, attempts failed: {retrying['attempt']}"
     return {
         **destination,
         "rate_per_min": f"{destination['rate_per_min']:.0f}",
         "oldest": _age(destination["oldest_age_s"]),
-        "trouble": f"{retrying['reason']}, attempts failed: {retrying['attempt']}" if retrying is not None else "",
+        "trouble": trouble,
         "next": _age(destination["next_try_s"]),
     }
 

@@ -14,17 +14,20 @@ from engine.words import Phrase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrying:
-    """The delivery at the head of a lane failed and waits for its next attempt.
+    """A delivery failed and waits for its next attempt; of several the one that was tried most often.
 
     Attributes:
         attempt: how many attempts have failed so far.
         reason: why the last one failed.
         next_at: when the next one is due; None while it is under way or a breaker holds it.
+        channel, message: what it is that waits, by the message's number.
     """
 
     attempt: int
     reason: Reason
     next_at: datetime | None = None
+    channel: str = ""
+    message: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

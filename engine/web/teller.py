@@ -334,6 +334,8 @@ class Teller:
     def _retrying(self, retrying: Retrying, *, held_by_breaker: bool = False) -> Trouble:
         """``held_by_breaker``: when the next try is stands with the state, and only there."""
         said = self._say("attempts failed: {n}", n=retrying.attempt)
+        if retrying.message is not None:
+            said = f"{self._say('message {n} of {channel}', n=retrying.message, channel=retrying.channel)}, {said}"
         if retrying.next_at is not None and not held_by_breaker:
             said = f"{said}, {self._next(retrying.next_at)}"
         return Trouble(retrying.reason.value, self._meaning(retrying.reason), said)

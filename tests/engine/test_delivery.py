@@ -216,6 +216,34 @@ async def test_attempts_follow_the_policy(made: Plant) -> None:
     assert (first.state, first.attempt, first.cause, len(first.attempts)) == ("waiting", 6, "BUSY", 6)
 
 
+async def test_a_lane_names_the_delivery_that_was_tried_most_often(made: Plant) -> None:
+    """Where only those of one specimen keep their order, one that cannot be digested stands beside others that fail."""
+    server = await made.destination("server", retry=RetryPolicy(first=2.0, max=2.0), breaker=Breaker(threshold=1000))
+    fails = {"00001|s1", "00002|s2"}
+    server.script = lambda channel, body, attempt: busy() if body in fails else None
+    made.channel("a", "server", order="specimen")
+    first, second = await made.send("a", "00001|s1", "00002|s2")
+    lane = made.workers["server"].lanes["a"]
+
+    def named() -> tuple[int, int] | None:
+        return None if lane.failure is None else (lane.failure.message_id, lane.failure.attempt)
+
+    await made.settle()
+    assert named() == (first.id, 1)
+    fails.remove("00001|s1")
+    await made.advance(3.0)
+    assert named() == (second.id, 2)  # the other one is delivered
+    (third,) = await made.send("a", "00003|s3")
+    fails.add("00004|s4")
+    (fourth,) = await made.send("a", "00004|s4")
+    await made.settle()
+    assert third.id < fourth.id
+    assert named() == (second.id, 2)  # what failed last is not what was tried most
+    fails.clear()
+    await made.drain()
+    assert named() is None
+
+
 async def test_what_the_destination_asked_for_is_waited_for(made: Plant) -> None:
     server = await made.destination("server")
     late = TransientDeliveryError(Reason.BUSY, "429", retry_after=30.0)

@@ -173,7 +173,13 @@ def test_json_is_plain_and_says_instants_with_their_zone() -> None:
     assert told["overall"] == {"level": "problem", "words": "haematology-1 silent 47 min"}
     chemistry = next(channel for channel in told["channels"] if channel["name"] == "chemistry")
     assert chemistry["state"] == "receiving"
-    assert chemistry["lanes"][0]["retrying"] == {"attempt": 7, "reason": "NO_ANSWER", "next_at": None}
+    assert chemistry["lanes"][0]["retrying"] == {
+        "attempt": 7,
+        "reason": "NO_ANSWER",
+        "next_at": None,
+        "channel": "chemistry",
+        "message": 458,
+    }
     until = (NOW + timedelta(seconds=28)).isoformat(timespec="milliseconds")
     assert told["destinations"][0]["breaker_until"] == until
     link = next(channel for channel in told["channels"] if channel["name"] == "haematology-1")["link"]

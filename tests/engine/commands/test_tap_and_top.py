@@ -267,7 +267,7 @@ async def test_top_tells_when_the_next_try_is(site: Site) -> None:
     assert destination["retrying"]["reason"] == "STORAGE"
     assert document["channels"][0]["waiting"] == 1
     people = await site.labrelay("top", "--count", "1")
-    assert "STORAGE, attempts failed:" in people.out
+    assert "STORAGE, message 1 of haematology, attempts failed:" in people.out
 
 
 def test_top_needs_a_daemon(tmp_path: Path) -> None:

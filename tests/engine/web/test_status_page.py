@@ -59,14 +59,17 @@ async def test_channels_stand_worst_first_and_say_what_a_technician_needs() -> N
     heard = root.one("tr", id="c-point-of-care").text
     assert "tee: seen 64, acknowledged by the middleware 63 tee: 2 messages not kept" in heard
     waits = root.one("tr", id="c-chemistry").one("td", class_="lanes").text
-    assert waits == "not mapped yet: 3 38 for lab-fhir, oldest 20 min NO_ANSWER attempts failed: 7"
+    assert (
+        waits
+        == "not mapped yet: 3 38 for lab-fhir, oldest 20 min NO_ANSWER message 458 of chemistry, attempts failed: 7"
+    )
     assert "10.20.4.17:50213" in root.one("tr", id="c-chemistry").text
 
 
 async def test_a_retrying_destination_says_attempt_cause_and_next_try() -> None:
     row = (await overview(troubled_site())).one("tr", id="d-lab-fhir")
     assert row.one("td", class_="state").text == "not reachable next try in 28 s"
-    assert "NO_ANSWER attempts failed: 7 The destination did not answer" in row.text
+    assert "NO_ANSWER message 458 of chemistry, attempts failed: 7 The destination did not answer" in row.text
     assert row.text.count("next try") == 1  # the breaker's: it decides, whenever the lane would try
     assert "The destination did not answer, or the connection failed." in row.text
     assert "oldest 20 min" in row.text
