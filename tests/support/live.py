@@ -156,6 +156,7 @@ class Analyzer:
             async with asyncio.timeout(20.0):
                 if self.cable is not None:
                     await until(self.listening, 15.0)
+                    await self.cable.drop()  # at rest an analyzer heeds nothing but an ENQ, least of all a late ACK
                 taken = await (self._mllp(number, payload) if mllp else self._astm(records))
                 if taken:
                     self.acked.append(number)
