@@ -319,8 +319,9 @@ def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
     """The kept numbers against a recount, each pair in one snapshot."""
     for channel, kept, counted in connection.execute(
         "SELECT c.name, c.last_seq || ' ' || c.stored || ' ' || c.dead || ' ' || c.incomplete,"
-        # where the newest rows were let go, the highest number is known from the kept one alone
-        " CASE WHEN (SELECT coalesce(max(last), 0) FROM pruned WHERE what = 'journal') > coalesce(n.newest, 0)"
+        # where the newest rows were let go or given up, the highest number is known from the kept one alone
+        " CASE WHEN max((SELECT coalesce(max(last), 0) FROM pruned WHERE what = 'journal'),"
+        "  (SELECT coalesce(max(last_id), 0) FROM gap)) > coalesce(n.newest, 0)"
         "  THEN c.last_seq ELSE coalesce(n.last, 0) END || ' ' || coalesce(n.stored, 0) || ' '"
         " || coalesce(n.dead, 0) || ' ' || coalesce(n.incomplete, 0)"
         " FROM channel c LEFT JOIN (SELECT j.channel, max(j.seq) last, max(j.id) newest, sum(s.id IS NULL) stored,"

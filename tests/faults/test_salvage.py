@@ -516,6 +516,23 @@ def test_what_an_interrupted_one_has_left_is_told_as_that(whole: Path, tmp_path:
     saved(old, target)
 
 
+def test_where_the_newest_message_is_lost_nothing_is_wrong_with_the_new_journal(whole: Path, tmp_path: Path) -> None:
+    """Its number stays given, so the next message has the one behind it."""
+    old = copied(whole, tmp_path / "old")
+    newest = sorted(contents(old))[-2]  # of its channel, which has others
+    changed(old, f"UPDATE journal SET body = x'00' WHERE id = {newest}")
+    found = saved(old, tmp_path / "new")
+    assert ([(one.first, one.last) for one in found.missing], found.findings) == ([(newest, newest)], [])
+
+    async def go_on() -> None:
+        async with running(tmp_path / "new") as journal:
+            (stored,) = await store(journal, b"next")
+            assert stored.seq == 31
+
+    asyncio.run(go_on())
+    assert verify.run(tmp_path / "new", deep=True) == []
+
+
 def test_messages_between_two_losses_are_named_once(whole: Path, tmp_path: Path) -> None:
     old = copied(whole, tmp_path / "old")
     first, second, third = sorted(contents(old))[2:5]
