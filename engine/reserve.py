@@ -25,6 +25,7 @@ RESERVE_NAME = "labrelay.reserve"
 RESERVE_BYTES = 64 * 1024 * 1024
 MARGIN_BYTES = 64 * 1024 * 1024  # less than this left over, and the disk counts as full once a write has failed
 SHARE = 8  # neither is more than this part of the disk
+SPENT_BYTES = 256 * 1024  # less than this left, and not even an act is sure to find room
 STEP_BYTES = 8 * 1024 * 1024  # made in one go: nobody's acknowledgement waits long for it
 
 
@@ -82,6 +83,14 @@ class Reserve:
             return max(0, self._lacks())
         except OSError:
             return RESERVE_BYTES + MARGIN_BYTES
+
+    @property
+    def spent(self) -> bool:
+        """What was given back is used up as well, by us or by others: people's acts find no room any more."""
+        try:
+            return self._disk()[2] < SPENT_BYTES
+        except OSError:
+            return True
 
     def remove(self) -> None:
         """An orderly stop: nothing is written any more."""

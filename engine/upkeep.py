@@ -161,6 +161,11 @@ class StoreUpkeep:
         return self._reserve.lacking if self._reserve is not None and self._reserve.given else 0
 
     @property
+    def spent(self) -> bool:
+        """The disk is full, and nothing is left of what was kept for people's acts."""
+        return self._reserve is not None and self._reserve.given and self._reserve.spent
+
+    @property
     def full_until(self) -> float | None:
         """When the disk was full last, on the monotonic clock; None where it never was, or is now."""
         return None if self._reserve is None or self._reserve.given else self._reserve.ended

@@ -300,10 +300,10 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             found.append("a reader keeps the journal's log from being emptied")
         if self._upkeep is not None and self.full:
             room = f"free {max(1, -(-self._upkeep.lacking >> 20))} MiB on the disk of {self._path.parent}"
-            found.append(
-                f"The disk is full: nothing is stored, so nothing is acknowledged; {room} "
-                "(what still is free there is kept for what people do)"
-            )
+            kept = "what still is free there is kept for what people do"
+            if self._upkeep.spent:
+                kept = "what was kept there for what people do is used up, too: pauses and decisions may fail"
+            found.append(f"The disk is full: nothing is stored, so nothing is acknowledged; {room} ({kept})")
         return found
 
     @property

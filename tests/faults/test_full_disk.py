@@ -11,6 +11,7 @@ from engine import observe, reserve
 from engine.app import App
 from engine.clock import SystemClock
 from engine.commands.output import ExitCode
+from engine.errors import StoreError
 from engine.journal import Journal
 from engine.reserve import RESERVE_NAME, Reserve
 from engine.snapshot.states import ChannelState
@@ -125,7 +126,8 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
     await journal.append(received(b"first"), repeat_window_s=WINDOW_S)
     await until(lambda: size(disk) == KEPT)
     await journal.stop()
-    Reserve(disk.path).look()  # as a killed process leaves it
+    for _ in range(KEPT // MiB):
+        Reserve(disk.path).look()  # as a killed process leaves it
     kept = size(disk)
     assert kept
     disk.fill()
@@ -137,6 +139,14 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
     with pytest.raises(NoRoomError):
         await journal.append(received(b"second"), repeat_window_s=WINDOW_S)
     await journal.dismiss(messages=[1], actor="ann", reason="seen")
+    (alarm,) = journal.alarms
+    assert "what still is free there is kept for what people do" in alarm
+    disk.fill()  # what was given back is gone as well
+    (alarm,) = journal.alarms
+    assert "is used up, too: pauses and decisions may fail" in alarm
+    with pytest.raises(StoreError, match="SQLITE_FULL"):
+        for _ in range(1000):
+            await journal.act_note("ann", "unmask", {"message": 1})
     disk.free()
     await until(lambda: not journal.full)
     assert (await journal.append(received(b"second"), repeat_window_s=WINDOW_S)).id
