@@ -63,8 +63,8 @@ def sentences(saved: Salvage, target: Path) -> Iterator[str]:
     yield f"{target / JOURNAL_NAME}: {saved.rows} rows brought over, {saved.lost} are missing"
     if saved.hidden:
         yield f"  {saved.hidden} pieces of the log could be read that one damaged before them had hidden"
-    following = [one.channels for one in saved.missing[1:]] + [{}]
-    for one, later in zip(saved.missing, following, strict=True):
+    following = [*(one.channels for one in saved.missing[1:]), {}]
+    for one, later in zip(saved.missing, following, strict=False):  # of nothing missing there is nothing that follows
         rows = f"row {one.first}" if one.first == one.last else f"rows {one.first} to {one.last}"
         time = f", received between {one.after or 'the beginning'} and {one.before or 'the end'}"
         yield f"  {rows}: {one.why}{time}"
