@@ -27,8 +27,6 @@ from engine.records import REMEMBER, Held, Routed
 from engine.results import UnreadableResultsError, results_of
 from engine.superseding import in_words, overtaken, overtaken_by
 
-_BEFORE = "; held before: "
-
 
 def decide(batch: Batch, channel: str, received_us: int, routes: Sequence[Routed]) -> list[Held | None]:
     """For each document why it is kept back, or None. Values of those that are not are remembered at once."""
@@ -105,14 +103,18 @@ def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
 
 
 def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:
-    """It stays held, for another reason than that of its rule, which is still told behind it."""
+    """It stays held, for another reason than that of its rule, which is still told behind it.
+
+    What has been said once stays: copies of how messages stand go by state and cause (`engine.backups.standing`), and
+    `held show` looks anew.
+    """
     cause, sealed = batch.execute("SELECT cause, detail FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    if cause == Reason.OVERTAKEN.value:
+        return
     detail, was = in_words(overtaken_by(batch, delivery_id)), ""
     with suppress(IntegrityError):  # damage of what is said about it keeps nobody from deciding
         was, _ = read_note(batch.vault.open(sealed, "delivery", delivery_id, channel)) if sealed else ("", b"")
-    if cause == Reason.OVERTAKEN.value:
-        was = was.partition(_BEFORE)[2]
-    tell(batch, delivery_id, channel, detail + _BEFORE + was if was else detail)
+    tell(batch, delivery_id, channel, f"{detail}; held before: {was}" if was else detail)
     batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (Reason.OVERTAKEN.value, delivery_id))
 
 

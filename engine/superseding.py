@@ -190,6 +190,8 @@ def overtaken_by(rows: Rows, delivery_id: int) -> list[Newer]:
 
 def in_words(newer: list[Newer]) -> str:
     """What keeps a delivery from being sent; it names no patient."""
+    if not newer:  # forgotten between the look and this
+        return "overtaken by newer messages"
     numbers = [str(one.message_id) for one in newer[:_NAMED]]
     if len(newer) > _NAMED:
         numbers.append(f"{len(newer) - _NAMED} more")

@@ -15,7 +15,7 @@ from engine.commands.output import ExitCode
 from engine.errors import StoreError
 from engine.loss import LossError
 from tests.faults.harness.ledger import Ledger
-from tests.faults.harness.oracle import judge
+from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
 from tests.support.failing_disk import FULL, IOERR_FSYNC, IOERR_WRITE
 from tests.support.forking import SYNC_FAILS, Mother
@@ -173,6 +173,7 @@ async def test_the_daemon_ends_at_once_when_a_sync_fails_and_starts_again(tmp_pa
             analyzer.stop()
         await asyncio.gather(*playing)
         await until(lambda: all(set(a.acked) <= set(server.arrived[a.channel]) for a in analyzers), 60.0)
+        await until(lambda: is_settled(tmp_path / "site" / "var"), 60.0)  # what was kept and not acknowledged, too
         assert await daemon.terminate() == 0
     found = judge(tmp_path / "site" / "var", ledger, settled=True)
     daemon.watch.into(found.tally)

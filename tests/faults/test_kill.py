@@ -16,7 +16,7 @@ from engine.journal import Journal
 from engine.reasons import Reason
 from engine.records import Filter
 from tests.faults.harness.ledger import Ledger
-from tests.faults.harness.oracle import judge
+from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
 from tests.support.forking import Mother
 from tests.support.live import Analyzer, Daemon, Mood, Server
@@ -107,6 +107,7 @@ async def test_nothing_acknowledged_is_lost_when_killed(
         acked = {(analyzer.channel, number) for analyzer in analyzers for number in analyzer.acked}
         unsure = {(analyzer.channel, analyzer.last) for analyzer in analyzers} - acked
         await until(lambda: refused_letters(tmp_path / "site" / "var") - unsure == acked & server.refuse, 60.0)
+        await until(lambda: is_settled(tmp_path / "site" / "var"), 60.0)  # what was kept and not acknowledged, too
         assert await daemon.terminate() == 0
     found = judge(tmp_path / "site" / "var", ledger, settled=True)
     daemon.watch.into(found.tally)

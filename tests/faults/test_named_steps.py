@@ -13,7 +13,7 @@ from engine.clock import SystemClock
 from engine.journal import Journal
 from engine.records import Filter
 from tests.faults.harness.ledger import Ledger
-from tests.faults.harness.oracle import judge
+from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
 from tests.support.command_line import labrelay
 from tests.support.failpoints import STEPS, UPGRADE, When
@@ -121,14 +121,6 @@ async def test_nothing_is_lost_wherever_the_process_ends(tmp_path: Path, trial: 
     daemon.watch.into(found.tally)
     trial.note(found.must_pass())
     assert found.tally.delivered
-
-
-def is_settled(data: Path) -> bool:
-    journal = Journal.open(data, clock=SystemClock(), read_only=True)
-    try:
-        return not any(view.stored for view in journal.channels()) and not any(view.open for view in journal.lanes())
-    finally:
-        journal.close()
 
 
 async def test_a_site_whose_first_start_was_cut_short_starts(tmp_path: Path) -> None:

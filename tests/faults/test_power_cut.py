@@ -15,10 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import SystemClock
-from engine.journal import Journal
 from tests.faults.harness.ledger import Ledger
-from tests.faults.harness.oracle import judge
+from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
 from tests.support.forgetful_disk import ForgetfulDisk, forgetful_disk
 from tests.support.forking import NEVER_SYNCS, Mother
@@ -100,14 +98,6 @@ async def site_on(disk: ForgetfulDisk, destination: str, ledger: Ledger) -> Asyn
         finally:
             for task in playing:
                 task.cancel()
-
-
-def is_settled(data: Path) -> bool:
-    journal = Journal.open(data, clock=SystemClock(), read_only=True)
-    try:
-        return not any(view.stored for view in journal.channels()) and not any(view.open for view in journal.lanes())
-    finally:
-        journal.close()
 
 
 @pytest.mark.slow

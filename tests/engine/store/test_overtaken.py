@@ -317,6 +317,7 @@ def newer(*those: tuple[int, int | None, bool]) -> list[Newer]:
 @pytest.mark.parametrize(
     ("by", "words"),
     [
+        ([], "overtaken by newer messages"),
         (newer((21, 1, False)), "overtaken by message 21"),
         (newer((21, 1, False), (23, 0, True)), "overtaken by messages 21 and 23"),
         (newer((21, None, False), (22, 1, False), (23, 2, False)), "overtaken by messages 21, 22 and 23"),

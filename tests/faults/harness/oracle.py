@@ -68,6 +68,15 @@ class _Delivery:
 DEADLINE_S = 600.0  # for one read of all there is; after an hour under load that is a million messages
 
 
+def is_settled(data: Path) -> bool:
+    """Whether nothing is open in the journal; it may be asked while the daemon runs."""
+    journal = Journal.open(data, clock=SystemClock(), read_only=True)
+    try:
+        return not any(view.stored for view in journal.channels()) and not any(view.open for view in journal.lanes())
+    finally:
+        journal.close()
+
+
 def judge(
     data: Path,
     ledger: Ledger,
