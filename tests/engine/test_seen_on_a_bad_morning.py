@@ -125,6 +125,10 @@ async def test_a_full_disk_says_once_what_to_do_and_is_over_when_there_is_room(
                 "The disk is full: nothing is stored, so nothing is acknowledged; free 91 MiB on the "
             )
             assert str(app.built.site.config.data) in text
+            assert "is kept for what people do" in text
+            full.setattr(upkeep, "spent", True)
+            (text,) = [text for text in said(app) if "disk is full" in text]
+            assert "is used up, too" in text
             assert app.observer.obstacles()
         assert app.observer.obstacles()  # a channel's own fault, which nobody has tried since
         monkeypatch.setattr(upkeep, "full_until", now + 0.001)
