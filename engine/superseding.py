@@ -123,14 +123,7 @@ def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     undo these, and leaving it would lose the others. Tests of one order that came in another session are no version of
     its results, whatever report they share: they take nothing from it, and a person has seen that report.
     """
-    row = rows.execute(
-        "SELECT d.lane, d.message_id, d.document_id, o.reports FROM delivery d"
-        " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
-        (delivery_id,),
-    ).fetchone()
-    if row is None:
-        raise StoreError(f"there is no delivery {delivery_id}")
-    lane_id, message_id, document_id, packed = row
+    lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
     newer = list(_newer(rows, lane_id, message_id, unpack_reports(packed)))
     if not newer:
         return ""
@@ -166,14 +159,7 @@ class Newer(NamedTuple):
 
 def overtaken_by(rows: Rows, delivery_id: int) -> list[Newer]:
     """The newer messages that keep a delivery from being sent; where none of them does, all that there are."""
-    row = rows.execute(
-        "SELECT d.lane, d.message_id, d.document_id, o.reports FROM delivery d"
-        " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
-        (delivery_id,),
-    ).fetchone()
-    if row is None:
-        raise StoreError(f"there is no delivery {delivery_id}")
-    lane_id, message_id, document_id, packed = row
+    lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
     mine = _told(rows, document_id)
     found: dict[int, Newer] = {}
     for other_id in dict.fromkeys(_newer(rows, lane_id, message_id, unpack_reports(packed))):
@@ -198,6 +184,22 @@ def in_words(newer: list[Newer]) -> str:
     *first, last = numbers
     text = f"overtaken by message{'s' * bool(first)} {', '.join(first)}{' and ' * bool(first)}{last}"
     return f"{text} (the report, not its results)" if all(one.report for one in newer) else text
+
+
+def _delivery(rows: Rows, delivery_id: int) -> tuple[int, int, int, bytes]:
+    """Its lane, message and document, and the reports of that.
+
+    Raises:
+        StoreError: there is none of that number.
+    """
+    row: tuple[int, int, int, bytes] | None = rows.execute(
+        "SELECT d.lane, d.message_id, d.document_id, o.reports FROM delivery d"
+        " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    return row
 
 
 def newer_delivered(
