@@ -634,7 +634,7 @@ class App:
         self.taps.ended(delivery, reason)
         self.observer.settled(delivery, reason)
         if reason is not Reason.OVERTAKEN:  # held: a person decides, and until then it is open
-            self.outcomes.ended(delivery.message_id, dead=reason not in (None, Reason.SUPERSEDED))
+            self.outcomes.ended(delivery.message_id, delivery.id, dead=reason not in (None, Reason.SUPERSEDED))
 
     async def _clock_moved(self, seconds: float) -> None:
         logger.warning(

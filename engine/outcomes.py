@@ -10,8 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.records import Trace
+from engine.records import DeliveryView, Trace
 
+LATELY = 2_000  # deliveries that ended last: far more than have ended here and not in the journal yet
 CAPACITY = 10_000  # messages waited for; beyond that the oldest one is given up, as if its time were over
 
 _WELL = ("delivered", "superseded", "rejected", "dismissed")
@@ -34,6 +35,7 @@ class Outcomes:
     def __init__(self, trace: Callable[[int], Trace | None]) -> None:
         self._trace = trace
         self._awaited: OrderedDict[int, _Awaited] = OrderedDict()
+        self._lately: OrderedDict[int, bool] = OrderedDict()  # delivery -> whether it is dead
 
     def __len__(self) -> int:
         return len(self._awaited)
@@ -53,7 +55,7 @@ class Outcomes:
         if trace is None or trace.message.state in ("dead", "incomplete"):
             self.processed(message_id, 0, dead=True)
         elif trace.message.state != "stored":
-            states = [delivery.state for delivery in trace.deliveries]
+            states = [self._state(delivery) for delivery in trace.deliveries]
             left = sum(state in _OPEN for state in states)
             self.processed(message_id, left, dead=any(state not in (*_WELL, *_OPEN) for state in states))
         return awaited.future
@@ -66,13 +68,24 @@ class Outcomes:
             awaited.dead = awaited.dead or dead
             self._look(message_id, awaited)
 
-    def ended(self, message_id: int, *, dead: bool) -> None:
-        """One of a message's deliveries ended."""
+    def ended(self, message_id: int, delivery_id: int, *, dead: bool) -> None:
+        """One of a message's deliveries ended; the journal may not have that yet."""
+        self._lately[delivery_id] = dead
+        self._lately.move_to_end(delivery_id)
+        if len(self._lately) > LATELY:
+            self._lately.popitem(last=False)
         awaited = self._awaited.get(message_id)
         if awaited is not None and awaited.open is not None:
             awaited.open -= 1
             awaited.dead = awaited.dead or dead
             self._look(message_id, awaited)
+
+    def _state(self, delivery: DeliveryView) -> str:
+        """How a delivery stands: nobody tells again what has ended here, and is under way in the journal still."""
+        dead = self._lately.get(delivery.id)
+        if delivery.state != "sending" or dead is None:
+            return delivery.state
+        return "dead" if dead else "delivered"
 
     def _await(self, message_id: int) -> _Awaited:
         awaited = _Awaited(asyncio.get_running_loop().create_future())

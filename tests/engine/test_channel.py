@@ -632,7 +632,9 @@ async def awaiting(tmp_path: Path) -> AsyncIterator[tuple[Plant, ScriptedDestina
         server, other = [await made.destination(name) for name in ("server", "other")]
         outcomes = Outcomes(made.journal.message)
         for worker in made.workers.values():
-            worker._settled = lambda delivery, reason: outcomes.ended(delivery.message_id, dead=reason is not None)
+            worker._settled = lambda delivery, reason: outcomes.ended(
+                delivery.message_id, delivery.id, dead=reason is not None
+            )
         made.intake._outcomes = outcomes
         made.channel("chemistry", "server", "other", raw=True)
         stream = MemoryStream()
@@ -688,9 +690,35 @@ async def test_the_outcome_of_an_older_message_is_found_in_the_journal(tmp_path:
         found = [outcomes.expect_known(number) for number in (1, 2, 3, 4)]
         assert [future.done() for future in found] == [True, True, True, False]
         assert [future.result() for future in found[:3]] == [True, False, False]
-        outcomes.ended(4, dead=False)
+        outcomes.ended(4, 4, dead=False)
         assert found[3].result()
         assert len(outcomes) == 0
+
+
+@pytest.mark.parametrize("dead", [False, True])
+async def test_what_ended_and_is_not_in_the_journal_yet_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: bool
+) -> None:
+    """A sender tries again just as the delivery has ended, before that is written."""
+    monkeypatch.setattr(outcomes_module, "LATELY", 1)
+    async with plant(tmp_path) as made:
+        server = await made.destination("server")
+        made.channel("a", "server", raw=True)
+        server.gate.clear()
+        await made.send("a", "1", "2")
+        await until(lambda: made.workers["server"].in_flight == 1)
+        trace = made.journal.message(1)
+        assert trace is not None
+        (delivery,) = trace.deliveries
+        assert delivery.state == "sending"
+        outcomes = Outcomes(made.journal.message)
+        outcomes.ended(1, delivery.id, dead=dead)
+        known = outcomes.expect_known(1)
+        assert known.done()
+        assert known.result() is not dead
+        outcomes.ended(9, 99, dead=False)  # another one, and this one is in the journal long since
+        assert not outcomes.expect_known(1).done()
+        server.gate.set()
 
 
 async def test_no_more_messages_are_waited_for_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -701,8 +729,8 @@ async def test_no_more_messages_are_waited_for_than_may_be(monkeypatch: pytest.M
     assert not futures[0].result()
     outcomes.processed(2, 0)
     outcomes.processed(3, 2)
-    outcomes.ended(3, dead=True)
-    outcomes.ended(3, dead=False)
+    outcomes.ended(3, 8, dead=True)
+    outcomes.ended(3, 9, dead=False)
     outcomes.processed(99, 1)
     assert [future.result() for future in futures[2:4]] == [True, False]
     assert len(outcomes) == 1
