@@ -81,9 +81,12 @@ class Outcomes:
             self._look(message_id, awaited)
 
     def _state(self, delivery: DeliveryView) -> str:
-        """How a delivery stands: nobody tells again what has ended here, and is under way in the journal still."""
+        """How a delivery stands: nobody tells again what has ended here, and is open in the journal still.
+
+        What a person has retried since counts as dead until it ends again: its sender asks once more.
+        """
         dead = self._lately.get(delivery.id)
-        if delivery.state != "sending" or dead is None:
+        if delivery.state not in ("waiting", "sending") or dead is None:
             return delivery.state
         return "dead" if dead else "delivered"
 

@@ -21,12 +21,13 @@ from engine import outcomes as outcomes_module
 from engine import unkept as unkept_module
 from engine.channel import Channel
 from engine.clock import ManualClock
-from engine.errors import RefusedDeliveryError, StoreError
+from engine.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.line_trace import LineWay
 from engine.message import Stored
 from engine.outcomes import Outcomes
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory
+from engine.records import DeliveryView
 from tests.support.astm_peer import one_record_a_frame, wire_frame
 from tests.support.channels import (
     ACK,
@@ -696,28 +697,36 @@ async def test_the_outcome_of_an_older_message_is_found_in_the_journal(tmp_path:
 
 
 @pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize("state", ["sending", "waiting"])
 async def test_what_ended_and_is_not_in_the_journal_yet_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, dead: bool
 ) -> None:
     """A sender tries again just as the delivery has ended, before that is written."""
     monkeypatch.setattr(outcomes_module, "LATELY", 1)
     async with plant(tmp_path) as made:
         server = await made.destination("server")
         made.channel("a", "server", raw=True)
-        server.gate.clear()
-        await made.send("a", "1", "2")
-        await until(lambda: made.workers["server"].in_flight == 1)
-        trace = made.journal.message(1)
-        assert trace is not None
-        (delivery,) = trace.deliveries
-        assert delivery.state == "sending"
+        if state == "sending":
+            server.gate.clear()
+        else:  # between two attempts
+            server.script = lambda channel, body, attempt: TransientDeliveryError(Reason.BUSY)
+        await made.send("a", "1")
+
+        def delivery() -> DeliveryView | None:
+            trace = made.journal.message(1)
+            return next((one for one in trace.deliveries if one.state == state), None) if trace else None
+
+        await until(lambda: delivery() is not None)
+        found = delivery()
+        assert found is not None
         outcomes = Outcomes(made.journal.message)
-        outcomes.ended(1, delivery.id, dead=dead)
+        outcomes.ended(1, found.id, dead=dead)
         known = outcomes.expect_known(1)
         assert known.done()
         assert known.result() is not dead
-        outcomes.ended(9, 99, dead=False)  # another one, and this one is in the journal long since
+        outcomes.ended(9, 99, dead=False)  # another one; the first is in the journal long since
         assert not outcomes.expect_known(1).done()
+        server.script = lambda channel, body, attempt: None
         server.gate.set()
 
 
