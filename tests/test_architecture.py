@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         names(
             "actor breaker chain clock clock_watch conditional controls deidentified downtime edit_text errors "
             "examine examine_lines growth hashes key_sheet lane letters link_words message near numbers ownership "
-            "pace packing ports reagents reasons receive_memory records registry results retry secrets site "
+            "pace packing persons ports reagents reasons receive_memory records registry results retry secrets site "
             "site_file snapshot timing units versions words yaml_nodes"
         ),
     ),

@@ -1,0 +1,165 @@
+"""What a message says of the person behind a patient number: parts of the name, birth date, sex, mark of a child.
+
+What stands in the place of a value and is none counts as absent: UNKNOWN for a name, 1 January for a birth date. Parts
+of a name are kept as they were written, in capitals and without accents, so that a better table of spellings also
+serves for records that were kept before.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from itertools import takewhile
+from unicodedata import combining, normalize
+
+import orjson
+
+MOST_NAMES = 4  # alternatives that are read: repetitions of PID-5
+MOST_PARTS = 8  # of one name
+
+_TITLES = frozenset(["MR", "MRS", "MS", "MISS", "SMT", "SHRI", "SRI", "SHREE", "DR", "PROF", "MASTER", "MST"])
+_SEX_WORDS = ("MALE", "FEMALE")
+_NO_NAMES = frozenset(
+    ("UNKNOWN", "UNK", "UNIDENTIFIED", "UNNAMED", "ANONYMOUS", "NONAME", "PATIENT", "NONE", "NULL", "NIL", *_SEX_WORDS)
+)
+# Who somebody's father, husband or carer is says nothing of who it is.
+_RELATION = re.compile(r"(?<!\w)[DSWCH]\s*[/\\]\s*O(?!\w).*", re.DOTALL)
+_CHILD_OF = re.compile(r"(?<!\w)(?:B\s*[/\\]\s*O|(?:BABY|NEWBORN|NEW BORN)(?:\s+(?:BOY|GIRL|MALE|FEMALE))?\s+OF)(?!\w)")
+_CHILD = re.compile(r"(?<!\w)(?:BABY|NEWBORN)(?:\s+(?:BOY|GIRL))?(?!\w)|(?<!\w)BABY(?:BOY|GIRL)(?!\w)")
+_TWIN = re.compile(r"(?<!\w)(?:TWIN|TRIPLET)S?(?:\s*[-#.:]?\s*(\d+|I{1,3}|[A-D]))?(?!\w)")
+_TWINS = {"I": "1", "II": "2", "III": "3", "A": "1", "B": "2", "C": "3", "D": "4"}
+_APOSTROPHES = str.maketrans("", "", "'`\u2019\u2018\u02bc")
+_NOT_A_LETTER = re.compile(r"[^A-Z]+")
+_BIRTH = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})(?:$|[T \d])")
+_SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F"}
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """The parts of a name, in capitals.
+
+    Attributes:
+        family: empty where nothing says which of the parts it is.
+        given: all parts then.
+    """
+
+    family: tuple[str, ...]
+    given: tuple[str, ...]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.family + self.given
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What a message says of a person. What is absent is empty.
+
+    Attributes:
+        names: alternatives: the name as it is written in other ways, or an earlier one.
+        born: YYYYMMDD.
+        sex: M or F.
+        child: a mark of a child that bears its mother's name: ``child``, or ``child 2`` of twins.
+    """
+
+    names: tuple[Name, ...] = ()
+    born: str = ""
+    sex: str = ""
+    child: str = ""
+
+    @classmethod
+    def of(cls, names: Iterable[Sequence[str]], birth: str, sex: str) -> "Person":
+        """The record that a message gives.
+
+        Args:
+            names: components of each repetition of the name, family name first (XPN; E1394-97, 6.6).
+            birth: as in PID-7 or P-8; sex: as in PID-8 or P-9 (table 0001).
+        """
+        read, child = [], ""
+        for components in names:
+            name, mark = _name(tuple(components[:3]))
+            child = max(child, mark)
+            if name is not None and name not in read:
+                read.append(name)
+        return cls(tuple(read[:MOST_NAMES]), _born(birth), _SEXES.get(sex.strip().upper(), ""), child)
+
+    def with_what_it_lacks(self, other: "Person") -> "Person":
+        """This record, and what it does not say from another of the same person."""
+        child = self.child if self.names else self.child or other.child
+        return Person(self.names or other.names, self.born or other.born, self.sex or other.sex, child)
+
+    @property
+    def says_nothing(self) -> bool:
+        return self == _NOBODY
+
+    def packed(self) -> bytes:
+        """The record as bytes; equal for equal records."""
+        return orjson.dumps([[[one.family, one.given] for one in self.names], self.born, self.sex, self.child])
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> "Person":
+        names, born, sex, child = orjson.loads(packed)
+        return cls(tuple(Name(tuple(family), tuple(given)) for family, given in names), born, sex, child)
+
+
+_NOBODY = Person()
+
+
+@lru_cache(maxsize=256)  # one message has a name several times
+def _name(components: tuple[str, ...]) -> tuple[Name | None, str]:
+    """The name that the components give, or None, and the mark of a child."""
+    texts, child, twin = [], "", None
+    for component in components:
+        text = component.strip()
+        if not (text.isascii() and text.isalpha() and text.isupper()):
+            text = "".join(sign for sign in normalize("NFKD", text) if not combining(sign)).upper()
+            text = text.translate(_APOSTROPHES)
+        if found := _TWIN.search(text):
+            child, twin, text = "child", found, _TWIN.sub(" ", text)
+        if _CHILD_OF.search(text):
+            child, text = "child", _CHILD_OF.sub(" ", text)
+        relation = _RELATION.search(text)
+        texts.append(text[: relation.start()] if relation else text)
+        if relation and not relation[0].partition("O")[2].strip():  # whose it is stands in the next component
+            break
+    named = [_CHILD.sub(" ", text) for text in texts]
+    without = [_parts(text) for text in named]
+    if named != texts and any(without):  # BABY alone is no name; before one it is a child's
+        child = child or "child"
+    if child and twin is not None and twin[1]:
+        child = f"child {_TWINS.get(twin[1], twin[1].lstrip('0'))}"
+    family, given = without[0] if without else (), tuple(part for parts in without[1:] for part in parts)
+    if not family or not given:
+        family, given = (), family or given
+    return (Name(family[:MOST_PARTS], given[:MOST_PARTS]) if given else None), child
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """The words of a text that tell one person from another: no titles, no initials, nothing that says UNKNOWN."""
+    words = text.split() if text.isalpha() else [word for word in _NOT_A_LETTER.split(_latin(text)) if word]
+    titles = sum(1 for _ in takewhile(_TITLES.__contains__, words))
+    said = [word for word in words[titles:] if len(word) > 1 and word not in _NO_NAMES and word not in _TITLES]
+    return tuple(dict.fromkeys(said)) if all(word.isascii() for word in said) else ()
+
+
+def _latin(text: str) -> str:
+    """A text without its words of another script, of which one Latin letter would make another word."""
+    if text.isascii():
+        return text
+    return " ".join(word for word in text.split() if all(sign.isascii() or not sign.isalpha() for sign in word))
+
+
+def _born(birth: str) -> str:
+    """A birth date as YYYYMMDD; empty where it is none, or one that an office makes of a year or an age."""
+    found = _BIRTH.match(birth.strip())
+    if found is None:
+        return ""
+    year, month, day = found.groups()
+    if (month, day) in (("01", "01"), ("07", "01")):
+        return ""
+    try:
+        date(int(year), int(month), int(day))
+    except ValueError:
+        return ""
+    return year + month + day
