@@ -6,9 +6,11 @@
     --state dead, incomplete                 message_dead
     --state filtered, dismissed              message_ended    rows that are not mapped only
     --state stored                           above the watermark
+    --state waiting                          the deliveries that wait or are under way, while they are few
     --type                                   journal_type
     --channel                                journal_channel, block by block
-    nothing of these, or --state mapped      the journal itself: nearly every row fits
+    nothing of these, --state mapped or delivered
+                                             the journal itself: nearly every row fits
 
 The rest of a filter is looked at row by row. A channel with few messages leads, whatever type is asked for. Times
 become numbers by halving (`first_at`), for numbers follow time. What still is too much ends at the reader's deadline,
@@ -32,6 +34,7 @@ Execute = Callable[..., sqlite3.Cursor]
 # By how much rows may be out of order in time (the clock was set, frames were assembled after a restart).
 DISORDER_US = 86_400_000_000
 NO_LIMIT = 2**62  # above every number: a walk has a bound always, and so is a search and no scan
+FEW_WAITING = 50_000  # deliveries; their messages are found in some 50 ms
 SMALL_CHANNEL = 20_000  # messages; walking through so many takes some 20 ms
 
 # Of the index journal_channel; its rows of one block are neighbours in the journal, and lie on few pages.
@@ -161,6 +164,24 @@ def _state(execute: Execute, terms: _Terms, wanted: Filter, lead: str) -> None:
         terms.add("j.id > ?", watermark[0] if watermark else 0)
     elif state == "held":  # of its deliveries; the message itself is mapped
         terms.add("j.id IN (SELECT message_id FROM delivery WHERE state IN ('dead', 'held') AND state = 'held')")
+    elif state == "waiting":
+        open_ones = "SELECT message_id FROM delivery WHERE state = 'waiting'"
+        open_ones += " UNION ALL SELECT message_id FROM delivery WHERE state = 'sending'"
+        (count,) = execute("SELECT coalesce(sum(open), 0) FROM lane").fetchone()
+        if count <= FEW_WAITING:
+            terms.add(f"j.id IN ({open_ones})")
+        else:  # most of the newest do, and a page of them is soon found
+            terms.add(
+                "EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = j.id AND d.state IN ('waiting', 'sending'))"
+            )
+    elif state == "delivered":
+        terms.add(
+            "EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = j.id AND d.state IN ('delivered', 'superseded'))"
+        )
+        terms.add(
+            "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = j.id"
+            " AND d.state NOT IN ('delivered', 'superseded'))"
+        )
     elif lead == "dead":
         # As the index says it, word for word, or SQLite does not see that it fits.
         terms.add("s.state IN ('dead', 'incomplete') AND +s.state = ?", state)

@@ -406,6 +406,8 @@ class Filter:
         lot: of a reagent that the message names; letters and digits count.
         patient, specimen, number: that bear exactly this number of a patient, of a specimen or order, of the message
             itself (`engine.numbered`).
+        code, loinc: with a document that has a result under this code of a test, or under this LOINC. Documents are
+            opened for it, one message after the other.
     """
 
     channel: str | None = None
@@ -420,3 +422,5 @@ class Filter:
     patient: str | None = None
     specimen: str | None = None
     number: str | None = None
+    code: str | None = None
+    loinc: str | None = None

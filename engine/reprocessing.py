@@ -45,6 +45,23 @@ VALUE_LENGTH = 200  # of a value that is kept; an enclosed document has millions
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """A document that was delivered, and the one that today's mapping makes in its place, where they differ.
+
+    Attributes:
+        outcome: what becomes of the new one at these destinations: ``changed`` (it would be sent), ``superseded``,
+            ``withdrawn`` or ``dead``.
+        before: number of the delivered document; None where nothing was delivered.
+        after: the new document; None where none is made any more.
+    """
+
+    outcome: Outcome
+    destinations: tuple[str, ...]
+    before: int | None
+    after: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What mapping a message again would come to.
 
@@ -53,6 +70,7 @@ class Finding:
         send: all its documents, each with the destinations that should get it now (none, where nothing differs).
         same_reports: they carry the reports that were delivered, of the same patients: what other messages say of these
             numbers was decided about when the message was mapped first.
+        compared: the documents that differ, also where nothing is sent of them.
     """
 
     message_id: int
@@ -62,6 +80,7 @@ class Finding:
     verdict: Verdict | None = None
     send: tuple[Routed, ...] = ()
     same_reports: bool = False
+    compared: tuple[Compared, ...] = ()
 
 
 def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
@@ -101,9 +120,12 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
         if refused:
             return Finding(message_id, "unsettled", reason)
         if verdict.state == "dead":
-            return Finding(message_id, "dead", reason)
-        return Finding(message_id, "withdrawn" if delivered else "unchanged", reason if delivered else "")
+            return Finding(message_id, "dead", reason, compared=_made_no_more("dead", delivered))
+        if not delivered:
+            return Finding(message_id, "unchanged")
+        return Finding(message_id, "withdrawn", reason, compared=_made_no_more("withdrawn", delivered))
     changes: list[Change] = []
+    differing: list[Compared] = []
     send: list[Routed] = []
     made: set[tuple[str, int]] = set()
     superseded = False
@@ -111,6 +133,7 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
         wanted: list[str] = []
         compared: dict[int | None, list[Change]] = {None: [Change("added", DOCUMENT)]}
         told: set[int | None] = set()  # the same document may have gone to several destinations: told once
+        differ: dict[tuple[Outcome, int | None], list[str]] = {}
         for destination in _may_go_to(trace, route.to, ordinal):
             made.add((destination, ordinal))
             old = before.get((destination, ordinal))
@@ -120,23 +143,36 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
                 continue
             if reader.would_be_superseded(message_id, trace.message.channel, destination, document):
                 superseded = True
+                differ.setdefault(("superseded", delivered.get((destination, ordinal))), []).append(destination)
                 continue
+            differ.setdefault(("changed", delivered.get((destination, ordinal))), []).append(destination)
             wanted.append(destination)
             refused.pop((destination, ordinal), None)
             if old not in told:
                 told.add(old)
                 changes += compared[old]
+        differing += [Compared(outcome, tuple(names), old, document.body) for (outcome, old), names in differ.items()]
         send.append(replace(routed_by(route, document), destinations=tuple(wanted)))
     if refused:  # what is sent would close these dead letters, and nothing goes out in their place
         return Finding(message_id, "unsettled")
-    gone = any(place not in made for place in delivered)
+    gone = {place: document for place, document in delivered.items() if place not in made}
     if gone:
         changes.append(Change("removed", DOCUMENT))
+        differing += _made_no_more("withdrawn", gone)
     if any(routed.destinations for routed in send):
         known = frozenset[Report]().union(*(reader.reports(old) for old in set(before.values())))
         same = known.issuperset(report for routed in send for report in routed.document.reports)
-        return Finding(message_id, "changed", "", tuple(changes), verdict, tuple(send), same)
-    return Finding(message_id, "superseded" if superseded else "withdrawn" if gone else "unchanged")
+        return Finding(message_id, "changed", "", tuple(changes), verdict, tuple(send), same, tuple(differing))
+    outcome: Outcome = "superseded" if superseded else "withdrawn" if gone else "unchanged"
+    return Finding(message_id, outcome, compared=tuple(differing))
+
+
+def _made_no_more(outcome: Outcome, delivered: dict[tuple[str, int], int]) -> tuple[Compared, ...]:
+    """The delivered documents in whose place none is made now."""
+    places: dict[int, list[str]] = {}
+    for (destination, _), document in delivered.items():
+        places.setdefault(document, []).append(destination)
+    return tuple(Compared(outcome, tuple(names), document, None) for document, names in places.items())
 
 
 def _is_refused(delivery: DeliveryView) -> bool:

@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "actor breaker chain clock clock_watch conditional controls deidentified downtime edit_text errors "
             "examine examine_lines growth hashes key_sheet lane letters link_words message near numbers ownership "
             "pace packing persons ports reagents reasons receive_memory records registry results retry secrets site "
-            "site_file snapshot timing units versions words yaml_nodes"
+            "site_file snapshot tested timing units versions words yaml_nodes"
         ),
     ),
     (
@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "the running site",
         names(
-            "acts app backup_keeper build control daily_look gentle heap link_view logs metrics observe "
+            "acts affected app backup_keeper build control daily_look gentle heap link_view logs metrics observe "
             "process_metrics replaying reprocessing sandbox sources supervisor switches taps watchdog web worker"
         ),
     ),

@@ -4,6 +4,7 @@ Select by message number or by filter; `retry` and `dismiss` count and ask first
 old place; a dead message is processed again with today's configuration and mapping.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -45,6 +46,7 @@ COLUMNS = (
     Column("since", "SINCE"),
     Column("type", "TYPE"),
 )
+READ_AT_ONCE = 500
 NAMES_SHOWN = 3  # of the channels and destinations of a group; -o json has all
 GROUP_COLUMNS = (
     Column("count", "COUNT", right=True),
@@ -79,14 +81,19 @@ def command() -> None:
 @filter_options("channel", "destination", "reason", "letter-state", "since", "until")
 @click.option("--each", is_flag=True, help="Each letter by itself, newest first.")
 @click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="With --each, at most so many."
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="Of each by itself, about so many: those of one message stay together.",
 )
-@click.option(
-    "--before", type=ROW, metavar="ID", help="With --each, go on below this message number (from the last page)."
-)
+@click.option("--all", "everything", is_flag=True, help="Of each by itself, all there are.")
+@click.option("--before", type=ROW, metavar="ID", help="Go on below this message number (from the last page).")
 @form_option()
 @pass_session
-def list_letters(session: Session, /, each: bool, limit: int, before: int | None, form: Form, **given: Any) -> None:
+def list_letters(
+    session: Session, /, each: bool, limit: int, everything: bool, before: int | None, form: Form, **given: Any
+) -> None:
     wanted = Filter(
         channel=given["channel"],
         destination=given["destination"],
@@ -95,21 +102,53 @@ def list_letters(session: Session, /, each: bool, limit: int, before: int | None
         after_us=instant_us(session, given["since"]),
         before_us=instant_us(session, given["until"]),
     )
-    in_groups = form is Form.JSON or (form is Form.TABLE and not each and before is None)
+    each = each or before is not None or everything
     with session.reader() as reader:
-        found = reader.dead(wanted, before_id=before, limit=limit) if form is not Form.TABLE or not in_groups else []
-        groups = _groups(session, reader, wanted) if in_groups else []
-    if not found and not groups:
-        raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
-    rows = [letter_row(session, letter) for letter in found]
-    if form is Form.JSON:
-        show_document(form, {"groups": groups, "dead_letters": rows}, ())
-    elif in_groups:
-        _show_groups(groups)
-    else:
-        show_rows(form, "dead_letters", rows, COLUMNS, "no dead letters")
-        if len(found) >= limit and form is Form.TABLE:
-            say(f"more may follow: --before {found[-1].message_id}")
+        groups = _groups(session, reader, wanted) if form is Form.JSON or (form is Form.TABLE and not each) else []
+        if form is Form.TABLE and not each:
+            if not groups:
+                raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
+            _show_groups(groups)
+            return
+        if not reader.dead(wanted, before_id=before, limit=1):
+            raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
+        page = Page(reader, wanted, before, None if everything else limit)
+        rows = (letter_row(session, letter) for letter in page)
+        if form is Form.JSON:
+            found = list(rows)
+            show_document(form, {"groups": groups, "dead_letters": found, "more": page.more()}, ())
+        else:
+            show_rows(form, "dead_letters", rows, COLUMNS, "no dead letters")
+        if more := page.more():
+            say(f"{more} more follow: --before {page.last}, a higher --limit, or --all")
+
+
+class Page:
+    """Dead letters, newest first, read as they are written.
+
+    Attributes:
+        last: the message number of the last one that was given; 0 before there is one.
+    """
+
+    def __init__(self, reader: "Reader", wanted: Filter, before: int | None, limit: int | None) -> None:
+        """
+        Args:
+            limit: about so many; None: all.
+        """
+        self.last = 0
+        self._reader, self._wanted, self._before, self._limit = reader, wanted, before, limit
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        before = self._before
+        while found := self._reader.dead(self._wanted, before_id=before, limit=self._limit or READ_AT_ONCE):
+            before = self.last = found[-1].message_id
+            yield from found
+            if self._limit is not None:
+                return
+
+    def more(self) -> int:
+        """How many there are after the last one that was given."""
+        return self._reader.count_dead(self._wanted, before_id=self.last) if self.last else 0
 
 
 def _groups(session: Session, reader: "Reader", wanted: Filter) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ COLUMNS = (
     Column("type", "TYPE"),
     Column("state", "STATE"),
     Column("reason", "REASON"),
+    Column("delivery", "DELIVERY"),
     Column("bytes", "BYTES", right=True),
     Column("flags", "FLAGS"),
 )
@@ -42,8 +43,22 @@ def command() -> None:
     pass
 
 
-@command.command("list", help="List messages, newest first.")
-@filter_options("channel", "state", "reason", "since", "until")
+LIST_HELP = """List messages, newest first.
+
+--state delivered: each delivery was made, or is superseded by one that was. --state waiting: one of them waits or is
+under way. Both are mapped messages. --code and --loinc open the documents of every message that the other filters
+leave: name a channel and a time with them.
+"""
+EXPORT_HELP = """Write messages and their deliveries to a SQLite database, as CSV or as lines of JSON.
+
+--state delivered: each delivery was made, or is superseded by one that was. --state waiting: one of them waits or is
+under way. Both are mapped messages. --code and --loinc open the documents of every message that the other filters
+leave: name a channel and a time with them.
+"""
+
+
+@command.command("list", help=LIST_HELP)
+@filter_options("channel", "state", "reason", "code", "loinc", "since", "until")
 @click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
 @click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count.")
 @click.option(
@@ -87,6 +102,8 @@ def list_messages(
         patient=patient,
         specimen=specimen,
         number=control_id,
+        code=given["code"],
+        loinc=given["loinc"],
         after_us=instant_us(session, given["since"]),
         before_us=instant_us(session, given["until"]),
     )
@@ -98,12 +115,13 @@ def list_messages(
         older = reader.numbers_from() if by_number else 1
         unread = reader.not_all_numbers() if by_number else 0
         kept = reader.kept()
+        ends = reader.ends([view.id for view in found])
         listed = {view.id for view in found}
         absent = [number for number in sorted(set(ids) - listed) if reader.message(number) is None]
         why = [str(reader.absent("message", number)) for number in absent]
     if not found:
         raise_if_unknown(session, channel=wanted.channel)
-    show_rows(form, "messages", [_row(session, view) for view in found], COLUMNS, "no messages")
+    show_rows(form, "messages", [_row(session, view, ends.get(view.id, "")) for view in found], COLUMNS, "no messages")
     for text in why:
         say(text)
     if by_number and not found:
@@ -139,7 +157,8 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
 
             contents["wire"] = wire_of(session, reader, trace, masked=not unmask)
         contents["acts"] = _acts_about(session, reader, message)
-    document = {**_document(session, trace, answers=unmask), **contents}
+        end = reader.ends([message]).get(message, "")
+    document = {**_document(session, trace, end, answers=unmask), **contents}
     show_document(form, document, _lines(document))
     return ExitCode.OK
 
@@ -172,8 +191,8 @@ def line(session: Session, channel: str, last: int, unmask: bool, form: Form) ->
     return ExitCode.OK
 
 
-@command.command("export", help="Write messages and their deliveries to a SQLite database, as CSV or as lines of JSON.")
-@filter_options("channel", "state", "reason", "since", "until")
+@command.command("export", help=EXPORT_HELP)
+@filter_options("channel", "state", "reason", "code", "loinc", "since", "until")
 @click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
 @click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count.")
 @click.option(
@@ -223,6 +242,8 @@ def export(
         reason=given["reason"],
         message_type=message_type,
         lot=lot,
+        code=given["code"],
+        loinc=given["loinc"],
         after_us=instant_us(session, given["since"]),
         before_us=instant_us(session, given["until"]),
     )
@@ -331,7 +352,7 @@ def _text(content: bytes) -> str:
     return content.decode("utf-8", "backslashreplace")
 
 
-def _row(session: Session, view: MessageView) -> dict[str, Any]:
+def _row(session: Session, view: MessageView, end: str) -> dict[str, Any]:
     flags = [*(["repeat"] if view.repeat_of else []), *(["same id, other bytes"] if view.same_id_other_bytes else [])]
     return {
         "id": view.id,
@@ -341,6 +362,7 @@ def _row(session: Session, view: MessageView) -> dict[str, Any]:
         "type": view.message_type,
         "state": view.state,
         "reason": view.reason,
+        "delivery": end,
         "bytes": view.size,
         "peer": view.peer,
         "notes": list(view.notes),
@@ -349,7 +371,7 @@ def _row(session: Session, view: MessageView) -> dict[str, Any]:
     }
 
 
-def _document(session: Session, trace: Trace, *, answers: bool) -> dict[str, Any]:
+def _document(session: Session, trace: Trace, end: str, *, answers: bool) -> dict[str, Any]:
     def at(instant_us: int) -> Any:
         return from_us(instant_us).astimezone(session.zone) if instant_us else None
 
@@ -380,7 +402,7 @@ def _document(session: Session, trace: Trace, *, answers: bool) -> dict[str, Any
             shown["answer"] = _text(delivery.answer)
         deliveries.append(shown)
     return {
-        "message": _row(session, trace.message),
+        "message": _row(session, trace.message, end),
         "edited_from": trace.edited_from or None,
         "edited_as": trace.edited_as or None,
         "mapping": trace.mapping,

@@ -51,6 +51,7 @@ class Form(StrEnum):
     TABLE = "table"
     JSON = "json"
     NDJSON = "ndjson"
+    CSV = "csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class Column:
 
 
 def form_option(*forms: Form) -> Callable[[F], F]:
-    """The option ``-o``; the command gets ``form``."""
-    names = [form.value for form in forms or tuple(Form)]
+    """The option ``-o``; the command gets ``form``. Without ``forms``: all but CSV."""
+    names = [form.value for form in forms or (Form.TABLE, Form.JSON, Form.NDJSON)]
 
     def decorate(command: F) -> F:
         return click.option(
@@ -74,7 +75,8 @@ def form_option(*forms: Form) -> Callable[[F], F]:
             type=click.Choice(names),
             default=Form.TABLE.value,
             callback=lambda _ctx, _param, value: Form(value),
-            help="For people (table) or for scripts (json: one document, ndjson: one object a line).",
+            help="For people (table) or for scripts (json: one document, ndjson: one object a line)"
+            + ("; csv for a spreadsheet." if Form.CSV.value in names else "."),
         )(command)
 
     return decorate

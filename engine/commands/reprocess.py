@@ -1,8 +1,13 @@
 """Map stored messages again with today's mapping, and show what differs from what was delivered.
 
 Nothing is sent: the differences are grouped by element, with how many messages have each and the numbers of some.
-Values are patient data and masked unless --unmask is given, which is noted in the audit trail. --mapping-from shows
-what another mapping would make of the same messages.
+--results lists each affected result instead, all of them: its message, the specimen's number, a token for the
+patient, the test's code and LOINC, and value, unit and status as they were delivered and as they are now. -o json has
+both, -o csv and -o ndjson the list alone. A message that cannot be compared, or whose document differs in no result,
+has a row without a test.
+
+Values and specimen numbers are patient data and masked unless --unmask is given, which is noted in the audit trail.
+--mapping-from shows what another mapping would make of the same messages.
 
 --refused looks only at messages of which a destination has refused a document (dead letters REFUSED): where another
 document is made now, it takes the dead letter's place.
@@ -21,13 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, table
+from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, table
 from engine.commands.selecting import ACT_TIMEOUT_S, instant_us, without_daemon
 from engine.commands.session import Session, consent, pass_session
 from engine.errors import ConfigError
 
 if TYPE_CHECKING:
     from engine.acts.selection import Selection
+    from engine.commands.affected_list import AffectedList
     from engine.config import Site
     from engine.judging import ChannelRoutes
     from engine.reading import Reader
@@ -79,7 +85,8 @@ class Wanted:
 @click.option("--until", metavar="TIME", help="Received before that; else until now.")
 @click.option("--refused", is_flag=True, help="Only messages with a document that its destination refused.")
 @click.option("--mapping-from", "mapping", metavar="FILE|NAME", help="With this mapping instead of the channel's own.")
-@click.option("--unmask", is_flag=True, help="Show some values of each difference. This is noted in the audit trail.")
+@click.option("--results", "listed", is_flag=True, help="List each affected result, in place of the groups.")
+@click.option("--unmask", is_flag=True, help="Show values and specimen numbers. This is noted in the audit trail.")
 @click.option("--apply", "send", is_flag=True, help="Send what differs. Needs --reason.")
 @click.option("--reason", "because", metavar="TEXT", help="Why; kept for good. Write no patient data here.")
 @click.option(
@@ -90,7 +97,7 @@ class Wanted:
     help="With --apply, messages per second, at most.",
 )
 @click.option("--yes", is_flag=True, help="Do it without being asked.")
-@form_option(Form.TABLE, Form.JSON)
+@form_option(*Form)
 @pass_session
 def command(
     session: Session,
@@ -100,6 +107,7 @@ def command(
     until: str | None,
     refused: bool,
     mapping: str | None,
+    listed: bool,
     unmask: bool,
     send: bool,
     because: str | None,
@@ -108,6 +116,7 @@ def command(
     form: Form,
 ) -> ExitCode:
     from engine.acts.selection import Selection
+    from engine.commands.affected_list import AffectedList
 
     if send and not (because or "").strip():
         raise click.UsageError("--apply needs --reason: why these results are sent again")
@@ -129,23 +138,40 @@ def command(
             from engine.commands.messages import note_exported
 
             note_exported(session, {"reprocess": channel, **selection.to_json(), "mapping": wanted.named})
-        tally = _compare(journal, wanted, unmask=unmask)
-    document = _document(tally, wanted, unmask=unmask)
-    if not send or not tally.changed:
-        show_document(form, {**document, "apply": None}, _lines(tally, document))
-        if refused and not tally.messages and form is Form.TABLE:
+        rows = AffectedList(form, unmask=unmask) if listed or form is not Form.TABLE else None
+        if rows is not None:
+            rows.begin({"channel": channel, "mapping": wanted.named or None})
+        tally = _compare(journal, wanted, rows, unmask=unmask)
+    document = _document(tally, unmask=unmask)
+    words = say if form in (Form.CSV, Form.NDJSON) else click.echo  # the list alone is on stdout
+    if form is not Form.JSON:
+        for line in _lines(tally, document, grouped=rows is None):
+            words(line)
+    result = None
+    try:
+        if send and tally.changed:
+            result = _send_what_differs(session, wanted, tally, str(because), rate, yes=yes)
+    finally:
+        if rows is not None:  # the document is whole, also where nobody said yes
+            rows.end({**document, "apply": result})
+    if result is None:
+        if refused and not tally.messages and form is not Form.JSON:
             say(f"no destination has refused a document of {channel}, or a person has closed it")
-        if send and form is Form.TABLE:
+        if send and form is not Form.JSON:
             say("nothing differs, and nothing was sent")
         return ExitCode.OK
-    if form is Form.TABLE:
-        show_document(form, {}, _lines(tally, document))
-    count = f"{tally.changed} message{'' if tally.changed == 1 else 's'}"
-    consent(f"Send the documents of {count} of {channel} again where they differ?", yes=yes)
-    result = _send(session, wanted, str(because), rate)
-    show_document(form, {**document, "apply": result}, _in_words(result))
+    for line in _in_words(result) if form is not Form.JSON else ():
+        words(line)
     left = sum(count for name, count in result["done"].items() if name in WHY or name == "conflicts")
     return ExitCode.PARTLY if left else ExitCode.OK
+
+
+def _send_what_differs(
+    session: Session, wanted: Wanted, tally: "Tally", because: str, rate: float, *, yes: bool
+) -> dict[str, Any]:
+    count = f"{tally.changed} message{'' if tally.changed == 1 else 's'}"
+    consent(f"Send the documents of {count} of {wanted.selection.channel} again where they differ?", yes=yes)
+    return _send(session, wanted, because, rate)
 
 
 def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> Wanted:
@@ -169,14 +195,19 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
     return Wanted(site, selection, routes, mapping, program.content_hash, named)
 
 
-def _compare(journal: "Reader", wanted: Wanted, *, unmask: bool) -> "Tally":
-    """Look at every message, newest first, a page at a time."""
+def _compare(journal: "Reader", wanted: Wanted, rows: "AffectedList | None", *, unmask: bool) -> "Tally":
+    """Look at every message, newest first, a page at a time, and write the affected results."""
+    from engine.affected import affected
     from engine.reprocessing import Tally, examine
 
     tally = Tally(keep_values=unmask)
     begin = last = time.monotonic()
     for message_id in _numbers(journal, wanted.selection):
-        tally.add(examine(journal, message_id, wanted.routes))
+        finding = examine(journal, message_id, wanted.routes)
+        tally.add(finding)
+        if rows is not None:
+            for one in affected(journal, finding):
+                rows.add(one)
         if time.monotonic() - last > SAY_EVERY_S:
             last = time.monotonic()
             rate = tally.messages / (last - begin)
@@ -233,7 +264,7 @@ def _send(session: Session, wanted: Wanted, because: str, rate: float) -> dict[s
         )
 
 
-def _document(tally: "Tally", wanted: Wanted, *, unmask: bool) -> dict[str, Any]:
+def _document(tally: "Tally", *, unmask: bool) -> dict[str, Any]:
     def row(group: "Group") -> dict[str, Any]:
         made = {"messages": group.messages, "occurrences": group.occurrences, "examples": group.examples}
         if unmask:
@@ -242,8 +273,6 @@ def _document(tally: "Tally", wanted: Wanted, *, unmask: bool) -> dict[str, Any]
 
     groups = sorted(tally.groups.items(), key=lambda item: (-item[1].messages, item[0][1], item[0][0]))
     return {
-        "channel": wanted.selection.channel,
-        "mapping": wanted.named or None,
         "messages": tally.messages,
         "outcomes": tally.outcomes,
         "changes": [{"kind": kind, "path": path, **row(group)} for (kind, path), group in groups],
@@ -255,19 +284,21 @@ def _document(tally: "Tally", wanted: Wanted, *, unmask: bool) -> dict[str, Any]
     }
 
 
-def _lines(tally: "Tally", document: dict[str, Any]) -> Iterator[str]:
-    if document["changes"]:
+def _lines(tally: "Tally", document: dict[str, Any], *, grouped: bool) -> Iterator[str]:
+    if document["changes"] and grouped:
         yield from table(document["changes"], COLUMNS)
         for change in document["changes"]:
             for pair in change.get("values", ()):
                 if pair["before"] or pair["after"]:
                     yield f"  {change['path']}: {printable(repr(pair['before']))} -> {printable(repr(pair['after']))}"
-    if tally.ungrouped:
+    if tally.ungrouped and grouped:
         yield f"and {tally.ungrouped} differences in other elements"
     for row in document["not_sent"]:
         reason = f" {row['reason']}" if row["reason"] else ""
         examples = ", ".join(map(str, row["examples"]))
         yield f"{row['messages']} {row['outcome']}{reason}, as {examples}: {WHY[row['outcome']]}"
+    if document["changes"] and grouped:
+        yield "each affected result: the same command with --results, or -o csv"
     outcomes = tally.outcomes
     yield click.style(
         f"{tally.messages} messages: {outcomes.get('changed', 0)} differ, {outcomes.get('unchanged', 0)} do not",

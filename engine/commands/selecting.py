@@ -60,7 +60,7 @@ def word(words: Sequence[str], all_of_them: str) -> Callable[[str], str]:
 
 
 def filter_options(*names: str) -> Callable[[F], F]:
-    """Some of the options ``channel destination reason state letter-state since until``."""
+    """Some of the options ``channel destination reason state letter-state code loinc since until``."""
     known = {
         "channel": click.option("--channel", metavar="NAME", help="Of this channel."),
         "destination": click.option("--destination", metavar="NAME", help="For this destination."),
@@ -70,7 +70,11 @@ def filter_options(*names: str) -> Callable[[F], F]:
             metavar="CODE",
             help="With this reason code (docs/reason-codes.md).",
         ),
-        "state": _state_option((*get_args(MessageState), "held")),
+        "state": _state_option((*get_args(MessageState), "waiting", "delivered", "held")),
+        "code": click.option(
+            "--code", metavar="CODE", help="With a result under this code of a test. Opens each document."
+        ),
+        "loinc": click.option("--loinc", metavar="CODE", help="With a result under this LOINC. Opens each document."),
         "letter-state": _state_option(LETTER_STATES),
         "since": click.option("--since", metavar="TIME", help="Received since: an age (2h), a day, or a day and time."),
         "until": click.option("--until", metavar="TIME", help="Received before that."),

@@ -57,6 +57,31 @@ class Letters(Snapshots):
         last = letters[limit - 1].message_id
         return [letter for letter in letters if letter.message_id >= last]
 
+    def count_dead(self, wanted: Filter | None = None, *, before_id: int | None = None) -> int:
+        """How many `dead` would give, were its pages all read from ``before_id`` on."""
+        wanted = wanted or Filter()
+        with self.snapshot() as execute:
+            count = 0
+            if wanted.destination is None:
+                clause, values = letter_terms(
+                    execute, wanted, before_id, number="s.id", state="s.state", reason="s.reason"
+                )
+                (count,) = execute(
+                    "SELECT count(*) FROM message_state s CROSS JOIN journal j ON j.id = s.id"  # noqa: S608 - constants
+                    f" WHERE s.state IN ('dead', 'incomplete') AND {clause}",
+                    values,
+                ).fetchone()
+            clause, values = letter_terms(
+                execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause"
+            )
+            (stuck,) = execute(
+                "SELECT count(*) FROM delivery d CROSS JOIN journal j ON j.id = d.message_id"  # noqa: S608 - constants
+                " CROSS JOIN lane l ON l.id = d.lane"
+                f" WHERE {_STUCK['dead']} AND (? IS NULL OR l.destination = ?) AND {clause}",
+                [wanted.destination, wanted.destination, *values],
+            ).fetchone()
+            return int(count + stuck)
+
     def letter_groups(self, wanted: Filter | None = None) -> "list[Group]":
         """All dead letters in groups of one reason and cause, the largest first; causes unknown without the keys."""
         from engine.reading import letter_groups

@@ -39,21 +39,86 @@ _DELIVERY = (
 )
 
 
+OPENED_AT_ONCE = 50  # messages whose documents are opened in one short transaction
+IDS_AT_ONCE = 500
+_ENDS = {"sending": "waiting", "superseded": "delivered"}
+_ORDER = ("waiting", "held", "dead", "dismissed", "rejected", "delivered")
+
+
 class Messages(Snapshots):
     """Messages with what was made of them."""
 
     def messages(
         self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50
     ) -> list[MessageView]:
-        """A page of messages, newest first.
+        """A page of messages, newest first. Where a test is asked for, the documents of all others that fit are opened
+        until the page is full, a few messages at a time.
 
         Args:
             before_id: the last id of the page before.
         """
         wanted = wanted or Filter()
+        tests = wanted.code is not None or wanted.loinc is not None
+        found: list[MessageView] = []
+        while len(found) < limit:
+            many = OPENED_AT_ONCE if tests else limit
+            with self.snapshot() as execute:
+                rows = listing.rows(execute, lambda: self.vault, wanted, before_id, many)
+            views = [self._message(row) for row in rows]
+            fit = self._with_test([view.id for view in views], wanted) if tests else {view.id for view in views}
+            found += [view for view in views if view.id in fit]
+            if len(rows) < many:
+                break
+            before_id = views[-1].id
+        return found[:limit]
+
+    def _with_test(self, message_ids: Sequence[int], wanted: Filter) -> set[int]:
+        """Those of some messages that have a document with a result under the code and LOINC that are asked for, or one
+        that is damaged: what it tells of is not known.
+
+        Raises:
+            ConfigError: the keys are not at hand.
+        """
+        from engine.tested import tests_in
+
+        found: set[int] = set()
         with self.snapshot() as execute:
-            rows = listing.rows(execute, lambda: self.vault, wanted, before_id, limit)
-        return [self._message(row) for row in rows]
+            for row_id, message_id, channel, sealed in execute(
+                "SELECT o.id, o.message_id, j.channel, o.body FROM document o JOIN journal j ON j.id = o.message_id"  # noqa: S608 - constants
+                f" WHERE o.message_id IN ({','.join('?' * len(message_ids))})",
+                message_ids,
+            ):
+                if message_id in found:
+                    continue
+                try:
+                    results = tests_in(self.vault.open(sealed, "document", row_id, channel), str)
+                except IntegrityError:
+                    found.add(message_id)
+                    continue
+                if any(
+                    (wanted.code is None or wanted.code in one.codes)
+                    and (wanted.loinc is None or wanted.loinc == one.loinc)
+                    for one in results
+                ):
+                    found.add(message_id)
+        return found
+
+    def ends(self, message_ids: Sequence[int]) -> dict[int, str]:
+        """How the deliveries of some messages stand together: ``waiting`` where one waits or is under way, else
+        ``held``, ``dead``, what a person decided, or ``delivered``. Messages without deliveries are left out.
+        """
+        found: dict[int, str] = {}
+        with self.snapshot() as execute:
+            for at in range(0, len(message_ids), IDS_AT_ONCE):
+                part = message_ids[at : at + IDS_AT_ONCE]
+                those = f"message_id IN ({','.join('?' * len(part))})"
+                for message_id, state in execute(
+                    f"SELECT DISTINCT message_id, state FROM delivery WHERE {those}",  # noqa: S608 - constants
+                    part,
+                ):
+                    state = _ENDS.get(state, state)
+                    found[message_id] = min(state, found.get(message_id, state), key=_ORDER.index)
+        return found
 
     def numbers_from(self) -> int:
         """The first message of those that are surely found by their numbers (`engine.numbered`)."""

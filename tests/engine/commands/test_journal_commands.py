@@ -56,6 +56,12 @@ def test_messages_are_listed_newest_first_and_filtered(site: Path) -> None:
 
     assert ids("--state", "dead") == [UNMAPPED]
     assert ids("--reason", "unmapped_code") == [UNMAPPED]
+    assert (ids("--state", "waiting"), ids("--state", "delivered")) == ([WAITING], [DELIVERED])
+    assert {row["id"]: row["delivery"] for row in listed["messages"] if row["delivery"]} == {
+        DELIVERED: "delivered",
+        REFUSED: "dead",
+        WAITING: "waiting",
+    }
     assert ids("--channel", "nobody") == []
     assert ids("--since", "1h") == [5, 4, 3, 2, 1]
     assert ids("--until", "2026-01-01") == []
@@ -72,7 +78,8 @@ def test_messages_are_listed_newest_first_and_filtered(site: Path) -> None:
 def test_a_page_says_how_to_go_on(site: Path) -> None:
     ran = labrelay("messages", "list", "--limit", "2", site=site)
 
-    assert ran.out.splitlines()[0].split() == ["ID", "RECEIVED", "CHANNEL", "TYPE", "STATE", "REASON", "BYTES"]
+    headings = ["ID", "RECEIVED", "CHANNEL", "TYPE", "STATE", "REASON", "DELIVERY", "BYTES"]
+    assert ran.out.splitlines()[0].split() == headings
     assert "--before 4" in ran.err
     assert "no messages" in labrelay("messages", "list", "--type", "x", site=site).err
 
@@ -174,6 +181,13 @@ def test_dead_letters_are_listed_and_explained(site: Path) -> None:
     assert [line.split()[0] for line in labrelay("dlq", "list", "--each", site=site).out.splitlines()] == [
         "MESSAGE", "4", "3", "2",
     ]  # fmt: skip
+
+    cut = labrelay("dlq", "list", "-o", "json", "--limit", "1", site=site)
+    assert ([row["message"] for row in cut.json["dead_letters"]], cut.json["more"]) == ([4], 2)
+    assert "2 more follow: --before 4" in cut.err
+    on = labrelay("dlq", "list", "-o", "json", "--limit", "1", "--before", "4", site=site)
+    assert ([row["message"] for row in on.json["dead_letters"]], on.json["more"]) == ([3], 1)
+    assert len(labrelay("dlq", "list", "-o", "ndjson", "--limit", "1", "--all", site=site).lines) == 3
 
     shown = labrelay("dlq", "show", str(REFUSED), site=site)
     assert "REFUSED: HTTP 422" in shown.out

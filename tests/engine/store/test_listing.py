@@ -28,6 +28,7 @@ HOUR_US = 3_600_000_000
 NARROW = (
     "message_dead", "message_cause", "message_ended", "message_reason",
     "delivery_stuck", "delivery_cause", "delivery_rejected", "delivery_held",
+    "delivery_waiting", "delivery_sending",
     "SCAN channel", "SCAN lane", "SCAN l ", "SCAN p", "SCAN every", "SCAN CONSTANT ROW", "SCAN a", "SCAN unmapped",
 )  # fmt: skip
 
@@ -60,6 +61,10 @@ def store(batch: Batch, *, numbers: range, rng: random.Random) -> None:
                     attempts.bury(batch, delivery.id, Reason.REFUSED, "", b"")
                 elif chance < 0.3:
                     decisions.hold(batch, (delivery.id,), Reason.LANE_HELD)
+                elif chance < 0.35 and delivery is made[-1]:
+                    attempts.postpone(
+                        batch, delivery.id, attempt=1, not_before_us=0, cause=Reason.NO_ANSWER, detail="", answer=b""
+                    )
                 else:
                     attempts.settle(batch, delivery.id, NOW_US)
         if chance < 0.02:
@@ -89,6 +94,10 @@ FILTERS = {
     "state dismissed": Filter(state="dismissed"),
     "state stored": Filter(state="stored"),
     "state held": Filter(state="held"),
+    "state waiting": Filter(state="waiting"),
+    "state delivered": Filter(state="delivered"),
+    "state waiting of a channel": Filter(state="waiting", channel="chem"),
+    "state delivered of a type": Filter(state="delivered", message_type="QRY^A19"),
     "reason": Filter(reason="NO_ROUTE"),
     "no such reason": Filter(reason="DAMAGED"),
     "reason and state": Filter(reason="NO_ROUTE", state="dead"),
@@ -108,12 +117,23 @@ FILTERS = {
 }
 
 
-def fits(view: MessageView, wanted: Filter, held: set[int]) -> bool:
+def stands(view: MessageView, wanted: Filter, states: set[str]) -> bool:
+    """Whether a message is in the state that is asked for, by its own and its deliveries' states."""
+    if wanted.state == "held":
+        return "held" in states
+    if wanted.state == "waiting":
+        return bool(states & {"waiting", "sending"})
+    if wanted.state == "delivered":
+        return bool(states) and states <= {"delivered", "superseded"}
+    return wanted.state in (None, view.state)
+
+
+def fits(view: MessageView, wanted: Filter, states: set[str]) -> bool:
     """What a filter means, without any index."""
     own = int(view.control_id[1:])
     return (
         wanted.channel in (None, view.channel)
-        and (wanted.state in (None, view.state) or (wanted.state == "held" and view.id in held))
+        and stands(view, wanted, states)
         and wanted.reason in (None, view.reason)
         and wanted.message_type in (None, view.message_type)
         and (wanted.after_us is None or view.received_us >= wanted.after_us)
@@ -133,16 +153,21 @@ def pages(read: Callable[[int | None], list[Any]], key: Callable[[Any], int]) ->
 
 
 @pytest.mark.parametrize("small_channel", [10_000, 10], ids=["small channels", "large channels"])
+@pytest.mark.parametrize("few_waiting", [10_000, 10], ids=["few wait", "many wait"])
 @pytest.mark.parametrize("name", FILTERS)
 def test_pages_hold_what_fits_newest_first_and_once(
-    journal: Journal, name: str, small_channel: int, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, name: str, small_channel: int, few_waiting: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "SMALL_CHANNEL", small_channel)
+    monkeypatch.setattr(listing, "FEW_WAITING", few_waiting)
     monkeypatch.setattr(listing, "BLOCKS_AT_ONCE", 1)
     wanted = FILTERS[name]
     everything = journal.messages(limit=10_000)
-    held = {letter.message_id for letter in journal.held(limit=10_000)}
-    expected = [view for view in everything if fits(view, wanted, held)]
+    states: dict[int, set[str]] = {view.id: set() for view in everything}
+    for at in range(0, len(everything), 300):
+        for delivery in journal.deliveries([view.id for view in everything[at : at + 300]]):
+            states[delivery.message_id].add(delivery.state)
+    expected = [view for view in everything if fits(view, wanted, states[view.id])]
     assert len(everything) == 1500
     assert pages(lambda before: journal.messages(wanted, before_id=before, limit=7), lambda view: view.id) == expected
     assert bool(expected) is ("no such" not in name and "another" not in name)
@@ -178,6 +203,9 @@ def test_pages_of_dead_letters_hold_what_fits(journal: Journal, name: str) -> No
     assert expected
     found = pages(lambda before: journal.dead(wanted, before_id=before, limit=7), lambda letter: letter.message_id)
     assert found == expected
+    assert journal.count_dead(wanted) == len(expected)
+    middle = expected[len(expected) // 2].message_id
+    assert journal.count_dead(wanted, before_id=middle) == sum(one.message_id < middle for one in expected)
 
 
 # -- how they are found --------------------------------------------------------------------------------------------
