@@ -10,6 +10,7 @@ from typing import Any
 from adapters.codecs import hl7v2_writer, layout_language, layout_reader
 from adapters.codecs.text_framing import CHECKSUMS
 from engine.mapping import rules, targets
+from engine.mapping.identity_reading import IDENTITY_KEYS
 from engine.mapping.r4 import CODES, ELEMENTS, PRIMITIVES, RESOURCES, Element
 from engine.mapping.structures import structures
 from tools.schema_of_models import SCALAR
@@ -63,6 +64,7 @@ def mapping() -> Schema:
             "tables": {"type": "object", "additionalProperties": _ref("table")},
             "let": NAMES,
             "steps": {"type": "array", "items": _ref("step")},
+            "identity": _block({key: _listed(SCALAR) for key in IDENTITY_KEYS}),
             "policies": _block({name: {"enum": list(choices)} for name, choices in rules.POLICIES.items()}),
         },
         ("mapping", "format", "from", "steps"),

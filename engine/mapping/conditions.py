@@ -13,6 +13,7 @@ from engine.mapping.compiler.expressions import Expressions
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.compiler.values import Setting
 from engine.mapping.field_tables import known_segments
+from engine.mapping.identity_fields import STANDARD
 from engine.mapping.loading import build
 from engine.mapping.rules import Formula, Problems
 from engine.mapping.run import Run
@@ -60,7 +61,8 @@ def condition_of(formula: Formula, message_format: str) -> Condition:
     segments = known_segments(message_format)
     problems = Problems()
     code = Code()
-    setting = Setting(message_format, Group("message", frozenset(segments)), segments, whole_message=True)
+    root = Group("message", frozenset(segments))
+    setting = Setting(message_format, root, segments, STANDARD[message_format], whole_message=True)
     compiler = Expressions(code, setting, problems, traced=False)
     scope = Scope(None, code.slot(), 0, group=setting.root, variable="root")
     test = compiler.condition(formula, scope)

@@ -37,10 +37,8 @@ _SEPARATOR = "\x1f"
 _RUNS = frozenset({"Observation", "Media"})
 _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # RFC 3986, 2.3: need no escape
-_PERSON_FIELDS = {"hl7v2": (5, 7), "astm": (6, 8)}  # name and birth date in PID, in P
 _UNKNOWN_NAMES = frozenset({"unknown", "unk", "noname"})
 _UNKNOWN_DAYS = frozenset({"00000000", "19000101"})
-_TIME_FIELDS = {"hl7v2": ("OBR", 7, "OBX", (14,)), "astm": ("O", 8, "R", (13, 12))}
 
 
 class Making:
@@ -255,20 +253,33 @@ class Making:
 
     def order_time(self, group: Group) -> str:
         """The time of measurement of an order: its own, else that of its first result, else the message's."""
-        order, order_field, result, result_fields = _TIME_FIELDS[self._run.parsed.format]
-        for segment in group.segments.get(order) or _inside(group, order):
-            if text := self._time_in(segment, order_field):
+        fields = self._run.identity
+        for segment in group.segments.get(fields.order) or _inside(group, fields.order):
+            if text := self._time_in(segment, fields.order_time):
                 return text
-        for segment in _inside(group, result):
-            for number in result_fields:
-                if text := self._time_in(segment, number):
-                    return text
+        for segment in _inside(group, fields.result):
+            if text := self._time_in(segment, fields.result_time):
+                return text
         return self._run.times.message_time
 
-    def _time_in(self, segment: Segment, field: int) -> str:
-        raw = segment.fields[field] if len(segment.fields) > field else ""
-        text = self._run.text(raw) if raw else None
-        return text if text and self._run.times.datetime(text) else ""
+    def _time_in(self, segment: Segment, fields: tuple[int, ...]) -> str:
+        """The time in the first of these fields that holds one."""
+        run = self._run
+        for number in fields:
+            raw = segment.fields[number] if len(segment.fields) > number else ""
+            text = run.text(raw) if raw else None
+            if text and run.times.datetime(text):
+                if run.trace is not None:
+                    run.trace.source(segment, number)
+                return text
+        return ""
+
+    def tell_time(self, group: Group, result: Segment | None) -> None:
+        """Tell the trace which field the time in an id comes from: that of ``result``, or of the order at hand."""
+        if self.unique or (result is not None and self._time_in(result, self._run.identity.result_time)):
+            return
+        if self.order_time(group) == self._run.times.message_time and self._run.parsed.segments:
+            self._run.trace.source(self._run.parsed.segments[0], 7 if self._run.hl7 else 14)
 
     def scope(self, patient: str | None, time: str) -> str:
         """What a key that may restart is extended by."""
@@ -329,7 +340,7 @@ class Making:
         Letters and digits count, not their case, accents that are written apart or what stands between them.
         """
         run = self._run
-        name, birth = _PERSON_FIELDS[run.parsed.format]
+        name, birth = run.identity.name, run.identity.birth_date
         if len(fields) <= birth or not fields[name] or not fields[birth]:
             return b""
         family = run.text(fields[name]) or ""

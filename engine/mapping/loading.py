@@ -163,6 +163,7 @@ def _load(name_or_path: str | Path, search: Sequence[Path], tables: dict[str, st
         bundle=mapping.bundle,
         profiles=mapping.profiles,
         policies=mapping.policies,
+        identity=mapping.identity,
         tables=made,
         problems=tuple(problems.warnings),
         settings_read=frozenset(compiler.settings_read),
@@ -351,6 +352,7 @@ class _Compiler:
             message_format=self._mapping.format,
             root=structures(self._mapping.format)[structure],
             known_segments=known_segments(self._mapping.format),
+            identity=self._mapping.identity,
             tables=self._tables,
             others=tuple(
                 structures(self._mapping.format)[other] for other in self._mapping.structures if other != structure

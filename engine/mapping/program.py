@@ -7,6 +7,7 @@ from types import TracebackType
 from engine.errors import ContentError
 from engine.mapping import bundle
 from engine.mapping.identity import Making
+from engine.mapping.identity_fields import IdentityFields
 from engine.mapping.outputs.collected import Collected
 from engine.mapping.outputs.documents import document
 from engine.mapping.outputs.tracing import PartTracer
@@ -99,6 +100,7 @@ class Program:
         content_hash: over the mapping, its libraries and tables.
         files: each of these by name, with its SHA-256 in hexadecimal.
         profiles: type of resource -> URL of the profile that its `meta` names.
+        identity: the fields that ids are made of.
         target: what is written; ``columns`` of its rows, if it is CSV.
         problems: warnings of the check, as lines ``file:line:column: what; what to do``.
         settings_read: names of channel settings that rules ask for.
@@ -110,6 +112,7 @@ class Program:
     content_hash: str
     bundle: str
     policies: dict[str, str]
+    identity: IdentityFields
     tables: dict[str, Table]
     problems: tuple[str, ...]
     settings_read: frozenset[str]
@@ -174,6 +177,7 @@ class Program:
             generated.rule_of,
             self.policies,
             self._readings.of(parsed, context),
+            self.identity,
         )
         fhir = self.target.kind == "fhir"
         making = Making(run, transaction=self.bundle == "transaction") if fhir else Collected(run)

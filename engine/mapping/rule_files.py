@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from engine.mapping.identity_fields import STANDARD
+from engine.mapping.identity_reading import read_identity
 from engine.mapping.r4 import RESOURCES
 from engine.mapping.rule_bodies import BodyReader
 from engine.mapping.rules import (
@@ -37,6 +39,7 @@ _MAPPING_KEYS = (
     "let",
     "steps",
     "policies",
+    "identity",
 )
 _OWN_COUNTS = ("results_in", "observations", "dropped", "attached")  # of results; a filter's stand beside them
 _LIBRARY_KEYS = ("mapping-library", "format", "description", "fragments")
@@ -77,6 +80,7 @@ def read_mapping(node: Node, problems: Problems) -> MappingFile:
             problems.error(name, f"no policy is called '{name.value}'{suggestion(name.value, POLICIES)}")
         elif chosen := reader.choice(value, choices, name.value):
             made.policies[name.value] = chosen
+    made.identity = read_identity(node.get("identity"), STANDARD.get(made.format, made.identity), reader)
     made.steps = reader.steps(node.get("steps"), node, "steps")
     if made.bundle != "document":
         for step in _all_steps(made.steps):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from engine.mapping import syntax
+from engine.mapping.identity_fields import STANDARD, IdentityFields
 from engine.mapping.targets import FHIR, Target
 from engine.near import did_you_mean
 from engine.yaml_nodes import Node
@@ -227,6 +228,7 @@ class MappingFile:
     lets: tuple[Let, ...] = ()
     steps: tuple[Step, ...] = ()
     policies: dict[str, str] = field(default_factory=dict)
+    identity: IdentityFields = STANDARD["hl7v2"]
 
 
 @dataclass(slots=True)

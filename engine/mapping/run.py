@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from engine.errors import ContentError
+from engine.mapping.identity_fields import STANDARD, IdentityFields
 from engine.mapping.local_time import LocalTimes
 from engine.mapping.reading import Reading
 from engine.mapping.uris import quoted
@@ -61,6 +62,7 @@ class Run:
         "declared_drops",
         "filtered",
         "hl7",
+        "identity",
         "issues",
         "local_system",
         "noted",
@@ -85,8 +87,10 @@ class Run:
         rule_of: RuleOf,
         policies: dict[str, str],
         reading: Reading | None = None,
+        identity: IdentityFields | None = None,
     ) -> None:
-        """``reading``: what is kept of messages that are read alike; nothing, if not given."""
+        """``reading``: what is kept of messages that are read alike; nothing, if not given. ``identity``: the fields
+        that ids are made of; those of the standard, if not given."""
         reading = Reading(context.settings, context.namespaces) if reading is None else reading
         self.concepts = reading.concepts
         self.reading = reading
@@ -108,6 +112,7 @@ class Run:
         self._rule_of = rule_of
         self._seen_issues: set[tuple[str, str, str]] = set()
         self.policies = policies
+        self.identity = STANDARD[parsed.format] if identity is None else identity
         self.issues: list[Issue] = []
         self.unmapped: list[Unmapped] = []
         # Position of a result -> reference to the Observation that it became, None where a rule took it otherwise.

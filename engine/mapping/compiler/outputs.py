@@ -16,8 +16,6 @@ from engine.mapping.rules import Make, Problems, Step
 from engine.mapping.run import RESULT_SEGMENT
 from engine.mapping.targets import MAKING_STEPS, Target
 
-_PERSON_SEGMENT = {"hl7v2": "PID", "astm": "P"}  # of the message that is read
-_ORDER_SEGMENT = {"hl7v2": "OBR", "astm": "O"}
 _RESULT_PARTS = frozenset({"OBX", "row", "record"})
 _REPORTING = ("ORU", "OUL")  # messages of results: their orders are remembered with their patients
 
@@ -95,7 +93,8 @@ class Outputs(Members):
             code.emit(f"{part} = making.record({name}, {around}, {content.variable}, {said}, {bool(result)})")
             self._record = part
         else:
-            of = f"{self._group_of(_PERSON_SEGMENT, scope)}, {self._group_of(_ORDER_SEGMENT, scope)}"
+            fields = self.setting.identity
+            of = f"{self._group_of(fields.person, scope)}, {self._group_of(fields.order, scope)}"
             code.emit(f"{part} = making.add({name}, {content.variable}, {said}, {bool(result)}, {of})")
         if self.traced:
             code.emit(f"T.part({part})")
@@ -106,9 +105,9 @@ class Outputs(Members):
         if make.name == "OBR" and make.kind == "segment" and self.target.event.startswith(_REPORTING):
             code.emit(f"making.order({part}, {self._order_time(scope)}, {self._person_fields(scope)})")
 
-    def _group_of(self, segments: dict[str, str], scope: Scope) -> str:
+    def _group_of(self, segment: str, scope: Scope) -> str:
         """The variable of the group, at hand or around it, that such a segment begins; None where there is none."""
-        owner = scope.owner_of(segments[self.setting.message_format])
+        owner = scope.owner_of(segment)
         return owner.variable if owner is not None and owner.variable else "None"
 
     def _around(self, scope: Scope) -> str:

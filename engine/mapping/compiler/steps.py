@@ -31,12 +31,9 @@ from engine.yaml_nodes import Node
 
 # Resources whose natural key holds the patient and the day of measurement, because counters restart.
 SCOPED = frozenset({"Composition", "DiagnosticReport", "Media", "Observation", "ServiceRequest", "Specimen", "Task"})
-_ORDER_SEGMENT = {"hl7v2": "OBR", "astm": "O"}
 _OF_A_ROUND = frozenset(
     {"DiagnosticReport", "Observation"}
 )  # what a group has of its own; a Specimen may be of several
-_PERSON_SEGMENT = {"hl7v2": "PID", "astm": "P"}
-_RESULT_TIME = {"hl7v2": (14,), "astm": (13, 12)}
 
 
 class Steps(Bodies):
@@ -397,6 +394,8 @@ class Steps(Bodies):
             return made
         key_code, identifier, number = key
         if self.traced:
+            if kind in SCOPED:
+                self._trace_time(kind, scope)
             self._trace_key(step.key, scope)
         if kind == "Patient":
             frame = outer.frame()
@@ -477,6 +476,17 @@ class Steps(Bodies):
         rule, function = self.told(key) if isinstance(key, Formula) else (f"{key.node.file}:{key.node.line}", "")
         uses = self.code.constant(scope.uses())
         self.code.emit(f"T.key({self.code.constant(rule)}, {self.code.constant(function)}, {uses})")
+
+    def _trace_time(self, kind: str, scope: Scope) -> None:
+        """Say which time keeps restarting numbers apart, beside what the key is made of."""
+        holder = scope.owner_of(self.setting.identity.result) if kind == "Observation" else None
+        result = "None"
+        if holder is not None:
+            segments = self._noted(bind_segments(self.code, holder, self.setting.identity.result))
+            patient = scope.patient_variable()
+            alone = f"{segments.segments} and {patient} is None" if patient else segments.segments
+            result = f"{segments.segments}[0] if {alone} else None"
+        self.code.emit(f"making.tell_time({self._order_scope(scope).variable}, {result})")
 
     def _trace_made(self, variable: str, resource: str) -> None:
         if self.traced:
@@ -615,7 +625,7 @@ class Steps(Bodies):
 
     def _order_scope(self, scope: Scope) -> Scope:
         """The group whose time of measurement counts: the nearest that has an order in it."""
-        wanted = _ORDER_SEGMENT[self.setting.message_format]
+        wanted = self.setting.identity.order
         scopes = scope.group_scopes()
         for candidate in scopes:
             assert candidate.group is not None
@@ -638,7 +648,7 @@ class Steps(Bodies):
 
     def _person_fields(self, scope: Scope) -> str:
         """The fields of the segment that says who the patient at hand is: the engine's own reading, no rule's."""
-        name = _PERSON_SEGMENT[self.setting.message_format]
+        name = self.setting.identity.person
         owner = scope.owner_of(name)
         bound = bind_outwards(self.code, scope, name) if owner is None else bind_segments(self.code, owner, name)
         return bound.fields
@@ -665,7 +675,7 @@ class Steps(Bodies):
             holder = scope.owner_of(result)
             if holder is not None:
                 segments = self._noted(bind_segments(code, holder, result))
-                numbers = _RESULT_TIME[self.setting.message_format]
+                numbers = self.setting.identity.result_time
                 segments.width = max(segments.width, max(numbers) + 1)
                 own = " or ".join(f"{segments.fields}[{number}]" for number in numbers)
                 variable = code.new()

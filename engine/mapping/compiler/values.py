@@ -19,6 +19,7 @@ from engine.mapping.compiler.code import (
 )
 from engine.mapping.compiler.recurring import Reading, Recurring, Taken, Walks
 from engine.mapping.compiler.scopes import Lazy, Scope, Segments
+from engine.mapping.identity_fields import IdentityFields
 from engine.mapping.rules import Formula, Problems, Text
 from engine.mapping.structures import Group
 from engine.mapping.tables import Table
@@ -35,6 +36,7 @@ class Setting:
         root: the grammar of the structure.
         others: those of the other structures that the mapping reads.
         known_segments: segments of any structure of the format, with the number of their fields where it is known.
+        identity: the fields that ids are made of.
         whole_message: paths read the first such segment of the message, wherever it stands (conditions of routes).
         settings_read: names that `setting()` asks for.
         read: segments that rules read; ``fields`` the single fields.
@@ -43,6 +45,7 @@ class Setting:
     message_format: str
     root: Group
     known_segments: dict[str, int]
+    identity: IdentityFields
     tables: dict[str, Table] = field(default_factory=dict)
     others: tuple[Group, ...] = ()
     whole_message: bool = False

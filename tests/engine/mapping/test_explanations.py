@@ -131,7 +131,7 @@ def test_a_value_tells_the_fragments_and_names_that_it_passed(small: Program, wo
 def test_ids_requests_and_references_come_from_the_key(small: Program) -> None:
     _, leaves = explained(small)
     identity = leaves["Observation[1].id"]
-    assert (identity.origin, identity.sources) == (IDENTITY, ("OBX[1]-3.1",))
+    assert (identity.origin, identity.sources) == (IDENTITY, ("OBX[1]-3.1", "OBR[1]-7"))  # the key, and the day
     assert identity.rule.startswith("lib.yaml:")
     assert leaves["Bundle[1].entry[0].fullUrl"].sources == ("PID[1]-3.1",)
     assert leaves["Bundle[1].entry[0].request.ifNoneExist"].about == "the search for Patient[1]"

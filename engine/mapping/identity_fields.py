@@ -1,0 +1,35 @@
+"""Where a message says when and of whom: the fields that ids and the journal's memory of persons are made of.
+
+A mapping that reads a time, a name or a birth date elsewhere than its standard has them says so (``identity:``), for
+ids follow these fields and not the rules: a correction of the next day would have other ids than the result.
+
+    identity: {order_time: [O-9, O-8], result_time: R-10}     of several fields the first that holds a time counts
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFields:
+    """Numbers of fields. Those of times: the first that holds one counts.
+
+    Attributes:
+        order, result, person: segments that these fields stand in.
+        order_time: when an order's specimen was taken or measured: its day is part of ids.
+        result_time: of a result; the first result's counts where the order has no time.
+        name, birth_date: of the person who bears a patient number.
+    """
+
+    order: str
+    result: str
+    person: str
+    order_time: tuple[int, ...]
+    result_time: tuple[int, ...]
+    name: int
+    birth_date: int
+
+
+STANDARD = {
+    "hl7v2": IdentityFields("OBR", "OBX", "PID", (7,), (14,), 5, 7),
+    "astm": IdentityFields("O", "R", "P", (8,), (13, 12), 6, 8),
+}
