@@ -15,7 +15,6 @@ from engine.mapping.functions.identifiers import type_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import IDENTIFIER_TYPE
 from engine.mapping.run import Run
-from engine.message import Segment
 from engine.reasons import Reason
 
 Json = dict[str, Any]
@@ -142,21 +141,6 @@ def embedded(run: Run, documents: list[Json]) -> list[Json]:
         if "contentType" not in one:
             raise run.dead(Reason.REQUIRED_ABSENT, "a document without its type; OBX-5.2 and OBX-5.3 say it")
     return documents
-
-
-@function("order_comments(orders: segment[]) -> text")
-def order_comments(run: Run, orders: list[Segment]) -> str | None:
-    """The comments of the laboratory on its orders: NTE-3 of all NTE that stand directly behind an OBR, as lines."""
-    lines = []
-    for order in orders:
-        for segment in run.parsed.segments[order.position :]:
-            if segment.name != "NTE":
-                break
-            if run.trace is not None:
-                run.trace.read(segment, 3, 0)
-            raw = segment.fields[3] if len(segment.fields) > 3 else ""
-            lines += [words for part in raw.split(run.R) if (words := run.whole(part))]
-    return "\n".join(lines) or None
 
 
 @function("issue_number(issued: text) -> text")

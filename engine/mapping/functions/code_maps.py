@@ -93,8 +93,7 @@ CODE_MAPS: dict[str, CodeMap] = {
         _pairs(
             "A active CA revoked CM completed DC revoked ER entered-in-error HD on-hold IP active RP revoked SC active"
         ),
-        "order status (ORC-5) to ServiceRequest.status",
-        otherwise="unknown",
+        "order status (ORC-5) to ServiceRequest.status; of another code the order control (ORC-1) says it",
     ),
     "0038-task": CodeMap(
         "code",

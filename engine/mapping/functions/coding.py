@@ -231,8 +231,24 @@ def table_code(run: Run, row: Row) -> Json | None:
     return row.concept
 
 
-@function("answers(code: CodeableConcept, values: field[]) -> Observation.component[]", steady=True)
-def answers(run: Run, code: Json, values: list[str]) -> list[Json] | None:
-    """Several coded answers to one question: a component each, under the code of the result."""
-    found = [concept for value in values if (concept := cwe(run, value)) is not None]
+@function("answer(value: field, unit: text?) -> CodeableConcept", steady=True, settings=("local_system",))
+def answer(run: Run, raw: str, unit: str | None = None) -> Json | None:
+    """A coded answer as `cwe` reads it. A unit stands behind its words, where these hold a digit (`2 to 4 ug/mL`) and
+    the code is the sender's own: a term of a terminology has no unit."""
+    concept = cwe(run, raw)
+    if concept is None or not unit or not _has_digit(words := concept.get("text", "")):
+        return concept
+    if any(one.get("system", run.local_system) != run.local_system for one in concept.get("coding", ())):
+        return concept
+    return {**concept, "text": f"{words} {unit}"}
+
+
+def _has_digit(words: str) -> bool:
+    return any(sign.isdigit() for sign in words)
+
+
+@function("answers(code: CodeableConcept, values: field[], unit: text?) -> Observation.component[]", steady=True)
+def answers(run: Run, code: Json, values: list[str], unit: str | None = None) -> list[Json] | None:
+    """Several coded answers to one question (see `answer`): a component each, under the code of the result."""
+    found = [concept for value in values if (concept := answer(run, value, unit)) is not None]
     return [{"code": code, "valueCodeableConcept": concept} for concept in found] or None

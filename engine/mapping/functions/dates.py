@@ -30,14 +30,18 @@ def instant(run: Run, text: str) -> str | None:
 
 @function("time(value: text) -> time")
 def time(run: Run, text: str) -> str | None:
-    """A TM as a time of day; seconds are padded, an offset is dropped with a warning."""
+    """A TM as a time of day; seconds are padded, an offset is dropped with a warning. A fraction of a second has three
+    digits, as HL7's validator wants it; further ones are cut off, with a warning."""
     match = _TIME.fullmatch(text)
     if match is None or match[1] > "23" or (match[2] or "00") > "59" or (match[3] or "00") > "59":
         run.bad_value("not a time of the form HHMMSS; left out")
         return None
     if match[5]:
         run.warn("TIME_OFFSET", "a time of day has no offset in FHIR; it was dropped")
-    return f"{match[1]}:{match[2] or '00'}:{match[3] or '00'}{match[4] or ''}"
+    fraction = (match[4] or "")[:4]
+    if (match[4] or "")[4:].strip("0"):
+        run.warn("TIME_FRACTION", "a time of day has thousandths of a second in FHIR; what is finer was cut off")
+    return f"{match[1]}:{match[2] or '00'}:{match[3] or '00'}{fraction and fraction.ljust(4, '0')}"
 
 
 @function("period(start: text?, end: text?) -> Period")

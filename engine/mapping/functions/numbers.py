@@ -307,14 +307,28 @@ def numeric_range(run: Run, raw: str, row: Row | None, unit: str | None) -> Json
     return range_of(run, made, row, unit)
 
 
-@function("quantity_of(value: field) -> Quantity", steady=True, settings=("decimal_comma",))
-def quantity_of(run: Run, raw: str) -> Json | None:
-    """A CQ field (number ^ unit) as Quantity."""
+@function("with_unit(words: text, unit: text) -> text", steady=True, settings=("decimal_comma",))
+def with_unit(run: Run, words: str, unit: str) -> str:
+    """Words with a unit behind them; behind each line, where every line is a number."""
+    lines = words.split("\n")
+    if len(lines) > 1 and all(number(run, line) is not None for line in lines):
+        return "\n".join(f"{line} {unit}" for line in lines)
+    return f"{words} {unit}"
+
+
+@function("quantity_of(value: field, unit: field?) -> Quantity", steady=True, settings=("decimal_comma",))
+def quantity_of(run: Run, raw: str, beside: str | None = None) -> Json | None:
+    """A CQ field (number ^ unit) as Quantity. `unit` is the one beside it (OBX-6), for a value that names none."""
     parts = raw.split(run.C)
     value = number(run, run.text(parts[0]))
     if value is None:
         return None
     unit = run.text(parts[1].replace(run.S, run.C)) if len(parts) > 1 else None
+    if beside is not None and (other := unit_text(run, beside)) is not None and other != unit:
+        if unit:
+            run.warn("UNIT", "a value with a unit of its own (CQ), and another one beside it; its own was taken")
+        else:
+            unit = other
     return {"value": Fragment(value), "unit": unit} if unit else {"value": Fragment(value)}
 
 

@@ -27,6 +27,8 @@ from engine.message import Segment
 Json = dict[str, Any]
 
 _PLACER, _FILLER = 2, 3
+# Table 0078: susceptible, intermediate, resistant, moderately, very, not, dose dependent.
+_SUSCEPTIBILITY = frozenset(["S", "I", "R", "MS", "VS", "NS", "SDD", "SYN-R", "SYN-S", "S-DD"])
 _MOST_ORDERS = 100  # of one number: more than a laboratory gives to a culture, and a message stays cheap
 
 
@@ -49,10 +51,15 @@ class _Order:
 
 @dataclass(slots=True)
 class _Results:
-    """The orders of a message, by their numbers and by the position of their results; read once."""
+    """The orders of a message, by their numbers and by the position of their results; read once.
+
+    Attributes:
+        settled: positions of results for which a head was found, or of which it was told that there is none.
+    """
 
     orders: dict[tuple[int, int, str], list[_Order]] = field(default_factory=dict)
     of_order: dict[int, _Order] = field(default_factory=dict)
+    settled: set[int] = field(default_factory=set)
     of_result: dict[int, _Order] = field(default_factory=dict)
     heads: dict[int, dict[str, list[Segment]]] = field(default_factory=dict)
 
@@ -112,6 +119,8 @@ def parent_result(run: Run, order: Segment) -> Json | None:
     known = _results(run)
     own = known.of_order.get(order.position)
     found = [] if own is None else _named_results(run, named, _parents(run, own, known))
+    if own is not None:
+        known.settled.update(segment.position for segment in own.results)
     if len(found) != 1:
         what = "no result" if not found else "several results"
         run.warn("PARENT", f"OBR-26 and OBR-29 name a result of another order, and {what} of the message is it")
@@ -227,9 +236,39 @@ def head_result(run: Run, result: Segment) -> Json | None:
     found = heads.get(group, [])
     if result in found:
         return None
+    if found:
+        known.settled.add(result.position)
     if len(found) > 1:
         run.warn("PARENT", "several results with the same OBX-4 are heads of it (setting head_codes)")
     return run.accounted.get(found[0].position) if len(found) == 1 else None
+
+
+@function("unlinked() -> flag!")
+def unlinked(run: Run) -> bool:
+    """Whether nothing says to which isolate a susceptibility of the message belongs: a result with S, I or R (and the
+    like) as value or flag, without a head (`parent_result`, `head_result`), beside results of one code of which there
+    are several: isolates, or the same antibiotic of each."""
+    tested = [segment for segment in run.parsed.segments if segment.name == "OBX" and _is_susceptibility(run, segment)]
+    if not tested:
+        return False
+    known = _results(run)
+    loose = [one for one in tested if run.accounted.get(one.position) and one.position not in known.settled]
+    if not loose:
+        return False
+    seen: set[tuple[int, str]] = set()
+    patients = {order.patient for one in loose if (order := known.of_result.get(one.position)) is not None}
+    for position, order in known.of_result.items():
+        if order.patient in patients and run.accounted.get(position) and position not in known.settled:
+            code = run.text(_field(run.parsed.segments[position - 1], 3)) or ""
+            if (order.patient, code) in seen:
+                return True
+            seen.add((order.patient, code))
+    return False
+
+
+def _is_susceptibility(run: Run, segment: Segment) -> bool:
+    fields = segment.fields
+    return len(fields) > 5 and (fields[5] in _SUSCEPTIBILITY or (len(fields) > 8 and fields[8] in _SUSCEPTIBILITY))
 
 
 @function("parent_order(parent: field) -> Reference")

@@ -1,15 +1,20 @@
-"""Specimens: what SAC segments say of their containers."""
+"""Specimens: where they come from, what SAC segments say of their containers, how they were diluted."""
 
+import re
 from typing import Any
 
+from engine.mapping.functions.coding import coding_concept, cwe, inner_cwe
 from engine.mapping.functions.identifiers import ei
 from engine.mapping.functions.numbers import quantity_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.segments import field_of
+from engine.mapping.functions.systems import names_a_system
 from engine.mapping.run import Run
 from engine.message import Segment
 
 Json = dict[str, Any]
+
+_RATIO = re.compile(r"[<>=]{0,2}\s*\d{1,9}(?:[.,]\d{1,9})?(?:\s*[:/-]\s*\d{1,9}(?:[.,]\d{1,9})?|\+)?", re.ASCII)
 
 
 @function("containers(tubes: segment[]?, type: CodeableConcept?, additive: CodeableConcept?) -> Specimen.container[]")
@@ -41,7 +46,44 @@ def containers(
     return made or None
 
 
-@function("dilution_note(kind: literal, factor: text) -> text", pure=True)
-def dilution_note(kind: str, factor: str) -> str | None:
-    """A dilution factor in words, `Automatic dilution 1:2`; absent where it says that there was none (1:0, 1:1)."""
+@function("parent_specimens(parents: field[], system: text) -> Reference[]", steady=True)
+def parent_specimens(run: Run, parents: list[str], system: str) -> list[Json] | None:
+    """The specimens that SPM-3 names (EIP: placer's number ^ filler's number), each by its number in this system."""
+    found = []
+    for raw in parents:
+        parts = raw.split(run.C)
+        number = run.text(parts[0]) or run.part_text(parts, 1)
+        if number:
+            found.append({"type": "Specimen", "identifier": {"system": system, "value": number}})
+    return found or None
+
+
+_SOURCE_PARTS = {"type": 0, "additive": 1, "method": 2, "site": 3}
+
+
+@function("source_part(source: field, part: literal) -> CodeableConcept", steady=True, settings=("local_system",))
+def source_part(run: Run, raw: str, part: str) -> Json | None:
+    """A part of the source of a specimen (SPS: OBR-15, SAC-6): `type`, `additive`, `method` or `site`.
+
+    The type is a code of table 0487 unless its subcomponents name another system. Many senders write a coded value into
+    the field (`122575003^Urine specimen^SCT`), where SPS has an additive and a method: what names a coding system in
+    component 3 is one, and has a type alone.
+    """
+    parts = raw.split(run.C)
+    system = run.part_text(parts, 2)
+    if run.S not in parts[0] and system and names_a_system(run, system):
+        return cwe(run, raw) if part == "type" else None
+    at = _SOURCE_PARTS.get(part, len(parts))
+    if len(parts) <= at or run.present(parts[at]) is None:
+        return None
+    return coding_concept(run, "v2-0487", parts[at]) if at == 0 else inner_cwe(run, parts[at])
+
+
+@function("dilution_note(kind: literal, factor: text) -> text", steady=True)
+def dilution_note(run: Run, kind: str, factor: str) -> str | None:
+    """A dilution factor in words, `Automatic dilution 1:2`; absent where it says that there was none (1:0, 1:1), and
+    with a warning where it is no ratio (TCD-2 to TCD-4 are of type SN)."""
+    if _RATIO.fullmatch(factor) is None:
+        run.warn("DILUTION", "a dilution factor (TCD-2, TCD-3, TCD-4) that is neither a ratio nor a number; left out")
+        return None
     return None if factor in ("1:0", "1:1", "1", "0") else f"{kind} {factor}"

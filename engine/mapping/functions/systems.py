@@ -52,6 +52,7 @@ SYSTEMS_BY_OID = {
 
 _HL7_TABLE_OIDS = "2.16.840.1.113883.12."
 _HL7_TABLES = TERMINOLOGY + "v2-"
+_OWN_SYSTEM = re.compile(r"L|99[A-Z0-9]{1,4}", re.ASCII)
 _HL7_TABLE = re.compile(r"HL7(\d{4})", re.ASCII)
 _LOINC_CODE = re.compile(r"(?:L[APGL])?[1-9]\d*-\d", re.ASCII)  # LA..: answers, LP.., LG.., LL..: parts, groups, lists
 # Three arcs at least: with two (1.1) it is that of a registrar, which gives no numbers to patients or tubes.
@@ -77,6 +78,13 @@ def coding_system(run: Run, name: str | None) -> str | None:
     if _URI.fullmatch(name):
         return name
     return run.context.namespaces.get(name) or run.local_system or None
+
+
+def names_a_system(run: Run, name: str) -> bool:
+    """Whether a text is the name of a coding system (table 0396), `L` and `99xxx` included."""
+    if name.upper() in CODING_SYSTEMS or name in run.context.namespaces:
+        return True
+    return any(pattern.fullmatch(name.upper()) for pattern in (_HL7_TABLE, _OID, _OWN_SYSTEM))
 
 
 def is_of(system: str, code: str) -> bool:

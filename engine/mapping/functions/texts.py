@@ -4,6 +4,7 @@ from typing import Any
 
 from engine.mapping.functions.registry import function
 from engine.mapping.run import Run
+from engine.message import Segment
 
 
 @function("concat(parts: text...) -> text", pure=True)
@@ -42,6 +43,21 @@ def _in_words(run: Run, raw: str, kind: str | None) -> str | None:
     if kind == "SN":
         return "".join(part for one in said if (part := run.text(one)) is not None) or None
     return run.whole(raw) if said else None
+
+
+@function("comments_behind(segments: segment[]) -> text")
+def comments_behind(run: Run, segments: list[Segment]) -> str | None:
+    """The comments on these segments: NTE-3 of all NTE that stand directly behind one of them, as lines."""
+    lines = []
+    for one in segments:
+        for segment in run.parsed.segments[one.position :]:
+            if segment.name != "NTE":
+                break
+            if run.trace is not None:
+                run.trace.read(segment, 3, 0)
+            raw = segment.fields[3] if len(segment.fields) > 3 else ""
+            lines += [words for part in raw.split(run.R) if (words := run.whole(part))]
+    return "\n".join(lines) or None
 
 
 @function("upper(value: text) -> text!", pure=True)

@@ -884,7 +884,7 @@ def test_a_reference_range_that_cannot_be_converted_is_said() -> None:
         ("datetime", ("20260301",), "2026-03-01"),
         ("instant", ("20260301",), None),
         ("time", ("1015",), "10:15:00"),
-        ("time", ("101530.5+0100",), "10:15:30.5"),
+        ("time", ("101530.5+0100",), "10:15:30.500"),
         ("time", ("2561",), None),
         ("period", ("2026", "2027"), {"start": "2026", "end": "2027"}),
         ("period", (None, None), None),
