@@ -110,6 +110,13 @@ DEVIATIONS: dict[str, dict[str, tuple[int, str]]] = {
     "cepheid-genexpert-french-latin1.astm": {"reports": (1, "R stands below P: a report all the same")},
     "cepheid-genexpert-french-utf8.astm": {"reports": (1, "R stands below P: a report all the same")},
     "cepheid-manual-oru-reject.hl7": {"patients": (1, "the second PID is empty")},
+    **{
+        f"cdcdex__{name}": {"patients": (0, "PID-3 is the number of the order, and there is no name")}
+        for name in (
+            *("2.3.1_HL7_Test_File_with_HHS_Data.txt", "AR_v251.txt", "Genv2_2-0-1_TC08.txt", "Tuleremia.hl7"),
+            "WI_v231.txt",
+        )
+    },
     "roche-cobas-pro-c503-oul.hl7": {"patients": (0, "PID holds neither a number nor a name of a patient")},
     "roche-cobas-pro-e801-oul.hl7": {"patients": (0, "PID holds neither a number nor a name of a patient")},
     "oie__batch03.hl7": {"patients": (1, "the first message is an ADT, which no route takes")},

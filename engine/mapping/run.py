@@ -24,6 +24,9 @@ MAX_ISSUES = 200  # a message of 10,000 bad values needs no 10,000 lines to say 
 SHARED_IDENTIFIER = "urn:labrelay:id"
 
 RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R"}
+# Fields of patient numbers, and of the numbers of orders and specimens that stand behind them.
+_PATIENT_NUMBERS = {"hl7v2": ("PID", (2, 3, 4)), "astm": ("P", (3, 4, 5))}
+_ORDER_NUMBERS = {"OBR": (2, 3), "ORC": (2, 3), "SPM": (2,), "SAC": (3,), "O": (3, 4)}
 CONTROLS = "qc"  # what a filter calls results of a control material
 
 Unescape = Callable[..., str]
@@ -49,6 +52,7 @@ class Run:
         "R",
         "S",
         "X",
+        "_beside_orders",
         "_rule_of",
         "_seen_issues",
         "_unescape",
@@ -128,6 +132,7 @@ class Run:
         self.units: dict[Any, str] = {}  # a unit as it was sent, with its rows -> as a Quantity names it
         self.results: Any = None  # the results of the message by order, once a function has asked for them
         self.trace: Any = None
+        self._beside_orders: frozenset[str] | None = None
 
     # -- text ----------------------------------------------------------------------------------------------------
 
@@ -202,6 +207,26 @@ class Run:
                     self.trace.source(candidate, number)
                 return candidate.fields[number] if len(candidate.fields) > number else ""
         return ""
+
+    def beside_orders(self) -> frozenset[str]:
+        """Patient numbers that are the number of an order or specimen of the same patient as well."""
+        if self._beside_orders is None:
+            found, patient = set(), set()
+            for segment in self.parsed.segments:
+                if segment.name == _PATIENT_NUMBERS[self.parsed.format][0]:
+                    patient = set(self._numbers_in(segment, _PATIENT_NUMBERS[self.parsed.format][1]))
+                elif patient and (fields := _ORDER_NUMBERS.get(segment.name)) is not None:
+                    found |= patient.intersection(self._numbers_in(segment, fields))
+            self._beside_orders = frozenset(found)
+        return self._beside_orders
+
+    def _numbers_in(self, segment: Segment, fields: Iterable[int]) -> Iterable[str]:
+        """The numbers in some fields of a segment; an O record may have a rack and a position before it."""
+        for number in fields:
+            for raw in segment.fields[number].split(self.R) if len(segment.fields) > number else ():
+                parts = raw.split(self.C) if segment.name == "O" else [raw]
+                if text := self.text(parts[2] if len(parts) > 2 and self.present(parts[2]) else parts[0]):
+                    yield text
 
     def _message_time(self) -> str:
         segments = self.parsed.segments

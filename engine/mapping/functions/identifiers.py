@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
+from engine.mapping import placeholders
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import CLIA, IDENTIFIER_TYPE, authority, hd, is_of
 from engine.mapping.run import Run
@@ -10,7 +11,7 @@ from engine.message import Segment
 
 Json = dict[str, Any]
 
-_NO_NUMBERS = frozenset({"UNKNOWN", "UNK", "N/A", "NA", "NONE", "NULL", "NIL", "-", "."})
+_NO_SERIALS = frozenset({"UNKNOWN", "UNK", "N/A", "NA", "NONE", "NULL", "NIL", "-", "."})
 _ASTM_PATIENT_IDS = ((3, "patient_system"), (4, "patient_system_lab"), (5, "patient_system_3"))
 
 
@@ -38,7 +39,8 @@ def cx(run: Run, raw: str) -> Json | None:
 
     An id without authority gets the channel's setting `patient_system`, else the site's entry for the sending facility,
     else a system that only this channel uses: two analyzers with their maker's name in MSH-4 count different patients.
-    What stands for no number (`0`, `UNKNOWN`; setting `no_patient_ids`) is absent, with a warning.
+    What stands for no number (`0`, `UNKNOWN`, `?`; setting `no_patient_ids`) is absent, with a warning; so is the
+    number of the order or specimen beside it.
     """
     text = run.text
     parts = raw.split(run.C)
@@ -73,13 +75,15 @@ def _undivided(run: Run, raw: str) -> str | None:
 
 
 def _is_placeholder(run: Run, value: str) -> bool:
-    """Whether a patient number says that there is none; 0 stands for any number of zeros."""
-    said = run.settings.get("no_patient_ids")
-    if said is None:
-        found = value.upper() in _NO_NUMBERS or not value.strip("0")
+    """Whether a patient number says that there is none, or is the number of the order or specimen beside it."""
+    listed = run.settings.get("no_patient_ids")
+    if listed is not None:
+        found = placeholders.is_listed(value, [listed] if isinstance(listed, str) else listed)
     else:
-        listed = {str(one).upper() for one in ([said] if isinstance(said, str) else said)}
-        found = value.upper() in listed or ("0" in listed and not value.strip("0"))
+        found = placeholders.stands_for_none(value)
+        if not found and value in run.beside_orders():
+            run.warn("NO_PATIENT_ID", "the number of the order or specimen stands where a patient number should be")
+            return True
     if found:
         run.warn("NO_PATIENT_ID", "what stands for a patient number says that there is none (setting no_patient_ids)")
     return found
@@ -126,7 +130,7 @@ def identifier(run: Run, system: str | None, value: str) -> Json:
 def serial_number(run: Run, raw: str) -> str | None:
     """The serial number of an instrument; absent where the text stands for none (`Unknown`, `N/A`, `0`)."""
     value = run.text(raw)
-    return None if value is None or value.upper() in _NO_NUMBERS or not value.strip("0") else value
+    return None if value is None or value.upper() in _NO_SERIALS or not value.strip("0") else value
 
 
 @function("typed_identifier(type: literal, system: text?, value: text) -> Identifier", steady=True)

@@ -101,7 +101,29 @@ def test_an_id_that_is_kept_whole_is_warned_of() -> None:
     assert [issue.code for issue in run.issues] == ["DIVIDED_ID"]
 
 
-@pytest.mark.parametrize("number", ["0", "00000", "UNKNOWN", "unk", "N/A", "na", "None", "null", "NIL", "-", "."])
+NO_NUMBERS = (
+    *("0", "00000", "111", "99999999", "-", ".", "?", "??", "*", "_", "#", "--", "...", "।", "X", "x", "XXX", "(none)"),
+    *("UNKNOWN", "unk", "Unknow", "Unknown Patient", "N/A", "na", "N.A.", "None", "null", "NIL", "NOID", "NO ID"),
+    *("TEMP", "TEST", "Demo", "DUMMY", "OPD", "IPD", "CASUALTY", "EMERGENCY", "STAT", "WALKIN", "Walk-in"),
+)
+NUMBERS = (
+    "TEMP00123",
+    "TEST-17",
+    "OPD/2024/17",
+    "X1",
+    "AXX",
+    "11",
+    "7",
+    "1112",
+    "STAT7",
+    "N12",
+    "मरीज17",
+    "0007",
+    "A0",
+)
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS)
 def test_what_stands_for_no_patient_number_is_none_with_a_warning_that_names_no_value(number: str) -> None:
     for run, made in (
         (hl7 := run_of(), FUNCTIONS["cx"].call(hl7, f"{number}^^^HOSP^MR")),
@@ -111,6 +133,36 @@ def test_what_stands_for_no_patient_number_is_none_with_a_warning_that_names_no_
         assert [(issue.code, issue.text) for issue in run.issues] == [
             ("NO_PATIENT_ID", "what stands for a patient number says that there is none (setting no_patient_ids)")
         ]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_number_with_such_a_word_in_it_is_one(number: str) -> None:
+    assert call("cx", f"{number}^^^HOSP^MR")["value"] == number
+    assert [one["value"] for one in astm_ids(run_of(ASTM.replace("P|1||4711|", f"P|1||{number}|")))] == [number]
+
+
+@pytest.mark.parametrize("number", ["?", "??", "*", "_", "#", "--", "।"])
+def test_text_without_a_letter_or_a_digit_is_no_number_whatever_a_channel_says(number: str) -> None:
+    for listed in ([], ["9999"]):
+        settings = {"no_patient_ids": listed}
+        assert call("cx", number, settings=settings) is None
+        assert astm_ids(run_of(ASTM.replace("P|1||4711|", f"P|1||{number}|"), settings=settings)) is None
+
+
+def test_the_number_of_the_order_or_specimen_is_no_patient_number() -> None:
+    """Operators scan the tube where the analyzer asks for the patient. Another patient's order is no reason."""
+    head = "MSH|^~\\&|AN|LAB|||20260301||ORU^R01|1|P|2.5.1\r"
+    for order in ("OBR|1|S17", "OBR|1||S17", "ORC|RE|S17", "ORC|RE||S17^LAB", "OBR|1||9\rSPM|1|S17&LAB", "SAC|||S17"):
+        run = run_of(f"{head}PID|1||S17^^^HOSP^MR\r{order}\r")
+        assert FUNCTIONS["cx"].call(run, "S17^^^HOSP^MR") is None
+        assert [issue.code for issue in run.issues] == ["NO_PATIENT_ID"]
+        assert FUNCTIONS["cx"].call(run, "S18^^^HOSP^MR") is not None
+        said = run_of(f"{head}PID|1||S17^^^HOSP^MR\r{order}\r", settings={"no_patient_ids": ["0"]})
+        assert FUNCTIONS["cx"].call(said, "S17^^^HOSP^MR") is not None
+    other = run_of(f"{head}PID|1||S17^^^HOSP^MR\rOBR|1||S18\rPID|2||S18^^^HOSP^MR\rOBR|1||S17\r")
+    assert FUNCTIONS["cx"].call(other, "S17^^^HOSP^MR")["value"] == "S17"
+    for order in ("O|1|S17", "O|1||S17", "O|1|2^4^          S17^B"):
+        assert astm_ids(run_of(f"H|\\^&\rP|1||S17\r{order}\rL|1\r")) is None
 
 
 def test_a_channel_says_what_stands_for_no_patient_number() -> None:

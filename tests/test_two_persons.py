@@ -1,0 +1,120 @@
+"""Two people never become one Patient, whatever stands in the place of a patient number.
+
+Each test plays a laboratory against a running site and looks at what the server holds in the end.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from adapters.codecs.astm_sender import frames_of
+from tests.support.running import Json, RunningSite, astm_channel, hl7_channel, running_site
+from tests.support.senders import AstmAnalyzer, lines, send_blocks, session
+from tests.support.waiting import until
+
+CHANNELS = {"hl7": hl7_channel(), "astm": astm_channel()}
+DAY, NEXT_DAY = "20260302", "20260303"
+
+
+def oru(
+    control: str,
+    patient: str,
+    name: str,
+    filler: str,
+    value: str,
+    *,
+    day: str = DAY,
+    birth: str = "",
+    sex: str = "F",
+    test: str = "GLU",
+) -> bytes:
+    at = f"{day}0915{int(control[-2:]):02}"
+    return (
+        f"MSH|^~\\&|AN|LAB|LIS|H|{at}||ORU^R01|{control}|P|2.5.1\r"
+        f"PID|1||{patient}||{name}||{birth}|{sex}\r"
+        f"OBR|1||{filler}|CHEM^Chemistry^99L|||{at}|||||||||||||||{at}||LAB|F\r"
+        f"OBX|1|NM|{test}^{test}^99L||{value}|mmol/L|||||F|||{at}\r"
+    ).encode()
+
+
+def e1394(*records: str) -> bytes:
+    return "".join(f"{record}\r" for record in ("H|\\^&|||AU-480", *records, "L|1|N")).encode()
+
+
+def person(number: int, patient: str, name: str, tube: str, value: str, *, field: int = 3, day: str = DAY) -> list[str]:
+    """Records of a patient with one result; the patient number stands in ``field`` of the P record."""
+    numbers = {3: f"{patient}||", 4: f"|{patient}|", 5: f"||{patient}"}[field]
+    return [
+        f"P|{number}|{numbers}|{name}||19700101|F",
+        f"O|1|{tube}||^^^GLU|||||||N||||||||||||||F",
+        f"R|1|^^^GLU|{value}|mmol/L||N||F||||{day}091500",
+    ]
+
+
+async def send(site: RunningSite, *messages: bytes) -> None:
+    """Send messages, HL7 or ASTM, one after the other, and wait until all is done."""
+    for message in messages:
+        if message.startswith(b"MSH"):
+            (answer,) = await send_blocks(site.port("hl7"), [message])
+            assert lines(answer)["MSA"][1] == "AA"
+        else:
+            played = await AstmAnalyzer(site.port("astm")).play(session(b"".join(frames_of(message, 240, "record"))))
+            assert not played.gave_up
+            await until(lambda: not site.app.sources["astm"].channel.connections)
+    await site.settled()
+
+
+def people(site: RunningSite) -> dict[str, list[str]]:
+    """Who has which values on the server: family name of the Patient, or the id of one without; '' for nobody's."""
+    found: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
+    for observation in site.sandbox.resources("Observation"):
+        reference = observation.get("subject", {}).get("reference", "")
+        patient: Json = site.sandbox.read("Patient", reference.removeprefix("Patient/")) or {} if reference else {}
+        name = patient.get("name", [{}])[0].get("family", reference)
+        assert names.setdefault(name, reference) == reference, "two Patients with one family name"
+        found.setdefault(name, []).append(f"{observation['valueQuantity']['value']}")
+    return {name: sorted(values) for name, values in found.items()}
+
+
+@pytest_asyncio.fixture
+async def site(tmp_path: Path) -> AsyncIterator[RunningSite]:
+    async with running_site(tmp_path, CHANNELS) as site:
+        yield site
+
+
+@pytest.mark.parametrize(
+    "number", ["?", "??", "*", "_", "#", "--", "X", "XXX", "N.A.", "NOID", "NO ID", "(none)", "UNKNOW", "TEMP"]
+)
+async def test_what_stands_for_no_number_makes_nobody_one(site: RunningSite, number: str) -> None:
+    await send(
+        site,
+        oru("M01", f"{number}^^^LAB^MR", "ALPHA^ANU", "101", "5.5"),
+        oru("M02", f"{number}^^^LAB^MR", "BETA^RAVI", "102", "22.5"),
+        e1394(*person(1, number, "GAMMA^INDU", "103", "3.1", field=4)),
+        e1394(*person(1, number, "DELTA^OM", "104", "9.1", field=4)),
+    )
+
+    assert people(site) == {"ALPHA": ["5.5"], "BETA": ["22.5"], "GAMMA": ["3.1"], "DELTA": ["9.1"]}
+
+
+async def test_the_number_of_the_tube_in_the_place_of_the_patients_names_nobody(site: RunningSite) -> None:
+    """The operator scans the tube twice; the accession number is used again next year."""
+    await send(
+        site,
+        oru("M01", "S17^^^LAB^MR", "ALPHA^ANU", "S17", "5.5", day="20250302"),
+        oru("M02", "S17^^^LAB^MR", "BETA^RAVI", "S17", "22.5", day="20260302"),
+        e1394(*person(1, "S18", "GAMMA^INDU", "S18", "3.1", day="20250302")),
+        e1394(*person(1, "S18", "DELTA^OM", "S18", "9.1", day="20260302")),
+    )
+
+    assert people(site) == {"ALPHA": ["5.5"], "BETA": ["22.5"], "GAMMA": ["3.1"], "DELTA": ["9.1"]}
+
+
+async def test_a_patient_record_without_a_number_does_not_inherit_the_one_before(site: RunningSite) -> None:
+    nameless = person(2, "", "", "104", "9.1")
+    await send(site, e1394(*person(1, "4711", "GAMMA^INDU", "103", "3.1"), "P|2", *nameless[1:]))
+
+    assert people(site) == {"GAMMA": ["3.1"], "": ["9.1"]}
