@@ -475,6 +475,9 @@ class App:
     def _take_over(self, built: BuiltSite) -> None:
         """Give intake and lanes the new configuration, and make sources for channels that have none."""
         self.journal.retain(Policy.of(built.site.config.retention))
+        self.journal.limit_incomplete(
+            built.site.config.limits.incomplete, round(built.site.config.retention.incomplete * 1_000_000)
+        )
         largest = max((channel.config.source.max_message for channel in built.channels.values()), default=0)
         self.memory.limit = max(built.site.config.limits.receive_memory, largest)
         for name, channel in built.channels.items():

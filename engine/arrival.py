@@ -6,12 +6,13 @@ after that is committed and anchored.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 import orjson
 
-from engine import causes, memory, numbered
+from engine import causes, memory, numbered, unfinished
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError
 from engine.message import Received, Stored
@@ -76,9 +77,33 @@ def _store_for_the_record(batch: Batch, received: Received, reason: Reason, sess
 
 
 def store_incomplete(batch: Batch, received: Received, reason: Reason, *, session: int = 0) -> Stored:
-    """Journal text that never became a message: evidence, never a result, and no part of the repeat memory."""
+    """Journal text that never became a message: evidence, never a result, and no part of the repeat memory.
+
+    Of a message over `max_message` that is known already no more is kept than that it came again.
+    """
+    frames = batch.frames(session) if session else ()
+    repeat_token = unfinished.token(batch, received) if received.cut is not None else b""
+    if known := unfinished.known(batch, repeat_token):
+        unfinished.count_again(batch, known, received.received_us)
+        batch.count(received.channel, "", "incomplete_again")
+        if not frames:
+            return Stored(
+                id=known,
+                channel=received.channel,
+                seq=0,
+                payload=b"",
+                received_us=received.received_us,
+                repeat_of=known,
+            )
+        # Its frames need a row that says what became of them.
+        received = replace(received, payload=received.payload[: unfinished.LEAST_BYTES])
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
-    stored = _insert(batch, received, token, memory.Seen(), session, incomplete=reason)
+    seen = memory.Seen(known or None)
+    stored = _insert(batch, received, token, seen, session, incomplete=None if known else reason)
+    unfinished.note(batch, stored.id, b"" if known else repeat_token, frames, received)
+    if known:
+        set_verdict(batch, stored.id, "filtered", Reason.REPEAT)
+        return stored
     set_verdict(batch, stored.id, "incomplete", reason)
     causes.note_message(batch, stored.id, received.channel, "")
     numbered.note_control_id(batch, stored.id, received.control_id)

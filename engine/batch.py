@@ -13,12 +13,14 @@ from heapq import heapify, heappop, heappush
 from engine.chain import GENESIS, chain_hash, row_hash
 from engine.clock import from_us
 from engine.loss import last_number
-from engine.records import KIND_FRAME
+from engine.records import INCOMPLETE_BYTES, KIND_FRAME
 from engine.vault import Vault
 
 MESSAGE_KEYS = "message"  # classes of data keys
 DOCUMENT_KEYS = "document"
 NOTE_KEYS = "note"
+
+INCOMPLETE_US = 30 * 86_400_000_000  # how long, once a person has dismissed them
 
 # The watermark is where the start-up scan for open work begins. It may lag: that costs a few more rows at the next
 # start, while writing it with every batch would cost a page each.
@@ -75,11 +77,14 @@ class Tail:
         sessions: link session -> ids of its frames that belong to no message yet.
         sweeps: where the sweeps of the short memories have come to.
         restored_to: messages up to this one came from a backup; what they make may have been delivered before.
+        incomplete_bytes, incomplete_us: what the site lets incomplete messages take (`engine.unfinished`).
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         self.chain: bytes = row[0] if row else GENESIS
+        self.incomplete_bytes = INCOMPLETE_BYTES
+        self.incomplete_us = INCOMPLETE_US
         # Numbers that a person has given up for lost stay unused: a message number is never given twice.
         self.last_id = last_number(connection)
         self.channels: dict[str, ChannelTally] = {}

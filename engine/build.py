@@ -114,6 +114,7 @@ def build_channel(
             idle_timeout_s=source.idle_timeout,
             max_connections=source.max_connections if isinstance(source, TcpPart | TeePart) else 1,
             answer_store_fault=config.on_store_fault == "ae",
+            max_message=source.max_message,
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
         ),
         new_link=registry.load(registry.LINKS, source.link).links(source),
@@ -296,13 +297,17 @@ def _answer(config: ChannelConfig, clock: Clock) -> Answer:
 
     not_delivered = module.AckError(207, text="the message is kept, but was not delivered in time")
 
-    def answer(block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool) -> Sequence[bytes]:
+    def answer(
+        block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool, refused: str = ""
+    ) -> Sequence[bytes]:
         nonlocal number
         if either is not None and either.format_of(block) != "hl7v2":
             return ()  # ASTM records in a block: they know no answer
         number += 1
         now_text = clock.now().astimezone(zone).strftime("%Y%m%d%H%M%S%z")
         error = module.NOT_STORED if not stored else None if delivered else not_delivered
+        if refused:
+            error = module.AckError(104, text=refused, reject=True)
         first = module.acknowledge_block(
             block,
             messages,

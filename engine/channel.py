@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar, cast
 
+from engine import overlong
 from engine.clock import Clock
 from engine.errors import StoreError
 from engine.line_trace import LineRecord, LineTrace
@@ -61,10 +62,11 @@ class Answer(Protocol):
     """Build the application's answers to one block.
 
     ``stored``: all its messages were. ``delivered``: all were, too, where the channel waits for that; else True.
+    ``refused``: why they never will be, in words for the sender.
     """
 
     def __call__(
-        self, block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool
+        self, block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool, refused: str = ""
     ) -> Sequence[bytes]: ...
 
 
@@ -84,6 +86,7 @@ class ChannelSettings:
     idle_timeout_s: float | None
     max_connections: int
     answer_store_fault: bool  # on_store_fault: ae
+    max_message: int = 16 * 1024 * 1024
     ack_timeout_s: float | None = None  # ack: on_delivery; so long the answer waits. None: ack: on_store
     eviction_quiet_s: float = 10.0
 
@@ -103,6 +106,7 @@ class Connection:
     trace: LineTrace | None = None  # of links that answer frame by frame
     heard: bool = False  # whether a byte has come
     ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
+    refused: bool = False  # it was told that its message is too large, and must get to read that
 
     @property
     def peer(self) -> str:
@@ -194,6 +198,8 @@ class Channel:
         finally:
             self.connections.pop(id(connection), None)
             self.counts.stray_bytes += int(getattr(connection.link, "stray", 0))  # of links that have sessions
+            if connection.refused and not theirs:
+                await overlong.throw_away(stream)
             if not theirs:
                 await stream.close()  # before what may take long: a peer without its answer must see the end
             await self._put_aside(connection)
@@ -437,9 +443,25 @@ class Channel:
         for text in end.completes:
             whole = partial(self._store.append, self._received(connection, text), repeat_window_s=window_s)
             await self._insist(connection, len(text), partial(whole, session=session), self._note)
-        if end.incomplete:
+        if end.too_large:
+            await self._take_overlong(connection, end.incomplete, session)
+        elif end.incomplete:
             torn = partial(self._store.append_incomplete, self._received(connection, end.incomplete), Reason.INCOMPLETE)
             await self._insist(connection, len(end.incomplete), partial(torn, session=session))
+
+    async def _take_overlong(self, connection: Connection, whole: bytes, session: int) -> None:
+        """Keep the beginning of what outgrew `max_message`, and tell its sender where the format has words for that."""
+        limit = self.settings.max_message
+        head = whole[: overlong.KEPT_BYTES]
+        received = await overlong.beginning(self._received(connection, head), whole, limit)
+        torn = partial(self._store.append_incomplete, received, Reason.TOO_LARGE, session=session)
+        await self._insist(connection, len(head), torn)
+        if self._answer is not None and not self._format.header(head).problem:
+            refused = overlong.refusal(limit)
+            answers = self._answer(head, [head], stored=False, delivered=True, refused=refused)
+            with contextlib.suppress(OSError):  # it may be gone
+                await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
+                connection.refused = True
 
     async def _insist(
         self,

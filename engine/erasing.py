@@ -24,27 +24,25 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 import orjson
 
-from engine import audit, earlier, memory, numbered, verdict
+from engine import audit, earlier, emptying, memory, numbered, verdict
 from engine.absent import absence
 from engine.arrival import set_verdict
-from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, Batch
-from engine.chain import document_hash, erased_digest, row_hash
-from engine.erased import COMPACT_DUE, DOCUMENT, JOURNAL
+from engine.batch import DOCUMENT_KEYS, Batch
+from engine.chain import document_hash, erased_digest
+from engine.erased import COMPACT_DUE, DOCUMENT
 from engine.errors import IntegrityError
 from engine.line_trace import unpack as unpack_line
 from engine.numbers import folded
 from engine.outbox import decisions
 from engine.packing import unpack
-from engine.records import KIND_ERASED, KIND_FRAME
+from engine.records import KIND_FRAME
 from engine.results import UnreadableResultsError, results_of
 from engine.vault import Vault
 
-AT_ONCE = 2000  # digests in one record
 _LEAST_DIGITS = 3  # a shorter number stands everywhere
 
 _PATIENT = re.compile(rb"(?:^|[\r\n\x02\x0b])[0-7]?(PID|MRG|P)([^\w\s])([^\r\n\x03\x17]*)")
@@ -260,15 +258,7 @@ def erase(
         _empty_notes(batch, message_id)
         frames, documents = frames + len(one_frames) - 1, documents + len(one_documents)
         emptied += one_frames + one_documents
-    for at in range(0, len(emptied), AT_ONCE):
-        part = emptied[at : at + AT_ONCE]
-        digests = b"".join(digest for _, _, digest in part)
-        body = orjson.dumps({"act": act, "rows": len(part), "vouches": sha256(digests).hexdigest()})
-        record = batch.record(KIND_ERASED, "", batch.now_us, token=digests, meta=b"", body=body)
-        batch.executemany(
-            "INSERT OR REPLACE INTO erased (what, number, record, act) VALUES (?, ?, ?, ?)",
-            [(kind, number, record, act) for kind, number, _ in part],
-        )
+    emptying.vouch(batch, emptied, act)
     return Erased(
         act=act, messages=len(messages), frames=frames, documents=documents, closed=closed, values=values, lines=lines
     )
@@ -303,6 +293,7 @@ def _forget(batch: Batch, message_id: int) -> int:
     """Take a message out of the memories; how many earlier values went."""
     memory.forget_reports(batch, message_id)
     numbered.forget(batch, message_id)
+    batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))
     batch.execute("DELETE FROM repeat WHERE token = (SELECT token FROM journal WHERE id = ?)", (message_id,))
     (channel,) = batch.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
     gone = 0
@@ -342,29 +333,15 @@ def _empty_message(batch: Batch, message_id: int, act: int) -> list[tuple[str, i
     with suppress(IntegrityError, ValueError):
         meta = orjson.loads(batch.vault.open(sealed, "meta", message_id, channel))
         kept |= {name: meta[name] for name in ("frames", "repeat_of", "filtered", "incomplete") if name in meta}
-    rows = [_empty_row(batch, message_id, orjson.dumps(kept))]
+    rows = [emptying.empty_row(batch, message_id, orjson.dumps(kept))]
     if session and "frames" in kept:
         first, last = kept["frames"]
         for (frame,) in batch.execute(
             "SELECT id FROM journal WHERE id BETWEEN ? AND ? AND kind = ? AND session = ? AND channel = ? ORDER BY id",
             (first, last, KIND_FRAME, session, channel),
         ).fetchall():
-            rows.append(_empty_row(batch, frame, b""))
+            rows.append(emptying.empty_row(batch, frame, b""))
     return rows
-
-
-def _empty_row(batch: Batch, row_id: int, meta: bytes) -> tuple[str, int, bytes]:
-    kind, channel, seq, received_us, session, message_type, size, token, stored = batch.execute(
-        "SELECT kind, channel, seq, received_us, session, message_type, size, token, hash FROM journal WHERE id = ?",
-        (row_id,),
-    ).fetchone()
-    sealed_meta = batch.seal(MESSAGE_KEYS, meta, "meta", row_id, channel)
-    sealed_body = batch.seal(MESSAGE_KEYS, b"", "body", row_id, channel)
-    batch.execute("UPDATE journal SET meta = ?, body = ? WHERE id = ?", (sealed_meta, sealed_body, row_id))
-    now = row_hash(
-        row_id, kind, channel, seq, received_us, session, message_type, size, token, sealed_meta, sealed_body
-    )
-    return JOURNAL, row_id, erased_digest(JOURNAL, row_id, stored, now)
 
 
 def _empty_documents(batch: Batch, message_id: int) -> list[tuple[str, int, bytes]]:

@@ -68,6 +68,7 @@ def let_go(batch: Batch, found: Found) -> None:
     for table in ("delivery", "document", "reagent_use", "edited"):
         batch.executemany(f"DELETE FROM {table} WHERE message_id = ?", ids)  # noqa: S608 - constants
     batch.executemany("DELETE FROM message_state WHERE id = ?", ids)
+    batch.executemany("DELETE FROM unfinished WHERE message_id = ?", ids)
     _forget_numbers(batch, found.messages)
     erased = [("journal", row_id) for row_id in found.rows] + [("document", document) for document in documents]
     batch.executemany("DELETE FROM erased WHERE what = ? AND number = ?", erased)

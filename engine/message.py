@@ -52,11 +52,13 @@ class SessionEnd:
         completes: messages that only the end completes (``end: eot``, or a last text that asks for no more).
         incomplete: text that never became a message; kept as evidence, never a result. Empty if there is none.
         cause: ``eot``, ``enq`` (sender restarted), ``timeout``, ``closed``.
+        too_large: ``incomplete`` outgrew `max_message`; only its beginning is worth keeping.
     """
 
     cause: str
     completes: tuple[bytes, ...] = ()
     incomplete: bytes = b""
+    too_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +383,19 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """What a payload is the beginning of.
+
+    Attributes:
+        size: bytes that came before the link took no more.
+        digest: SHA-256 of them.
+    """
+
+    size: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """A message on its way into the journal.
 
@@ -388,6 +403,7 @@ class Received:
         peer: where it came from (``127.0.0.1:50213``, ``/dev/ttyUSB0``).
         notes: tolerated departures.
         filtered: it is for the record only, for this reason: filtered on arrival, never mapped.
+        cut: of an incomplete message, where ``payload`` is the beginning of what came.
     """
 
     channel: str
@@ -398,6 +414,7 @@ class Received:
     message_type: str = ""
     notes: tuple[str, ...] = ()
     filtered: Reason | None = None
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

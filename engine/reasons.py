@@ -41,7 +41,11 @@ class Reason(Enum):
         "A message of accounts (BAR, DFT): charges and bills are no part of a laboratory's record, and nothing is made "
         "of them. Stop them at the sender, or add a route with `filter:` that says they are not wanted.",
     )
-    TOO_LARGE = ("TOO_LARGE", "The message is larger than `max_message` allows. Raise the limit if it is legitimate.")
+    TOO_LARGE = (
+        "TOO_LARGE",
+        "What came is larger than `max_message` of the channel allows. Of what came the first 64 KiB and a hash are "
+        "kept, never as a result. If the sender may send such a message, raise the limit and have it sent again.",
+    )
     INCOMPLETE = (
         "INCOMPLETE",
         "The sender stopped before the end of the message. What came is kept as evidence and is never a result; "

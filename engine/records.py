@@ -28,6 +28,8 @@ KIND_ACT = 3
 KIND_PRUNED = 4  # which rows were let go: engine/retention.py
 KIND_ERASED = 5  # which rows were emptied: engine/erasing.py
 
+INCOMPLETE_BYTES = 64 * 1024 * 1024  # of incomplete messages that are kept, unless the site says otherwise
+
 MAYBE_DELIVERED = 1  # delivery.flags
 MANUAL = 2
 RELEASED = 4
@@ -288,6 +290,7 @@ class Trace(NamedTuple):
 
     Attributes:
         edited_from, edited_as: the message that a person made it of, or made of it; 0 without one.
+        times, last_us: how often it came, and when last, where repeats are only counted (`engine.unfinished`).
     """
 
     message: MessageView
@@ -301,6 +304,8 @@ class Trace(NamedTuple):
     deliveries: tuple[DeliveryView, ...]
     edited_from: int = 0
     edited_as: int = 0
+    times: int = 1
+    last_us: int = 0
 
 
 class DeadLetter(NamedTuple):

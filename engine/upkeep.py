@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from engine import causes, earlier, memory, retention, server_versions
+from engine import causes, earlier, memory, retention, server_versions, unfinished
 from engine.anchor import Anchor
 from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Batch, Tail, month_of
 from engine.clock import Clock
@@ -99,6 +99,7 @@ class StoreUpkeep:
             (earlier.sweep_controls, 0.0),
             (server_versions.sweep, 0.0),
             (causes.sweep, 0.0),
+            (unfinished.sweep, 0.0),
         ]
 
     # -- around a batch ------------------------------------------------------------------------------------------

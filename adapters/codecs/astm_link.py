@@ -171,6 +171,7 @@ class _Session:
         lost: something did not get through and will not be sent again.
         ended_in_etx: the last frame accepted did (text without frames has none to wait for).
         message_frames: frames accepted of the open message.
+        too_large: the open message outgrew a limit.
     """
 
     expected: int | None
@@ -183,6 +184,7 @@ class _Session:
     lost: bool = False
     ended_in_etx: bool = True
     message_frames: int = 0
+    too_large: bool = False
 
 
 class AstmReceiver:
@@ -502,8 +504,10 @@ class AstmReceiver:
             elif options.frame_numbers == "warn":
                 events.append(self._fault("frame-number-tolerated", frame))
         if not self._messages.room_for(frame.text):
-            return self._fault("too-large", frame, f"the message is over {options.max_message} bytes; ")
+            self._session.too_large = True
+            return self._fault("too-large", frame, f"the message is over max_message ({options.max_message} bytes); ")
         if self._session.message_frames >= options.max_frames:
+            self._session.too_large = True
             return self._fault("too-many-frames", frame, f"the message has over {options.max_frames} frames; ")
         return None
 
@@ -544,7 +548,10 @@ class AstmReceiver:
             return
         self._messages.header_restarts = True
         if not self._messages.room_for(text):
-            events.append(LinkFault("too-large", f"the message is over {self._options.max_message} bytes"))
+            self._session.too_large = True
+            events.append(
+                LinkFault("too-large", f"the message is over max_message ({self._options.max_message} bytes)")
+            )
             self._reject(None, text, answered=False)
             return
         assembled = self._messages.take(text, last=not text)
@@ -628,7 +635,9 @@ class AstmReceiver:
         whole = whole or (in_text and self._messages.terminator_pending)
         completes, incomplete = self._messages.end(complete=whole and cause == "eot")
         if self._session.carried:
-            events.append(SessionEnd(cause, completes, incomplete))
+            events.append(
+                SessionEnd(cause, completes, incomplete, too_large=self._session.too_large and bool(incomplete))
+            )
         self._rest()
 
     def _rest(self) -> None:

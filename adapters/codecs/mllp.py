@@ -337,8 +337,8 @@ class MllpLink:
 
     def _too_large(self, content: bytes, events: list[LinkEvent]) -> None:
         limit = self._options.max_message
-        self._give_up(content, "too-large", events)
-        detail = f"more than {limit} bytes without the end of the block"
+        events.append(SessionEnd(cause="too-large", incomplete=content[:limit], too_large=True))
+        detail = f"more than max_message ({limit} bytes) without the end of the block"
         events.append(LinkFault("too-large", detail, content[:SAMPLE_BYTES], fatal=True))
         self._dead = True
         self._reset()

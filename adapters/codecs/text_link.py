@@ -379,10 +379,11 @@ class TextLink:
         self._close()
         self._torn = not self._framing.start and cause in ("timeout", "too-large")
         if cause in ("timeout", "too-large"):
-            detail = f"{len(content)} bytes without the end of the text"
+            limit = " (max_message)" if cause == "too-large" else ""
+            detail = f"{len(content)} bytes{limit} without the end of the text"
             events.append(LinkFault(f"text-{cause}", detail, content[:SAMPLE_BYTES]))
         if content.strip(BLANKS + self._framing.between):
-            events.append(SessionEnd(cause, incomplete=content))
+            events.append(SessionEnd(cause, incomplete=content, too_large=cause == "too-large"))
 
     def _close(self) -> None:
         self._open = False

@@ -29,7 +29,7 @@ from typing import Any
 
 import orjson
 
-from engine import anchor, audit, earlier, erased, kek, memory, migrate, rotation, row_check, verify
+from engine import anchor, audit, earlier, erased, kek, memory, migrate, rotation, row_check, unfinished, verify
 from engine.anchor import Anchor
 from engine.backups import decided, pieces, standing
 from engine.backups.shelf import SITE_FOLDER, Copy
@@ -184,6 +184,7 @@ class _Restoration:
             if first <= last_id:
                 self._count(connection, first)
             self._mark_open(connection)
+            unfinished.take_stock(connection.execute)
             connection.execute("UPDATE meta SET value = value + ? WHERE name = 'boot'", (BOOTS,))
             connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (last_id,))
             connection.execute("COMMIT")

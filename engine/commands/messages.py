@@ -405,6 +405,8 @@ def _document(session: Session, trace: Trace, end: str, *, answers: bool) -> dic
         "message": _row(session, trace.message, end),
         "edited_from": trace.edited_from or None,
         "edited_as": trace.edited_as or None,
+        "times": trace.times,
+        "last": at(trace.last_us) if trace.times > 1 else None,
         "mapping": trace.mapping,
         "processed": at(trace.processed_us),
         "detail": trace.detail,
@@ -426,6 +428,8 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         if message[name]:
             yield f"  {name.replace('_', ' '):<10} {cell(message[name])}"
     yield f"  {'state':<10} {message['state']}{' ' + message['reason'] if message['reason'] else ''}"
+    if document["last"]:
+        yield f"  {'came':<10} {document['times']} times, last {cell(document['last'])}; it is kept once"
     if document["edited_from"]:
         yield f"  {'edited':<10} by a person; as received it is message {document['edited_from']}"
     if document["edited_as"]:

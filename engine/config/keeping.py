@@ -28,6 +28,11 @@ class RetentionConfig(Model):
         ge=LEAST_S,
         description="Messages that a person has dismissed, or rejected results of.",
     )
+    incomplete: Duration = Field(
+        default=30 * DAY_S,
+        description="The content of incomplete messages that a person has dismissed. They are no results, so it may be "
+        "any time; `limits: incomplete` bounds them before.",
+    )
     audit: Duration = Field(
         default=6 * YEAR_S,
         ge=LEAST_S,

@@ -9,6 +9,7 @@ from engine.config.destination import DestinationConfig
 from engine.config.keeping import BackupConfig, RetentionConfig
 from engine.config.values import Address, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
 from engine.receive_memory import DEFAULT_BYTES
+from engine.records import INCOMPLETE_BYTES
 from engine.units import HostPort
 
 
@@ -47,6 +48,12 @@ class LimitsConfig(Model):
         ge=1024 * 1024,
         description="Unfinished messages that all connections together may hold in memory; beyond it the connection "
         "that holds most is cut. At least the largest `max_message` of a channel counts.",
+    )
+    incomplete: Size = Field(
+        default=INCOMPLETE_BYTES,
+        ge=1024 * 1024,
+        description="Bytes of incomplete messages that the journal keeps, of all channels together. Beyond it their "
+        "content goes, of dismissed ones first, then of the oldest; that they came stays.",
     )
     held_alarm: Duration = Field(
         default=86_400.0,

@@ -248,6 +248,11 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         assert self._upkeep is not None, "opened read-only"
         self._upkeep.policy = policy
 
+    def limit_incomplete(self, kept: int, dismissed_us: int) -> None:
+        """How many bytes of incomplete messages are kept, and how long where a person has dismissed them."""
+        assert self._tail is not None, "opened read-only"
+        self._tail.incomplete_bytes, self._tail.incomplete_us = kept, dismissed_us
+
     def let_go_now(self) -> None:
         """Begin a walk of retention at once, if none is under way; it goes on beside everything else."""
         assert self._upkeep is not None, "opened read-only"

@@ -166,6 +166,9 @@ class Messages(Snapshots):
                 " coalesce((SELECT message_id FROM edited WHERE original = ?1), 0)",
                 (message_id,),
             ).fetchone()
+            again = None
+            if view.state == "incomplete":
+                again = execute("SELECT times, last_us FROM unfinished WHERE message_id = ?", (message_id,)).fetchone()
         note = orjson.loads(self._note(detail, "message_state", message_id, view.channel) or b"{}")
         return Trace(
             message=view,
@@ -179,6 +182,8 @@ class Messages(Snapshots):
             deliveries=tuple(self._delivery(delivery, attempts[delivery[0]]) for delivery in deliveries),
             edited_from=edited_from,
             edited_as=edited_as,
+            times=again[0] if again is not None else 1,
+            last_us=again[1] if again is not None else view.received_us,
         )
 
     def deliveries(self, message_ids: Sequence[int], *, notes: bool = False) -> list[DeliveryView]:

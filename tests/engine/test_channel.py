@@ -526,7 +526,7 @@ async def test_a_block_that_never_ends_is_cut_and_kept_as_evidence() -> None:
         await asyncio.wait_for(asyncio.shield(task), 5.0)
         assert stream.closed
     assert made.counts.faults["too-large"] == 1
-    assert [len(message.payload) for message in store.incomplete] == [1 << 20]
+    assert [(len(one.payload), one.cut.size) for one in store.incomplete if one.cut] == [(64 * 1024, 1 << 20)]
 
 
 # -- with the real journal -----------------------------------------------------------------------------------------

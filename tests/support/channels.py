@@ -134,7 +134,7 @@ class ScriptedStore:
         self, received: Received, reason: Reason, *, session: int | None = None
     ) -> "asyncio.Future[Stored]":
         def store() -> Stored:
-            assert reason is Reason.INCOMPLETE
+            assert reason is (Reason.INCOMPLETE if received.cut is None else Reason.TOO_LARGE)
             self.incomplete.append(received)
             self.sessions.append(session or 0)
             return self._stored(received)
