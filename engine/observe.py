@@ -388,8 +388,7 @@ class Observer:
             last_message_age_s=age,
             usual_gap_s=config.usual_gap,
             today_received=counts.get("received", 0),
-            # What reached every destination: a sum over the lanes would count a message once for each of them.
-            today_delivered=min((lane.delivered_today for lane in mine if _takes_part(lane)), default=0),
+            today_delivered=counts.get("delivered", 0),
             today_dead=counts.get("dead", 0),
             today_filtered=counts.get("filtered", 0),
             today_repeat=counts.get("repeat", 0),
@@ -552,11 +551,6 @@ def _held_age(views: Iterable[LaneView], now: datetime) -> float | None:
     """Seconds since the oldest held delivery of these lanes is held."""
     since = min((view.held_since_us for view in views if view.held_since_us), default=None)
     return None if since is None else max(0.0, (now - from_us(since)).total_seconds())
-
-
-def _takes_part(lane: LaneSnapshot) -> bool:
-    """Whether anything went, or is to go, this way today: another of the channel's routes may take all there is."""
-    return bool(lane.delivered_today or lane.waiting or lane.held or lane.dead)
 
 
 def _paused(pause: Pause | None) -> Paused | None:

@@ -35,6 +35,8 @@ MANUAL = 2
 RELEASED = 4
 REMEMBER = 8
 UNCONDITIONAL = 16
+SHARED = 32  # its message has, or had, more than this one
+AGAIN = 64  # of a replay: beside what the message was queued with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

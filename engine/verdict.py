@@ -193,7 +193,7 @@ def _supersede_earlier(batch: Batch, message_id: int) -> int:
     rows = batch.execute(
         "SELECT id FROM delivery WHERE message_id = ? AND state IN ('waiting', 'dead', 'held')", (message_id,)
     ).fetchall()
-    decisions.supersede(batch, [row[0] for row in rows], "the message was processed again")
+    decisions.replace(batch, [row[0] for row in rows], "the message was processed again")
     (last,) = batch.execute(
         "SELECT coalesce(max(revision), 0) FROM document WHERE message_id = ?", (message_id,)
     ).fetchone()

@@ -3,7 +3,8 @@
 from engine import causes, server_versions
 from engine.arrival import seal_note
 from engine.batch import Batch
-from engine.outbox.moving import move, note, note_attempt, note_late
+from engine.outbox import whole
+from engine.outbox.moving import move, moved_to, note, note_attempt, note_late
 from engine.reasons import Reason
 from engine.records import MAYBE_DELIVERED
 from engine.versions import Versions
@@ -15,12 +16,14 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
     Args:
         versions: that the server has of our resources now, where that is asked for.
     """
-    lane = move(batch, delivery_id, None, "delivered", settled_us=delivered_us)
-    if lane is not None:
+    moved = moved_to(batch, delivery_id, None, "delivered", settled_us=delivered_us)
+    if moved is not None:
+        lane = moved.lane
         lane.delivered_us = max(lane.delivered_us, delivered_us)
         if versions:
             server_versions.remember(batch, lane.destination, versions)
         batch.count(lane.channel, lane.destination, "delivered")
+        whole.count(batch, delivery_id, moved)
 
 
 def postpone(

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from engine.arrival import seal_note
 from engine.batch import Batch
-from engine.outbox.moving import close_all, move, note, tell
+from engine.outbox import whole
+from engine.outbox.moving import close_all, closed_all, move, note, tell
 from engine.reasons import Reason
 from engine.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, Held
 
@@ -33,9 +34,20 @@ def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool, uncondit
     return changed
 
 
+_SUPERSEDED_FROM = ("waiting", "sending", "dead", "held")
+
+
 def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> int:
     """A newer result was delivered; sending these would undo it."""
-    return close_all(batch, delivery_ids, ("waiting", "sending", "dead", "held"), "superseded", detail)
+    closed = closed_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
+    for delivery_id, moved in closed:
+        whole.count(batch, delivery_id, moved)
+    return len(closed)
+
+
+def replace(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
+    """The same message was processed again, and its new deliveries take the place of these."""
+    return close_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
 
 
 def dismiss(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:

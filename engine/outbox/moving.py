@@ -1,7 +1,7 @@
 """A delivery's state changes here, with the gauges of its lane and the note that tells why, in one transaction."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -12,6 +12,15 @@ from engine.reasons import Reason
 
 # Which gauge of the lane counts a state; the other states are final and counted by day only.
 _GAUGE = {"waiting": "open", "sending": "open", "dead": "dead", "held": "held"}
+
+
+class Moved(NamedTuple):
+    """A delivery whose state was changed, with what it was before."""
+
+    lane: LaneTally
+    old: str
+    message_id: int
+    flags: int
 
 
 def move(
@@ -25,10 +34,18 @@ def move(
     Raises:
         StoreError: there is no such delivery.
     """
-    row = batch.execute("SELECT lane, state FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    moved = moved_to(batch, delivery_id, allowed, state, **columns)
+    return moved.lane if moved is not None else None
+
+
+def moved_to(
+    batch: Batch, delivery_id: int, allowed: tuple[str, ...] | None, state: str, **columns: Any
+) -> Moved | None:
+    """As `move`, with what the delivery was before."""
+    row = batch.execute("SELECT lane, state, message_id, flags FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
     if row is None:
         raise StoreError(f"there is no delivery {delivery_id}")
-    lane_id, old = row
+    lane_id, old, message_id, flags = row
     if old == state if allowed is None else old not in allowed:
         return None
     names = "".join(f", {name} = ?" for name in columns)
@@ -43,19 +60,26 @@ def move(
         setattr(lane, gauge, getattr(lane, gauge) + 1)
     if lane.held_by == delivery_id and old == "dead":
         lane.held_by = 0  # a person has decided about the delivery that held the lane
-    return lane
+    return Moved(lane, old, message_id, flags)
 
 
 def close_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str) -> int:
-    changed = 0
+    return len(closed_all(batch, delivery_ids, allowed, state, detail))
+
+
+def closed_all(
+    batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str
+) -> list[tuple[int, Moved]]:
+    """As `close_all`: the numbers of those that were closed, with what they were before."""
+    closed: list[tuple[int, Moved]] = []
     for delivery_id in delivery_ids:
-        lane = move(batch, delivery_id, allowed, state, settled_us=batch.now_us)
-        if lane is None:
+        moved = moved_to(batch, delivery_id, allowed, state, settled_us=batch.now_us)
+        if moved is None:
             continue
-        changed += 1
-        batch.count(lane.channel, lane.destination, state)
-        tell(batch, delivery_id, lane.channel, detail)
-    return changed
+        closed.append((delivery_id, moved))
+        batch.count(moved.lane.channel, moved.lane.destination, state)
+        tell(batch, delivery_id, moved.lane.channel, detail)
+    return closed
 
 
 def tell(batch: Batch, delivery_id: int, channel: str, detail: str) -> None:

@@ -8,7 +8,7 @@ from engine.chain import document_hash
 from engine.hashes import pack_reports
 from engine.message import Delivery, Document
 from engine.outbox.decisions import keep_back
-from engine.records import MANUAL, MAYBE_DELIVERED, Held, Routed
+from engine.records import AGAIN, MANUAL, MAYBE_DELIVERED, SHARED, Held, Routed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,9 @@ def put(
     waiting = 0
     kept: list[int] = []
     number = -1
+    marks = MANUAL if manual else 0
+    if revision > 1 or sum(len(routed.destinations) for routed in routes) > 1:
+        marks |= SHARED
     for ordinal, routed in enumerate(routes, start=1):
         document_id = _store_document(batch, message_id, channel, revision, ordinal, routed.document)
         why = held[ordinal - 1] if ordinal <= len(held) else None
@@ -56,12 +59,12 @@ def put(
             lane = batch.lane(channel, destination)
             key = batch.vault.delivery_key(token, revision, ordinal, destination)
             if why is not None:
-                row_id = _insert(batch, lane, message_id, document_id, key, "waiting", manual=manual)
+                row_id = _insert(batch, lane, message_id, document_id, key, "waiting", marks)
                 keep_back(batch, row_id, why)
                 kept.append(number)
                 continue
             ours = position < len(routed.claimed) and routed.claimed[position]
-            row_id = _insert(batch, lane, message_id, document_id, key, "sending" if ours else "waiting", manual=manual)
+            row_id = _insert(batch, lane, message_id, document_id, key, "sending" if ours else "waiting", marks)
             if not ours:
                 waiting += 1
                 continue
@@ -119,7 +122,7 @@ def replay(
             found = _instead(batch, message_id, found, to, takes, states)
         for one in found:
             made.append(
-                _insert(batch, batch.lane_of(one.lane), message_id, one.document, one.key, "waiting", manual=True)
+                _insert(batch, batch.lane_of(one.lane), message_id, one.document, one.key, "waiting", MANUAL | AGAIN)
             )
     return made
 
@@ -199,7 +202,7 @@ def _store_document(
 
 
 def _insert(
-    batch: Batch, lane: LaneTally, message_id: int, document_id: int, key: bytes, state: str, *, manual: bool
+    batch: Batch, lane: LaneTally, message_id: int, document_id: int, key: bytes, state: str, marks: int
 ) -> int:
     lane.last_seq += 1
     lane.open += 1
@@ -207,6 +210,6 @@ def _insert(
         "INSERT INTO delivery (lane, seq, message_id, document_id, key, state, lease, attempt, not_before_us, cause,"
         " flags, settled_us, detail) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, '', ?, 0, x'')",
         (lane.id, lane.last_seq, message_id, document_id, key, state, batch.boot if state == "sending" else 0,
-         (MANUAL if manual else 0) | (MAYBE_DELIVERED if message_id <= batch.tail.restored_to else 0)),
+         marks | (MAYBE_DELIVERED if message_id <= batch.tail.restored_to else 0)),
     )  # fmt: skip
     return int(cursor.lastrowid or 0)

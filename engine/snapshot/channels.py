@@ -100,6 +100,7 @@ class ChannelSnapshot:
         connections: the peers connected now.
         last_message_age_s: None before the first message ever.
         usual_gap_s: how far apart its messages usually are.
+        today_delivered: messages of which the last delivery was made today, or superseded by one that was.
         stored_waiting: journaled and acknowledged, not mapped yet.
         dead: open dead letters that died before they had a destination (unreadable, mapping faults).
         incomplete: messages that were broken off and wait for a person; none of them is a dead letter.

@@ -20,8 +20,9 @@ import yaml
 from cryptography import x509
 
 from engine import sources as sources_module
+from engine.acts.selection import Selection
 from engine.app import App
-from engine.bench.messages import oru
+from engine.bench.messages import control_id, oru
 from engine.bench.processes import free_ports
 from engine.commands.output import ExitCode
 from engine.errors import ConfigError, IntegrityError, LockedError, StoreError
@@ -563,6 +564,29 @@ async def test_delivered_today_is_what_reached_every_destination(folder: Folder)
             slow.mood = Mood.WELL
             await until(lambda: look(app).channels[0].today_delivered == 1)
             assert delivered(app) == {"server": 1, "slow": 1, "never": 0}
+
+
+async def test_messages_of_two_routes_are_counted_and_a_replay_takes_none_back(folder: Folder) -> None:
+    async with server() as to, server() as new:
+        routes = [
+            {"to": "second", "when": f"=MSH-10 == '{control_id(0, 2)}'"},
+            {"to": "server", "when": f"=MSH-10 != '{control_id(0, 2)}'"},
+            {"to": "new", "when": "=MSH-9.1 == 'ADT'"},
+        ]
+        folder.write({"server": http(to), "second": http(to), "new": http(new)}, {"c0": {"routes": routes}})
+        async with running_app(folder.path) as app:
+            for number in range(1, 5):
+                assert b"MSA|AA" in await exchange(folder.ports["c0"], number)
+            await until(lambda: look(app).channels[0].today_delivered == 4)
+            assert sorted(lane.delivered_today for lane in look(app).channels[0].lanes) == [0, 1, 3]
+            new.mood = Mood.BUSY
+            selection = Selection(channel="c0", state="delivered")
+            await app.acts.replay(selection, actor="test", to="new", within_s=0.0)
+            await until(lambda: sum(lane.waiting for lane in look(app).channels[0].lanes) == 4)
+            assert (look(app).channels[0].today_received, look(app).channels[0].today_delivered) == (4, 4)
+            new.mood = Mood.WELL
+            await until(lambda: sum(lane.waiting for lane in look(app).channels[0].lanes) == 0)
+            assert look(app).channels[0].today_delivered == 4
 
 
 # -- ack: on_delivery ----------------------------------------------------------------------------------------------
