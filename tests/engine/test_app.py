@@ -20,7 +20,6 @@ import yaml
 from cryptography import x509
 
 from engine import sources as sources_module
-from engine.acts.selection import Selection
 from engine.app import App
 from engine.bench.messages import control_id, oru
 from engine.bench.processes import free_ports
@@ -580,12 +579,13 @@ async def test_messages_of_two_routes_are_counted_and_a_replay_takes_none_back(f
             await until(lambda: look(app).channels[0].today_delivered == 4)
             assert sorted(lane.delivered_today for lane in look(app).channels[0].lanes) == [0, 1, 3]
             new.mood = Mood.BUSY
-            selection = Selection(channel="c0", state="delivered")
-            await app.acts.replay(selection, actor="test", to="new", within_s=0.0)
-            await until(lambda: sum(lane.waiting for lane in look(app).channels[0].lanes) == 4)
+            asked = ("replay", "--all", "--channel", "c0", "--to", "new", "--yes")
+            replay = asyncio.create_task(asyncio.to_thread(labrelay, *asked, site=folder.path))
+            await until(lambda: sum(lane.waiting for lane in look(app).channels[0].lanes) > 0)
             assert (look(app).channels[0].today_received, look(app).channels[0].today_delivered) == (4, 4)
             new.mood = Mood.WELL
-            await until(lambda: sum(lane.waiting for lane in look(app).channels[0].lanes) == 0)
+            assert (await replay).code == ExitCode.OK
+            await until(lambda: [lane.delivered_today for lane in look(app).channels[0].lanes].count(4) == 1)
             assert look(app).channels[0].today_delivered == 4
 
 
