@@ -120,8 +120,7 @@ class App:
             zone=ZoneInfo(site.config.site.timezone or "UTC"),
             reserve=True,
         )
-        for note in self.journal.notes:
-            logger.warning("%s", note)
+        self._say(tuple(self.journal.notes))
         recovery = self.journal.recover(judges=not site.config.workers)
         self.journal.start(self._loop)
         try:
@@ -134,6 +133,7 @@ class App:
 
     async def _run(self, site: Site, recovery: Recovery, started: Callable[["App"], None]) -> None:
         built = build_site(site, identity_key=self.journal.vault.identity_key, clock=self.clock)
+        self._say(built.doubts)
         if recovery.maybe_delivered or recovery.unprocessed:
             logger.info(
                 "going on where the last run ended",
@@ -300,12 +300,15 @@ class App:
                 heap.settle()
             finally:
                 self._notifier.ready("receiving")
-            if site.config.web != old.web:
-                site = replace(
-                    site,
-                    warnings=(*site.warnings, "config/labrelay.yaml: web: a change takes effect at the next start"),
-                )
-            return site
+            self._say(built.doubts)
+            later = ("config/labrelay.yaml: web: a change takes effect at the next start",)
+            return replace(
+                site, warnings=(*site.warnings, *built.doubts, *(later if site.config.web != old.web else ()))
+            )
+
+    def _say(self, lines: tuple[str, ...]) -> None:
+        for line in lines:
+            logger.warning("%s", line)
 
     def _refuse_what_needs_a_restart(self, site: Site) -> None:
         old = self.built.site.config

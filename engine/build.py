@@ -58,6 +58,12 @@ class BuiltSite:
     site: Site
     channels: Mapping[str, BuiltChannel]
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Rows of code tables that contradict themselves, each once."""
+        routes = [route for channel in self.channels.values() for route in channel.routes.routes]
+        return tuple(dict.fromkeys(line for route in routes for line in getattr(route.program, "doubts", ())))
+
 
 def build_site(site: Site, *, identity_key: bytes, clock: Clock) -> BuiltSite:
     """Compile all channels.

@@ -155,6 +155,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
             for route in channel.routes.routes:
                 warnings |= dict.fromkeys(getattr(route.program, "problems", ()))
                 notes |= dict.fromkeys(_table_notes(route.program))
+        problems |= dict.fromkeys(built.doubts)
         warnings |= dict.fromkeys(_no_local_system(site, built))
         warnings |= dict.fromkeys(_settings(site, built))
         warnings |= dict.fromkeys(_same_disk(site))
@@ -280,7 +281,8 @@ def _mappings(folder: Path) -> Iterator[tuple[Iterable[str], Iterable[str]]]:
         if not _is_mapping(path):
             continue
         try:
-            yield (), load(path.stem, mapping_path(folder)).problems
+            program = load(path.stem, mapping_path(folder))
+            yield program.doubts, program.problems
         except ConfigError as error:
             yield error.problems, ()
 

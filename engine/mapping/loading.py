@@ -292,6 +292,9 @@ def _table(use: TableUse, sources: _Sources, chosen: str | Sequence[str], doubt:
     table.on_missing = use.on_missing
     table.on_missing_unit = use.on_missing_unit
     for file, finding in findings:
+        if finding.severity == "doubt":
+            table.doubts += (finding.at(file),)
+            continue
         target = sources.problems.errors if finding.severity == "error" else sources.problems.warnings
         target.append(finding.at(file))
     return table

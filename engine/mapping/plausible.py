@@ -1,9 +1,13 @@
-"""Whether a row of a code table can be true: what its LOINC term measures, against what its unit measures.
+"""Whether a row of a code table can be true: what its LOINC term is and measures, against its unit, type and name.
 
 A term for a count (``[#/volume]``) with the unit ``%`` reports a percentage as a number of cells: such a row is
 refused, in `labrelay check` and when a mapping is loaded. What the tables of terms and units (``loinc.csv``,
 ``ucum.csv``) do not know is told by the term's name and by the unit's own atoms; what neither tells is compared with
 nothing.
+
+A row that calls glucose ``C reactive protein`` is doubted: an error of `labrelay check`, and a warning of the daemon,
+which goes on. Its name must be that of another term or analyte in ``loinc.csv``: a name that is not known there, in the
+laboratory's own language, say, contradicts nothing. ``yes`` under ``meant`` says that a row is right all the same.
 """
 
 import csv
@@ -31,6 +35,8 @@ _NAMED = {
     "#/area": "count/area",
 }
 _BRACKET = re.compile(r"\[([^\]]+)\]")
+_WORDS = re.compile(r"[^\W_]+")
+_BEHIND_THE_ANALYTE = re.compile(r" \[| in | by |/100 ")
 _PER_HUNDRED = re.compile(r"/100 (?:leukocytes|cells|erythrocytes|lymphocytes|platelets)", re.IGNORECASE)
 # No factor is the same for every sample: a percentage of cells becomes a count only by the count of all of them.
 _NEVER = ({"fraction", "count/volume"}, {"fraction", "mass/volume"}, {"fraction", "molar"}, {"volume", "count/volume"})
@@ -43,13 +49,55 @@ class Kinds:
     Attributes:
         terms: LOINC code -> kinds of unit that fit it.
         units: a unit as senders write it, or its code in UCUM -> kind.
+        names: LOINC code -> name of the term; ``scales``: -> Qn (a number), Ord, Nom or Nar (words).
+        analytes: name of an analyte, or what laboratories call it for short (``CRP``) -> LOINC codes of its terms.
     """
 
     terms: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    scales: Mapping[str, str] = field(default_factory=dict)
+    analytes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def doubt(self, cells: dict[str, str]) -> tuple[str, str] | None:
-        """(column, words) where a row cannot be true."""
+    def doubt(self, cells: dict[str, str]) -> tuple[str, str, str] | None:
+        """(column, words, severity) where a row cannot be true: ``error``, or ``doubt`` where people may mean it."""
+        if (wrong := self._wrong_unit(cells)) is not None:
+            return *wrong, "error"
+        if cells.get("meant", "").lower() in ("yes", "so"):
+            return None
+        found = self._wrong_term(cells) or self._wrong_scale(cells)
+        return None if found is None else (*found, "doubt")
+
+    def _wrong_term(self, cells: dict[str, str]) -> tuple[str, str] | None:
+        """Where the row's name is that of another term, or of another analyte."""
+        code, display = cells.get("loinc", ""), cells.get("display", "")
+        name = self.names.get(code)
+        if name is None or not display or _key(display) == _key(name):
+            return None
+        other = next(
+            (one for one in self.analytes.get(_key(display), ()) if _key(self.names[one]) == _key(display)), ""
+        )
+        if not other:
+            if _words(_analyte(display)) <= _words(name) or _words(_analyte(name)) <= _words(display):
+                return None
+            meant = self.analytes.get(_key(display)) or self.analytes.get(_key(_analyte(display))) or frozenset()
+            if not meant or code in meant or any(_analyte(self.names[one]) == _analyte(name) for one in meant):
+                return None
+            other = min(meant)
+        told = f"which is the name of {other} ({self.names[other]})"
+        words = f"LOINC {code} is {name}, and the row calls it {display}, {told}"
+        return "loinc", f"{words}; correct the code or the name, or write yes into a column meant"
+
+    def _wrong_scale(self, cells: dict[str, str]) -> tuple[str, str] | None:
+        """Where a term for words stands beside a number."""
+        code, scale = cells.get("loinc", ""), self.scales.get(cells.get("loinc", ""))
+        if scale not in ("Ord", "Nom", "Nar") or cells.get("scale") == "Ord" or cells.get("type") not in ("NM", "SN"):
+            return None
+        words = f"LOINC {code} ({self.names[code]}) is a term for words ({scale}), and type is {cells['type']}"
+        return "loinc", f"{words}; take the term for numbers, or write yes into a column meant"
+
+    def _wrong_unit(self, cells: dict[str, str]) -> tuple[str, str] | None:
+        """Where the term measures something else than the unit, or no factor makes the one unit of the other."""
         if cells.get("type", "") not in NUMBERS or cells.get("scale") == "Ord":
             return None
         sent, made = self.sent(cells), self.made(cells)
@@ -58,7 +106,7 @@ class Kinds:
             return "unit_in", f"{words}; take the unit that is sent"
         code = cells.get("loinc", "")
         wanted = self.terms.get(code) or _named(cells.get("display", ""))
-        if not wanted or made is None or made in wanted.split():
+        if not wanted or made is None or made in wanted.split() or cells.get("meant", "").lower() in ("yes", "so"):
             return None
         unit = cells.get("ucum") or cells.get("unit") or cells.get("unit_in")
         words = f"LOINC {code} is a term for {' or '.join(wanted.split())}, and {unit} is one of {made}"
@@ -87,7 +135,33 @@ def read_kinds(terms: str, units: str) -> Kinds:
             measured.setdefault(row.get("ucum") or "", row["dimension"])
             measured[row.get("unit_in") or ""] = row["dimension"]
     measured.pop("", None)
-    return Kinds({row["code"]: row["dimension"] for row in _rows(terms) if row.get("dimension")}, measured)
+    known = [row for row in _rows(terms) if row.get("code")]
+    analytes: dict[str, set[str]] = {}
+    for row in known:
+        display = row.get("display") or ""
+        for name in (display, _analyte(display), row.get("short") or ""):
+            if name:
+                analytes.setdefault(_key(name), set()).add(row["code"])
+    return Kinds(
+        {row["code"]: row["dimension"] for row in known if row.get("dimension")},
+        measured,
+        {row["code"]: row["display"] for row in known if row.get("display")},
+        {row["code"]: row["scale"] for row in known if row.get("scale")},
+        {name: frozenset(codes) for name, codes in analytes.items()},
+    )
+
+
+def _analyte(name: str) -> str:
+    """The analyte in the name of a term: `Glucose [Mass/volume] in Urine` is about `Glucose`."""
+    return _BEHIND_THE_ANALYTE.split(name, maxsplit=1)[0].strip()
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(_WORDS.findall(name.casefold()))
+
+
+def _key(name: str) -> str:
+    return " ".join(_WORDS.findall(name.casefold()))
 
 
 def _rows(text: str) -> Iterable[dict[str, str]]:

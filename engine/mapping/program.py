@@ -126,6 +126,11 @@ class Program:
     _readings: Readings = field(default_factory=Readings, repr=False)
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """Rows of its tables that contradict themselves: errors of the check, and the mapping works all the same."""
+        return tuple(line for table in self.tables.values() for line in table.doubts)
+
+    @property
     def rule_lines(self) -> frozenset[str]:
         """The rules that coverage can speak of."""
         return frozenset(rule for generated in self.plain.values() for rule in generated.counted)

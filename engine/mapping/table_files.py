@@ -24,20 +24,21 @@ from engine.mapping import decimals, units
 from engine.mapping.tables import Row, Table, Wildcards
 
 KEY_COLUMNS = ("code", "unit_in", "device", "specimen")
-FOR_PEOPLE = frozenset({*KEY_COLUMNS, "display", "source", "note"})
+FOR_PEOPLE = frozenset({*KEY_COLUMNS, "display", "source", "note", "meant"})
 NO_RESULT = "none"  # in the column `type`
 MAX_ROWS = 100_000
 _NO_FORMULA = ("'=", "'+", "'-", "'@")
 # What a Quantity is made with; columns that are no key.
 _QUANTITY = ("factor", "offset", "unit", "ucum")
 
-Doubt = Callable[[dict[str, str]], tuple[str, str] | None]
-"""What is wrong with a row beyond its form, given its cells: (column, words), None where nothing is."""
+Doubt = Callable[[dict[str, str]], tuple[str, str, str] | None]
+"""What is wrong with a row beyond its form, given its cells: (column, words, severity), None where nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with a table: ``error`` or ``warning``; the column is that of the sign, from 1.
+    """What is wrong with a table: ``error``, ``doubt`` (an error of `labrelay check`, and the table is used) or
+    ``warning``; the column is that of the sign, from 1.
     ``unfinished``: of a row that does not say yet what its code means."""
 
     line: int
@@ -203,7 +204,7 @@ def _check_row(cells: dict[str, str], key: Sequence[str], doubt: Doubt | None) -
     if problem:
         yield "ucum", f"'{ucum}' is no UCUM unit: {problem}", "error"
     elif doubt is not None and (doubted := doubt(cells)) is not None:
-        yield *doubted, "error"
+        yield doubted
 
 
 def _scales(cells: dict[str, str]) -> bool:

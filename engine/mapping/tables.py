@@ -125,6 +125,7 @@ class Table:
         on_missing: ``local``, ``dead`` or ``drop``; ``on_missing_unit``: ``dead`` or ``local``.
         left_out: codes that are no results.
         notes: which rows stand in the place of rows of another file, each with its place.
+        doubts: rows that contradict the LOINC term they name, each with its place and what to do.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Table:
     on_missing_unit: str = "dead"
     asked: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def find(self, key: tuple[str, ...]) -> Row | None:
         """The row for a key, wildcards included."""

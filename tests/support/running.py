@@ -164,11 +164,11 @@ def make_running_site(
 
 
 @contextlib.asynccontextmanager
-async def running_app(folder: Path, *, clock: Clock | None = None) -> AsyncIterator[App]:
-    """`engine.app.App` on a site, from up to stopped in order."""
+async def running_app(folder: Path, *, clock: Clock | None = None, own_tables: bool = False) -> AsyncIterator[App]:
+    """`engine.app.App` on a site, from up to stopped in order; ``own_tables``: the site has some in `mappings/`."""
     app = App(folder, clock=clock)
     up = asyncio.Event()
-    with mock.patch.object(build, "load_mapping", compiled_once):
+    with contextlib.nullcontext() if own_tables else mock.patch.object(build, "load_mapping", compiled_once):
         task = asyncio.create_task(app.run(lambda _: up.set()))
         waiting = asyncio.create_task(up.wait())
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
