@@ -35,6 +35,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "hologic-panther-hpv.astm": {"test_code": "4/5"},  # all results share component 4 of R-3
     "cepheid-genexpert-french-latin1.astm": {"decimal_comma": "yes", "specimen_in_patient": "yes"},
     "cepheid-genexpert-french-utf8.astm": {"decimal_comma": "yes", "specimen_in_patient": "yes"},
+    "cepheid-genexpert-hbv.astm": {"r4": "call^value"},
+    "roche-e411-multiframe.astm": {"r4": "call^value"},
+    "roche-e411-results.astm": {"r4": "call^value"},
+    "roche-e411-results-wire.astm": {"r4": "call^value"},
     "own__charset_undeclared_cp1252.hl7": {"charset": ["utf-8", "cp1252"]},
 }
 

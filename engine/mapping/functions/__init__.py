@@ -3,6 +3,7 @@
 from engine.mapping.functions import (
     abdm,
     astm,
+    astm_values,
     attachments,
     channel,
     coding,
@@ -25,6 +26,7 @@ __all__ = [
     "Parameter",
     "abdm",
     "astm",
+    "astm_values",
     "attachments",
     "channel",
     "coding",
