@@ -7,7 +7,9 @@
                twice as long, up to `max_open`.
 
 What one message does must not stop the others: a refused document or a 409 proves that the peer is alive, and the
-same delivery answered with 5xx over and over counts once. Its lane backs off on its own (`engine.retry`).
+same delivery answered with 5xx over and over counts once. Its lane backs off on its own (`engine.retry`). A delivery
+that goes on failing after the destination has taken others is a suspect: its own document is at fault, however it fails
+(a receiver may close the connection on it), and it counts no more until it is delivered. A suspect is no probe.
 
 An outcome is credited to the destination, not to a request. So the late success of a delivery that was under way when
 the breaker opened closes it, and a late failure while it is open changes nothing.
@@ -21,6 +23,7 @@ from engine.reasons import Reason
 PROBE_PATIENCE_S = 300.0  # longer than any sensible `timeout`: a probe that is silent for so long is not coming back
 # The peer answered, but not well: it may be this one document that it cannot digest.
 ANSWERED = frozenset({Reason.BUSY, Reason.NEGATIVE_ACK})
+MAX_FAILING = 1000  # deliveries that are remembered as failing; the oldest goes first
 # The peer works: two writes met, and the other one won.
 ALIVE = frozenset({Reason.CONFLICT})
 
@@ -47,6 +50,7 @@ class Breaker:
         self._state = BreakerState.CLOSED
         self._failures = 0
         self._blamed: int | None = None
+        self._failing: dict[int, bool] = {}  # delivery -> whether others were taken since it failed first
         self._open_for = first_open
         self._next_probe: float | None = None
 
@@ -84,16 +88,32 @@ class Breaker:
             delivery: its outbox number, to recognise one document that keeps failing.
         """
         if not isinstance(error, TransientDeliveryError) or error.reason in ALIVE:
-            self.succeeded(now)
+            self.succeeded(now, delivery=delivery)
+        elif not isinstance(error, DestinationDownError) and self.is_suspect(delivery):
+            self.abandoned(now)
         else:
+            if delivery is not None and delivery not in self._failing:
+                self._failing[delivery] = False
+                if len(self._failing) > MAX_FAILING:
+                    del self._failing[next(iter(self._failing))]
             self.failed(
                 now,
                 isinstance(error, DestinationDownError),
                 delivery=delivery if error.reason in ANSWERED else None,
             )
 
-    def succeeded(self, now: float) -> None:
+    def is_suspect(self, delivery: int | None) -> bool:
+        """Whether a delivery goes on failing while the destination takes others."""
+        return delivery is not None and self._failing.get(delivery, False)
+
+    def ended(self, delivery: int) -> None:
+        """There is no next attempt of a delivery."""
+        self._failing.pop(delivery, None)
+
+    def succeeded(self, now: float, *, delivery: int | None = None) -> None:
         """The destination answered as it should, be it with a refusal."""
+        if self._failing:
+            self._failing = {one: True for one in self._failing if one != delivery}
         self._state = BreakerState.CLOSED
         self._failures = 0
         self._blamed = None

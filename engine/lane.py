@@ -36,6 +36,7 @@ class Failure:
     reason: Reason
     due: float  # monotonic
     message_id: int
+    delivery: int = 0
     expected: bool = False  # in a window of expected downtime, and so not logged
 
 
@@ -209,6 +210,15 @@ class Lane:
         """There is no next attempt."""
         self.row.pop(delivery_id, None)
         self.heard.pop(delivery_id, None)
+
+    def trouble(self, *, expected: bool) -> Failure | None:
+        """What the lane waits for: that of its failed deliveries which was tried most often, since it may be one that
+        the destination cannot digest."""
+        tried = [(due, one) for due, one in self.delayed if one.id in self.row]
+        if not tried:
+            return None
+        due, worst = max(tried, key=lambda waits: (waits[1].attempt, -waits[1].seq))
+        return Failure(worst.attempt, self.row[worst.id][0], due, worst.message_id, worst.id, expected=expected)
 
     def put_back(self, delivery: Delivery) -> None:
         """Return what `next` took."""

@@ -61,6 +61,11 @@ _FIXES: dict[Reason, str] = {
     ),
     Reason.DAMAGED: "labrelay verify names the rows; " + _SEND_AGAIN,
     Reason.GAVE_UP: "once the destination takes documents again: " + _RETRY,
+    Reason.SET_ASIDE: "have the destination take it, " + _AGAIN,
+    Reason.CORRECTION_SET_ASIDE: "have the destination take it, "
+    + _AGAIN
+    + ". Until then it shows what was wrong: tell "
+    "the wards",
     Reason.NO_DESTINATION: "configure the destination again, `labrelay reload`, " + _AGAIN,
     Reason.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --because TEXT writes ours, labrelay dlq "
     "dismiss leaves theirs",

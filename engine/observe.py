@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from engine import metrics
+from engine import metrics, not_taken
 from engine.breaker import BreakerState
 from engine.clock import from_us
 from engine.config import DestinationConfig
@@ -156,6 +156,7 @@ class Observer:
         notes += self._key_notes()
         notes += self._clock_notes()
         notes += self._refusal_notes()
+        notes += not_taken.in_words(app.workers.values())
         try:
             today = _by_lane(app.journal.counters(self._day(now)))
             channels = {view.name: view for view in app.journal.channels()}
@@ -166,6 +167,8 @@ class Observer:
                 {(one.channel, one.destination): one.oldest_us for one in app.journal.open_lanes()} if stand else {}
             )
             self._look_for_reagents()
+            if any(view.dead for view in lanes.values()):
+                alarms += not_taken.set_aside(app.journal.corrections_set_aside)
             self._unreadable = ""
         except StoreError as error:
             # The page stays up with what is in memory, and says what it cannot see.
@@ -504,6 +507,7 @@ class Observer:
             next_at=now + timedelta(seconds=wait_s) if wait_s > 0 and worker.breaker.next_probe is None else None,
             channel=channel,
             message=worst.message_id,
+            others_taken=worker.breaker.is_suspect(worst.delivery),
         )
 
     def _rate(self, worker: DestinationWorker, now_s: float) -> float:

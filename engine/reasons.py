@@ -137,6 +137,17 @@ class Reason(Enum):
         "the rest it is not known whether it was delivered. `labrelay dlq retry` makes and sends all of it.",
     )
     GAVE_UP = ("GAVE_UP", "The destination did not take the document within `give_up_after`.")
+    SET_ASIDE = (
+        "SET_ASIDE",
+        "A named person has set this delivery aside, so that those behind it go out. The destination may not have it: "
+        "`labrelay dlq retry` sends it after all, `labrelay dlq dismiss` says that nobody needs it.",
+    )
+    CORRECTION_SET_ASIDE = (
+        "CORRECTION_SET_ASIDE",
+        "A named person has set this delivery aside, and it is a correction or a withdrawal (or nothing tells whether "
+        "it is one): the destination goes on showing what it was to replace. The page says so until it was sent "
+        "(`labrelay dlq retry`) or a person has mended the destination and dismissed it.",
+    )
     NO_DESTINATION = (
         "NO_DESTINATION",
         "The destination of this delivery is no longer configured. Configure it again, or dismiss.",

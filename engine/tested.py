@@ -62,6 +62,31 @@ def tests_in(body: bytes, token: Token) -> list[Tested]:
     return _numbered(_of_bundle(results, bundle, token))
 
 
+# Of Observations and DiagnosticReports: that a delivered result was wrong, changed or withdrawn.
+_CORRECTING = frozenset({"corrected", "amended", "appended", "entered-in-error", "cancelled"})
+_CORRECTING_HL7 = frozenset({"C", "D", "W", "X", "A"})  # OBX-11 and OBR-25, tables 0085 and 0123
+
+
+def corrects(body: bytes) -> bool | None:
+    """Whether a document corrects or withdraws a result; None where nothing in it tells."""
+    if body.startswith(b"MSH") and len(body) > 8:
+        fields = [line.split(body[3:4]) for line in body.split(b"\r")]
+        places = {b"OBX": 11, b"OBR": 25}
+        found = {
+            one[at].decode("latin-1") for one in fields if (at := places.get(one[0], 0)) and at < len(one) and one[at]
+        }
+        return bool(found & _CORRECTING_HL7) if found else None
+    try:
+        entries = orjson.loads(body)["entry"]
+        resources = [entry["resource"] for entry in entries]
+        stated = {
+            one.get("status", "") for one in resources if one["resourceType"] in ("Observation", "DiagnosticReport")
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return bool(stated & _CORRECTING) if stated else None
+
+
 def _numbered(found: Iterator[Tested]) -> list[Tested]:
     """Each under a key of its own: two results of one key are told apart by their order."""
     seen: dict[str, int] = {}

@@ -24,6 +24,7 @@ _ACTIONS = {
     "edit": "U",
     "dismiss": "U",
     "reject": "U",
+    "set-aside": "U",
     "accept-loss": "U",
     "salvage": "U",
 }

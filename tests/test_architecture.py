@@ -47,8 +47,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "the running site",
         names(
-            "acts affected app backup_keeper build control daily_look gentle heap link_view logs metrics observe "
-            "process_metrics replaying reprocessing sandbox sources supervisor switches taps watchdog web worker"
+            "acts affected app backup_keeper build control daily_look gentle heap link_view logs metrics not_taken "
+            "observe process_metrics replaying reprocessing sandbox sources supervisor switches taps watchdog web worker"
         ),
     ),
     ("commands", names("__main__ bench commands demo simulator workbench")),

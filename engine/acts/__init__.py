@@ -7,6 +7,7 @@ so that a crash amid a replay of thousands is known.
     retry     dead deliveries wait again in their old places; dead messages are processed again with today's mapping,
               oldest first. Incomplete messages stay: a prefix is never a result.
     dismiss   a named person says, with a reason, that these need nothing more
+    set aside a named person takes one delivery that never succeeds out of its lane's way: a dead letter from then on
     edit      a named person corrects a dead message; its bytes as received stay, and are closed (`engine.correcting`)
     release   a named person lets results go that a rule of their route keeps back; only this does (`engine.holding`)
     reject    a named person says, with a reason, that such results are never delivered
@@ -15,7 +16,7 @@ so that a crash amid a replay of thousands is known.
 
 selection      which messages or dead letters an act is about
 underway       what all acts stand on: the row before, the work, the row after
-retrying, deciding, editing, replaying, reprocessing, noting
+retrying, deciding, setting_aside, editing, replaying, reprocessing, noting
                one kind of act each
 acts           all of them together: `Acts`
 answering      the same on the control socket of the running site

@@ -6,7 +6,8 @@ from engine.acts.noting import Noting
 from engine.acts.replaying import Replaying
 from engine.acts.reprocessing import Reprocessing
 from engine.acts.retrying import Retrying
+from engine.acts.setting_aside import SettingAside
 
 
-class Acts(Retrying, Deciding, Editing, Replaying, Reprocessing, Noting):
+class Acts(Retrying, Deciding, Editing, Replaying, Reprocessing, SettingAside, Noting):
     """Carries acts out; see `UnderWay` for what it is made with."""

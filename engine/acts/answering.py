@@ -126,6 +126,15 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
             message, request.content, actor=request.actor, because=because, dry_run=_dry_run(request)
         )
 
+    async def set_aside(request: Request) -> dict[str, Any]:
+        message = request.args.get("message")
+        if not isinstance(message, int):
+            raise LabRelayError("the delivery of which message is set aside?")
+        destination, because = str(request.args.get("destination") or ""), str(request.args.get("because") or "")
+        return await acts.set_aside(
+            message, destination, actor=request.actor, because=because, dry_run=_dry_run(request)
+        )
+
     async def backup(request: Request) -> dict[str, Any]:
         do = request.args.get("do")
         if do in ("now", "drill"):
@@ -173,6 +182,7 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         "retry": retry,
         "dismiss": dismiss,
         "edit": edit,
+        "set_aside": set_aside,
         "release": release,
         "reject": reject,
         "replay": replay,

@@ -11,8 +11,6 @@ from engine.judging import ChannelRoutes, judge
 from engine.message import Received, Stored
 from engine.records import Trace
 
-ATTEMPT_ENDS_WITHIN_S = 15.0  # less than the command waits for its answer
-LOOK_AGAIN_S = 0.02
 EDIT_REPEAT_WINDOW_S = 30 * 86_400.0  # for so long the same bytes from the analyzer are a repeat of an edited message
 
 
@@ -79,25 +77,6 @@ class Editing(UnderWay):
         for lane in corrected.lanes:
             self._look_again(*lane, 0)  # a dead letter may have held its lane
         return {**answer(1, None, {"edited": 1}), "message": corrected.stored.id, "awaited": awaited, **told}
-
-    async def _let_attempts_end(self, message: int) -> list[str]:
-        """Wait until no attempt to deliver a message is under way; to which destinations there were some.
-
-        Raises:
-            LabRelayError: one takes too long.
-        """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + ATTEMPT_ENDS_WITHIN_S
-        awaited: set[str] = set()
-        while to := self._attempts(message):
-            awaited.update(to)
-            if loop.time() > until:
-                raise LabRelayError(
-                    f"an attempt to deliver message {message} to {', '.join(to)} is under way, and cannot be called "
-                    f"back; nothing was changed. How it ends: labrelay messages show {message}; then edit it again"
-                )
-            await asyncio.sleep(LOOK_AGAIN_S)
-        return sorted(awaited)
 
     def _corrected(self, done: "asyncio.Future[Corrected]") -> None:
         if not done.cancelled() and done.exception() is None and (stored := done.result().stored) is not None:

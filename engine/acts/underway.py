@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.acts.selection import Selection, counted_at
 from engine.clock import Clock, SystemClock
+from engine.errors import LabRelayError
 from engine.journal import Journal
 from engine.judging import ChannelRoutes
 from engine.message import Stored
@@ -18,6 +19,8 @@ logger = logging.getLogger("labrelay." + __name__)
 
 AT_ONCE = 1000  # of what is closed or released in one transaction
 DEFAULT_RATE = 50.0  # messages per second of a replay, well below what a lane carries, so that live results go first
+ATTEMPT_ENDS_WITHIN_S = 15.0  # less than a command waits for its answer
+LOOK_AGAIN_S = 0.02
 ANSWER_WITHIN_S = 20.0  # an act that takes longer goes on in the daemon, and the command is told so
 
 
@@ -84,6 +87,26 @@ class UnderWay:
         task.add_done_callback(lambda ended: self._ended(act, ended))
         done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN_S)
         return answer(count, act, task.result() if done else {}, going_on=not done)
+
+    async def _let_attempts_end(self, message: int) -> list[str]:
+        """Wait until no attempt to deliver a message is under way; to which destinations there were some.
+
+        Raises:
+            LabRelayError: one takes too long.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + ATTEMPT_ENDS_WITHIN_S
+        awaited: set[str] = set()
+        while to := self._attempts(message):
+            awaited.update(to)
+            if loop.time() > until:
+                places = ", ".join(to)
+                raise LabRelayError(
+                    f"an attempt to deliver message {message} to {places} is under way, and cannot be called back; "
+                    f"nothing was changed. How it ends: labrelay messages show {message}; then give the command again"
+                )
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return sorted(awaited)
 
     @staticmethod
     def _counted(now_us: int, chosen: Sequence[DeadLetter]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ a crash came between the two, or where the copies are older than these files.
     pause, resume      what somebody has stopped stays stopped
 
 What was released is held again, what was retried is a dead letter again, what was replayed is not replayed again:
-each needs a person once more, and sends nothing meanwhile.
+each needs a person once more, and sends nothing meanwhile. What was set aside is tried again.
 """
 
 import sqlite3

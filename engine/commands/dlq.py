@@ -22,6 +22,7 @@ from engine.commands.output import (
     table,
 )
 from engine.commands.selecting import (
+    ACT_TIMEOUT_S,
     ROW,
     act_options,
     carry_out,
@@ -30,8 +31,9 @@ from engine.commands.selecting import (
     raise_if_unknown,
     selection,
     sure_options,
+    without_daemon,
 )
-from engine.commands.session import Session, pass_session
+from engine.commands.session import Session, consent, pass_session
 from engine.records import DeadLetter, Filter
 
 if TYPE_CHECKING:
@@ -282,6 +284,51 @@ def dismiss(
         yes=yes,
         because=because,
     )
+
+
+SET_ASIDE_HELP = """Set one delivery aside that its destination does not take, so that those behind it go out.
+
+It must have failed at least once, and wait for its next attempt. It becomes a dead letter (SET_ASIDE): dlq retry sends
+it after all, in its old place, dismiss closes it. Where it is a correction or a withdrawal the destination goes on
+showing what was wrong: the page says so (CORRECTION_SET_ASIDE) until it was sent or dismissed.
+"""
+
+
+@command.command("set-aside", help=SET_ASIDE_HELP)
+@click.argument("message", type=ROW)
+@click.option("--destination", metavar="NAME", help="That for this destination, where the message waits for several.")
+@click.option("--because", metavar="TEXT", required=True, help="Why; kept for good. Write no patient data here.")
+@sure_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def set_aside(
+    session: Session, message: int, destination: str | None, because: str, dry_run: bool, yes: bool, form: Form
+) -> ExitCode:
+    args = {"message": message, "destination": destination or "", "because": because}
+    looked = _set_aside(session, {**args, "dry_run": True})
+    what = "a correction or withdrawal" if looked["reason"] == "CORRECTION_SET_ASIDE" else "it"
+    place = f"message {message} for {looked['destination']}"
+    if dry_run:
+        show_document(form, {"verb": "set-aside", "dry_run": True, **looked}, [f"{place} would be {looked['reason']}"])
+        return ExitCode.OK
+    consent(f"Set aside {place} ({what} stays undelivered until a person retries it)?", yes=yes)
+    done = _set_aside(session, {**args, "destination": looked["destination"], "dry_run": False})
+    show_document(form, {"verb": "set-aside", "dry_run": False, **done}, [f"{place}: {done['reason']}"])
+    return ExitCode.OK
+
+
+def _set_aside(session: Session, args: dict[str, Any]) -> dict[str, Any]:
+    from engine.control import UnreachableError
+
+    try:
+        return session.call("set_aside", args, timeout=ACT_TIMEOUT_S)
+    except UnreachableError:
+        return without_daemon(
+            session,
+            lambda acts, actor: acts.set_aside(
+                args["message"], args["destination"], actor=actor, because=args["because"], dry_run=args["dry_run"]
+            ),
+        )
 
 
 @command.command("edit", help=EDIT_HELP)

@@ -10,7 +10,7 @@ from engine.delivery.places import Places
 from engine.delivery.standing import logger
 from engine.delivery.storing import WRITE_RETRY_S
 from engine.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
-from engine.lane import Failure, Lane
+from engine.lane import Lane
 from engine.message import Delivery
 from engine.packing import unpack
 from engine.reasons import Reason
@@ -55,7 +55,7 @@ class Attempts(Places):
             versions = await self.destination.deliver(sent)
         except RefusedDeliveryError as error:
             now = self._clock.monotonic()
-            self.breaker.heard(now, error)
+            self.breaker.heard(now, error, delivery=delivery.id)
             self._look_whether_back(now)
             self._bury(lane, delivery, error.reason, error.detail, error.answer)
         except TransientDeliveryError as error:
@@ -76,7 +76,7 @@ class Attempts(Places):
             confirmed = True
             now_us = self._clock.now_us()
             ended = self._clock.monotonic()
-            self.breaker.succeeded(ended)
+            self.breaker.succeeded(ended, delivery=delivery.id)
             self._look_whether_back(ended)
             self.counts.seconds.observe(ended - began)
             self.counts.delivered += 1
@@ -194,7 +194,7 @@ class Attempts(Places):
         # The state changed; repeats are counted and shown, not logged.
         if until_us is None and (lane.failure is None or lane.failure.expected):
             logger.warning("delivery postponed", extra=self._names(lane, delivery, reason=error.reason.value))
-        lane.failure = _trouble(lane, expected=until_us is not None)
+        lane.failure = lane.trouble(expected=until_us is not None)
 
         def write() -> "asyncio.Future[Any]":
             written = self._outbox.postpone(
@@ -225,8 +225,9 @@ class Attempts(Places):
         for closed in lane.take(delivery_id):
             self._leave_memory(closed)
         lane.forget(delivery_id)
+        self.breaker.ended(delivery_id)
         if lane.failure is not None:
-            lane.failure = _trouble(lane, expected=lane.failure.expected)
+            lane.failure = lane.trouble(expected=lane.failure.expected)
         self._make_ready(lane)
         self._pump()
 
@@ -252,8 +253,9 @@ class Attempts(Places):
 
     def _ended(self, lane: Lane, delivery: Delivery, reason: Reason | None) -> None:
         lane.forget(delivery.id)
+        self.breaker.ended(delivery.id)
         if lane.failure is not None:
-            lane.failure = _trouble(lane, expected=lane.failure.expected)
+            lane.failure = lane.trouble(expected=lane.failure.expected)
         if self._settled is not None:
             self._settled(delivery, reason)
 
@@ -298,13 +300,3 @@ class Attempts(Places):
             if lane.newest_first and lane.spilled:  # what waits in memory is not the newest any more
                 self._give_up(lane)
                 self._make_ready(lane)
-
-
-def _trouble(lane: Lane, *, expected: bool) -> Failure | None:
-    """What a lane waits for: that of its failed deliveries which was tried most often, since it may be one that the
-    destination cannot digest."""
-    tried = [(due, one) for due, one in lane.delayed if one.id in lane.row]
-    if not tried:
-        return None
-    due, worst = max(tried, key=lambda waits: (waits[1].attempt, -waits[1].seq))
-    return Failure(worst.attempt, lane.row[worst.id][0], due, worst.message_id, expected=expected)

@@ -64,5 +64,6 @@ class Places(Storing):
         """
         lane = self.lane(channel)
         self._give_up(lane)
+        lane.failure = None  # what failed is claimed anew, unless a person has closed it
         self._make_ready(lane)
         self._pump()

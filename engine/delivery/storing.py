@@ -98,6 +98,7 @@ class Storing(Standing):
             if wait_s > 0 and not lane.hasty:
                 # The wall clock may have jumped; no wait read from a row is longer than the policy's longest.
                 lane.delayed.append((now + min(wait_s, self._retry.max), delivery))
+                lane.failure = lane.trouble(expected=self._expected(now_us) is not None)
             elif lane.newest_first:
                 lane.put_back(delivery)
             else:

@@ -9,6 +9,7 @@ from engine import audit, holding, pauses, replays, verdict
 from engine.batch import Batch
 from engine.journal.submitting import Submitting
 from engine.outbox import decisions, queueing
+from engine.reasons import Reason
 from engine.records import Target
 
 
@@ -51,6 +52,16 @@ class Decisions(Submitting):
             partial(_dismiss, messages=tuple(messages), deliveries=tuple(deliveries), actor=actor, reason=reason),
             verdict=True,
         )
+
+    def set_aside(self, delivery: int, *, correction: bool, actor: str, because: str) -> "asyncio.Future[bool]":
+        """A named person takes a delivery out of its lane's way; False: it did not wait any more. Recorded in the same
+        transaction.
+
+        Args:
+            correction: it corrects or withdraws what the destination has, or nothing tells whether it does.
+        """
+        operation = partial(_set_aside, delivery=delivery, correction=correction, actor=actor, because=because)
+        return self._submit(operation, verdict=True)
 
     def replay(
         self, message_ids: Iterable[int], *, destinations: Iterable[str] | None = None
@@ -139,6 +150,16 @@ def _replay_end(batch: Batch, *, number: int, act: int, outcome: dict[str, Any])
 def _replay_forget(batch: Batch, *, number: int, actor: str) -> None:
     replays.end(batch, number)
     audit.note(batch, actor, "replay", {"given_up": number})
+
+
+def _set_aside(batch: Batch, *, delivery: int, correction: bool, actor: str, because: str) -> bool:
+    cause = Reason.CORRECTION_SET_ASIDE if correction else Reason.SET_ASIDE
+    done = decisions.set_aside(batch, delivery, cause, f"set aside by {actor}: {because}")
+    if done:
+        concerned = sorted(decisions.messages_of(batch, [delivery]))
+        what = {"messages": concerned, "deliveries": [delivery], "reason": because, "correction": correction}
+        audit.note(batch, actor, "set-aside", what)
+    return done
 
 
 def _dismiss(batch: Batch, *, messages: tuple[int, ...], deliveries: tuple[int, ...], actor: str, reason: str) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from engine import causes
 from engine.arrival import seal_note
 from engine.batch import Batch
 from engine.outbox import whole
@@ -35,6 +36,25 @@ def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool, uncondit
 
 
 _SUPERSEDED_FROM = ("waiting", "sending", "dead", "held")
+
+
+def set_aside(batch: Batch, delivery_id: int, cause: Reason, detail: str) -> bool:
+    """A person takes one delivery out of its lane's way: a dead letter, until they have it sent or dismissed. False: it
+    did not wait any more. The caller has made sure that no attempt is under way.
+
+    What a process before this one had claimed may have been delivered, and is marked so.
+    """
+    batch.execute(
+        "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'sending' AND lease <> ?",
+        (MAYBE_DELIVERED, delivery_id, batch.boot),
+    )
+    lane = move(batch, delivery_id, ("waiting", "sending"), "dead", cause=cause.value, settled_us=batch.now_us)
+    if lane is None:
+        return False
+    tell(batch, delivery_id, lane.channel, detail)
+    causes.note_delivery(batch, delivery_id, lane.channel, "")
+    batch.count(lane.channel, lane.destination, "dead")
+    return True
 
 
 def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> int:

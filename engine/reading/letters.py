@@ -82,6 +82,24 @@ class Letters(Snapshots):
             ).fetchone()
             return int(count + stuck)
 
+    def corrections_set_aside(self, limit: int) -> list[DeadLetter]:
+        """The oldest corrections and withdrawals that a person has set aside and that are not done yet."""
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"
+                " FROM delivery d INDEXED BY delivery_set_aside CROSS JOIN journal j ON j.id = d.message_id"
+                " CROSS JOIN lane l ON l.id = d.lane"
+                " WHERE d.state = 'dead' AND d.cause = 'CORRECTION_SET_ASIDE' ORDER BY d.message_id LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [
+            DeadLetter(
+                message_id=r[0], delivery_id=r[1], channel=r[2], destination=r[3], state=r[4], reason=r[5], at_us=r[6],
+                message_type=r[7],
+            )
+            for r in rows
+        ]  # fmt: skip
+
     def letter_groups(self, wanted: Filter | None = None) -> "list[Group]":
         """All dead letters in groups of one reason and cause, the largest first; causes unknown without the keys."""
         from engine.reading import letter_groups

@@ -56,6 +56,9 @@ class Faults(BaseModel):
     refuse: frozenset[str] = Field(
         default=frozenset(), description="Identifier values: a transaction that has one of them is answered 422."
     )
+    choke: frozenset[str] = Field(
+        default=frozenset(), description="Identifier values: on a write that has one of them the connection is reset."
+    )
 
     def change(self, changes: "Faults") -> None:
         """Take over those fields that ``changes`` was given."""

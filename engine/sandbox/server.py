@@ -169,6 +169,9 @@ class Sandbox:
         if self.faults.latency:
             await asyncio.sleep(self.faults.latency)
         body = await request.read()
+        if not fault and writes and self._chokes_on(body):
+            fault = "reset"
+            self._drawer.counts["choke"] += 1
         if fault and fault not in KEEPING:
             return await self._fail(request, fault)
         try:
@@ -235,6 +238,10 @@ class Sandbox:
             raise RefusalError(400, "value", "only a transaction or a batch can be posted here", "Bundle.type")
         self._counts["transactions" if kind == "transaction" else "batches"] += 1
         return _json(200, render({"resourceType": "Bundle", "type": f"{kind}-response", "entry": entries}))
+
+    def _chokes_on(self, body: bytes) -> bool:
+        """The fault ``choke``."""
+        return any(b'"value":"%s"' % value.encode() in body for value in self.faults.choke)
 
     def _refuse_chosen(self, bundle: dict[str, Any]) -> None:
         """The fault ``refuse``: a transaction that has one of these identifier values."""

@@ -9,7 +9,7 @@ from engine.reasons import Reason
 from engine.records import ReagentView
 from engine.snapshot.links import LinkSnapshot, TeeSnapshot
 from engine.snapshot.states import ChannelState, DestinationState, Level, Paused
-from engine.words import Phrase
+from engine.words import Phrase, Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,7 @@ class Retrying:
         reason: why the last one failed.
         next_at: when the next one is due; None while it is under way or a breaker holds it.
         channel, message: what it is that waits, by the message's number.
+        others_taken: the destination has taken others since this one failed first: the fault may be its own.
     """
 
     attempt: int
@@ -28,6 +29,7 @@ class Retrying:
     next_at: datetime | None = None
     channel: str = ""
     message: int | None = None
+    others_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +221,10 @@ class DestinationSnapshot:
 
     @property
     def words(self) -> Phrase:
+        one = self.retrying
+        if self.state is DestinationState.RETRYING and one is not None and one.others_taken:
+            which: dict[str, str | int | Span | Phrase] = {"n": one.message or 0, "channel": one.channel}
+            return Phrase("delivering, but not message {n} of {channel}", which)
         return Phrase(_DESTINATION_WORDS[self.state])
 
 

@@ -179,6 +179,7 @@ def test_json_is_plain_and_says_instants_with_their_zone() -> None:
         "next_at": None,
         "channel": "chemistry",
         "message": 458,
+        "others_taken": False,
     }
     until = (NOW + timedelta(seconds=28)).isoformat(timespec="milliseconds")
     assert told["destinations"][0]["breaker_until"] == until
