@@ -11,13 +11,14 @@ COVERAGE ?=
 BUNDLE ?=
 FAULTS ?=
 SESSIONS ?= 10000
+HISTORIES ?=
 FUZZ ?=
 VALIDATION := .validation
 E2E := .e2e
 E2E_TESTS := tests/e2e/tokens.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test validate validate-hapi e2e mutants coverage sessions fuzz faults soak check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo test validate validate-hapi e2e mutants coverage sessions histories fuzz faults soak check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -101,11 +102,15 @@ coverage: setup-dev  ## every line and branch of journal, outbox, links and ackn
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
 	@LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py
 
+histories: setup-dev  ## random histories of a laboratory, and a model that says what must hold; HISTORIES="--count 2000 --seed 7"
+	@$(BIN)/python -m tests.histories $(HISTORIES)
+
 faults: setup-dev  ## every fault of docs/reliability.md, 40 minutes at most; FAULTS="--only T1,T6", LABRELAY_SEED=...
 	@$(BIN)/python -m tests.faults.harness --scale long $(FAULTS)
 
-soak: setup-dev  ## the same in full, for hours; FAULTS="--only T24"
+soak: setup-dev  ## the same in full, for hours, and 100,000 histories; FAULTS="--only T24" for a part
 	@$(BIN)/python -m tests.faults.harness --scale soak $(FAULTS)
+	@$(if $(FAULTS),,$(BIN)/python -m tests.histories --count 100000 $(HISTORIES))
 
 $(VENV)/.fuzz: requirements/fuzz.lock $(VENV)/.dev
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/fuzz.lock

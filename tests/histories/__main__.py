@@ -1,0 +1,130 @@
+"""`make histories`: random histories through the real daemon, and a model that says what must hold at the end.
+
+    python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT] [--only SEED] [--replay FILE]
+
+What breaks an invariant is printed by invariant, with the seed of each history: `--only 1/0/17` plays that one alone.
+`--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
+program of another checkout, which has a ``.venv`` of its own. Exit code 1 where something was broken.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+from tests.histories.generate import batch, batches, history
+from tests.histories.history import Batch, as_json, from_json
+from tests.histories.model import INVARIANTS, Fault
+from tests.histories.play import Ending, play
+from tests.histories.product import ROOT
+from tests.histories.shrink import breaks, shrink, told
+
+FOUND = Path(__file__).with_name("found")
+EXAMPLES = 4
+_Broken = tuple[str, Batch, Ending, Fault]  # seed of the history
+
+
+def main() -> int:
+    asked = _arguments()
+    began = time.monotonic()
+    counts: Counter[str] = Counter()
+    broken: dict[str, list[_Broken]] = defaultdict(list)
+    with tempfile.TemporaryDirectory(prefix="labrelay-histories-") as temporary:
+        folder = Path(temporary) / "run"
+        for one in _batches(asked):
+            endings = asyncio.run(play(one, asked.against, folder))
+            shutil.rmtree(folder)
+            for place, ending in enumerate(endings):
+                _count(ending, counts)
+                seed = asked.only or f"{one.seed}/{place}"
+                for fault in {fault.invariant: fault for fault in reversed(ending.faults)}.values():
+                    broken[fault.invariant].append((seed, one, ending, fault))
+            wrong = sum(bool(ending.faults) for ending in endings)
+            _say(f"{one.seed}: {len(endings)} histories, {wrong} broken ({time.monotonic() - began:.0f} s)")
+        for invariant in sorted(broken, key=INVARIANTS.index):
+            _tell(invariant, broken[invariant])
+        if asked.keep:
+            _keep(broken, asked.against, Path(temporary) / "shrink")
+    seconds = time.monotonic() - began
+    found = ", ".join(f"{name} {len(broken[name])}" for name in INVARIANTS if name in broken) or "nothing"
+    figures = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+    _say(f"seed {asked.only or asked.seed}: {figures}; broken: {found}; {seconds:.0f} s")
+    return int(bool(broken))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.histories", description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=200, help="how many histories (200)")
+    parser.add_argument("--seed", type=int, default=None, help="of all that is drawn (the time)")
+    parser.add_argument("--keep", action="store_true", help="shrink what is found, and keep it")
+    parser.add_argument(
+        "--against", type=Path, default=ROOT, metavar="CHECKOUT", help="the program of another checkout"
+    )
+    parser.add_argument("--only", default="", metavar="SEED", help="one history, as 1/0/17")
+    parser.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="kept histories")
+    asked = parser.parse_args()
+    if asked.seed is None:
+        asked.seed = int(time.time())
+    asked.against = asked.against.resolve()
+    return asked
+
+
+def _batches(asked: argparse.Namespace) -> list[Batch]:
+    if asked.replay:
+        return [replace(from_json(path.read_text(encoding="utf-8")), seed=path.name) for path in asked.replay]
+    if asked.only:
+        seed, number, _ = asked.only.split("/")
+        return [replace(batch(int(seed), int(number), 0), histories=(history(asked.only),))]
+    return list(batches(asked.seed, asked.count))
+
+
+def _count(ending: Ending, counts: Counter[str]) -> None:
+    counts["histories"] += 1
+    counts["messages acknowledged"] += len(ending.seen.answered)
+    for row in ending.seen.rows:
+        states = {one.state for one in row.deliveries} or {row.state}
+        counts.update(state for state in states)
+        counts["acts"] += len(row.acts)
+
+
+def _tell(invariant: str, some: list[_Broken]) -> None:
+    _say(f"\n{invariant}: {len(some)} histories")
+    shown: Counter[str] = Counter()
+    for seed, _, ending, fault in some:
+        shown[ending.history.name] += 1
+        if shown[ending.history.name] == 1 or (ending.history.name == "mixed" and shown["mixed"] <= EXAMPLES):
+            _say(f"  {seed:10} {ending.history.name}: {fault.words}")
+    _say("  " + ", ".join(f"{name} {number}" for name, number in shown.most_common()))
+
+
+def _keep(broken: dict[str, list[_Broken]], checkout: Path, folder: Path) -> None:
+    """The smallest of each kind of scene and invariant."""
+    done: set[tuple[str, str]] = set()
+    for invariant in sorted(broken, key=INVARIANTS.index):
+        for seed, one, ending, _ in sorted(broken[invariant], key=lambda some: len(some[2].history.sends)):
+            kind = (invariant, ending.history.name)
+            if kind in done:
+                continue
+            small = shrink(ending.history, one.weather, one.workers, invariant, breaks(invariant, checkout, folder))
+            if small is None:
+                _say(f"{seed}: not broken when it is played alone")
+                continue
+            done.add(kind)
+            text = as_json(replace(small, seed=seed))
+            name = f"{invariant.lower()}-{ending.history.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}.json"
+            (FOUND / name).write_text(text, encoding="utf-8")
+            _say("\n".join([f"kept {name}", *(f"    {line}" for line in told(small))]))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

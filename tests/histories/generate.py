@@ -1,0 +1,128 @@
+"""Batches of histories from a seed; the same seed and number give the same histories, whatever was drawn before."""
+
+import random
+from collections.abc import Iterator
+
+from tests.histories.history import Batch, History, Send, Weather
+from tests.histories.laboratory import DAY, ROUNDS, Laboratory, Order, Person
+from tests.histories.render import HERE
+from tests.histories.scenes import PLACEHOLDERS, SAME_SURNAME, SCENES, STRANGERS
+
+BATCH = 125  # histories side by side on one daemon
+SERVERS = ("well", "well", "down", "lost", "flaky")
+WITHDRAWALS = ("D", "W")
+
+
+def batches(seed: int, count: int) -> Iterator[Batch]:
+    """``count`` histories in batches."""
+    for number, first in enumerate(range(0, count, BATCH)):
+        yield batch(seed, number, min(BATCH, count - first))
+
+
+def batch(seed: int, number: int, count: int) -> Batch:
+    rng = random.Random(f"{seed}/{number}")
+    return Batch(
+        histories=tuple(history(f"{seed}/{number}/{place}") for place in range(count)),
+        weather=weather(rng),
+        workers=number % 2,
+        seed=f"{seed}/{number}",
+    )
+
+
+def history(seed: str) -> History:
+    """A scene, or in one case of three everything at once."""
+    rng = random.Random(seed)
+    lab = Laboratory(rng)
+    if rng.random() < 0.33:
+        mixed(lab)
+        return lab.history("mixed")
+    scene = rng.choice(SCENES)
+    scene(lab)
+    name = scene.__name__
+    return lab.history(name, plain=name.endswith("_plain"))
+
+
+def weather(rng: random.Random) -> tuple[Weather, ...]:
+    """Of each round. In one batch of four all is well."""
+    if rng.random() < 0.25:
+        return (Weather(),) * ROUNDS
+    return tuple(
+        Weather(
+            server=rng.choice(SERVERS),
+            kill=round(rng.random(), 2) if rng.random() < 0.35 else None,
+        )
+        for _ in range(ROUNDS)
+    )
+
+
+def mixed(lab: Laboratory) -> None:
+    """A few people, orders and tests, and anything that may happen to them."""
+    rng = lab.rng
+    shared = rng.random() < 0.3
+    numbers = "lasting" if shared else rng.choice(("", "lasting", "counter"))
+    specimens = rng.choice(("", "", "unique"))
+    channels = [lab.channel(numbers=numbers, shared=shared, specimens=specimens) for _ in range(rng.randrange(1, 3))]
+    orders = _orders(lab, numbers, shared, own_orders=specimens == "unique" or rng.random() < 0.4)
+    tests = rng.sample(("GLU", "UREA", "CREA", "NA"), rng.randrange(1, 4))
+    said: list[tuple[Send, Person, Order]] = []
+    for _ in range(rng.randrange(4, 13)):
+        _something(lab, rng.choice(channels), *rng.choice(orders), tests, said)
+        if rng.random() < 0.25:
+            lab.next_round()
+        lab.later(rng.choice((1, 5, 5, 60)))
+    if rng.random() < 0.3:
+        lab.act(rng.choice(("retry", "dismiss", "reject", "release", "answer", "replay")))
+
+
+def _orders(lab: Laboratory, numbers: str, shared: bool, *, own_orders: bool) -> list[tuple[Person, Order]]:
+    """Whose, and which. Where two people have one number, something tells them apart: a name, or their orders."""
+    rng = lab.rng
+    people = rng.sample([one for pair in (*STRANGERS, *SAME_SURNAME[:2]) for one in pair], rng.randrange(1, 4))
+    found = []
+    for place, (name, birth, sex) in enumerate(people):
+        named = numbers == "lasting" or not own_orders or rng.random() < 0.7
+        number = rng.choice(("1", "2", "1", "4711", "", rng.choice(PLACEHOLDERS), f"MR{HERE}8"))
+        if shared:
+            number = f"MR{HERE}{rng.randrange(1, 4)}"
+        born = birth if rng.random() < 0.6 else ""
+        person = lab.person(number, name if named else "", born, sex if named else "")
+        found.append((person, lab.order(f"{HERE}{place if own_orders else rng.randrange(1, 3)}")))
+    if rng.random() < 0.4:  # a second order of the first person
+        found.append((found[0][0], lab.order(f"{HERE}9", code=rng.choice(("PANEL", "OTHER")))))
+    return found
+
+
+def _something(
+    lab: Laboratory,
+    channel: int,
+    person: Person,
+    order: Order,
+    tests: list[str],
+    said: list[tuple[Send, Person, Order]],
+) -> None:
+    rng = lab.rng
+    happens = rng.choices(
+        ("new", "correct", "withdraw", "memory", "again", "failed", "late"), (8, 3, 1, 3, 2, 1, 2)
+    )[0]  # fmt: skip
+    if happens == "new" or not said:
+        some = rng.sample(tests, rng.randrange(1, len(tests) + 1))
+        sent = lab.say(channel, person, order, *((test, rng.choice("FFFP")) for test in some))
+        said.append((sent, person, order))
+        return
+    earlier, about, of = rng.choice(said)
+    result = rng.choice(earlier.results)
+    match happens:
+        case "correct":
+            said.append((lab.say(earlier.channel, about, of, (result.test, "C")), about, of))
+        case "withdraw" if lab.channels[earlier.channel].protocol == "hl7":
+            lab.say(earlier.channel, about, of, (result.test, rng.choice(WITHDRAWALS), result.value))
+        case "memory":
+            if rng.random() < 0.3:
+                lab.later(DAY // 3)
+            lab.memory(earlier)
+        case "again":
+            lab.again(earlier)
+        case "failed":
+            lab.say(earlier.channel, about, of, rng.choice(((result.test, "X"), (result.test, "F", "----"))))
+        case _:
+            lab.say(earlier.channel, about, of, (result.test, rng.choice("PPI")), late=True)

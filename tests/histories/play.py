@@ -1,0 +1,193 @@
+"""A batch of histories on one daemon, with sockets, a journal and a server; what is judged is what they left behind."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.sandbox import Faults, Sandbox
+from tests.histories import look
+from tests.histories.history import Act, Batch, Channel, History, Json, Send, Weather
+from tests.histories.model import Fault, judge
+from tests.histories.product import Product
+from tests.histories.render import payload
+from tests.histories.seen import Seen
+from tests.histories.senders import Sender
+
+QUIET_WITHIN_S = 180.0
+LOOK_EVERY_S = 0.05
+MOODS = {
+    "well": Faults(),
+    "down": Faults(fail=1.0, kinds=("503",), retry_after=0),
+    "lost": Faults(fail=0.5, kinds=("lost",)),
+    "flaky": Faults(fail=0.3, kinds=("503", "reset", "lost", "cut"), retry_after=0),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Ending:
+    """How one history ended."""
+
+    history: History
+    seen: Seen
+    faults: list[Fault]
+
+
+@dataclass(slots=True)
+class _Line:
+    """A channel of one history."""
+
+    name: str
+    history: int
+    channel: Channel
+    sender: Sender
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Answers of a round, and who waits for so many."""
+
+    answered: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self) -> None:
+        self.answered += 1
+        self.changed.set()
+
+    async def reached(self, number: int) -> None:
+        while self.answered < number:
+            self.changed.clear()
+            await self.changed.wait()
+
+
+async def play(batch: Batch, checkout: Path, folder: Path) -> list[Ending]:
+    """Play it on a new site in ``folder``, and judge each history.
+
+    Raises:
+        RuntimeError: the program does not start, or refuses the site.
+        TimeoutError: an analyzer has no answer.
+    """
+    sandbox = Sandbox(folder=folder / "server", seed=1)
+    await sandbox.start()
+    product = Product(checkout, folder / "site")
+    try:
+        player = _Player(batch, product, sandbox)
+        await player.play()
+        server = look.Server(folder / "server")
+        return [player.ending(place, server) for place in range(len(batch.histories))]
+    finally:
+        await product.stop()
+        await sandbox.stop()
+
+
+class _Player:
+    def __init__(self, batch: Batch, product: Product, sandbox: Sandbox) -> None:
+        self._batch = batch
+        self._product = product
+        self._sandbox = sandbox
+        self._lines: dict[tuple[int, int], _Line] = {}
+        self._acts: dict[int, list[str]] = defaultdict(list)  # what was done to each message
+        self._messages: dict[str, list[Json]] = defaultdict(list)  # at the end, by channel
+        self._quiet = True
+
+    async def play(self) -> None:
+        channels = {
+            f"h{place}c{number}": channel
+            for place, history in enumerate(self._batch.histories)
+            for number, channel in enumerate(history.channels)
+        }
+        await self._product.write_site(channels, self._sandbox.url, self._batch.workers)
+        for place, history in enumerate(self._batch.histories):
+            for number, channel in enumerate(history.channels):
+                name = f"h{place}c{number}"
+                sender = Sender(self._product.ports[name], channel.protocol)
+                self._lines[place, number] = _Line(name, place, channel, sender)
+        await self._product.start()
+        for number, weather in enumerate(self._batch.weather):
+            await self._round(number, weather)
+        self._set_mood("well")
+        self._quiet = await self._settled()
+        for line in self._lines.values():
+            await line.sender.close()
+        for message in await self._product.messages():
+            self._messages[message["channel"]].append(message)
+
+    async def _round(self, number: int, weather: Weather) -> None:
+        self._set_mood(weather.server)
+        rounds = {
+            place: history.rounds[number]
+            for place, history in enumerate(self._batch.histories)
+            if number < len(history.rounds)
+        }
+        if not any(one.sends or one.acts for one in rounds.values()):
+            return
+        progress = _Progress()
+        async with asyncio.TaskGroup() as group:
+            for place, one in rounds.items():
+                group.create_task(self._send(place, one.sends, progress))
+            if weather.kill is not None:
+                total = sum(len(one.sends) for one in rounds.values())
+                group.create_task(self._kill(progress, int(total * weather.kill)))
+        acts = {place: one.acts for place, one in rounds.items() if one.acts}
+        if acts and weather.server != "down" and await self._settled():
+            await self._people(acts)
+
+    def _set_mood(self, server: str) -> None:
+        self._sandbox.faults.change(MOODS[server])
+
+    async def _send(self, place: int, sends: tuple[Send, ...], progress: _Progress) -> None:
+        for send in sends:
+            line = self._lines[place, send.channel]
+            await line.sender.send(send.id, payload(send, line.channel.protocol, place))
+            progress.note()
+
+    async def _kill(self, progress: _Progress, after: int) -> None:
+        await progress.reached(after)
+        await self._product.kill()
+        await self._product.start()
+
+    async def _settled(self) -> bool:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + QUIET_WITHIN_S
+        while not await self._product.is_settled():
+            if loop.time() > end:
+                return False
+            await asyncio.sleep(LOOK_EVERY_S)
+        return True
+
+    async def _people(self, acts: dict[int, tuple[Act, ...]]) -> None:
+        names = [line.name for line in self._lines.values() if line.history in acts]
+        by_channel: dict[str, list[Json]] = defaultdict(list)
+        for message in await self._product.messages(names):
+            by_channel[message["channel"]].append(message)
+        for place, some in acts.items():
+            for act in some:
+                found = []
+                for line, messages in self._channels(place, by_channel):
+                    send_of = look.align(line.sender.tries, messages)
+                    found += [one for one in messages if not act.of or send_of.get(one["id"]) in act.of]
+                for number in await self._product.act(act, found):
+                    self._acts[number].append(act.act)
+        await self._settled()
+
+    def _channels(self, place: int, by_channel: dict[str, list[Json]]) -> Iterator[tuple[_Line, list[Json]]]:
+        for (history, _), line in self._lines.items():
+            if history == place:
+                yield line, by_channel.get(line.name, [])
+
+    def ending(self, place: int, server: look.Server) -> Ending:
+        history = self._batch.histories[place]
+        messages: list[Json] = []
+        send_of: dict[int, int] = {}
+        answered: set[int] = set()
+        for line, some in self._channels(place, self._messages):
+            messages += some
+            send_of |= look.align(line.sender.tries, some)
+            answered |= {ident for ident, _, taken in line.sender.tries if taken}
+        rows = look.rows_of(sorted(messages, key=lambda one: int(one["id"])), send_of, self._acts)
+        busy = any(
+            row.state == "stored" or any(one.state in ("waiting", "sending") for one in row.deliveries) for row in rows
+        )
+        seen = server.seen(frozenset(answered), rows, quiet=self._quiet or not busy)
+        return Ending(history=history, seen=seen, faults=judge(history, seen))

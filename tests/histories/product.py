@@ -1,0 +1,236 @@
+"""The program under test, as far as the checker touches it: keys of its configuration, commands, causes.
+
+Everything that changes with the program is here and in `hand`. In place of this checkout it may be another one, with a
+`.venv` of its own.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engine.bench.processes import free_ports
+from tests.histories.history import Act, Channel, Json
+
+ROOT = Path(__file__).parents[2]
+HAND = Path(__file__).with_name("hand.py")
+START_WITHIN_S = 60.0
+STOP_WITHIN_S = 30.0
+ANSWER_WITHIN_S = 240.0
+LINE_LIMIT = 1 << 30
+BECAUSE = "the history says so"
+# A conflict of identity is answered (`answer`), never waved through.
+_IDENTITY = ("IDENTITY", "PATIENT", "PERSON")
+
+
+class Product:
+    """One site of the program, with its daemon and the hand beside it.
+
+    Attributes:
+        ports: by channel name.
+    """
+
+    def __init__(self, checkout: Path, folder: Path) -> None:
+        self.folder = folder
+        self.ports: dict[str, int] = {}
+        self._checkout = checkout
+        self._python = str(checkout / ".venv" / "bin" / "python")
+        self._environ = {**os.environ, "PYTHONPATH": str(checkout)}
+        self._daemon: asyncio.subprocess.Process | None = None
+        self._hand: asyncio.subprocess.Process | None = None
+        self._asking = asyncio.Lock()
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "daemon.log"
+
+    # -- the site ------------------------------------------------------------------------------------------------------
+
+    async def write_site(self, channels: dict[str, Channel], server: str, workers: int) -> None:
+        """
+        Raises:
+            RuntimeError: the program refuses the configuration.
+        """
+        (self.folder / "config").mkdir(parents=True)
+        (self.folder / "channels").mkdir()
+        site = {
+            "site": {"name": "Test Lab", "timezone": "Asia/Kolkata"},
+            "web": {"enabled": False},
+            "workers": workers,
+            "destinations": {
+                "server": {
+                    "kind": "fhir",
+                    "url": server,
+                    "retry": {"first": "20ms", "max": "200ms"},
+                    "breaker": {"probe_after": "50ms"},
+                }
+            },
+        }
+        (self.folder / "config" / "labrelay.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
+        self.ports = dict(zip(channels, free_ports(len(channels)), strict=True))
+        known = await self._known_keys()
+        for name, channel in channels.items():
+            text = yaml.safe_dump(self._channel(name, channel, known))
+            (self.folder / "channels" / f"{name}.yaml").write_text(text, encoding="utf-8")
+        checked = await self.command("check", "-o", "json")
+        if problems := _problems(checked["out"]):
+            raise RuntimeError("the site is refused: " + "; ".join(problems[:5]))
+
+    def _channel(self, name: str, channel: Channel, known: frozenset[str]) -> Json:
+        content: Json = {
+            "channel": name,
+            "source": {
+                "kind": "mllp" if channel.protocol == "hl7" else "astm",
+                "listen": f"127.0.0.1:{self.ports[name]}",
+            },
+            "routes": [{"mapping": "hl7-results" if channel.protocol == "hl7" else "astm-results", "to": "server"}],
+        }
+        if channel.shared:
+            of_astm = {"patient_system_lab": "urn:test:people"}
+            content["settings"] = {
+                "patient_system": "urn:test:people",
+                **(of_astm if channel.protocol == "astm" else {}),
+            }
+        if channel.numbers and "patient_numbers" in known:
+            content["patient_numbers"] = channel.numbers
+        if channel.specimens == "unique" or f"specimen_ids={channel.specimens}" in known:
+            content["specimen_ids"] = channel.specimens
+        return content
+
+    async def _known_keys(self) -> frozenset[str]:
+        """Keys that not every version has, as far as this one knows them."""
+        found = set()
+        for word, line in (("patient_numbers", "patient_numbers: counter"), ("specimen_ids=day", "specimen_ids: day")):
+            path = self.folder / "channels" / "probe.yaml"
+            path.write_text(
+                "channel: probe\nsource: {kind: mllp, listen: '127.0.0.1:1'}\n"
+                f"routes: [{{mapping: hl7-results, to: server}}]\n{line}\n",
+                encoding="utf-8",
+            )
+            told = await self.command("check", "-o", "json")
+            path.unlink()
+            key = line.partition(":")[0]
+            if not any(f"probe.yaml: {key}" in problem for problem in _problems(told["out"])):
+                found.add(word)
+        return frozenset(found)
+
+    # -- the daemon ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Return once it listens.
+
+        Raises:
+            RuntimeError: it does not.
+        """
+        with self.log.open("ab") as output:
+            self._daemon = await asyncio.create_subprocess_exec(
+                self._python, "-m", "engine", "--site", str(self.folder), "run", "--log", "json",
+                cwd=self._checkout, env=self._environ, stdout=output, stderr=output, stdin=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+        port = [*self.ports.values()][-1]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_WITHIN_S):
+                while self._daemon.returncode is None:
+                    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+                        return
+                    await asyncio.sleep(0.02)
+        raise RuntimeError(f"the daemon does not listen: {self.log.read_text()[-2000:]}")
+
+    async def kill(self) -> None:
+        """As a power cut: no signal that could be handled."""
+        if self._daemon is not None and self._daemon.returncode is None:
+            self._daemon.kill()
+            await self._daemon.wait()
+
+    async def stop(self) -> None:
+        """End all that was started."""
+        await self.kill()
+        if self._hand is not None:
+            assert self._hand.stdin is not None
+            self._hand.stdin.close()
+            try:
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await self._hand.wait()
+            except TimeoutError:
+                self._hand.kill()
+                await self._hand.wait()
+
+    # -- the hand ------------------------------------------------------------------------------------------------------
+
+    async def command(self, *arguments: str) -> Json:
+        return await self._ask(do="run", arguments=list(arguments))
+
+    async def messages(self, channels: Iterable[str] = ()) -> list[Json]:
+        """What the journal has, oldest first."""
+        found: list[Json] = (await self._ask(do="read", channels=list(channels)))["messages"]
+        return found
+
+    async def is_settled(self) -> bool:
+        return bool((await self._ask(do="settled"))["settled"])
+
+    async def _ask(self, **what: Any) -> Json:
+        async with self._asking, asyncio.timeout(ANSWER_WITHIN_S):
+            if self._hand is None:
+                with self.folder.joinpath("hand.log").open("ab") as log:
+                    self._hand = await asyncio.create_subprocess_exec(
+                        self._python, "-P", str(HAND), cwd=self._checkout, env=self._environ, stderr=log,
+                        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_LIMIT,
+                    )  # fmt: skip
+            assert self._hand.stdin is not None
+            assert self._hand.stdout is not None
+            self._hand.stdin.write(json.dumps({"site": str(self.folder), **what}).encode() + b"\n")
+            line = await self._hand.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the hand has ended: {self.folder.joinpath('hand.log').read_text()[-2000:]}")
+        answer: Json = json.loads(line)
+        return answer
+
+    # -- people --------------------------------------------------------------------------------------------------------
+
+    async def act(self, act: Act, messages: list[Json]) -> list[int]:
+        """Do it to those of ``messages`` that it can be done to; returns the numbers of these."""
+        wanted = [one["id"] for one in messages if _is_open_to(act.act, one)]
+        if not wanted:
+            return []
+        ids = [str(one) for one in wanted]
+        match act.act:
+            case "release" | "reject":
+                done = await self.command("held", act.act, *ids, "--reason", BECAUSE, "--yes", "-o", "json")
+            case "retry":
+                done = await self.command("dlq", "retry", *ids, "--yes", "-o", "json")
+            case "dismiss":
+                done = await self.command("dlq", "dismiss", *ids, "--because", BECAUSE, "--yes", "-o", "json")
+            case "replay":
+                done = await self.command("replay", *ids, "--yes", "-o", "json")
+            case _:
+                return []
+        return wanted if done["code"] in (0, 1, 3) else []
+
+
+def _problems(out: str) -> list[str]:
+    """What `check` refuses, one text each."""
+    return [f"{one['file']}: {one['text']}" for one in json.loads(out)["remarks"] if one["severity"] == "problem"]
+
+
+def is_identity(cause: str) -> bool:
+    return any(word in cause for word in _IDENTITY)
+
+
+def _is_open_to(act: str, message: Json) -> bool:
+    causes = {one["state"]: one["cause"] for one in message["deliveries"]}
+    match act:
+        case "release" | "reject":
+            return "held" in causes and (act == "reject" or not is_identity(causes["held"]))
+        case "retry":
+            return (message["state"] == "dead" and not is_identity(message["reason"])) or "dead" in causes
+        case "dismiss":
+            return message["state"] == "dead" or "dead" in causes
+        case "replay":
+            return "delivered" in causes
+    return False

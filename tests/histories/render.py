@@ -1,0 +1,94 @@
+"""The bytes of a message, and what its statuses must become."""
+
+from tests.histories.history import Group, Send
+
+HERE = "{h}"  # in a number: the history's own digits, so that histories side by side never share an order
+UNIT = "mmol/L"
+
+FINAL = frozenset({"final", "amended", "corrected"})
+AMENDED = frozenset({"amended", "corrected"})
+# What OBX-11 (table 0085) and R-9 (E1394, 9.4.9) may stand as. A changed final is said to be amended or corrected.
+STANDS_AS: dict[str, dict[str, frozenset[str]]] = {
+    "hl7": {
+        **dict.fromkeys("FUV", FINAL),
+        **dict.fromkeys("AB", AMENDED),
+        "C": frozenset({"corrected"}),
+        **dict.fromkeys("DW", frozenset({"entered-in-error"})),
+        **dict.fromkeys("PRS", frozenset({"preliminary"})),
+        "I": frozenset({"registered"}),
+        "X": frozenset({"cancelled"}),
+    },
+    "astm": {
+        **dict.fromkeys("FVRW", FINAL),
+        "C": frozenset({"corrected"}),
+        **dict.fromkeys("PS", frozenset({"preliminary"})),
+        "I": frozenset({"registered"}),
+        "X": frozenset({"cancelled"}),
+    },
+}
+_REPORT_ORDER = "IPSRXFACDW"  # of several results, the last of these is the report's
+
+
+def is_number(value: str) -> bool:
+    return value.replace(".", "", 1).isdigit()
+
+
+def payload(send: Send, protocol: str, history: int) -> bytes:
+    """The message, records ended by CR."""
+    records = hl7(send) if protocol == "hl7" else astm(send)
+    return b"".join(record.replace(HERE, f"{history + 11:03d}").encode("ascii") + b"\r" for record in records)
+
+
+def hl7(send: Send) -> list[str]:
+    records = [f"MSH|^~\\&|AN{send.channel}|LAB|LIS|H|{send.at}||ORU^R01|{send.control}|P|2.5.1"]
+    for group, new_patient in _patients(send):
+        if new_patient:
+            records.append(f"PID|1||{group.number}||{group.name}||{group.birth}|{group.sex}")
+        issued = max(result.at for result in group.results)
+        status = _report_status(group)
+        records.append(
+            f"OBR|{group.set}||{group.order}|{group.code}|||{group.at}" + "|" * 15 + f"{issued}||LAB|{status}"
+        )
+        for index, result in enumerate(group.results, 1):
+            kind, unit = ("NM", UNIT) if is_number(result.value) else ("ST", "")
+            records.append(
+                f"OBX|{index}|{kind}|{result.test}||{result.value}|{unit}|||||{result.status}|||{result.at}".rstrip("|")
+            )
+    return records
+
+
+def astm(send: Send) -> list[str]:
+    records = [f"H|\\^&|{send.control}||AN{send.channel}^1||||||||LIS2-A2|{send.at}"]
+    patients = 0
+    for group, new_patient in _patients(send):
+        if new_patient:
+            patients += 1
+            text = f"P|{patients}||{group.number}||{group.name}||{group.birth}|{group.sex}".rstrip("|")
+            records.append(text)
+        tests = "\\".join(f"^^^{result.test}" for result in group.results)
+        records.append(f"O|{group.set}|{group.order}||{tests}|R||{group.at}" + "|" * 18 + _astm_report(group))
+        for index, result in enumerate(group.results, 1):
+            unit = UNIT if is_number(result.value) else ""
+            records.append(
+                f"R|{index}|^^^{result.test}|{result.value}|{unit}||||{result.status}||||{result.at}".rstrip("|")
+            )
+    return [*records, "L|1|N"]
+
+
+def _patients(send: Send) -> list[tuple[Group, bool]]:
+    before = -1
+    found = []
+    for group in send.groups:
+        person = group.results[0].person
+        found.append((group, person != before))
+        before = person
+    return found
+
+
+def _report_status(group: Group) -> str:
+    said = max((result.status for result in group.results), key=_REPORT_ORDER.find)
+    return {"D": "C", "W": "C", "S": "P", "U": "F", "V": "F", "A": "C", "B": "C"}.get(said, said)
+
+
+def _astm_report(group: Group) -> str:
+    return {"P": "P", "C": "C", "X": "X"}.get(_report_status(group), "F")

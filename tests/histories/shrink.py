@@ -1,0 +1,142 @@
+"""The smallest history that still shows a fault: what can be left out of it is left out, as long as it is still broken.
+
+All histories that lack one thing each are played side by side, so a step takes as long as one history.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from tests.histories.history import Act, Batch, History, Round, Send, Weather
+from tests.histories.play import play
+
+Breaks = Callable[[Batch], list[bool]]  # of each history, whether it is still broken
+STEPS = 25
+MOST_AT_ONCE = 60
+
+
+def breaks(invariant: str, checkout: Path, folder: Path) -> Breaks:
+    """Asks the program, on sites in ``folder`` that are removed again."""
+
+    def ask(batch: Batch) -> list[bool]:
+        endings = asyncio.run(play(batch, checkout, folder))
+        shutil.rmtree(folder)
+        return [any(fault.invariant == invariant for fault in ending.faults) for ending in endings]
+
+    return ask
+
+
+def shrink(
+    history: History, weather: tuple[Weather, ...], workers: int, invariant: str, broken: Breaks
+) -> Batch | None:
+    """The history alone, made small; None where it is not broken alone."""
+
+    def alone(one: History, under: tuple[Weather, ...], with_workers: int) -> Batch:
+        return Batch(histories=(one,), weather=under, workers=with_workers, broken=(invariant,))
+
+    conditions = [
+        ((Weather(),) * len(weather), 0),
+        ((Weather(),) * len(weather), workers),
+        (weather, 0),
+        (weather, workers),
+    ]
+    found = next((one for one in conditions if broken(alone(history, *one))[0]), None)
+    if found is None:
+        return None
+    for _ in range(STEPS):
+        smaller = _first_broken(list(simpler(history)), found, broken)
+        if smaller is None:
+            break
+        history = smaller
+    return alone(history, *found)
+
+
+def _first_broken(some: list[History], under: tuple[tuple[Weather, ...], int], broken: Breaks) -> History | None:
+    for first in range(0, len(some), MOST_AT_ONCE):
+        tried = some[first : first + MOST_AT_ONCE]
+        answers = broken(Batch(histories=tuple(tried), weather=under[0], workers=under[1]))
+        for one, still in zip(tried, answers, strict=True):
+            if still:
+                return one
+    return None
+
+
+def simpler(history: History) -> Iterator[History]:
+    """Histories that lack something: half of the messages, one of them, an act, a result; the smallest first."""
+    sends = history.sends
+    for half in (sends[: len(sends) // 2], sends[len(sends) // 2 :]):
+        if half and len(sends) > 3:
+            yield without(history, {send.id for send in half})
+    for send in sends:
+        if len(sends) > 1:
+            yield without(history, {send.id})
+    for number, one in enumerate(history.rounds):
+        for act in one.acts:
+            kept = tuple(other for other in one.acts if other is not act)
+            yield _with_round(history, number, replace(one, acts=kept))
+    for number, one in enumerate(history.rounds[:-1]):
+        if not one.acts:
+            following = history.rounds[number + 1]
+            joined = Round(sends=one.sends + following.sends, acts=following.acts)
+            yield replace(history, rounds=(*history.rounds[:number], joined, *history.rounds[number + 2 :]))
+    tests = sorted({result.test for send in sends for result in send.results})
+    for test in tests:
+        if len(tests) > 1:
+            yield _without_test(history, test)
+
+
+def without(history: History, ids: set[int]) -> History:
+    """Without these messages, and without acts that were about these alone."""
+    rounds = []
+    for one in history.rounds:
+        acts = []
+        for act in one.acts:
+            left = tuple(ident for ident in act.of if ident not in ids)
+            if left or not act.of:
+                acts.append(Act(act=act.act, of=left))
+        rounds.append(Round(sends=tuple(send for send in one.sends if send.id not in ids), acts=tuple(acts)))
+    return replace(history, rounds=tuple(rounds))
+
+
+def _with_round(history: History, number: int, changed: Round) -> History:
+    return replace(history, rounds=(*history.rounds[:number], changed, *history.rounds[number + 1 :]))
+
+
+def _without_test(history: History, test: str) -> History:
+    gone: set[int] = set()
+    rounds = []
+    for one in history.rounds:
+        sends = []
+        for send in one.sends:
+            left = _send_without(send, test)
+            if left is None:
+                gone.add(send.id)
+            else:
+                sends.append(left)
+        rounds.append(replace(one, sends=tuple(sends)))
+    return without(replace(history, rounds=tuple(rounds)), gone)
+
+
+def _send_without(send: Send, test: str) -> Send | None:
+    groups = []
+    for group in send.groups:
+        results = tuple(result for result in group.results if result.test != test)
+        if results:
+            groups.append(replace(group, results=results))
+    return replace(send, groups=tuple(groups)) if groups else None
+
+
+def told(batch: Batch) -> Iterable[str]:
+    """What happened, a line each."""
+    for history in batch.histories:
+        for one in history.rounds:
+            for send in one.sends:
+                for group in send.groups:
+                    said = " ".join(f"{result.test} {result.status} {result.value or '-'}" for result in group.results)
+                    channel = f"{send.channel}/{history.channels[send.channel].protocol}"
+                    who = f"person {group.results[0].person} ({group.number or 'no number'} {group.name or 'no name'})"
+                    yield f"{send.id}: channel {channel} control {send.control or '-'} {who} order {group.order} {said}"
+            for act in one.acts:
+                yield f"act: {act.act} {' '.join(map(str, act.of))}"

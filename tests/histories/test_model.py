@@ -1,0 +1,252 @@
+"""The checker can fail: a server on which something is wrong is caught, by the invariant that names it."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from tests.histories.history import History
+from tests.histories.laboratory import Laboratory, Order, Person
+from tests.histories.model import INVARIANTS, judge, same_value, step_back
+from tests.histories.render import STANDS_AS
+from tests.histories.seen import Delivery, Made, Report, Row, Seen, Version
+
+
+@dataclass
+class Scene:
+    """A laboratory with one channel and a patient, and what its server has; at first all is well."""
+
+    lab: Laboratory = field(default_factory=lambda: Laboratory(random.Random(1)))
+    rows: list[Row] = field(default_factory=list)
+    versions: dict[str, list[Version]] = field(default_factory=dict)
+    listed: set[str] = field(default_factory=set)
+    report: str = "final"
+    plain: bool = False
+    quiet: bool = True
+
+    def __post_init__(self) -> None:
+        self.channel = self.lab.channel("hl7", control="counts")
+        self.anu, self.ravi = self.lab.person("1", "DAS^ANU"), self.lab.person("1", "PAUL^RAVI")
+        self.order = self.lab.order()
+
+    def takes(
+        self, test: str, status: str, value: str = "5.5", *, person: Person | None = None, order: Order | None = None,
+        ident: str = "", patient: str = "p0", became: str = "", late: bool = False,
+    ) -> int:  # fmt: skip
+        """A message that is delivered as version of an Observation; its id."""
+        order = order or self.order
+        send = self.lab.say(self.channel, person or self.anu, order, (test, status, value), late=late)
+        stands = became or _plainest(STANDS_AS["hl7"][status])
+        found = "" if value == "----" else value
+        name = ident or test
+        made = Made(id=name, test=test, status=stands, value=found)
+        self.rows.append(row(send.id, made))
+        self.versions.setdefault(name, []).append(Version(status=stands, value=found, patient=patient))
+        self.listed.add(name)
+        return send.id
+
+    def stays(self, test: str, status: str, value: str, state: str, reason: str = "", **how: bool) -> int:
+        """A message that the server never sees."""
+        send = self.lab.say(self.channel, self.anu, self.order, (test, status, value), **how)
+        made = Made(id=test, test=test, status="final", value=value)
+        if state in ("held", "waiting", "superseded", "rejected"):
+            self.rows.append(row(send.id, made, state=state))
+        else:
+            self.rows.append(Row(send=send.id, number=send.id, state=state, reason=reason))
+        return send.id
+
+    def broken(self, answered: set[int] | None = None) -> set[str]:
+        history: History = replace(self.lab.history("test"), plain=self.plain)
+        reports = {"r": Report(status=self.report, patient="p0", results=frozenset(self.listed))}
+        seen = Seen(
+            answered=frozenset(send.id for send in history.sends) if answered is None else frozenset(answered),
+            rows=tuple(self.rows),
+            observations={ident: tuple(some) for ident, some in self.versions.items()},
+            reports=reports,
+            quiet=self.quiet,
+        )
+        return {fault.invariant for fault in judge(history, seen)}
+
+
+def _plainest(statuses: frozenset[str]) -> str:
+    return "final" if "final" in statuses else min(statuses)
+
+
+def row(send: int, *made: Made, state: str = "delivered", acts: tuple[str, ...] = ()) -> Row:
+    deliveries = (Delivery(state=state, cause="", made=made),)
+    return Row(send=send, number=send, state="mapped", reason="", deliveries=deliveries, acts=acts)
+
+
+Case = Callable[[Scene], object]
+
+WELL: dict[str, Case] = {
+    "a result": lambda at: at.takes("GLU", "F"),
+    "preliminary, then final": lambda at: (at.takes("GLU", "P", "5"), at.takes("GLU", "F", "6")),
+    "corrected, and the report too": lambda at: (
+        at.takes("GLU", "F", "5"),
+        at.takes("GLU", "C", "6"),
+        setattr(at, "report", "corrected"),
+    ),
+    "a changed final is amended": lambda at: (
+        at.takes("GLU", "F", "5"),
+        at.takes("GLU", "F", "6", became="amended"),
+        setattr(at, "report", "amended"),
+    ),
+    "withdrawn": lambda at: (at.takes("GLU", "F"), at.takes("GLU", "D")),
+    "failed, then measured": lambda at: (at.takes("GLU", "X", ""), at.takes("GLU", "F")),
+    "two people on two Patients": lambda at: (
+        at.takes("GLU", "F"),
+        at.takes("GLU", "F", person=at.ravi, order=at.lab.order(), ident="other", patient="p1"),
+    ),
+    "a conflict that is held": lambda at: (at.takes("GLU", "F"), at.stays("UREA", "F", "3", "held")),
+    "a late preliminary that is held": lambda at: (
+        at.takes("GLU", "F"),
+        at.stays("GLU", "P", "3", "held", late=True),
+    ),
+    "a dead letter": lambda at: at.stays("GLU", "F", "5", "dead", "MAPPING_FAULT"),
+    "a correction that is held": lambda at: (at.takes("GLU", "F", "5"), at.stays("GLU", "C", "6", "held")),
+    "what a person rejected": lambda at: at.stays("GLU", "F", "5", "rejected"),
+    "an echo": lambda at: (
+        at.takes("GLU", "F", "5"),
+        at.lab.memory(at.lab.sends[-1]),
+        at.rows.append(Row(send=1, number=1, state="filtered", reason="ECHO")),
+    ),
+    "an echo of what is held": lambda at: (
+        at.stays("GLU", "F", "5", "held"),
+        at.lab.again(at.lab.sends[-1]),
+        at.rows.append(Row(send=1, number=1, state="filtered", reason="REPEAT")),
+    ),
+    "withdrawn, and a person let it live again": lambda at: (
+        at.takes("GLU", "D"),
+        at.takes("GLU", "P"),
+        at.rows.append(replace(at.rows.pop(), acts=("release",))),
+    ),
+}  # fmt: skip
+
+WRONG: dict[str, tuple[str, Case]] = {
+    "two people on one Patient": (
+        "PERSONS",
+        lambda at: (at.takes("GLU", "F"), at.takes("GLU", "F", person=at.ravi, order=at.lab.order(), ident="other")),
+    ),
+    "two people in one Observation": (
+        "PERSONS",
+        lambda at: (at.takes("GLU", "F"), at.takes("GLU", "F", person=at.ravi, order=at.lab.order(), patient="p1")),
+    ),
+    "final, then preliminary": ("BACK", lambda at: (at.takes("GLU", "F", "5"), at.takes("GLU", "P", "6", late=True))),
+    "preliminary, then registered": ("BACK", lambda at: (at.takes("GLU", "P", "5"), at.takes("GLU", "I", "6"))),
+    "the memory undoes a correction": (
+        "BACK",
+        lambda at: (at.takes("GLU", "F", "5"), at.takes("GLU", "C", "6"), at.takes("GLU", "F", "5", late=True)),
+    ),
+    "corrected, then amended": (
+        "BACK",
+        lambda at: (at.takes("GLU", "C", "5"), at.takes("GLU", "A", "6", became="amended")),
+    ),
+    "withdrawn, and live again": ("BACK", lambda at: (at.takes("GLU", "D"), at.takes("GLU", "P", "7.7"))),
+    "withdrawn, and cancelled": ("BACK", lambda at: (at.takes("GLU", "D"), at.takes("GLU", "X", ""))),
+    "a failed rerun takes the value": ("BACK", lambda at: (at.takes("GLU", "F"), at.takes("GLU", "F", "----"))),
+    "a cancelled rerun takes the value": ("BACK", lambda at: (at.takes("GLU", "F"), at.takes("GLU", "X", ""))),
+    "final over final": ("SILENT", lambda at: (at.takes("GLU", "F", "5"), at.takes("GLU", "F", "6"))),
+    "a corrected result in a final report": (
+        "SILENT",
+        lambda at: (at.takes("GLU", "F", "5"), at.takes("GLU", "C", "6")),
+    ),
+    "the correction is nowhere": (
+        "LAST_WORD",
+        lambda at: (at.takes("GLU", "F", "5"), at.stays("GLU", "C", "6", "filtered", "ECHO")),
+    ),
+    "the correction stands beside what it corrects": (
+        "LAST_WORD",
+        lambda at: (at.takes("GLU", "F", "5"), at.takes("GLU", "C", "6", ident="elsewhere")),
+    ),
+    "a withdrawal stands beside what it withdraws": (
+        "LAST_WORD",
+        lambda at: (at.takes("GLU", "F", "5"), at.takes("GLU", "D", "5", ident="elsewhere")),
+    ),
+    "a lower status stays": (
+        "LAST_WORD",
+        lambda at: (at.takes("GLU", "P", "5"), at.stays("GLU", "F", "5", "filtered", "ECHO")),
+    ),
+    "a result in no report": ("UNLISTED", lambda at: (at.takes("GLU", "F"), at.listed.clear())),
+    "acknowledged, and not in the journal": ("LOST", lambda at: (at.takes("GLU", "F"), at.rows.clear())),
+    "filtered, and nowhere": ("LOST", lambda at: at.stays("GLU", "F", "5", "filtered", "REPEAT")),
+    "delivered, says the journal": ("LOST", lambda at: (at.takes("GLU", "F"), at.versions.clear())),
+    "another's equal text is a repeat": (
+        "LOST",
+        lambda at: (
+            at.takes("HIV", "F", "NEG"),
+            at.lab.say(at.channel, at.ravi, at.order, ("HIV", "F", "NEG")),
+            at.rows.append(Row(send=1, number=1, state="filtered", reason="REPEAT")),
+        ),
+    ),
+    "closed by a person, and the same bytes later are no repeat": (
+        "LOST",
+        lambda at: (
+            at.stays("GLU", "F", "5", "dismissed"),
+            at.lab.again(at.lab.sends[-1]),
+            at.rows.append(Row(send=1, number=1, state="filtered", reason="REPEAT")),
+        ),
+    ),
+    "plain, and held": ("HELD", lambda at: (setattr(at, "plain", True), at.stays("GLU", "F", "5", "held"))),
+    "no rest": ("RESTLESS", lambda at: (at.takes("GLU", "F"), setattr(at, "quiet", False))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WELL)
+def test_what_is_well_passes(name: str) -> None:
+    scene = Scene()
+    WELL[name](scene)
+    assert scene.broken() == set()
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_caught_by_its_invariant(name: str) -> None:
+    invariant, case = WRONG[name]
+    scene = Scene()
+    case(scene)
+    assert invariant in scene.broken()
+
+
+def test_each_invariant_has_a_server_that_breaks_it() -> None:
+    assert {invariant for invariant, _ in WRONG.values()} == set(INVARIANTS)
+
+
+def test_what_was_never_acknowledged_may_be_nowhere() -> None:
+    scene = Scene()
+    scene.takes("GLU", "F")
+    scene.rows.clear()
+    assert scene.broken(answered=set()) == set()
+
+
+def test_a_patient_of_two_histories_is_one_of_two_people() -> None:
+    scene = Scene()
+    scene.takes("GLU", "F")
+    history = scene.lab.history("test")
+    seen = Seen(
+        answered=frozenset({0}),
+        rows=tuple(scene.rows),
+        observations={"GLU": tuple(scene.versions["GLU"])},
+        reports={"r": Report(status="final", patient="p0", results=frozenset({"GLU"}))},
+        elsewhere=frozenset({"p0"}),
+    )
+    assert [fault.invariant for fault in judge(history, seen)] == ["PERSONS"]
+
+
+@pytest.mark.parametrize(("said", "found"), [("5.50", "5.5"), ("5", "5.0"), ("----", ""), ("NEG", "NEG"), (" 7 ", "7")])
+def test_values_are_compared_as_they_are_meant(said: str, found: str) -> None:
+    assert same_value(said, found)
+
+
+@pytest.mark.parametrize(("said", "found"), [("5.5", "5.6"), ("NEG", "POS"), ("5.5", "")])
+def test_other_values_are_other_values(said: str, found: str) -> None:
+    assert not same_value(said, found)
+
+
+def test_every_step_of_status_has_one_direction() -> None:
+    order = ["registered", "preliminary", "final", "amended", "corrected"]
+    for below, lower in enumerate(order):
+        for higher in order[below + 1 :]:
+            one, two = (Version(status=status, value="5", patient="p") for status in (lower, higher))
+            assert step_back(one, two) is None
+            assert step_back(two, one) is not None
