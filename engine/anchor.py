@@ -5,12 +5,17 @@ restored old copy all open without complaint, only shorter. The anchor is a seco
 each commit and before anything is acknowledged::
 
     slot 0 at byte 0, slot 1 at byte 4096, written in turn; big-endian
-    8  magic "LRANCHOR"      2  version 1            16  journal id
-    8  last row id           32 chain hash there      4  CRC-32 of the bytes before
+    8  magic "LRANCHOR"      2  version 2            16  journal id
+    8  last row id           32 chain hash there     16  seal: keyed hash of the bytes before (`Vault.anchor_seal`)
+    4  CRC-32 of the bytes before
 
 Two slots, because a write may be torn: the other slot is then one commit behind, which is harmless. An anchor *behind*
 the journal is normal after a crash; an anchor *ahead* proves loss. It is synced once a second only: unsynced it can
 never cause loss, merely fail to notice one that falls together with a power failure.
+
+The sum tells a torn write; the seal tells a forged one: who cuts rows off and has not the key can write no anchor for
+what is left. Who puts the whole folder back puts the anchor back with it: against that a second one lies elsewhere
+(`engine.elsewhere`).
 
 It speaks of rows of the journal: messages, frames, acts. A verdict or a delivery mark that is lost without them is done
 again at the next start, under the same delivery key.
@@ -19,7 +24,8 @@ again at the next start, under the same delivery key.
 import os
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.durable import sync_folder
@@ -27,14 +33,19 @@ from engine.errors import StoreError
 from engine.ownership import hand_over
 
 MAGIC = b"LRANCHOR"
-VERSION = 1
+VERSION = 2
 READ_AGAIN = 3  # times, where a slot is not a mark
 SLOT_BYTES = 4096
 
 _OWNED = "it has to be a file of the service's user, as the journal is"
 
+SEAL_BYTES = 16
+
 _RECORD = struct.Struct(">8sH16sQ32s")
+_SEALED_BYTES = _RECORD.size + SEAL_BYTES
 _CRC = struct.Struct(">I")
+
+Sealing = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +56,18 @@ class Mark:
         journal_id: 16 bytes, which journal this anchor belongs to.
         last_id: the newest row that was committed.
         chain: the chain hash of that row (zeros before the first).
+        seal: 16 bytes, by the journal's key; empty where a mark comes from something else than an anchor.
     """
 
     journal_id: bytes
     last_id: int
     chain: bytes
+    seal: bytes = b""
+
+    @property
+    def said(self) -> bytes:
+        """The bytes that the seal is of."""
+        return _RECORD.pack(MAGIC, VERSION, self.journal_id, self.last_id, self.chain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +87,17 @@ class Reading:
 
 def encode(mark: Mark) -> bytes:
     """The bytes of one slot."""
-    record = _RECORD.pack(MAGIC, VERSION, mark.journal_id, mark.last_id, mark.chain)
+    record = mark.said + mark.seal
     return record + _CRC.pack(zlib.crc32(record))
 
 
 def decode(slot: bytes) -> Mark | None:
     """The mark in ``slot``, or None where it is not one."""
-    record, crc = slot[: _RECORD.size], slot[_RECORD.size : _RECORD.size + _CRC.size]
+    record, crc = slot[:_SEALED_BYTES], slot[_SEALED_BYTES : _SEALED_BYTES + _CRC.size]
     if len(crc) < _CRC.size or _CRC.unpack(crc)[0] != zlib.crc32(record):
         return None
-    magic, version, journal_id, last_id, chain = _RECORD.unpack(record)
-    return Mark(journal_id, last_id, chain) if (magic, version) == (MAGIC, VERSION) else None
+    magic, version, journal_id, last_id, chain = _RECORD.unpack_from(record)
+    return Mark(journal_id, last_id, chain, record[_RECORD.size :]) if (magic, version) == (MAGIC, VERSION) else None
 
 
 def read(path: Path) -> Reading:
@@ -113,18 +131,22 @@ def _read(path: Path) -> Reading:
 class Anchor:
     """The anchor file, open for writing. Used by the writer thread only."""
 
-    def __init__(self, path: Path, journal_id: bytes, last_id: int, chain: bytes, *, disputed: bool = False) -> None:
+    def __init__(
+        self, path: Path, journal_id: bytes, last_id: int, chain: bytes, seal: Sealing, *, disputed: bool = False
+    ) -> None:
         """Open or make the file, with the journal as it stands in both slots; durable when this returns.
 
         The caller has compared what was there with the journal before.
 
         Args:
+            seal: of the journal's vault, `Vault.anchor_seal`.
             disputed: the two do not agree, and a person is about to say so: what stands there stays until `renew`.
 
         Raises:
             StoreError: it cannot be written.
         """
         self._journal_id = journal_id
+        self._seal = seal
         fresh = not path.exists()
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -146,8 +168,9 @@ class Anchor:
         return self._unsynced
 
     def write(self, last_id: int, chain: bytes) -> None:
-        """Note how far the journal is. Costs about a microsecond: the bytes go to the page cache."""
-        os.pwrite(self._descriptor, encode(Mark(self._journal_id, last_id, chain)), self._slot * SLOT_BYTES)
+        """Note how far the journal is. Costs a few microseconds: the bytes go to the page cache."""
+        mark = Mark(self._journal_id, last_id, chain)
+        os.pwrite(self._descriptor, encode(replace(mark, seal=self._seal(mark.said))), self._slot * SLOT_BYTES)
         self._slot = 1 - self._slot
         self._unsynced = True
 

@@ -33,6 +33,7 @@ from engine.control import SOCKET_NAME, ControlServer
 from engine.daily_look import DailyLook
 from engine.delivery.worker import DestinationWorker
 from engine.downtime import Window, open_until, spared
+from engine.elsewhere import Elsewhere
 from engine.errors import ConfigError, StoreError
 from engine.intake import Intake
 from engine.journal import JOURNAL_NAME, Journal
@@ -42,9 +43,10 @@ from engine.observe import Observer
 from engine.outcomes import Outcomes
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory
-from engine.records import Pause, Recovery, Target
+from engine.records import DELIVERIES, Pause, Recovery, Target
 from engine.replaying import LIVE_FIRST, Replays
 from engine.retention import Policy
+from engine.second_anchor import SecondAnchor
 from engine.sources import ChannelSource
 from engine.supervisor import Supervisor
 from engine.switches import Switches, concerns
@@ -113,14 +115,18 @@ class App:
         site = load_site(self.folder)
         _raise_file_limit()
         self._loop = asyncio.get_running_loop()
+        elsewhere = Elsewhere(site.config)
         self.journal = Journal.open(
             site.config.data,
             clock=self.clock,
             on_fatal=self._store_failed,
             zone=ZoneInfo(site.config.site.timezone or "UTC"),
             reserve=True,
+            elsewhere=elsewhere.witnesses,
         )
-        self._say(tuple(self.journal.notes))
+        self._say((*self.journal.notes, *elsewhere.silent))
+        for text in self.journal.damage:
+            logger.error("the journal is damaged", extra={"detail": text})
         recovery = self.journal.recover(judges=not site.config.workers)
         self.journal.start(self._loop)
         try:
@@ -160,6 +166,7 @@ class App:
             mapped=self.taps.mapped,
             warily=recovery.killed and self.worker is None,
         )
+        self.second_anchor = SecondAnchor(self.journal, site)
         self.backup = BackupKeeper(self.journal, lambda: self.built.site, self.clock)
         self.observer = Observer(self)
         async with Supervisor(self.clock) as supervisor:
@@ -178,6 +185,7 @@ class App:
     async def _start(
         self, site: Site, recovery: Recovery, supervisor: Supervisor, running: contextlib.AsyncExitStack
     ) -> None:
+        running.push_async_callback(self.second_anchor.close)
         # The worker process, if there is one, outlives what is under way in it: the supervisor ends last.
         for name, config in site.config.destinations.items():
             self.workers[name] = self._worker(name, config)
@@ -222,6 +230,7 @@ class App:
         await control.start()
         running.push_async_callback(control.stop)
         self._page = await self._start_page(site)
+        supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
         supervisor.supervise("daily look", DailyLook(self.journal, lambda: self.built.site, self.clock).run)
@@ -253,7 +262,8 @@ class App:
         with contextlib.suppress(StoreError, TimeoutError):  # said elsewhere; and nothing waits for a disk that hangs
             async with asyncio.timeout(HEAD_WITHIN_S):
                 last_id, head = await self.journal.head()
-            logger.info(HEAD_WORDS, extra={"journal_id": last_id, "head": head})
+            own = self.journal.journal_id.hex()[:8]
+            logger.info(HEAD_WORDS, extra={"journal_id": last_id, "head": head, "detail": own})
 
     # -- stopping ----------------------------------------------------------------------------------------------
 
@@ -403,19 +413,16 @@ class App:
         else:
             self.pauses.pop(target, None)
         try:
-            await self._switch(target, paused=pause is not None)
+            await self._switch(target)
         finally:
             self.observer.look_again()
 
-    async def _switch(self, target: Target, *, paused: bool) -> None:
+    async def _switch(self, target: Target) -> None:
         # Deliveries first, at once: not one more attempt.
         if target.kind == "lane":
             self._look_again(target.channel, target.destination, 0)
-        elif target.kind == "destination" and (worker := self.workers.get(target.destination)) is not None:
-            if paused:
-                worker.pause()
-            else:
-                worker.resume()
+        elif target.kind in ("destination", "deliveries"):
+            self._follow_pauses([name for name in self.workers if target.destination in ("", name)])
         elif target.kind == "channel":
             async with self._reloading:
                 source = self.sources.get(target.channel)
@@ -514,18 +521,21 @@ class App:
             spared=partial(self.spared_us, name),
             postponed=self.taps.postponed,
         )
-        if Target(destination=name) in self.pauses:
+        if self._is_paused(name):
             made.pause()
         return made
 
     def _follow_pauses(self, names: Iterable[str]) -> None:
         """What was ordered between the making of these workers and now, the old ones were told."""
         for name in names:
-            worker, paused = self.workers[name], Target(destination=name) in self.pauses
+            worker, paused = self.workers[name], self._is_paused(name)
             if paused and not worker.paused:
                 worker.pause()
             elif worker.paused and not paused:
                 worker.resume()
+
+    def _is_paused(self, destination: str) -> bool:
+        return Target(destination=destination) in self.pauses or DELIVERIES in self.pauses
 
     def expected_until_us(self, destination: str, now_us: int) -> int | None:
         """When the window of expected downtime ends that is open at ``now_us`` for a destination, or None."""

@@ -34,6 +34,7 @@ LONGEST_ERROR = 300
 MADE_ANEW = {
     "salvage": "the journal was salvaged; a new full copy is begun",
     "restore": "the journal was restored; a new full copy is begun",
+    "rollback": "the data folder was put back to an earlier state; a new full copy is begun",
 }
 
 
@@ -288,6 +289,7 @@ class BackupKeeper:
             site=site.folder,
             name=site.config.site.name,
             journal_id=self._journal.journal_id,
+            seal=self._journal.vault.anchor_seal,
             with_key=config.key,
         )
         copy = await asyncio.to_thread(finish)
@@ -304,6 +306,7 @@ class BackupKeeper:
         self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
         await asyncio.to_thread(shelf.tidy, config.keep)
         logger.info("backup made and verified", extra={"count": made.manifest.last_id})
+        await self._journal.verified_to(made.manifest.last_id)
         await self._journal.act_note(
             "labrelay",
             "backup",

@@ -86,7 +86,7 @@ class Tail:
         self.incomplete_bytes = INCOMPLETE_BYTES
         self.incomplete_us = INCOMPLETE_US
         # Numbers that a person has given up for lost stay unused: a message number is never given twice.
-        self.last_id = last_number(connection)
+        self.last_id = last_number(connection.execute)
         self.channels: dict[str, ChannelTally] = {}
         self.lanes: dict[int, LaneTally] = {}
         self.lane_ids: dict[tuple[str, str], int] = {}

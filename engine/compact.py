@@ -100,7 +100,7 @@ def _copy(path: Path, new: Path) -> None:
 def _identity(connection: sqlite3.Connection) -> tuple[object, ...]:
     """What must be the same afterwards."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    last = last_number(connection)
+    last = last_number(connection.execute)
     chain = connection.execute("SELECT chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
     counts = tuple(
         connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - constants

@@ -10,9 +10,11 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from engine.clock import Clock
 from engine.config import Site
+from engine.errors import StoreError
 from engine.gentle import run_gently
 from engine.journal import Journal
 
@@ -60,3 +62,6 @@ class DailyLook:
         else:
             logger.info("the journal was looked through, nothing is wrong", extra={"count": document["rows"]})
         self._journal.looked_through(found)
+        if not found:
+            with suppress(StoreError):  # said elsewhere
+                await self._journal.verified_to(document["rows"])

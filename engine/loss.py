@@ -1,12 +1,15 @@
 """Comparing a journal with its anchor: are all acknowledged rows still there?"""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from hmac import compare_digest
 from pathlib import Path
 
 from engine import pruned
 from engine.anchor import Reading
 from engine.errors import IntegrityError
+from engine.vault import Vault
 
 
 class LossError(IntegrityError):
@@ -56,14 +59,17 @@ def find_total_loss(connection: sqlite3.Connection, reading: Reading) -> LossErr
     return LossError(f"rows 1 to {mark.last_id} were acknowledged and there is no journal", 1, mark.last_id)
 
 
-def find_loss(connection: sqlite3.Connection, reading: Reading, journal_id: bytes) -> LossError | None:
+def find_loss(
+    connection: sqlite3.Connection, reading: Reading, journal_id: bytes, vault: Vault | None = None
+) -> LossError | None:
     """None where journal and anchor agree. An anchor behind the journal is normal: it is written after the commit.
 
     Args:
         reading: read *before* this call, for a daemon may be writing meanwhile.
+        vault: where the key is at hand; without it nobody can tell who has written the anchor.
     """
     mark = reading.mark
-    last_id = last_number(connection)
+    last_id = last_number(connection.execute)
     if mark is None:
         if last_id == 0:
             return None
@@ -71,6 +77,10 @@ def find_loss(connection: sqlite3.Connection, reading: Reading, journal_id: byte
         return LossError(f"the journal has rows 1 to {last_id}, but its anchor {what}; loss cannot be ruled out")
     if mark.journal_id != journal_id:
         return LossError("the anchor belongs to another journal: this one is a copy of another's, or was made anew")
+    if vault is not None and not compare_digest(mark.seal, vault.anchor_seal(mark.said)):
+        return LossError(
+            "the anchor was not written with this journal's key: rows may have been cut off, and it was made to fit"
+        )
     if mark.last_id > last_id:
         first, last = last_id + 1, mark.last_id
         return LossError(f"rows {first} to {last} were acknowledged and are not in the journal", first, last)
@@ -94,9 +104,9 @@ def _was_let_go(connection: sqlite3.Connection, row_id: int) -> bool:
     return found is not None and pruned.is_vouched_for(connection.execute, found)
 
 
-def last_number(connection: sqlite3.Connection) -> int:
+def last_number(execute: Callable[..., sqlite3.Cursor]) -> int:
     """The newest row's number, or the newest one that was given up for lost."""
-    (row,) = connection.execute(
+    (row,) = execute(
         "SELECT max(coalesce((SELECT max(id) FROM journal), 0), coalesce((SELECT max(last_id) FROM gap), 0))"
     ).fetchone()
     return int(row)

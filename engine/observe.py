@@ -26,7 +26,7 @@ from engine.link_view import LinkViews, tee_snapshot
 from engine.link_words import fault_words
 from engine.message import Delivery
 from engine.reasons import Reason
-from engine.records import ChannelView, Count, Kept, LaneView, Pause, Target
+from engine.records import DELIVERIES, ChannelView, Count, Kept, LaneView, Pause, Target
 from engine.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,
@@ -147,7 +147,8 @@ class Observer:
         app = self._app
         site = app.built.site.config
         now = app.clock.now()
-        alarms, notes = [*app.journal.alarms, *app.backup.alarms(), *self._key_alarms(site.data / KEY_NAME)], []
+        alarms, notes = [*self._standstill(), *app.journal.alarms, *app.backup.alarms()], []
+        alarms += [*app.second_anchor.alarms(), *self._key_alarms(site.data / KEY_NAME)]
         if self.page_fault:
             notes.append(self.page_fault)
         if app.worker is not None and app.worker.note:
@@ -221,6 +222,13 @@ class Observer:
             alarms=tuple(alarms),
             notes=tuple(notes),
         )
+
+    def _standstill(self) -> list[str]:
+        """That nothing is delivered at all, and why."""
+        pause = self._app.pauses.get(DELIVERIES)
+        if pause is None:
+            return []
+        return [f"Nothing is delivered: {pause.reason or 'paused'}; labrelay resume deliveries lets it go on"]
 
     def _clock_notes(self) -> list[str]:
         """For a day: whether times of messages are to be doubted."""
@@ -476,7 +484,7 @@ class Observer:
             kind=config.kind,
             address=_address(config),
             state=_state(worker, retrying, expected=expected_until is not None),
-            paused=self._paused(Target(destination=worker.name)),
+            paused=self._paused(Target(destination=worker.name)) or self._paused(DELIVERIES),
             expected_until=expected_until,
             breaker_until=now + timedelta(seconds=max(0.0, probe - now_s)) if probe is not None else None,
             waiting=sum(view.open for view in own),

@@ -3,6 +3,7 @@
     channel      its source is closed: nothing is received, so nothing is acknowledged, and the sender keeps its results
     destination  no attempt is made there, for any channel; deliveries are queued and wait
     lane         as a destination, for one channel
+    deliveries   as a destination, for all of them
 
 The act that says who and why, and the row that makes it so, are one transaction: there is no pause that nobody has
 given, and none that is forgotten. A lane's own row says it too (`lane.paused`), where a claim looks anyway.
@@ -17,8 +18,10 @@ import orjson
 from engine import audit
 from engine.batch import Batch
 from engine.errors import IntegrityError
-from engine.records import Pause, Target
+from engine.records import DELIVERIES, Pause, Target
 from engine.vault import Vault
+
+ROLLED_BACK = "rolled_back"  # of the table `meta`: why deliveries are paused, until a person resumes them
 
 
 def pause(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
@@ -35,12 +38,22 @@ def pause(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
     return act
 
 
+def stop_deliveries(batch: Batch, act: int) -> None:
+    """Pause all deliveries for the reason that ``act`` gives, where they are not paused already."""
+    batch.execute(
+        "INSERT INTO pause (channel, destination, since_us, act) VALUES ('', '', ?, ?) ON CONFLICT DO NOTHING",
+        (batch.now_us, act),
+    )
+
+
 def resume(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
     """Let ``target`` go on; the number of the act, or None where it is not paused and nothing was changed."""
     if not batch.execute(f"DELETE FROM pause WHERE {_HERE}", _place(target)).rowcount:  # noqa: S608 - constant
         return None
     if target.kind == "lane":
         batch.lane(target.channel, target.destination).paused = 0
+    if target == DELIVERIES:
+        batch.execute("DELETE FROM meta WHERE name = ?", (ROLLED_BACK,))
     return audit.note(batch, actor, "resume", {"what": target.kind, "name": target.name, "reason": reason})
 
 

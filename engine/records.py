@@ -179,23 +179,29 @@ class LaneView(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What can be paused, resumed and restarted: a channel, a destination, or the lane of both."""
+    """What can be paused, resumed and restarted: a channel, a destination, or the lane of both; neither of them stands
+    for the deliveries of all."""
 
     channel: str = ""
     destination: str = ""
 
     @property
     def kind(self) -> str:
-        return ("lane" if self.destination else "channel") if self.channel else "destination"
+        if not self.channel:
+            return "destination" if self.destination else "deliveries"
+        return "lane" if self.destination else "channel"
 
     @property
     def name(self) -> str:
-        """As people write it; a lane is ``channel/destination``."""
+        """As people write it; a lane is ``channel/destination``, deliveries have none."""
         return "/".join(part for part in (self.channel, self.destination) if part)
 
     @property
     def words(self) -> str:
-        return f"{self.kind} {self.name}"
+        return f"{self.kind} {self.name}".strip()
+
+
+DELIVERIES = Target()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

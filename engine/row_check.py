@@ -27,7 +27,7 @@ class Finding:
 
     Attributes:
         kind: ``missing``, ``changed``, ``chain``, ``numbering``, ``reference``, ``tally``, ``anchor``, ``sealed``,
-            ``unreadable`` or ``structure``.
+            ``unreadable``, ``structure`` or ``rollback``.
         table: where; ``journal`` for rows of the journal.
         first, last: the row numbers concerned (of that table), equal for a single one; 0 where none can be named.
         text: for a person, without patient data.

@@ -7,6 +7,7 @@ reads the rows (`engine.pauses`) before anything is opened.
     pause channel      the source is closed; what was acknowledged goes on to its destinations
     pause destination  attempts under way end, none begins; everything is still received, mapped and queued
     pause lane         the same for what one channel has for one destination
+    pause deliveries   the same for all destinations; a journal that misses rows begins so (`engine.rollback`)
     restart            close and open the source; close and open the destination, and try at once what waits for a
                        retry; try at once what the lane has
 
@@ -25,9 +26,9 @@ from engine.control import RefusedError
 from engine.errors import LabRelayError, StoreError
 from engine.journal import Journal
 from engine.near import did_you_mean
-from engine.records import Pause, Target
+from engine.records import DELIVERIES, Pause, Target
 
-KINDS = ("channel", "destination", "lane")
+KINDS = ("channel", "destination", "lane", "deliveries")
 VERBS = ("pause", "resume", "restart")
 
 
@@ -140,7 +141,11 @@ class Switches:
     def _refuse_restart(self, target: Target, paused: Iterable[Target]) -> None:
         if self._running is None:
             raise StoreError("nothing runs, so there is nothing to restart")
-        over = (target, Target(destination=target.destination)) if target.kind == "lane" else (target,)
+        if target == DELIVERIES:
+            raise RefusedError("deliveries cannot be restarted as a whole; name a destination")
+        over = [target]
+        if target.kind != "channel":
+            over += [Target(destination=target.destination), DELIVERIES]
         stands = [one for one in paused if one in over]
         if stands:
             raise RefusedError(f"{stands[0].words} is paused; give: labrelay resume {stands[0].words} --reason TEXT")
@@ -152,8 +157,12 @@ def target_of(kind: Any, name: Any) -> Target:
     Raises:
         LabRelayError: no such kind, or a lane that is not ``channel/destination``.
     """
+    if kind == "deliveries":
+        if name:
+            raise LabRelayError("deliveries are those of all destinations: give no name, or name one destination")
+        return DELIVERIES
     if kind not in KINDS or not isinstance(name, str) or not name:
-        raise LabRelayError(f"name a {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        raise LabRelayError("name a channel, destination or lane, or say deliveries")
     if kind == "channel":
         return Target(channel=name)
     if kind == "destination":
@@ -172,7 +181,12 @@ def targets(site: Site) -> dict[str, list[str]]:
         for route in channel.routes
         for destination in route.to or ()
     }
-    return {"channel": list(site.channels), "destination": list(site.config.destinations), "lane": list(lanes)}
+    return {
+        "channel": list(site.channels),
+        "destination": list(site.config.destinations),
+        "lane": list(lanes),
+        "deliveries": [""],
+    }
 
 
 def _known(site: Site, target: Target) -> None:

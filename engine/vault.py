@@ -212,6 +212,10 @@ class Vault:
         """The last 8 bytes of the channel's cause tokens: tells whose letters are counted."""
         return self._hash(b"cause-channel", 8, channel.encode())
 
+    def anchor_seal(self, said: bytes) -> bytes:
+        """16 bytes that only who has the key can make of what an anchor says (`engine.anchor`)."""
+        return self._hash(b"anchor", 16, said)
+
     def past_key(self, kind: bytes, *parts: bytes) -> bytes:
         """16 bytes that stand for something where rules ask for what was earlier (`engine.earlier`)."""
         return self._hash(kind, 16, *parts)

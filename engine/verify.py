@@ -10,7 +10,7 @@ being emptied, and the anchor is read before the newest row number.
 
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from engine import anchor, erased, pruned
+from engine import anchor, erased, pruned, rollback
 from engine.chain import GENESIS, document_hash, row_hash
 from engine.erased import Vouched
 from engine.errors import ConfigError, DamagedError, IntegrityError, StoreError
@@ -28,10 +28,12 @@ from engine.loss import LossError, find_loss, find_total_loss, last_number
 from engine.pruned import Range
 from engine.reading.connecting import DAMAGE, access, connect
 from engine.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
+from engine.rollback import Witness
 from engine.row_check import CHUNK_ROWS, Finding, RowCheck, Unreadable, read_rows
 from engine.vault import Vault, WrappedKey
 
 Progress = Callable[[int, int], None]
+Elsewhere = Callable[[bytes], Iterable[Witness]]
 
 
 def run(
@@ -40,12 +42,14 @@ def run(
     deep: bool = False,
     anchor_path: Path | None = None,
     progress: Progress | None = None,
+    elsewhere: Elsewhere = lambda journal_id: (),
 ) -> list[Finding]:
     """Check the journal in folder ``data``; an empty list means that nothing is wrong.
 
     Args:
         deep: also open every sealed column; needs the key.
         progress: called with (rows checked, rows in all).
+        elsewhere: what is known of the journal outside of ``data``, by its id (`engine.elsewhere`).
 
     Raises:
         StoreError: there is no journal, or the file cannot be opened for another reason than damage.
@@ -63,6 +67,7 @@ def run(
         with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
             try:
                 vault = _vault(connection, data) if deep else None
+                findings.extend(_elsewhere(connection, reading, data, elsewhere))
                 findings.extend(_findings(connection, reading, vault, progress or (lambda done, total: None)))
             except DAMAGE as error:  # not one row can be read: the schema itself is damaged
                 findings.append(Finding("structure", "", 0, 0, f"the journal cannot be read: {error}"))
@@ -85,8 +90,32 @@ def run_file(path: Path, anchor_path: Path, *, progress: Progress | None = None)
             return [Finding("structure", "", 0, 0, f"the journal cannot be read: {error}")]
 
 
-def recent(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Finding]:
-    """The quick look at the start of the daemon: the newest ``rows`` rows."""
+def recent(connection: sqlite3.Connection, last_id: int) -> list[Finding]:
+    """The quick look at the start of the daemon: the newest rows, back to the one that was verified last.
+
+    At least `START_LEAST` rows; at most `START_MOST`, or fewer where they hold more than `START_BYTES`: a start costs
+    what is new, not what is kept.
+    """
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (rollback.VERIFIED,)).fetchone()
+    known, chain_there = orjson.loads(row[0]) if row is not None else (0, "")
+    there = connection.execute("SELECT chain FROM journal WHERE id = ?", (known,)).fetchone()
+    if there is not None and there[0].hex() != chain_there:
+        text = f"row {known}: not the one that was verified under this number"
+        return [Finding("chain", "journal", known, known, text), *_tail(connection, last_id, START_LEAST)]
+    return _tail(connection, last_id, max(START_LEAST, min(last_id - known + 1, _affordable(connection))))
+
+
+def _affordable(connection: sqlite3.Connection) -> int:
+    """How many of the newest rows a start can look at."""
+    total = count = 0
+    for (size,) in connection.execute("SELECT size FROM journal ORDER BY id DESC LIMIT ?", (START_MOST,)):
+        total, count = total + size, count + 1
+        if total > START_BYTES:
+            break
+    return count
+
+
+def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Finding]:
     first = max(1, last_id - rows + 1)
     before = connection.execute("SELECT chain FROM journal WHERE id = ?", (first - 1,)).fetchone()
     chain = before[0] if before else GENESIS if first == 1 else None
@@ -103,6 +132,10 @@ def recent(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Find
 
 # What comes of a value of the wrong kind, where a damaged page reads as if it were whole.
 NO_VALUE = (TypeError, ValueError, KeyError, OverflowError)
+ROLLBACK = "rollback"
+START_LEAST = 1000
+START_MOST = 20_000
+START_BYTES = 64 * 1024 * 1024
 
 
 # -- everything ----------------------------------------------------------------------------------------------------
@@ -161,6 +194,27 @@ def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator
         )
 
 
+def _elsewhere(
+    connection: sqlite3.Connection, reading: anchor.Reading, data: Path, ask: Elsewhere
+) -> Iterator[Finding]:
+    """What is known of the journal outside of its folder; and by whom its anchors were written, where the key is at
+    hand."""
+    with suppress(*DAMAGE, TypeError):  # a journal whose tables cannot be read: the scan names it
+        (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+        vault: Vault | None = None
+        with suppress(ConfigError, IntegrityError, OSError):
+            vault = _vault(connection, data)
+        if vault is not None and reading.mark is not None and reading.mark.journal_id == journal_id:
+            forged = find_loss(connection, reading, journal_id, vault)
+            if forged is not None and find_loss(connection, reading, journal_id) is None:
+                yield _lost(forged)
+        back = rollback.undecided(connection.execute) or rollback.find(
+            connection.execute, ask(journal_id), journal_id, None if vault is None else vault.anchor_seal
+        )
+        if back is not None:
+            yield Finding(ROLLBACK, "journal", back.first, back.last, back.text)
+
+
 def _records(connection: sqlite3.Connection) -> Iterator[Finding]:
     """Ranges that nothing vouches for: their numbers are missing, whatever the table says."""
     with _at_once(connection):
@@ -192,7 +246,7 @@ def _at_once(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[Finding]:
-    last_id = last_number(connection)
+    last_id = last_number(connection.execute)
     emptied = erased.vouched(connection.execute)
     gone = partial(vouched, connection, pruned.JOURNAL)
     check = RowCheck(1, _gaps(connection), GENESIS, gone(), emptied, gone)

@@ -37,10 +37,11 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "stores, mapping, configuration",
         names(
             "absent anchor arrival audit backups batch before_upgrade causes compact config correcting damage "
-            "detecting durable earlier emptying erased erasing formats holding installed journal kek layouts "
-            "letting_go line_trace listing lock loss lots mapping memory migrate new_folder numbered outbox "
-            "packs pauses pruned reading replays reserve retention rotation row_check salvage server_versions "
-            "superseding suspect trail trail_check unfinished upkeep vault verdict verify wal_repair warm_up writer"
+            "detecting durable earlier elsewhere emptying erased erasing formats holding installed journal kek "
+            "layouts letting_go line_trace listing lock loss lots mapping memory migrate new_folder numbered outbox "
+            "packs pauses pruned reading replays reserve retention rollback rotation row_check salvage "
+            "server_versions superseding suspect trail trail_check unfinished upkeep vault verdict verify "
+            "wal_repair warm_up writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake judging outcomes overlong tee unkept")),
@@ -48,7 +49,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "the running site",
         names(
             "acts affected app backup_keeper build control daily_look gentle heap link_view logs metrics not_taken "
-            "observe process_metrics replaying reprocessing sandbox sources supervisor switches taps watchdog web worker"
+            "observe process_metrics replaying reprocessing sandbox second_anchor sources supervisor switches taps "
+            "watchdog web worker"
         ),
     ),
     ("commands", names("__main__ bench commands demo simulator workbench")),

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.elsewhere import HEADS_NAME
+from engine.trail_check import heads_in
+
 ROOT = Path(__file__).parents[1]
 UNIT = ROOT / "systemd" / "labrelay.service"
 RULES = ROOT / "systemd" / "60-labrelay-serial.rules"
@@ -99,7 +102,8 @@ def test_unit_and_installer_agree_on_the_paths() -> None:
     script = INSTALL.read_text(encoding="utf-8")
     paths = dict(re.findall(r"^([A-Z]+)=(/\S+)$", script, re.M))
     assert directives()["ExecStart"] == [f"{paths['PROGRAM']}/venv/bin/labrelay --site {paths['SITE']} run"]
-    assert directives()["StateDirectory"] == [Path(paths["DATA"]).name]
+    data = Path(paths["DATA"]).name
+    assert directives()["StateDirectory"] == [f"{data} {data}-anchor"]  # as `engine.elsewhere.folder` names it
     users = (ROOT / "systemd" / "labrelay.sysusers").read_text(encoding="utf-8")
     assert directives()["User"] == ["labrelay"]
     assert re.search(rf'^u labrelay - "[^"]+" {paths["DATA"]}$', users, re.M)
@@ -324,3 +328,27 @@ def test_the_archive_installs_without_network_and_the_earlier_program_comes_back
     assert back.returncode == 0, back.stderr
     assert (program.stat().st_ino, program.with_name("venv.old").stat().st_ino) == (first, second)
     assert "labrelay" in installed(program, "version").stdout
+
+
+# -- what is known of the journal outside of its folder ----------------------------------------------------------
+
+
+def test_the_head_that_was_logged_last_is_put_at_hand_for_the_start(tmp_path: Path) -> None:
+    """The unit's own command, with a log of this test's: the newest head is what `engine.elsewhere` reads."""
+    (found,) = directives()["ExecStartPre"]
+    assert found.startswith("-+/bin/sh -c '")  # as root, for the service may not read the log; and no start fails by it
+    assert directives()["RuntimeDirectory"] == ["labrelay"]
+    log = tmp_path / "log"
+    first, last = (
+        f'{{"msg":"audit head","journal_id":{n},"head":"{"0" * 63}{n}","detail":"1f03ab92"}}' for n in (7, 9)
+    )
+    log.write_text(f"started\n{first}\nmore\n{last}\nstopped\n")
+    journalctl = tmp_path / "journalctl"
+    journalctl.write_text(f'#!/bin/sh\ncase "$*" in *--reverse*--unit=*|*--unit=*--reverse*) tac {log};; esac\n')
+    journalctl.chmod(0o755)
+    command = found.split("'")[1].replace("/run/labrelay", str(tmp_path))
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(["/bin/sh", "-c", command], check=True, timeout=20, env={**os.environ, "PATH": path})
+    assert (tmp_path / HEADS_NAME).read_text() == f"{last}\n"
+    assert (tmp_path / HEADS_NAME).stat().st_mode & 0o077 == 0o044  # of root, and the service reads it
+    assert list(heads_in([last])) == [(9, f"{'0' * 63}9")]

@@ -20,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from engine import kek, migrate
-from engine.anchor import Anchor
+from engine.anchor import Anchor, Sealing
 from engine.backups.far_file import FarFile
 from engine.backups.shelf import SITE_FOLDER, Copy, Manifest, Shelf
 from engine.durable import sync_file, sync_folder
@@ -88,7 +88,15 @@ def room(shelf: Shelf, journal: Path) -> None:
 
 
 def complete(
-    shelf: Shelf, making: Path, *, data: Path, site: Path, name: str, journal_id: bytes, with_key: bool = False
+    shelf: Shelf,
+    making: Path,
+    *,
+    data: Path,
+    site: Path,
+    name: str,
+    journal_id: bytes,
+    seal: Sealing,
+    with_key: bool = False,
 ) -> Copy:
     """What comes after `job`, beside everything else: anchor, configuration, syncs, manifest, name.
 
@@ -96,6 +104,7 @@ def complete(
         making: the folder with the copied journal in it.
         data, site: the site's folders.
         name: of the site.
+        seal: of the journal's vault, `Vault.anchor_seal`.
 
     Raises:
         StoreError: it could not be written.
@@ -108,7 +117,7 @@ def complete(
             (check,) = copy.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
         made_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)  # when its last page was written
         last_id, chain = row if row is not None else (0, bytes(32))
-        Anchor(making / ANCHOR_NAME, journal_id, last_id, chain).close()
+        Anchor(making / ANCHOR_NAME, journal_id, last_id, chain, seal).close()
         files: dict[str, str] = {}
         left_out: list[str] = []
         for relative in _configuration(site):

@@ -9,7 +9,8 @@
        delivered: they go out under the keys that they had, so a server that has them knows them again
     5  numbers that were given after the last restored row are never given again: exactly those, where the old anchor is
        still there and tells how far the journal was; else a million
-    6  an act says who restored what, when and why
+    6  an act says who restored what, when and why; where rows are missing it pauses all deliveries, for a correction or
+       a withdrawal may be among these, and what is here would go over it
 
 The new journal is whole in itself: `labrelay verify` has nothing to say about it. What is missing is said by range.
 """
@@ -29,7 +30,7 @@ from typing import Any
 
 import orjson
 
-from engine import anchor, audit, earlier, erased, kek, memory, migrate, rotation, row_check, unfinished, verify
+from engine import anchor, audit, earlier, erased, kek, memory, migrate, pauses, rotation, row_check, unfinished, verify
 from engine.anchor import Anchor
 from engine.backups import decided, pieces, standing
 from engine.backups.shelf import SITE_FOLDER, Copy
@@ -67,6 +68,7 @@ class Restored:
         maybe: deliveries that were open then, and may have been made since.
         decided: messages after that which a person had dismissed, rejected or edited: that stays so.
         paused: what is paused.
+        stands_still: nothing is delivered until a person says so, for rows are missing.
         check_seconds: what the check of the new journal took.
         wrong: pieces that could not be used, and why.
         findings: what `labrelay verify` says about the new journal; empty where nothing is wrong.
@@ -84,6 +86,7 @@ class Restored:
     maybe: int = 0
     decided: list[int] = field(default_factory=list)
     paused: list[str] = field(default_factory=list)
+    stands_still: bool = False
     check_seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
@@ -194,11 +197,13 @@ class _Restoration:
             newest = connection.execute("SELECT received_us FROM journal WHERE id = ?", (last_id,)).fetchone()
             self._restored.received = _instant(newest)
             self._restored.paused = [
-                "/".join(filter(None, row))
+                "/".join(filter(None, row)) or "deliveries"
                 for row in connection.execute("SELECT channel, destination FROM pause ORDER BY channel, destination")
             ]
+            keys = [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")]
+            seal = Vault(self._kek, keys).anchor_seal
         sync_file(path)
-        Anchor(self._data / ANCHOR_NAME, meta["journal_id"], last_id, chain).close()
+        Anchor(self._data / ANCHOR_NAME, meta["journal_id"], last_id, chain, seal).close()
         self._note(meta["journal_id"], actor, because)
         began = time.monotonic()
         self._restored.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
@@ -430,6 +435,9 @@ class _Restoration:
             "known": known,
             "because": because,
         }
+        if skipped is not None:
+            self._restored.stands_still = True
+            what["reason"] = "a copy was restored, and rows that were acknowledged after it are missing"
         journal = Journal.open(self._data, clock=self._clock, key=self._kek)
         try:
             journal.run_alone(partial(_note_gap, what, skipped, actor))
@@ -443,6 +451,7 @@ def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str,
     act = audit.note(batch, actor, "restore", what)
     if skipped is not None:
         batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (*skipped, act))
+        pauses.stop_deliveries(batch, act)
     return act
 
 
@@ -559,4 +568,7 @@ def sentences(restored: Restored, target: Path) -> Iterator[str]:
         yield f"  decided by a person after that, and so not sent: messages {numbers}"
     if restored.paused:
         yield f"  paused, as before: {', '.join(restored.paused)}; labrelay resume lets it go on"
+    if restored.stands_still:
+        yield "  nothing is delivered until a person says so: what is missing may have corrected what is here. Let the"
+        yield "  analyzers send again, then: labrelay resume deliveries --reason TEXT"
     yield from (f"  {text}" for text in (*restored.wrong, *restored.findings))

@@ -116,7 +116,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
     from engine.ownership import hand_over_all, hand_over_path
 
     config = site.config.backup
-    journal = Journal.open(session.data, clock=SystemClock())
+    journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
     try:
         shelf = Shelf(_root(site, folder), journal.journal_id)
         shelf.open()
@@ -130,6 +130,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
             site=session.folder,
             name=site.config.site.name,
             journal_id=journal.journal_id,
+            seal=journal.vault.anchor_seal,
             with_key=with_key or config.key,
         )
     finally:

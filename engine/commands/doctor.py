@@ -66,6 +66,31 @@ def _examine(session: Session) -> Iterator[Line]:
     yield from _lines(site, runs)
     yield from _secrets(site)
     yield from outlook.lines(site.config.backup, session.data, runs=runs)
+    yield from _journal(session, site)
+
+
+def _journal(session: Session, site: "Site") -> Iterator[Line]:
+    """Whether deliveries stand still, and whether a data folder that is put back would be noticed."""
+    from engine import elsewhere
+    from engine.errors import StoreError
+    from engine.records import DELIVERIES
+
+    try:
+        with session.reader() as reader:
+            pauses = {pause.target: pause for pause in reader.pauses()}
+    except StoreError:
+        return  # there is none yet, or the line on the data folder says so
+    if DELIVERIES in pauses:
+        text = f"nothing is delivered: {pauses[DELIVERIES].reason or 'paused'}"
+        yield Line(Health.FAIL, "deliveries", text, "labrelay resume deliveries --reason TEXT, once that is mended")
+    folder = elsewhere.folder(site.config)
+    if any(folder.glob("*.anchor")):
+        yield Line(Health.OK, "second anchor", f"in {folder}")
+    else:
+        text = f"there is none in {folder}: a data folder that is put back to an earlier state goes unnoticed"
+        yield Line(
+            Health.WARN, "second anchor", text, "name a folder that the service may write, on another disk: anchor"
+        )
 
 
 def _data(data: Path, runs: bool) -> Iterator[Line]:

@@ -74,7 +74,7 @@ def command(
     site = session.load(require_secrets=False)
     least_s = site.config.retention.least
     clock = SystemClock()
-    journal = Journal.open(session.data, clock=clock)
+    journal = Journal.open(session.data, clock=clock, elsewhere=session.elsewhere)
     try:
         journal.run_alone(_void_leases)
         _assemble(journal, site)

@@ -59,7 +59,14 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
     else:
         say("nothing is missing; nothing was done")
         return ExitCode.OK
-    Journal.open(session.data, clock=clock, accept_loss=True, actor=of_this_process(), because=because.strip()).close()
+    Journal.open(
+        session.data,
+        clock=clock,
+        accept_loss=True,
+        actor=of_this_process(),
+        because=because.strip(),
+        elsewhere=session.elsewhere,
+    ).close()
     say("accepted, and noted in the audit trail; start LabRelay, and send what is missing again from the analyzers")
     return ExitCode.OK
 
@@ -178,7 +185,7 @@ def _prune_here(session: Session, policy: "Policy") -> None:
     from engine import retention
     from engine.journal import Journal
 
-    journal = Journal.open(session.data, clock=SystemClock())
+    journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
     try:
         run = journal.run_alone(partial(retention.start, policy=policy))
         while not run.finished:

@@ -7,6 +7,7 @@ and, in var/, a journal that is whole in itself. Look at it, move the old site a
 The key must be at hand: in the old data folder, beside the copy, or in a folder that --keys names.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     "--anchor",
     type=click.Path(path_type=Path),
     help="The lost journal's journal.anchor, if it is still there: it tells exactly which rows are missing. By default "
-    "that of the site's data folder.",
+    "that of the site's data folder, or the second anchor, whichever knows more.",
 )
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -51,8 +52,8 @@ def command(
     if not because.strip():
         raise click.BadParameter("say why", param_hint="--because")
     data = _data(session)
-    if anchor is None and data is not None and (data / "journal.anchor").exists():
-        anchor = data / "journal.anchor"
+    if anchor is None:
+        anchor = _newest_anchor(session, data)
     progress = Progress()
     restored = restoring.run(
         _chosen(session, source),
@@ -83,6 +84,21 @@ def _data(session: Session) -> Path | None:
         return session.data
     except ConfigError:
         return None
+
+
+def _newest_anchor(session: Session, data: Path | None) -> Path | None:
+    """The anchor that knows most of those that the site has."""
+    from engine import elsewhere
+    from engine.anchor import read
+
+    places = [] if data is None else [data / "journal.anchor"]
+    with suppress(ConfigError):
+        places += elsewhere.folder(session.load(require_secrets=False).config).glob("*.anchor")
+    known = {place: mark for place in places if (mark := read(place).mark) is not None}
+    own = known.get(places[0]) if places else None
+    if own is not None:  # those of other journals that were here are nobody's
+        known = {place: mark for place, mark in known.items() if mark.journal_id == own.journal_id}
+    return max(known, key=lambda place: known[place].last_id, default=None)
 
 
 def _chosen(session: Session, source: Path | None) -> "Copy":

@@ -290,7 +290,7 @@ def with_journal(session: Session, work: "Callable[[Journal, str], Awaitable[dic
 
     async def run() -> dict[str, Any]:
         clock = SystemClock()
-        journal = Journal.open(session.data, clock=clock)
+        journal = Journal.open(session.data, clock=clock, elsewhere=session.elsewhere)
         try:
             with suppress(ConfigError):  # what is done may not need the configuration
                 journal.under(session.load(require_secrets=False).hash[:12])

@@ -18,6 +18,7 @@ from engine.commands.output import on_terminal, say
 if TYPE_CHECKING:
     from engine.config import Site
     from engine.reading import Reader
+    from engine.rollback import Witness
 
 
 @dataclass
@@ -92,6 +93,20 @@ class Session:
             yield reader
         finally:
             reader.close()
+
+    def elsewhere(self, journal_id: bytes) -> "list[Witness]":
+        """What is known of the journal outside of its data folder; nothing where the configuration cannot be read."""
+        from engine.elsewhere import Elsewhere
+        from engine.errors import ConfigError
+
+        try:
+            asked = Elsewhere(self.load(require_secrets=False).config)
+        except ConfigError:
+            return []
+        found = asked.witnesses(journal_id)
+        for text in asked.silent:
+            say(text)
+        return found
 
     def call(
         self, verb: str, args: dict[str, Any] | None = None, *, timeout: float = 10.0, content: bytes = b""

@@ -26,7 +26,7 @@ ALREADY = {"pause": "was paused already", "resume": "was not paused"}
 
 def kind_and_name(command: F) -> F:
     """The arguments that say what is meant."""
-    name = click.argument("name", metavar="NAME")
+    name = click.argument("name", metavar="[NAME]", default="")
     kind = click.argument("kind", type=click.Choice(KINDS), metavar="|".join(KINDS))
     return kind(name(command))
 
@@ -132,7 +132,7 @@ def _under_way(seen: dict[str, Any]) -> str:
 
 
 def _state(session: Session, seen: dict[str, Any]) -> str:
-    words = f"{seen['kind']} {seen['name']}"
+    words = f"{seen['kind']} {seen['name']}".strip()
     if seen["changed"]:
         if seen["act"] is None:
             return f"would {seen['verb']} {words}{_under_way(seen)}"

@@ -25,6 +25,12 @@ WHAT_TO_DO_WITHOUT_ANY_ROW = (
     "salvage needs the tables and the keys, too. Without a backup, docs/runbook.md says how to begin anew"
 )
 
+WHAT_TO_DO_AFTER_A_ROLLBACK = (
+    "what to do: LabRelay may run: it receives and acknowledges, and delivers nothing. Put the newest data folder in "
+    "place if you still have it, or restore the newest copy. Else let the analyzers send again what is missing, "
+    "correct what is newer elsewhere, then: labrelay resume deliveries --reason TEXT. docs/runbook.md helps to choose"
+)
+
 
 @click.command(help=__doc__)
 @click.option("--deep", is_flag=True, help="Also open every sealed column; needs the key.")
@@ -36,7 +42,7 @@ def command(session: Session, deep: bool, gently: bool, form: Form) -> ExitCode:
 
     be_gentle(gently)
     progress = Progress()
-    findings = verify.run(session.data, deep=deep, progress=progress)
+    findings = verify.run(session.data, deep=deep, progress=progress, elsewhere=session.elsewhere)
     progress.close()
     document: dict[str, Any] = {
         "ok": not findings,
@@ -51,7 +57,8 @@ def command(session: Session, deep: bool, gently: bool, form: Form) -> ExitCode:
     show_document(form, document, [str(found) for found in findings] or [good])
     if findings and form is Form.TABLE:
         lost = any(found.kind == "structure" and not found.table for found in findings)
-        say(WHAT_TO_DO_WITHOUT_ANY_ROW if lost else WHAT_TO_DO)
+        back = all(found.kind == verify.ROLLBACK for found in findings)
+        say(WHAT_TO_DO_AFTER_A_ROLLBACK if back else WHAT_TO_DO_WITHOUT_ANY_ROW if lost else WHAT_TO_DO)
     return ExitCode.INTEGRITY if findings else ExitCode.OK
 
 

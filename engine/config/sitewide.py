@@ -72,6 +72,12 @@ class SiteConfig(Model):
         validate_default=True,
         description="Folder for the journal and everything else that LabRelay writes; relative to the site's folder.",
     )
+    anchor: FilePath | None = Field(
+        default=None,
+        description="Folder for the second anchor, best on another disk: it tells at a start that `data` was put back "
+        "to an earlier state. Unset: a folder beside `data`, with its name and `-anchor`, where the service may write "
+        "there.",
+    )
     web: WebConfig = Field(default_factory=WebConfig, description="The status page.")
     destinations: dict[Name, DestinationConfig] = Field(
         default_factory=dict, description="Where documents go, by name."

@@ -19,16 +19,16 @@ opening      the files and their keys, step by step
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
 
 from engine import anchor as anchor_file
-from engine import before_upgrade, kek, migrate, suspect, verify
+from engine import before_upgrade, kek, migrate, rollback, suspect, verify
 from engine.anchor import Anchor
-from engine.batch import Tail
+from engine.batch import Batch, Tail
 from engine.clock import Clock
 from engine.errors import ConfigError, StoreError
 from engine.journal.decisions import Decisions
@@ -43,6 +43,7 @@ from engine.reading.connecting import DAMAGE, JOURNAL_NAME
 from engine.records import Assembled, MapOutcome, Recovery, Routed
 from engine.reserve import Reserve
 from engine.retention import Policy
+from engine.rollback import Witness
 from engine.upkeep import StoreUpkeep
 from engine.writer import Writer, WriterStats
 
@@ -54,7 +55,6 @@ __all__ = ["JOURNAL_NAME", "Assembled", "Journal", "MapOutcome", "Recovery", "Ro
 ANCHOR_NAME = "journal.anchor"
 COMPACTED_NAME = "journal.db.new"  # while `engine.compact` makes it
 STOP_S = 5.0
-START_CHECK_ROWS = 1000
 
 
 class Journal(Incoming, Outgoing, Decisions, Keys):
@@ -81,6 +81,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         anchor_path: Path | None = None,
         reserve: bool = False,
         key: bytes | None = None,
+        elsewhere: Callable[[bytes], Iterable[Witness]] = lambda journal_id: (),
     ) -> "Journal":
         """Open the journal in folder ``data``; make it there, with its key, if there is none.
 
@@ -94,6 +95,9 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             zone: the site's, for the days of counters.
             anchor_path: another place for the anchor, best on another disk.
             reserve: keep disk space for people's acts on a full disk (`engine.reserve`).
+            elsewhere: what is known of the journal outside of ``data``, by its id (`engine.elsewhere`). Where that is
+                more than the journal knows, the journal opens all the same and its deliveries are paused
+                (`engine.rollback`).
             key: the key-encryption key, where it is at hand and must not lie beside this journal.
 
         Raises:
@@ -131,13 +135,19 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
                 raise ConfigError(kek.not_readable(str(error.filename))) from error
             journal = cls(data / JOURNAL_NAME, vault)
             journal.notes, journal.journal_id = [copied, *notes] if copied else notes, journal_id
-            loss = loss or find_loss(connection, reading, journal_id)
+            loss = loss or find_loss(connection, reading, journal_id, vault)
             if loss is not None and not accept_loss:
                 raise loss
+            back = rollback.find(connection.execute, elsewhere(journal_id), journal_id, vault.anchor_seal)
+            if loss is not None and back is not None and back.last:  # what a person accepts is all of it
+                loss, back = LossError(back.text, back.first, back.last), None
             journal._begin(connection, anchor_path, clock, zone, on_fatal, kept if reserve else None, loss)
             if loss is not None:
                 journal._accept(loss, actor, because)
                 journal.notes.append(f"Started although rows are missing: {loss}")
+            if back is not None:
+                journal._now(partial(rollback.note, found=back))
+                journal.notes.append(f"Nothing is delivered: {back.text}; {rollback.WHAT_TO_DO}")
         except DAMAGE as error:
             abandon(connection, lock)
             raise unopened(data / JOURNAL_NAME, error) from error
@@ -168,7 +178,14 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             wal=wal_of(self._path),
             tail=tail,
             vault=self.vault,
-            anchor=Anchor(anchor_path, self.journal_id, tail.last_id, tail.chain, disputed=loss is not None),
+            anchor=Anchor(
+                anchor_path,
+                self.journal_id,
+                tail.last_id,
+                tail.chain,
+                self.vault.anchor_seal,
+                disputed=loss is not None,
+            ),
             clock=clock,
             zone=zone,
             boot=self.boot,
@@ -177,7 +194,9 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         self._connection = connection
         self._writer = Writer(connection, self._upkeep, on_fatal=on_fatal)
         self._looked: list[str] = []
-        self._damaged = [finding.text for finding in verify.recent(connection, tail.last_id, START_CHECK_ROWS)]
+        self._damaged = [finding.text for finding in verify.recent(connection, tail.last_id)]
+        if not self._damaged:
+            rollback.verified(connection.execute, tail.last_id)
 
     def _accept(self, loss: LossError, actor: str, because: str) -> None:
         """Note that a person goes on without rows that are missing. The anchor is the one witness until that is
@@ -295,6 +314,10 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         """What the last look at the whole journal has found (`engine.daily_look`); nothing: it is what it was."""
         self._looked = list(found)
 
+    def verified_to(self, row_id: int) -> "asyncio.Future[None]":
+        """Note that all rows up to ``row_id`` are what was stored: a later start looks at those after it."""
+        return self._submit(partial(_verified, row_id))
+
     @property
     def alarms(self) -> list[str]:
         """What is wrong with the store right now and needs a person."""
@@ -315,3 +338,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
     def full_until(self) -> float | None:
         """When a full disk had room again, on the monotonic clock; None where it never was full, or is now."""
         return None if self._upkeep is None else self._upkeep.full_until
+
+
+def _verified(to: int, batch: Batch) -> None:
+    rollback.verified(batch.execute, to)

@@ -4,7 +4,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from engine import audit, damage, kek, rotation
+from engine import audit, damage, kek, rollback, rotation
 from engine.batch import Batch
 from engine.clock import Clock
 from engine.durable import sync_folder, sync_way_to
@@ -124,4 +124,5 @@ def accept_loss(loss: LossError, actor: str, because: str, batch: Batch) -> int:
     act = audit.note(batch, actor, "accept-loss", what)
     if loss.last:
         batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (loss.first, loss.last, act))
+    rollback.begin_history(batch, act)
     return act

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from engine import anchor, audit, letting_go, migrate, verify, wal_repair
+from engine import anchor, audit, letting_go, migrate, rollback, verify, wal_repair
 from engine.anchor import Anchor
 from engine.batch import Batch
 from engine.clock import Clock
@@ -158,7 +158,7 @@ class _Copy(Tallies):
             (journal_id,) = execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
             gone = self._ranges_now()
         self._copy_key()
-        Anchor(self._folder / ANCHOR_NAME, journal_id, last_id, chain).close()
+        Anchor(self._folder / ANCHOR_NAME, journal_id, last_id, chain, self._vault.anchor_seal).close()
         self.salvage.damaged = sorted(self._damaged)
         self._note(actor, because, gone)
         self.salvage.findings = [str(found) for found in verify.run(self._folder, deep=True)]
@@ -195,6 +195,7 @@ def _note_gaps(
     act = audit.note(batch, actor, "salvage", what)
     for first, last in _joined(ranges):
         batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (first, last, act))
+    rollback.begin_history(batch, act)
     if gone:
         letting_go.vouch(batch, gone, {"salvaged": len(gone)})
     return act

@@ -24,7 +24,15 @@ ROOT = Path(__file__).parents[2]
 
 def copied(journal: Journal, making: Path, shelf: Shelf, site: Path) -> Copy:
     """What the daemon does once the pages are there."""
-    copy = copying.complete(shelf, making, data=site / "var", site=site, name="X", journal_id=journal.journal_id)
+    copy = copying.complete(
+        shelf,
+        making,
+        data=site / "var",
+        site=site,
+        name="X",
+        journal_id=journal.journal_id,
+        seal=journal.vault.anchor_seal,
+    )
     assert checking.run(copy).findings == ()
     found = read_copy(copy.path)
     assert found is not None

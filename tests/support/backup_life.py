@@ -71,7 +71,15 @@ async def live(site: Path, folder: Path, say: Callable[[str], None]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     await journal.lend(copying.job(making / JOURNAL_NAME, progress))
-    copy = copying.complete(copies, making, data=site / "var", site=site, name="X", journal_id=journal.journal_id)
+    copy = copying.complete(
+        copies,
+        making,
+        data=site / "var",
+        site=site,
+        name="X",
+        journal_id=journal.journal_id,
+        seal=journal.vault.anchor_seal,
+    )
     checking.run(copy)
     copies.tidy(1)
     stored = await journal.append(received(b"one more"), repeat_window_s=60.0)

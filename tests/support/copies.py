@@ -33,7 +33,14 @@ class Place:
         making = shelf.begin()
         await journal.lend(copying.job(making / JOURNAL_NAME))
         copy = copying.complete(
-            shelf, making, data=self.data, site=self.site, name="X", journal_id=journal.journal_id, with_key=with_key
+            shelf,
+            making,
+            data=self.data,
+            site=self.site,
+            name="X",
+            journal_id=journal.journal_id,
+            seal=journal.vault.anchor_seal,
+            with_key=with_key,
         )
         if check:
             checking.run(copy)

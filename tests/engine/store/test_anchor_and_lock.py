@@ -15,11 +15,16 @@ from engine.lock import SiteLock
 
 JOURNAL = bytes(range(16))
 CHAIN = bytes(range(32))
+SEAL = bytes(range(16, 32))
+
+
+def seal(said: bytes) -> bytes:
+    return SEAL
 
 
 @given(st.binary(min_size=16, max_size=16), st.integers(0, 2**63), st.binary(min_size=32, max_size=32))
 def test_a_mark_comes_back(journal_id: bytes, last_id: int, chain: bytes) -> None:
-    mark = Mark(journal_id, last_id, chain)
+    mark = Mark(journal_id, last_id, chain, SEAL)
     assert decode(encode(mark).ljust(SLOT_BYTES, b"\0")) == mark
 
 
@@ -43,15 +48,15 @@ class HalfWritten(type(Path())):  # type: ignore[misc]  # the class for this sys
 
 def test_a_slot_that_is_being_written_is_not_damaged(tmp_path: Path) -> None:
     """The check of a journal reads it beside the daemon, and what it calls damaged is an alarm."""
-    Anchor(tmp_path / "anchor", JOURNAL, 7, CHAIN).close()
+    Anchor(tmp_path / "anchor", JOURNAL, 7, CHAIN, seal).close()
     reading = read(HalfWritten(tmp_path / "anchor"))
-    assert (reading.damaged, reading.mark) == ((), Mark(JOURNAL, 7, CHAIN))
+    assert (reading.damaged, reading.mark) == ((), Mark(JOURNAL, 7, CHAIN, SEAL))
     assert HalfWritten.readings == 2
 
 
 def test_a_torn_write_leaves_the_mark_before(tmp_path: Path) -> None:
     path = tmp_path / "anchor"
-    anchor = Anchor(path, JOURNAL, 0, bytes(32))
+    anchor = Anchor(path, JOURNAL, 0, bytes(32), seal)
     for last_id in range(1, 8):
         before = path.read_bytes()
         anchor.write(last_id, CHAIN)
@@ -71,19 +76,19 @@ def test_a_torn_write_leaves_the_mark_before(tmp_path: Path) -> None:
 
 def test_a_closed_anchor_keeps_no_file_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    Anchor(tmp_path / "anchor", JOURNAL, 3, CHAIN).close()
+    Anchor(tmp_path / "anchor", JOURNAL, 3, CHAIN, seal).close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_the_newest_mark_is_read(tmp_path: Path) -> None:
     path = tmp_path / "anchor"
     assert not read(path).exists
-    anchor = Anchor(path, JOURNAL, 3, CHAIN)
-    assert read(path).mark == Mark(JOURNAL, 3, CHAIN)
+    anchor = Anchor(path, JOURNAL, 3, CHAIN, seal)
+    assert read(path).mark == Mark(JOURNAL, 3, CHAIN, SEAL)
     assert not anchor.unsynced
     for last_id in (4, 5, 9):
         anchor.write(last_id, CHAIN)
-        assert read(path).mark == Mark(JOURNAL, last_id, CHAIN)
+        assert read(path).mark == Mark(JOURNAL, last_id, CHAIN, SEAL)
     assert anchor.unsynced
     anchor.sync()
     assert not anchor.unsynced
@@ -101,7 +106,7 @@ def test_a_mark_is_on_the_disk_once_it_is_synced(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
     path = tmp_path / "anchor"
-    anchor = Anchor(path, JOURNAL, 3, CHAIN)
+    anchor = Anchor(path, JOURNAL, 3, CHAIN, seal)
     assert synced == [path.stat().st_ino]  # before anything is acknowledged on the strength of it
     anchor.write(4, CHAIN)
     assert len(synced) == 1  # once a second is enough, and somebody else's business
@@ -129,4 +134,4 @@ def test_an_anchor_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="anchor: the journal's anchor cannot be read: Is a directory"):
         read(tmp_path / "anchor")
     with pytest.raises(StoreError, match="anchor: the journal's anchor cannot be written: Is a directory"):
-        Anchor(tmp_path / "anchor", JOURNAL, 3, CHAIN)
+        Anchor(tmp_path / "anchor", JOURNAL, 3, CHAIN, seal)

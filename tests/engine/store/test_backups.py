@@ -53,7 +53,13 @@ def test_a_copy_that_is_made_amid_writing_is_whole_and_has_all_that_was_there(pl
             assert len(steps) > 5
             assert at_end > before, "messages were committed between the steps"
             copy = copying.complete(
-                shelf, making, data=place.data, site=place.site, name="X", journal_id=journal.journal_id
+                shelf,
+                making,
+                data=place.data,
+                site=place.site,
+                name="X",
+                journal_id=journal.journal_id,
+                seal=journal.vault.anchor_seal,
             )
             return copy, before, at_end
 

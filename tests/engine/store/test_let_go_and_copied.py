@@ -49,7 +49,15 @@ class Place:
         shelf = self.shelf(journal)
         making = shelf.begin()
         journal.lend_alone(copying.job(making / JOURNAL_NAME))
-        made = copying.complete(shelf, making, data=self.data, site=self.site, name="X", journal_id=journal.journal_id)
+        made = copying.complete(
+            shelf,
+            making,
+            data=self.data,
+            site=self.site,
+            name="X",
+            journal_id=journal.journal_id,
+            seal=journal.vault.anchor_seal,
+        )
         checking.run(made)
         found = read_copy(made.path)
         assert found is not None
@@ -257,7 +265,9 @@ def test_a_record_that_somebody_makes_say_more_is_named_by_the_deep_check(place:
         connection.execute(
             "UPDATE journal SET token = ?, hash = ?, chain = ? WHERE id = ?", (token, own, chain, row[0])
         )
-    Anchor(place.data / ANCHOR_NAME, journal_id, row[0], chain).close()
+    journal = opened(place.data, read_only=True)
+    Anchor(place.data / ANCHOR_NAME, journal_id, row[0], chain, journal.vault.anchor_seal).close()
+    journal.close()
 
     assert verify.run(place.data) == []  # whoever can write the file can compute plain hashes
     assert [str(found) for found in verify.run(place.data, deep=True)] == [
@@ -323,6 +333,7 @@ def test_a_copy_has_the_key_of_its_own_journal_where_that_was_rotated_meanwhile(
                 site=place.site,
                 name="X",
                 journal_id=journal.journal_id,
+                seal=journal.vault.anchor_seal,
                 with_key=True,
             )
             checking.run(copy)
@@ -364,7 +375,13 @@ def test_a_folder_that_does_not_answer_holds_up_the_copy_and_no_message(
             answers.set()
             await copied
             copy = copying.complete(
-                shelf, making, data=place.data, site=place.site, name="X", journal_id=journal.journal_id
+                shelf,
+                making,
+                data=place.data,
+                site=place.site,
+                name="X",
+                journal_id=journal.journal_id,
+                seal=journal.vault.anchor_seal,
             )
             assert checking.run(copy).findings == ()
             answers.clear()
@@ -385,7 +402,13 @@ def test_what_a_full_disk_has_left_of_a_piece_is_taken_away(place: Place, monkey
             making = shelf.begin()
             await journal.lend(copying.job(making / JOURNAL_NAME))
             copy = copying.complete(
-                shelf, making, data=place.data, site=place.site, name="X", journal_id=journal.journal_id
+                shelf,
+                making,
+                data=place.data,
+                site=place.site,
+                name="X",
+                journal_id=journal.journal_id,
+                seal=journal.vault.anchor_seal,
             )
             before = {path.name for path in copy.path.iterdir()}
 

@@ -168,7 +168,8 @@ async def test_no_journal_is_an_error_not_a_finding(tmp_path: Path) -> None:
 
 
 async def test_the_start_looks_at_the_newest_rows(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.journal.START_CHECK_ROWS", 5)
+    monkeypatch.setattr("engine.verify.START_LEAST", 5)
+    opened(data).close()  # all of them are what was stored, and from here on the newest are looked at
     copy = data.with_name("copy")
     for row_id, told in ((8, True), (7, False)):
         shutil.copytree(data, copy)
