@@ -88,7 +88,6 @@ class ChannelSettings:
     answer_store_fault: bool  # on_store_fault: ae
     max_message: int = 16 * 1024 * 1024
     ack_timeout_s: float | None = None  # ack: on_delivery; so long the answer waits. None: ack: on_store
-    eviction_quiet_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -180,10 +179,7 @@ class Channel:
     async def handle(self, stream: Stream) -> None:
         """Serve one connection until either side ends it. Never raises for what the peer does."""
         now = self._clock.monotonic()
-        if not self._admit(now):
-            self.counts.refused += 1
-            self._fault(LinkFault("too-many-connections"), stream)
-            return
+        self._admit()
         connection = Connection(stream, self._new_link(), opened=now, last_byte=now)
         if getattr(connection.link, "traced", False):
             connection.trace = LineTrace()
@@ -240,7 +236,7 @@ class Channel:
                 if not connection.heard:
                     connection.heard = True
                     if words := stranger_words(data):
-                        self._fault(LinkFault("stranger", words), stream)
+                        self._fault(LinkFault("stranger", words), stream.peer)
                 if trace is not None:
                     trace.heard(data, self._clock.now_us())
                 events = link.receive(data, now)
@@ -285,7 +281,7 @@ class Channel:
             connection.trace.about(
                 f"{event.kind}: {event.detail}" if event.detail else event.kind, self._clock.now_us()
             )
-        self._fault(event, connection.stream)
+        self._fault(event, connection.peer)
         return not event.fatal
 
     def _keep_line(self, connection: Connection, trace: LineTrace) -> None:
@@ -473,7 +469,7 @@ class Channel:
         if not await self.unkept.insist(Evidence(size, append, hand_on), partial(self._store_fault, connection)):
             # A peer that leaves messages half-way while nothing can be kept must not fill the memory. What was
             # acknowledged of them stands in the journal, frame by frame.
-            self._fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.stream)
+            self._fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.peer)
 
     def _note_all(self, messages: Sequence[Stored]) -> None:
         for stored in messages:
@@ -488,51 +484,52 @@ class Channel:
 
     # -- limits and faults -------------------------------------------------------------------------------------
 
-    def _admit(self, now: float) -> bool:
-        """Whether there is room for one more connection, making room where a peer only holds a place.
+    def _admit(self) -> None:
+        """Make room for one more connection: the one that has been quiet longest gives way.
 
-        The connection longest without a byte goes first, and only if it has been quiet for a while: an analyzer that
-        sends is never evicted by newcomers, and a crowd of idle sockets cannot keep an analyzer out.
+        First those that have brought no message yet, from the time when they were opened: so a crowd that says nothing
+        replaces itself, and cannot keep an analyzer out or take the place of one that sends.
         """
         if len(self.connections) < self.settings.max_connections:
-            return True
+            return
         useless = [c for c in self.connections.values() if c.last_message is None] or list(self.connections.values())
         quietest = min(useless, key=lambda c: c.opened if c.last_message is None else c.last_byte)
-        quiet_since = quietest.opened if quietest.last_message is None else quietest.last_byte
-        if now - quiet_since < self.settings.eviction_quiet_s:
-            return False
         self.counts.evicted += 1
-        self._fault(LinkFault("evicted"), quietest.stream)
+        self._fault(LinkFault("evicted"), quietest.peer)
         quietest.evicted = True
         del self.connections[id(quietest)]  # its place is free now, however long it takes to end
         quietest.stream.end()
-        return True
+
+    def turned_away(self, fault: LinkFault, peer: str) -> None:
+        """The transport has ended a connection before it was one."""
+        self.counts.refused += 1
+        self._fault(fault, peer)
 
     def _cut(self, connection: Connection) -> None:
         """The memory for unfinished messages is used up, and this connection holds most of it."""
-        self._fault(LinkFault("memory", f"{connection.held} bytes of an unfinished message"), connection.stream)
+        self._fault(LinkFault("memory", f"{connection.held} bytes of an unfinished message"), connection.peer)
         connection.evicted = True
         connection.stream.end()
 
-    def _fault(self, fault: LinkFault, stream: Stream) -> None:
+    def _fault(self, fault: LinkFault, peer: str) -> None:
         self.counts.faults[fault.kind] += 1
         self.counts.last_fault = (fault.kind, self._clock.monotonic())
         logger.info(
             "link fault",
-            extra={"channel": self.settings.name, "peer": stream.peer, "fault": fault.kind, "detail": fault.detail},
+            extra={"channel": self.settings.name, "peer": peer, "fault": fault.kind, "detail": fault.detail},
         )
         if fault.kind in UNREAD_KINDS:
-            self._unread(fault, stream)
+            self._unread(fault, peer)
 
-    def _unread(self, fault: LinkFault, stream: Stream) -> None:
+    def _unread(self, fault: LinkFault, peer: str) -> None:
         known, now = self.counts.unread, self._clock.monotonic()
-        if known.kind == "stranger" and known.peer == stream.peer:  # what else it says says less of it
+        if known.kind == "stranger" and known.peer == peer:  # what else it says says less of it
             fault = LinkFault(known.kind, known.detail)
-        self.counts.unread = Unread(known.faults + 1, fault.kind, fault.detail, stream.peer, now)
+        self.counts.unread = Unread(known.faults + 1, fault.kind, fault.detail, peer, now)
         if known.faults + 1 == UNREAD_SAID:
             logger.warning(
                 "what comes in cannot be read, and no message since",
-                extra={"channel": self.settings.name, "peer": stream.peer, "fault": fault.kind, "detail": fault.detail},
+                extra={"channel": self.settings.name, "peer": peer, "fault": fault.kind, "detail": fault.detail},
             )
 
     def _store_fault(self, connection: Connection, error: StoreError) -> None:

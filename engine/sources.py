@@ -95,7 +95,8 @@ class ChannelSource:
     async def _open(self) -> bool:
         source = self.built.config.source
         module = registry.load(registry.TRANSPORTS, source.transport)
-        transport: Transport = module.build(source, self.channel.handle)
+        listens = {"turned_away": self.channel.turned_away} if isinstance(source, TcpPart) else {}
+        transport: Transport = module.build(source, self.channel.handle, **listens)
         try:
             self.port = await transport.start()
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; a host name that is none, a ValueError

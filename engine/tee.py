@@ -198,7 +198,7 @@ class TeeChannel(Channel):
             if isinstance(event, Heard):
                 self._put(line, event)
             else:
-                self._fault(event, line.connection.stream)
+                self._fault(event, line.connection.peer)
         self._memory.note(line.connection, line.listener.held, partial(self._missed, line, "no memory"))
 
     def _missed(self, line: _Line, why: str) -> None:
@@ -304,4 +304,4 @@ class TeeChannel(Channel):
     def _lose(self, line: _Line, kind: str, count: int, detail: str = "") -> None:
         self.tee.not_kept += count
         said = f"{count} messages that passed are not in the journal{': ' if detail else ''}{detail}"
-        self._fault(LinkFault(kind, said), line.connection.stream)
+        self._fault(LinkFault(kind, said), line.connection.peer)

@@ -8,15 +8,18 @@ never reads what it is sent, frees its place within 90 s.
 import asyncio
 import contextlib
 import logging
-import resource
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import tenacity
+
+from adapters.transports.accepting import Acceptor, leaves_files, peer_of
+from adapters.transports.gate import Admission, Gate
+from adapters.transports.tls import TlsFiles, names_of
+from engine.message import LinkFault
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -28,11 +31,7 @@ USER_TIMEOUT_MS = 60_000
 RECONNECT_FIRST_S = 1.0
 RECONNECT_MAX_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
-HANDSHAKE_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
-# Connections leave this many of the process's files (or half of them, if there are few) to the journal and to
-# destinations, which must go on working however many peers connect.
-RESERVED_FILES = 64
 
 
 class TcpStream(asyncio.Protocol):
@@ -157,13 +156,10 @@ class TcpStream(asyncio.Protocol):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
 
-    def leaves_files(self) -> bool:
-        """Whether the process has files to spare beside this connection; a new file gets the lowest free number."""
-        sock = self._transport.get_extra_info("socket")
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if sock is None or limit == resource.RLIM_INFINITY:
-            return True
-        return bool(sock.fileno() < limit - min(RESERVED_FILES, limit // 2))
+    @property
+    def certificate(self) -> Mapping[str, Any]:
+        """The peer's, where TLS has verified one (`ssl.SSLSocket.getpeercert`)."""
+        return self._transport.get_extra_info("peercert") or {}
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------------
 
@@ -215,32 +211,7 @@ class TcpStream(asyncio.Protocol):
 
 
 Handler = Callable[[TcpStream], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
-    """Paths of PEM files. ``ca``: who may be at the other end; a listener then demands a client certificate."""
-
-    cert: str | None = None
-    key: str | None = None
-    ca: str | None = None
-
-    def server_context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.cert:
-            context.load_cert_chain(self.cert, self.key, password=_no_password)
-        if self.ca:
-            context.load_verify_locations(self.ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
-
-    def client_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.cert:
-            context.load_cert_chain(self.cert, self.key, password=_no_password)
-        return context
+TurnedAway = Callable[[LinkFault, str], None]  # why, and which peer
 
 
 class HostPort(Protocol):
@@ -257,6 +228,14 @@ class ServerTls(Protocol):
     def key(self) -> object: ...
     @property
     def client_ca(self) -> object | None: ...
+    @property
+    def client_names(self) -> Sequence[str]: ...
+    @property
+    def handshakes(self) -> int: ...
+    @property
+    def handshakes_per_peer(self) -> int: ...
+    @property
+    def handshake_timeout(self) -> float: ...
 
 
 class Settings(Protocol):
@@ -267,31 +246,59 @@ class Settings(Protocol):
     @property
     def connect(self) -> HostPort | None: ...
     @property
+    def allow(self) -> Sequence[str]: ...
+    @property
     def tls(self) -> ServerTls | None: ...
 
 
-def build(source: Settings, handler: Handler) -> "TcpListener | TcpConnector":
-    """The transport of one channel."""
+def build(source: Settings, handler: Handler, turned_away: TurnedAway | None = None) -> "TcpListener | TcpConnector":
+    """The transport of one channel; ``turned_away`` hears of each connection that never becomes a stream."""
     tls = None
+    admission = Admission(allow=tuple(source.allow))
     if source.tls is not None:
         ca = source.tls.client_ca
         tls = TlsFiles(cert=str(source.tls.cert), key=str(source.tls.key), ca=str(ca) if ca is not None else None)
+        admission = Admission(
+            allow=tuple(source.allow),
+            names=frozenset(name.lower() for name in source.tls.client_names),
+            handshakes=source.tls.handshakes,
+            handshakes_per_peer=source.tls.handshakes_per_peer,
+            handshake_timeout_s=source.tls.handshake_timeout,
+        )
     if source.listen is not None:
-        return TcpListener(source.listen.host, source.listen.port, handler, tls=tls)
+        listen = source.listen
+        return TcpListener(listen.host, listen.port, handler, tls=tls, admission=admission, turned_away=turned_away)
     assert source.connect is not None
     return TcpConnector(source.connect.host, source.connect.port, handler, tls=tls)
 
 
 class TcpListener:
-    """Accept connections on one address; ``handler`` runs once per connection, in a task of its own."""
+    """Accept connections on one address; ``handler`` runs once per connection, in a task of its own.
 
-    def __init__(self, host: str, port: int, handler: Handler, *, tls: TlsFiles | None = None) -> None:
+    A connection counts from its accept, before its TLS handshake (`gate`).
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        handler: Handler,
+        *,
+        tls: TlsFiles | None = None,
+        admission: Admission | None = None,
+        turned_away: TurnedAway | None = None,
+    ) -> None:
         self._host = host
         self._port = port
         self._handler = handler
         self._tls = tls
-        self._server: asyncio.Server | None = None
+        self._admission = admission or Admission()
+        self._gate = Gate(self._admission)
+        self._turned_away = turned_away or (lambda fault, peer: None)
+        self._context: ssl.SSLContext | None = None
+        self._acceptor: Acceptor | None = None
         self._stopping = False
+        self._coming: set[asyncio.Task[None]] = set()  # amid their handshake
         self._open: dict[TcpStream, asyncio.Task[None]] = {}
         self.fault = ""
         self.refused = 0  # connections turned away because files were running out
@@ -302,32 +309,67 @@ class TcpListener:
         Raises:
             OSError: the address is in use or not ours.
         """
-        loop = asyncio.get_running_loop()
-        context = self._tls.server_context() if self._tls else None
-        handshake = HANDSHAKE_TIMEOUT_S if context else None
-        self._server = await loop.create_server(
-            lambda: TcpStream(self._run),
-            self._host,
-            self._port,
-            ssl=context,
-            ssl_handshake_timeout=handshake,
-            backlog=128,
-            reuse_address=True,
-        )
-        return int(self._server.sockets[0].getsockname()[1])
+        self._context = self._tls.server_context() if self._tls else None
+        self._acceptor = Acceptor(self._host, self._port, self._accepted)
+        return await self._acceptor.start()
 
-    def _run(self, stream: TcpStream) -> None:
-        if self._stopping:  # accepted just before
-            stream.abort()
-            return
-        if not stream.leaves_files():
+    def _accepted(self, connection: socket.socket) -> None:
+        host, peer = peer_of(connection)
+        if not self._gate.lets_in(host):
+            self._turned_away(LinkFault("not-allowed"), peer)
+            connection.close()
+        elif not leaves_files(connection):
             self.refused += 1
-            logger.error("too many open files, connection refused", extra={"peer": stream.peer})
-            stream.abort()
+            logger.error("too many open files, connection refused", extra={"peer": peer})
+            connection.close()
+        else:
+            task = asyncio.get_running_loop().create_task(self._serve(connection, host, peer))
+            self._coming.add(task)
+            task.add_done_callback(self._coming.discard)
+
+    async def _serve(self, connection: socket.socket, host: str, peer: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        stream = await self._stream_on(connection, host, peer, task)
+        if stream is None:
             return
-        task = asyncio.get_running_loop().create_task(self._guarded(stream))
+        self._coming.discard(task)
         self._open[stream] = task
         task.add_done_callback(lambda _: self._open.pop(stream, None))
+        if self._stopping:
+            stream.abort()
+        elif not self._gate.knows(names_of(stream.certificate)):
+            self._turned_away(LinkFault("client-name", "its certificate has none of client_names"), peer)
+            stream.abort()
+        else:
+            await self._guarded(stream)
+
+    async def _stream_on(
+        self, connection: socket.socket, host: str, peer: str, task: "asyncio.Task[None]"
+    ) -> TcpStream | None:
+        """A stream once its handshake is over, if there is one; None where that failed, or gave way to another."""
+        loop, stream = asyncio.get_running_loop(), TcpStream(lambda _: None)
+        number = 0
+        try:
+            if self._context is None:
+                await loop.connect_accepted_socket(lambda: stream, connection)
+                return stream
+            number, crowded = self._gate.begin(host, task.cancel)
+            if crowded:
+                self._turned_away(LinkFault("handshakes", f"{self._gate.under_way} under way"), peer)
+            # The second value is no protocol of ours with uvloop.
+            await loop.connect_accepted_socket(
+                lambda: stream,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=self._admission.handshake_timeout_s,
+            )
+        except OSError as error:  # ssl.SSLError and TimeoutError are such
+            logger.debug("TLS handshake failed", extra={"peer": peer, "cause": type(error).__name__})
+            return None
+        finally:
+            self._gate.over(number)
+        return stream
 
     async def _guarded(self, stream: TcpStream) -> None:
         # A fault of ours in one handler costs that connection, never the listener.
@@ -341,11 +383,13 @@ class TcpListener:
     async def stop(self, grace_s: float = 3.0) -> None:
         """Stop listening, let each handler finish what it has, close the rest after ``grace_s``."""
         self._stopping = True
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
+        for task in self._coming:
+            task.cancel()
         for stream in list(self._open):
             stream.end()
-        await _finish(list(self._open.values()), grace_s)
+        await _finish([*self._coming, *self._open.values()], grace_s)
 
 
 class TcpConnector:
@@ -423,11 +467,6 @@ class TcpConnector:
             self._task.cancel()
         if self._task is not None:
             await _finish([self._task], grace_s)
-
-
-def _no_password() -> str:
-    """Without this OpenSSL would ask on the terminal, and wait, where a key is encrypted."""
-    return ""
 
 
 def _expire(waiter: asyncio.Future[None]) -> None:

@@ -1,4 +1,4 @@
-"""Secrets that a site would send where anybody on the way can read them: without TLS, to another machine.
+"""What a site shows to others: secrets that go to another machine without TLS, and ports that take results from anyone.
 
 A warning, and no problem that stops a start: a laboratory's own wire may be guarded otherwise, and results come first.
 But RFC 6749 (3.2) demands TLS of every server that gives tokens, and what is read once on the way can be used again.
@@ -7,6 +7,7 @@ But RFC 6749 (3.2) demands TLS of every server that gives tokens, and what is re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from engine.config.channel import ChannelConfig
 from engine.config.destination import (
     AuthConfig,
     FhirDestination,
@@ -15,6 +16,7 @@ from engine.config.destination import (
     S3Destination,
 )
 from engine.config.sitewide import SiteConfig
+from engine.config.source import TcpPart
 from engine.units import HostPort
 from engine.yaml_nodes import KeyPath, Node, line, walk
 
@@ -40,6 +42,20 @@ def exposed(config: SiteConfig, site: Node) -> Iterator[str]:
             path = (*at, "endpoint")
             text = f"results go to {host} in clear, though signed; {_HTTPS}"
             yield line(walk(site, path), path, text)
+
+
+def open_to_all(channel: ChannelConfig, node: Node) -> Iterator[str]:
+    """A line where any machine that reaches a channel's port can send results to it."""
+    source = channel.source
+    if not isinstance(source, TcpPart) or source.listen is None or source.listen.is_loopback or source.allow:
+        return
+    if source.tls is None or source.tls.client_ca is None:
+        path: KeyPath = ("source", "listen")
+        text = (
+            f"any machine that reaches {source.listen} can send results here; name those that may, as "
+            "`allow: 10.1.2.3`, or ask for certificates (`tls: client_ca`)"
+        )
+        yield line(walk(node, path), path, text)
 
 
 def _http(url: str, auth: AuthConfig) -> Iterator[tuple[KeyPath, str]]:

@@ -15,7 +15,7 @@ from zoneinfo import available_timezones
 from pydantic import ValidationError
 
 from engine.config.channel import ChannelConfig
-from engine.config.exposed import exposed
+from engine.config.exposed import exposed, open_to_all
 from engine.config.pack import find_pack
 from engine.config.problems import Reporter, closest
 from engine.config.sitewide import SiteConfig
@@ -131,6 +131,8 @@ class _Loader:
             self._look_at_use(site_node, channels)
             if config is not None:
                 self._warnings += exposed(config, site_node)
+            for name, channel in channels.items():
+                self._warnings += open_to_all(channel, nodes[name])
         if self._problems or config is None:
             raise ConfigError(*(text for *_, text in sorted(self._problems)))
         return Site(

@@ -26,7 +26,7 @@ from engine.config.source_folder import FolderPart
 from engine.config.source_serial import SerialPart
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
-from engine.config.values import Address, Duration, FilePath, Flag, Model, Size, Whole
+from engine.config.values import Address, CertificateNames, Duration, FilePath, Flag, Model, Networks, Size, Whole
 from engine.units import HostPort
 
 PRESETS = {
@@ -57,6 +57,26 @@ class ServerTls(Model):
         default=None,
         description="PEM file with the authorities whose client certificates are accepted; given, one is demanded.",
     )
+    client_names: CertificateNames = Field(
+        default=(),
+        description="Names of which a client's certificate must have one, as it stands there: DNS name, address, URI "
+        "or email among its alternative names, or its common name. By default each certificate of `client_ca` may use "
+        "the channel.",
+    )
+    handshakes: Whole = Field(
+        default=32,
+        ge=1,
+        le=1000,
+        description="TLS handshakes under way at once; for one more the one that began first is ended.",
+    )
+    handshakes_per_peer: Whole = Field(default=8, ge=1, le=1000, description="The same for each address that connects.")
+    handshake_timeout: Duration = Field(default=3.0, gt=0, le=60, description="Longest time for a TLS handshake.")
+
+    @model_validator(mode="after")
+    def _names_of_clients(self) -> Self:
+        if self.client_names and self.client_ca is None:
+            raise ValueError("client_names needs client_ca: without it no certificate is asked for")
+        return self
 
 
 class ConnectTls(Model):
@@ -114,7 +134,7 @@ class Source(Model):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("kind") in PRESETS:
+        if isinstance(given, dict) and isinstance(given.get("kind"), str) and given["kind"] in PRESETS:
             return dict(zip(("transport", "link", "format"), PRESETS[given["kind"]], strict=True)) | given
         return given
 
@@ -128,6 +148,11 @@ class TcpPart(Source):
     )
     connect: Address | None = Field(
         default=None, description="Address of an analyzer that is itself the TCP server; we connect, for ever."
+    )
+    allow: Networks = Field(
+        default=(),
+        description="Addresses and networks that may connect, as `10.1.2.3` or `10.1.2.0/24`; others are ended at once "
+        "and counted. By default any.",
     )
     tls: ServerTls | None = Field(default=None, description="TLS for `listen`; with `client_ca`, mutual TLS.")
     max_connections: Whole = Field(
@@ -156,6 +181,8 @@ class TcpPart(Source):
             raise PydanticCustomError("one_address", "connect needs the analyzer's port, not 0")
         if self.connect is not None and self.tls is not None:
             raise PydanticCustomError("one_address", "tls is for listen; take tls out, or listen instead")
+        if self.connect is not None and self.allow:
+            raise PydanticCustomError("one_address", "allow is for listen; take allow out, or listen instead")
         return self
 
 
@@ -304,7 +331,7 @@ def _parts(value: Any) -> str | None:
     if not isinstance(value, dict):
         return None
     kind = value.get("kind")
-    if kind is not None and kind not in PRESETS:
+    if kind is not None and not (isinstance(kind, str) and kind in PRESETS):
         return str(kind)
     transport, link, _ = PRESETS.get(str(kind), ("tcp", None, None))
     link = value.get("link", link)

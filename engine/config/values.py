@@ -8,6 +8,7 @@ import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -156,6 +157,14 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"is no address or network: {error}; as 10.1.2.3 or 10.1.2.0/24") from None
+    return text
+
+
 def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if not values:
         raise ValueError("is empty; expected at least one")
@@ -181,6 +190,15 @@ Names = Annotated[
     AfterValidator(_some),
     AfterValidator(_distinct),
     Words("name or list of names"),
+]
+Networks = Annotated[
+    tuple[Annotated[str, AfterValidator(_network), Words("address or network")], ...],
+    BeforeValidator(_listed),
+    AfterValidator(_distinct),
+    Words("address or network, or list of them"),
+]
+CertificateNames = Annotated[
+    tuple[Text, ...], BeforeValidator(_listed), AfterValidator(_distinct), Words("text or list of texts")
 ]
 NotEmpty = AfterValidator(_some)
 Whole = Annotated[int, _from_text(_whole), Words("whole number")]

@@ -86,3 +86,46 @@ def test_only_a_fhir_server_says_who_gives_its_tokens(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         warnings(tmp_path, destination, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("source", "warned"),
+    [
+        ('listen: "0.0.0.0:2575"', True),
+        ('listen: "10.1.2.3:2575"', True),
+        ('listen: "[::]:2575"', True),
+        ('listen: "127.0.0.1:2575"', False),
+        ('listen: "localhost:2575"', False),
+        ('listen: "0.0.0.0:2575", allow: 10.1.2.9', False),
+        ('listen: "0.0.0.0:2575", allow: [10.1.2.0/24, 10.1.3.1]', False),
+        ('listen: "0.0.0.0:2575", tls: {cert: c.pem, key: k.pem}', True),  # the analyzer is not asked who it is
+        ('listen: "0.0.0.0:2575", tls: {cert: c.pem, key: k.pem, client_ca: ca.pem}', False),
+        ('connect: "10.1.2.9:2575"', False),
+    ],
+)
+def test_a_port_that_takes_results_from_any_machine(tmp_path: Path, source: str, warned: bool) -> None:
+    for name in ("c.pem", "k.pem", "ca.pem"):
+        (tmp_path / name).touch()
+    text = CHANNEL_YAML.replace('listen: "127.0.0.1:0"', source)
+    found = [one for one in load_site(make_site(tmp_path, channels={"a.yaml": text})).warnings if "any machine" in one]
+    assert len(found) == warned
+    for one in found:
+        assert one.startswith("channels/a.yaml:2:")
+        assert "source.listen" in one
+        assert "allow: 10.1.2.3" in one
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ('listen: "0.0.0.0:2575", allow: 10.1.2.3/24', "is no address or network: 10.1.2.3/24 has host bits set"),
+        ('listen: "0.0.0.0:2575", allow: analyzer', "as 10.1.2.3 or 10.1.2.0/24"),
+        ('connect: "10.1.2.9:2575", allow: 10.1.2.3', "allow is for listen"),
+        ('listen: "0.0.0.0:2575", tls: {cert: c, key: k, client_names: xn}', "client_names needs client_ca"),
+    ],
+)
+def test_a_mistake_about_who_may_connect_is_told(tmp_path: Path, source: str, told: str) -> None:
+    text = CHANNEL_YAML.replace('listen: "127.0.0.1:0"', source)
+    with pytest.raises(ConfigError) as caught:
+        load_site(make_site(tmp_path, channels={"a.yaml": text}))
+    assert any(told in problem for problem in caught.value.problems), caught.value.problems

@@ -144,7 +144,8 @@ MISTAKES = {
     "option of another link": (
         CHANNEL_YAML.replace("kind: mllp", "kind: mllp, checksum: warn"),
         "channels/a.yaml:2:22: source.checksum: unknown key; known keys here: kind, idle_timeout, max_message, "
-        "transport, listen, connect, tls, max_connections, link, format, start_without_vt, end_by_idle, block_timeout",
+        "transport, listen, connect, allow, tls, max_connections, link, format, start_without_vt, end_by_idle, "
+        "block_timeout",
     ),
     "no port": (
         CHANNEL_YAML.replace("127.0.0.1:0", "127.0.0.1"),

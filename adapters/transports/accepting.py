@@ -1,0 +1,109 @@
+"""Listening sockets whose connections we accept ourselves, so that each is looked at before anything is spent on it."""
+
+import asyncio
+import errno
+import logging
+import resource
+import socket
+from collections.abc import Callable
+
+logger = logging.getLogger("labrelay." + __name__)
+
+BACKLOG = 128
+AT_ONCE = 64  # accepted in one turn of the loop, before others have theirs
+RETRY_S = 1.0  # after the system had no file or memory for another connection
+# Connections leave this many of the process's files (or half of them, if there are few) to the journal and to
+# destinations, which must go on working however many peers connect.
+RESERVED_FILES = 64
+_NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Acceptor:
+    """All sockets of one address."""
+
+    def __init__(self, host: str, port: int, accepted: Callable[[socket.socket], None]) -> None:
+        """``accepted`` owns each connection's socket from then on; it must not raise."""
+        self._host = host
+        self._port = port
+        self._accepted = accepted
+        self._loop = asyncio.get_running_loop()
+        self._sockets: list[socket.socket] = []
+        self._waits: asyncio.TimerHandle | None = None
+
+    async def start(self) -> int:
+        """Begin to listen and return the port.
+
+        Raises:
+            OSError: the address is in use or not ours.
+        """
+        found = await self._loop.getaddrinfo(
+            self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        try:
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                self._sockets.append(_bound(family, kind, protocol, address))
+        except OSError:
+            self.close()
+            raise
+        for one in self._sockets:
+            self._loop.add_reader(one.fileno(), self._accept, one)
+        return int(self._sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        if self._waits is not None:
+            self._waits.cancel()
+        for one in self._sockets:
+            self._loop.remove_reader(one.fileno())
+            one.close()
+        self._sockets.clear()
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                connection, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _NO_MORE:
+                    raise
+                logger.error("no connection can be accepted just now", extra={"cause": error.strerror})
+                for one in self._sockets:
+                    self._loop.remove_reader(one.fileno())
+                self._waits = self._loop.call_later(RETRY_S, self._go_on)
+                return
+            connection.setblocking(False)
+            self._accepted(connection)
+
+    def _go_on(self) -> None:
+        for one in self._sockets:
+            self._loop.add_reader(one.fileno(), self._accept, one)
+
+
+def leaves_files(connection: socket.socket) -> bool:
+    """Whether the process has files to spare beside this connection; a new file gets the lowest free number."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return limit == resource.RLIM_INFINITY or connection.fileno() < limit - min(RESERVED_FILES, limit // 2)
+
+
+def peer_of(connection: socket.socket) -> tuple[str, str]:
+    """The other side as ``host`` and as ``host:port``; empty where it is gone already."""
+    try:
+        name = connection.getpeername()
+    except OSError:
+        return "", ""
+    return str(name[0]), f"{name[0]}:{name[1]}"
+
+
+def _bound(family: int, kind: int, protocol: int, address: object) -> socket.socket:
+    one = socket.socket(family, kind, protocol)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind(address)  # type: ignore[arg-type]  # as the system gave it
+        one.setblocking(False)
+        one.listen(BACKLOG)
+    except OSError:
+        one.close()
+        raise
+    return one
