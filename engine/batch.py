@@ -14,6 +14,7 @@ from engine.chain import GENESIS, chain_hash, row_hash
 from engine.clock import from_us
 from engine.loss import last_number
 from engine.records import INCOMPLETE_BYTES, KIND_FRAME
+from engine.told import Resource
 from engine.vault import Vault
 
 MESSAGE_KEYS = "message"  # classes of data keys
@@ -25,6 +26,7 @@ INCOMPLETE_US = 30 * 86_400_000_000  # how long, once a person has dismissed the
 # The watermark is where the start-up scan for open work begins. It may lag: that costs a few more rows at the next
 # start, while writing it with every batch would cost a page each.
 _WATERMARK_STEP = 512
+_TOLD_DOCUMENTS = 512  # of the orders looked at last: one test a message means a look at all that came before
 
 
 @dataclass(slots=True)
@@ -78,6 +80,7 @@ class Tail:
         sweeps: where the sweeps of the short memories have come to.
         restored_to: messages up to this one came from a backup; what they make may have been delivered before.
         incomplete_bytes, incomplete_us: what the site lets incomplete messages take (`engine.unfinished`).
+        told: stored document -> the resources in it, of those that were compared last.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -92,6 +95,7 @@ class Tail:
         self.lane_ids: dict[tuple[str, str], int] = {}
         self.sessions: dict[int, tuple[int, ...]] = {}
         self.sweeps: dict[str, bytes] = {}
+        self.told: dict[int, list[Resource]] = {}
         self.last_document: int = connection.execute("SELECT coalesce(max(id), 0) FROM document").fetchone()[0]
         self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped").fetchone()[0]
         stored = connection.execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
@@ -128,6 +132,12 @@ class Tail:
     @property
     def watermark_due(self) -> bool:
         return self.clear_to - self.watermark >= _WATERMARK_STEP
+
+    def keep_told(self, document_id: int, resources: "list[Resource]") -> None:
+        """Remember what a document tells; documents never change."""
+        self.told[document_id] = resources
+        while len(self.told) > _TOLD_DOCUMENTS:
+            del self.told[next(iter(self.told))]
 
     def account(self, opened: list[int], closed: list[int]) -> None:
         """Take over a committed batch's open work."""

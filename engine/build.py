@@ -242,6 +242,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     hold_on_dead=route.on_dead == "hold",
                     filter=route.filter is not None,
                     hold=holding_of(site, config.channel, index, program) if program and route.hold else None,
+                    joins=config.report_list == "join",
                 )
             )
         except ConfigError as error:

@@ -14,6 +14,7 @@ judge anew.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from engine import audit, earlier, memory
 from engine.batch import Batch
@@ -28,14 +29,25 @@ from engine.results import UnreadableResultsError, results_of
 from engine.superseding import in_words, overtaken, overtaken_by
 
 
-def decide(batch: Batch, channel: str, received_us: int, routes: Sequence[Routed]) -> list[Held | None]:
-    """For each document why it is kept back, or None. Values of those that are not are remembered at once."""
+def decide(
+    batch: Batch, channel: str, received_us: int, routes: Sequence[Routed], settled: Sequence[Held | None] = ()
+) -> list[Held | None]:
+    """For each document why it is kept back, or None. Values of those that are not are remembered at once.
+
+    Args:
+        settled: why what was accepted before keeps them back (`engine.settling`); the rules' reasons stand behind it.
+    """
     found: list[Held | None] = []
-    for routed in routes:
-        if routed.hold is None or not routed.destinations:
-            found.append(None)
+    for place, routed in enumerate(routes):
+        before = settled[place] if place < len(settled) else None
+        if routed.hold is None or not routed.destinations or routed.echo:
+            found.append(before)
             continue
         held = routed.hold.decide(earlier.Past(batch, channel, received_us), received_us)
+        if before is not None:
+            text = f"{before.text}; {held.text}" if held is not None else before.text
+            found.append(replace(before, text=text, remember=bool(routed.hold.results)))
+            continue
         found.append(held)
         if held is None:
             earlier.remember(batch, routed.hold.results, received_us)

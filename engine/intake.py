@@ -341,7 +341,7 @@ class Intake:
                 if place.reserved:
                     place.worker.give_back(place.lane, place.size)
             elif place.reserved:
-                place.worker.committed(place.lane, next(claimed))
+                place.worker.committed(place.lane, next(claimed), place.size)
             else:
                 place.worker.left_in_store(place.lane)
 

@@ -58,6 +58,7 @@ class Route:
         program: None where the destinations take the raw message, or where ``filter`` says it is not wanted.
         filter: such messages are not wanted, and no later route is looked at.
         hold: the rules that keep its documents back until a person releases them; None without any.
+        joins: its reports list the results that other messages of the same orders brought, too.
     """
 
     when: Callable[[Parsed], bool] | None
@@ -68,6 +69,7 @@ class Route:
     hold_on_dead: bool = False
     filter: bool = False
     hold: Holding | None = None
+    joins: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +258,7 @@ def _route(
 def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = ()) -> Routed:
     """A document on its way to the destinations of its route, with the rules that may keep it back."""
     hold = route.hold.about(document.facts) if route.hold is not None else None
-    return Routed(document=document, destinations=route.to, claimed=claimed, hold=hold)
+    return Routed(document=document, destinations=route.to, claimed=claimed, hold=hold, joins=route.joins)
 
 
 def _hash_of(payload: bytes) -> str:

@@ -453,6 +453,8 @@ class Delivery:
         packed: ``body`` is compressed (`engine.packing`); a destination never sees it so.
         key: stable over a sender's resend, retries, replays and restarts; the destination may spot a repeat by it.
         attempt: how many attempts have failed so far.
+        joins: its reports list results of other messages of the same orders, too (`engine.joining`).
+        known_order: there were such messages when it was queued.
         earlier: how many were made before it began anew: a person retried a dead letter, or replayed the message.
         maybe_delivered: an earlier process may have sent it; sent again with the same key.
         manual: a person retried or replayed it: the `superseded` guard looks before it is sent.
@@ -482,6 +484,8 @@ class Delivery:
     entries: int = 0
     unconditional: bool = False
     message_type: str = ""
+    joins: bool = False
+    known_order: bool = False
     earlier: int = 0
 
     @property

@@ -193,6 +193,10 @@ class Reason(Enum):
     STORAGE = ("STORAGE", "The destination's folder cannot be written (full, read-only, missing).")
     # -- filtered, held, closed --------------------------------------------------------------------------------
     REPEAT = ("REPEAT", "The same bytes came before; they were acknowledged again and not delivered again.")
+    ECHO = (
+        "ECHO",
+        "Each of its results was accepted before just so: the analyzer has sent its memory again. Nothing is sent.",
+    )
     FILTERED = ("FILTERED", "A route's rule says that this message is not wanted.")
     QUALITY_CONTROL = (
         "QUALITY_CONTROL",
@@ -217,6 +221,31 @@ class Reason(Enum):
         "HOLD_FAULT",
         "A rule of the route (`hold:`) failed inside LabRelay, so the result is kept back. The rule is named in the "
         "detail; please report it.",
+    )
+    STATUS_BACK = (
+        "STATUS_BACK",
+        "A result of a lower status than the one that was accepted (preliminary after final, final after corrected). "
+        "Look at both, then `labrelay held reject`, or `labrelay held release` where this one is right.",
+    )
+    OLDER_RESULT = (
+        "OLDER_RESULT",
+        "A result that was measured earlier than the one that was accepted for the same test of the same order. Look "
+        "at both, then `labrelay held reject`, or `labrelay held release` where this one is right.",
+    )
+    VALUE_GONE = (
+        "VALUE_GONE",
+        "A result without a value (cancelled, a failed rerun) for one that has a value. Reject it where the value "
+        "stands; release it where it does not.",
+    )
+    WITHDRAWN_BEFORE = (
+        "WITHDRAWN_BEFORE",
+        "A result that its sender had withdrawn (OBX-11 D or W) comes again. Release it where it is right now, else "
+        "reject it.",
+    )
+    CORRECTS_UNKNOWN = (
+        "CORRECTS_UNKNOWN",
+        "A correction or a withdrawal, and it is not known which result it is about: none fits, or several do. Look at "
+        "the results of the order, then release it (it stands beside them), or reject it and correct at the analyzer.",
     )
     OVERTAKEN = (
         "OVERTAKEN",

@@ -37,6 +37,8 @@ REMEMBER = 8
 UNCONDITIONAL = 16
 SHARED = 32  # its message has, or had, more than this one
 AGAIN = 64  # of a replay: beside what the message was queued with
+JOINS = 128
+KNOWN_ORDER = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +77,16 @@ class Routed:
         hold: asked in the transaction that queues its deliveries; None: nothing holds it.
         claimed: for each destination, whether the caller delivers it at once (the row is born ``sending`` under our
             lease) or leaves it to a later claim (``waiting``). Shorter than ``destinations``: the rest waits.
+        joins: its reports list the results that other messages of the same orders brought, too.
+        echo: it says again what was accepted before, and is not sent (`engine.settling`).
     """
 
     document: "Document"
     destinations: tuple[str, ...]
     claimed: tuple[bool, ...] = ()
     hold: Rules | None = None
+    joins: bool = True
+    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +96,7 @@ class MapOutcome:
     Attributes:
         deliveries: the claimed ones, with their bodies, in the order they were queued.
         waiting: how many more were queued for a later claim.
-        held: the places, in the order of queueing from 0, of deliveries that a rule keeps back.
+        held: the places, in the order of queueing from 0, of deliveries that a rule keeps back, or that are an echo.
         already: the message had been processed before; nothing was changed now.
     """
 

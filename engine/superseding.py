@@ -21,8 +21,9 @@ from engine.hashes import unpack_reports
 from engine.memory import REPORT_MEMORY_US
 from engine.message import Report
 from engine.packing import unpack
-from engine.records import RELEASED
+from engine.records import JOINS, RELEASED
 from engine.results import conditional_updates, report_statuses, told_in
+from engine.settling import told
 from engine.vault import Vault
 
 # What a transaction Bundle writes under our own ids, by the type that says something about a result.
@@ -87,8 +88,16 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
         return "whole"
     if not _are_unlike(mine, theirs):
         return "part"
+    if flags & JOINS and _is_joined(batch, document_id):
+        return ""  # `engine.joining` keeps what the receiver has of the report
     stages = _stages(batch, document_id)
     return "part" if any(_takes_back(stages, _stages(batch, other_id)) for other_id in newer) else ""
+
+
+def _is_joined(batch: Batch, document_id: int) -> bool:
+    """Whether the lists of a document's reports are joined with those of other messages."""
+    found = [one for one in told(batch, document_id) if one.kind == "DiagnosticReport"]
+    return bool(found) and all(one.subject for one in found)
 
 
 def have_in_common(batch: Batch, delivery_id: int, others: Iterable[int]) -> bool:

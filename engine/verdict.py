@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from engine import causes, earlier, holding, lots, memory, numbered
+from engine import causes, earlier, holding, lots, memory, numbered, settling
 from engine.absent import absence
 from engine.arrival import seal_note, set_verdict
 from engine.batch import Batch
@@ -75,6 +75,8 @@ def map_done(
         return MapOutcome(state=old_state, reason=Reason[old_reason] if old_reason else None, already=True)
 
     late = False
+    known: list[settling.Known] = []
+    settled: settling.Settled | None = None
     if state == "mapped":
         reports = [report for routed in routes for report in routed.document.reports]
         # Then the guard of `engine.superseding` looks before it is sent. What was edited is as old as its original.
@@ -85,8 +87,16 @@ def map_done(
         else:
             memory.claim_reports(batch, message_id, reports)
             memory.claim_numbers(batch, message_id, reports)
+            known = settling.known_orders(batch, message_id if edited_from is None else edited_from, reports)
+            if known or again:
+                settled = settling.settle(batch, message_id, received_us, routes, known, again=again)
+                routes = settled.routes
+                if settled.echo:
+                    routes, state, reason = (), "filtered", Reason.ECHO
 
     note = _note(detail, issues)
+    if settled is not None and settled.facts:
+        note["facts"] = {str(place): facts.as_json() for place, facts in settled.facts.items()}
     sealed = seal_note(batch, "message_state", message_id, channel, note)
     revision = 1
     if old_state is None:
@@ -118,11 +128,18 @@ def map_done(
         message_type=message_type,
         token=token,
         routes=routes,
-        held=holding.decide(batch, channel, received_us, routes),
+        held=holding.decide(batch, channel, received_us, routes, settled.held if settled is not None else ()),
         revision=revision,
         manual=again or late,
+        known_order=bool(known),
     )
-    return MapOutcome(state=state, reason=reason, deliveries=queued.claimed, waiting=queued.waiting, held=queued.held)
+    return MapOutcome(
+        state=state,
+        reason=reason,
+        deliveries=queued.claimed,
+        waiting=queued.waiting,
+        held=queued.held,
+    )
 
 
 def _is_edited(batch: Batch, message_id: int) -> bool:

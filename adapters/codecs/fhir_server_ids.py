@@ -9,7 +9,8 @@ the same hash as an identifier instead, and finds its resource by it:
       (Provenance, Binary), or at most one (Composition, Bundle ...)
 
 Bodies of conditional requests carry no id (R4, http.html#cond-update: 400 where it differs). References by fullUrl
-stay as they are; a reference ``Type/id`` to a resource of the same Bundle becomes one by fullUrl.
+stay as they are; a reference ``Type/id`` to a resource of the same Bundle becomes one by fullUrl, and one to a resource
+that was sent before a conditional one: ``Type?identifier=urn:labrelay:id|6f1c...`` (R4, http.html#trules).
 
 Decimals keep the text they have. The json module makes numbers of them, so they travel as strings that begin with
 NUL, which no FHIR string may contain.
@@ -23,6 +24,7 @@ SYSTEM = "urn:labrelay:id"
 # FHIR R4: resources of our Bundles whose `identifier` is absent, or is not a list.
 TAGGED = frozenset({"AuditEvent", "Binary", "Bundle", "Composition", "MessageHeader", "OperationOutcome", "Provenance"})
 _DECIMAL_MARK = "\0"
+_OURS = re.compile(r"(Observation)/([0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12})")
 _MARKED_DECIMAL = re.compile(r'"\\u0000(-?\d+[0-9.eE+-]*)"')
 
 
@@ -66,8 +68,11 @@ def _identify(resource: dict[str, Any], url: str) -> str:
 def _refer(value: Any, full_urls: dict[str, str]) -> None:
     if isinstance(value, dict):
         reference = value.get("reference")
-        if isinstance(reference, str) and reference in full_urls:
-            value["reference"] = full_urls[reference]
+        if isinstance(reference, str):
+            if reference in full_urls:
+                value["reference"] = full_urls[reference]
+            elif sent_before := _OURS.fullmatch(reference):
+                value["reference"] = f"{sent_before[1]}?identifier={SYSTEM}%7C{sent_before[2]}"
         for inner in value.values():
             _refer(inner, full_urls)
     elif isinstance(value, list):

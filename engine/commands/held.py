@@ -30,7 +30,18 @@ from engine.reasons import Reason
 from engine.records import DeadLetter, Filter
 from engine.results import MEMORY_US, Result, UnreadableResultsError, results_of
 
-CAUSES = (Reason.HELD_BY_RULE, Reason.HOLD_UNDECIDED, Reason.HOLD_FAULT, Reason.OVERTAKEN, Reason.REJECTED)
+CAUSES = (
+    Reason.HELD_BY_RULE,
+    Reason.HOLD_UNDECIDED,
+    Reason.HOLD_FAULT,
+    Reason.STATUS_BACK,
+    Reason.OLDER_RESULT,
+    Reason.VALUE_GONE,
+    Reason.WITHDRAWN_BEFORE,
+    Reason.CORRECTS_UNKNOWN,
+    Reason.OVERTAKEN,
+    Reason.REJECTED,
+)
 COLUMNS = (
     Column("message", "MESSAGE", right=True),
     Column("channel", "CHANNEL"),

@@ -169,6 +169,11 @@ class ChannelConfig(Model):
         description="`restart`: specimen numbers begin anew every day, so patient and day are part of every key. "
         "`unique`: a number is never used twice; under a second patient it is a dead letter that nobody can accept.",
     )
+    report_list: Literal["join", "replace"] = Field(
+        default="join",
+        description="Of a report whose results come in several messages: `join`, its list holds the results of all of "
+        "them; `replace`, the sender repeats the whole report each time, and its list is taken as it is.",
+    )
     ack: Literal["on_store", "on_delivery"] = Field(
         default="on_store",
         description="When a message is acknowledged: `on_store`, once it is durable in the journal; or `on_delivery`, "

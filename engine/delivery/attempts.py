@@ -9,7 +9,7 @@ from engine.clock import from_us
 from engine.delivery.places import Places
 from engine.delivery.standing import logger
 from engine.delivery.storing import WRITE_RETRY_S
-from engine.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
+from engine.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.lane import Lane
 from engine.message import Delivery
 from engine.packing import unpack
@@ -43,7 +43,8 @@ class Attempts(Places):
                 self.breaker.abandoned(now)
                 lane.delayed.append((max(now + WRITE_RETRY_S, *there.values()), delivery))
                 return
-            sent = await self._conditioned(delivery) if self._checks_conflicts else delivery
+            sent = await self._joined(delivery) if delivery.joins and (look or delivery.known_order) else delivery
+            sent = await self._conditioned(sent) if self._checks_conflicts else sent
             await self._room()  # the last wait before the last look
             if self._paused or lane.held:  # a person was quicker than this attempt
                 back = True
@@ -107,6 +108,14 @@ class Attempts(Places):
             logger.warning("delivery is held for a person, newer messages have overtaken it", extra=names)
         self._note(lane, lambda: self._outbox.close_overtaken(delivery.id, whole=whole))
         self._ended(lane, delivery, reason)
+
+    async def _joined(self, delivery: Delivery) -> Delivery:
+        """The delivery with reports that list what the receiver has of them from other messages (`engine.joining`)."""
+        try:
+            body = await self._outbox.joined(delivery)
+        except (IntegrityError, ValueError):
+            return delivery  # the destination finds the same damage, and says so
+        return delivery if body is None else replace(delivery, body=body, packed=False)
 
     async def _conditioned(self, delivery: Delivery) -> Delivery:
         """The delivery under the condition that the server has what we wrote last; see `engine.versions`.

@@ -32,9 +32,14 @@ class Places(Storing):
         self.bytes_in_memory += size
         return True
 
-    def committed(self, lane: Lane, delivery: Delivery) -> None:
-        """A delivery with a place in memory is durable. Called in journal order."""
+    def committed(self, lane: Lane, delivery: Delivery, size: int) -> None:
+        """A delivery with a place in memory is durable. Called in journal order.
+
+        Args:
+            size: as it was reserved; the document may have changed since (`engine.settling`).
+        """
         lane.reserved -= 1
+        self.bytes_in_memory += len(delivery.body) - size
         lane.queue.append(delivery)
         if lane.recalled:  # older ones are about to be read from the store, and go first
             self._give_up(lane)

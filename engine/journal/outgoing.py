@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from engine import holding, superseding
+from engine import holding, joining, superseding
 from engine.journal.submitting import Submitting
 from engine.message import Delivery
 from engine.outbox import attempts, claims, decisions
@@ -84,6 +84,10 @@ class Outgoing(Submitting):
     def overtaken_before_sent(self, delivery: Delivery) -> "asyncio.Future[superseding.Overtaken]":
         """How much of a delivery's results newer messages have had delivered in its lane."""
         return self._submit(partial(superseding.overtaken_before_sent, delivery_id=delivery.id), verdict=True)
+
+    def joined(self, delivery: Delivery) -> "asyncio.Future[bytes | None]":
+        """A delivery's document with the lists of its reports joined (`engine.joining`); None: as it is stored."""
+        return self._submit(partial(joining.join, delivery_id=delivery.id), verdict=True)
 
     def have_in_common(self, delivery: Delivery, others: Sequence[int]) -> "asyncio.Future[bool]":
         """Whether a delivery tells results that one of ``others`` tells, too; also where nobody can tell."""

@@ -25,6 +25,7 @@ import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.errors import ContentError
+from engine.hashes import report_key
 from engine.mapping.run import Run
 from engine.message import Group, Report, Segment
 from engine.reasons import Reason
@@ -316,18 +317,19 @@ class Making:
     def report(self, number: str, patient: str | None, time: str, person: list[str]) -> None:
         """Note whose order or specimen number this is on which day, for the journal's memory.
 
-        The key is as wide as the ids are: a unique number is one of the whole site, and what has no number or no
-        patient conflicts with nobody. ``person`` is the fields of the PID or P at hand.
+        A unique number is one of the whole site; what has neither number nor patient stands for this message alone.
+        ``person`` is the fields of the PID or P at hand.
         """
-        channel = self._run.context.channel
+        channel, day = self._run.context.channel, ""
         if self.unique and number != NO_NUMBER:
             place = ""
-        elif patient is None:
-            place = self.alone(time) or self._this_message()
+        elif patient is None and number == NO_NUMBER:
+            place = self._this_message()
         else:
-            owner = f"{_SEPARATOR}{patient}" if number == NO_NUMBER else ""
-            place = f"{channel}{_SEPARATOR}{self._day(time)}{owner}"
-        key = self.token(f"report{_SEPARATOR}{number}{_SEPARATOR}{place}")
+            place, day = channel, self._day(time)
+            if number == NO_NUMBER:
+                place += f"{_SEPARATOR}{patient}"
+        key = report_key(self.token(f"report{_SEPARATOR}{number}{_SEPARATOR}{place}"), day)
         token = b"" if patient is None else self.token(f"patient{_SEPARATOR}{patient}")
         who = b"" if patient is None else self._person(patient, person)
         known = self.reports.setdefault(key, Report(key=key, patient=token, person=who))

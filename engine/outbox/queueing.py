@@ -8,7 +8,7 @@ from engine.chain import document_hash
 from engine.hashes import pack_reports
 from engine.message import Delivery, Document
 from engine.outbox.decisions import keep_back
-from engine.records import AGAIN, MANUAL, MAYBE_DELIVERED, SHARED, Held, Routed
+from engine.records import AGAIN, JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, SHARED, Held, Routed
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Queued:
     Attributes:
         claimed: the claimed deliveries, in queue order.
         waiting: how many others wait.
-        held: the places, in queue order from 0, of deliveries that are kept back.
+        held: the places, in queue order from 0, of deliveries that are kept back, or not made at all (an echo).
     """
 
     claimed: tuple[Delivery, ...]
@@ -38,20 +38,27 @@ def put(
     revision: int = 1,
     manual: bool = False,
     held: Sequence[Held | None] = (),
+    known_order: bool = False,
 ) -> Queued:
     """Store documents and queue their deliveries.
 
     Args:
         held: for each of ``routes`` why its deliveries are kept back, or None; shorter: the rest is not.
+        known_order: other messages have the same orders.
     """
     claimed: list[Delivery] = []
     waiting = 0
     kept: list[int] = []
     number = -1
-    marks = MANUAL if manual else 0
+    common = (MANUAL * manual) | (KNOWN_ORDER * known_order)
     if revision > 1 or sum(len(routed.destinations) for routed in routes) > 1:
-        marks |= SHARED
+        common |= SHARED
     for ordinal, routed in enumerate(routes, start=1):
+        if routed.echo:
+            kept += range(number + 1, number + 1 + len(routed.destinations))
+            number += len(routed.destinations)
+            continue
+        marks = common | (JOINS * routed.joins)
         document_id = _store_document(batch, message_id, channel, revision, ordinal, routed.document)
         why = held[ordinal - 1] if ordinal <= len(held) else None
         for position, destination in enumerate(routed.destinations):
@@ -86,6 +93,8 @@ def put(
                     entries=routed.document.entries,
                     message_type=message_type,
                     maybe_delivered=message_id <= batch.tail.restored_to,
+                    joins=routed.joins,
+                    known_order=known_order,
                 )
             )
     return Queued(tuple(claimed), waiting, frozenset(kept))
@@ -112,6 +121,7 @@ def replay(
         states: only what stands so with the destination it went to, by its newest delivery there. None: anything.
     """
     made = []
+    again = MANUAL | AGAIN
     for message_id in message_ids:
         found = [
             _Sent(*row) for row in batch.execute(_SENT, (message_id,)).fetchall() if states is None or row[2] in states
@@ -122,7 +132,7 @@ def replay(
             found = _instead(batch, message_id, found, to, takes, states)
         for one in found:
             made.append(
-                _insert(batch, batch.lane_of(one.lane), message_id, one.document, one.key, "waiting", MANUAL | AGAIN)
+                _insert(batch, batch.lane_of(one.lane), message_id, one.document, one.key, "waiting", again | one.joins)
             )
     return made
 
@@ -135,11 +145,13 @@ class _Sent:
     lane: int
     state: str
     key: bytes
+    joins: int = 0
 
 
 _SENT = (
     "SELECT DISTINCT d.document_id, d.lane, (SELECT s.state FROM delivery s WHERE s.message_id = d.message_id"
-    "  AND s.lane = d.lane AND s.document_id = d.document_id ORDER BY s.id DESC LIMIT 1), d.key"
+    "  AND s.lane = d.lane AND s.document_id = d.document_id ORDER BY s.id DESC LIMIT 1), d.key,"
+    f" d.flags & {JOINS}"
     " FROM delivery d JOIN document o ON o.id = d.document_id"
     " WHERE d.message_id = ? AND o.revision = (SELECT max(p.revision) FROM delivery e"
     "  JOIN document p ON p.id = e.document_id"

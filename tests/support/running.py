@@ -146,6 +146,7 @@ def make_running_site(
     *,
     web: str = "",
     namespaces: Mapping[str, str] | None = None,
+    workers: int = 0,
 ) -> Path:
     """Write a site with the shipped mappings; ``web`` is the address of the page, none by default."""
     (folder / "config").mkdir(parents=True, exist_ok=True)
@@ -155,6 +156,7 @@ def make_running_site(
         "web": {"listen": web} if web else {"enabled": False},
         "destinations": dict(destinations),
         "namespaces": dict(namespaces or {}),
+        "workers": workers,
     }
     (folder / "config" / "labrelay.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
     for name, content in channels.items():
@@ -190,13 +192,14 @@ async def running_site(
     *,
     clock: Clock | None = None,
     namespaces: Mapping[str, str] | None = None,
+    workers: int = 0,
 ) -> AsyncIterator[RunningSite]:
     """A site whose destination ``lab-fhir`` is a sandbox."""
     sandbox = Sandbox()
     await sandbox.start()
     try:
         destinations = {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}}
-        make_running_site(folder, channels, destinations, namespaces=namespaces)
+        make_running_site(folder, channels, destinations, namespaces=namespaces, workers=workers)
         async with running_app(folder, clock=clock) as app:
             yield RunningSite(folder, app, sandbox)
     finally:

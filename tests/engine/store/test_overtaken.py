@@ -16,7 +16,7 @@ from engine.numbers import Number
 from engine.reasons import Reason
 from engine.records import Routed
 from engine.superseding import Newer, in_words
-from tests.engine.store.test_held_deliveries import body
+from tests.engine.store.test_held_deliveries import body, later
 from tests.engine.store.test_short_memories import rows
 from tests.support.journals import DAY_S, WINDOW_S, received, routed, running, store
 from tests.support.waiting import until
@@ -84,7 +84,7 @@ async def test_what_newer_messages_have_had_delivered(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, *newer)):
             (stored,) = await store(journal, b"%d" % number)
-            made: list[Routed] = [routed(content, reports=REPORT)]
+            made: list[Routed] = [routed(later(content, number), reports=REPORT)]
             await journal.map_done(stored.id, routes=made, state="mapped")
         first, *others = await journal.claim("chem", "fhir", 10)
         assert await journal.overtaken_before_sent(first) == ""
@@ -162,7 +162,7 @@ async def test_a_report_is_not_taken_back_by_an_older_message_with_other_tests(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, *newer)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
         first, *others = await journal.claim("chem", "fhir", 10)
         for delivery in others:
             await journal.settle(delivery.id, delivered_us=1)
@@ -191,7 +191,7 @@ async def test_an_hl7_message_that_is_held_is_compared_result_by_result(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, newer)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
         first, second = await journal.claim("chem", "fhir", 10)
         await journal.settle(second.id, delivered_us=1)
         assert journal.overtaken(first.id) == outcome
@@ -204,7 +204,7 @@ async def test_which_newer_ones_that_may_be_there_are_waited_for(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, *newer)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
         first, *others = await journal.claim("chem", "fhir", 10)
         ids = [delivery.id for delivery in others]
         assert await journal.have_in_common(first, ids) == (outcome != "")
@@ -232,7 +232,7 @@ async def test_of_what_was_delivered_before_nothing_can_be_lost(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, newer)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
         for delivery in await journal.claim("chem", "fhir", 10):
             await journal.settle(delivery.id, delivered_us=1)
         await journal.replay([1])
@@ -244,7 +244,7 @@ async def test_a_newer_one_that_cannot_be_opened_is_taken_for_the_same(tmp_path:
     async with running(tmp_path) as journal:
         for number, content in enumerate((body("a"), body("b"))):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
         for delivery in await journal.claim("chem", "fhir", 10):
             await journal.settle(delivery.id, delivered_us=1)
 
@@ -291,7 +291,7 @@ async def test_what_would_be_made_anew_is_superseded_where_a_newer_one_writes_th
     async with running(tmp_path) as journal:
         for number, content in enumerate((body("a"), *newer)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
         for delivery in await journal.claim("chem", "fhir", 10):
             await journal.settle(delivery.id, delivered_us=1)
         document = Document(body=body("a", value="6"), reports=REPORT)
@@ -357,7 +357,7 @@ async def test_which_newer_messages_keep_it_back(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, *others)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(content, reports=REPORT)], state="mapped")
+            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
         first, *rest = await journal.claim("chem", "fhir", 10)
         for delivery in rest:
             await journal.settle(delivery.id, delivered_us=1)

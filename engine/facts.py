@@ -1,0 +1,48 @@
+"""What the journal knew of a message's orders when its outcome was decided, and what follows for its documents.
+
+A mapping sees one message alone. Whether a result was sent before, changes one that was final, or corrects one under
+another id is known only in the order of the journal, so it is decided in the transaction that records the outcome
+(`engine.settling`). What was decided is kept beside the outcome, sealed: whoever makes the document again from the
+message (`explain`, `reprocess`) applies the same facts and gets the same ids and statuses.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What follows for one document.
+
+    Attributes:
+        echoes: ``Type/id`` of resources that were accepted before just so, and are left out.
+        statuses: ``Type/id`` -> the status that goes out in place of the sender's.
+        corrects: id as the mapping makes it -> id of the resource that it corrects.
+    """
+
+    echoes: frozenset[str] = frozenset()
+    statuses: Mapping[str, str] = field(default_factory=dict)
+    corrects: Mapping[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.echoes or self.statuses or self.corrects)
+
+    def as_json(self) -> Json:
+        """For the note that is sealed beside the outcome; without what is empty."""
+        said = {"echoes": sorted(self.echoes), "statuses": dict(self.statuses), "corrects": dict(self.corrects)}
+        return {name: value for name, value in said.items() if value}
+
+
+def facts_from(said: Json) -> Facts:
+    """What `Facts.as_json` wrote."""
+    return Facts(
+        echoes=frozenset(said.get("echoes", ())),
+        statuses=said.get("statuses", {}),
+        corrects=said.get("corrects", {}),
+    )
+
+
+NOTHING = Facts()

@@ -1,0 +1,174 @@
+"""How a result follows those that were accepted for it before. Pure.
+
+    echo       it says again what was sent: an analyzer sends its memory
+    again      it says again what is held, and was not sent
+    plain      it goes out as it is
+    amended    a final result that changes a final one: it goes out as ``amended``
+    held       it would take something back: a person decides
+
+*Accepted* is a version that waits, is being sent, was delivered, or is held. Statuses are those of FHIR R4
+(Observation.status); HL7 table 0085 gives them.
+
+    registered < preliminary, partial < final, unknown < amended, appended < corrected
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+from engine.reasons import Reason
+
+RANK = {
+    "registered": 0,
+    "preliminary": 1,
+    "partial": 1,
+    "final": 2,
+    "unknown": 2,
+    "amended": 3,
+    "appended": 3,
+    "corrected": 4,
+}
+WITHDRAWN = "entered-in-error"
+CANCELLED = "cancelled"
+CHANGES = frozenset({"corrected", "amended", "appended", WITHDRAWN})  # by these the sender itself says: I take it back
+UNFINISHED = frozenset({"registered", "preliminary", "partial"})
+FIRST_YEAR = 2001  # clocks that have lost their battery begin in 1970, 1980, 1990 or 2000
+AHEAD = timedelta(minutes=15)  # a measurement cannot be later than its receipt; clocks differ by minutes
+
+
+class Version(NamedTuple):
+    """One version of a result.
+
+    Attributes:
+        status: as it goes out, or went out. said: as the sender gave it.
+        whole: digest of the resource without its id, status and time of issue.
+        time: ``effectiveDateTime`` as FHIR writes it; empty where the message gives none.
+        has_value: it tells a value, and not only that there is none.
+        waits: it is held, and no receiver has it.
+    """
+
+    status: str
+    said: str
+    whole: bytes
+    time: str = ""
+    has_value: bool = True
+    waits: bool = False
+
+
+class Step(NamedTuple):
+    """What becomes of a new version.
+
+    Attributes:
+        status: as it goes out.
+        reason: why it is held, with ``words`` that name no value.
+    """
+
+    kind: Literal["echo", "again", "plain", "amended", "held"]
+    status: str
+    reason: Reason | None = None
+    words: str = ""
+
+
+def follow(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
+    """What becomes of ``new`` behind the versions accepted before it, the oldest first.
+
+    Args:
+        received: when the message of ``new`` came in; aware.
+    """
+    if not accepted:
+        return Step("plain", new.said)
+    if new.time and (same := [one for one in accepted if _says_again(new, one)]):
+        return Step("again" if all(one.waits for one in same) else "echo", new.said)
+    if new.said == WITHDRAWN:
+        return Step("plain", new.said)
+    sent = [one for one in accepted if not one.waits]
+    held = [one for one in accepted if one.waits]
+    current = sent[-1] if sent else None
+    if any(one.said == WITHDRAWN for one in (*sent[-1:], *held)):
+        return _held(Reason.WITHDRAWN_BEFORE, "the result was withdrawn before")
+    if any(one.has_value for one in (*sent[-1:], *held)) and (new.said == CANCELLED or not new.has_value):
+        return _held(Reason.VALUE_GONE, "a result without a value would take the place of one with a value")
+    if current is not None and (why := _goes_back(new, current, received)):
+        return why
+    if any(RANK.get(new.said, 2) < RANK.get(one.said, 2) for one in held):
+        return _held(Reason.STATUS_BACK, f"{new.said} after a held result of a higher status")
+    if current is None or new.said != "final" or current.said not in RANK:
+        return Step("plain", new.said)
+    if current.status in CHANGES:
+        return Step("amended", current.status)
+    if RANK[current.said] >= RANK["final"] and new.whole != current.whole:
+        return Step("amended", "amended")
+    return Step("plain", new.said)
+
+
+def without_again(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
+    """As `follow`, where a held version that says the same does not count: the two are not sent together."""
+    return follow(new, [one for one in accepted if not (one.waits and _says_again(new, one))], received)
+
+
+def _says_again(new: Version, one: Version) -> bool:
+    return new.whole == one.whole and new.said == one.said
+
+
+def _goes_back(new: Version, current: Version, received: datetime) -> Step | None:
+    if current.said in RANK:
+        mine, theirs = RANK.get(new.said, 2), RANK[current.said]
+        if mine < theirs:
+            return _held(Reason.STATUS_BACK, f"{new.said} after {current.said}")
+        if mine > theirs:
+            return None
+    if new.said not in CHANGES and is_older(new.time, current.time, received):
+        return _held(Reason.OLDER_RESULT, "measured earlier than the result that was accepted")
+    return None
+
+
+def _held(reason: Reason, words: str) -> Step:
+    return Step("held", "", reason, words)
+
+
+def is_older(new: str, old: str, received: datetime) -> bool:
+    """Whether one time of measurement lies before another, compared at the coarser precision of the two.
+
+    Never where one is absent or impossible: before 2001, or after the receipt.
+
+    Args:
+        new, old: FHIR dateTimes.
+    """
+    if not new or not old or _is_impossible(new, received) or _is_impossible(old, received):
+        return False
+    length = min(len(new), len(old))
+    if length < 19:  # a year, a month or a day
+        return new[:length] < old[:length]
+    try:
+        return datetime.fromisoformat(new) < datetime.fromisoformat(old)
+    except (ValueError, TypeError):
+        return False
+
+
+def _is_impossible(text: str, received: datetime) -> bool:
+    try:
+        if int(text[:4]) < FIRST_YEAR:
+            return True
+        if len(text) < 19:
+            return text[:10] > f"{received + timedelta(days=1):%Y-%m-%d}"[: len(text)]
+        return datetime.fromisoformat(text) > received + AHEAD
+    except (ValueError, TypeError):
+        return True
+
+
+def of_report(said: str, before: str, statuses: Sequence[str]) -> str:
+    """The status of a report that has grown.
+
+    Args:
+        said: as the sender gives it now. before: as it went out last; empty for the first time.
+        statuses: of the results that it lists, as they go out.
+    """
+    if said not in RANK:
+        return said
+    if any(one in UNFINISHED for one in statuses):
+        finished = any(one not in UNFINISHED for one in statuses)
+        return "partial" if finished or RANK.get(before, 0) > RANK["partial"] else said
+    for changed in ("corrected", "amended"):
+        if changed in statuses or changed in (before, said):
+            return changed
+    return before if RANK.get(before, 0) > RANK[said] else said

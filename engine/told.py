@@ -1,0 +1,234 @@
+"""The resources that a Bundle writes under our own ids, as they are compared with those of other messages. Pure.
+
+Numbers stay as they are written: a document that is written anew says 5.50 where it said 5.50.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import orjson
+from orjson import OPT_SORT_KEYS, Fragment
+
+from engine.facts import Facts
+from engine.succession import WITHDRAWN, of_report
+
+Json = dict[str, Any]
+
+SENDER_STATUS = "urn:labrelay:sender-status"  # system of the tag that keeps the status as the sender gave it
+_URN = "urn:uuid:"
+_NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
+_OF_A_REPORT = _NOT_COMPARED | {"result"}
+_MEANING = frozenset({"component", "dataAbsentReason", "interpretation", "referenceRange", "subject"})
+_RECORDS = frozenset({"Provenance", "MessageHeader"})  # about the message, and not about a result
+
+
+class Resource(NamedTuple):
+    """One resource that a Bundle writes under our own id.
+
+    Attributes:
+        name: ``Type/id``.
+        status: as it goes out; empty where it has none. said: as the sender gave it.
+        whole: digest of all that is said, but for id, status, time of issue and (of a report) its list.
+        meaning: digest of value, unit, flags, ranges, and whom it is about.
+        time: when it was measured, as FHIR writes it; empty where that is not said.
+        has_value: of an Observation, whether it tells a value.
+        codes: what was measured: system and code of each coding, or the text.
+        lists: of a report, the ids of the Observations that it lists.
+        subject: whom it is about.
+    """
+
+    name: str
+    status: str
+    said: str
+    whole: bytes
+    meaning: bytes = b""
+    time: str = ""
+    has_value: bool = True
+    codes: frozenset[str] = frozenset()
+    lists: tuple[str, ...] = ()
+    subject: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition("/")[0]
+
+    @property
+    def identity(self) -> str:
+        return self.name.partition("/")[2]
+
+
+def loads(body: bytes) -> Json:
+    """A Bundle, its decimals as they are written.
+
+    Raises:
+        ValueError: it is no Bundle.
+    """
+    bundle = json.loads(body, parse_float=Fragment)
+    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
+        raise ValueError("no Bundle")
+    return bundle
+
+
+def resources_in(bundle: Json) -> list[Resource]:
+    """The resources that a transaction writes under our own ids, in its order; none of any other Bundle.
+
+    Raises:
+        ValueError: it is not such a Bundle as a mapping writes.
+    """
+    try:
+        return [_resource(name, entry["resource"]) for name, entry in _own(bundle)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(type(error).__name__) from error
+
+
+def _own(bundle: Json) -> Iterator[tuple[str, Json]]:
+    for entry in bundle.get("entry", ()):
+        request = entry.get("request")
+        if request is None or request.get("method") != "PUT" or "?" in request["url"]:
+            continue
+        if entry["resource"]["resourceType"] not in _RECORDS:
+            yield request["url"], entry
+
+
+def _resource(name: str, resource: Json) -> Resource:
+    report = resource["resourceType"] == "DiagnosticReport"
+    period = resource.get("effectivePeriod", {})
+    status = resource.get("status", "")
+    tags = resource.get("meta", {}).get("tag", ())
+    return Resource(
+        name=name,
+        status=status,
+        said=next((one["code"] for one in tags if one.get("system") == SENDER_STATUS), status),
+        whole=_digest(resource, _OF_A_REPORT if report else _NOT_COMPARED),
+        meaning=b"" if report else _digest(resource, frozenset(resource) - _meant(resource)),
+        time=resource.get("effectiveDateTime") or resource.get("effectiveInstant") or period.get("start", ""),
+        has_value=_has_value(resource),
+        codes=_codes(resource.get("code", {})),
+        lists=tuple(_id_of(one["reference"]) for one in resource.get("result", ())) if report else (),
+        subject=resource.get("subject", {}).get("reference", ""),
+    )
+
+
+def _meant(resource: Json) -> set[str]:
+    return {name for name in resource if name.startswith("value") or name in _MEANING}
+
+
+def _has_value(resource: Json) -> bool:
+    parts = (resource, *resource.get("component", ()))
+    return "hasMember" in resource or any(name.startswith("value") for part in parts for name in part)
+
+
+def _codes(code: Json) -> frozenset[str]:
+    found = {f"{one.get('system', '')}|{one['code']}" for one in code.get("coding", ()) if one.get("code")}
+    return frozenset(found or ({code["text"]} if code.get("text") else ()))
+
+
+def _digest(resource: Json, without: frozenset[str]) -> bytes:
+    said = {name: value for name, value in resource.items() if name not in without}
+    return blake2b(orjson.dumps(said, option=OPT_SORT_KEYS), digest_size=16).digest()
+
+
+def _id_of(reference: str) -> str:
+    return reference.removeprefix(_URN).rpartition("/")[2]
+
+
+def settled(bundle: Json, facts: Facts) -> bytes:
+    """The Bundle as it goes out under ``facts``; ``bundle`` is used up."""
+    _correct(bundle, facts.corrects)
+    entries = bundle.get("entry", [])
+    gone: dict[str, str] = {}
+    for entry in entries:
+        name = entry.get("request", {}).get("url", "")
+        if name in facts.echoes:
+            gone[entry["fullUrl"]] = name
+        elif name in facts.statuses:
+            change_status(entry["resource"], facts.statuses[name])
+    if gone:
+        bundle["entry"] = [entry for entry in entries if entry["fullUrl"] not in gone]
+        refer(bundle["entry"], gone)
+    return orjson.dumps(bundle)
+
+
+def change_status(resource: Json, status: str) -> None:
+    """Give a resource another status than its sender; that one stays in a tag."""
+    said = resource.get("status", "")
+    if said == status:
+        return
+    meta = resource.setdefault("meta", {})
+    tags = meta.get("tag", [])
+    if not any(one.get("system") == SENDER_STATUS for one in tags):
+        meta["tag"] = [*tags, {"system": SENDER_STATUS, "code": said}]
+    resource["status"] = status
+
+
+def _correct(bundle: Json, corrects: Mapping[str, str]) -> None:
+    """Give resources the ids of those that they correct."""
+    if not corrects:
+        return
+    urls = {f"{_URN}{old}": f"{_URN}{new}" for old, new in corrects.items()}
+    for entry in bundle.get("entry", ()):
+        resource, request = entry["resource"], entry.get("request", {})
+        kind, _, identity = request.get("url", "").partition("/")
+        if identity in corrects:
+            request["url"] = f"{kind}/{corrects[identity]}"
+        if resource.get("id") in corrects:
+            resource["id"] = corrects[resource["id"]]
+        entry["fullUrl"] = urls.get(entry["fullUrl"], entry["fullUrl"])
+    refer(bundle["entry"], urls)
+
+
+def refer(value: Any, names: Mapping[str, str]) -> None:
+    """Change references, in place: ``names`` gives the new one for an old one."""
+    if isinstance(value, dict):
+        reference = value.get("reference")
+        if isinstance(reference, str) and reference in names:
+            value["reference"] = names[reference]
+        for inner in value.values():
+            refer(inner, names)
+    elif isinstance(value, list):
+        for inner in value:
+            refer(inner, names)
+
+
+class Listed(NamedTuple):
+    """What a receiver has of a report.
+
+    Attributes:
+        status: of the report, as it went out last.
+        results: id -> status of each result that the report lists and that was delivered.
+    """
+
+    status: str
+    results: dict[str, str]
+
+
+def joined(bundle: Json, reports: Mapping[str, Listed]) -> bytes:
+    """The Bundle with lists that keep what the receiver has of the same reports; ``bundle`` is used up.
+
+    Args:
+        reports: id of a report -> what the receiver has of it.
+    """
+    statuses = {one.identity: one.status for one in resources_in(bundle) if one.kind == "Observation"}
+    for name, entry in _own(bundle):
+        resource = entry["resource"]
+        if resource["resourceType"] != "DiagnosticReport":
+            continue
+        there = reports.get(name.partition("/")[2])
+        own = resource.get("result", [])
+        mine = {_id_of(one["reference"]) for one in own}
+        known = there.results if there is not None else {}
+        # What this document leaves out and the receiver never got cannot be referred to.
+        own = [one for one in own if one["reference"].startswith(_URN) or _id_of(one["reference"]) in known]
+        older = [{"reference": f"Observation/{one}"} for one in known if one not in mine]
+        listed = [*older, *own]
+        if listed:
+            resource["result"] = listed
+        else:
+            resource.pop("result", None)
+        if there is not None:
+            every = [statuses.get(one) or known.get(one, "") for one in {**known, **dict.fromkeys(mine)}]
+            alive = [one for one in every if one and one != WITHDRAWN]
+            change_status(resource, of_report(resource["status"], there.status, alive))
+    return orjson.dumps(bundle)

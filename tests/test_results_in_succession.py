@@ -1,0 +1,296 @@
+"""The receiver's results after histories of one order: nothing goes back, nothing changes unsaid, nothing is unlisted.
+
+Each history is told in HL7 v2 and in ASTM to a running site, in one process and with a worker.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from engine.commands.output import ExitCode
+from tests.support.astm_peer import one_record_a_frame
+from tests.support.astm_peer import session as frames
+from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
+from tests.support.senders import AstmAnalyzer, lines, send_blocks
+
+SETTINGS = {"patient_system": "urn:x:mrn"}
+CHANNELS = {
+    "hl7": hl7_channel(settings=SETTINGS),
+    "astm": astm_channel(settings=SETTINGS),
+    "snapshots": hl7_channel(settings=SETTINGS, report_list="replace"),
+}
+NAMES = {"corrected": "C", "final": "F", "preliminary": "P", "cancelled": "X", "entered-in-error": "D"}
+
+
+@dataclass
+class Lab:
+    """An analyzer that tells results of one order, as ``F GLU 9.9 09:30``, several in one message."""
+
+    site: RunningSite
+    channel: str
+    control_ids: count  # type: ignore[type-arg]
+
+    async def says(
+        self,
+        *results: str,
+        order: str = "S1",
+        patient: str = "4711",
+        day: str = "01",
+        obr: str = "1",
+        wait: bool = True,
+    ) -> str:
+        """Send a message and wait until all is quiet (or not); how it ended."""
+        told = [(status, code, value, time) for status, code, value, time in map(str.split, results)]
+        number = next(self.control_ids)
+        if self.channel == "astm":
+            played = await AstmAnalyzer(self.site.port("astm")).play(
+                frames(*self._frames(told, number, order, patient, day))
+            )
+            assert not played.gave_up
+        else:
+            (answer,) = await send_blocks(
+                self.site.port(self.channel), [self._hl7(told, number, order, patient, day, obr)]
+            )
+            assert lines(answer)["MSA"][1] == "AA"
+        if wait:
+            await self.site.settled()
+        return self.site.ends()[-1] if wait else ""
+
+    def _hl7(self, told: list[tuple[str, ...]], number: int, order: str, patient: str, day: str, obr: str) -> bytes:
+        at = f"202603{day}{told[0][3].replace(':', '')}00"
+        pid = f"PID|1||{patient}||Iyer^Meena||19550101|F" if patient else "PID|1"
+        status = "F" if told[0][0] in "XDW" else told[0][0]
+        segments = [
+            f"MSH|^~\\&|AN|LAB|LIS|H|202603{day}1200{number % 60:02}||ORU^R01|M{number}|P|2.5.1",
+            pid,
+            f"OBR|{obr}||{order}|GLU^Panel^L|||{at}|||||||||||||||{at}||LAB|{status}",
+        ]
+        for place, (state, code, value, time) in enumerate(told, 1):
+            measured = f"202603{day}{time.replace(':', '')}00"
+            said = "" if value == "-" else value
+            segments.append(f"OBX|{place}|NM|{code}^{code}^L||{said}|mmol/L|||||{state}|||{measured}")
+        return "\r".join([*segments, ""]).encode()
+
+    def _frames(self, told: list[tuple[str, ...]], number: int, order: str, patient: str, day: str) -> list[bytes]:
+        records = [f"H|\\^&|{number}||AN|||||||P|1|202603{day}1200{number % 60:02}"]
+        records.append(f"P|1||{patient}|||Iyer^Meena||19550101|F" if patient else "P|1")
+        records.append(f"O|1|{order}||^^^GLU|R||202603{day}080000||||N||||||||||||||F")
+        for place, (state, code, value, time) in enumerate(told, 1):
+            measured = f"202603{day}{time.replace(':', '')}00"
+            said = "" if value == "-" else value
+            records.append(f"R|{place}|^^^{code}|{said}|mmol/L||||{state}||||{measured}")
+        return one_record_a_frame("\r".join([*records, "L|1|N", ""]).encode())
+
+    # -- what the receiver has -----------------------------------------------------------------------------------
+
+    def results(self) -> dict[str, str]:
+        """Code -> ``F 9.9`` of each result on the server; of two with one code both."""
+        found: dict[str, str] = {}
+        for one in self.site.sandbox.resources("Observation"):
+            code = one["code"]["coding"][0]["code"]
+            value = one.get("valueQuantity", {}).get("value")
+            said = f"{one['status']} {'-' if value is None else f'{value:g}'}"
+            found[code] = f"{found[code]}, {said}" if code in found else said
+        return found
+
+    def listed(self) -> dict[str, list[str]]:
+        """Status of a report -> the codes that it lists."""
+        names = {f"Observation/{one['id']}": one["code"]["coding"][0]["code"]
+                 for one in self.site.sandbox.resources("Observation")}  # fmt: skip
+        return {
+            one["status"]: sorted(names[result["reference"]] for result in one.get("result", ()))
+            for one in self.site.sandbox.resources("DiagnosticReport")
+        }
+
+    def unlisted(self) -> list[str]:
+        """Results that stand in no report."""
+        every = {f"Observation/{one['id']}" for one in self.site.sandbox.resources("Observation")}
+        for report in self.site.sandbox.resources("DiagnosticReport"):
+            every -= {one["reference"] for one in report.get("result", ())}
+        return sorted(every)
+
+    def held(self) -> list[str]:
+        return [
+            one.cause for view in self.site.messages() for one in self.site.deliveries(view.id) if one.state == "held"
+        ]
+
+
+@pytest.fixture(params=[0, 1], ids=["one process", "with a worker"])
+async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningSite]:
+    async with running_site(tmp_path, CHANNELS, workers=request.param) as site:
+        yield site
+
+
+@pytest.fixture(params=["hl7", "astm"])
+def lab(request: pytest.FixtureRequest, site: RunningSite) -> Lab:
+    return Lab(site, request.param, count(1))
+
+
+async def test_a_preliminary_result_behind_a_final_one_is_held(lab: Lab) -> None:
+    assert await lab.says("F GLU 9.9 09:30") == "delivered"
+    assert await lab.says("P GLU 1.1 09:40") == "held"
+    assert (lab.held(), lab.results()) == (["STATUS_BACK"], {"GLU": "final 9.9"})
+
+
+async def test_the_analyzers_memory_does_not_undo_a_correction(lab: Lab) -> None:
+    await lab.says("F GLU 9.9 09:30")
+    await lab.says("C GLU 6.0 09:32")
+    assert await lab.says("F GLU 9.9 09:30") == "ECHO"
+    assert (lab.held(), lab.results()) == ([], {"GLU": "corrected 6"})
+
+
+async def test_a_whole_memory_that_is_sent_again_says_nothing_new(lab: Lab) -> None:
+    days = [f"F GLU {value}.5 09:{value:02}" for value in range(3, 9)]
+    for number, one in enumerate(days):
+        await lab.says(one, order=f"S{number}")
+    before = {one["id"]: one["meta"]["versionId"] for one in lab.site.sandbox.resources("Observation")}
+    for number, one in enumerate(days):
+        assert await lab.says(one, order=f"S{number}") == "ECHO"
+    assert {one["id"]: one["meta"]["versionId"] for one in lab.site.sandbox.resources("Observation")} == before
+
+
+async def test_echoes_go_out_of_a_message_first(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:30")
+    assert await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:30", "F NA 140 09:45") == "delivered"
+    assert lab.results() == {"GLU": "final 5.5", "UREA": "final 4", "NA": "final 140"}
+    assert {one["meta"]["versionId"] for one in lab.site.sandbox.resources("Observation")} == {"1"}
+    assert lab.unlisted() == []
+
+
+async def test_what_was_withdrawn_does_not_come_back(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))  # E1394 has no status for it
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("D GLU - 09:40")
+    assert lab.results() == {"GLU": "entered-in-error -"}
+    assert await lab.says("P GLU 7.7 09:50") == "held"
+    assert (lab.held(), lab.results()) == (["WITHDRAWN_BEFORE"], {"GLU": "entered-in-error -"})
+
+
+@pytest.mark.parametrize("failed", ["F GLU - 09:40", "X GLU - 09:40"])
+async def test_a_failed_rerun_does_not_take_a_good_result_away(lab: Lab, failed: str) -> None:
+    await lab.says("F GLU 5.5 09:30")
+    assert await lab.says(failed) == "held"
+    assert (lab.held(), lab.results()) == (["VALUE_GONE"], {"GLU": "final 5.5"})
+    await lab.says("F GLU 5.7 09:50")
+    assert lab.results() == {"GLU": "amended 5.7"}
+
+
+async def test_a_changed_final_is_said_to_be_amended(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("F GLU 6.1 10:30")
+    assert lab.results() == {"GLU": "amended 6.1"}
+    assert lab.listed() == {"amended": ["GLU"]}
+    (one,) = lab.site.sandbox.resources("Observation")
+    assert one["meta"]["tag"] == [{"system": "urn:labrelay:sender-status", "code": "final"}]
+
+
+async def test_an_older_measurement_is_held(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 10:00")
+    assert await lab.says("F GLU 9.9 07:00") == "held"
+    assert (lab.held(), lab.results()) == (["OLDER_RESULT"], {"GLU": "final 5.5"})
+
+
+async def test_in_an_outage_the_memory_behind_a_correction_does_not_land_over_it(lab: Lab) -> None:
+    await lab.says("F GLU 9.9 09:30")
+    lab.site.sandbox.faults.down = True
+    await lab.says("C GLU 6.0 09:32", wait=False)
+    await lab.says("F GLU 9.9 09:30", wait=False)
+    lab.site.sandbox.faults.down = False
+    await lab.site.settled()
+    assert lab.results() == {"GLU": "corrected 6"}
+
+
+async def test_one_test_a_message_the_report_lists_all(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("F UREA 4.0 09:31")
+    await lab.says("F NA 140 09:32")
+    assert lab.unlisted() == []
+    if lab.channel == "hl7":
+        assert lab.listed() == {"final": ["GLU", "NA", "UREA"]}
+
+
+async def test_a_correction_of_one_test_does_not_take_the_others_out_of_the_report(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:30")
+    await lab.says("C GLU 6.0 09:40")
+    assert lab.unlisted() == []
+    assert lab.results() == {"GLU": "corrected 6", "UREA": "final 4"}
+
+
+async def test_a_preliminary_test_makes_a_final_report_partial(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("P UREA 4.0 09:31")
+    assert lab.listed() == {"partial": ["GLU", "UREA"]}
+    await lab.says("F UREA 4.1 09:40")
+    assert lab.listed() == {"final": ["GLU", "UREA"]}
+
+
+async def test_a_sender_of_snapshots_has_its_lists_taken_as_they_are(site: RunningSite) -> None:
+    lab = Lab(site, "snapshots", count(1))
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:31")
+    assert lab.listed() == {"final": ["GLU", "UREA"]}
+
+
+async def test_what_was_refused_is_not_listed_and_comes_into_the_list_by_a_retry(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F GLU 5.5 09:30")
+    site.sandbox.faults.next = ["422"]
+    assert await lab.says("F UREA 4.0 09:31") == "REFUSED"
+    await lab.says("F NA 140 09:32")
+    assert lab.listed() == {"final": ["GLU", "NA"]}
+    await site.retry(2)
+    assert lab.listed() == {"final": ["GLU", "NA", "UREA"]}
+
+
+async def test_a_correction_finds_its_result_though_the_order_is_counted_anew(site: RunningSite) -> None:
+    """OBR-1 (the place of the order in the message) is part of the key; a correction alone has 1."""
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F GLU 5.5 09:30", obr="2")
+    await lab.says("C GLU 6.0 09:40", obr="1")
+    assert (lab.results(), lab.unlisted()) == ({"GLU": "corrected 6"}, [])
+
+
+async def test_a_correction_on_the_next_day_takes_the_place_of_the_first_result(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 23:30", day="01")
+    await lab.says("C GLU 6.0 07:30", day="02")
+    assert (lab.results(), lab.unlisted()) == ({"GLU": "corrected 6"}, [])
+
+
+async def test_the_next_days_order_of_the_same_number_is_another_one(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 23:30", day="01")
+    await lab.says("F GLU 6.0 07:30", day="02")
+    assert lab.results() == {"GLU": "final 5.5, final 6"}
+
+
+async def test_a_correction_without_a_patient_finds_the_one_result(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30", patient="")
+    await lab.says("C GLU 6.0 09:40", patient="")
+    assert lab.results() == {"GLU": "corrected 6"}
+
+
+async def test_a_correction_without_a_patient_that_may_mean_two_is_held(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30", patient="")
+    await lab.says("F GLU 5.7 10:30", patient="")
+    assert await lab.says("C GLU 6.0 10:40", patient="") == "held"
+    assert (lab.held(), lab.results()) == (["CORRECTS_UNKNOWN"], {"GLU": "final 5.5, final 5.7"})
+
+
+async def test_a_person_may_let_a_held_result_go(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("P GLU 1.1 09:40")
+    held = str(lab.site.messages()[-1].id)
+    ran = await lab.site.labrelay("held", "release", held, "--reason", "the first was mixed up", "--yes")
+    assert ran.code == ExitCode.OK
+    await lab.site.settled()
+    assert lab.results() == {"GLU": "preliminary 1.1"}
+
+
+async def test_a_person_reads_why_it_is_held(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("P GLU 1.1 09:40")
+    ran = await lab.site.labrelay("held", "list", "--cause", "STATUS_BACK")
+    assert "preliminary after final (GLU)" in ran.out
