@@ -21,18 +21,25 @@ class Facts:
         echoes: ``Type/id`` of resources that were accepted before just so, and are left out.
         statuses: ``Type/id`` -> the status that goes out in place of the sender's.
         corrects: id as the mapping makes it -> id of the resource that it corrects.
+        not_sent: it says nothing else than what was accepted before.
     """
 
     echoes: frozenset[str] = frozenset()
     statuses: Mapping[str, str] = field(default_factory=dict)
     corrects: Mapping[str, str] = field(default_factory=dict)
+    not_sent: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.echoes or self.statuses or self.corrects)
+        return bool(self.echoes or self.statuses or self.corrects or self.not_sent)
 
     def as_json(self) -> Json:
         """For the note that is sealed beside the outcome; without what is empty."""
-        said = {"echoes": sorted(self.echoes), "statuses": dict(self.statuses), "corrects": dict(self.corrects)}
+        said = {
+            "echoes": sorted(self.echoes),
+            "statuses": dict(self.statuses),
+            "corrects": dict(self.corrects),
+            "not_sent": self.not_sent,
+        }
         return {name: value for name, value in said.items() if value}
 
 
@@ -42,6 +49,7 @@ def facts_from(said: Json) -> Facts:
         echoes=frozenset(said.get("echoes", ())),
         statuses=said.get("statuses", {}),
         corrects=said.get("corrects", {}),
+        not_sent=said.get("not_sent", False),
     )
 
 

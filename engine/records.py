@@ -4,13 +4,15 @@ What it gives of rows are named tuples: each short command makes all of these cl
 as long to be made. They are built by name, as the others are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from engine.reasons import Reason
 
 if TYPE_CHECKING:
+    from engine.facts import Facts
     from engine.message import Delivery, Document, Received
     from engine.results import Earlier, Result
 
@@ -304,6 +306,7 @@ class Trace(NamedTuple):
 
     Attributes:
         edited_from, edited_as: the message that a person made it of, or made of it; 0 without one.
+        facts: place of a document among those that its mapping makes, from 1 -> what was decided about it.
         times, last_us: how often it came, and when last, where repeats are only counted (`engine.unfinished`).
     """
 
@@ -318,6 +321,7 @@ class Trace(NamedTuple):
     deliveries: tuple[DeliveryView, ...]
     edited_from: int = 0
     edited_as: int = 0
+    facts: "Mapping[int, Facts]" = MappingProxyType({})
     times: int = 1
     last_us: int = 0
 

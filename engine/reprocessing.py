@@ -32,6 +32,7 @@ from engine.message import Report
 from engine.reading import Reader
 from engine.reasons import Reason
 from engine.records import DeliveryView, Routed, Trace
+from engine.told import under
 
 Outcome = Literal[
     "unchanged", "changed", "superseded", "withdrawn", "dead", "unsettled", "undelivered", "damaged", "gone"
@@ -130,6 +131,11 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
     made: set[tuple[str, int]] = set()
     superseded = False
     for ordinal, (document, route) in enumerate(verdict.documents, start=1):
+        body = under(document.body, trace.facts.get(ordinal))
+        if body is None:  # what was an echo stays one
+            made |= {(destination, ordinal) for destination in route.to}
+            send.append(replace(routed_by(route, document), destinations=()))
+            continue
         wanted: list[str] = []
         compared: dict[int | None, list[Change]] = {None: [Change("added", DOCUMENT)]}
         told: set[int | None] = set()  # the same document may have gone to several destinations: told once
@@ -138,7 +144,7 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
             made.add((destination, ordinal))
             old = before.get((destination, ordinal))
             if old is not None and old not in compared:
-                compared[old] = differences(reader.document(old), document.body)
+                compared[old] = differences(reader.document(old), body)
             if not compared[old]:
                 continue
             if reader.would_be_superseded(message_id, trace.message.channel, destination, document):
@@ -151,7 +157,7 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
             if old not in told:
                 told.add(old)
                 changes += compared[old]
-        differing += [Compared(outcome, tuple(names), old, document.body) for (outcome, old), names in differ.items()]
+        differing += [Compared(outcome, tuple(names), old, body) for (outcome, old), names in differ.items()]
         send.append(replace(routed_by(route, document), destinations=tuple(wanted)))
     if refused:  # what is sent would close these dead letters, and nothing goes out in their place
         return Finding(message_id, "unsettled")

@@ -200,7 +200,7 @@ def _settle(
             name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
             steps[one.name] = follow(_version(one, False), past.versions(name), received)
     if not problems and _is_echo(mine, steps, corrects, past):
-        return None, None, Facts(echoes=frozenset(one.name for one in mine))
+        return None, None, Facts(not_sent=True)
     for one in mine:
         if one.name in steps and steps[one.name].kind == "again":
             name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"

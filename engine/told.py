@@ -151,6 +151,18 @@ def settled(bundle: Json, facts: Facts) -> bytes:
     return orjson.dumps(bundle)
 
 
+def under(body: bytes, facts: Facts | None) -> bytes | None:
+    """A document as it goes out under ``facts``; None where it does not. What is no such Bundle stays as it is."""
+    if not facts:
+        return body
+    if facts.not_sent:
+        return None
+    try:
+        return settled(loads(body), facts)
+    except ValueError:
+        return body
+
+
 def change_status(resource: Json, status: str) -> None:
     """Give a resource another status than its sender; that one stays in a tag."""
     said = resource.get("status", "")

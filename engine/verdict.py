@@ -9,11 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+import orjson
+
 from engine import causes, earlier, holding, lots, memory, numbered, settling
 from engine.absent import absence
 from engine.arrival import seal_note, set_verdict
 from engine.batch import Batch
-from engine.errors import StoreError
+from engine.errors import IntegrityError, StoreError
 from engine.message import ControlRun, Issue, Reagent, Report, Unmapped
 from engine.numbers import Number
 from engine.outbox import decisions, queueing
@@ -95,8 +97,12 @@ def map_done(
                     routes, state, reason = (), "filtered", Reason.ECHO
 
     note = _note(detail, issues)
-    if settled is not None and settled.facts:
-        note["facts"] = {str(place): facts.as_json() for place, facts in settled.facts.items()}
+    if settled is not None:
+        decided = {str(place): facts.as_json() for place, facts in settled.facts.items()}
+        if again:
+            decided = _kept_facts(batch, message_id, channel, routes) | decided
+        if decided:
+            note["facts"] = decided
     sealed = seal_note(batch, "message_state", message_id, channel, note)
     revision = 1
     if old_state is None:
@@ -140,6 +146,17 @@ def map_done(
         waiting=queued.waiting,
         held=queued.held,
     )
+
+
+def _kept_facts(batch: Batch, message_id: int, channel: str, routes: Sequence[Routed]) -> dict[str, Any]:
+    """What was decided about documents of a message that are not made anew now."""
+    (sealed,) = batch.execute("SELECT detail FROM message_state WHERE id = ?", (message_id,)).fetchone() or (b"",)
+    try:
+        note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel)) if sealed else {}
+    except IntegrityError:
+        return {}
+    made = {str(place) for place, routed in enumerate(routes, start=1) if routed.destinations}
+    return {place: facts for place, facts in note.get("facts", {}).items() if place not in made}
 
 
 def _is_edited(batch: Batch, message_id: int) -> bool:

@@ -345,7 +345,7 @@ async def test_a_session_with_other_tests_of_an_order_takes_nothing_out_of_its_r
     await site.settled()
     reports = sorted(len(report["result"]) for report in site.sandbox.resources("DiagnosticReport"))
     assert reports == [1, 2]
-    assert held(site) == [Held("MR-1", "13.9", 2, "final"), Held("MR-1", "250.0", 1, "final")]
+    assert held(site) == [Held("MR-1", "13.9", 2, "amended"), Held("MR-1", "250.0", 1, "final")]
 
 
 async def test_a_late_session_with_other_tests_is_no_older_version(site: RunningSite, analyzer: Analyzer) -> None:
@@ -361,7 +361,7 @@ async def test_a_late_session_with_other_tests_is_no_older_version(site: Running
 async def test_a_rerun_is_a_new_version_of_the_same_result(site: RunningSite, analyzer: Analyzer) -> None:
     await analyzer.send(Result(), Result(value="13.2", at=MONDAY + LATER))
 
-    assert held(site) == [Held("MR-1", "13.2", 2, "final")]
+    assert held(site) == [Held("MR-1", "13.2", 2, "amended")]
 
 
 async def test_an_older_result_never_overwrites_a_correction(site: RunningSite, analyzer: Analyzer) -> None:
@@ -557,7 +557,7 @@ async def test_one_number_on_two_channels_is_two_specimens(site: RunningSite) ->
 async def test_a_unique_number_is_one_result_whatever_the_day(site: RunningSite, unique: Analyzer) -> None:
     await unique.send(Result(), Result(at=TUESDAY + MORNING, value="13.2"))
 
-    assert held(site) == [Held("MR-1", "13.2", 2, "final")]
+    assert held(site) == [Held("MR-1", "13.2", 2, "amended")]
 
 
 async def test_a_unique_number_for_another_patient_is_a_conflict_whatever_the_day(

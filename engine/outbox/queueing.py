@@ -149,7 +149,7 @@ class _Sent:
 
 
 _SENT = (
-    "SELECT DISTINCT d.document_id, d.lane, (SELECT s.state FROM delivery s WHERE s.message_id = d.message_id"
+    "SELECT DISTINCT d.document_id, d.lane, (SELECT s.state FROM delivery s WHERE s.message_id = d.message_id"  # noqa: S608 - a constant
     "  AND s.lane = d.lane AND s.document_id = d.document_id ORDER BY s.id DESC LIMIT 1), d.key,"
     f" d.flags & {JOINS}"
     " FROM delivery d JOIN document o ON o.id = d.document_id"

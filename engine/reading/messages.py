@@ -11,6 +11,7 @@ import orjson
 
 from engine import listing
 from engine.errors import IntegrityError
+from engine.facts import facts_from
 from engine.reading.snapshots import Snapshots
 from engine.records import (
     KIND_FRAME,
@@ -178,6 +179,7 @@ class Messages(Snapshots):
             processed_us=at_us or 0,
             detail=note.get("detail", ""),
             issues=tuple(note.get("issues", ())),
+            facts={int(place): facts_from(said) for place, said in note.get("facts", {}).items()},
             documents=tuple(DocumentView(id=r[0], ordinal=r[1], media_type=r[2], stored_bytes=r[3]) for r in documents),
             deliveries=tuple(self._delivery(delivery, attempts[delivery[0]]) for delivery in deliveries),
             edited_from=edited_from,
