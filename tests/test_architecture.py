@@ -37,18 +37,11 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "stores, mapping, configuration",
         names(
             "absent anchor arrival audit backups batch before_upgrade causes compact config correcting damage "
-<<<<<<< HEAD
-            "detecting durable earlier elsewhere emptying erased erasing formats holding installed journal kek "
-            "layouts letting_go line_trace listing lock loss lots mapping memory migrate new_folder numbered outbox "
-            "packs pauses pruned reading replays reserve retention rollback rotation row_check salvage "
-            "server_versions superseding suspect trail trail_check unfinished upkeep vault verdict verify "
+            "detecting durable earlier elsewhere emptying erased erasing formats holding installed joining journal "
+            "kek layouts letting_go line_trace listing lock loss lots mapping memory migrate new_folder numbered "
+            "outbox packs pauses pruned reading replays reserve retention rollback rotation row_check salvage "
+            "server_versions settling superseding suspect trail trail_check unfinished upkeep vault verdict verify "
             "wal_repair warm_up writer"
-=======
-            "detecting durable earlier emptying erased erasing formats holding installed joining journal kek layouts "
-            "letting_go line_trace listing lock loss lots mapping memory migrate new_folder numbered outbox "
-            "packs pauses pruned reading replays reserve retention rotation row_check salvage server_versions settling "
-            "superseding suspect trail trail_check unfinished upkeep vault verdict verify wal_repair warm_up writer"
->>>>>>> 55c1d4d (results follow those accepted before them: echoes, steps back, changed finals, corrections, lists of reports)
         ),
     ),
     ("the way of a message", names("channel delivery intake judging outcomes overlong tee unkept")),

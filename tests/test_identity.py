@@ -229,7 +229,7 @@ async def test_a_patient_counter_that_begins_anew_puts_nothing_on_another_patien
 
 async def test_a_new_name_or_a_corrected_birth_date_is_the_same_patient(site: RunningSite, analyzer: Analyzer) -> None:
     names = ("Doe^Jane||19800412", "Miller^Jane||19800412", "Miller^Jane||19800421")
-    await analyzer.send(*(Result("1", number=str(n), name=name) for n, name in enumerate(names)))
+    await analyzer.send(*(Result("MR-9", number=str(n), name=name) for n, name in enumerate(names)))
     assert site.ends() == ["delivered"] * 3
 
 
