@@ -65,12 +65,14 @@ class Census:
     Attributes:
         base: the message, a line each segment; it is mapped without an issue.
         outcome: what becomes of a message.
+        also_at: segments where a value of another one may be told of (a line that holds the patient's, too).
         ignored: members of the document that are no place for a value (they quote the message itself).
     """
 
     base: str
     outcome: Callable[[bytes], Came]
     separator: str = "|"
+    also_at: tuple[str, ...] = ()
     ignored: frozenset[str] = frozenset({"id", "fullUrl", "url", "ifNoneExist", "reference"})
     _known: dict[str, frozenset[tuple[str, str, str]]] = field(default_factory=dict)
 
@@ -97,7 +99,8 @@ class Census:
         issues = mapped.issues if mapped is not None else verdict.issues
         new = {(one.code, one.place, one.text) for one in issues} - self._issues_of_the_base()
         said = tuple(sorted(f"{code} {place} {text}" for code, place, text in new))
-        at = any(place.startswith((f"{plant.segment}[", f"{plant.segment}-")) for _, place, _ in new)
+        segments = (plant.segment, *self.also_at)
+        at = any(place.partition("[")[0].partition("-")[0] in segments for _, place, _ in new)
         if not verdict.documents:
             fate = DEAD if verdict.state == "dead" else TAKEN_OUT
             reason = verdict.reason.value if verdict.reason is not None else ""
@@ -113,9 +116,14 @@ class Census:
         """What is neither in the document nor told of, a line each.
 
         Args:
-            on_purpose: fields that no rule reads, as ``P-10``, each with the reason.
+            on_purpose: fields that no rule reads, as ``P-10``, or only in one shape, as ``O-3 components``, each with
+                the reason.
         """
-        return [str(fate) for fate in self.fates(plants) if fate.lost and fate.plant.place not in on_purpose]
+        return [
+            str(fate)
+            for fate in self.fates(plants)
+            if fate.lost and on_purpose.keys().isdisjoint((fate.plant.place, f"{fate.plant.place} {fate.plant.shape}"))
+        ]
 
     def read(self, plants: Iterable[Plant], on_purpose: Mapping[str, str]) -> list[str]:
         """Fields that are said to be read by no rule and of which a part reaches the document, each once."""

@@ -9,6 +9,7 @@ applies to the value and to the reference range alike.
 import re
 from typing import Any
 
+import orjson
 from orjson import Fragment
 
 from engine.mapping import decimals
@@ -24,6 +25,7 @@ _COMPARED = re.compile(r"(<=|>=|=<|=>|[<>=≤≥])\s*(.+)", re.ASCII)
 _FAILED = re.compile(
     r"(?:[-*+.!#?]{2,}|[*?!]|-|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
 )
+_NO_RESULT = frozenset({"NO RESULT", "NORESULT", "NOT AVAILABLE", "N/A", "NA"})
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
 _RANGE = re.compile(r"(-?[0-9.,eE]+)\s*(?:-|–|\.\.|to|TO|To|~)\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
 _PLAIN_RANGE = re.compile(
@@ -99,10 +101,18 @@ def decimal_of(run: Run, text: str) -> Measured | None:
 @function("no_result(words: text) -> flag!", settings=("no_result",))
 def no_result(run: Run, text: str) -> bool:
     """Whether words say that there is no result: one of those that the channel lists under `no_result`, whatever its
-    case, as `[ERROR, NO RESULT]` (GeneXpert)."""
-    listed = run.settings.get("no_result")
-    if not listed:
-        return False
+    case, as `[ERROR, NO RESULT]` (GeneXpert). Without the setting: `NO RESULT`, `NORESULT`, `NOT AVAILABLE`, `N/A`,
+    `NA`."""
+    if run.settings.get("no_result") is None:
+        return " ".join(text.split()).upper() in _NO_RESULT
+    return refuses(run, text)
+
+
+@function("refuses(flag: text) -> flag!", settings=("no_result",))
+def refuses(run: Run, text: str) -> bool:
+    """As `no_result`, of a flag beside a value: only words that the channel lists say that the value is none, for `NA`
+    may be said of the flag itself."""
+    listed = run.settings.get("no_result") or ()
     words = " ".join(text.split()).upper()
     return any(words == str(one).upper() for one in ([listed] if isinstance(listed, str) else listed))
 
@@ -342,7 +352,25 @@ def reference_range(
 ) -> Json | Fragment | None:
     """A reference range as it is written: `a-b`, `a to b`, `<b`, `>=a` give low and high with the result's unit and
     conversion; the text always stays, unless the row converts. A range that names another unit than the result, or
-    whose ends are the wrong way round, stays text."""
+    whose ends are the wrong way round, stays text. In ASTM words behind the range say which one it is
+    (`50 to 100^therapeutic`; E1394, 9.4.7)."""
+    if run.C not in raw or run.hl7:
+        return _limits(run, raw, row, unit, units)
+    head, _, words = raw.partition(run.C)
+    told = run.whole(words.strip(f"{run.C} "))
+    if told is not None and (run.C in told or any(sign.isdigit() for sign in told)):
+        return _limits(run, raw, row, unit, units)  # may be an upper limit: all of it is one text
+    made = _limits(run, head, row, unit, units)
+    if told is None or made is None:
+        return made
+    if isinstance(made, Fragment):
+        text = orjson.dumps(made).decode()
+        return Fragment(f'{text[:-1]},"type":{{"text":{orjson.dumps(told).decode()}}}}}')
+    return {**made, "type": {"text": told}}
+
+
+def _limits(run: Run, raw: str, row: Row | None, unit: str | None, units: Row | None) -> Json | Fragment | None:
+    """A reference range without the words behind it."""
     if (row is None or not row.converts) and (match := _PLAIN_RANGE(raw)) and _ascends(*match.groups()):
         if row is not None and row.unit_missing:
             row = None

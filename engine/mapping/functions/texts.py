@@ -60,6 +60,14 @@ def comments_behind(run: Run, segments: list[Segment]) -> str | None:
     return "\n".join(lines) or None
 
 
+@function("beyond_first(value: field) -> text", steady=True)
+def beyond_first(run: Run, raw: str) -> str | None:
+    """A field whole, where something stands behind its first component (`^0^CODE`); absent where nothing does."""
+    if run.C not in raw or run.present(raw.partition(run.C)[2].strip(run.C)) is None:
+        return None
+    return run.whole(raw.strip())
+
+
 @function("upper(value: text) -> text!", pure=True)
 def upper(text: str) -> str:
     """In capitals."""
