@@ -30,10 +30,12 @@ async def test_a_refusal_is_shown_with_its_message_masked_the_servers_answer_and
         assert "the server says: error business-rule at Bundle.entry[" in masked.out
         assert "likely fix: the server's answer" in masked.out
         assert "PID|9||9^^^xxxx^xx||xxxxxx^xxxxx" in masked.out
+        assert "OBX|9|NM|HGB^xx^L||99.9|g/dL|||||F" in masked.out, "people are masked, codes and units are not"
         for secret in (CANARY, "refused on purpose"):
             assert secret not in masked.out + masked.err
         fields = (await site.labrelay("dlq", "show", "1", "-o", "json")).json["parsed"]
         assert {"place": "PID[1]-5", "value": "xxxxxx^xxxxx"} in fields
+        assert {"place": "OBX[1]-3", "value": "HGB^xx^L"} in fields
 
         before = [act.verb for act in site.journal.acts(limit=50)].count("unmask")
         whole = await site.labrelay("dlq", "show", "1", "--unmask", "--parsed")

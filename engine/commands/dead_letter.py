@@ -1,7 +1,8 @@
 """One message's dead letters in full: what came, where it failed, what the server said, what will likely help.
 
-Contents are masked (letters x, digits 9) unless somebody asks for them, which is noted first. What never names anybody
-is shown as it is: places, rules, reason codes, the codes and places of an OperationOutcome.
+Contents are masked (letters x, digits 9) unless a person asks for them, which is noted first. What is technology and
+names nobody is shown as it is (`engine.technology`): places, rules, codes, units, status, the codes and places of an
+OperationOutcome or of an HL7 acknowledgement. A server's own words stay masked, but for places and numbers of errors.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from engine import technology
 from engine.clock import from_us
 from engine.commands.dlq import letter_row
 from engine.commands.output import cell, printable
@@ -45,20 +47,30 @@ def document_of(
 ) -> dict[str, Any]:
     """The document of `dlq show`."""
     payload = reader.payload(trace.message.id)
+    known = _known(session, reader, trace.message.channel)
     deliveries = {delivery.id: delivery for delivery in trace.deliveries}
     document: dict[str, Any] = {
         "message": trace.message.id,
         "edited_from": trace.edited_from or None,
         "dead_letters": [
-            _letter(session, reader, trace, letter, deliveries.get(letter.delivery_id), unmask=unmask)
+            _letter(session, reader, trace, letter, deliveries.get(letter.delivery_id), known, unmask=unmask)
             for letter in found
         ],
         "masked": not unmask,
-        "raw": raw(payload, masked=not unmask),
+        "raw": raw(payload, known, masked=not unmask),
     }
     if parsed:
-        document["parsed"] = fields(session, reader, trace.message.channel, payload, masked=not unmask)
+        document["parsed"] = fields(session, reader, trace.message.channel, payload, known, masked=not unmask)
     return document
+
+
+def _known(session: Session, reader: "Reader", channel: str) -> frozenset[str]:
+    """Codes and units that are no person's data: of the code tables, and those that no table has, as `labrelay gaps`
+    lists them."""
+    from engine.commands.exporting_deid import known_codes
+
+    gaps = [text for gap in reader.unmapped(channel) for text in (gap.code, gap.unit)]
+    return known_codes(session.folder) | technology.codes_of(*gaps)
 
 
 def _letter(
@@ -67,6 +79,7 @@ def _letter(
     trace: Trace,
     letter: DeadLetter,
     delivery: DeliveryView | None,
+    known: frozenset[str],
     *,
     unmask: bool,
 ) -> dict[str, Any]:
@@ -90,7 +103,7 @@ def _letter(
         }
         for tried in delivery.attempts
     ]
-    conflict = conflicts(reader, delivery, masked=not unmask)
+    conflict = conflicts(reader, delivery, known, masked=not unmask)
     if conflict:
         shown["conflict"] = conflict
     elif delivery.answer:
@@ -103,13 +116,17 @@ def _letter(
 # -- contents --------------------------------------------------------------------------------------------------------
 
 
-def raw(payload: bytes, *, masked: bool) -> list[str]:
+def raw(payload: bytes, known: frozenset[str], *, masked: bool) -> list[str]:
     """The segments or records of a message, one a line."""
     lines = payload.replace(b"\r\n", b"\r").replace(b"\n", b"\r").split(b"\r")
-    return [text(line, masked=masked) for line in lines if line]
+    if not masked:
+        return [text(line, masked=False) for line in lines if line]
+    return [technology.line(line, known, lambda other: text(other, masked=True)) for line in lines if line]
 
 
-def fields(session: Session, reader: "Reader", channel: str, payload: bytes, *, masked: bool) -> list[dict[str, Any]]:
+def fields(
+    session: Session, reader: "Reader", channel: str, payload: bytes, known: frozenset[str], *, masked: bool
+) -> list[dict[str, Any]]:
     """Each field that has something in it, with its place; empty where the message cannot be read."""
     from engine.commands.selecting import channels
 
@@ -121,20 +138,21 @@ def fields(session: Session, reader: "Reader", channel: str, payload: bytes, *, 
     except LabRelayError:
         return []
     return [
-        {"place": f"{segment.name}[{segment.ordinal}]-{number}", "value": mask(value) if masked else value}
+        {
+            "place": f"{segment.name}[{segment.ordinal}]-{number}",
+            "value": technology.field(segment.name, number, value, known) if masked else value,
+        }
         for segment in parsed.segments
         for number, value in enumerate(segment.fields)
         if number and value
     ]
 
 
-def mask(value: str) -> str:
-    """``value`` with letters as x and digits as 9."""
-    return "".join("9" if sign.isdigit() else "x" if sign.isalnum() else sign for sign in value)
-
-
 def outcome(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
-    """The issues of an OperationOutcome; what it says in words may name a patient."""
+    """The issues of an OperationOutcome, or the errors of an HL7 acknowledgement; what it says in words may name a
+    patient."""
+    if answer.startswith(b"MSH"):
+        return _of_acknowledgement(answer, masked=masked)
     try:
         content = orjson.loads(answer)
         issues = content["issue"] if content["resourceType"] == "OperationOutcome" else []
@@ -146,7 +164,12 @@ def outcome(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
                     _plain(str(one), _PLACE, masked=masked)
                     for one in issue.get("expression") or issue.get("location") or ()
                 ],
-                "diagnostics": mask(said) if masked else said,
+                "details": [
+                    technology.error_code(one) if masked else one
+                    for coding in (issue.get("details") or {}).get("coding") or ()
+                    if (one := str(coding.get("code") or ""))
+                ],
+                "diagnostics": technology.said(said, _PLACE) if masked else said,
             }
             for issue in issues
             for said in (str(issue.get("diagnostics") or (issue.get("details") or {}).get("text") or ""),)
@@ -155,15 +178,46 @@ def outcome(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
         return []
 
 
+def _of_acknowledgement(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
+    """MSA and ERR as issues (HL7 v2.5.1, 2.15.5 and 2.15.8); those before 2.5 have ERR-1 only."""
+    separator, component = chr(answer[3]), chr(answer[4])
+    lines = [line.split(separator) for line in answer.decode("utf-8", "replace").split("\r")]
+
+    def field(line: list[str], number: int) -> str:
+        value = line[number] if number < len(line) else ""
+        return technology.field(line[0], number, value, frozenset()) if masked else value
+
+    def words(line: list[str], *numbers: int) -> str:
+        said = " ".join(line[number] for number in numbers if number < len(line) and line[number])
+        return technology.said(said, _PLACE) if masked else said
+
+    (msa, *_) = [*(line for line in lines if line[0] == "MSA"), [""]]
+    errors = [line for line in lines if line[0] == "ERR"]
+    found = [
+        {
+            "severity": field(line, 4),
+            "code": " ".join(filter(None, (field(msa, 1), field(line, 3).replace(component, " ").strip()))),
+            "expression": [field(line, 2).replace(component, "-").strip("-")] if field(line, 2) else [],
+            "details": [],
+            "diagnostics": words(line, 1, 7, 8),
+        }
+        for line in errors
+    ]
+    if not found or words(msa, 3):
+        found.insert(0, {"severity": "", "code": field(msa, 1), "expression": [], "details": [],
+                         "diagnostics": words(msa, 3)})  # fmt: skip
+    return found
+
+
 def _plain(said: str, shape: "re.Pattern[str]", *, masked: bool) -> str:
     """What a server may well say of a place or a kind; anything else may be what it was sent, said back."""
-    return mask(said) if masked and shape.fullmatch(said) is None else said
+    return technology.mask(said) if masked and shape.fullmatch(said) is None else said
 
 
 # -- two versions ----------------------------------------------------------------------------------------------------
 
 
-def conflicts(reader: "Reader", delivery: DeliveryView, *, masked: bool) -> list[dict[str, Any]]:
+def conflicts(reader: "Reader", delivery: DeliveryView, known: frozenset[str], *, masked: bool) -> list[dict[str, Any]]:
     """What a server had instead of what we wrote last, beside what we would write now, element by element."""
     if delivery.cause != Reason.CONFLICT.value or not delivery.answer.startswith(b'{"conflicts":'):
         return []
@@ -174,19 +228,24 @@ def conflicts(reader: "Reader", delivery: DeliveryView, *, masked: bool) -> list
             "resource": one["resource"],
             "wrote": one["wrote"],
             "has": one["has"] or None,
-            "elements": _elements(ours.get(one["resource"], {}), one["theirs"], masked=masked),
+            "elements": _elements(ours.get(one["resource"], {}), one["theirs"], known, masked=masked),
         }
         for one in json.loads(delivery.answer)["conflicts"]
     ]
 
 
-def _elements(ours: dict[str, Any], theirs: dict[str, Any] | None, *, masked: bool) -> list[dict[str, str]]:
+def _elements(
+    ours: dict[str, Any], theirs: dict[str, Any] | None, known: frozenset[str], *, masked: bool
+) -> list[dict[str, str]]:
     if theirs is None:
         return []
     found = differences(_content(theirs), _content(ours))
-    shown = mask if masked else str
     return [
-        {"path": change.path, "ours": shown(change.after), "theirs": shown(change.before)}
+        {
+            "path": change.path,
+            "ours": technology.element(change.path, change.after, known) if masked else change.after,
+            "theirs": technology.element(change.path, change.before, known) if masked else change.before,
+        }
         for change in found[:MOST_ELEMENTS]
     ]
 
@@ -227,8 +286,8 @@ def _letter_lines(letter: dict[str, Any]) -> Iterator[str]:
         yield f"  attempt {tried['n']} {cell(tried['at'])} {tried['cause']}{detail}"
     for issue in letter.get("outcome", ()):
         place = f" at {', '.join(issue['expression'])}" if issue["expression"] else ""
-        said = printable(issue["diagnostics"])
-        yield f"  the server says: {issue['severity']} {issue['code']}{place} {said}".rstrip()
+        said = printable(" ".join([*issue["details"], issue["diagnostics"]]))
+        yield f"  the server says: {' '.join(filter(None, (issue['severity'], issue['code'])))}{place} {said}".rstrip()
     if "answer" in letter:
         yield f"  answer: {printable(letter['answer'])}"
     for one in letter.get("conflict", ()):
