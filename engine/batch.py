@@ -97,7 +97,7 @@ class Tail:
         self.sweeps: dict[str, bytes] = {}
         self.told: dict[int, list[Resource]] = {}
         self.last_document: int = connection.execute("SELECT coalesce(max(id), 0) FROM document").fetchone()[0]
-        self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped").fetchone()[0]
+        self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped_code").fetchone()[0]
         stored = connection.execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
         self.watermark: int = stored[0] if stored else 0
         restored = connection.execute("SELECT value FROM meta WHERE name = 'restored_to'").fetchone()

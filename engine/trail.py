@@ -61,6 +61,7 @@ class Entry:
             "role": self.by.get("role", ""),
             "login": self.by.get("login", ""),
             "from": self.by.get("from", ""),
+            "given": self.by.get("given", ""),
             "config": self.config,
             "act": self.verb,
             "state": self.state,
@@ -126,7 +127,12 @@ def audit_event(entry: Entry, site: str) -> dict[str, Any]:
             event["entity"] += [_number(name.rstrip("s"), number) for number in numbers]
     details = [
         {"type": name, "valueString": str(value)}
-        for name, value in {**entry.what, **entry.outcome, "config": entry.config}.items()
+        for name, value in {
+            **entry.what,
+            **entry.outcome,
+            "config": entry.config,
+            "from, as given": entry.by.get("given"),
+        }.items()
         if name not in NUMBERS and value not in (None, "", [], {})
     ]
     if details:

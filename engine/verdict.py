@@ -14,7 +14,7 @@ import orjson
 from engine import causes, earlier, holding, lots, memory, numbered, settling
 from engine.absent import absence
 from engine.arrival import seal_note, set_verdict
-from engine.batch import Batch
+from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError, StoreError
 from engine.message import ControlRun, Issue, Reagent, Report, Unmapped
 from engine.numbers import Number
@@ -244,20 +244,26 @@ def _note(detail: str, issues: Sequence[Issue]) -> dict[str, Any]:
 
 
 def _note_unmapped(batch: Batch, channel: str, unmapped: Sequence[Unmapped]) -> None:
+    """Count codes that no table had; what they are is sealed, for a sender may put anything into a code."""
     for seen in unmapped:
-        key = (channel, seen.table, seen.code[:_UNMAPPED_TEXT], seen.unit[:_UNMAPPED_TEXT])
-        changed = batch.execute(
-            "UPDATE unmapped SET n = n + 1, last_us = ? WHERE channel = ? AND table_name = ? AND code = ? AND unit = ?",
-            (batch.now_us, *key),
-        ).rowcount
-        if changed:
+        table, code, unit, display = (
+            text[:_UNMAPPED_TEXT] for text in (seen.table, seen.code, seen.unit, seen.display)
+        )
+        parts = (text.encode("utf-8", "surrogatepass") for text in (channel, table, code, unit))
+        token = batch.vault.past_key(b"unmapped", *parts)
+        counted = batch.execute(
+            "UPDATE unmapped_code SET n = n + 1, last_us = ? WHERE token = ?", (batch.now_us, token)
+        )
+        if counted.rowcount:
             continue
         if batch.unmapped_rows >= UNMAPPED_ROWS:
             batch.count(channel, "", "unmapped_not_kept")
             continue
         batch.unmapped_rows += 1
+        (row_id,) = batch.execute("SELECT coalesce(max(id), 0) + 1 FROM unmapped_code").fetchone()
+        text = orjson.dumps([table, code, unit, display])
+        sealed = batch.seal(NOTE_KEYS, text, "unmapped", row_id, channel)
         batch.execute(
-            "INSERT INTO unmapped (channel, table_name, code, unit, display, n, first_us, last_us)"
-            " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
-            (*key, seen.display[:_UNMAPPED_TEXT], batch.now_us, batch.now_us),
+            "INSERT INTO unmapped_code (id, channel, token, text, n, first_us, last_us) VALUES (?, ?, ?, ?, 1, ?, ?)",
+            (row_id, channel, token, sealed, batch.now_us, batch.now_us),
         )

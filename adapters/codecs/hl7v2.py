@@ -15,6 +15,7 @@ from adapters.codecs.hl7v2_charset import decode
 from adapters.codecs.hl7v2_grammar import GRAMMARS, GroupGrammar, bind, structure_for, structure_without_event
 from adapters.codecs.hl7v2_header import BAD_DELIMITERS, NO_MSH, Msh, header, message_type, read_msh
 from adapters.codecs.hl7v2_text import components, escape, repetitions, subcomponents, unescape
+from adapters.codecs.hl7v2_types import event_code, structure_code, type_code
 from engine.errors import ContentError
 from engine.message import Delimiters, FormatOptions, Issue, Parsed, Segment
 from engine.reasons import Reason
@@ -78,7 +79,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
     segments = _segments(text, msh, UNESCAPED_NEWLINES in options.fixes, warnings)
     first = segments[0].fields + [""] * 11
     kind, event, declared_structure, *_ = [part.strip() for part in components(first[9], delimiters)[:3]] + ["", "", ""]
-    structure = structure_for(f"{kind}^{event}^{declared_structure}")
+    structure = structure_for(f"{type_code(kind)}^{event_code(event)}^{structure_code(declared_structure)}")
     if not event and structure not in GRAMMARS and (found := structure_without_event(kind, segments)):
         structure = found
         warnings.append(Issue(code="NO_EVENT", text=f"MSH-9 names no event; read as {structure}", place="MSH-9"))

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from adapters.codecs.hl7v2_charset import wide_codec
+from adapters.codecs.hl7v2_types import event_code, type_code
 from engine.message import Delimiters, Header
 
 HEAD_BYTES = 64 * 1024  # of a payload are looked at for its MSH segment
@@ -24,8 +25,6 @@ LONG_CONTROL_ID = f"MSH-10 is longer than {MAX_CONTROL_ID} characters"
 
 _LEADING = b"\xef\xbb\xbf \t\r\n\x00"
 _PRINTABLE = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
-# Codes of tables 0076 and 0003. This much of a message is shown, so what may be a name or a number is none.
-_TYPE_PART = re.compile(r"[A-Z][A-Z0-9]{2}").fullmatch
 _VERSION = re.compile(r"[0-9]+(\.[0-9A-Za-z]{1,4}){0,3}").match
 
 
@@ -114,10 +113,10 @@ def header(payload: bytes) -> Header:
 
 @lru_cache(maxsize=256)
 def message_type(msh9: str, component: str) -> str:
-    """``ORU^R01`` of an MSH-9, in the usual notation; parts that cannot be a type's are left out."""
+    """``ORU^R01`` of an MSH-9, in the usual notation; parts that are no codes are left out."""
     parts = msh9.split(component) if component else [msh9]
-    known = [part if _TYPE_PART(part) else "" for part in (text.strip() for text in parts[:2])]
-    return "^".join(known).strip("^")
+    kind, event = [*(part.strip() for part in parts[:2]), ""][:2]
+    return f"{type_code(kind)}^{event_code(event)}".strip("^")
 
 
 @lru_cache(maxsize=256)

@@ -66,7 +66,7 @@ _CHANGED = {
     "earlier_value": "SELECT * FROM main.earlier_value WHERE id > :value OR kept_us >= :since",
     "control_result": "SELECT * FROM main.control_result WHERE at_us >= :since - :day",
     "server_version": "SELECT * FROM main.server_version WHERE until_us >= :since + :memory",
-    "unmapped": "SELECT * FROM main.unmapped WHERE last_us >= :since",
+    "unmapped_code": "SELECT * FROM main.unmapped_code WHERE last_us >= :since",
     "counter": "SELECT * FROM main.counter WHERE day >= date(:since / 1000000, 'unixepoch', '-1 day')",
 }
 # A claim changes nothing that anybody has to know: what is claimed waits.

@@ -66,6 +66,7 @@ def percent(text: str) -> float:
 )
 @click.option("--down", is_flag=True, help="Reset every request.")
 @click.option("--answer-html", is_flag=True, help="Answer each write with a log-in page, as a captive portal does.")
+@click.option("--name", "names", multiple=True, metavar="NAME", help="Another host name to answer under. Repeatable.")
 @click.option("--seed", type=int, metavar="N", help="Make the same random faults each time.")
 def command(
     listen: HostPort,
@@ -78,6 +79,7 @@ def command(
     refuse: tuple[str, ...],
     down: bool,
     answer_html: bool,
+    names: tuple[str, ...],
     seed: int | None,
 ) -> ExitCode:
     """Run a FHIR R4 server for development, with faults to switch on.
@@ -95,20 +97,24 @@ def command(
     try:
         faults = Faults(**given, retry_after=retry_after)
     except ValidationError as error:
-        names = {"kinds": "--fault", "retry_after": "--retry-after", "latency": "--latency"}
-        option = names.get(str(error.errors()[0]["loc"][0]), "a fault")
+        options = {"kinds": "--fault", "retry_after": "--retry-after", "latency": "--latency"}
+        option = options.get(str(error.errors()[0]["loc"][0]), "a fault")
         raise click.UsageError(f"{option}: {error.errors()[0]['msg']}") from None
     if not listen.is_loopback:
         say(f"{listen} is open to the network, and the sandbox has no log-in: it is for made-up data only")
     folder = None if data == "memory" else Path(data)
-    return _run(_serve(listen, base, folder, faults, seed))
+    return _run(_serve(listen, base, folder, faults, seed, names))
 
 
-async def _serve(listen: HostPort, base: str, folder: Path | None, faults: "Faults", seed: int | None) -> ExitCode:
+async def _serve(
+    listen: HostPort, base: str, folder: Path | None, faults: "Faults", seed: int | None, names: tuple[str, ...]
+) -> ExitCode:
     """Serve until SIGINT or SIGTERM."""
     from engine.sandbox import Sandbox
 
-    sandbox = Sandbox(host=listen.host, port=listen.port, base=base, folder=folder, faults=faults, seed=seed)
+    sandbox = Sandbox(
+        host=listen.host, port=listen.port, base=base, folder=folder, faults=faults, seed=seed, names=names
+    )
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -168,7 +168,8 @@ class Program:
         if parsed.format != self.format or parsed.structure not in self.plain:
             reason, what_to_do = refusal(parsed)
             reads = ", ".join(self.structures)
-            raise ContentError(reason, f"mapping {self.name} reads {reads}, not {parsed.structure[:40]}; {what_to_do}")
+            given = parsed.structure or "another type"
+            raise ContentError(reason, f"mapping {self.name} reads {reads}, not {given}; {what_to_do}")
         found = variants.get(parsed.structure)
         if found is None:
             found = self._traced[parsed.structure] = self.compile_traced(parsed.structure)

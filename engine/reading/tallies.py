@@ -1,5 +1,6 @@
 """Reading what was counted or gathered over many messages: the day's counters, codes that no table had, reagents."""
 
+import json
 from typing import Any
 
 from engine.reading.snapshots import Snapshots
@@ -20,19 +21,22 @@ class Tallies(Snapshots):
     def unmapped_count(self) -> int:
         """How many different codes no code table had."""
         with self.snapshot() as execute:
-            return int(execute("SELECT count(*) FROM unmapped").fetchone()[0])
+            return int(execute("SELECT count(*) FROM unmapped_code").fetchone()[0])
 
     def unmapped(self, channel: str | None = None) -> list[Gap]:
-        """Codes that no code table had, the most frequent first."""
+        """Codes that no code table had, the most frequent first; without the keys only how often they came."""
         with self.snapshot() as execute:
-            return [
-                Gap(channel=r[0], table=r[1], code=r[2], unit=r[3], display=r[4], n=r[5], first_us=r[6], last_us=r[7])
-                for r in execute(
-                    "SELECT channel, table_name, code, unit, display, n, first_us, last_us FROM unmapped"
-                    " WHERE ? IS NULL OR channel = ? ORDER BY n DESC, channel, table_name, code",
-                    (channel, channel),
-                )
-            ]
+            rows = execute(
+                "SELECT id, channel, text, n, first_us, last_us FROM unmapped_code WHERE ? IS NULL OR channel = ?",
+                (channel, channel),
+            ).fetchall()
+        found = []
+        for row_id, owner, sealed, n, first_us, last_us in rows:
+            texts = ("", "", "", "")
+            if self._vault is not None:
+                texts = json.loads(self._vault.open(sealed, "unmapped", row_id, owner))
+            found.append(Gap(owner, *texts, n=n, first_us=first_us, last_us=last_us))
+        return sorted(found, key=lambda gap: (-gap.n, gap.channel, gap.table, gap.code))
 
     def reagents(
         self, channel: str | None = None, *, lot: str | None = None, message: int | None = None, limit: int = 100

@@ -19,7 +19,7 @@ CHUNK_ROWS = 500
 BLIND_CHUNKS = 40  # of numbers without a row, where the end of a table cannot be read, and it is taken to be over
 
 # Copied as they are, as far as they can be read ...
-_MEMORIES = ("repeat", "report", "counter", "unmapped", "line_trace", "reagent", "reagent_use", "earlier_value",
+_MEMORIES = ("repeat", "report", "counter", "unmapped_code", "line_trace", "reagent", "reagent_use", "earlier_value",
              "control_result", "message_number", "edited", "replay", "server_version", "pause", "erased",
              "unfinished")  # fmt: skip
 # ... and those with rules of their own.

@@ -23,11 +23,12 @@ import socket
 import ssl
 import struct
 from collections import Counter, deque
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import ValidationError
 
 from engine.clock import Clock, SystemClock
@@ -37,6 +38,7 @@ from engine.sandbox.exact_json import MalformedError, parse, render
 from engine.sandbox.faults import KEEPING, FaultDrawer, Faults
 from engine.sandbox.outcome import RefusalError, outcome
 from engine.sandbox.store import Store
+from engine.web.guard import from_another_site, host_allowed, machine_allowed
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 KEYS_REMEMBERED = 200_000
@@ -57,6 +59,8 @@ class Sandbox:
         tls: serve https.
         basic, bearer: demand this user and password, or this token.
         seed: makes the faults of ``fail`` the same each time.
+        names: more host names that it is asked under, beside loopback; where ``host`` can be reached from other
+            machines, addresses and the names of this one are allowed, too.
 
     Attributes:
         accepted: the delivery keys of accepted writes, in order, repeats included (the last `KEYS_REMEMBERED`).
@@ -75,11 +79,15 @@ class Sandbox:
         bearer: str | None = None,
         seed: int | None = None,
         clock: Clock | None = None,
+        names: Collection[str] = (),
     ) -> None:
         self.faults = faults or Faults()
         self.accepted: deque[str] = deque(maxlen=KEYS_REMEMBERED)
         self._host = host
         self._port = port
+        own = {host, socket.gethostname()} if not host_allowed(host, ()) else set()
+        self._names = frozenset(name.lower() for name in (*own, *names))
+        self._allowed = machine_allowed if own else host_allowed
         self._base = "/" + base.strip("/") if base.strip("/") else ""
         self._tls = tls
         self._credentials = _credentials(basic, bearer)
@@ -161,6 +169,9 @@ class Sandbox:
     # -- HTTP ----------------------------------------------------------------------------------------------------
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if (turned_away := self._outside(request)) is not None:
+            self._counts["outside"] += 1
+            return turned_away
         if not self._is_fhir(request):
             return await self._own_page(request)
         self._counts["requests"] += 1
@@ -182,6 +193,15 @@ class Sandbox:
         if fault:
             return await self._fail(request, fault, response)
         return response
+
+    def _outside(self, request: web.BaseRequest) -> web.Response | None:
+        """The refusal of what a page of another site may have sent, through a browser on this machine."""
+        if not self._allowed(request.headers.get(hdrs.HOST, ""), self._names):
+            words = "this server answers under this machine's own names and addresses only; --name gives it another"
+            return _json(421, render(outcome("security", words)))
+        if request.method not in ("GET", "HEAD") and from_another_site(request.headers):
+            return _json(403, render(outcome("security", "a page of another site may not write here")))
+        return None
 
     def _is_fhir(self, request: web.BaseRequest) -> bool:
         if self._base:

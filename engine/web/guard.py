@@ -7,7 +7,8 @@ under names that are this machine's own (RFC 9110, 7.4: 421 otherwise).
 
 import ipaddress
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -70,6 +71,28 @@ def host_allowed(header: str, names: Collection[str]) -> bool:
     if port and not port.isdecimal():
         return False
     return host in names or _is_loopback(host)
+
+
+def machine_allowed(header: str, names: Collection[str]) -> bool:
+    """As `host_allowed`, for a server that other machines may reach: also an address: nothing points it elsewhere."""
+    host = header.strip().lower()
+    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host_allowed(header, names)
+    return True
+
+
+def from_another_site(headers: Mapping[str, str]) -> bool:
+    """Whether a page of another site sends this: its browser says so, and a page cannot change what it says.
+
+    Programs send neither header (Fetch: ``Origin``; Fetch Metadata Request Headers: ``Sec-Fetch-Site``).
+    """
+    origin, host = headers.get(hdrs.ORIGIN), headers.get(hdrs.HOST, "").strip().lower()
+    if origin is not None and urlsplit(origin.strip().lower()).netloc != host:
+        return True
+    return headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
 
 
 def wall(names: Collection[str], error_page: ErrorPage) -> Middleware:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -188,10 +189,45 @@ def test_the_kernel_says_who_asks(tmp_path: Path) -> None:
     (process / "fd").mkdir(parents=True)
     (process / "loginuid").write_text("0\n")
     (process / "environ").write_bytes(b"PATH=/bin\0SSH_CONNECTION=10.0.0.5 4711 10.0.0.1 22\0")
-    told = actor.of_process(99999, 77, tmp_path)
-    assert (told, dict(told.by)) == ("uid 99999", {"role": "operator", "login": "root", "from": "10.0.0.5 (ssh)"})
+    # Anybody can set a variable and open a terminal: neither is where they sit.
+    (process / "fd" / "0").symlink_to("/dev/tty1")
+    given = {"role": "operator", "login": "root", "given": "10.0.0.5 (SSH_CONNECTION)"}
+    told = actor.of_process(99999, 77, tmp_path, tmp_path)
+    assert (told, dict(told.by)) == ("uid 99999", given)
+    (process / "stat").write_text(f"77 (a) b) S 1 77 77 {os.makedev(136, 3)} 77 0\n")  # the kernel's word
+    assert dict(actor.of_process(99999, 77, tmp_path, tmp_path).by) == {**given, "from": "/dev/pts/3"}
+    (process / "sessionid").write_text("12\n")
+    (tmp_path / "12").write_text("UID=0\nREMOTE=1\nREMOTE_HOST=192.0.2.9\nTTY=pts/3\n")
+    assert dict(actor.of_process(99999, 77, tmp_path, tmp_path).by) == {**given, "from": "192.0.2.9 (ssh)"}
+    (process / "environ").write_bytes(b"SSH_CONNECTION=192.0.2.9 4711 10.0.0.1 22\0")  # and what agrees is said once
+    assert "given" not in actor.of_process(99999, 77, tmp_path, tmp_path).by
     (process / "environ").write_bytes(b"")
     (process / "loginuid").write_text(f"{2**32 - 1}\n")
-    (process / "fd" / "0").symlink_to("/dev/pts/3")
-    assert dict(actor.of_process(99999, 77, tmp_path).by) == {"role": "operator", "from": "/dev/pts/3"}
-    assert dict(actor.of_process(99999, 78, tmp_path).by) == {"role": "operator"}
+    (process / "sessionid").write_text(f"{2**32 - 1}\n")
+    assert dict(actor.of_process(99999, 77, tmp_path, tmp_path).by) == {"role": "operator", "from": "/dev/pts/3"}
+    assert dict(actor.of_process(99999, 78, tmp_path, tmp_path).by) == {"role": "operator"}
+
+
+async def test_an_address_that_the_caller_claims_is_marked_as_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command of its own process, that says it came from elsewhere; what the trail then has."""
+    make_site(tmp_path)
+    opened(tmp_path / "var").close()
+    environment = {**os.environ, "SSH_CONNECTION": "203.0.113.66 1 10.0.0.1 22"}
+    order = ("pause", "channel", "haematology", "--reason", "x", "--yes")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "engine",
+        "--site",
+        str(tmp_path),
+        *order,
+        env=environment,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    async with asyncio.timeout(60):
+        assert await process.wait() == 0
+    (act,) = labrelay("audit", "list", "-o", "json", site=tmp_path).json["acts"]
+    assert "203.0.113.66" not in act["from"]
+    assert act["given"] == "203.0.113.66 (SSH_CONNECTION)"

@@ -18,6 +18,7 @@ from multidict import CIMultiDictProxy
 from engine.clock import ManualClock
 from engine.mapping.validity import SHAPES
 from engine.sandbox import Sandbox
+from engine.web.guard import machine_allowed
 from tests.support.certificates import Authority
 from tests.support.deliveries import put, shared, transaction
 
@@ -633,3 +634,50 @@ async def test_clearing_forgets_everything(client: Client) -> None:
     stats = (await client.ask("GET", "/$stats")).json
     assert stats == {"requests": {}, "faults": {}, "resources": {}}
     assert client.sandbox.deliveries() == {}
+
+
+# -- the wall ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8581"}, 200),
+        ({"Host": "rebound.example:8581"}, 421),  # a foreign name that points here (DNS rebinding)
+        ({"Host": ""}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "localhost:8581", "Origin": "http://localhost:3000"}, 403),  # another server of this machine
+        ({"Host": "localhost:8581", "Origin": "http://localhost:8581"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+    ],
+)
+async def test_pages_of_other_sites_write_nothing(client: Client, headers: dict[str, str], status: int) -> None:
+    sent = {**headers, "Content-Type": "text/plain"}  # a form sends this without asking first
+    answer = await client.ask("POST", "", transaction(PATIENT), **sent)
+    assert (answer.status, client.sandbox.count("Patient")) == (status, int(status == 200))
+    if status != 200:
+        assert answer.json["resourceType"] == "OperationOutcome"
+    read = await client.ask("GET", "/$stats", **headers)
+    assert read.status == (421 if status == 421 else 200)
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("192.0.2.7:8581", True),
+        ("[2001:db8::7]:8581", True),
+        ("fhir.lab:8581", True),
+        ("localhost", True),
+        ("rebound.example:8581", False),
+        ("192.0.2.7.rebound.example", False),
+        ("", False),
+    ],
+)
+def test_a_server_that_is_open_to_the_network_has_addresses_and_the_names_that_it_was_given(
+    host: str, allowed: bool
+) -> None:
+    assert machine_allowed(host, {"fhir.lab"}) is allowed

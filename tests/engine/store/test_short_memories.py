@@ -1,5 +1,6 @@
 """Repeats, report numbers, unmapped codes, counters: bounded, aged out, kept per day of the site."""
 
+from dataclasses import astuple
 from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -12,8 +13,10 @@ from engine.clock import ManualClock
 from engine.journal import Journal
 from engine.message import Report, Unmapped
 from engine.numbers import Number
+from engine.reading import Reader
 from engine.reasons import Reason
 from engine.retention import Policy
+from engine.vault import KEY_NAME
 from tests.support.journals import DAY_S, WINDOW_S, opened, received, routed, running, store
 from tests.support.waiting import until
 
@@ -262,3 +265,21 @@ async def test_a_fault_of_ours_in_upkeep_costs_upkeep_and_nothing_else(
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
     told = [record for record in caplog.records if record.message == "upkeep failed, tried again later"]
     assert {record.cause for record in told} == {"ValueError"}  # type: ignore[attr-defined] # given with `extra`
+
+
+async def test_codes_and_units_of_messages_do_not_stand_in_the_file_in_clear(tmp_path: Path) -> None:
+    """A sender may put anything there: `SHARMA^ANITA 4711` in OBX-3.1 has been seen."""
+    seen = Unmapped("lab.csv", "SHARMA ANITA 4711", "UNITOFANITA", "DISPLAYOFANITA")
+    async with running(tmp_path) as journal:
+        for body in (b"1", b"2"):
+            (stored,) = await store(journal, body)
+            await journal.map_done(stored.id, state="filtered", unmapped=[seen])
+        (gap,) = journal.unmapped("chem")
+        assert (gap.table, gap.code, gap.unit, gap.display, gap.n) == (*astuple(seen), 2)
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())  # noqa: ASYNC240
+    for text in (seen.code, seen.unit, seen.display):
+        assert text.encode() not in content
+    (tmp_path / KEY_NAME).unlink()
+    reader = Reader.beside(tmp_path)
+    assert [(gap.code, gap.unit, gap.n) for gap in reader.unmapped()] == [("", "", 2)]
+    reader.close()
