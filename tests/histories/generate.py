@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from tests.histories.history import Batch, History, Send, Weather
 from tests.histories.laboratory import DAY, ROUNDS, Laboratory, Order, Person
-from tests.histories.render import HERE
-from tests.histories.scenes import PLACEHOLDERS, SAME_SURNAME, SCENES, STRANGERS
+from tests.histories.render import HERE, PLACEHOLDERS
+from tests.histories.scenes import SAME_SURNAME, SCENES, STRANGERS
 
 BATCH = 125  # histories side by side on one daemon
 SERVERS = ("well", "well", "down", "lost", "flaky")

@@ -92,7 +92,7 @@ class Act:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Messages one after the other; then acts, once everything is quiet. While the server is down none is done."""
+    """Messages one after the other; then, if there are any, acts: once the server is well and everything is quiet."""
 
     sends: tuple[Send, ...] = ()
     acts: tuple[Act, ...] = ()
@@ -135,7 +135,7 @@ class Weather:
     """How it goes during a round.
 
     Attributes:
-        server: ``well``, ``down`` (503, for the whole round), ``lost`` (takes, and the answer is lost) or ``flaky``.
+        server: ``well``, ``down`` (503), ``lost`` (takes, and the answer is lost) or ``flaky``.
         kill: the daemon is killed once this share of the round's messages has been answered; None: never.
     """
 

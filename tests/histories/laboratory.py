@@ -54,6 +54,7 @@ class Laboratory:
         self._orders = 0
         self._values = 0
         self._words: dict[tuple[int, int, int, str], int] = defaultdict(int)
+        self._ended: dict[tuple[int, int, int, str], bool] = defaultdict(bool)  # its last word was a final one
 
     def history(self, name: str, *, plain: bool = False) -> History:
         return History(
@@ -183,10 +184,13 @@ class Laboratory:
         failed = status == "X" or value in ("", "----")
         if status == "X":
             value = ""
+        if late and not self._ended[key]:
+            late = False  # nothing that it could come after
         word = 0
         if not failed and not late:
             self._words[key] += 1
             word = self._words[key]
+            self._ended[key] = status not in "PSRI"
         value = self.value() if value == "?" else value
         return Result(person=person.who, order=order.order, test=test, value=value, status=status, at=at, word=word)
 

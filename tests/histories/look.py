@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.histories.history import Json
+from tests.histories.render import UNIT
 from tests.histories.seen import Delivery, Made, Report, Row, Seen, Version
 
 Try = tuple[int, bytes, bool]  # id of the message, its bytes, whether it was acknowledged
+Done = tuple[str, int]  # an act, and the newest number in the journal when it was done
 _PATIENT = "Patient/"
 
 
@@ -43,7 +45,7 @@ def align(tries: Sequence[Try], messages: Sequence[Json]) -> dict[int, int]:
     return found
 
 
-def rows_of(messages: Sequence[Json], send_of: Mapping[int, int], acts: Mapping[int, list[str]]) -> tuple[Row, ...]:
+def rows_of(messages: Sequence[Json], send_of: Mapping[int, int], acts: Mapping[int, list[Done]]) -> tuple[Row, ...]:
     return tuple(
         Row(
             send=send_of[message["id"]],
@@ -51,7 +53,8 @@ def rows_of(messages: Sequence[Json], send_of: Mapping[int, int], acts: Mapping[
             state=message["state"],
             reason=message["reason"],
             deliveries=_deliveries(message),
-            acts=tuple(acts.get(message["id"], ())),
+            acts=tuple(act for act, _ in acts.get(message["id"], ())),
+            decided_at=max((newest for _, newest in acts.get(message["id"], ())), default=0),
         )
         for message in messages
         if message["id"] in send_of
@@ -89,7 +92,7 @@ def value_of(resource: Json) -> str:
     if "valueCodeableConcept" in resource:
         concept = resource["valueCodeableConcept"]
         return str(concept.get("text") or concept["coding"][0]["code"])
-    return str(resource.get("valueString", ""))
+    return str(resource.get("valueString", "")).removesuffix(f" {UNIT}")
 
 
 class Server:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tests.histories.history import History, Result
-from tests.histories.render import STANDS_AS
+from tests.histories.render import PLACEHOLDERS, STANDS_AS
 from tests.histories.seen import Made, Row, Seen, Version
 
 INVARIANTS = ("PERSONS", "BACK", "SILENT", "LAST_WORD", "UNLISTED", "LOST", "HELD", "RESTLESS")
@@ -122,7 +122,7 @@ class _World:
     def is_anonymous(self, key: Key) -> bool:
         """Whether nothing in the messages says whose results these are."""
         return not any(
-            group.name or any(letter.isalnum() for letter in group.number)
+            group.name or (group.number and group.number not in PLACEHOLDERS)
             for send, result in self.words[key]
             for group in self.sends[send].groups
             if result in group.results
@@ -142,10 +142,16 @@ def key_of(channel: int, result: Result) -> Key:
 
 
 def same_value(said: str, found: str) -> bool:
+    """Whether both are the same, also where one has a decimal comma."""
+    return not differs(said.replace(",", "."), found.replace(",", "."))
+
+
+def differs(before: str, after: str) -> bool:
+    """Whether people read another value."""
     try:
-        return float(said) == float(found)
+        return float(before) != float(after)
     except ValueError:
-        return bare(said) == bare(found)
+        return bare(before) != bare(after)
 
 
 def bare(value: str) -> str:
@@ -216,7 +222,7 @@ def step_back(before: Version, after: Version) -> str | None:
 def _silent(world: _World) -> Iterator[Fault]:
     for ident, versions in sorted(world.seen.observations.items()):
         for before, after in pairwise(versions):
-            changed = bare(before.value) and bare(after.value) and not same_value(before.value, after.value)
+            changed = bare(before.value) and bare(after.value) and differs(before.value, after.value)
             if changed and before.status == after.status == "final":
                 makers = [row.send for row, made, _ in world.makers.get(ident, ()) if made_as(after, made)]
                 yield Fault("SILENT", f"final {before.value} -> final {after.value}", max(makers, default=-1))
@@ -300,7 +306,7 @@ def _is_there(world: _World, send: int, result: Result) -> bool:
     for other, said in world.words[key]:
         if other != send and same_value(said.value, result.value) and said.status == result.status:
             for row in world.rows[other]:
-                if shown(row) or (decided(row) and row.number > last):
+                if shown(row) or (decided(row) and row.decided_at >= last):
                     return True
     return False
 

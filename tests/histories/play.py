@@ -15,10 +15,10 @@ from tests.histories.render import payload
 from tests.histories.seen import Seen
 from tests.histories.senders import Sender
 
-QUIET_WITHIN_S = 180.0
+QUIET_WITHIN_S = 90.0
 LOOK_EVERY_S = 0.05
 MOODS = {
-    "well": Faults(),
+    "well": Faults(fail=0.0),
     "down": Faults(fail=1.0, kinds=("503",), retry_after=0),
     "lost": Faults(fail=0.5, kinds=("lost",)),
     "flaky": Faults(fail=0.3, kinds=("503", "reset", "lost", "cut"), retry_after=0),
@@ -87,7 +87,7 @@ class _Player:
         self._product = product
         self._sandbox = sandbox
         self._lines: dict[tuple[int, int], _Line] = {}
-        self._acts: dict[int, list[str]] = defaultdict(list)  # what was done to each message
+        self._acts: dict[int, list[look.Done]] = defaultdict(list)  # what was done to each message
         self._messages: dict[str, list[Json]] = defaultdict(list)  # at the end, by channel
         self._quiet = True
 
@@ -130,8 +130,10 @@ class _Player:
                 total = sum(len(one.sends) for one in rounds.values())
                 group.create_task(self._kill(progress, int(total * weather.kill)))
         acts = {place: one.acts for place, one in rounds.items() if one.acts}
-        if acts and weather.server != "down" and await self._settled():
-            await self._people(acts)
+        if acts:
+            self._set_mood("well")
+            if await self._settled():
+                await self._people(acts)
 
     def _set_mood(self, server: str) -> None:
         self._sandbox.faults.change(MOODS[server])
@@ -157,18 +159,23 @@ class _Player:
         return True
 
     async def _people(self, acts: dict[int, tuple[Act, ...]]) -> None:
+        newest = await self._product.newest()
         names = [line.name for line in self._lines.values() if line.history in acts]
         by_channel: dict[str, list[Json]] = defaultdict(list)
         for message in await self._product.messages(names):
             by_channel[message["channel"]].append(message)
         for place, some in acts.items():
             for act in some:
+                if act.act == "reprocess":
+                    for line, _ in self._channels(place, by_channel):
+                        await self._product.repair(line.name)
+                    continue
                 found = []
                 for line, messages in self._channels(place, by_channel):
                     send_of = look.align(line.sender.tries, messages)
                     found += [one for one in messages if not act.of or send_of.get(one["id"]) in act.of]
                 for number in await self._product.act(act, found):
-                    self._acts[number].append(act.act)
+                    self._acts[number].append((act.act, newest))
         await self._settled()
 
     def _channels(self, place: int, by_channel: dict[str, list[Json]]) -> Iterator[tuple[_Line, list[Json]]]:

@@ -25,6 +25,7 @@ STOP_WITHIN_S = 30.0
 ANSWER_WITHIN_S = 240.0
 LINE_LIMIT = 1 << 30
 BECAUSE = "the history says so"
+DONE = (0, 1, 5)  # exit codes: done, nothing to do, done in part
 # A conflict of identity is answered (`answer`), never waved through.
 _IDENTITY = ("IDENTITY", "PATIENT", "PERSON")
 
@@ -174,6 +175,10 @@ class Product:
     async def is_settled(self) -> bool:
         return bool((await self._ask(do="settled"))["settled"])
 
+    async def newest(self) -> int:
+        """The number of the newest message."""
+        return int((await self._ask(do="settled"))["messages"])
+
     async def _ask(self, **what: Any) -> Json:
         async with self._asking, asyncio.timeout(ANSWER_WITHIN_S):
             if self._hand is None:
@@ -190,6 +195,22 @@ class Product:
             raise RuntimeError(f"the hand has ended: {self.folder.joinpath('hand.log').read_text()[-2000:]}")
         answer: Json = json.loads(line)
         return answer
+
+    async def repair(self, channel: str) -> None:
+        """Let the channel know of a decimal comma, and map what came again.
+
+        Raises:
+            RuntimeError: the program refuses it.
+        """
+        path = self.folder / "channels" / f"{channel}.yaml"
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content["settings"] = {**content.get("settings", {}), "decimal_comma": "yes"}
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        again = ("reprocess", "--channel", channel, "--since", "1d", "--apply", "--reason", BECAUSE, "--yes")
+        for command in (("reload",), again):
+            done = await self.command(*command)
+            if done["code"] not in DONE:
+                raise RuntimeError(f"{command[0]}: {done['code']} {done['out'][-500:]} {done['err'][-500:]}")
 
     # -- people --------------------------------------------------------------------------------------------------------
 
@@ -210,7 +231,7 @@ class Product:
                 done = await self.command("replay", *ids, "--yes", "-o", "json")
             case _:
                 return []
-        return wanted if done["code"] in (0, 1, 3) else []
+        return wanted if done["code"] in DONE else []
 
 
 def _problems(out: str) -> list[str]:

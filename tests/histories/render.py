@@ -1,9 +1,14 @@
 """The bytes of a message, and what its statuses must become."""
 
-from tests.histories.history import Group, Send
+from tests.histories.history import Group, Result, Send
 
 HERE = "{h}"  # in a number: the history's own digits, so that histories side by side never share an order
 UNIT = "mmol/L"
+# In the place of a patient number, and none.
+PLACEHOLDERS = (
+    "?", "??", "*", "_", "#", "--", "X", "XXX", "N.A.", "NOID", "NO ID", "(none)", "UNKNOW", "Unknown Patient", "TEMP",
+    "TEST", "0", "0000", "9999", "OPD", "WALKIN", "-", ".",
+)  # fmt: skip
 
 FINAL = frozenset({"final", "amended", "corrected"})
 AMENDED = frozenset({"amended", "corrected"})
@@ -30,7 +35,12 @@ _REPORT_ORDER = "IPSRXFACDW"  # of several results, the last of these is the rep
 
 
 def is_number(value: str) -> bool:
-    return value.replace(".", "", 1).isdigit()
+    return value.replace(",", ".").replace(".", "", 1).isdigit()
+
+
+def written(result: Result) -> str:
+    """OBX-5: nothing with U, which makes what was sent before final without sending it again."""
+    return "" if result.status == "U" else result.value
 
 
 def payload(send: Send, protocol: str, history: int) -> bytes:
@@ -52,7 +62,9 @@ def hl7(send: Send) -> list[str]:
         for index, result in enumerate(group.results, 1):
             kind, unit = ("NM", UNIT) if is_number(result.value) else ("ST", "")
             records.append(
-                f"OBX|{index}|{kind}|{result.test}||{result.value}|{unit}|||||{result.status}|||{result.at}".rstrip("|")
+                f"OBX|{index}|{kind}|{result.test}||{written(result)}|{unit}|||||{result.status}|||{result.at}".rstrip(
+                    "|"
+                )
             )
     return records
 

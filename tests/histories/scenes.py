@@ -9,13 +9,9 @@ from dataclasses import replace
 
 from tests.histories.history import Send
 from tests.histories.laboratory import DAY, Laboratory, Order, Person
-from tests.histories.render import HERE
+from tests.histories.render import HERE, PLACEHOLDERS
 
 TESTS = ("GLU", "UREA", "CREA", "NA", "K", "ALT")
-PLACEHOLDERS = (
-    "?", "??", "*", "_", "#", "--", "X", "XXX", "N.A.", "NOID", "NO ID", "(none)", "UNKNOW", "Unknown Patient", "TEMP",
-    "TEST", "0", "0000", "9999", "OPD", "WALKIN", "-", ".",
-)  # fmt: skip
 STRANGERS = (
     (("SHARMA^ANITA", "19600203", "F"), ("VERMA^ROHIT", "19840117", "M")),
     (("IYER^LEELA", "19551111", "F"), ("KHAN^IMRAN", "20010522", "M")),
@@ -268,6 +264,25 @@ def failed_rerun(lab: Laboratory) -> None:
         lab.say(channel, person, order, ("PT", "F"))
 
 
+def final_without_sending_again(lab: Laboratory) -> None:
+    """OBX-11 U: the preliminary result is final now; or nothing is known that it could be about."""
+    channel, person, order = lab.channel("hl7", numbers="lasting", shared=True), _lasting(lab), lab.order()
+    value = lab.value()
+    if lab.rng.random() < 0.7:
+        lab.say(channel, person, order, ("FER", "P", value))
+        lab.later(30)
+    lab.say(channel, person, order, ("FER", "U", value))
+
+
+def mapping_repaired(lab: Laboratory) -> None:
+    """A decimal comma that the channel did not know of, until a person mends that and has it mapped again."""
+    channel, person, order = lab.channel(numbers="lasting", shared=True), _lasting(lab), lab.order()
+    lab.say(channel, person, order, ("GLU", "F", lab.value().replace(".", ",")))
+    if lab.rng.random() < 0.4:
+        lab.say(channel, person, order, ("GLU", "C", lab.value().replace(".", ",")))
+    lab.act("reprocess")
+
+
 def failed_then_measured(lab: Laboratory) -> None:
     channel, person, order = _patient(lab)
     lab.say(channel, person, order, ("PT", "X"))
@@ -399,6 +414,7 @@ SCENES: tuple[Scene, ...] = (
     counter_restarts_at_noon, child_under_the_mother, stranger_gets_a_name, nameless_second_patient,
     number_again_next_january, two_analyzers_one_tube, late_preliminary, memory_undoes_correction,
     evening_sends_all, withdrawn_and_back, final_over_final, failed_rerun, failed_then_measured,
-    correction_without_patient, correction_of_another_set, corrected_next_day, equal_texts, same_bytes_again,
-    decided_and_again, one_test_a_message, one_of_a_panel_corrected, replay_of_the_older, usual_day_plain,
+    final_without_sending_again, mapping_repaired, correction_without_patient, correction_of_another_set,
+    corrected_next_day, equal_texts, same_bytes_again, decided_and_again, one_test_a_message,
+    one_of_a_panel_corrected, replay_of_the_older, usual_day_plain,
 )  # fmt: skip

@@ -30,6 +30,7 @@ class Row:
         send: the message that it is.
         number: its place in the journal, which rises.
         acts: what a person did to it, in order.
+        decided_at: the newest number in the journal when a person last did something to it.
     """
 
     send: int
@@ -38,6 +39,7 @@ class Row:
     reason: str
     deliveries: tuple[Delivery, ...] = ()
     acts: tuple[str, ...] = ()
+    decided_at: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

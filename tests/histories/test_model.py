@@ -112,6 +112,12 @@ WELL: dict[str, Case] = {
         at.lab.memory(at.lab.sends[-1]),
         at.rows.append(Row(send=1, number=1, state="filtered", reason="ECHO")),
     ),
+    "an echo of what a person rejected after it": lambda at: (
+        at.stays("GLU", "F", "5", "rejected"),
+        at.rows.append(replace(at.rows.pop(), acts=("reject",), decided_at=1)),
+        at.lab.again(at.lab.sends[-1]),
+        at.rows.append(Row(send=1, number=1, state="filtered", reason="REPEAT")),
+    ),
     "an echo of what is held": lambda at: (
         at.stays("GLU", "F", "5", "held"),
         at.lab.again(at.lab.sends[-1]),
