@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from engine import causes, memory, numbered, unfinished
-from engine.batch import NOTE_KEYS, Batch
+from engine import causes, memory, numbered, repeats, unfinished
+from engine.batch import NOTE_KEYS, Batch, ChannelTally
 from engine.errors import IntegrityError
 from engine.message import Received, Stored
 from engine.reasons import Reason
@@ -22,36 +22,92 @@ from engine.records import KIND_FRAME, KIND_MESSAGE, Assembled
 
 def store_message(batch: Batch, received: Received, *, repeat_window_s: float, session: int = 0) -> Stored:
     """Journal one message; a repeat gets its verdict at once and is not processed again, and so does what is for the
-    record only."""
+    record only.
+
+    The same bytes that nothing shows to be a repeat are processed under a token of their own, so that what is made of
+    them has other ids and delivery keys than what was made of the first.
+    """
     if received.filtered is not None:
         return _store_for_the_record(batch, received, received.filtered, session)
-    has_control_id = bool(received.control_id)
     payload_hash = sha256(received.payload).digest()
     token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
-    seen = memory.look_up(batch, token, received.received_us, has_control_id=has_control_id)
-    stored = _insert(batch, received, token, seen, session, payload_hash)
+    seen = memory.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
     tally = batch.channel(received.channel)
-    if seen.repeat_of is not None:
+    again = seen.first is not None and (seen.apart or not seen.came_to_nothing)
+    if again and not seen.came_to_nothing and _is_repeat(batch, tally, received, seen, repeat_window_s):
+        stored = _insert(batch, received, token, seen, session, payload_hash, repeat_of=seen.first)
         set_verdict(batch, stored.id, "filtered", Reason.REPEAT)
         numbered.note_control_id(batch, stored.id, received.control_id)
         batch.count(received.channel, "", "repeat")
+        if received.line is not None and seen.first is not None:
+            batch.expect_answer(received.channel, seen.first, received.line)
         return stored
-    window_us = round(repeat_window_s * 1_000_000) if has_control_id else memory.REPEAT_WITHOUT_ID_US
-    memory.remember(batch, token, stored.id, received.received_us + window_us)
+    own = batch.vault.apart(token, received.received_us, tally.last_seq + 1) if again else token
+    stored = _insert(batch, received, own, seen, session, payload_hash, equal_to=seen.first if again else None)
+    memory.remember(batch, token, stored.id, received.received_us)
+    if again or seen.first is None:  # what came to nothing and is sent again says nothing of how the channel counts
+        _learn(batch, tally, received, stored.id, seen)
+    if received.line is not None:
+        batch.expect_answer(received.channel, stored.id, received.line)
     tally.stored += 1
     batch.opened.append(stored.id)
     if seen.other_bytes:
         batch.count(received.channel, "", "same_id_other_bytes")
+    if again:
+        batch.count(received.channel, "", "same_bytes")
     return stored
 
 
+def _is_repeat(
+    batch: Batch, tally: ChannelTally, received: Received, seen: memory.Seen, repeat_window_s: float
+) -> bool:
+    line = received.line
+    unanswered = line is not None and seen.first is not None and batch.is_unanswered(received.channel, seen.first, line)
+    _know(batch, tally)
+    return repeats.is_repeat(
+        tally.habit,
+        received.control_id,
+        received.sent or received.measured,
+        received.received_us,
+        repeats.First(seen.first_us, unanswered),
+        round(repeat_window_s * 1_000_000),
+    )
+
+
+def _learn(batch: Batch, tally: ChannelTally, received: Received, message_id: int, seen: memory.Seen) -> None:
+    """Take in what this message says about its channel."""
+    _know(batch, tally)
+    repeats.learn(
+        tally.habit,
+        received.control_id,
+        received.sent,
+        received.measured,
+        received.received_us,
+        other_bytes=seen.other_bytes,
+    )
+    tally.habit.last_message = message_id
+
+
+def _know(batch: Batch, tally: ChannelTally) -> None:
+    """After a start: read the newest control id of the channel back from its row."""
+    habit = tally.habit
+    if habit.known or not habit.last_message:
+        return
+    row = batch.execute("SELECT meta FROM journal WHERE id = ?", (habit.last_message,)).fetchone()
+    with suppress(IntegrityError):  # `labrelay verify` names the row
+        if row is not None:
+            meta = orjson.loads(batch.vault.open(row[0], "meta", habit.last_message, tally.name))
+            habit.control_id, habit.known = meta.get("id", ""), "erased" not in meta
+
+
 def repeat_of(batch: Batch, received: Received) -> int | None:
-    """The message that ``received`` would be a repeat of, or None."""
+    """The message with the bytes of ``received``, if there is one that did not come to nothing; or None."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
-    return memory.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id)).repeat_of
+    seen = memory.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
+    return None if seen.came_to_nothing else seen.first
 
 
-def store_edited(batch: Batch, received: Received, original: int, *, repeat_window_s: float) -> Stored:
+def store_edited(batch: Batch, received: Received, original: int) -> Stored:
     """Journal what a person made of message ``original`` (`engine.correcting`); no repeat, as `repeat_of` says.
 
     That its control id came before, with other bytes, is the nature of it, and so not flagged.
@@ -59,8 +115,7 @@ def store_edited(batch: Batch, received: Received, original: int, *, repeat_wind
     payload_hash = sha256(received.payload).digest()
     token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
     stored = _insert(batch, received, token, memory.Seen(), 0, payload_hash, edited_from=original)
-    window_us = round(repeat_window_s * 1_000_000) if received.control_id else memory.REPEAT_WITHOUT_ID_US
-    memory.remember(batch, token, stored.id, received.received_us + window_us)
+    memory.remember(batch, token, stored.id, received.received_us)
     batch.channel(received.channel).stored += 1
     batch.opened.append(stored.id)
     return stored
@@ -206,6 +261,8 @@ def _insert(
     *,
     incomplete: Reason | None = None,
     edited_from: int = 0,
+    repeat_of: int | None = None,
+    equal_to: int | None = None,
 ) -> Stored:
     tally = batch.channel(received.channel)
     tally.last_seq += 1
@@ -213,8 +270,10 @@ def _insert(
     meta: dict[str, Any] = {"peer": received.peer, "id": received.control_id}
     if received.notes:
         meta["notes"] = received.notes
-    if seen.repeat_of is not None:
-        meta["repeat_of"] = seen.repeat_of
+    if repeat_of is not None:
+        meta["repeat_of"] = repeat_of
+    if equal_to is not None:
+        meta["equal_to"] = equal_to
     if seen.other_bytes:
         meta["other_bytes"] = True
     if received.filtered is not None:
@@ -247,7 +306,8 @@ def _insert(
         received_us=received.received_us,
         control_id=received.control_id,
         message_type=received.message_type,
-        repeat_of=seen.repeat_of,
+        repeat_of=repeat_of,
+        equal_to=equal_to,
         same_id_other_bytes=seen.other_bytes,
         filtered=received.filtered,
         payload_hash=payload_hash,

@@ -6,14 +6,17 @@ batch is thrown away.
 """
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from heapq import heapify, heappop, heappush
 
+from engine.answers import Answers
 from engine.chain import GENESIS, chain_hash, row_hash
 from engine.clock import from_us
 from engine.loss import last_number
+from engine.message import Line
 from engine.records import INCOMPLETE_BYTES, KIND_FRAME
+from engine.repeats import Habit
 from engine.told import Resource
 from engine.vault import Vault
 
@@ -31,7 +34,7 @@ _TOLD_DOCUMENTS = 512  # of the orders looked at last: one test a message means 
 
 @dataclass(slots=True)
 class ChannelTally:
-    """The row of table ``channel``; the names are its columns."""
+    """The row of table ``channel``; the names are its columns, and those of its `Habit`."""
 
     name: str
     last_seq: int = 0
@@ -39,10 +42,13 @@ class ChannelTally:
     stored: int = 0
     dead: int = 0
     incomplete: int = 0
+    habit: Habit = field(default_factory=Habit)
 
     def copied(self) -> "ChannelTally":
         """As `dataclasses.replace`, at an eighth of the price: each batch copies what it changes."""
-        return ChannelTally(self.name, self.last_seq, self.last_us, self.stored, self.dead, self.incomplete)
+        return ChannelTally(
+            self.name, self.last_seq, self.last_us, self.stored, self.dead, self.incomplete, self.habit.copied()
+        )
 
 
 @dataclass(slots=True)
@@ -68,6 +74,7 @@ class LaneTally:
 
 
 _CHANNEL_COLUMNS = "name, last_seq, last_us, stored, dead, incomplete"
+_HABIT_COLUMNS = "id_changes, id_faults, time_changes, time_back_us, last_message"
 _LANE_COLUMNS = "id, channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by"
 
 
@@ -81,6 +88,7 @@ class Tail:
         restored_to: messages up to this one came from a backup; what they make may have been delivered before.
         incomplete_bytes, incomplete_us: what the site lets incomplete messages take (`engine.unfinished`).
         told: stored document -> the resources in it, of those that were compared last.
+        answers: messages whose answer was not written yet, or never.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -102,6 +110,7 @@ class Tail:
         self.watermark: int = stored[0] if stored else 0
         restored = connection.execute("SELECT value FROM meta WHERE name = 'restored_to'").fetchone()
         self.restored_to: int = restored[0] if restored else 0
+        self.answers = Answers.read(connection)
         self._open: list[int] = []
         self._closed: set[int] = set()
         self._find_open_work(connection)
@@ -193,6 +202,7 @@ class Batch:
         self._lanes: dict[int, LaneTally] = {}
         self._sessions: dict[int, tuple[int, ...]] = {}
         self._counts: dict[tuple[str, str, str], int] = {}
+        self._unanswered: dict[str, dict[int, Line]] = {}
 
     # -- rows of the journal -------------------------------------------------------------------------------------
 
@@ -244,6 +254,17 @@ class Batch:
     def set_frames(self, session: int, frames: tuple[int, ...]) -> None:
         self._sessions[session] = frames
 
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def expect_answer(self, channel: str, message_id: int, line: Line) -> None:
+        """The answer to a message is to be written on this line; until that is told, its sender may send again."""
+        self._unanswered.setdefault(channel, {})[message_id] = line
+
+    def is_unanswered(self, channel: str, message_id: int, line: Line) -> bool:
+        """Whether the sender on ``line`` has sent this message a short while ago, and could not have our answer."""
+        own = self._unanswered.get(channel, {}).get(message_id)
+        return self.tail.answers.missing(self, channel, message_id, line, own)
+
     # -- tallies -------------------------------------------------------------------------------------------------
 
     def count(self, channel: str, destination: str, name: str, n: int = 1) -> None:
@@ -259,8 +280,15 @@ class Batch:
             if known is not None:
                 tally = known.copied()
             else:
-                row = self.execute(f"SELECT {_CHANNEL_COLUMNS} FROM channel WHERE name = ?", (name,)).fetchone()  # noqa: S608 - constant
-                tally = ChannelTally(*row) if row else ChannelTally(name)
+                row = self.execute(
+                    f"SELECT {_CHANNEL_COLUMNS}, {_HABIT_COLUMNS} FROM channel WHERE name = ?",  # noqa: S608 - constants
+                    (name,),
+                ).fetchone()
+                if row:
+                    tally = ChannelTally(*row[:6])
+                    tally.habit = Habit(*row[6:])
+                else:
+                    tally = ChannelTally(name)
             self._channels[name] = tally
         return tally
 
@@ -302,10 +330,30 @@ class Batch:
         """Write what was only counted so far. Call before COMMIT."""
         if self._channels:
             self.executemany(
-                "INSERT INTO channel (name, last_seq, last_us, stored, dead, incomplete) VALUES (?, ?, ?, ?, ?, ?)"
+                f"INSERT INTO channel ({_CHANNEL_COLUMNS}, {_HABIT_COLUMNS}, unanswered)"  # noqa: S608 - constants
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET last_seq = excluded.last_seq, last_us = excluded.last_us,"
-                " stored = excluded.stored, dead = excluded.dead, incomplete = excluded.incomplete",
-                [(c.name, c.last_seq, c.last_us, c.stored, c.dead, c.incomplete) for c in self._channels.values()],
+                " stored = excluded.stored, dead = excluded.dead, incomplete = excluded.incomplete,"
+                " id_changes = excluded.id_changes, id_faults = excluded.id_faults,"
+                " time_changes = excluded.time_changes, time_back_us = excluded.time_back_us,"
+                " last_message = excluded.last_message, unanswered = excluded.unanswered",
+                [
+                    (
+                        c.name,
+                        c.last_seq,
+                        c.last_us,
+                        c.stored,
+                        c.dead,
+                        c.incomplete,
+                        (h := c.habit).id_changes,
+                        h.id_faults,
+                        h.time_changes,
+                        h.time_back_us,
+                        h.last_message,
+                        self.tail.answers.written(c.name, self._unanswered.get(c.name, ()), self.now_us),
+                    )
+                    for c in self._channels.values()
+                ],
             )
         if self._lanes:
             self.executemany(
@@ -343,6 +391,8 @@ class Batch:
                 tail.sessions[session] = frames
             else:
                 tail.sessions.pop(session, None)
+        for channel, lines in self._unanswered.items():
+            tail.answers.expect(channel, lines)
         tail.account(self.opened, self.closed)
 
 

@@ -212,6 +212,8 @@ def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes]
             control_id=header.control_id,
             message_type=header.message_type,
             notes=("assembled after a restart",),
+            sent=header.sent,
+            measured=header.measured,
         )
 
     return Assembled(tuple(map(received, end.completes)), received(end.incomplete) if end.incomplete else None)

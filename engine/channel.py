@@ -17,12 +17,13 @@ from functools import partial
 from typing import Protocol, TypeVar, cast
 
 from engine import overlong
+from engine.answers import host_of
 from engine.clock import Clock
 from engine.errors import StoreError
 from engine.line_trace import LineRecord, LineTrace
 from engine.link_words import stranger_words
-from engine.message import Block, Frame, LinkEvent, LinkFault, Received, SessionEnd, Stored
-from engine.ports import Format, Link, Stream, TracedLink
+from engine.message import Block, Frame, Line, LinkEvent, LinkFault, Received, SessionEnd, Stored
+from engine.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.reasons import Reason
 from engine.receive_memory import SMALL_BYTES, ReceiveMemory
 from engine.unkept import Evidence, Unkept
@@ -55,6 +56,7 @@ class Store(Protocol):
         self, received: Received, reason: Reason, *, session: int | None = None
     ) -> "asyncio.Future[Stored]": ...
     def new_session(self) -> int: ...
+    def answered(self, channel: str, message_ids: Sequence[int]) -> None: ...
     def keep_line(self, record: LineRecord) -> None: ...
 
 
@@ -106,6 +108,15 @@ class Connection:
     heard: bool = False  # whether a byte has come
     ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
     refused: bool = False  # it was told that its message is too large, and must get to read that
+    line: Line = field(init=False)
+    unanswered: list[int] = field(default_factory=list)  # messages that are durable, before our answer is written
+
+    def __post_init__(self) -> None:
+        self.line = self.new_line()
+
+    def new_line(self) -> Line:
+        """What the journal is told of where an answer goes."""
+        return Line(host_of(self.stream.peer), partial(getattr, self.stream, "gone", False))
 
     @property
     def peer(self) -> str:
@@ -192,6 +203,7 @@ class Channel:
         except OSError:
             logger.debug("connection lost", extra={"channel": self.settings.name, "peer": stream.peer})
         finally:
+            connection.line.ended_us = self._clock.now_us()
             self.connections.pop(id(connection), None)
             self.counts.stray_bytes += int(getattr(connection.link, "stray", 0))  # of links that have sessions
             if connection.refused and not theirs:
@@ -251,6 +263,8 @@ class Channel:
                     await stream.write(out)
                     if trace is not None:
                         trace.said(out, self._clock.now_us())
+                if connection.unanswered:
+                    await self._was_answered(connection)
                 if trace is not None and connection.ended is not None:
                     self._keep_line(connection, trace)
                 if not events:
@@ -258,6 +272,18 @@ class Channel:
                 events = link.receive(b"", self._clock.monotonic())
             if trace is not None and cast(TracedLink, link).resting:
                 self._keep_line(connection, trace)
+
+    async def _was_answered(self, connection: Connection) -> None:
+        """All that the sender was to hear is written; where it could not hear it any more, it will send again."""
+        answered, connection.unanswered = connection.unanswered, []
+        if not connection.line.gone() or await cast(EndedStream, connection.stream).took():
+            self._store.answered(self.settings.name, answered)
+
+    def _refused(self, connection: Connection) -> None:
+        """The sender hears that it has to send again what is kept already."""
+        connection.line.ended_us = self._clock.now_us()
+        connection.line = connection.new_line()
+        connection.unanswered = []
 
     def _patience(self, connection: Connection) -> float | None:
         """Seconds to wait for bytes before a timer is due."""
@@ -328,6 +354,8 @@ class Channel:
             if stored and awaited:
                 delivered = await self._all_delivered(awaited)
             answers = self._answer(block.payload, messages, stored=stored, delivered=delivered)
+            if not (stored and delivered):
+                self._refused(connection)
             if answers:
                 await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
         return True
@@ -349,17 +377,21 @@ class Channel:
         received = self._received(connection, payload, notes)
         future = self._store.append(received, repeat_window_s=self.settings.repeat_window_s)
         if self._outcomes is None:
-            return self._kept(future, self._note)
-        return self._kept(future, lambda stored: self._note_awaited(stored, awaited))
+            return self._kept(future, partial(self._note_kept, connection))
+        return self._kept(future, lambda stored: self._note_awaited(connection, stored, awaited))
 
-    def _note_awaited(self, stored: Stored, awaited: "list[asyncio.Future[bool]]") -> None:
+    def _note_kept(self, connection: Connection, stored: Stored) -> None:
+        connection.unanswered.append(stored.id if stored.repeat_of is None else stored.repeat_of)
+        self._note(stored)
+
+    def _note_awaited(self, connection: Connection, stored: Stored, awaited: "list[asyncio.Future[bool]]") -> None:
         """Ask for the outcome before intake can have it."""
         assert self._outcomes is not None
         if stored.repeat_of is None:
             awaited.append(self._outcomes.expect(stored.id))
         else:
             awaited.append(self._outcomes.expect_known(stored.repeat_of))
-        self._note(stored)
+        self._note_kept(connection, stored)
 
     async def _all_delivered(self, awaited: "list[asyncio.Future[bool]]") -> bool:
         """Whether everything was delivered within the channel's time; `asyncio.wait` leaves the futures as they are."""
@@ -399,6 +431,9 @@ class Channel:
             control_id=header.control_id,
             message_type=header.message_type,
             notes=notes,
+            sent=header.sent,
+            measured=header.measured,
+            line=connection.line,
         )
 
     # -- frames (ASTM) -----------------------------------------------------------------------------------------
@@ -414,7 +449,7 @@ class Channel:
                 future = self._store.append_frame_completing(
                     name, connection.session, frame.raw, now_us, messages, self.settings.repeat_window_s
                 )
-                _raise(await self._kept(future, self._note_all))
+                _raise(await self._kept(future, partial(self._note_all, connection)))
                 connection.last_message = connection.last_byte
             elif frame.durable:
                 # Nothing follows from its being durable but its ACK, so its own future is waited for: a wait that is
@@ -436,9 +471,10 @@ class Channel:
         session, connection.session = connection.session or 0, None
         connection.ended = (session, end.cause)
         window_s = self.settings.repeat_window_s
+        kept = partial(self._note_kept, connection)
         for text in end.completes:
             whole = partial(self._store.append, self._received(connection, text), repeat_window_s=window_s)
-            await self._insist(connection, len(text), partial(whole, session=session), self._note)
+            await self._insist(connection, len(text), partial(whole, session=session), kept)
         if end.too_large:
             await self._take_overlong(connection, end.incomplete, session)
         elif end.incomplete:
@@ -471,9 +507,9 @@ class Channel:
             # acknowledged of them stands in the journal, frame by frame.
             self._fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.peer)
 
-    def _note_all(self, messages: Sequence[Stored]) -> None:
+    def _note_all(self, connection: Connection, messages: Sequence[Stored]) -> None:
         for stored in messages:
-            self._note(stored)
+            self._note_kept(connection, stored)
 
     def _note(self, stored: Stored) -> None:
         self.counts.messages += 1

@@ -32,9 +32,7 @@ class Corrected:
     lanes: frozenset[tuple[str, str]] = frozenset()
 
 
-def correct(
-    batch: Batch, original: int, received: Received, *, before: bytes, actor: str, because: str, repeat_window_s: float
-) -> Corrected:
+def correct(batch: Batch, original: int, received: Received, *, before: bytes, actor: str, because: str) -> Corrected:
     """Journal ``received`` in place of a dead message, or of one with dead deliveries.
 
     The caller has made sure that no attempt to deliver the original is under way: what is claimed waits in memory only.
@@ -61,7 +59,7 @@ def correct(
     earlier = arrival.repeat_of(batch, received)
     if earlier is not None:
         return Corrected(refused=f"message {earlier} has these very bytes, and was taken; dismiss {original} instead")
-    stored = arrival.store_edited(batch, received, original, repeat_window_s=repeat_window_s)
+    stored = arrival.store_edited(batch, received, original)
     act = audit.note(
         batch,
         actor,

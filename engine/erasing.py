@@ -335,7 +335,9 @@ def _forget(batch: Batch, message_id: int) -> int:
     memory.forget_reports(batch, message_id)
     numbered.forget(batch, message_id)
     batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))
-    batch.execute("DELETE FROM repeat WHERE token = (SELECT token FROM journal WHERE id = ?)", (message_id,))
+    batch.execute(
+        "DELETE FROM repeat WHERE token = (SELECT substr(token, 1, 24) FROM journal WHERE id = ?)", (message_id,)
+    )
     (channel,) = batch.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
     gone = 0
     for document_id, sealed in batch.execute(
@@ -380,7 +382,9 @@ def _empty_message(batch: Batch, message_id: int, act: int) -> list[tuple[str, i
     kept: dict[str, Any] = {"peer": "", "id": "", "erased": act}
     with suppress(IntegrityError, ValueError):
         meta = orjson.loads(batch.vault.open(sealed, "meta", message_id, channel))
-        kept |= {name: meta[name] for name in ("frames", "repeat_of", "filtered", "incomplete") if name in meta}
+        kept |= {
+            name: meta[name] for name in ("frames", "repeat_of", "equal_to", "filtered", "incomplete") if name in meta
+        }
     rows = [emptying.empty_row(batch, message_id, orjson.dumps(kept))]
     if session and "frames" in kept:
         first, last = kept["frames"]

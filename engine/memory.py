@@ -1,11 +1,10 @@
-"""Short memories under keyed hashes: repeats of a message, and who owns a report's number.
+"""Short memories under keyed hashes: messages with the same bytes, and who owns a report's number.
 
 Both tables are small, aged out and swept in steps of a few hundred rows. Their keys are random, which is affordable
 only because they stay small; nothing of the kind stands on the message table.
 
 What is out of time is told by a time that follows no leap of the clock (`Batch.steady_us`): a minute in a wrong year
-must not make the next patient with a number the first. Whether a message is a repeat is told by the clock alone, since
-a repeat that is none would never be processed.
+must not make the next patient with a number the first. Whether the same bytes are a repeat, `engine.repeats` decides.
 """
 
 from dataclasses import dataclass
@@ -15,70 +14,73 @@ from engine.hashes import unpack_reports
 from engine.message import Report
 
 HOUR_US = 3_600_000_000
-REPEAT_WITHOUT_ID_US = 24 * HOUR_US
+EQUAL_MEMORY_US = 30 * 24 * HOUR_US
 REPORT_MEMORY_US = 90 * 24 * HOUR_US
 SWEEP_ROWS = 500
 PERSON_HALF = 8  # bytes of `Report.person` that stand for the family name; the rest is the birth date
 
-# What was received so far ahead of now, was while the clock was wrong; without a control id the same bytes may then be
-# another result, and would be taken for a repeat for years. (The delivery keys of both are the same.)
-_AHEAD_US = 30 * 24 * HOUR_US
 _CONTROL_BYTES = 12  # the first half of a message token
+TOKEN_BYTES = 24
 _LAST = b"\xff" * 12
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Whether a message came before.
+    """What came before a message.
 
     Attributes:
-        repeat_of: the first message with the same channel, control id and bytes, or None.
-        other_bytes: the control id came before, with other bytes.
+        first: the newest message with the same channel, control id and bytes, or None.
+        first_us: when it was received.
+        came_to_nothing: it was filtered, or it is dead or was dismissed, itself or all that was made of it.
+        apart: it was itself delivered beside an earlier one with its bytes.
+        other_bytes: the control id came before, with other bytes; told where ``first`` is None.
     """
 
-    repeat_of: int | None = None
+    first: int | None = None
+    first_us: int = 0
+    came_to_nothing: bool = False
+    apart: bool = False
     other_bytes: bool = False
 
 
 def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: bool) -> Seen:
-    """What is remembered of a message with this token.
-
-    A message whose first copy is dead or was dismissed, itself or all that was made of it, is not a repeat: nothing of
-    it was delivered, and sending it again from the analyzer is what a laboratory does once the cause is mended.
-    """
+    """What is remembered of a message with this token."""
     control = token[:_CONTROL_BYTES]
     last = control + _LAST if has_control_id else b""  # without a control id the range is empty
     # The exact token if it is known, else any other one under the same control id. There may be thousands of those:
     # some analyzers send one control id for ever.
     row = batch.execute(
-        "SELECT token, message_id, until_us FROM repeat WHERE token = ? AND until_us >= ?"
-        " UNION ALL SELECT token, message_id, until_us FROM repeat WHERE token BETWEEN ? AND ? AND until_us >= ?"
+        "SELECT token, message_id FROM repeat WHERE token = ? AND until_us >= ?"
+        " UNION ALL SELECT token, message_id FROM repeat WHERE token BETWEEN ? AND ? AND until_us >= ?"
         " LIMIT 1",
         (token, received_us, control, last, received_us),
     ).fetchone()
     if row is None:
         return Seen()
-    known, first, until_us = row
+    known, first = row
     if known != token:
         return Seen(other_bytes=True)
-    if not has_control_id and until_us > received_us + REPEAT_WITHOUT_ID_US + _AHEAD_US:
-        return Seen()
-    return Seen() if _came_to_nothing(batch, first) else Seen(repeat_of=first)
+    kept = batch.execute("SELECT received_us, length(token) FROM journal WHERE id = ?", (first,)).fetchone()
+    if kept is None:  # retention has let it go, so it is older than a day
+        return Seen(first)
+    return Seen(first, kept[0], _came_to_nothing(batch, first), kept[1] != TOKEN_BYTES)
 
 
 def _came_to_nothing(batch: Batch, message_id: int) -> bool:
-    """Whether a person has to decide, or has decided, about the message or about each of its deliveries."""
+    """Whether nothing of it was delivered or will be: to send it again from the analyzer is what a laboratory does once
+    the cause is mended, and today's routes may take it."""
     row = batch.execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
     if row is None or row[0] != "mapped":
-        return row is not None and row[0] in ("dead", "dismissed")
+        return row is not None and row[0] in ("dead", "dismissed", "filtered")
     states = batch.execute("SELECT DISTINCT state FROM delivery WHERE message_id = ?", (message_id,)).fetchall()
     return bool(states) and {state for (state,) in states} <= {"dead", "dismissed", "rejected"}
 
 
-def remember(batch: Batch, token: bytes, message_id: int, until_us: int) -> None:
-    """Note a message as the first with its token."""
+def remember(batch: Batch, token: bytes, message_id: int, received_us: int) -> None:
+    """Note a message as the newest with its token."""
     batch.execute(
-        "INSERT OR REPLACE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)", (token, message_id, until_us)
+        "INSERT OR REPLACE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)",
+        (token, message_id, received_us + EQUAL_MEMORY_US),
     )
 
 

@@ -4,6 +4,7 @@ From the wire inwards: a *link* turns bytes into link events (`Block`, `Frame`, 
 `Parsed` tree of groups and segments, a *mapping* makes `Document`s of it, the outbox hands `Delivery`s to destinations.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -183,12 +184,16 @@ class Header:
             characters that a type can have, so that it may be shown and logged.
         version: MSH-12, H-13.
         problem: why the header cannot be read (the message is then UNREADABLE), else empty.
+        sent: the time of the message (MSH-7, H-14) as 12 digits or 14, where it is given to the minute.
+        measured: the time of its first result (OBX-14, OBR-22; R-13, R-12), likewise; read where ``sent`` is empty.
     """
 
     control_id: str = ""
     message_type: str = ""
     version: str = ""
     problem: str = ""
+    sent: str = ""
+    measured: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -348,6 +353,7 @@ class MapContext:
         settings: the channel's ``settings:`` (strings, numbers, lists, maps as read from YAML text).
         namespaces: the site's ``namespaces:``, HD.1 or assigner name -> system URI.
         specimen_ids: ``restart`` or ``unique``.
+        apart: what sets a message apart whose bytes came before, and which may be another result; else empty.
     """
 
     channel: str = ""
@@ -358,6 +364,7 @@ class MapContext:
     settings: dict[str, Any] = field(default_factory=dict)
     namespaces: dict[str, str] = field(default_factory=dict)
     specimen_ids: str = "restart"
+    apart: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,6 +389,25 @@ class Mapped:
 # -- journal and outbox ------------------------------------------------------------------------------------------
 
 
+def _never() -> bool:
+    return False
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """The connection that a message came by: who sent it, and whether our answer could still reach the sender.
+
+    Attributes:
+        peer: the other side, without the port, which is another one each time.
+        gone: the other side has ended the connection; asked from the journal's thread, too.
+        ended_us: when the connection ended, or our answer was none that lets the sender go on; None while it is open.
+    """
+
+    peer: str
+    gone: Callable[[], bool] = _never
+    ended_us: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
     """What a payload is the beginning of.
@@ -400,6 +426,8 @@ class Received:
     """A message on its way into the journal.
 
     Attributes:
+        sent, measured: as in `Header`.
+        line: where an answer is given or was to be given; None for what nobody waits to hear of.
         peer: where it came from (``127.0.0.1:50213``, ``/dev/ttyUSB0``).
         notes: tolerated departures.
         filtered: it is for the record only, for this reason: filtered on arrival, never mapped.
@@ -415,6 +443,9 @@ class Received:
     notes: tuple[str, ...] = ()
     filtered: Reason | None = None
     cut: Cut | None = None
+    sent: str = ""
+    measured: str = ""
+    line: Line | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -425,6 +456,8 @@ class Stored:
         id: the global row number; what people and logs call "message 4711".
         seq: its number within its channel, from 1 without gaps.
         repeat_of: the id of the first message with the same bytes, where this one is a repeat.
+        equal_to: the id of the first message with the same bytes, where nothing shows that this one is a repeat: both
+            are delivered, this one is flagged.
         same_id_other_bytes: the control id was seen before with other bytes; both are delivered, this one is flagged.
         filtered: as in `Received`; it stays so, also where a person has it processed again.
         payload_hash: SHA-256 of the payload, where it was just computed; empty for a message that was read back.
@@ -438,6 +471,7 @@ class Stored:
     control_id: str = ""
     message_type: str = ""
     repeat_of: int | None = None
+    equal_to: int | None = None
     same_id_other_bytes: bool = False
     filtered: Reason | None = None
     payload_hash: bytes = field(default=b"", compare=False)

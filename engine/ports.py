@@ -34,6 +34,17 @@ class Stream(Protocol):
     async def close(self) -> None: ...
 
 
+class EndedStream(Stream, Protocol):
+    """A connection of which the other side can say that it sends no more, and hear us still or not."""
+
+    @property
+    def gone(self) -> bool:
+        """The other side sends no more. Asked from other threads, too."""
+
+    async def took(self) -> bool:
+        """Whether the other side has taken what was written since."""
+
+
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
 

@@ -251,6 +251,7 @@ class MessageView(NamedTuple):
     peer: str = ""
     notes: tuple[str, ...] = ()
     repeat_of: int | None = None
+    equal_to: int | None = None
     same_id_other_bytes: bool = False
 
 

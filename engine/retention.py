@@ -323,7 +323,8 @@ def _judge(
 def _remembered(execute: Callable[..., sqlite3.Cursor], message_id: int, token: bytes, now_us: int) -> bool:
     """Whether a short memory still names the message: as the first of repeats, or as a report's bearer."""
     if execute(
-        "SELECT 1 FROM repeat WHERE token = ? AND message_id = ? AND until_us >= ?", (token, message_id, now_us)
+        "SELECT 1 FROM repeat WHERE token = substr(?, 1, 24) AND message_id = ? AND until_us >= ?",
+        (token, message_id, now_us),
     ).fetchone():
         return True
     for (packed,) in execute(

@@ -225,6 +225,7 @@ def _raw(tap: Tap, *, stored: Stored, at_us: int) -> Line:
         "type": _told(stored.message_type, tap),
         "bytes": len(stored.payload),
         "repeat_of": stored.repeat_of,
+        "equal_to": stored.equal_to,
         "text": signs.text(stored.payload[:SHOWN_BYTES], masked=not tap.unmask),
         "not_shown": max(0, len(stored.payload) - SHOWN_BYTES),
     }

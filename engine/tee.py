@@ -17,10 +17,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
+from engine.answers import host_of
 from engine.channel import Channel, ChannelSettings, Connection, Store
 from engine.clock import Clock
 from engine.errors import StoreError
-from engine.message import Answered, Heard, LinkEvent, LinkFault, Received, Stored, TeeEvent, Way
+from engine.message import Answered, Heard, Line, LinkEvent, LinkFault, Received, Stored, TeeEvent, Way
 from engine.ports import Format, Hearing, Stream, TeeLink
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory
@@ -228,8 +229,13 @@ class TeeChannel(Channel):
         told_by_middleware = heard.way is Way.MIDDLEWARE
         notes = (*(("from the middleware",) if told_by_middleware else ()), *heard.notes)
         received = self._received(connection, heard.payload, notes)
+        line = (
+            None
+            if heard.answered is Answered.ACCEPTED
+            else Line(host_of(connection.peer), ended_us=received.received_us)
+        )
         overheard = told_by_middleware or received.message_type.partition("^")[0] in QUERIES
-        return replace(received, filtered=Reason.OVERHEARD if overheard and heard.whole else None)
+        return replace(received, filtered=Reason.OVERHEARD if overheard and heard.whole else None, line=line)
 
     # -- keeping -----------------------------------------------------------------------------------------------
 

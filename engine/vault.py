@@ -185,7 +185,10 @@ class Vault:
     # -- keyed hashes --------------------------------------------------------------------------------------------
 
     def message_token(self, channel: str, control_id: str, payload_hash: bytes) -> bytes:
-        """24 bytes: 12 of (channel, control id), then 12 of (channel, payload). Equal tokens are repeats."""
+        """24 bytes: 12 of (channel, control id), then 12 of (channel, payload).
+
+        A message that has the token of an earlier one and may be another result gets 16 more: `apart`.
+        """
         return self.control_token(channel, control_id) + self._hash(b"payload", 12, channel.encode(), payload_hash)
 
     def control_token(self, channel: str, control_id: str) -> bytes:
@@ -194,7 +197,12 @@ class Vault:
 
     def fits(self, token: bytes, channel: str, payload_hash: bytes) -> bool:
         """Whether the payload half of a message token is that of this payload."""
-        return token == token[:12] + self._hash(b"payload", 12, channel.encode(), payload_hash)
+        return len(token) in (24, 40) and token[12:24] == self._hash(b"payload", 12, channel.encode(), payload_hash)
+
+    @staticmethod
+    def apart(token: bytes, received_us: int, seq: int) -> bytes:
+        """The token with the time of receipt and the number in the channel: another token, so other delivery keys."""
+        return token + received_us.to_bytes(8, "big") + seq.to_bytes(8, "big")
 
     def delivery_key(self, token: bytes, revision: int, ordinal: int, destination: str) -> bytes:
         """16 bytes, the same whenever the same document of a message goes to the same destination."""

@@ -29,15 +29,15 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         names(
             "actor breaker chain clock clock_watch conditional controls deidentified downtime edit_text errors "
             "examine examine_lines facts growth hashes key_sheet lane letters link_words message near numbers "
-            "ownership pace packing persons ports reagents reasons receive_memory records registry results retry "
-            "secrets site site_file snapshot succession technology tested timing told units "
+            "ownership pace packing persons ports reagents reasons receive_memory records registry repeats results "
+            "retry secrets site site_file snapshot succession technology tested timing told units "
             "versions words yaml_nodes"
         ),
     ),
     (
         "stores, mapping, configuration",
         names(
-            "absent anchor arrival audit backups batch before_upgrade causes compact config correcting damage "
+            "absent anchor answers arrival audit backups batch before_upgrade causes compact config correcting damage "
             "detecting durable earlier elsewhere emptying erased erasing formats holding installed joining journal "
             "kek layouts letting_go line_trace listing lock loss lots mapping memory migrate new_folder numbered "
             "outbox packs pauses pruned reading replays reserve retention rollback rotation row_check salvage "

@@ -437,14 +437,16 @@ async def test_an_older_result_that_is_tried_again_never_overwrites_a_correction
 async def test_bytes_sent_again_because_the_answer_was_lost_are_delivered_once(
     site: RunningSite, analyzer: Analyzer
 ) -> None:
-    message = analyzer.message(Result())
+    for number, at in enumerate((MORNING, LATER)):  # the channel is known by then
+        await analyzer.send(Result(patient=f"MR-{number + 7}", number=f"{number + 7}", at=MONDAY + at))
+    message = analyzer.message(Result(at=MONDAY + EVENING))
     for _ in range(3):
         await analyzer.put_on_the_line(message)
     await site.settled()
 
-    assert site.ends() == ["delivered", "REPEAT", "REPEAT"]
-    assert held(site) == first(("MR-1", "14.8"))
-    assert list(site.sandbox.deliveries().values()) == [1]
+    assert site.ends() == ["delivered"] * 3 + ["REPEAT", "REPEAT"]
+    assert held(site) == first(("MR-1", "14.8"), ("MR-7", "14.8"), ("MR-8", "14.8"))
+    assert list(site.sandbox.deliveries().values()) == [1, 1, 1]
 
 
 async def test_bytes_of_which_nothing_was_delivered_are_no_repeat(site: RunningSite, analyzer: Analyzer) -> None:

@@ -33,6 +33,7 @@ from adapters.codecs.astm_text import (
     repetitions,
     unescape,
 )
+from adapters.codecs.minutes import to_the_minute
 from engine.errors import ContentError
 from engine.message import Delimiters, FormatOptions, Group, Header, Issue, Parsed, Segment
 from engine.reasons import Reason
@@ -65,6 +66,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SKIPPED = re.compile(rb"[\0\n\r\t ]+|#[^\r\n]*")
 _NUL_INSIDE = re.compile(r"(?<=[\w.,<>=+-])\0+(?=[\w.,<>=+-])")
 _LINE = re.compile(rb"[^\r\n]+")
+_RESULT = re.compile(rb"(?<=[\r\n])[Rr][^\r\n]*")
+_LOOKED_AT_BYTES = 64 * 1024
 _CONTROL_BYTES = bytes(code for code in range(0x80) if CONTROL_CHARACTER.match(chr(code)))
 _USUAL = frozenset("PORCMQL")  # of E1394; H has more to it
 _RECORD_NAME = re.compile("[A-Za-z][A-Za-z0-9]{0,2}")
@@ -86,11 +89,24 @@ def header(payload: bytes) -> Header:
     except ContentError as error:
         return Header(problem=error.detail)
     fields = record.split(delimiters.field)
+    sent = to_the_minute(fields[13].strip(BLANKS)) if len(fields) > 13 else ""
     return Header(
         control_id=_header_value(fields, 3, delimiters),
         message_type=_kind(payload, delimiters.field.encode()),
         version=_header_value(fields, 13, delimiters),
+        sent=sent,
+        measured="" if sent else _measured(payload, delimiters.field.encode()),
     )
+
+
+def _measured(payload: bytes, delimiter: bytes) -> str:
+    """The first time of a result in the first 64 KiB: R-13 (completed), or R-12 (started)."""
+    for found in _RESULT.finditer(payload, 0, _LOOKED_AT_BYTES):
+        fields = found[0].split(delimiter, 13)
+        for number in (13, 12):
+            if len(fields) >= number and (said := to_the_minute(str(fields[number - 1].strip(), "latin-1"))):
+                return said
+    return ""
 
 
 def parse(payload: bytes, options: FormatOptions) -> Parsed:

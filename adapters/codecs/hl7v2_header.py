@@ -12,7 +12,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from adapters.codecs.hl7v2_charset import wide_codec
+<<<<<<< HEAD
 from adapters.codecs.hl7v2_types import event_code, type_code
+=======
+from adapters.codecs.minutes import to_the_minute
+>>>>>>> 10519d2 (repeats: the same bytes are one only where a control id, a time or a missing answer says so)
 from engine.message import Delimiters, Header
 
 HEAD_BYTES = 64 * 1024  # of a payload are looked at for its MSH segment
@@ -26,6 +30,8 @@ LONG_CONTROL_ID = f"MSH-10 is longer than {MAX_CONTROL_ID} characters"
 _LEADING = b"\xef\xbb\xbf \t\r\n\x00"
 _PRINTABLE = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 _VERSION = re.compile(r"[0-9]+(\.[0-9A-Za-z]{1,4}){0,3}").match
+_RESULT = re.compile(rb"[\r\n](OBX|OBR)([^\r\n]*)")
+_MEASURED = {b"OBX": 14, b"OBR": 22}
 
 
 class Msh(NamedTuple):
@@ -103,12 +109,25 @@ def header(payload: bytes) -> Header:
         control_id = ""
     if not msh.wide:
         control_id = readable(control_id)
+    sent = to_the_minute(fields[6].strip()) if len(fields) > 6 else ""
     return Header(
         control_id,
         message_type(fields[8][:64], msh.delimiters.component) if len(fields) > 8 else "",
         version(fields[11][:64]) if len(fields) > 11 else "",
         msh.problem,
+        sent,
+        "" if sent or msh.wide else _measured(payload, fields[0][3:] or msh.delimiters.field),
     )
+
+
+def _measured(payload: bytes, separator: str) -> str:
+    """The first time of a result in the first 64 KiB: OBX-14, or OBR-22 (when results were reported)."""
+    for found in _RESULT.finditer(payload, 0, HEAD_BYTES):
+        number = _MEASURED[found[1]]
+        fields = found[2].split(separator.encode("latin-1"), number + 1)
+        if len(fields) > number and (said := to_the_minute(str(fields[number].strip(), "latin-1"))):
+            return said
+    return ""
 
 
 @lru_cache(maxsize=256)

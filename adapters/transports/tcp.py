@@ -7,10 +7,13 @@ never reads what it is sent, frees its place within 90 s.
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import socket
 import ssl
 import struct
+import termios
+from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -32,6 +35,7 @@ RECONNECT_FIRST_S = 1.0
 RECONNECT_MAX_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
+_TCP_CLOSE = 7  # state of a connection that was reset (linux/tcp_states.h)
 
 
 class TcpStream(asyncio.Protocol):
@@ -103,6 +107,26 @@ class TcpStream(asyncio.Protocol):
         if self._writing_paused and not self._ended:
             self._writer = self._loop.create_future()
             await self._writer
+
+    @property
+    def gone(self) -> bool:
+        """Whether the other side has ended its half of the connection, or all of it: it may hear no answer any more."""
+        return self._eof
+
+    async def took(self) -> bool:
+        """Whether the other side has taken what was written: a peer that has closed answers it with a reset."""
+        sock = self._transport.get_extra_info("socket")
+        until = self._loop.time() + CLOSE_TIMEOUT_S
+        pause = 0.001
+        while not self._transport.is_closing() and sock is not None:
+            unsent = self._transport.get_write_buffer_size() or _not_taken(sock)
+            if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+                return False
+            if not unsent or self._loop.time() >= until:
+                return not unsent
+            await asyncio.sleep(pause)
+            pause *= 2
+        return False
 
     async def close(self) -> None:
         """Close, letting what was written go out; a peer that does not read gets a second for it."""
@@ -472,6 +496,13 @@ class TcpConnector:
 def _expire(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_exception(TimeoutError())
+
+
+def _not_taken(sock: socket.socket) -> int:
+    """Bytes that were written and not acknowledged by the other side's system (tcp(7), SIOCOUTQ)."""
+    size = array("i", [0])
+    fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, size)
+    return size[0]
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

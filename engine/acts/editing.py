@@ -11,8 +11,6 @@ from engine.judging import ChannelRoutes, judge
 from engine.message import Received, Stored
 from engine.records import Trace
 
-EDIT_REPEAT_WINDOW_S = 30 * 86_400.0  # for so long the same bytes from the analyzer are a repeat of an edited message
-
 
 class Editing(UnderWay):
     """A dead message is corrected."""
@@ -67,9 +65,7 @@ class Editing(UnderWay):
         awaited = await self._let_attempts_end(message)
         for lane in {(one.channel, one.destination) for one in trace.deliveries}:
             self._look_again(*lane, 0)  # what waits in memory is closed with its row, and from here on nothing begins
-        future = self._journal.correct(
-            message, received, before=before, actor=actor, because=because, repeat_window_s=EDIT_REPEAT_WINDOW_S
-        )
+        future = self._journal.correct(message, received, before=before, actor=actor, because=because)
         future.add_done_callback(self._corrected)  # in journal order, also where nobody waits any more
         corrected = await asyncio.shield(future)
         if corrected.stored is None:

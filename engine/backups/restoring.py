@@ -393,8 +393,8 @@ class _Restoration:
                 )
             else:
                 execute(
-                    "INSERT OR IGNORE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)",
-                    (token, row_id, received_us + memory.REPEAT_WITHOUT_ID_US),
+                    "INSERT OR REPLACE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)",
+                    (token[: memory.TOKEN_BYTES], row_id, received_us + memory.EQUAL_MEMORY_US),
                 )
             execute(
                 "UPDATE channel SET last_seq = ?, last_us = ?, stored = stored + ?, dead = dead + ?,"
@@ -484,7 +484,7 @@ def _forget(rows: _Rows, message_id: int, channel: str) -> None:
             earlier.forget(rows, results_of(rows.vault.open(sealed, "document", document_id, channel)))
     execute("DELETE FROM message_number WHERE block = ? >> 10 AND message_id = ?", (message_id, message_id))
     execute("DELETE FROM report WHERE message_id = ?", (message_id,))
-    execute("DELETE FROM repeat WHERE token = (SELECT token FROM journal WHERE id = ?)", (message_id,))
+    execute("DELETE FROM repeat WHERE token = (SELECT substr(token, 1, 24) FROM journal WHERE id = ?)", (message_id,))
     execute("UPDATE message_state SET detail = x'', cause_token = NULL WHERE id = ?", (message_id,))
     execute(
         "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",

@@ -56,7 +56,7 @@ _CHANGED = {
     "message_state": "SELECT s.* FROM state.touched t JOIN main.message_state s ON s.id = t.id",
     "document": "SELECT * FROM main.document WHERE id > :document",
     "attempt": "SELECT a.* FROM state.delivery d JOIN main.attempt a ON a.delivery = d.id",
-    "repeat": "SELECT r.* FROM main.journal j JOIN main.repeat r ON r.token = j.token"
+    "repeat": "SELECT r.* FROM main.journal j JOIN main.repeat r ON r.token = substr(j.token, 1, 24)"
     " WHERE j.id > :last AND j.kind = 1",
     "edited": "SELECT * FROM main.edited WHERE message_id > :last",
     "message_number": "SELECT n.* FROM (SELECT DISTINCT id >> :bits AS block FROM state.touched) b"

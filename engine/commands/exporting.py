@@ -32,7 +32,7 @@ PAGE_WITH_CONTENTS = 20  # each may be as long as the channel's `max_message`
 
 MESSAGE = {
     "id": int, "channel": str, "seq": int, "received": str, "type": str, "bytes": int, "state": str, "reason": str,
-    "notes": str, "repeat_of": int, "same_id_other_bytes": bool,
+    "notes": str, "repeat_of": int, "equal_to": int, "same_id_other_bytes": bool,
 }  # fmt: skip
 MESSAGE_CONTENTS = {"control_id": str, "peer": str, "payload": bytes}
 DELIVERY = {
@@ -131,6 +131,7 @@ def _message(view: MessageView) -> Row:
         "reason": view.reason,
         "notes": "; ".join(view.notes),
         "repeat_of": view.repeat_of,
+        "equal_to": view.equal_to,
         "same_id_other_bytes": view.same_id_other_bytes,
     }
 

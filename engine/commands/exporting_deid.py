@@ -73,6 +73,7 @@ def _row(view: MessageView, payload: bytes, export: Deidentifier) -> dict[str, A
         "reason": view.reason,
         "notes": list(view.notes),
         "repeat_of": view.repeat_of,
+        "equal_to": view.equal_to,
         "same_id_other_bytes": view.same_id_other_bytes,
         "received": None,
         "payload": None,

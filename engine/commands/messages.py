@@ -353,7 +353,11 @@ def _text(content: bytes) -> str:
 
 
 def _row(session: Session, view: MessageView, end: str) -> dict[str, Any]:
-    flags = [*(["repeat"] if view.repeat_of else []), *(["same id, other bytes"] if view.same_id_other_bytes else [])]
+    flags = [
+        *(["repeat"] if view.repeat_of else []),
+        *([f"same bytes as {view.equal_to}"] if view.equal_to else []),
+        *(["same id, other bytes"] if view.same_id_other_bytes else []),
+    ]
     return {
         "id": view.id,
         "received": from_us(view.received_us).astimezone(session.zone),
@@ -367,6 +371,7 @@ def _row(session: Session, view: MessageView, end: str) -> dict[str, Any]:
         "peer": view.peer,
         "notes": list(view.notes),
         "repeat_of": view.repeat_of,
+        "equal_to": view.equal_to,
         "flags": flags,
     }
 
@@ -424,7 +429,7 @@ def _document(session: Session, trace: Trace, end: str, *, answers: bool) -> dic
 def _lines(document: dict[str, Any]) -> Iterator[str]:
     message = document["message"]
     yield click.style(f"message {message['id']} ({message['channel']} {message['seq']})", bold=True)
-    for name in ("received", "peer", "type", "bytes", "notes", "flags", "repeat_of"):
+    for name in ("received", "peer", "type", "bytes", "notes", "flags", "repeat_of", "equal_to"):
         if message[name]:
             yield f"  {name.replace('_', ' '):<10} {cell(message[name])}"
     yield f"  {'state':<10} {message['state']}{' ' + message['reason'] if message['reason'] else ''}"

@@ -159,10 +159,12 @@ class ChannelConfig(Model):
         default=None, gt=0, description="How far apart messages usually are; the page says so when it is much longer."
     )
     repeat_window: Duration = Field(
-        default=30 * DAY,
+        default=DAY,
         gt=0,
-        description="For this long the same control id with the same bytes is a repeat: answered again, not delivered "
-        "again. Without a control id: at most 24 h.",
+        le=DAY,
+        description="For this long, 24 h at most, the same bytes can be a repeat: answered again, not delivered again. "
+        "Something else must say so: a control id or a time to the minute that changes on the channel, or an answer of "
+        "ours that the sender could not have. Else they are delivered, and flagged.",
     )
     specimen_ids: Literal["restart", "unique"] = Field(
         default="restart",

@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from engine import anchor as anchor_file
-from engine import before_upgrade, kek, migrate, rollback, suspect, verify
+from engine import answers, before_upgrade, kek, migrate, rollback, suspect, verify
 from engine.anchor import Anchor
 from engine.batch import Batch, Tail
 from engine.clock import Clock
@@ -172,6 +172,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         loss: LossError | None,
     ) -> None:
         self._tail = tail = Tail(connection)
+        tail.answers.begin(clock.now_us())
         self.boot = count_boot(connection)
         self._upkeep = StoreUpkeep(
             connection,
@@ -217,6 +218,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             self._lines.write()
             if self._recovered:
                 with suppress(StoreError):  # it has failed for good: then it did not stop in order
+                    writer.submit(answers.note_all)
                     writer.submit(suspect.end)
             self._writer = None
             self._close_idle()  # so that the writer is the last one, and the log is folded in and removed

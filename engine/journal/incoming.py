@@ -27,7 +27,7 @@ class Incoming(Submitting):
         """Journal a message; durable once it resolves.
 
         Args:
-            repeat_window_s: how long the same control id and bytes count as a repeat.
+            repeat_window_s: how long the same bytes may be a repeat, at most.
             session: the link session whose frames it was made of, if any.
 
         Raises:
@@ -70,7 +70,7 @@ class Incoming(Submitting):
         return self._submit(operation, size=len(received.payload))
 
     def correct(
-        self, original: int, received: Received, *, before: bytes, actor: str, because: str, repeat_window_s: float
+        self, original: int, received: Received, *, before: bytes, actor: str, because: str
     ) -> "asyncio.Future[Corrected]":
         """Journal what a person made of a dead message, and close that one; recorded in the same transaction.
 
@@ -83,9 +83,13 @@ class Incoming(Submitting):
             before=before,
             actor=actor,
             because=because,
-            repeat_window_s=repeat_window_s,
         )
         return self._submit(operation, size=len(received.payload), verdict=True)
+
+    def answered(self, channel: str, message_ids: Sequence[int]) -> None:
+        """The answers to these messages were written; never raises. Noted with the channel's next message."""
+        assert self._tail is not None, "opened read-only"
+        self._tail.answers.answered(channel, message_ids)
 
     def keep_line(self, record: LineRecord) -> None:
         """Keep what passed on a line, for people (`engine.line_trace`): never raises, and nothing waits for it."""

@@ -7,8 +7,9 @@
 
 The natural key of an order, specimen, report or observation also holds the patient and the local day of measurement,
 because counters restart (the day of receipt, where no time is sent). Without a patient it holds the channel and the
-time to the second, and where no such time is sent, the message itself. ``specimen_ids: unique`` switches that off for
-what has a number. A plain hash of an accession number could be guessed, and ids reach other systems' logs.
+time to the second, and where no such time is sent, the message itself. So it does, too, where the same bytes came
+before and nothing shows that they are a repeat. ``specimen_ids: unique`` switches that off for what has a number. A
+plain hash of an accession number could be guessed, and ids reach other systems' logs.
 """
 
 import json
@@ -286,7 +287,7 @@ class Making:
         """What a key that may restart is extended by."""
         if self.unique:
             return ""
-        if patient is None:
+        if patient is None or self._run.context.apart:
             return self.alone(time)
         return f"{_SEPARATOR}{patient}{_SEPARATOR}{self._day(time)}"
 
@@ -295,7 +296,7 @@ class Making:
         if self.unique:
             return ""
         run = self._run
-        text = (run.text(raw) if raw else None) or run.times.message_time
+        text = "" if run.context.apart else (run.text(raw) if raw else None) or run.times.message_time
         if text and run.times.instant(text):
             return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{run.times.second(text)}"
         return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{self._this_message()}"
@@ -312,7 +313,8 @@ class Making:
         """What no other message has: where nothing in it says whose a result is, it is one of its own."""
         context = self._run.context
         received = "" if context.received_at is None else context.received_at.isoformat()
-        return f"{context.payload_hash}{_SEPARATOR}{received}"
+        apart = f"{_SEPARATOR}{context.apart}" if context.apart else ""
+        return f"{context.payload_hash}{_SEPARATOR}{received}{apart}"
 
     def report(self, number: str, patient: str | None, time: str, person: list[str]) -> None:
         """Note whose order or specimen number this is on which day, for the journal's memory.
@@ -323,7 +325,7 @@ class Making:
         channel, day = self._run.context.channel, ""
         if self.unique and number != NO_NUMBER:
             place = ""
-        elif patient is None and number == NO_NUMBER:
+        elif self._run.context.apart or (patient is None and number == NO_NUMBER):
             place = self._this_message()
         else:
             place, day = channel, self._day(time)

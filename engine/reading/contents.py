@@ -138,6 +138,7 @@ class Contents(Snapshots):
             control_id=meta["id"],
             message_type=message_type,
             repeat_of=meta.get("repeat_of"),
+            equal_to=meta.get("equal_to"),
             same_id_other_bytes=meta.get("other_bytes", False),
             filtered=Reason[meta["filtered"]] if "filtered" in meta else None,
         )

@@ -285,6 +285,7 @@ class Messages(Snapshots):
             peer=meta.get("peer", ""),
             notes=("erased",) if "erased" in meta else tuple(meta.get("notes", ())),
             repeat_of=meta.get("repeat_of"),
+            equal_to=meta.get("equal_to"),
             same_id_other_bytes=meta.get("other_bytes", False),
         )
 

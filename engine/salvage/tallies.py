@@ -34,7 +34,7 @@ class Tallies(Outgoing):
 
     def _count_channels(self) -> None:
         """Tallies, counted anew; a number that was ever given stays given, also where its message is lost."""
-        columns = self._columns("channel")
+        columns = ["name", "last_seq", "last_us", "stored", "dead", "incomplete"]  # the rest is not known any more
         known = {row[0]: row for row in self._rows("channel", columns)}
         kept = {name: int(row[1]) for name, row in known.items()}
         for one in self.salvage.missing:

@@ -82,14 +82,22 @@ def read_configure(frame: Frame) -> Configuration:
 def map_message(number: int, stored: Stored) -> Parts:
     """Judge this message. Its control id and type stay here: judging reads them from the payload."""
     return encode(
-        "map", (number, stored.id, stored.channel, stored.seq, stored.received_us, stored.repeat_of), (stored.payload,)
+        "map",
+        (number, stored.id, stored.channel, stored.seq, stored.received_us, stored.repeat_of, stored.equal_to),
+        (stored.payload,),
     )
 
 
 def read_map(frame: Frame) -> tuple[int, Stored]:
-    number, row_id, channel, seq, received_us, repeat_of = frame.fields
+    number, row_id, channel, seq, received_us, repeat_of, equal_to = frame.fields
     stored = Stored(
-        id=row_id, channel=channel, seq=seq, payload=frame.blobs[0], received_us=received_us, repeat_of=repeat_of
+        id=row_id,
+        channel=channel,
+        seq=seq,
+        payload=frame.blobs[0],
+        received_us=received_us,
+        repeat_of=repeat_of,
+        equal_to=equal_to,
     )
     return number, stored
 

@@ -369,7 +369,7 @@ async def test_a_half_message_that_could_not_be_stored_outlasts_its_channel_or_i
             writer.close()
             await until(lambda: app.sources["c0"].channel.unkept.waiting_bytes > 0)
             if what != "stopped":
-                kept = {"c0": {"repeat_window": "2d"}} if what == "changed" else {}
+                kept = {"c0": {"repeat_window": "2h"}} if what == "changed" else {}
                 folder.write({"server": http(to)}, {"c1": {}, **kept})
                 await app.reload()
             if what == "changed":
@@ -444,7 +444,7 @@ async def test_fifty_reloads_under_load_lose_nothing(folder: Folder) -> None:
                     change = rng.choice(["destination", "channel", "both", "routes"])
                     if change in ("destination", "both"):
                         destinations = {"server": http(to, timeout=f"{5 + number}s")}
-                    window = {"repeat_window": f"{10 + number}d"} if change in ("channel", "both") else {}
+                    window = {"repeat_window": f"{number % 20 + 1}h"} if change in ("channel", "both") else {}
                     order = {"routes": [{"to": "server", "on_dead": rng.choice(["hold", "continue"])}]}
                     folder.write(destinations, {"c0": {**window, **order}, "c1": {}})
                     before = len(second.acked)

@@ -119,9 +119,9 @@ async def test_results_of_a_recalled_lot_are_found(tmp_path: Path) -> None:
 
 async def test_a_repeat_is_no_second_use(tmp_path: Path) -> None:
     async with running_site(tmp_path, CHANNEL) as site:
-        await send(site, result(1, "L-1"), result(1, "L-1"))
+        await send(site, result(1, "L-1"), result(2, "L-1"), result(3, "L-1"), result(3, "L-1"))
         (one,) = site.journal.reagents()
-        assert one.messages == 1
+        assert one.messages == 3
 
 
 async def test_a_message_that_is_processed_again_names_its_lots_once(tmp_path: Path) -> None:

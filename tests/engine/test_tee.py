@@ -297,19 +297,20 @@ async def test_switching_keeps_the_delivery_keys(tmp_path: Path) -> None:
                 await until(lambda: len(site.messages()) == 1)
                 await site.app.reload()  # nothing has changed: the line stays
                 assert await say_mllp(analyzer, oru(2)) == ack("AA", "M2")
+                assert await say_mllp(analyzer, oru(3)) == ack("AA", "M3")
             await site.settled()
             file = tmp_path / "channels" / "chem.yaml"
             switched = hl7_channel(source={"kind": "mllp", "listen": f"{HOST}:{port}"})
             file.write_text(yaml.safe_dump({"channel": "chem", **switched}))
             await site.app.reload()
             async with connected(port) as analyzer:
-                for number in (2, 3):
+                for number in (3, 4):
                     answer = await say_mllp(analyzer, oru(number))
                     assert f"MSA|AA|M{number}".encode() in answer
                     assert answer != ack("AA", f"M{number}")  # LabRelay's own
             await site.settled()
-            assert all_ends(site) == ["delivered", "delivered", "REPEAT", "delivered"]
-            assert len(lis.messages) == 2
+            assert all_ends(site) == ["delivered", "delivered", "delivered", "REPEAT", "delivered"]
+            assert len(lis.messages) == 3
 
 
 # -- the channel alone ------------------------------------------------------------------------------------------------

@@ -39,8 +39,13 @@ async def test_whatever_goes_wrong_the_tee_has_what_is_behind_it(tmp_path: Path,
 
 
 def kept(site: RunningSite) -> list[tuple[str, bytes]]:
-    """Messages and repeats, in order."""
-    return [(view.state, site.journal.payload(view.id)) for view in site.messages() if view.state != "incomplete"]
+    """Messages in order, and whether their bytes came before. Whether those are a repeat depends on whose answer was
+    lost: the middleware has written it, and the tee has seen it pass."""
+    return [
+        ("again" if view.repeat_of or view.equal_to else view.state, site.journal.payload(view.id))
+        for view in site.messages()
+        if view.state != "incomplete"
+    ]
 
 
 def evidence(site: RunningSite) -> list[bytes]:

@@ -92,6 +92,7 @@ class ScriptedStore:
     sessions: list[int] = field(default_factory=list)
     waiting: list[Callable[[], None]] = field(default_factory=list)
     lines: list[LineRecord] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)  # messages of which the channel said that they are answered
     _ids: "count[int]" = field(default_factory=lambda: count(1))
     _sessions: "count[int]" = field(default_factory=lambda: count(1))
 
@@ -140,6 +141,9 @@ class ScriptedStore:
             return self._stored(received)
 
         return self._submit("incomplete", store)
+
+    def answered(self, channel: str, message_ids: Sequence[int]) -> None:
+        self.answers.extend(message_ids)
 
     def new_session(self) -> int:
         return next(self._sessions)

@@ -9,16 +9,17 @@ from pathlib import Path
 from engine.clock import Clock, ManualClock
 from engine.errors import StoreError
 from engine.journal import Journal, Routed
-from engine.message import Document, Received, Report, Stored
+from engine.message import Document, Line, Received, Report, Stored
 
 DAY_S = 86_400.0
-WINDOW_S = 30 * DAY_S
+WINDOW_S = DAY_S
 NOW_US = ManualClock().now_us()
 
 
 def received(
-    payload: bytes = b"MSH|1", *, channel: str = "chem", control_id: str = "", at_us: int = NOW_US
+    payload: bytes = b"MSH|1", *, channel: str = "chem", control_id: str = "", at_us: int = NOW_US, lost: bool = False
 ) -> Received:
+    """``lost``: the sender has gone without an answer, so that the same bytes within minutes are a repeat."""
     return Received(
         channel=channel,
         payload=payload,
@@ -27,6 +28,7 @@ def received(
         control_id=control_id,
         message_type="ORU^R01",
         notes=("no CR after FS",),
+        line=Line("127.0.0.1", ended_us=at_us) if lost else None,
     )
 
 
@@ -79,12 +81,12 @@ async def running(data: Path, *, clock: Clock | None = None, accept_loss: bool =
         await journal.stop()
 
 
-async def store(journal: Journal, *payloads: bytes, channel: str = "chem", control_id: str = "") -> list[Stored]:
-    """Append messages, one after the other."""
-    return [
-        await journal.append(received(payload, channel=channel, control_id=control_id), repeat_window_s=WINDOW_S)
-        for payload in payloads
-    ]
+async def store(
+    journal: Journal, *payloads: bytes, channel: str = "chem", control_id: str = "", lost: bool = False
+) -> list[Stored]:
+    """Append messages, one after the other; ``lost`` as in `received`."""
+    made = [received(payload, channel=channel, control_id=control_id, lost=lost) for payload in payloads]
+    return [await journal.append(one, repeat_window_s=WINDOW_S) for one in made]
 
 
 async def queue(journal: Journal, *bodies: bytes, to: tuple[str, ...] = ("fhir",), claimed: bool = False) -> list[int]:

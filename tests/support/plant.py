@@ -29,6 +29,7 @@ from engine.message import (
     FormatOptions,
     Group,
     Header,
+    Line,
     MapContext,
     Mapped,
     Parsed,
@@ -226,7 +227,8 @@ class Plant:
         """Store messages and hand them to intake, as a channel does."""
         found = []
         for body in bodies:
-            message = Received(channel=channel, payload=body.encode(), received_us=self.clock.now_us())
+            line = Line("127.0.0.1", ended_us=self.clock.now_us())  # gone without an answer: it may send again
+            message = Received(channel=channel, payload=body.encode(), received_us=self.clock.now_us(), line=line)
             future = self.journal.append(message, repeat_window_s=WINDOW_S)
             future.add_done_callback(lambda done: self.intake.accept(done.result()))
             found.append(future)

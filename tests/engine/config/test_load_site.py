@@ -42,7 +42,7 @@ def test_a_small_site_has_defaults_everywhere_else(tmp_path: Path) -> None:
     assert channel.timezone == "Asia/Kolkata"
     assert channel.routes[0].to == ("archive",)
     assert channel.charset == ("utf-8",)
-    assert channel.repeat_window == 30 * 86_400
+    assert channel.repeat_window == 86_400
 
 
 def test_durations_sizes_and_addresses_take_units(tmp_path: Path) -> None:

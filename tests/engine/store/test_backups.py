@@ -81,11 +81,13 @@ def test_a_copy_that_is_made_amid_writing_is_whole_and_has_all_that_was_there(pl
 def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Place, tmp_path: Path) -> None:
     async def before() -> tuple[Copy, dict[int, str]]:
         async with running(place.data) as journal:
-            await queue(journal, b"one", b"two")
+            await journal.append(received(b"one", lost=True), repeat_window_s=86_400.0)
+            await journal.map_done(1, routes=[routed(b"one")], state="mapped")
+            await queue(journal, b"two")
             copy = await place.copy(journal)
             await queue(journal, b"three", b"four")
             await store(journal, b"five")
-            await journal.append(received(b"one", control_id=""), repeat_window_s=86_400.0)
+            await journal.append(received(b"one", lost=True), repeat_window_s=86_400.0)
             await journal.append_incomplete(received(b"tor"), Reason.INCOMPLETE)
             place.rows(copy)
             keys = {n: journal.message(n).deliveries[0].key for n in (1, 2, 3, 4)}  # type: ignore[union-attr] # they are there

@@ -17,7 +17,7 @@ from engine.outbox import decisions
 from engine.reasons import Reason
 from engine.records import Held
 from engine.results import Earlier, Result
-from tests.support.journals import NOW_US, WINDOW_S, queue, received, routed, running, started, store
+from tests.support.journals import NOW_US, queue, received, routed, running, started, store
 
 LATER_US = NOW_US + 60_000_000
 
@@ -166,7 +166,7 @@ async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
 async def test_a_dead_message_is_corrected_once(journal: Journal) -> None:
     (message,) = await store(journal, b"wrong")
     await journal.map_done(message.id, state="dead", reason=Reason.BAD_VALUE)
-    who: dict[str, Any] = {"before": b"wrong", "actor": "ann", "because": "a digit", "repeat_window_s": WINDOW_S}
+    who: dict[str, Any] = {"before": b"wrong", "actor": "ann", "because": "a digit"}
     made = await journal.correct(message.id, received(b"right"), **who)
     assert made.refused == ""
     assert [one.payload for one in journal.unprocessed()] == [b"right"]

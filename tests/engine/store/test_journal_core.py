@@ -67,8 +67,8 @@ async def test_what_was_stored_is_read_back_after_a_restart(journal: Journal, tm
 
 
 async def test_a_repeat_is_stored_and_not_processed_again(journal: Journal) -> None:
-    first = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
-    again = await journal.append(received(control_id="C1", at_us=NOW_US + 20), repeat_window_s=WINDOW_S)
+    first = await journal.append(received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
+    again = await journal.append(received(control_id="C1", at_us=NOW_US + 20, lost=True), repeat_window_s=WINDOW_S)
     assert again.repeat_of == first.id
     assert journal.unprocessed() == [first]
     trace = journal.message(again.id)
@@ -76,14 +76,15 @@ async def test_a_repeat_is_stored_and_not_processed_again(journal: Journal) -> N
     assert (trace.message.state, trace.message.reason, trace.message.repeat_of) == ("filtered", "REPEAT", first.id)
 
 
-@pytest.mark.parametrize(("control_id", "window_s"), [("C1", WINDOW_S), ("", DAY_S)])
-async def test_after_the_window_the_same_bytes_are_a_new_message(
-    journal: Journal, control_id: str, window_s: float
-) -> None:
+@pytest.mark.parametrize("window_s", [DAY_S, 3600.0])
+async def test_after_the_window_the_same_bytes_are_a_new_message(journal: Journal, window_s: float) -> None:
+    for number in (1, 2):  # the channel's control ids change
+        await journal.append(received(b"%d" % number, control_id=f"B{number}"), repeat_window_s=window_s)
     window_us = int(window_s * 1e6)
-    for at_us, expected in ((0, None), (window_us, 1), (window_us + 1, None), (window_us + 2, 3)):
-        stored = await journal.append(received(control_id=control_id, at_us=NOW_US + at_us), repeat_window_s=WINDOW_S)
-        assert stored.repeat_of == expected
+    expected = [(0, None, None), (window_us, 3, None), (window_us + 1, None, 3), (window_us + 2, 5, None)]
+    for at_us, *wanted in expected:
+        stored = await journal.append(received(control_id="C1", at_us=NOW_US + at_us), repeat_window_s=window_s)
+        assert [stored.repeat_of, stored.equal_to] == wanted
 
 
 async def test_the_same_id_with_other_bytes_is_flagged_and_processed(journal: Journal) -> None:
@@ -100,8 +101,8 @@ async def test_the_same_id_with_other_bytes_is_flagged_and_processed(journal: Jo
 async def test_a_message_whose_first_copy_is_dead_is_processed_when_it_comes_again(journal: Journal) -> None:
     first = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
     await journal.map_done(first.id, state="dead", reason=Reason.NO_ROUTE)
-    second = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
-    third = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
+    second = await journal.append(received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
+    third = await journal.append(received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
     assert (second.repeat_of, third.repeat_of) == (None, second.id)
 
 
@@ -312,8 +313,8 @@ async def test_frames_of_which_one_cannot_be_opened_become_no_message(journal: J
 
 
 async def test_counters_and_gauges_follow_what_happens(journal: Journal) -> None:
-    stored = await journal.append(received(b"1"), repeat_window_s=WINDOW_S)
-    await journal.append(received(b"1"), repeat_window_s=WINDOW_S)
+    stored = await journal.append(received(b"1", lost=True), repeat_window_s=WINDOW_S)
+    await journal.append(received(b"1", lost=True), repeat_window_s=WINDOW_S)
     await journal.append_incomplete(received(b"2"), Reason.INCOMPLETE)
     dead = await journal.append(received(b"3"), repeat_window_s=WINDOW_S)
     await journal.append(received(b"4"), repeat_window_s=WINDOW_S)

@@ -18,7 +18,7 @@ from engine.records import Routed
 from engine.superseding import Newer, in_words
 from tests.engine.store.test_held_deliveries import body, later
 from tests.engine.store.test_short_memories import rows
-from tests.support.journals import DAY_S, WINDOW_S, received, routed, running, store
+from tests.support.journals import DAY_S, received, routed, running, store
 from tests.support.waiting import until
 
 REPORT = (Report(b"r" * 16, b"p" * 16),)
@@ -272,9 +272,7 @@ async def test_what_a_person_has_edited_is_as_old_as_its_original(tmp_path: Path
         clock.advance(after_days * DAY_S)
         await until(lambda: rows(journal, "report") == (0 if after_days else 1))
         right = received(b"right", at_us=clock.now_us())
-        corrected = await journal.correct(
-            original.id, right, before=b"wrong", actor="ann", because="a digit", repeat_window_s=WINDOW_S
-        )
+        corrected = await journal.correct(original.id, right, before=b"wrong", actor="ann", because="a digit")
         assert corrected.stored is not None
         await journal.map_done(corrected.stored.id, routes=made, state="mapped", numbers=specimen)
         (edited,) = await journal.claim("chem", "fhir", 10)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine import arrival, audit, compact, erasing, letting_go, pauses, retention, row_check, verdict, verify
+from engine import arrival, audit, compact, erasing, letting_go, memory, pauses, retention, row_check, verdict, verify
 from engine.batch import Batch
 from engine.clock import Clock, ManualClock, SystemClock
 from engine.errors import IntegrityError, StoreError
@@ -103,7 +103,7 @@ class Site:
         if end == "repeat":
             self.message("delivered", channel)
             payload = b"MSH|%d" % (self._number,)
-        one = received(payload, channel=channel, control_id=f"C{self._number}", at_us=self.clock.now_us())
+        one = received(payload, channel=channel, control_id=f"C{self._number}", at_us=self.clock.now_us(), lost=True)
         made = Made(end, [], self.clock.now_us())
         self.made.append(made)
         if end == "incomplete":
@@ -412,9 +412,10 @@ def test_what_was_erased_goes_in_its_time_and_then_its_record(site: Site) -> Non
     assert site.findings() == []
 
 
-def test_what_the_memory_of_repeats_still_names_stays(site: Site) -> None:
+def test_what_the_memory_of_equal_bytes_still_names_stays(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "EQUAL_MEMORY_US", 700 * 86_400_000_000)
     one = received(b"MSH|long", control_id="L", at_us=site.clock.now_us())
-    stored = site.do(arrival.store_message, received=one, repeat_window_s=700 * 86_400.0)
+    stored = site.do(arrival.store_message, received=one, repeat_window_s=86_400.0)
     site._map(stored.id, "delivered")
     site.wait(500)
     site.message("delivered")

@@ -162,7 +162,7 @@ async def test_what_came_while_the_clock_was_ahead_makes_no_repeat_of_what_comes
     clock = LeapingClock()
 
     async def arrives() -> int | None:
-        stored = await journal.append(received(b"nameless", at_us=clock.now_us()), repeat_window_s=WINDOW_S)
+        stored = await journal.append(received(b"nameless", at_us=clock.now_us(), lost=True), repeat_window_s=WINDOW_S)
         return stored.repeat_of
 
     async with running(tmp_path, clock=clock) as journal:
@@ -197,7 +197,7 @@ async def test_short_memories_are_swept_when_their_time_is_over(
                     return
             raise AssertionError(rows(journal, table))
 
-        await swept("repeat", 40)  # without a control id a day is enough
+        await swept("repeat", 41)
         clock.advance(30 * DAY_S)
         await swept("repeat", 0)
         assert rows(journal, "report") == 40
@@ -207,9 +207,9 @@ async def test_short_memories_are_swept_when_their_time_is_over(
 
 async def test_one_control_id_for_ever_costs_no_more_than_any_other(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
-        first = await store(journal, *(b"%d" % n for n in range(600)), control_id="1")
+        first = await store(journal, *(b"%d" % n for n in range(600)), control_id="1", lost=True)
         assert [one.same_id_other_bytes for one in first] == [False] + [True] * 599
-        again = await store(journal, b"0", b"299", b"599", control_id="1")
+        again = await store(journal, b"0", b"299", b"599", control_id="1", lost=True)
         assert [one.repeat_of for one in again] == [1, 300, 600]
 
 

@@ -171,7 +171,6 @@ class Life:
             self._number += 1
             await self._journal.correct(
                 message, received(b"right %d" % self._number), before=b"bad", actor="anna", because="typo",
-                repeat_window_s=60.0,
             )  # fmt: skip
 
     async def again(self) -> None:
@@ -265,7 +264,6 @@ def test_after_a_crash_between_rows_and_their_standing_what_people_decided_is_to
             for one in (bad, waits):
                 await journal.correct(
                     one.id, received(b"right " + one.payload), before=one.payload, actor="anna", because="typo",
-                    repeat_window_s=60.0,
                 )  # fmt: skip
             await journal.pause(Target(destination="s3"), actor="anna", reason="wrong patients")
             await journal.pause(LANE, actor="anna", reason="too")

@@ -317,17 +317,24 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         number=19,
         fault="repeated control ids",
-        how="Within the window the same bytes, and other bytes, under one control id; both again after a year.",
+        how=(
+            "Within the window the same bytes, and other bytes, under one control id; both again after a year, and "
+            "the same bytes once more at once. Histories of control ids, times, answers and hours: a table, and random "
+            "ones."
+        ),
         passes=(
-            "answered again and not sent on; sent on and flagged; sent on, where every byte is the same "
-            "under the key that the destination knows"
+            "answered again and not sent on, where something says that it is a repeat; else sent on and flagged, under "
+            "a key of its own; after a year sent on, where every byte is the same under the key that the destination "
+            "knows"
         ),
         nodes=(
             "tests/faults/test_races.py::test_a_control_id_that_comes_again_is_a_repeat_or_another_message",
             "tests/test_identity.py::test_one_control_id_with_other_bytes_is_delivered_and_flagged",
+            "tests/test_repeats.py",
+            "tests/engine/store/test_random_repeats.py",
         ),
-        quick="5 messages",
-        long="5 messages",
+        quick="6 messages",
+        long="6 messages",
         seconds=20,
     ),
     Fault(

@@ -20,6 +20,7 @@ from pathlib import Path
 from engine import verify
 from engine.clock import SystemClock
 from engine.journal import Journal
+from engine.memory import TOKEN_BYTES
 from engine.records import KIND_MESSAGE, MANUAL, RELEASED
 from tests.faults.harness.ledger import Ledger, digest
 from tests.faults.harness.tally import Tally
@@ -106,6 +107,12 @@ def judge(
                 " LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = ? ORDER BY j.id",
                 (KIND_MESSAGE,),
             ).fetchall()
+            flagged = {
+                number
+                for (number,) in execute(
+                    "SELECT id FROM journal WHERE kind = ? AND length(token) > ?", (KIND_MESSAGE, TOKEN_BYTES)
+                )
+            }
             deliveries = [
                 _Delivery(row[0], (row[1], row[2]), row[3], row[4], row[5].hex(), row[6], row[7])
                 for row in execute(
@@ -122,7 +129,7 @@ def judge(
     _accounts(found, messages, deliveries, settled)
     _destinations(found, ledger, deliveries, unordered)
     if repeats_are_known:
-        _repeats(found, messages, payloads, deliveries)
+        _repeats(found, messages, payloads, deliveries, flagged)
     if deep:
         found.blame("verify finds", [finding.text for finding in verify.run(data, deep=True)])
     return found
@@ -208,9 +215,12 @@ def _repeats(
     messages: list[tuple[int, str, str, str]],
     payloads: dict[int, str],
     deliveries: list[_Delivery],
+    flagged: set[int],
 ) -> None:
-    """The same bytes of the same channel must not have become two messages that are both delivered."""
-    delivered = {one.message for one in deliveries if one.state == "delivered"}
+    """The same bytes of the same channel must not have become two messages that are both delivered, unless the second
+    is flagged: nothing showed that it was a repeat."""
+    delivered = {one.message for one in deliveries if one.state == "delivered"} - flagged
+    found.tally.dup_flagged += len(flagged)
     times = Counter((channel, payloads[number]) for number, channel, _, _ in messages if number in delivered)
     twice = [f"{channel}:{content[:8]}" for (channel, content), count in times.items() if count > 1]
     found.tally.dup_unflagged += found.blame("the same bytes were delivered as two messages", twice)
