@@ -12,11 +12,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from adapters.codecs.hl7v2_charset import wide_codec
-<<<<<<< HEAD
 from adapters.codecs.hl7v2_types import event_code, type_code
-=======
 from adapters.codecs.minutes import to_the_minute
->>>>>>> 10519d2 (repeats: the same bytes are one only where a control id, a time or a missing answer says so)
 from engine.message import Delimiters, Header
 
 HEAD_BYTES = 64 * 1024  # of a payload are looked at for its MSH segment
