@@ -5,6 +5,7 @@ delivers documents.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from engine.message import Delivery, FormatOptions, Header, LinkEvent, Parsed, TeeEvent, Way
@@ -169,6 +170,21 @@ class Format(Protocol):
         Raises:
             ContentError: UNREADABLE, UNKNOWN_CHARSET.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of trying whether a destination looks at the conditions of ``conflicts: check``.
+
+    Attributes:
+        problem: why a condition guards nothing there; empty where it does.
+        unknown: why it could not be tried; empty where it could.
+        left: addresses of what could not be removed again.
+    """
+
+    problem: str = ""
+    unknown: str = ""
+    left: tuple[str, ...] = ()
 
 
 class Destination(Protocol):

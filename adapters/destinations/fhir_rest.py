@@ -39,10 +39,12 @@ from adapters.codecs.fhir_versions import (
     resources_of,
     says_the_same,
 )
+from adapters.destinations.fhir_conditions import tried
 from adapters.destinations.http_exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, Answer, HttpConfig, HttpExchange
 from engine.clock import Clock
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.message import Delivery
+from engine.ports import Tried
 from engine.reasons import Reason
 
 MEDIA_TYPE = "application/fhir+json"
@@ -240,6 +242,24 @@ class FhirRest:
             raise _about_the_destination(self._http.failure(answer))
         if _read(answer.body).get("resourceType") != "CapabilityStatement":
             raise DestinationDownError(Reason.NOT_FHIR, f"HTTP {answer.status}, no CapabilityStatement")
+
+    async def try_conditions(self) -> Tried:
+        """Whether the server looks at what ``conflicts: check`` asks of it; writes a resource and removes it.
+
+        Raises:
+            DeliveryError: there was no answer.
+        """
+
+        async def send(body: bytes) -> tuple[int, dict[str, Any]]:
+            headers = {"Content-Type": MEDIA_TYPE, **HEADERS}
+            answer = await self._http.exchange("POST", self._http.url, headers, body)
+            return answer.status, _read(answer.body)
+
+        async def delete(address: str) -> int:
+            kind, _, identity = address.partition("/")
+            return (await self._http.exchange("DELETE", self._http.url / kind / identity, {})).status
+
+        return await tried(send, delete, server_ids=self._server_ids)
 
     async def close(self) -> None:
         await self._http.close()

@@ -1,6 +1,6 @@
 """Read the site's configuration and mappings, and say all that is wrong with them.
 
-Every problem with file, line, column, a reason and a way out; nothing is started and nothing is changed. What the
+Every problem with file, line, column, a reason and a way out; nothing is started and nothing is changed here. What the
 daemon refuses at its start or on a reload is refused here, by the same code. With FILES, only problems of these files
 are shown; mapping and table files may be named too. Certificate and key files that the site names are read as well.
 
@@ -26,8 +26,10 @@ from engine.errors import ConfigError, DeliveryError
 
 if TYPE_CHECKING:
     from engine.build import BuiltSite
+    from engine.ports import Tried
 
 PROBE_TIMEOUT_S = 10.0
+TRIAL_TIMEOUT_S = 30.0  # for the few requests that try conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,13 @@ class Remark:
 
 @click.command(help=__doc__)
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--online", is_flag=True, help="Also ask each destination whether it can be reached.")
+@click.option(
+    "--online",
+    is_flag=True,
+    help="Also ask each destination whether it can be reached. "
+    "Where one says `conflicts: check`, a resource of our own is written there and removed again, to see whether the "
+    "server looks at conditions.",
+)
 @click.option("--strict", is_flag=True, help="Warnings count as problems (exit code 3).")
 @click.option(
     "--samples",
@@ -309,6 +317,23 @@ def _is_mapping(path: Path) -> bool:
         return True
 
 
+def _of_trial(name: str, tried: "Tried") -> Remark | None:
+    """What to say of a server that was tried for ``conflicts: check``."""
+    said = []
+    if tried.problem:
+        said.append(
+            f"conflicts: check guards nothing there. {tried.problem}; what somebody else has written is overwritten "
+            "before it is noticed. Try ids: client, or have the server corrected"
+        )
+    if tried.unknown:
+        said.append(f"whether conflicts: check guards anything there could not be tried: {tried.unknown}")
+    if tried.left:
+        said.append(f"remove there what was written for the trial: {', '.join(tried.left)}")
+    if not said:
+        return None
+    return Remark("problem" if tried.problem else "warning", f"destination {name}: {'. '.join(said)}")
+
+
 async def _probe(site: Site) -> list[Remark]:
     from engine import registry
     from engine.clock import SystemClock
@@ -320,6 +345,9 @@ async def _probe(site: Site) -> list[Remark]:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await destination.start()
                 await destination.probe()
+            if getattr(config, "conflicts", "off") == "check":
+                async with asyncio.timeout(TRIAL_TIMEOUT_S):
+                    return _of_trial(name, await destination.try_conditions())
         except (DeliveryError, ConfigError) as error:
             return Remark("problem", f"destination {name}: {error}")
         except TimeoutError:

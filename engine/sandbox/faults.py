@@ -56,6 +56,9 @@ class Faults(BaseModel):
     refuse: frozenset[str] = Field(
         default=frozenset(), description="Identifier values: a transaction that has one of them is answered 422."
     )
+    blind: bool = Field(
+        default=False, description="Take a conditional update (`PUT Type?search`) whatever its `ifMatch` says."
+    )
     choke: frozenset[str] = Field(
         default=frozenset(), description="Identifier values: on a write that has one of them the connection is reset."
     )

@@ -218,7 +218,7 @@ class Sandbox:
             raise RefusalError(401, "login", "log in first")
         method, base = request.method, f"{request.scheme}://{request.host}{self._base}"
         address = request.path[len(self._base) :].strip("/")
-        do = Interactions(self._store, base, self._clock.now_us())
+        do = Interactions(self._store, base, self._clock.now_us(), blind=self.faults.blind)
         if method in ("GET", "HEAD"):
             self._counts["reads"] += 1
             return self._look(do, address, request, base)
