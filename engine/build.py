@@ -111,6 +111,7 @@ def build_channel(
         settings=config.settings,
         namespaces=site.config.namespaces,
         specimen_ids=config.specimen_ids,
+        patient_numbers=site.patient_numbers(config),
     )
     return BuiltChannel(
         config=config,
@@ -277,6 +278,12 @@ def _other_orders(config: ChannelConfig, route: RouteConfig) -> Iterator[str]:
             yield f"another route sends to {name} in order, and both share one lane; say drain for both, or for none"
 
 
+_NO_PAST = (
+    "a rule asks for the patient's earlier values, and patient numbers of this channel are counters: each value would "
+    "be unknown, and held; say `patient_numbers: lasting` where they last (docs/identity.md)"
+)
+
+
 def holding_of(site: Site, channel: str, index: int, program: Program) -> Holding | None:
     """The hold rules of a channel's route, by its position; None where it has none.
 
@@ -292,7 +299,10 @@ def holding_of(site: Site, channel: str, index: int, program: Program) -> Holdin
         (one if one.kind == "scalar" else one.get("when") or one, rule.reason)
         for one, rule in zip(nodes, rules, strict=True)
     ]
-    return compile_holding(given, program.format, str(program.target), site.mapping_path())
+    holding = compile_holding(given, program.format, str(program.target), site.mapping_path())
+    if holding.asks_the_past and not site.has_lasting_numbers(site.channels[channel]):
+        raise ConfigError(node.problem(_NO_PAST))
+    return holding
 
 
 def _answer(config: ChannelConfig, clock: Clock) -> Answer:

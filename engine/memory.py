@@ -9,6 +9,7 @@ must not make the next patient with a number the first. Whether the same bytes a
 
 from dataclasses import dataclass
 
+from engine import bearers
 from engine.batch import Batch
 from engine.hashes import unpack_reports
 from engine.message import Report
@@ -17,7 +18,6 @@ HOUR_US = 3_600_000_000
 EQUAL_MEMORY_US = 30 * 24 * HOUR_US
 REPORT_MEMORY_US = 90 * 24 * HOUR_US
 SWEEP_ROWS = 500
-PERSON_HALF = 8  # bytes of `Report.person` that stand for the family name; the rest is the birth date
 
 _CONTROL_BYTES = 12  # the first half of a message token
 TOKEN_BYTES = 24
@@ -124,68 +124,6 @@ def newer(batch: Batch, message_id: int, reports: list[Report]) -> bool:
     )
 
 
-def other_person(batch: Batch, message_id: int, reports: list[Report]) -> int | None:
-    """A message that used one of these report numbers and its patient's number for another person, or None.
-
-    Another person has another family name *and* another birth date. One of them alone is a correction: a marriage, a
-    slip of the hand. Step by step both may change, so who agrees with any message in one of them is no other person.
-    """
-    for report in reports:
-        if not report.person:
-            continue
-        family, birth = report.person[:PERSON_HALF], report.person[PERSON_HALF:]
-        row = batch.execute(
-            "SELECT min(message_id), max(substr(person, 1, 8) = ? OR substr(person, 9) = ?) FROM report"
-            " WHERE key = ? AND patient = ? AND person <> x'' AND message_id <> ? AND until_us >= ?",
-            (family, birth, report.key, report.patient, message_id, batch.steady_us),
-        ).fetchone()
-        if row[0] is not None and not row[1]:
-            return int(row[0])
-    return None
-
-
-def other_bearer(batch: Batch, message_id: int, reports: list[Report]) -> int | None:
-    """A message in which one of these patient numbers was another person's, whatever its order number; or None.
-
-    Many analyzers number their patients themselves, from 1 every day. The server finds a patient by the number, so
-    that without this the results of one person would stand in the record of another. As in `other_person`, another
-    person has another family name and another birth date.
-    """
-    for patient, person in _bearers(reports):
-        row = batch.execute(
-            "SELECT min(message_id), max(substr(person, 1, 8) = ? OR substr(person, 9) = ?) FROM report"
-            " WHERE key = ? AND message_id <> ? AND until_us >= ?",
-            (person[:PERSON_HALF], person[PERSON_HALF:], patient, message_id, batch.steady_us),
-        ).fetchone()
-        if row[0] is not None and not row[1]:
-            return int(row[0])
-    return None
-
-
-def claim_numbers(batch: Batch, message_id: int, reports: list[Report]) -> None:
-    """Note who bears these patient numbers: a row under the patient's own token for each person seen with it.
-
-    The usual patient is known, and then nothing is written before half the time of memory is over. Unless they are
-    known from a result that is held: were it rejected, its row would go (`forget_reports`).
-    """
-    for patient, person in _bearers(reports):
-        known = batch.execute(
-            "SELECT 1 FROM report WHERE key = ? AND person = ? AND until_us >= ? AND NOT EXISTS"
-            " (SELECT 1 FROM delivery d WHERE d.message_id = report.message_id AND d.state = 'held') LIMIT 1",
-            (patient, person, batch.now_us + REPORT_MEMORY_US // 2),
-        ).fetchone()
-        if known is None:
-            batch.execute(
-                "INSERT OR REPLACE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)",
-                (patient, message_id, patient, person, batch.now_us + REPORT_MEMORY_US),
-            )
-
-
-def _bearers(reports: list[Report]) -> set[tuple[bytes, bytes]]:
-    """Patient tokens with the person that each stands for, where a message says both."""
-    return {(report.patient, report.person) for report in reports if report.patient and report.person}
-
-
 def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
     """Note that ``message_id`` carries these reports."""
     batch.executemany(
@@ -195,11 +133,16 @@ def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
 
 
 def forget_reports(batch: Batch, message_id: int) -> None:
-    """A message that was dismissed or rejected owns no report number and no patient number any more."""
-    for (packed,) in batch.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall():
-        for report in unpack_reports(packed):
-            for key in (report.key, report.patient):
-                batch.execute("DELETE FROM report WHERE key = ? AND message_id = ?", (key, message_id))
+    """A message that was dismissed or rejected owns no report number any more, and no patient number by itself."""
+    for report in reports_of(batch, message_id):
+        batch.execute("DELETE FROM report WHERE key = ? AND message_id = ?", (report.key, message_id))
+        bearers.forget(batch, message_id, (report.key, report.patient))
+
+
+def reports_of(batch: Batch, message_id: int) -> list[Report]:
+    """The reports that the documents of a message carry."""
+    rows = batch.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
+    return [report for (packed,) in rows for report in unpack_reports(packed)]
 
 
 def sweep_repeats(batch: Batch) -> bool:

@@ -308,13 +308,31 @@ class Report:
     Attributes:
         key: 16 bytes, keyed hash over (channel, order or specimen number, local day).
         patient: 16 bytes, keyed hash of the patient's identifier; empty where the message names none.
-        person: 8 bytes of a keyed hash of the family name and 8 of one of the birth date; empty where the message does
-            not give both.
+        person: 16 bytes, keyed hash of all that the message says of the person (`Bearer.whole`); empty where it says
+            nothing.
     """
 
     key: bytes
     patient: bytes = b""
     person: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bearer:
+    """A patient number in a message, and what the message says of the person behind it.
+
+    Attributes:
+        number: 16 bytes, keyed hash: `Report.patient` of a number that lasts, `Report.key` of a counter, which is known
+            with its order and day alone.
+        whole: 16 bytes, keyed hash of the record.
+        record: `engine.persons.Person`, packed. Patient data: it is kept sealed.
+        lasting: the number is one person's for good.
+    """
+
+    number: bytes
+    whole: bytes
+    record: bytes
+    lasting: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +345,7 @@ class Document:
         media_type: ``application/fhir+json`` ...
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
         reports: the reports it carries.
+        bearers: who bears its patient numbers; for the journal's guard, not kept with the document.
         entries: how many entries the Bundle has; 0 where nobody has counted them.
         facts: what the route's rules for holding results back look at (`engine.mapping.held.rules`); empty without any.
     """
@@ -336,6 +355,7 @@ class Document:
     media_type: str = "application/fhir+json"
     conditional: tuple[bytes, ...] = ()
     reports: tuple[Report, ...] = ()
+    bearers: tuple[Bearer, ...] = ()
     entries: int = 0
     facts: bytes = b""
 
@@ -354,6 +374,7 @@ class MapContext:
         namespaces: the site's ``namespaces:``, HD.1 or assigner name -> system URI.
         specimen_ids: ``restart`` or ``unique``.
         apart: what sets a message apart whose bytes came before, and which may be another result; else empty.
+        patient_numbers: ``lasting``, or ``counter`` where they may begin anew: then they name nobody beyond an order.
     """
 
     channel: str = ""
@@ -365,6 +386,7 @@ class MapContext:
     namespaces: dict[str, str] = field(default_factory=dict)
     specimen_ids: str = "restart"
     apart: str = ""
+    patient_numbers: str = "counter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -332,8 +332,8 @@ def _remembered(execute: Callable[..., sqlite3.Cursor], message_id: int, token: 
     ).fetchall():
         for report in unpack_reports(packed):
             if execute(
-                "SELECT 1 FROM report WHERE key IN (?, ?) AND message_id = ? AND until_us >= ? LIMIT 1",
-                (report.key, report.patient, message_id, now_us),
+                "SELECT 1 FROM report WHERE key = ? AND message_id = ? AND until_us >= ? LIMIT 1",
+                (report.key, message_id, now_us),
             ).fetchone():
                 return True
     return False

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from engine import causes, earlier, memory, retention, server_versions, unfinished
+from engine import bearers, causes, earlier, memory, retention, server_versions, unfinished
 from engine.anchor import Anchor
 from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Batch, Tail, month_of
 from engine.clock import Clock
@@ -95,6 +95,7 @@ class StoreUpkeep:
         self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
             (memory.sweep_repeats, 0.0),
             (memory.sweep_reports, 0.0),
+            (bearers.sweep, 0.0),
             (earlier.sweep_values, 0.0),
             (earlier.sweep_controls, 0.0),
             (server_versions.sweep, 0.0),

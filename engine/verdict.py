@@ -11,14 +11,15 @@ from typing import Any, Literal
 
 import orjson
 
-from engine import causes, earlier, holding, lots, memory, numbered, settling
+from engine import bearers, causes, earlier, holding, lots, memory, numbered, settling
 from engine.absent import absence
 from engine.arrival import seal_note, set_verdict
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError, StoreError
-from engine.message import ControlRun, Issue, Reagent, Report, Unmapped
+from engine.message import Bearer, ControlRun, Issue, Reagent, Report, Unmapped
 from engine.numbers import Number
 from engine.outbox import decisions, queueing
+from engine.persons import CONFLICT
 from engine.reasons import Reason
 from engine.records import UNMAPPED_ROWS, MapOutcome, Routed
 
@@ -83,12 +84,13 @@ def map_done(
         reports = [report for routed in routes for report in routed.document.reports]
         # Then the guard of `engine.superseding` looks before it is sent. What was edited is as old as its original.
         late = edited_from is not None or memory.newer(batch, message_id, reports)
-        conflict = _conflict(batch, message_id, reports, accept_conflict)
+        found = bearers.compare_all(batch, message_id, _bearers(routes))
+        conflict = _conflict(batch, message_id, reports, found, accept_conflict)
         if conflict:
             routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
         else:
             memory.claim_reports(batch, message_id, reports)
-            memory.claim_numbers(batch, message_id, reports)
+            bearers.note(batch, message_id, found, accepted=accept_conflict)
             known = settling.known_orders(batch, message_id if edited_from is None else edited_from, reports)
             if known or again:
                 settled = settling.settle(batch, message_id, received_us, routes, known, again=again)
@@ -164,21 +166,25 @@ def _is_edited(batch: Batch, message_id: int) -> bool:
     return batch.execute("SELECT 1 FROM edited WHERE original = ?", (message_id,)).fetchone() is not None
 
 
-def _conflict(batch: Batch, message_id: int, reports: list[Report], accepted: bool) -> str:
-    """Why a number of this message is somebody else's, or nothing.
+def _bearers(routes: Sequence[Routed]) -> Iterable[Bearer]:
+    """Who bears the patient numbers of these documents, each once."""
+    found = [bearer for routed in routes for bearer in routed.document.bearers]
+    return {(one.number, one.whole): one for one in found}.values() if len(found) > 1 else found
 
-    Two patients under one order number can stand side by side, once a person says so. Two persons under one patient
-    number cannot where the order number is the same as well: their results have the same ids, and one would take the
-    other's place. Under other order numbers a person may have found that it is the same patient, newly registered.
-    """
-    if not accepted and (other := memory.other_bearer(batch, message_id, reports)) is not None:
-        return f"message {other} used the same patient number for a person of another family name and birth date"
+
+def _conflict(
+    batch: Batch, message_id: int, reports: list[Report], found: Sequence[bearers.Compared], accepted: bool
+) -> str:
+    """Why a number of this message is somebody else's, or nothing; a person may have accepted that it is not."""
+    if accepted:
+        return ""
+    for one in found:
+        if one.verdict == CONFLICT:
+            return f"message {one.other} used the same patient number for a person of another name, birth date or sex"
     if not memory.taken(batch, message_id, reports):
         return ""
-    if not accepted and (other := memory.conflicting(batch, message_id, reports)) is not None:
+    if (other := memory.conflicting(batch, message_id, reports)) is not None:
         return f"message {other} used the same order or specimen number for another patient"
-    if (other := memory.other_person(batch, message_id, reports)) is not None:
-        return f"message {other} used the same patient number for a person of another family name and birth date"
     return ""
 
 

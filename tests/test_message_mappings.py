@@ -200,7 +200,9 @@ def judged(payload: bytes) -> Verdict:
         media_type="",
         options=FormatOptions(),
         routes=routes,
-        context=MapContext(channel="his", key=KEY, timezone="Asia/Kolkata", specimen_ids="unique"),
+        context=MapContext(
+            channel="his", key=KEY, timezone="Asia/Kolkata", specimen_ids="unique", patient_numbers="lasting"
+        ),
     )
     return judge(Stored(id=1, channel="his", seq=1, payload=payload, received_us=RECEIVED_US), channel)
 

@@ -41,6 +41,7 @@ def run(name: str, specimen_ids: str = "restart") -> tuple[Verdict, Mapped | Non
         timezone=channel["timezone"],
         channel=path.parent.name,
         specimen_ids=specimen_ids,
+        patient_numbers=channel.get("patient_numbers", "counter"),
         dialect=channel.get("dialect"),
         mapping=channel["mapping"],
         layout=channel.get("layout"),

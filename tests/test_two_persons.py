@@ -14,7 +14,7 @@ from tests.support.running import Json, RunningSite, astm_channel, hl7_channel, 
 from tests.support.senders import AstmAnalyzer, lines, send_blocks, session
 from tests.support.waiting import until
 
-CHANNELS = {"hl7": hl7_channel(), "astm": astm_channel()}
+CHANNELS = {"hl7": hl7_channel(), "astm": astm_channel()}  # nothing is said of their patient numbers
 DAY, NEXT_DAY = "20260302", "20260303"
 
 
@@ -81,8 +81,22 @@ def people(site: RunningSite) -> dict[str, list[str]]:
 
 @pytest_asyncio.fixture
 async def site(tmp_path: Path) -> AsyncIterator[RunningSite]:
+    async with running_site(tmp_path, CHANNELS, patient_numbers=None) as site:
+        yield site
+
+
+@pytest_asyncio.fixture
+async def lasting(tmp_path: Path) -> AsyncIterator[RunningSite]:
     async with running_site(tmp_path, CHANNELS) as site:
         yield site
+
+
+def identifiers(site: RunningSite) -> set[str]:
+    """The systems of all numbers that Patients on the server have."""
+    return {one["system"] for patient in site.sandbox.resources("Patient") for one in patient.get("identifier", ())}
+
+
+OWN = {"urn:labrelay:id"}
 
 
 @pytest.mark.parametrize(
@@ -118,3 +132,103 @@ async def test_a_patient_record_without_a_number_does_not_inherit_the_one_before
     await send(site, e1394(*person(1, "4711", "GAMMA^INDU", "103", "3.1"), "P|2", *nameless[1:]))
 
     assert people(site) == {"GAMMA": ["3.1"], "": ["9.1"]}
+
+
+# -- counters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["1", "1^^^LAB^MR"])  # templates of analyzers fill CX.4 with a constant
+async def test_a_number_of_which_nothing_is_said_names_nobody_beyond_its_order(site: RunningSite, number: str) -> None:
+    await send(
+        site,
+        oru("M01", number, "SHARMA^ANITA", "101", "5.5"),
+        oru("M02", number, "VERMA^ROHIT", "102", "22.5", day=NEXT_DAY),
+        oru("M03", number, "KUMAR^ANIL", "103", "4.4", birth="19600203", sex="M"),
+        oru("M04", number, "DAS^SUNITA", "104", "8.8", birth="19950817"),
+        e1394(*person(1, "1", "PILLAI^ASHA", "105", "3.1")),
+        e1394(*person(1, "1", "IYER^KAVYA", "106", "9.1", day=NEXT_DAY)),
+    )
+
+    assert people(site) == {
+        "SHARMA": ["5.5"],
+        "VERMA": ["22.5"],
+        "KUMAR": ["4.4"],
+        "DAS": ["8.8"],
+        "PILLAI": ["3.1"],
+        "IYER": ["9.1"],
+    }
+    assert identifiers(site) == OWN
+
+
+async def test_two_people_of_one_family_name_under_a_counter_are_two(site: RunningSite) -> None:
+    await send(
+        site,
+        oru("M01", "2", "KUMAR^ANIL", "101", "5.5", birth="19600203", sex="M"),
+        oru("M02", "2", "KUMAR^SUNITA", "102", "22.5", birth="19950817"),
+    )
+
+    assert len(site.sandbox.resources("Patient")) == 2
+
+
+async def test_whose_numbers_they_are_does_not_say_that_they_last(tmp_path: Path) -> None:
+    """`patient_system` says whose, and MSH-4 in `namespaces` does not speak of patients."""
+    settings = {"settings": {"patient_system": "urn:city:patient"}}
+    channels = {"hl7": {**CHANNELS["hl7"], **settings}, "astm": {**CHANNELS["astm"], **settings}}
+    async with running_site(tmp_path, channels, namespaces={"LAB": "urn:city:lab"}, patient_numbers=None) as site:
+        await send(
+            site,
+            oru("M01", "1", "SHARMA^ANITA", "101", "5.5"),
+            oru("M02", "1", "VERMA^ROHIT", "102", "22.5", day=NEXT_DAY),
+            e1394(*person(1, "1", "PILLAI^ASHA", "105", "3.1")),
+        )
+
+        assert people(site) == {"SHARMA": ["5.5"], "VERMA": ["22.5"], "PILLAI": ["3.1"]}
+        assert identifiers(site) == OWN
+
+
+async def test_an_authority_of_the_site_says_that_its_numbers_last(tmp_path: Path) -> None:
+    async with running_site(tmp_path, CHANNELS, namespaces={"HOSP": "urn:city:patient"}, patient_numbers=None) as site:
+        await send(
+            site,
+            oru("M01", "4711^^^HOSP^MR", "SHARMA^ANITA", "101", "5.5"),
+            oru("M02", "4711^^^HOSP^MR", "SHARMA^ANITA", "102", "6.5", day=NEXT_DAY),
+            oru("M03", "4711^^^LAB^MR~8^^^HOSP^PI", "VERMA^ROHIT", "103", "7.5", day=NEXT_DAY, sex="M"),
+        )
+
+        assert people(site) == {"SHARMA": ["5.5", "6.5"], "VERMA": ["7.5"]}
+        found = sorted(one["value"] for patient in site.sandbox.resources("Patient") for one in patient["identifier"])
+        assert found == ["4711", "8"]
+
+
+async def test_a_corrected_spelling_makes_no_other_patient(site: RunningSite) -> None:
+    await send(
+        site,
+        oru("M01", "1", "CHOWDHURY^LAXMI", "101", "5.5"),
+        oru("M02", "1", "CHAUDHARI^LAKSHMI", "101", "5.5"),
+        e1394(*person(1, "1", "SHARMA^ANITA", "105", "3.1")),
+        e1394(*person(1, "1", "SHARMA^ANEETA", "105", "3.3")),
+    )
+
+    assert people(site) == {"CHOWDHURY": ["5.5"], "SHARMA": ["3.3"]}
+
+
+async def test_two_persons_under_one_order_of_a_counter_are_a_conflict(site: RunningSite) -> None:
+    await send(
+        site,
+        oru("M01", "1", "SHARMA^ANITA", "101", "5.5"),
+        oru("M02", "1", "SHARMA^SUNITA", "101", "22.5"),
+        e1394(*person(1, "1", "KUMAR^ANIL", "105", "3.1")),
+        e1394(*person(1, "1", "KUMAR^SUNIL", "105", "9.1")),
+    )
+
+    assert people(site) == {"SHARMA": ["5.5"], "KUMAR": ["3.1"]}
+
+
+async def test_a_counter_without_an_order_number_is_known_by_its_message(site: RunningSite) -> None:
+    await send(
+        site,
+        oru("M01", "1", "SHARMA^ANITA", "", "5.5"),
+        oru("M02", "1", "VERMA^ROHIT", "", "22.5", sex="M"),
+    )
+
+    assert len(site.sandbox.resources("Patient")) == 2

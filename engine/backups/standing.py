@@ -211,6 +211,7 @@ def _collect(
     for table in _WHOLE:
         execute(f"CREATE TABLE state.{table} AS SELECT * FROM main.{table}")  # noqa: S608 - constants
     _collect_reports(connection)
+    _collect_bearers(connection, before.at_us - _AMID_US)
     mark = _Mark(
         last=last,
         clear=_clear_to(execute, last),
@@ -239,6 +240,20 @@ def _collect_reports(connection: sqlite3.Connection) -> None:
     execute(
         "CREATE TABLE state.report AS SELECT r.* FROM state.report_key k"
         " JOIN main.report r ON r.key = k.key AND r.message_id = k.message_id"
+    )
+
+
+def _collect_bearers(connection: sqlite3.Connection, since_us: int) -> None:
+    """All who bear the patient numbers of which something is new, for who has left one is told by no row."""
+    execute = connection.execute
+    execute("CREATE TABLE state.bearer_number (number BLOB PRIMARY KEY)")
+    execute(
+        "INSERT OR IGNORE INTO state.bearer_number SELECT number FROM main.bearer WHERE noted_us >= ?"
+        " UNION SELECT key FROM state.report_key",
+        (since_us,),
+    )
+    execute(
+        "CREATE TABLE state.bearer AS SELECT b.* FROM state.bearer_number n JOIN main.bearer b ON b.number = n.number"
     )
 
 
@@ -355,7 +370,9 @@ def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes)
             "DELETE FROM main.report WHERE key = ? AND message_id = ?",
             execute("SELECT key, message_id FROM state.report_key").fetchall(),
         )
-        for table in ("delivery", *_CHANGED, "report", *(name for name in _WHOLE if name != "data_key")):
+        if _columns(execute, "state", "bearer"):  # a version before did not have it
+            execute("DELETE FROM main.bearer WHERE number IN (SELECT number FROM state.bearer_number)")
+        for table in ("delivery", *_CHANGED, "report", "bearer", *(name for name in _WHOLE if name != "data_key")):
             names = ", ".join(sorted(_columns(execute, "state", table) & _columns(execute, "main", table)))
             if not names:  # of another version, which did not have it
                 continue

@@ -148,6 +148,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     from engine.clock import SystemClock
     from engine.commands import tls_files
     from engine.config import load_site
+    from engine.config.questions import open_questions
     from engine.packs import own_packs
 
     problems: dict[str, None] = {}  # in order, each once: the same mapping may serve many channels
@@ -167,6 +168,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
         warnings |= dict.fromkeys(_no_local_system(site, built))
         warnings |= dict.fromkeys(_settings(site, built))
         warnings |= dict.fromkeys(_same_disk(site))
+        warnings |= dict.fromkeys(open_questions(site))
     except ConfigError as error:
         problems |= dict.fromkeys(error.problems)
     for _, found in own_packs(folder):

@@ -123,6 +123,8 @@ def _write_site(folder: Path, timezone: str | None) -> None:
     text = (model / CONFIG_FILE.name).read_text(encoding="utf-8")
     text = re.sub(r"(?m)^  timezone: \S+", lambda _: f"  timezone: {zone}", text)
     text = re.sub(r"(?m)^  name: .*$", lambda _: f"  name: {folder.name or 'Laboratory'}", text)
+    # A question that only the laboratory can answer: `labrelay check` asks it until then.
+    text = re.sub(r"(?m)^patient_numbers: .*$", "# patient_numbers: lasting or counter", text)
     _create(folder / CONFIG_FILE, SCHEMA_LINE.format("schema/site.json") + text)
     write_schemas(folder)
     say(f"wrote {folder / CONFIG_FILE}")

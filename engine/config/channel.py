@@ -176,6 +176,10 @@ class ChannelConfig(Model):
         description="Of a report whose results come in several messages: `join`, its list holds the results of all of "
         "them; `replace`, the sender repeats the whole report each time, and its list is taken as it is.",
     )
+    patient_numbers: Literal["lasting", "counter"] | None = Field(
+        default=None,
+        description="As the site's key of this name, for this channel alone.",
+    )
     ack: Literal["on_store", "on_delivery"] = Field(
         default="on_store",
         description="When a message is acknowledged: `on_store`, once it is durable in the journal; or `on_delivery`, "

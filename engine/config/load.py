@@ -60,6 +60,14 @@ class Site:
         """Where a channel's key stands: ``node("chemistry", "routes", 0, "when").place``."""
         return walk(self.nodes[channel], path)
 
+    def patient_numbers(self, channel: ChannelConfig) -> str:
+        """``lasting`` or ``counter``: what a channel's patient numbers are whose authority does not say it."""
+        return channel.patient_numbers or self.config.patient_numbers or "counter"
+
+    def has_lasting_numbers(self, channel: ChannelConfig) -> bool:
+        """Whether there can be patient numbers in this channel that are one person's for good."""
+        return self.patient_numbers(channel) == "lasting" or bool(self.config.namespaces)
+
     def mapping_path(self) -> tuple[Path, ...]:
         """Folders in which mappings and their tables are looked for, the site's own first."""
         return mapping_path(self.folder)

@@ -1,7 +1,7 @@
 """The file ``config/labrelay.yaml``: what holds for the whole site."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -85,6 +85,13 @@ class SiteConfig(Model):
     namespaces: dict[Text, Uri] = Field(
         default_factory=dict,
         description="Assigner names as they stand in HD.1 (MSH-3, PID-3.4 ...) and the identifier system for each.",
+    )
+    patient_numbers: Literal["lasting", "counter"] | None = Field(
+        default=None,
+        description="`lasting`: a patient number is one person's for good, as those of a hospital's register are. "
+        "`counter`: numbers begin anew or are given again, as those that an analyzer counts; such a number is known "
+        "with its order and day alone, and never goes out as a Patient's identifier. Without an answer all are "
+        "counters, but those whose authority (PID-3.4) stands in `namespaces`.",
     )
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="What all channels share.")
     retention: RetentionConfig = Field(

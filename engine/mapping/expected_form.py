@@ -18,7 +18,11 @@ from engine.yaml_nodes import Node
 PARTS = ("resources", "segments", "rows", "records")  # one thing, as each kind of document calls it
 EXPECT_KEYS = ("counts", *PARTS, "issues", "unmapped", "unread", "dead", "filtered", "held", "golden")
 _ISSUE_KEYS = ("code", "place", "rule", "text", "severity")
-_CHOICES = {"specimen_ids": ("restart", "unique"), "spm_obx": ("result", "specimen")}
+_CHOICES = {
+    "specimen_ids": ("restart", "unique"),
+    "patient_numbers": ("lasting", "counter"),
+    "spm_obx": ("result", "specimen"),
+}
 _SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}")
 _NUMBER = re.compile(r"[0-9]+", re.ASCII)
 _FIELD = re.compile(r"[A-Z][A-Z0-9]{0,2}-[0-9]+", re.ASCII)

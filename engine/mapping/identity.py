@@ -18,7 +18,6 @@ from functools import lru_cache
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any
-from unicodedata import normalize
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -27,6 +26,7 @@ from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.errors import ContentError
 from engine.hashes import report_key
+from engine.mapping.bearers import COUNTER, Bearers
 from engine.mapping.run import Run
 from engine.message import Group, Report, Segment
 from engine.reasons import Reason
@@ -39,8 +39,6 @@ _SEPARATOR = "\x1f"
 _RUNS = frozenset({"Observation", "Media"})
 _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # RFC 3986, 2.3: need no escape
-_UNKNOWN_NAMES = frozenset({"unknown", "unk", "noname"})
-_UNKNOWN_DAYS = frozenset({"00000000", "19000101"})
 
 
 class Making:
@@ -57,12 +55,12 @@ class Making:
         "_by_url",
         "_indexed",
         "_lists",
-        "_persons",
         "_run",
         "_runs",
         "_shared",
         "_states",
         "_updated",
+        "bearers",
         "conditional",
         "dropped",
         "entries",
@@ -82,9 +80,9 @@ class Making:
         self._runs: dict[tuple[str, str], int] = {}
         self._updated: list[str] = []  # conditional updates in the document
         self._lists: dict[tuple[str, str], tuple[list[Any], set[bytes]]] = {}  # that were joined, and what is in them
-        self._persons: dict[str, bytes] = {}  # identity of a patient -> token of the person
         self._by_url: dict[str, Json] = {}  # the first ``_indexed`` entries, for what is added to them
         self._indexed = 0
+        self.bearers = Bearers(run, self.token)
         self.entries: list[Json] = []
         self.envelope: list[Json] = []
         self.made: dict[str, Json] = {}
@@ -146,6 +144,8 @@ class Making:
         if identity in self.made:
             self._join("urn:uuid:" + identity, resource)
             return self.made[identity]
+        if kind == "Patient":
+            self._without_counters(resource, None)
         url = "urn:uuid:" + identity
         self.made[identity] = reference = {"reference": url}
         if request == "update" and self.transaction:
@@ -167,6 +167,8 @@ class Making:
 
         A scoped resource (an order with a number that restarts) is never found by the sender's number alone.
         """
+        if kind == "Patient":
+            identifier = self._without_counters(resource, identifier)
         url = "urn:uuid:" + identity
         self.made[identity] = reference = {"reference": url}
         if not self.transaction:
@@ -183,7 +185,15 @@ class Making:
 
         One that this message made before is joined to it. The journal remembers which resources a message updates
         together, so that an older message for the same ones is never sent after a newer one.
+
+        Raises:
+            ContentError: it is a Patient whose number is a counter: the record of another person would be overwritten.
         """
+        if kind == "Patient" and (identifier is None or not self.bearers.lasts(identifier)):
+            text = (
+                "a patient's record is updated by a number that lasts, and nothing says so (patient_numbers: lasting)"
+            )
+            raise self._run.dead(Reason.NO_IDENTITY, text)
         if identity in self.made:
             self._join("urn:uuid:" + identity, resource)
             return self.made[identity]
@@ -333,33 +343,36 @@ class Making:
                 place += f"{_SEPARATOR}{patient}"
         key = report_key(self.token(f"report{_SEPARATOR}{number}{_SEPARATOR}{place}"), day)
         token = b"" if patient is None else self.token(f"patient{_SEPARATOR}{patient}")
-        who = b"" if patient is None else self._person(patient, person)
+        counted = patient is not None and patient.startswith(COUNTER)
+        who = b"" if patient is None else self.bearers.note(key if counted else token, person, lasts=not counted)
         known = self.reports.setdefault(key, Report(key=key, patient=token, person=who))
         if self.unique and known.patient != token:  # their specimens and reports would become one
             raise self._run.dead(Reason.IDENTITY_CONFLICT, "one number stands for two patients in this message")
 
-    def _person(self, patient: str, fields: list[str]) -> bytes:
-        """Who bears a patient number: 8 bytes for the family name and 8 for the birth date, where both are given.
+    def whose(self, identifier: Json, group: Group, person: list[str]) -> str:
+        """What keys of results hold in the place of a patient number. ``person`` as for `report`."""
+        if not self.bearers.lasts(identifier):
+            counter = self.bearers.counter(identifier["value"])
+            return counter if self.bearers.order_number(group) else f"{counter}{_SEPARATOR}{self._this_message()}"
+        patient = self.identity_of(identifier)
+        self.bearers.note(self.token(f"patient{_SEPARATOR}{patient}"), person, lasts=True)
+        return patient
 
-        Letters and digits count, not their case, accents that are written apart or what stands between them.
-        """
-        run = self._run
-        name, birth = run.identity.name, run.identity.birth_date
-        if len(fields) <= birth or not fields[name] or not fields[birth]:
-            return b""
-        family = run.text(fields[name]) or ""
-        if family.isascii() and family.isalpha():
-            family = family.lower()
-        else:
-            family = "".join(filter(str.isalnum, normalize("NFKC", family).casefold()))
-        born = (run.text(fields[birth]) or "")[:8]
-        if not family or family in _UNKNOWN_NAMES or len(born) < 8 or not born.isdecimal() or born in _UNKNOWN_DAYS:
-            return b""
-        token = self.token(f"family{_SEPARATOR}{family}")[:8] + self.token(f"born{_SEPARATOR}{born}")[:8]
-        known = self._persons.setdefault(patient, token)
-        if known[:8] != token[:8] and known[8:] != token[8:]:
-            raise run.dead(Reason.IDENTITY_CONFLICT, "one patient number stands for two persons in this message")
-        return token
+    def patient_key(self, patient: str, group: Group) -> str:
+        """The key of a Patient: a number that lasts alone, a counter with its order and day, else this message."""
+        if not patient.startswith(COUNTER):
+            return patient
+        return f"{patient}{_SEPARATOR}{self.bearers.order_number(group)}{_SEPARATOR}{self._day(self.order_time(group))}"
+
+    def _without_counters(self, resource: Json, identifier: Json | None) -> Json | None:
+        """Take out of a Patient the numbers that may be another person's tomorrow; what it is found by then."""
+        if numbers := resource.get("identifier"):
+            kept = [one for one in numbers if self.bearers.stands_alone(one)]
+            if kept:
+                resource["identifier"] = kept
+            else:
+                del resource["identifier"]
+        return identifier if identifier is not None and self.bearers.lasts(identifier) else None
 
     def no_identity(self, kind: str) -> ContentError:
         return self._run.dead(Reason.NO_IDENTITY, f"the key of {kind} is absent")

@@ -17,7 +17,8 @@ class IdentityFields:
         order, result, person: segments that these fields stand in.
         order_time: when an order's specimen was taken or measured: its day is part of ids.
         result_time: of a result; the first result's counts where the order has no time.
-        name, birth_date: of the person who bears a patient number.
+        order_number: the first that holds one is part of the key of a Patient whose number is a counter.
+        name, birth_date, sex: of the person who bears a patient number.
     """
 
     order: str
@@ -27,9 +28,11 @@ class IdentityFields:
     result_time: tuple[int, ...]
     name: int
     birth_date: int
+    sex: int
+    order_number: tuple[int, ...]
 
 
 STANDARD = {
-    "hl7v2": IdentityFields("OBR", "OBX", "PID", (7,), (14,), 5, 7),
-    "astm": IdentityFields("O", "R", "P", (8,), (13, 12), 6, 8),
+    "hl7v2": IdentityFields("OBR", "OBX", "PID", (7,), (14,), 5, 7, 8, (3, 2)),
+    "astm": IdentityFields("O", "R", "P", (8,), (13, 12), 6, 8, 9, (3, 4)),
 }

@@ -8,7 +8,7 @@ from engine.mapping.rule_bodies import BodyReader
 from engine.yaml_nodes import Node
 
 _FIELD = re.compile(r"([A-Z][A-Z0-9]{0,2})-([1-9][0-9]{0,2})", re.ASCII).fullmatch
-IDENTITY_KEYS = ("order_time", "result_time", "name", "birth_date")
+IDENTITY_KEYS = ("order_time", "result_time", "order_number", "name", "birth_date", "sex")
 
 
 def read_identity(node: Node | None, standard: IdentityFields, reader: BodyReader) -> IdentityFields:
@@ -20,19 +20,21 @@ def read_identity(node: Node | None, standard: IdentityFields, reader: BodyReade
     if node is None:
         return standard
     reader.keys(node, IDENTITY_KEYS, "identity:")
-    segments = (standard.order, standard.result, standard.person, standard.person)
-    order, result, name, birth = (
+    segments = (standard.order, standard.result, standard.order, *[standard.person] * 3)
+    order, result, number, name, birth, sex = (
         _numbers(node.get(key), key, segment, reader) for key, segment in zip(IDENTITY_KEYS, segments, strict=True)
     )
-    for key, found in (("name", name), ("birth_date", birth)):
+    for key, found in (("name", name), ("birth_date", birth), ("sex", sex)):
         if len(found) > 1:
             reader.problems.error(node.get(key) or node, f"{key}: is one field")
     return replace(
         standard,
         order_time=order or standard.order_time,
         result_time=result or standard.result_time,
+        order_number=number or standard.order_number,
         name=name[0] if name else standard.name,
         birth_date=birth[0] if birth else standard.birth_date,
+        sex=sex[0] if sex else standard.sex,
     )
 
 

@@ -283,6 +283,7 @@ class Program:
             body=bundle.assemble(run, making, self.bundle, name, profiles=self.profiles),
             conditional=tuple(dict.fromkeys(making.conditional)),
             reports=making.remembered(),
+            bearers=tuple(making.bearers.found.values()),
             entries=len(making.entries),
         )
 

@@ -63,11 +63,13 @@ class Run:
         "concepts",
         "context",
         "controls",
+        "counted",
         "declared_drops",
         "filtered",
         "hl7",
         "identity",
         "issues",
+        "lasting",
         "local_system",
         "noted",
         "numbers_with_comma",
@@ -129,6 +131,9 @@ class Run:
         self.local_system = str(context.settings.get("local_system", ""))
         self.numbers_with_comma = str(context.settings.get("decimal_comma", "")).lower() in ("yes", "true")
         self.times = LocalTimes(self._message_time(), context.timezone, self.warn)
+        # Patient numbers as they were read, (system, value): those that name a person for good, and those that do not.
+        self.lasting: set[tuple[str | None, str]] = set()
+        self.counted: set[tuple[str | None, str]] = set()
         self.units: dict[Any, str] = {}  # a unit as it was sent, with its rows -> as a Quantity names it
         self.results: Any = None  # the results of the message by order, once a function has asked for them
         self.trace: Any = None
@@ -214,13 +219,13 @@ class Run:
             found, patient = set(), set()
             for segment in self.parsed.segments:
                 if segment.name == _PATIENT_NUMBERS[self.parsed.format][0]:
-                    patient = set(self._numbers_in(segment, _PATIENT_NUMBERS[self.parsed.format][1]))
+                    patient = set(self.numbers_in(segment, _PATIENT_NUMBERS[self.parsed.format][1]))
                 elif patient and (fields := _ORDER_NUMBERS.get(segment.name)) is not None:
-                    found |= patient.intersection(self._numbers_in(segment, fields))
+                    found |= patient.intersection(self.numbers_in(segment, fields))
             self._beside_orders = frozenset(found)
         return self._beside_orders
 
-    def _numbers_in(self, segment: Segment, fields: Iterable[int]) -> Iterable[str]:
+    def numbers_in(self, segment: Segment, fields: Iterable[int]) -> Iterable[str]:
         """The numbers in some fields of a segment; an O record may have a rack and a position before it."""
         for number in fields:
             for raw in segment.fields[number].split(self.R) if len(segment.fields) > number else ():

@@ -3,8 +3,9 @@
 test: HGB in g/dL becomes g/L            a file holds one test, or a list of them
 mapping: hl7-results
 channel: haematology                     as this channel of the site: its tables, settings and hold rules
-settings: {timezone: Asia/Kolkata}       timezone, channel, specimen_ids, namespaces, received, charset, fix, spm_obx,
-                                         tables; all others are settings of a channel; they come before the channel's
+settings: {timezone: Asia/Kolkata}       timezone, channel, specimen_ids, patient_numbers, namespaces, received,
+                                         charset, fix, spm_obx, tables; all others are settings of a channel, and come
+                                         before the channel's. Patient numbers last, if the test does not say otherwise
 given: | ...                             or file: message.hl7, beside the test
 hold: =value < 7                         rules that hold results back, in place of a channel's; earlier:, controls:; see
                                          engine/mapping/held/expecting.py
@@ -48,7 +49,13 @@ from engine.message import Issue, MapContext, Mapped, Parsed
 from engine.yaml_nodes import Node
 
 KEYS = ("test", "description", "mapping", "settings", "given", "file", *expecting.KEYS, "expect")
-CONTEXT_KEYS = ("channel", "timezone", "namespaces", "specimen_ids")  # of `settings:`, that are no channel's settings
+CONTEXT_KEYS = (
+    "channel",
+    "timezone",
+    "namespaces",
+    "specimen_ids",
+    "patient_numbers",
+)  # of `settings:`, that are no channel's settings
 _MAPPING_HASH = re.compile(r"(urn:labrelay:mapping:[^:\"]+):[0-9a-f]{16}")
 
 
@@ -173,7 +180,8 @@ class Runner:
 
     def _mapper(self, test: Test, search: Sequence[Path]) -> Mapper:
         """As the channel that the test names, else as one without settings; what the test itself says comes first."""
-        mapper = self._channel(test) or Mapper(search, test.mapping, context=MapContext(channel="test"))
+        usual = MapContext(channel="test", patient_numbers="lasting")
+        mapper = self._channel(test) or Mapper(search, test.mapping, context=usual)
         given = dict(test.settings)
         if received := given.pop("received", None):
             at = datetime.fromisoformat(received)

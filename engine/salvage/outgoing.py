@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from engine import erased, pruned, verify
+from engine import bearers, erased, pruned, verify
 from engine.chain import document_hash
 from engine.hashes import unpack_reports
 from engine.memory import REPORT_MEMORY_US
@@ -74,9 +74,19 @@ class Outgoing(Proven):
         ).fetchall():
             until_us = received_us + REPORT_MEMORY_US
             rows = [(one.key, message_id, one.patient, one.person, until_us) for one in unpack_reports(packed)]
-            rows += [(one[2], message_id, one[2], one[3], until_us) for one in rows if one[2] and one[3]]
             self._new.executemany(
                 "INSERT OR IGNORE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)", rows
+            )
+            # Of patients whose row is lost, the hash: they are known, and whoever else bears the number is a conflict.
+            self._new.executemany(
+                "INSERT OR IGNORE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record)"
+                " VALUES (?, ?, ?, ?, 1, ?, ?, x'')",
+                [
+                    (number, whole, bearers.REFERENCE, message_id, until, received_us)
+                    for key, _, patient, whole, _ in rows
+                    for number, until in ((patient, bearers.FOR_GOOD), (key, until_us))
+                    if patient and whole
+                ],
             )
 
     def _process_again(self) -> None:

@@ -23,7 +23,7 @@ from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.hashes import pack_reports, split_hashes, unpack_reports
 from engine.judging import ChannelRoutes, Verdict
-from engine.message import ControlRun, Delivery, Document, Issue, Reagent, Stored, Unmapped
+from engine.message import Bearer, ControlRun, Delivery, Document, Issue, Reagent, Stored, Unmapped
 from engine.numbers import Number
 from engine.reasons import Reason
 from engine.versions import Versions
@@ -168,8 +168,11 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
     blobs: list[bytes] = []
     for document, route in found.documents:
         body, packed = (document.body, True) if document.packed else pack(document.body)
-        documents.append((positions[id(route)], document.media_type, packed, document.entries))
+        lasting = [bearer.lasting for bearer in document.bearers]
+        documents.append((positions[id(route)], document.media_type, packed, document.entries, lasting))
         blobs += (body, b"".join(document.conditional), pack_reports(document.reports), document.facts)
+        for bearer in document.bearers:
+            blobs += (bearer.number + bearer.whole, bearer.record)
     return encode(
         "verdict",
         (
@@ -189,6 +192,11 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
     )
 
 
+def _bearer(hashes: bytes, record: bytes, lasting: bool) -> Bearer:
+    number, whole = split_hashes(hashes)
+    return Bearer(number=number, whole=whole, record=record, lasting=lasting)
+
+
 def number_of(frame: Frame) -> int:
     """Which message a verdict is about."""
     number: int = frame.fields[0]
@@ -200,7 +208,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
     _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, numbers = frame.fields
     blobs = iter(frame.blobs)
     made = []
-    for position, media_type, packed, entries in documents:
+    for position, media_type, packed, entries, lasting in documents:
         body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
         document = Document(
             body=body,
@@ -208,6 +216,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
             media_type=media_type,
             conditional=split_hashes(conditional),
             reports=tuple(unpack_reports(reports)),
+            bearers=tuple(_bearer(next(blobs), next(blobs), lasts) for lasts in lasting),
             entries=entries,
             facts=facts,
         )

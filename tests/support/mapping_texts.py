@@ -73,7 +73,16 @@ def parse(message: str | bytes) -> Parsed:
 
 
 def context(**given: Any) -> MapContext:
-    return MapContext(**{"channel": "xn", "key": KEY, "timezone": "Asia/Kolkata", "received_at": RECEIVED} | given)
+    return MapContext(
+        **{
+            "channel": "xn",
+            "key": KEY,
+            "timezone": "Asia/Kolkata",
+            "received_at": RECEIVED,
+            "patient_numbers": "lasting",
+        }
+        | given
+    )
 
 
 def run_of(message: str | bytes = HL7, **given: Any) -> Run:

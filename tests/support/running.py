@@ -147,8 +147,14 @@ def make_running_site(
     web: str = "",
     namespaces: Mapping[str, str] | None = None,
     workers: int = 0,
+    patient_numbers: str | None = "lasting",
 ) -> Path:
-    """Write a site with the shipped mappings; ``web`` is the address of the page, none by default."""
+    """Write a site with the shipped mappings.
+
+    Args:
+        web: the address of the page, none by default.
+        patient_numbers: what the site says of them; None: nothing.
+    """
     (folder / "config").mkdir(parents=True, exist_ok=True)
     (folder / "channels").mkdir(exist_ok=True)
     site = {
@@ -157,6 +163,7 @@ def make_running_site(
         "destinations": dict(destinations),
         "namespaces": dict(namespaces or {}),
         "workers": workers,
+        **({} if patient_numbers is None else {"patient_numbers": patient_numbers}),
     }
     (folder / "config" / "labrelay.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
     for name, content in channels.items():
@@ -193,13 +200,21 @@ async def running_site(
     clock: Clock | None = None,
     namespaces: Mapping[str, str] | None = None,
     workers: int = 0,
+    patient_numbers: str | None = "lasting",
 ) -> AsyncIterator[RunningSite]:
     """A site whose destination ``lab-fhir`` is a sandbox."""
     sandbox = Sandbox()
     await sandbox.start()
     try:
         destinations = {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}}
-        make_running_site(folder, channels, destinations, namespaces=namespaces, workers=workers)
+        make_running_site(
+            folder,
+            channels,
+            destinations,
+            namespaces=namespaces,
+            workers=workers,
+            patient_numbers=patient_numbers,
+        )
         async with running_app(folder, clock=clock) as app:
             yield RunningSite(folder, app, sandbox)
     finally:

@@ -81,6 +81,7 @@ def verdict_of(
     timezone: str = "Asia/Kolkata",
     channel: str = "analyzer",
     specimen_ids: str = "restart",
+    patient_numbers: str = "lasting",
     explained: bool = False,
     dialect: str | None = None,
     mapping: str | None = None,
@@ -118,6 +119,7 @@ def verdict_of(
             timezone=timezone,
             settings={"local_system": f"urn:labrelay:codes:{channel}", **given},
             specimen_ids=specimen_ids,
+            patient_numbers=patient_numbers,
         ),
     )
     if layout is not None:

@@ -32,9 +32,20 @@ steps:
 
 
 def make_site(
-    folder: Path, *, site: str = SITE_YAML, channels: dict[str, str] | None = None, mapping: str = MAPPING_YAML
+    folder: Path,
+    *,
+    site: str = SITE_YAML,
+    channels: dict[str, str] | None = None,
+    mapping: str = MAPPING_YAML,
+    answered: bool = False,
 ) -> Path:
-    """Write a site and return its folder; ``channels`` maps file names to content."""
+    """Write a site and return its folder.
+
+    Args:
+        channels: name of the file -> content.
+        answered: it says, in a last line, that patient numbers last.
+    """
+    site += "patient_numbers: lasting\n" if answered else ""
     for name in ("config", "channels", "mappings"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "config" / "labrelay.yaml").write_text(site, encoding="utf-8")

@@ -403,7 +403,7 @@ class Steps(Bodies):
                 frame.patient = code.new("p")
                 with code.into(frame.slot):
                     code.emit(f"{frame.patient} = None")
-            code.emit(f"{frame.patient} = {key_code}")
+            key_code = self._patient_key(frame.patient, key_code, identifier, scope)
         if kind in SCOPED:
             key_code = self._scoped(key_code, kind, scope)
         self._put(step, kind, scope, variable, key_code, identifier)
@@ -414,6 +414,17 @@ class Steps(Bodies):
         if kind == "Observation":
             self._account(scope, variable)
         return self._called(step, made, outer)
+
+    def _patient_key(self, patient: str, key: str, identifier: str, scope: Scope) -> str:
+        """The key of a Patient: by its number, where that lasts; sets what keys of results hold in its place."""
+        code = self.code
+        if identifier == "None":  # the mapping's own: a name within an order
+            code.emit(f"{patient} = {key}")
+            return patient
+        variable = code.new()
+        code.emit(f"{patient} = making.whose({identifier}, {self._group(scope)}, {self._person_fields(scope)})")
+        code.emit(f"{variable} = making.patient_key({patient}, {self._group(scope)})")
+        return variable
 
     def _put(self, step: Step, kind: str, scope: Scope, variable: str, key: str, identifier: str) -> None:
         """Build the resource and add it to the document, or take the one that this message made before."""
@@ -515,6 +526,8 @@ class Steps(Bodies):
             return f"'\\x1f'.join({value.code})", "None", f"{value.code}[0]"
         if value.kind.name == "Identifier":
             return f"identity_of({value.code})", value.code, f"{value.code}['value']"
+        if kind == "Patient":  # a number all the same, and of nothing that a site could name
+            return value.code, f"{{'value': {value.code}}}", value.code
         return value.code, "None", value.code
 
     def _may_be_absent(self, step: Step, node: Node, offset: int = 0) -> None:

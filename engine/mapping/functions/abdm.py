@@ -55,6 +55,7 @@ def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
         if kind == "ABHA":
             if not _ABHA_ADDRESS.fullmatch(one["value"]):
                 raise run.dead(Reason.BAD_VALUE, "an id of type ABHA is no ABHA address; write it as name@domain")
+            _lasts(run, one)
             # Guide 2.0.1 has no code for it.
             address = {"text": "ABHA address"} if old else _ndhm("ABHA", "ABHA")
             made.append({"type": address, "value": one["value"]})
@@ -62,11 +63,18 @@ def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
             found = _ABHA_NUMBER.fullmatch(one["value"])
             if found is None:
                 raise run.dead(Reason.BAD_VALUE, "an ABHA number has 14 digits, this one has not")
+            _lasts(run, one)
             number = "-".join(found.groups())
             made.append({"type": _type("MR"), "system": system, "value": number})
             if not old:
                 made.append({"type": _ndhm("HIN", "Health ID issued by NDHM"), "system": system, "value": number})
     return made or None
+
+
+def _lasts(run: Run, one: Json) -> None:
+    """A number of the country's register is one person's for good, whatever is said of the channel's own."""
+    run.lasting.add((one.get("system"), one["value"]))
+    run.counted.discard((one.get("system"), one["value"]))
 
 
 def _ndhm(code: str, display: str) -> Json:

@@ -51,8 +51,10 @@ def cx(run: Run, raw: str) -> Json | None:
     system = hd(run, parts[3]) if count > 3 and parts[3] else None
     if system is None and count > 5 and parts[5]:
         system = hd(run, parts[5])
+    lasts = system is not None and system in run.context.namespaces.values()
     if system is None:
         system = run.setting("patient_system") or run.own_system
+    _note_whether_it_lasts(run, system, value, lasts)
     made = make_identifier(system, value, text(parts[4]) if count > 4 and parts[4] else None)
     if count > 6:
         period: Json = {}
@@ -72,6 +74,12 @@ def _undivided(run: Run, raw: str) -> str | None:
     run.warn("DIVIDED_ID", "an id holds the delimiter of subcomponents; it is kept whole")
     whole = run.whole(raw)
     return whole.strip() if whole is not None else None
+
+
+def _note_whether_it_lasts(run: Run, system: str | None, value: str, says_namespace: bool) -> None:
+    """A number is one person's for good only where the site says so of the channel, or of the number's authority."""
+    lasts = says_namespace or run.context.patient_numbers == "lasting"
+    (run.lasting if lasts else run.counted).add((system, value))
 
 
 def _is_placeholder(run: Run, value: str) -> bool:
@@ -139,9 +147,13 @@ def typed_identifier(run: Run, kind: str, system: str | None, value: str) -> Jso
     return make_identifier(system, value, kind)
 
 
-@function("preferred(ids: Identifier[], type: text...) -> Identifier", pure=True)
-def preferred(ids: list[Json], *kinds: str | None) -> Json | None:
-    """The identifier that names its bearer: the first of the first type listed that there is, else the first of all."""
+@function("preferred(ids: Identifier[], type: text...) -> Identifier", steady=True)
+def preferred(run: Run, ids: list[Json], *kinds: str | None) -> Json | None:
+    """The identifier that names its bearer: the first of the first type listed that there is, else the first of all.
+
+    One that lasts (`patient_numbers`, `namespaces`) comes before one that may be given again.
+    """
+    ids = [one for one in ids if (one.get("system"), one["value"]) in run.lasting] or ids
     for kind in kinds:
         for one in ids:
             if kind is not None and type_of(one) == kind:
@@ -213,6 +225,7 @@ def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
         system = run.setting(setting)
         if system is None:
             system = f"urn:labrelay:ns:{quote(run.context.channel, safe='')}:P-{field}"
+        _note_whether_it_lasts(run, system, value, says_namespace=False)
         made.append(make_identifier(system, value))
     return made or None
 

@@ -105,8 +105,15 @@ class Collected(Making):
     def patient(self, segment: Part | None) -> None:
         """PID was made: who the orders behind it are about."""
         parts = _first(segment.content.get(3)) if segment is not None else None
-        number = _text(parts, 1)
-        self._patient = None if number is None else f"{number}{_SEPARATOR}{_text(parts, 4) or ''}"
+        number, context = _text(parts, 1), self._run.context
+        authority = _text(parts, 4) or ""
+        lasts = context.patient_numbers == "lasting" or authority in context.namespaces
+        if number is None:
+            self._patient = None
+        elif lasts:
+            self._patient = f"hl7v2{_SEPARATOR}{number}{_SEPARATOR}{authority}"
+        else:
+            self._patient = self.bearers.counter(f"hl7v2{_SEPARATOR}{number}")
 
     def order(self, segment: Part | None, time: str, person: list[str]) -> None:
         """OBR was made: whose number it is, so that a number reused for another patient is noticed.
@@ -117,8 +124,7 @@ class Collected(Making):
             return
         numbers = (_text(_first(segment.content.get(place)), 1) for place in (3, 2))
         number = next((one for one in numbers if one), None)
-        patient = None if self._patient is None else f"hl7v2{_SEPARATOR}{self._patient}"
-        self.report(NO_NUMBER if number is None else f"hl7v2{_SEPARATOR}{number}", patient, time, person)
+        self.report(NO_NUMBER if number is None else f"hl7v2{_SEPARATOR}{number}", self._patient, time, person)
 
     def check_owners(self) -> None:
         """In HL7 v2 a result is that of the PID and of the OBR in front of it, and nothing else says whose it is."""

@@ -30,7 +30,12 @@ def document(run: Run, making: Collected, target: Target, columns: Sequence[str]
             body = json_object.assemble(making)
         case _:
             body = csv_lines.lines(columns, (part.content for part in making.parts), _form(run, target.csv))
-    return Document(body=body, media_type=target.media_type, reports=making.remembered())
+    return Document(
+        body=body,
+        media_type=target.media_type,
+        reports=making.remembered(),
+        bearers=tuple(making.bearers.found.values()),
+    )
 
 
 def setting_problems(target: Target, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -18,11 +18,32 @@ from tests.support.sites import CHANNEL_YAML, MAPPING_YAML, SITE_YAML, make_site
 
 
 def test_a_sound_site_has_no_problem(tmp_path: Path) -> None:
-    ran = labrelay("check", site=make_site(tmp_path))
+    ran = labrelay("check", site=make_site(tmp_path, answered=True))
 
     assert (ran.code, ran.out) == (ExitCode.OK, "")
     assert "no problem found in 1 channel" in ran.err
     assert not (tmp_path / "var").exists(), "looking changes nothing"
+
+
+def test_whether_patient_numbers_last_is_asked_until_it_is_answered(tmp_path: Path) -> None:
+    (line,) = labrelay("check", site=make_site(tmp_path)).out.splitlines()
+    assert line.startswith("warning: config/labrelay.yaml: does a patient number stay with one person for good?")
+    assert line.endswith("(channels: haematology)")
+
+    for answer in ("lasting", "counter"):
+        channels = {"a.yaml": f"{CHANNEL_YAML}patient_numbers: {answer}\n"}
+        assert labrelay("check", site=make_site(tmp_path / answer, channels=channels)).out == ""
+    wrong = make_site(tmp_path / "wrong", channels={"a.yaml": f"{CHANNEL_YAML}patient_numbers: yes\n"})
+    assert "channels/a.yaml:7:18: patient_numbers" in labrelay("check", site=wrong).out
+
+
+def test_rules_on_earlier_values_are_refused_where_patient_numbers_are_counters(tmp_path: Path) -> None:
+    """Each value before would be unknown, and what is unknown is held: all of the channel."""
+    channel = CHANNEL_YAML.replace("    to:", "    hold: =delta('30d') > 2\n    to:")
+    for name, more, refused in (("a", "", True), ("b", "patient_numbers: lasting\n", False)):
+        ran = labrelay("check", site=make_site(tmp_path / name, channels={"a.yaml": channel + more}))
+        assert (ran.code == ExitCode.CONFIG) is refused, ran.out
+        assert ("channels/a.yaml:6:11: a rule asks for the patient's earlier values" in ran.out) is refused
 
 
 def test_every_problem_is_a_line_of_data(tmp_path: Path) -> None:
@@ -67,7 +88,9 @@ def test_certificates_and_keys_are_looked_at(tmp_path: Path) -> None:
     def said(cert: Path, key: Path, client_ca: Path = authority.ca, *, to: str = "") -> list[str]:
         tls = f", tls: {{cert: {cert}, key: {key}, client_ca: {client_ca}}}}}"
         channel = CHANNEL_YAML.replace('"127.0.0.1:0"}', '"127.0.0.1:0"' + tls)
-        ran = labrelay("check", site=make_site(tmp_path / "site", channels={"a.yaml": channel}, site=SITE_YAML + to))
+        ran = labrelay(
+            "check", site=make_site(tmp_path / "site", channels={"a.yaml": channel}, site=SITE_YAML + to, answered=True)
+        )
         assert ran.code == (ExitCode.CONFIG if ran.out else ExitCode.OK)
         return [line.replace(str(tmp_path / "tls"), "tls") for line in ran.out.splitlines()]
 
@@ -99,12 +122,12 @@ def test_warnings_count_only_where_one_is_strict(tmp_path: Path) -> None:
 def test_a_channel_that_does_not_say_whose_its_codes_are_is_warned_of_once(tmp_path: Path) -> None:
     channel = CHANNEL_YAML.replace("mapping: results", "mapping: hl7-results")
     route = channel[channel.index("  - when") :]
-    folder = make_site(tmp_path, channels={"a.yaml": channel + route.replace("ORU", "OUL")})
+    folder = make_site(tmp_path, answered=True, channels={"a.yaml": channel + route.replace("ORU", "OUL")})
     (line,) = labrelay("check", site=folder).out.splitlines()
     assert line.startswith("warning: channels/a.yaml:5:14: ")
     assert "settings: {local_system: ...}" in line
 
-    named = make_site(tmp_path, channels={"a.yaml": channel + "settings: {local_system: 'urn:x'}\n"})
+    named = make_site(tmp_path, answered=True, channels={"a.yaml": channel + "settings: {local_system: 'urn:x'}\n"})
     assert labrelay("check", site=named).out == ""
 
 
@@ -128,7 +151,8 @@ def test_files_narrow_what_is_shown(tmp_path: Path) -> None:
 
 def test_online_asks_the_destinations(tmp_path: Path, unused_tcp_port: int) -> None:
     site = SITE_YAML + f"  b: {{kind: fhir, url: 'http://127.0.0.1:{unused_tcp_port}/fhir'}}\n"
-    folder = make_site(tmp_path, site=site, channels={"a.yaml": CHANNEL_YAML.replace("archive", "[archive, b]")})
+    channels = {"a.yaml": CHANNEL_YAML.replace("archive", "[archive, b]")}
+    folder = make_site(tmp_path, site=site, channels=channels, answered=True)
 
     assert labrelay("check", site=folder).code == ExitCode.OK
     ran = labrelay("check", "--online", site=folder)
@@ -148,7 +172,7 @@ def test_what_stands_in_the_place_of_shipped_rows_and_files_is_a_note(tmp_path: 
         "routes: [{mapping: hl7-results, to: archive}]\n"
         "settings: {local_system: 'urn:x', tables: {analytes: [tables/mine.csv, sysmex-xn/codes.csv]}}\n"
     )
-    folder = make_site(tmp_path, channels={"a.yaml": text})
+    folder = make_site(tmp_path, channels={"a.yaml": text}, answered=True)
     (folder / "mappings/tables").mkdir(exist_ok=True)
     (folder / "mappings/tables/mine.csv").write_text(
         "code,unit_in,loinc,display,type,unit,ucum\nWBC,10*3/uL,26464-8,Leukocytes [#/volume] in Blood,NM,,10*3/uL\n"

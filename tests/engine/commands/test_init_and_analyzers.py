@@ -73,6 +73,14 @@ def test_editors_find_a_schema_for_each_file(tmp_path: Path) -> None:
     assert labrelay("--site", str(tmp_path), "init", "--schemas").code == ExitCode.CONFIG
 
 
+def test_a_new_site_asks_whether_its_patient_numbers_last(tmp_path: Path) -> None:
+    for more in (("--timezone", "Asia/Kolkata"), ("--analyzer", "sysmex-xp")):
+        assert labrelay("--site", str(tmp_path), "init", *more).code == ExitCode.OK
+    text = (tmp_path / "config/labrelay.yaml").read_text(encoding="utf-8")
+    assert "\n# patient_numbers: lasting or counter\n" in text
+    assert "does a patient number stay with one person for good?" in labrelay("check", site=tmp_path).out
+
+
 def test_a_zone_that_is_none_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     ran = labrelay("--site", str(tmp_path / "lab"), "init", "--timezone", "Mars/Phobos")
     assert ran.code == ExitCode.USAGE

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ContentError
+from engine.persons.record import Name, Person
 from engine.reasons import Reason
 from tests.support.mapping_texts import HL7, Made, Workshop, apply, context, parse
 
@@ -285,17 +286,35 @@ def person(made: Made) -> bytes:
     return report.person
 
 
-def test_the_journals_memory_knows_a_person_by_family_name_and_birth_date(made: Maker) -> None:
+def test_the_journals_memory_knows_a_person_by_name_birth_date_and_sex(made: Maker) -> None:
     usual = person(made())
     assert len(usual) == 16
-    assert person(made(HL7.replace("Doe^Jane^Q||19800412", "D\u0152e^J||19800412")))[8:] == usual[8:]
-    assert person(made(HL7.replace("Doe^Jane^Q||19800412", "DOE ^J||198004120310"))) == usual
-    for other in ("Roe^Jane||19800412", "Doe^Jane||19800413"):
-        changed = person(made(HL7.replace("Doe^Jane^Q||19800412", other)))
-        assert (changed[:8] == usual[:8]) != (changed[8:] == usual[8:])
-    for nothing in ("Doe^Jane||", "||19800412", "Doe^Jane||1980", "Unknown||19800412", "Doe||19000101"):
-        assert person(made(HL7.replace("Doe^Jane^Q||19800412", nothing))) == b""
+    assert person(made(HL7.replace("Doe^Jane^Q||19800412", "DOE ^J\u00c1NE^Mrs||198004120310"))) == usual
+    for other in ("Roe^Jane||19800412", "Doe^Jean||19800412", "Doe^Jane||19800413", "Doe^Jane||"):
+        assert person(made(HL7.replace("Doe^Jane^Q||19800412", other))) not in (usual, b"")
     assert person(made(key=bytes(32))) != usual
+
+    (bearer,) = made().mapped.documents[0].bearers
+    (report,) = made().mapped.documents[0].reports
+    assert (bearer.number, bearer.whole, bearer.lasting) == (report.patient, report.person, True)
+    assert Person.unpacked(bearer.record) == Person((Name(("DOE",), ("JANE",)),), "19800412", bearer_sex(HL7))
+
+
+def bearer_sex(message: str) -> str:
+    return next(line for line in message.splitlines() if line.startswith("PID")).split("|")[8]
+
+
+def test_a_counter_is_compared_within_its_order_and_day(made: Maker) -> None:
+    def bearer(message: str = HL7) -> tuple[bytes, bytes, bool]:
+        document = made(message, patient_numbers="counter").mapped.documents[0]
+        (report,), (found,) = document.reports, document.bearers
+        assert found.number == report.key
+        return found.number, found.whole, found.lasting
+
+    usual = bearer()
+    assert not usual[2]
+    assert bearer(HL7.replace("20260301091500", "20260302091500"))[0] != usual[0]
+    assert bearer(HL7.replace("Doe^Jane", "Roe^Ann"))[0] == usual[0]
 
 
 def test_one_patient_number_for_two_persons_in_one_message_is_dead(made: Maker) -> None:
@@ -303,4 +322,4 @@ def test_one_patient_number_for_two_persons_in_one_message_is_dead(made: Maker) 
     with pytest.raises(ContentError) as caught:
         made(HL7 + other)
     assert caught.value.reason is Reason.IDENTITY_CONFLICT
-    assert len(made(HL7 + other.replace("19910530", "19800412")).all("DiagnosticReport")) == 2
+    assert len(made(HL7 + other.replace("Roe^Ann||19910530", "Roe^Jane||19800412")).all("DiagnosticReport")) == 2

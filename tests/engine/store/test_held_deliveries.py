@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,8 @@ from engine.earlier import Past
 from engine.errors import StoreError
 from engine.journal import Journal
 from engine.memory import REPORT_MEMORY_US
-from engine.message import ControlRun, Document, Report
+from engine.message import Bearer, ControlRun, Document, Report
+from engine.persons import Person
 from engine.reasons import Reason
 from engine.records import Filter, Held, Routed
 from engine.results import MEMORY_US, Earlier, Result, results_of
@@ -249,10 +251,13 @@ async def test_a_rejection_frees_a_patient_number_only_where_nobody_else_of_that
     tmp_path: Path, meanwhile: bool
 ) -> None:
     """The first message of a person is rejected, and a later one of theirs was delivered under the same number."""
-    doe, roe = b"Doe-----19800412", b"Roe-----19910530"
+    doe, roe = Person.of([("DOE", "JANE")], "19800412", "F"), Person.of([("ROE", "ANN")], "19910530", "F")
 
-    def made(number: bytes, person: bytes, *, held: bool) -> Routed:
-        return routed(body("a"), held=held, reports=(Report(number * 16, b"5" * 16, person),))
+    def made(number: bytes, person: Person, *, held: bool) -> Routed:
+        whole = sha256(person.packed()).digest()[:16]
+        bearer = Bearer(number=b"5" * 16, whole=whole, record=person.packed(), lasting=True)
+        one = routed(body("a"), held=held, reports=(Report(number * 16, b"5" * 16, whole),))
+        return replace(one, document=replace(one.document, bearers=(bearer,)))
 
     async with running(tmp_path) as journal:
         first = await arrive(journal, b"1", made(b"1", doe, held=True))

@@ -28,14 +28,10 @@ def rows(journal: Journal, table: str) -> int:
         return int(execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
-async def mapped(
-    journal: Journal, payload: bytes, patient: bytes, person: bytes = b"", *, accept_conflict: bool = False
-) -> str:
+async def mapped(journal: Journal, payload: bytes, patient: bytes, person: bytes = b"") -> str:
     (stored,) = await store(journal, payload)
     report = Report(KEY, patient, person)
-    outcome = await journal.map_done(
-        stored.id, routes=[routed(reports=(report,))], state="mapped", accept_conflict=accept_conflict
-    )
+    outcome = await journal.map_done(stored.id, routes=[routed(reports=(report,))], state="mapped")
     return outcome.reason.value if outcome.reason else outcome.state
 
 
@@ -50,28 +46,6 @@ async def test_a_person_may_accept_a_conflict(tmp_path: Path) -> None:
             2, routes=[routed(reports=(Report(KEY, BOB),))], state="mapped", again=True, accept_conflict=True
         )
         assert outcome.waiting == 1
-
-
-async def test_one_patient_number_for_two_persons_is_a_conflict_that_nobody_can_accept(tmp_path: Path) -> None:
-    doe, roe = b"Doe-----19800412", b"Roe-----19910530"
-    async with running(tmp_path) as journal:
-        assert await mapped(journal, b"1", ANN, doe) == "mapped"
-        assert await mapped(journal, b"2", ANN, roe) == "IDENTITY_CONFLICT"
-        trace = journal.message(2)
-        assert trace is not None
-        assert trace.detail == (
-            "message 1 used the same patient number for a person of another family name and birth date"
-        )
-        assert await mapped(journal, b"3", ANN, roe, accept_conflict=True) == "IDENTITY_CONFLICT"
-        assert await mapped(journal, b"4", ANN) == "mapped"  # says nothing of the person
-        assert await mapped(journal, b"5", ANN, doe) == "mapped"
-
-
-async def test_a_corrected_name_or_birth_date_is_the_same_person(tmp_path: Path) -> None:
-    async with running(tmp_path) as journal:
-        for number, person in enumerate((b"Doe-----19800412", b"Miller--19800412", b"Miller--19800421")):
-            assert await mapped(journal, b"%d" % number, ANN, person) == "mapped"
-        assert await mapped(journal, b"9", ANN, b"Roe-----19910530") == "IDENTITY_CONFLICT"
 
 
 async def test_an_older_result_under_a_former_name_is_superseded(tmp_path: Path) -> None:

@@ -1,0 +1,210 @@
+"""Who bears which patient number: the guard that keeps two people from becoming one.
+
+Under each patient number (`engine.message.Bearer`) stand keyed hashes of the records that were seen with it. The usual
+message has a hash that stands there: one look-up. Another one is compared with the references of its number
+(`engine.persons`): who is the same person gets a row, and is known from then on; two persons are a conflict.
+
+    REFERENCE   records are compared with it; what it does not say, another record of the same person adds
+    ALIKE       it says too little to be compared with: UNKNOWN, and no birth date
+    FLAGGED     the same person as it seems: no reference before a person has confirmed it
+    ERASED      the person was erased, and only the number's hash is left: whoever bears it next is a conflict
+
+This is no short memory: a number that lasts is kept for good, a counter (with its order and day) as long as the memory
+of reports. Rejecting, dismissing or erasing a message frees no number that another message bears.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from engine.batch import NOTE_KEYS, Batch
+from engine.errors import IntegrityError
+from engine.message import Bearer
+from engine.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare
+
+COUNTER_MEMORY_US = 90 * 24 * 3_600_000_000
+SWEEP_ROWS = 500
+REFERENCE, ALIKE, SEEMS, ERASED = range(4)
+FOR_GOOD = 0
+
+_COLUMN = "bearer"
+_NOBODY = bytes(16)
+_WORST_LAST = (SAME, NOTHING, FLAGGED, CONFLICT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    whole: bytes
+    standing: int
+    message_id: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the guard says of one bearer.
+
+    Attributes:
+        known: the record stands there already.
+        verdict: same, nothing_to_compare, flagged or conflict.
+        other: the message whose record it was compared with; 0 where none is known.
+        reference: that record.
+    """
+
+    bearer: Bearer
+    known: bool
+    verdict: str
+    other: int = 0
+    reference: Person | None = None
+
+
+def compare_all(batch: Batch, message_id: int, bearers: Iterable[Bearer]) -> list[Compared]:
+    """Compare the bearers of a message with those that are known; nothing is written but that a record came again."""
+    return [_compare(batch, message_id, bearer) for bearer in bearers]
+
+
+def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
+    row = batch.execute(
+        "SELECT standing, message_id, others FROM bearer WHERE number = ? AND whole = ?"
+        " AND (until_us = 0 OR until_us >= ?)",
+        (bearer.number, bearer.whole, batch.steady_us),
+    ).fetchone()
+    if row is not None:
+        standing, first, others = row
+        if not others and first != message_id:
+            batch.execute(
+                "UPDATE bearer SET others = 1, noted_us = ? WHERE number = ? AND whole = ?",
+                (batch.now_us, bearer.number, bearer.whole),
+            )
+        return Compared(bearer, True, FLAGGED if standing == SEEMS else SAME, first)
+    person = Person.unpacked(bearer.record)
+    found = Compared(bearer, False, SAME)
+    best = len(_WORST_LAST)
+    for one in _rows(batch, bearer.number):
+        if one.standing not in (REFERENCE, ERASED):
+            continue
+        reference = _opened(batch, bearer.number, one)
+        verdict = CONFLICT if reference is None else compare(reference, person)
+        if _WORST_LAST.index(verdict) < best:
+            best, found = _WORST_LAST.index(verdict), Compared(bearer, False, verdict, one.message_id, reference)
+    return found
+
+
+def note(batch: Batch, message_id: int, found: Sequence[Compared], *, accepted: bool = False) -> None:
+    """Note the bearers that were not known.
+
+    Args:
+        accepted: a person has found that those in conflict are the same person: each is a further reference.
+    """
+    for one in found:
+        if one.known:
+            continue
+        bearer, person = one.bearer, Person.unpacked(one.bearer.record)
+        standing = REFERENCE
+        if one.reference is not None and one.verdict == FLAGGED:
+            standing = SEEMS
+        elif one.reference is not None and one.verdict != CONFLICT:
+            _add_to_references(batch, bearer.number, person)
+            person = person.with_what_it_lacks(one.reference)
+            standing = REFERENCE if one.verdict == SAME else ALIKE
+        assert one.verdict != CONFLICT or accepted
+        until_us = FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
+        _put(batch, bearer.number, bearer.whole, standing, message_id, person.packed(), until_us)
+
+
+def _add_to_references(batch: Batch, number: bytes, person: Person) -> None:
+    """What a reference of this person does not say, this record adds: an unknown man has got a name."""
+    for row in _rows(batch, number):
+        reference = _opened(batch, number, row)
+        if row.standing != REFERENCE or reference is None or compare(reference, person) in (FLAGGED, CONFLICT):
+            continue
+        whole = reference.with_what_it_lacks(person)
+        if whole != reference:
+            batch.execute(
+                "UPDATE bearer SET record = ?, noted_us = ? WHERE number = ? AND whole = ?",
+                (_sealed(batch, number, whole.packed()), batch.now_us, number, row.whole),
+            )
+
+
+def forget(batch: Batch, message_id: int, numbers: Iterable[bytes]) -> None:
+    """A message was rejected or dismissed: a record that came with it alone is nobody's."""
+    for number in numbers:
+        batch.execute("DELETE FROM bearer WHERE number = ? AND message_id = ? AND others = 0", (number, message_id))
+
+
+def erase(batch: Batch, message_id: int, numbers: Iterable[bytes], *, person: bool) -> None:
+    """A message is erased. What stays of a number that nobody bears any more is its hash alone.
+
+    Args:
+        person: all that is stored of the patient goes, whatever other messages bear the number.
+    """
+    for number in dict.fromkeys(numbers):
+        rows = _rows(batch, number)
+        if not rows:
+            continue
+        which = "" if person else " AND message_id = ? AND others = 0"
+        batch.execute(f"DELETE FROM bearer WHERE number = ?{which}", (number, *([] if person else [message_id])))  # noqa: S608 - constants
+        if not any(row.standing == REFERENCE for row in _rows(batch, number)):
+            _put(batch, number, _NOBODY, ERASED, message_id, b"", FOR_GOOD)
+
+
+def sweep(batch: Batch) -> bool:
+    """Look at the next few hundred rows and drop the counters out of time; True once the end was reached."""
+    position = batch.tail.sweeps.get("bearer", b"")
+    rows = batch.execute(
+        "SELECT number, whole, until_us FROM bearer WHERE number > ? ORDER BY number LIMIT ?", (position, SWEEP_ROWS)
+    ).fetchall()
+    batch.executemany(
+        "DELETE FROM bearer WHERE number = ? AND whole = ?",
+        [row[:2] for row in rows if row[2] and row[2] < batch.steady_us],
+    )
+    batch.tail.sweeps["bearer"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
+    return len(rows) < SWEEP_ROWS
+
+
+def _rows(batch: Batch, number: bytes) -> list[_Row]:
+    return [
+        _Row(*row)
+        for row in batch.execute(
+            "SELECT whole, standing, message_id, record FROM bearer WHERE number = ?"
+            " AND (until_us = 0 OR until_us >= ?)",
+            (number, batch.steady_us),
+        ).fetchall()
+    ]
+
+
+def _put(
+    batch: Batch, number: bytes, whole: bytes, standing: int, message_id: int, record: bytes, until_us: int
+) -> None:
+    batch.execute(
+        "INSERT OR REPLACE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            number,
+            whole,
+            standing,
+            message_id,
+            standing == ERASED,
+            until_us,
+            batch.now_us,
+            _sealed(batch, number, record) if record else b"",
+        ),
+    )
+
+
+def _sealed(batch: Batch, number: bytes, record: bytes) -> bytes:
+    return batch.seal(NOTE_KEYS, record, _COLUMN, _place(number), "")
+
+
+def _opened(batch: Batch, number: bytes, row: _Row) -> Person | None:
+    """The record of a row; None where it is gone, or damaged: nobody can tell who it was."""
+    if not row.record:
+        return None
+    try:
+        return Person.unpacked(batch.vault.open(row.record, _COLUMN, _place(number), ""))
+    except IntegrityError:
+        return None
+
+
+def _place(number: bytes) -> int:
+    """Where a record is sealed to: its number, so that it cannot be moved to another one."""
+    return int.from_bytes(number[:7])

@@ -1,0 +1,28 @@
+"""Questions about a laboratory that no message answers, as long as the configuration does not answer them."""
+
+from collections.abc import Iterator
+
+from engine.config.load import Site
+from engine.site import CONFIG_FILE
+
+PATIENT_NUMBERS = (
+    "does a patient number stay with one person for good? Say `patient_numbers: lasting`, or `counter` where numbers "
+    "begin anew or are given again (docs/identity.md); until then all are counters, and no Patient has one"
+)
+
+
+def open_questions(site: Site) -> Iterator[str]:
+    """A line for each question that is open."""
+    if channels := numbers_open(site):
+        yield f"{CONFIG_FILE}: {PATIENT_NUMBERS} (channels: {', '.join(channels)})"
+
+
+def numbers_open(site: Site) -> list[str]:
+    """The channels that make documents, and of which nothing says how far their patient numbers reach."""
+    if site.config.patient_numbers is not None:
+        return []
+    return [
+        name
+        for name, channel in site.channels.items()
+        if channel.patient_numbers is None and any(route.mapping is not None for route in channel.routes)
+    ]

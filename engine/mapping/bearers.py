@@ -1,0 +1,108 @@
+"""Who bears the patient numbers of a message, and how far each of them reaches.
+
+    lasting   one person's for good, says the site (`patient_numbers`, `namespaces`): names a Patient by itself
+    counter   begins anew, or is given again: names a Patient of this channel, order and day, never an Identifier
+
+The name is part of no key: a corrected spelling must not make another Patient. It is compared instead
+(`engine.persons`): each number goes to the journal with the record of who bears it here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from engine.mapping.run import Run
+from engine.message import Bearer, Group, Segment
+from engine.persons import CONFLICT, Person, compare
+from engine.reasons import Reason
+
+Json = dict[str, Any]
+
+SEPARATOR = "\x1f"
+COUNTER = f"counter{SEPARATOR}"
+
+
+class Bearers:
+    """The patient numbers of one message.
+
+    Attributes:
+        found: what the journal compares: a number, and who bears it.
+    """
+
+    __slots__ = ("_persons", "_read", "_run", "_token", "found")
+
+    def __init__(self, run: Run, token: Callable[[str], bytes]) -> None:
+        self._run = run
+        self._token = token
+        self._read: dict[tuple[str, ...], tuple[Person, bytes, bytes]] = {}
+        self._persons: dict[bytes, list[Person]] = {}
+        self.found: dict[tuple[bytes, bytes], Bearer] = {}
+
+    def lasts(self, identifier: Json) -> bool:
+        """Whether a patient number is one person's for good."""
+        run = self._run
+        number = (identifier.get("system"), identifier["value"])
+        return number in run.lasting or (run.context.patient_numbers == "lasting" and number not in run.counted)
+
+    def stands_alone(self, identifier: Json) -> bool:
+        """Whether an Identifier of a Patient is no counter: a number of another kind says itself what it is."""
+        return (identifier.get("system"), identifier["value"]) not in self._run.counted
+
+    def counter(self, number: str) -> str:
+        """What keys of results hold in the place of a patient number that is a counter: it is this channel's."""
+        return f"{COUNTER}{self._run.context.channel}{SEPARATOR}{number}"
+
+    def order_number(self, group: Group) -> str:
+        """The number of the first order in a group; empty where there is none."""
+        fields = self._run.identity
+        waiting, orders = [group], list[Segment]()
+        while waiting:
+            here = waiting.pop()
+            orders += here.segments.get(fields.order, ())
+            for groups in here.groups.values():
+                waiting += groups
+        for segment in sorted(orders, key=lambda one: one.position):
+            if number := self._number_in(segment, fields.order_number):
+                return number
+        return ""
+
+    def _number_in(self, segment: Segment, fields: tuple[int, ...]) -> str:
+        for number in fields:
+            for text in self._run.numbers_in(segment, (number,)):
+                return text
+        return ""
+
+    def note(self, number: bytes, fields: list[str], *, lasts: bool) -> bytes:
+        """Note who bears a number, by the fields of the PID or P at hand; the hash of the whole record.
+
+        Args:
+            number: the keyed hash that it is known by: of a counter, with its order and day.
+
+        Raises:
+            ContentError: it stands for two persons in this message.
+        """
+        person, packed, whole = self._record(fields)
+        if person.says_nothing:
+            return b""
+        if (number, whole) not in self.found:
+            others = self._persons.setdefault(number, [])
+            if any(compare(person, other) == CONFLICT for other in others):
+                text = "one patient number stands for two persons in this message"
+                raise self._run.dead(Reason.IDENTITY_CONFLICT, text)
+            others.append(person)
+            self.found[number, whole] = Bearer(number=number, whole=whole, record=packed, lasting=lasts)
+        return whole
+
+    def _record(self, fields: list[str]) -> tuple[Person, bytes, bytes]:
+        run, places = self._run, self._run.identity
+        name, birth, sex = (
+            fields[place] if len(fields) > place else "" for place in (places.name, places.birth_date, places.sex)
+        )
+        known = self._read.get((name, birth, sex))
+        if known is None:
+            names = [
+                [run.text(part) or "" for part in repetition.split(run.C, 3)[:3]] for repetition in name.split(run.R)
+            ]
+            person = Person.of(names, run.text(birth) or "", run.text(sex) or "")
+            packed = person.packed()
+            known = self._read[name, birth, sex] = person, packed, self._token(f"person{SEPARATOR}{packed.decode()}")
+        return known

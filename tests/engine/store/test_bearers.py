@@ -1,0 +1,178 @@
+"""The journal's guard of patient numbers: who bears one is compared with all that is known of the number."""
+
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from engine import erasing
+from engine.clock import ManualClock
+from engine.journal import Journal
+from engine.message import Bearer, Report
+from engine.persons import Person
+from engine.reasons import Reason
+from engine.records import Routed
+from tests.support.journals import DAY_S, routed, running, store
+
+NUMBER = b"n" * 16
+
+
+def person(name: str, birth: str = "", sex: str = "") -> Person:
+    return Person.of([name.split("^")], birth, sex)
+
+
+IYER, KHAN = person("IYER^MEENA", "19550412", "F"), person("KHAN^IMRAN", "20010530", "M")
+
+
+def made(record: Person, *, number: bytes = NUMBER, order: bytes = b"o" * 16, lasting: bool = True) -> Routed:
+    whole = sha256(record.packed()).digest()[:16]
+    bearer = Bearer(number=number if lasting else order, whole=whole, record=record.packed(), lasting=lasting)
+    one = routed(reports=(Report(order, number, whole),))
+    return replace(one, document=replace(one.document, bearers=(bearer,)))
+
+
+async def arrives(journal: Journal, record: Person, *, accepted: bool = False, lasting: bool = True) -> str:
+    """Its end, of a message with an order number of its own and this person."""
+    known = journal.last_id
+    (stored,) = await store(journal, b"message %d" % known)
+    outcome = await journal.map_done(
+        stored.id,
+        routes=[made(record, order=b"%016d" % (stored.id if lasting else 0), lasting=lasting)],
+        state="mapped",
+        accept_conflict=accepted,
+    )
+    return outcome.reason.value if outcome.reason else outcome.state
+
+
+def rows(journal: Journal) -> int:
+    with journal.snapshot() as execute:
+        return int(execute("SELECT count(*) FROM bearer").fetchone()[0])
+
+
+async def erase(journal: Journal, messages: list[int], numbers: list[str]) -> None:
+    await journal._submit(lambda batch: erasing.erase(batch, messages, numbers, actor="ann", because="asked", more={}))
+
+
+async def ends(journal: Journal, *records: Person, lasting: bool = True) -> list[str]:
+    return [await arrives(journal, record, lasting=lasting) for record in records]
+
+
+OK, NO = "mapped", "IDENTITY_CONFLICT"
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+async def test_another_person_is_a_conflict_and_one_who_says_nothing_is_none(tmp_path: Path, lasting: bool) -> None:
+    async with running(tmp_path) as journal:
+        ended = await ends(journal, IYER, KHAN, person("UNKNOWN", "", "F"), IYER, KHAN, lasting=lasting)
+        assert ended == [OK, NO, OK, OK, NO]
+        trace = journal.message(2)
+        assert trace is not None
+        assert trace.detail == "message 1 used the same patient number for a person of another name, birth date or sex"
+
+
+async def test_a_number_that_lasts_is_never_free_and_a_counter_is_after_its_memory(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        assert await ends(journal, IYER) == [OK]
+        assert await ends(journal, IYER, lasting=False) == [OK]
+        clock.advance(3650 * DAY_S)
+        for _ in range(5):
+            clock.advance(3700)  # sweeps are due
+            await journal.act_note("test", "tick", {})
+        assert rows(journal) == 1
+        assert await ends(journal, KHAN) == [NO]
+        assert await ends(journal, KHAN, lasting=False) == [OK]
+
+
+async def test_the_usual_message_writes_no_row(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, *[IYER] * 5) == [OK] * 5
+        assert rows(journal) == 1
+
+
+async def test_an_unknown_man_who_gets_a_name_is_that_man_from_then_on(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        unknown = person("UNIDENTIFIED MALE", "", "M")
+        assert await ends(journal, unknown, KHAN, person("DAS^ROHIT", "19700202", "M"), unknown) == [OK, OK, NO, OK]
+
+
+async def test_what_one_record_lacks_is_known_from_another_of_the_same_person(tmp_path: Path) -> None:
+    """Neither of the first two alone tells the third from them."""
+    async with running(tmp_path) as journal:
+        named, dated = person("IYER^MEENA"), person("", "19550412")
+        assert await ends(journal, named, dated, person("IYER^MEENA", "20010530")) == [OK, OK, OK]  # flagged
+        assert await ends(journal, person("IYER^RADHA", "20010530")) == [NO]
+
+
+async def test_names_and_dates_that_change_step_by_step_are_one_person(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        steps = person("DOE^JANE", "19800412"), person("MILLER^JANE", "19800412"), person("MILLER^JANE", "19800421")
+        assert await ends(journal, *steps) == [OK] * 3
+        assert await ends(journal, person("ROE^ANN", "19910530")) == [NO]
+
+
+async def test_who_only_seems_to_be_the_same_is_no_reference_before_somebody_has_looked(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        wife, married = person("SHARMA^ANITA"), person("VERMA^ANITA")  # a marriage, or another woman
+        assert await ends(journal, wife, married, person("VERMA^ROHIT")) == [OK, OK, NO]
+        assert await ends(journal, person("VERMA^ANITA", "19600203"), married) == [OK, OK]
+
+
+async def test_a_person_may_accept_that_two_records_are_of_one_person(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER, KHAN) == [OK, NO]
+        assert await arrives(journal, KHAN, accepted=True) == OK
+        assert await ends(journal, IYER, KHAN, person("DAS^ROHIT")) == [OK, OK, NO]
+
+
+async def test_a_dismissed_message_frees_no_number_that_another_one_bears(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER, IYER) == [OK, OK]
+        await journal.map_done(1, state="dead", reason=Reason.MAPPING_FAULT, again=True)
+        await journal.dismiss(messages=[1], actor="ann", reason="wrong sample")
+        assert await ends(journal, KHAN) == [NO]
+
+
+async def test_a_dismissed_message_frees_a_number_that_it_bears_alone(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER) == [OK]
+        await journal.map_done(1, state="dead", reason=Reason.MAPPING_FAULT, again=True)
+        await journal.dismiss(messages=[1], actor="ann", reason="wrong sample")
+        assert await ends(journal, KHAN) == [OK]
+
+
+@pytest.mark.parametrize("numbers", [["4711"], []])
+async def test_an_erased_person_leaves_the_hash_of_the_number_and_the_next_one_is_a_conflict(
+    tmp_path: Path, numbers: list[str]
+) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER) == [OK]
+        await erase(journal, [1], numbers)
+        with journal.snapshot() as execute:
+            assert execute("SELECT number, whole, record FROM bearer").fetchall() == [(NUMBER, bytes(16), b"")]
+        assert await ends(journal, KHAN, IYER) == [NO, NO]
+
+
+async def test_one_message_that_is_erased_leaves_the_record_of_a_number_that_others_bear(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER, IYER) == [OK, OK]
+        await erase(journal, [1], [])
+        assert await ends(journal, KHAN, IYER) == [NO, OK]
+
+
+async def test_all_messages_of_a_person_that_are_erased_leave_no_record(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER, IYER, person("IYER^MEENA")) == [OK, OK, OK]
+        await erase(journal, [1, 2, 3], ["4711"])
+        with journal.snapshot() as execute:
+            assert execute("SELECT number, whole, record FROM bearer").fetchall() == [(NUMBER, bytes(16), b"")]
+
+
+async def test_no_name_stands_in_the_file(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER) == [OK]
+        with journal.snapshot() as execute:
+            ((record,),) = execute("SELECT record FROM bearer").fetchall()
+    assert len(record) > 40
+    assert not any(part in record for part in (b"MEENA", b"IYER", b"19550412"))
