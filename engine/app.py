@@ -55,6 +55,7 @@ from engine.tee import TeeChannel
 from engine.trail_check import HEAD_WORDS
 from engine.warm_up import WarmUp
 from engine.watchdog import Notifier, watch
+from engine.worker.large import LargeMessages
 from engine.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class App:
         self.sources: dict[str, ChannelSource] = {}
         self.workers: dict[str, DestinationWorker] = {}
         self.worker: WorkerProcess | None = None
+        self.large: LargeMessages
         self.memory = ReceiveMemory()
         self.taps = Taps(self.clock, lambda: {name: channel.routes for name, channel in self.built.channels.items()})
         self.pauses: dict[Target, Pause] = {}
@@ -152,6 +154,8 @@ class App:
         if site.config.workers:
             self.worker = WorkerProcess(self.journal.vault.identity_key)
             self.worker.configure(site)
+        self.large = LargeMessages(WorkerProcess(self.journal.vault.identity_key, delivers=False))
+        self.large.process.configure(site)
         self.outcomes = Outcomes(self.journal.message)
         if recovery.given_up:
             logger.error(
@@ -165,6 +169,7 @@ class App:
             outcomes=self.outcomes,
             mapped=self.taps.mapped,
             warily=recovery.killed and self.worker is None,
+            aside=self.large,
         )
         self.second_anchor = SecondAnchor(self.journal, site)
         self.backup = BackupKeeper(self.journal, lambda: self.built.site, self.clock)
@@ -191,6 +196,7 @@ class App:
             self.workers[name] = self._worker(name, config)
         if self.worker is not None:
             supervisor.supervise("worker", self.worker.run, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)
+        supervisor.supervise("large messages", self.large.run, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)
         self._take_over(self.built)
         if recovery.sessions:
             await self._assemble(self.built)
@@ -358,6 +364,7 @@ class App:
                 self._leave(source)
             if self.worker is not None:
                 self.worker.configure(built.site)
+            self.large.process.configure(built.site)
         await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in replaced))
         await self._find_open_for_sure(changed)
         for worker in made.values():

@@ -29,7 +29,7 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     """
     if received.filtered is not None:
         return _store_for_the_record(batch, received, received.filtered, session)
-    payload_hash = sha256(received.payload).digest()
+    payload_hash = received.payload_hash or sha256(received.payload).digest()
     token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
     seen = memory.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
     tally = batch.channel(received.channel)
@@ -296,6 +296,7 @@ def _insert(
         token=token,
         meta=orjson.dumps(meta),
         body=received.payload,
+        packed=received.packed,
     )
     batch.count(received.channel, "", "received")
     return Stored(

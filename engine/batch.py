@@ -218,13 +218,21 @@ class Batch:
         session: int = 0,
         message_type: str = "",
         token: bytes = b"",
+        packed: bytes | None = None,
     ) -> int:
-        """Append one row, sealed, hashed and chained; return its id."""
+        """Append one row, sealed, hashed and chained; return its id.
+
+        Args:
+            packed: the body compressed, where that was done already.
+        """
         row_id = self.last_id + 1
         size = len(body)
         sealer = self.vault.sealer(MESSAGE_KEYS, self._month)
         meta = sealer.seal(meta, "meta", row_id, channel)
-        body = sealer.seal(body, "body", row_id, channel)
+        if packed is None:
+            body = sealer.seal(body, "body", row_id, channel)
+        else:
+            body = sealer.seal(packed, "body", row_id, channel, packed=True)
         own = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, body)
         chain = chain_hash(self.chain, own)
         self.execute(

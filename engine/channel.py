@@ -24,6 +24,7 @@ from engine.line_trace import LineRecord, LineTrace
 from engine.link_words import stranger_words
 from engine.message import Block, Frame, Line, LinkEvent, LinkFault, Received, SessionEnd, Stored
 from engine.ports import EndedStream, Format, Link, Stream, TracedLink
+from engine.preparing import prepared
 from engine.reasons import Reason
 from engine.receive_memory import SMALL_BYTES, ReceiveMemory
 from engine.unkept import Evidence, Unkept
@@ -338,7 +339,8 @@ class Channel:
             try:
                 # All are on their way before the first wait: one sync keeps them all.
                 part = messages[start : start + MESSAGES_AT_ONCE]
-                for kept in [self._append(connection, payload, block.notes, awaited) for payload in part]:
+                ready = [await prepared(self._received(connection, payload, block.notes)) for payload in part]
+                for kept in [self._append(connection, received, awaited) for received in ready]:
                     _raise(await kept)
             except StoreError as error:
                 # P1: what could not be stored is not answered, and the socket closed, so that the sender sends again.
@@ -368,13 +370,8 @@ class Channel:
             return [block]
 
     def _append(
-        self,
-        connection: Connection,
-        payload: bytes,
-        notes: tuple[str, ...],
-        awaited: "list[asyncio.Future[bool]]",
+        self, connection: Connection, received: Received, awaited: "list[asyncio.Future[bool]]"
     ) -> "asyncio.Future[BaseException | None]":
-        received = self._received(connection, payload, notes)
         future = self._store.append(received, repeat_window_s=self.settings.repeat_window_s)
         if self._outcomes is None:
             return self._kept(future, partial(self._note_kept, connection))

@@ -32,6 +32,7 @@ MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are 
 READ_AT_ONCE = 64
 COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
 COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is looked at
+ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are judged aside, before no further message is looked at
 STORE_RETRY_S = 1.0
 
 
@@ -69,6 +70,14 @@ class Store(Protocol):
     def note_suspect(self, message_id: int) -> "asyncio.Future[None]": ...
 
 
+class Aside(Protocol):
+    """Where large messages are judged, so that no other waits for them (`engine.worker.large`)."""
+
+    def takes(self, stored: Stored) -> bool: ...
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None: ...
+    def forget(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where one delivery of a message goes, and whether it has a place in memory there."""
@@ -91,19 +100,26 @@ class Intake:
         outcomes: Outcomes | None = None,
         mapped: Callable[[Stored, Verdict, MapOutcome], None] | None = None,
         warily: bool = False,
+        aside: Aside | None = None,
     ) -> None:
         """
         Args:
             outcomes: hears of every verdict.
             mapped: hears of every outcome that became durable.
+            aside: judges large messages; without it they are judged like all.
             warily: the last process was killed, perhaps by the processing of a message (`engine.suspect`).
         """
         self._store = store
         self._warily = warily
+        self._is_careful = False
         self._outcomes = outcomes
         self._mapped = mapped
         self._clock = clock
         self._judge: Judge = judge or LocalJudge()
+        self._aside = aside
+        # Channel -> its large message that is judged aside, and those of its messages that wait for that.
+        self._behind: dict[str, deque[Stored]] = {}
+        self._aside_bytes = self._behind_bytes = 0  # of the first of each, and of the others
         self._queue: deque[Stored] = deque()
         self._asked: deque[Stored] = deque()  # taken out of the queue, without a verdict yet
         self._committing = 0
@@ -151,14 +167,25 @@ class Intake:
 
     def _recall(self) -> None:
         """Have what was asked and not answered judged anew, in its order."""
+        back = sorted([*self._asked, *self._forget_aside()], key=lambda stored: stored.id)
         self._judge.forget()
-        self._queue.extendleft(reversed(self._asked))
         self._asked.clear()
+        self._queue.extendleft(reversed(back))
+
+    def _forget_aside(self) -> list[Stored]:
+        """What is judged aside, and what waits behind it, as if it had not been taken."""
+        if self._aside is not None:
+            self._aside.forget()
+        back = [stored for waiting in self._behind.values() for stored in waiting]
+        self._bytes += sum(len(waiting[0].payload) for waiting in self._behind.values())
+        self._behind.clear()
+        self._aside_bytes = self._behind_bytes = 0
+        return back
 
     @property
     def waiting(self) -> int:
         """Stored messages in memory that have no verdict yet."""
-        return len(self._queue) + len(self._asked)
+        return len(self._queue) + len(self._asked) + sum(map(len, self._behind.values()))
 
     def accept(self, stored: Stored) -> None:
         """A message became durable. Called in journal order, on the event loop."""
@@ -182,7 +209,11 @@ class Intake:
         """Process until cancelled. A message whose outcome cannot be stored is tried again, in order."""
         if self._warily:
             self._warily = False
-            await self._run_warily(heartbeat)
+            try:
+                self._is_careful = True  # what is judged elsewhere would not be the one under suspicion
+                await self._run_warily(heartbeat)
+            finally:
+                self._is_careful = False
         done = 0
         while True:
             heartbeat()
@@ -226,24 +257,52 @@ class Intake:
                         await self._all_committed.wait()
 
     def _is_busy(self) -> bool:
-        return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES
+        return (
+            self._committing >= COMMITTING
+            or self._committing_bytes >= COMMITTING_BYTES
+            or (len(self._behind) > 1 and self._aside_bytes >= ASIDE_BYTES)
+            or self._behind_bytes >= MEMORY_BYTES
+            or sum(map(len, self._behind.values())) >= MEMORY_MESSAGES
+        )
 
     def _take(self, stored: Stored) -> None:
         """Have one message judged."""
-        self._last_id = stored.id
+        self._last_id = max(self._last_id, stored.id)
         channel = self._channels.get(stored.channel)
         if channel is None:
             # Its channel was taken out of the configuration: it stays stored, and is processed when it is back.
             self._left.setdefault(stored.channel, stored.id)
             self._bytes -= len(stored.payload)
             return
+        if (waiting := self._behind.get(stored.channel)) is not None:
+            waiting.append(stored)
+            self._behind_bytes += len(stored.payload)
+            return
+        if self._aside is not None and self._aside.takes(stored) and not self._is_careful:
+            self._behind[stored.channel] = deque([stored])
+            self._aside_bytes += len(stored.payload)
+            self._bytes -= len(stored.payload)  # others have their room in memory meanwhile
+            self._aside.ask(stored, channel, lambda verdict: self._judged_aside(stored, verdict))
+            return
         self._asked.append(stored)
         self._judge.ask(stored, channel, lambda verdict: self._judged(stored, verdict))
 
+    def _judged_aside(self, stored: Stored, verdict: Verdict) -> None:
+        """The verdict on a large message: its channel goes on with those that have waited for it."""
+        waiting = self._behind.pop(stored.channel)
+        self._aside_bytes -= len(waiting.popleft().payload)
+        self._behind_bytes -= sum(len(one.payload) for one in waiting)
+        self._queue.extendleft(reversed(waiting))
+        self._outcome(stored, verdict)
+
     def _judged(self, stored: Stored, verdict: Verdict) -> None:
-        """The verdict on the oldest message that was asked for. One that cannot be stored is judged again, in order."""
+        """The verdict on the oldest message that was asked for."""
         self._asked.popleft()
         self._bytes -= len(stored.payload)
+        self._outcome(stored, verdict)
+
+    def _outcome(self, stored: Stored, verdict: Verdict) -> None:
+        """Store what became of a message. Where that cannot be stored it is judged again, in order."""
         self._wake.set()
         try:
             self._commit(stored, verdict)
@@ -370,13 +429,15 @@ class Intake:
             asyncio.get_running_loop().call_later(STORE_RETRY_S, self._go_on)
 
     def _go_back(self, stored_id: int) -> None:
+        # What is aside, or waits for that, may be older.
+        oldest = min([stored_id, *(one.id for one in (*self._forget_aside(), *self._queue, *self._asked))])
         self._judge.forget()
         self._queue.clear()
         self._asked.clear()
         self._before.clear()
         self._bytes = 0
         self._caught_up = False
-        self._last_id = self._newest = min(self._last_id, stored_id - 1)
+        self._last_id = self._newest = min(self._last_id, oldest - 1)
 
     def _go_on(self) -> None:
         if self._committing:  # one of these may fail, too, and must not be overtaken

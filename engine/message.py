@@ -454,6 +454,8 @@ class Received:
         notes: tolerated departures.
         filtered: it is for the record only, for this reason: filtered on arrival, never mapped.
         cut: of an incomplete message, where ``payload`` is the beginning of what came.
+        payload_hash: SHA-256 of the payload, where it was computed already (`engine.preparing`).
+        packed: the payload compressed, where that was done already.
     """
 
     channel: str
@@ -468,6 +470,8 @@ class Received:
     sent: str = ""
     measured: str = ""
     line: Line | None = field(default=None, compare=False)
+    payload_hash: bytes = field(default=b"", compare=False)
+    packed: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ between processes and in the journal; only a destination sees it whole. What doe
 beside the bytes (``packed``) says which of both it is.
 """
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from engine.ports import Destination
     from engine.versions import Versions
 
+LARGE_BYTES = 256 * 1024  # unpacked in a thread, which gives up the interpreter meanwhile
 SMALLEST_BYTES = 128  # shorter texts do not shrink
 LEVEL = 1  # 7 us for 3 kB; the next levels cost twice that for a few per cent
 
@@ -63,7 +65,9 @@ class Unpacking:
     async def deliver(self, delivery: "Delivery") -> "Versions | None":
         if delivery.packed:
             try:
-                delivery = replace(delivery, body=unpack(delivery.body), packed=False)
+                body = delivery.body
+                whole = unpack(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(unpack, body)
+                delivery = replace(delivery, body=whole, packed=False)
             except ValueError as error:
                 raise RefusedDeliveryError(Reason.DAMAGED, "the stored document cannot be unpacked") from error
         return await self._destination.deliver(delivery)

@@ -43,8 +43,9 @@ class Reason(Enum):
     )
     TOO_LARGE = (
         "TOO_LARGE",
-        "What came is larger than `max_message` of the channel allows. Of what came the first 64 KiB and a hash are "
-        "kept, never as a result. If the sender may send such a message, raise the limit and have it sent again.",
+        "What came is larger than `max_message` of the channel allows, or has more parts than any message has; the "
+        "detail says which. Over `max_message` the first 64 KiB and a hash are kept, never as a result. If the sender "
+        "may send such a message, raise the limit and have it sent again.",
     )
     INCOMPLETE = (
         "INCOMPLETE",
@@ -92,10 +93,6 @@ class Reason(Enum):
         "NO_PATIENT",
         "The message names no patient and the channel says `no_patient: dead`; or a mapping to HL7 v2 writes no PID "
         "for one patient behind another's, whose results these would seem to be: give each a PID, then retry.",
-    )
-    NO_SPECIMEN = (
-        "NO_SPECIMEN",
-        "No field that the mapping reads holds the number of the specimen, and the channel says `no_specimen: dead`.",
     )
     NO_IDENTITY = (
         "NO_IDENTITY",

@@ -70,7 +70,9 @@ class Sealer:
             content, packed = self._pack(content)
         inner = (_ZSTD if packed else _PLAIN) + content
         nonce = os.urandom(_NONCE_BYTES)
-        return self._head + nonce + self._aead.encrypt(nonce, inner, _place(column, row_id, channel, self.key_id))
+        sealed = self._aead.encrypt(nonce, inner, _place(column, row_id, channel, self.key_id))
+        del inner  # of a large content one copy less at a time
+        return self._head + nonce + sealed
 
 
 class Vault:

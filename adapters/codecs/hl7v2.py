@@ -120,7 +120,9 @@ def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> l
     if "\n" in text:
         text = text.replace("\r\n", "\r").replace("\n", "\r")
     if text.count("\r") > MAX_SEGMENTS or (len(text) > MAX_DELIMITERS < _count_delimiters(text, msh.delimiters)):
-        raise ContentError(Reason.TOO_LARGE, f"more than {MAX_SEGMENTS} segments or {MAX_DELIMITERS} delimiters")
+        raise ContentError(
+            Reason.TOO_LARGE, f"more than {MAX_SEGMENTS} segments or {MAX_DELIMITERS} delimiters and escapes"
+        )
     lines = text.split("\r")
     if join_lines:
         lines = _joined(lines, separator)
@@ -154,7 +156,14 @@ def _odd_name(fields: list[str], line: int, warnings: list[Issue]) -> str:
 
 
 def _count_delimiters(text: str, delimiters: Delimiters) -> int:
-    separators = (delimiters.field, delimiters.repetition, delimiters.component, delimiters.subcomponent)
+    """With escape characters: what each stands for costs about as much as a component."""
+    separators = (
+        delimiters.field,
+        delimiters.repetition,
+        delimiters.component,
+        delimiters.subcomponent,
+        delimiters.escape,
+    )
     return sum(text.count(separator) for separator in separators if separator)
 
 

@@ -14,6 +14,7 @@ from adapters.codecs.hl7v2_charset import wide_codec
 from engine.message import Issue
 
 _ENVELOPE = (b"FHS", b"BHS", b"BTS", b"FTS")
+_NAMES = frozenset((b"MSH", *_ENVELOPE))
 # A line that begins a message or an envelope: the name and a separator that is no letter, digit or blank. Runs of
 # blanks are bounded, so that the search takes time in proportion to the payload whatever it holds.
 _LINE = re.compile(
@@ -32,6 +33,8 @@ def split(payload: bytes) -> list[bytes]:
     """The messages of one block, byte for byte, in order; at least one part. See `engine.ports.Format`."""
     if payload.startswith(b"MSH") and payload.find(b"MSH", 3) < 0:
         return [payload]  # the usual case, without a search by line
+    if payload.startswith(b"MSH") and not _goes_on(payload):
+        return [payload]  # three letters of an enclosed file
     wide = wide_codec(payload)
     if wide:
         return _split_wide(payload, wide)
@@ -39,6 +42,18 @@ def split(payload: bytes) -> list[bytes]:
     if len(parts) == 1:
         return [payload]
     return [part.raw for part in parts if part.name not in _ENVELOPE] or [payload]
+
+
+def _goes_on(payload: bytes) -> bool:
+    """Whether a later line begins with one of the names, or may do so. For enclosed files, which are long lines: there
+    the ends of lines are found a hundred times faster than `_LINE` looks at each byte."""
+    for end in (b"\r", b"\n"):
+        at = payload.find(end)
+        while at >= 0:
+            if payload[at + 1 : at + 12].lstrip(b" \t\x00")[:3] in _NAMES:
+                return True
+            at = payload.find(end, at + 1)
+    return False
 
 
 def is_batch(payload: bytes) -> bool:

@@ -232,7 +232,9 @@ class MllpLink:
             if ends > 0:
                 if ends == 1:
                     self._notes.append("no CR after FS")
-                self._finish(bytes(self._block) + data[at:fs] if self._block else data[at:fs], events)
+                if self._block:
+                    self._block += data[at:fs]
+                self._finish(bytes(self._block) if self._block else data[at:fs], events)
                 return fs + ends
             if ends < 0:  # cannot be told before more comes
                 self._append(data[at:fs], events)

@@ -23,7 +23,6 @@ POLICIES = {
     "bad_value": ("warn", "dead"),
     "unread_segment": ("warn", "dead", "ignore"),
     "no_patient": ("allow", "dead"),
-    "no_specimen": ("warn", "dead", "allow"),
 }
 
 

@@ -85,7 +85,7 @@ class Child:
                 if site.hash != wanted.config_hash:
                     raise ConfigError("the files of the configuration are not those that the main process has read")
                 built = build_site(site, identity_key=wanted.identity_key, clock=self._clock)
-                await self._open(site.config.destinations, fingerprints(site))
+                await self._open(site.config.destinations if wanted.delivers else {}, fingerprints(site))
             except ConfigError as error:
                 self.pipe.send(frames.refused(wanted.epoch, error.problems))
                 return

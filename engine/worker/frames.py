@@ -41,6 +41,7 @@ class Configuration:
     Attributes:
         epoch: counts configurations; the answer names it, so that a late one is not taken for that to a later one.
         config_hash: `Site.hash` as the main process read it. The worker must find the same.
+        delivers: it opens the destinations, too.
         log_style, log_level: as `engine.logs.setup_logging` takes them.
     """
 
@@ -50,6 +51,7 @@ class Configuration:
     identity_key: bytes = field(repr=False)
     log_style: str = "json"
     log_level: str = "INFO"
+    delivers: bool = True
 
 
 # -- main -> worker ------------------------------------------------------------------------------------------------
@@ -62,13 +64,13 @@ STOP = encode("stop")
 def configure(wanted: Configuration) -> Parts:
     return encode(
         "configure",
-        (wanted.epoch, wanted.folder, wanted.config_hash, wanted.log_style, wanted.log_level),
+        (wanted.epoch, wanted.folder, wanted.config_hash, wanted.log_style, wanted.log_level, wanted.delivers),
         (wanted.identity_key,),
     )
 
 
 def read_configure(frame: Frame) -> Configuration:
-    epoch, folder, config_hash, log_style, log_level = frame.fields
+    epoch, folder, config_hash, log_style, log_level, delivers = frame.fields
     return Configuration(
         epoch=epoch,
         folder=folder,
@@ -76,6 +78,7 @@ def read_configure(frame: Frame) -> Configuration:
         identity_key=frame.blobs[0],
         log_style=log_style,
         log_level=log_level,
+        delivers=delivers,
     )
 
 

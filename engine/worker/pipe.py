@@ -16,6 +16,7 @@ from engine.worker.wire import Decoder, Frame
 logger = logging.getLogger("labrelay." + __name__)
 
 CONGESTED_BYTES = 8 * 1024 * 1024
+JOINED_BYTES = 256 * 1024  # of frames that are written in one piece
 
 
 class Pipe(asyncio.Protocol):
@@ -44,9 +45,13 @@ class Pipe(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what waits."""
-        if self._out and self._transport is not None:
-            self._transport.write(b"".join(self._out))
-        self._out.clear()
+        out, self._out = self._out, []
+        if self._transport is None:
+            return
+        if sum(map(len, out)) <= JOINED_BYTES:
+            self._transport.write(b"".join(out))
+        else:  # a copy of a large message takes longer than a write
+            self._transport.writelines(out)
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -57,11 +57,14 @@ class WorkerProcess:
         here: no worker can be had: this process maps and delivers.
     """
 
-    def __init__(self, identity_key: bytes) -> None:
+    def __init__(self, identity_key: bytes, *, delivers: bool = True) -> None:
+        """``delivers``: the worker makes deliveries, too; else it opens no destination."""
         self.judge = RemoteJudge(self._send)
         self.here = False
         self.pid: int | None = None
-        self._wanted = frames.Configuration(epoch=0, folder="", config_hash="", identity_key=identity_key)
+        self._wanted = frames.Configuration(
+            epoch=0, folder="", config_hash="", identity_key=identity_key, delivers=delivers
+        )
         self._pipe: Pipe | None = None
         self._broken: asyncio.Future[str] | None = None
         self._ready = False

@@ -58,7 +58,7 @@ class Decoder:
         """Bytes of a frame that has not come whole."""
         return len(self._rest)
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes | bytearray) -> list[Frame]:
         """Every frame that ``data`` completes, in order.
 
         Raises:
@@ -68,8 +68,7 @@ class Decoder:
             self._rest += data
             if len(self._rest) < self._wanted:
                 return []
-            data = bytes(self._rest)
-            self._rest.clear()
+            data, self._rest = self._rest, bytearray()  # not copied: it may be large
         frames: list[Frame] = []
         at, end = 0, len(data)
         self._wanted = _LENGTHS.size
@@ -89,9 +88,10 @@ class Decoder:
         return frames
 
 
-def _read(data: bytes, head_at: int, blobs_at: int, after: int) -> Frame:
+def _read(data: bytes | bytearray, head_at: int, blobs_at: int, after: int) -> Frame:
+    whole = memoryview(data)
     try:
-        kind, sizes, *fields = orjson.loads(memoryview(data)[head_at:blobs_at])
+        kind, sizes, *fields = orjson.loads(whole[head_at:blobs_at])
     except (ValueError, TypeError) as error:
         raise ProtocolError("a frame without kind and lengths") from error
     if not isinstance(kind, str) or not isinstance(sizes, list):
@@ -100,7 +100,7 @@ def _read(data: bytes, head_at: int, blobs_at: int, after: int) -> Frame:
     for size in sizes:
         if type(size) is not int or size < 0:
             raise ProtocolError("a blob without a length")
-        blobs.append(data[blobs_at : blobs_at + size])
+        blobs.append(bytes(whole[blobs_at : blobs_at + size]))
         blobs_at += size
     if blobs_at != after:
         raise ProtocolError("the lengths of a frame disagree")

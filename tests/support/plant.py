@@ -19,7 +19,7 @@ from engine.conditional import ConditionalGuard
 from engine.delivery.outbox import Outbox
 from engine.delivery.worker import DestinationWorker
 from engine.errors import ContentError
-from engine.intake import Intake, Store
+from engine.intake import Aside, Intake, Store
 from engine.journal import Journal
 from engine.judging import ChannelRoutes, Judge, Route
 from engine.message import (
@@ -286,11 +286,12 @@ async def plant(
     clock: ManualClock | None = None,
     store: Callable[[Journal], Store] = lambda journal: journal,
     judge: Judge | None = None,
+    aside: Aside | None = None,
 ) -> AsyncIterator[Plant]:
     """A plant without destinations and channels; ``store`` may put something between intake and the journal."""
     clock = clock or ManualClock()
     journal = await started(data, clock=clock)
-    made = Plant(journal, clock, Intake(store(journal), clock=clock, judge=judge))
+    made = Plant(journal, clock, Intake(store(journal), clock=clock, judge=judge, aside=aside))
     made.begin()
     try:
         yield made

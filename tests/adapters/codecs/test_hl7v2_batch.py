@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.codecs import hl7v2_batch
 from adapters.codecs.hl7v2_batch import batch_warnings, is_batch, split
 
 A = b"MSH|^~\\&|XN|LAB|||1||ORU^R01|1|P|2.5\rPID|1\rOBX|1\r"
@@ -89,3 +90,14 @@ def test_every_message_is_in_some_part_in_order(payload: bytes) -> None:
     for part in parts:
         at = payload.index(part, at) + len(part)
     assert b"".join(parts).count(b"MSH") == payload.count(b"MSH")
+
+
+LINES = [b"MSH|", b"MSHX", b"MSH", b"FHS|", b"BTS|1", b" \t\0MSH|", b"         MSH|", b"OBX|1|ED|MSH|BHS", b"x", b""]
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=6), st.sampled_from([b"\r", b"\n", b"\r\n"]))
+def test_a_look_at_each_line_finds_what_a_look_at_each_byte_finds(lines: list[bytes], end: bytes) -> None:
+    payload = end.join([b"MSH|^~\\&|A", *lines, b"NTE|1||MSH"])
+    found = hl7v2_batch._parts(payload)
+    expected = [part.raw for part in found if part.name not in (b"FHS", b"BHS", b"BTS", b"FTS")]
+    assert split(payload) == ([payload] if len(found) == 1 else expected)

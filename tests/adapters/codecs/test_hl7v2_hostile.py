@@ -57,9 +57,9 @@ def test_reading_takes_time_in_proportion(name: str) -> None:
     "filler",
     [
         b"Z01\r" * (MAX_SEGMENTS + 1),
-        *(b"PID|1||" + (b"a" + each) * MAX_DELIMITERS for each in (b"|", b"^", b"~", b"&")),
+        *(b"PID|1||" + (b"a" + each) * MAX_DELIMITERS for each in (b"|", b"^", b"~", b"&", b"\\T\\")),
     ],
-    ids=["segments", "fields", "components", "repetitions", "subcomponents"],
+    ids=["segments", "fields", "components", "repetitions", "subcomponents", "escapes"],
 )
 def test_more_than_any_message_has_is_refused(filler: bytes) -> None:
     with pytest.raises(ContentError) as caught:
