@@ -46,6 +46,7 @@ _FIXES: dict[Reason, str] = {
     Reason.UNREAD_SEGMENT: _MAPPING,
     Reason.REQUIRED_ABSENT: _MAPPING,
     Reason.NO_PATIENT: "correct it with labrelay dlq edit, or have the analyzer send it again with a patient",
+    Reason.NO_SPECIMEN: "correct it with labrelay dlq edit, or have the analyzer send it again with the number",
     Reason.NO_IDENTITY: "correct it with labrelay dlq edit, or have the analyzer send it again with its numbers",
     Reason.NOT_PRODUCTION: "labrelay dlq dismiss --reason {reason}{channel}",
     Reason.COUNT_MISMATCH: "correct the mapping, `labrelay reload`, " + _AGAIN,

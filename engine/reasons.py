@@ -94,6 +94,10 @@ class Reason(Enum):
         "The message names no patient and the channel says `no_patient: dead`; or a mapping to HL7 v2 writes no PID "
         "for one patient behind another's, whose results these would seem to be: give each a PID, then retry.",
     )
+    NO_SPECIMEN = (
+        "NO_SPECIMEN",
+        "No field that the mapping reads holds the number of the specimen, and the channel says `no_specimen: dead`.",
+    )
     NO_IDENTITY = (
         "NO_IDENTITY",
         "A resource's key is absent (no order, specimen or patient number), so it cannot be told from another.",

@@ -45,6 +45,7 @@ MAPPING = {
     "policies.on_missing_unit": _MISSING_UNIT,
     "policies.bad_value": "A value that cannot be converted: warn (it is left out) or dead.",
     "policies.unread_segment": "A segment that no rule reads: warn, dead or ignore.",
+    "policies.no_specimen": "Results without a specimen number: warn, dead or allow.",
     "policies.no_patient": "A message without a Patient: allow or dead.",
     "step.do": "Several steps, under one each, when or let.",
     "step.let": _LET,

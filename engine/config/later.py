@@ -35,6 +35,7 @@ SETTINGS = frozenset(
         "lab",
         "local_system",
         "no_patient",
+        "no_specimen",
         "obx2_default",
         "observation_key",
         "on_missing",

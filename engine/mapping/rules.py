@@ -23,6 +23,7 @@ POLICIES = {
     "bad_value": ("warn", "dead"),
     "unread_segment": ("warn", "dead", "ignore"),
     "no_patient": ("allow", "dead"),
+    "no_specimen": ("warn", "dead", "allow"),
 }
 
 

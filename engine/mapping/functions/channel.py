@@ -13,6 +13,13 @@ def channel_system(run: Run, name: str) -> str:
     return f"urn:labrelay:ns:{quoted(run.context.channel)}:{quoted(name)}"
 
 
+@function("policy(name: literal) -> text", whole_message=True)
+def policy(run: Run, name: str) -> str | None:
+    """What the channel says, else the mapping under `policies:`, about a case that has several answers; absent where
+    neither says it."""
+    return run.policy(name) or None
+
+
 @function("numbers_restart() -> flag!", whole_message=True)
 def numbers_restart(run: Run) -> bool:
     """Whether order and specimen numbers of this channel start anew every day (`specimen_ids: restart`)."""
