@@ -207,6 +207,7 @@ class Parsed:
         charset: the Python codec that decoded it.
         warnings: what was tolerated while reading.
         places: where the fields came from, in texts of another kind (``R[3]-4``: ``line 14``); for `explain`.
+        repeats: a field of it may have several repetitions.
     """
 
     format: str
@@ -219,6 +220,7 @@ class Parsed:
     control_id: str = ""
     warnings: list["Issue"] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,8 +152,9 @@ def test_the_interpreter_of_the_message_comes_first_where_its_numbers_are_regist
 
 
 def test_a_specimen_of_unknown_receipt_is_left_out() -> None:
-    unknown = STRUCTURED.replace(b"|20260301091500|20260301093000\n", b"|20260301091500\n")
-    bundle = document(unknown)
+    of_the_order = STRUCTURED.replace(b"|20260301091500|20260301093000\n", b"|20260301091500\n")
+    assert one(document(of_the_order), "Specimen")["receivedTime"] == "2026-03-01T09:30:00+05:30"  # OBR-14
+    bundle = document(of_the_order.replace(b"|||||||20260301093000|", b"||||||||"))
     assert resources(bundle, "Specimen") == []
     assert "specimen" not in one(bundle, "DiagnosticReport")
 

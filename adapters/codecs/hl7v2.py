@@ -94,6 +94,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
         charset=charset,
         control_id=first[10].strip(),
         warnings=warnings + misplaced if misplaced else warnings,
+        repeats=bool(delimiters.repetition) and text.count(delimiters.repetition) > 1,  # one is in MSH-2
     )
 
 

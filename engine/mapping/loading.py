@@ -384,7 +384,9 @@ class _Compiler:
             self.settings_read.update(FUNCTIONS[name].settings)
         arguments = "m, making, T" if traced else "m, making"
         try:
-            return build(compiler.code, frozenset(setting.segments_read), arguments)
+            return build(
+                compiler.code, frozenset(setting.segments_read), arguments, repetitions=setting.repetitions_read
+            )
         except (SyntaxError, RecursionError, MemoryError):
             # Python's own limits: 100 levels of indentation, 20 of loops.
             problems.error(self._mapping.node, _TOO_DEEP)
@@ -407,7 +409,13 @@ _NOT_MADE = Generated(lambda: Made(lambda *_: None, [], ""), frozenset())
 """Stands for code that could not be made; the problem that says so keeps the mapping from being used."""
 
 
-def build(code: Code, read: frozenset[str], arguments: str, prologue: str = PROLOGUE) -> Generated:
+def build(
+    code: Code,
+    read: frozenset[str],
+    arguments: str,
+    prologue: str = PROLOGUE,
+    repetitions: dict[tuple[str, int], int] | None = None,
+) -> Generated:
     """The function of generated code. Only numbers and our own words are in its source.
 
     Raises:
@@ -419,7 +427,7 @@ def build(code: Code, read: frozenset[str], arguments: str, prologue: str = PROL
         function = compile_function(source, GENERATED, "mapping", dict(BOUND), {"UNSET": UNSET, **code.bound})
         return Made(function, rules, source, frozenset(telling))
 
-    generated = Generated(make, read)
+    generated = Generated(make, read, repetitions)
     if not code.usual:
         generated.made  # noqa: B018  (whether Python takes it is only known then)
     return generated

@@ -49,14 +49,21 @@ class Generated:
 
     Attributes:
         read: names of the segments that rules read.
+        repetitions: segment -> (field, how many of its repetitions rules read), of fields that are not read whole.
     """
 
-    __slots__ = ("_made", "_make", "read")
+    __slots__ = ("_made", "_make", "read", "repetitions")
 
-    def __init__(self, make: Callable[[], Made], read: frozenset[str]) -> None:
+    def __init__(
+        self, make: Callable[[], Made], read: frozenset[str], repetitions: dict[tuple[str, int], int] | None = None
+    ) -> None:
         self._make: Callable[[], Made] | None = make
         self._made: Made | None = None
         self.read = read
+        self.repetitions: dict[str, list[tuple[int, int]]] = {}
+        for (segment, number), most in sorted((repetitions or {}).items()):
+            if most and segment not in _FRAMING:
+                self.repetitions.setdefault(segment, []).append((number, most))
 
     @property
     def made(self) -> Made:
@@ -207,7 +214,24 @@ class Program:
             raise run.dead(Reason.UNMAPPED_CODE, "a code that is not in its table stands outside the results") from None
         except Exception as error:
             raise _fault(run, generated, error) from error
+        if parsed.repeats:
+            self._unread_repetitions(run, generated)
         return self._finish(run, making, results)
+
+    def _unread_repetitions(self, run: Run, generated: Generated) -> None:
+        """Tell of fields that repeat and of which rules read the first repetition, or the first few."""
+        for segment in run.parsed.segments:
+            for number, most in generated.repetitions.get(segment.name, ()):
+                if len(segment.fields) <= number or run.R not in segment.fields[number]:
+                    continue
+                said = segment.fields[number].split(run.R)
+                if any(run.present(one) and one not in said[:most] for one in said[most:]):
+                    run.at = segment
+                    run.warn(
+                        "UNREAD_REPETITION",
+                        f"a field with more repetitions than rules read ({most})",
+                        field=f"{segment.name}-{number}",
+                    )
 
     def _refuse_what_is_no_report(self, run: Run, generated: Generated) -> int | None:
         """What holds for every message before its rules; returns how many results it has, None for a control."""

@@ -42,6 +42,7 @@ class Paths(Keeping):
             return self.error(path, f"{path.segment} has {limit} fields, there is no {path.segment}-{path.field}")
         self._check_parts(path)
         self.setting.segments_read.add(path.segment)
+        self._note_repetition(path)
         if path.which is not None or path.repetition is not None:
             return self._many_path(path, scope, want)
         segments = self._segments(path, scope)
@@ -62,6 +63,11 @@ class Paths(Keeping):
         made = self._read(path, segments, as_text)
         self._remember(key, made)
         return made
+
+    def _note_repetition(self, path: syntax.Path) -> None:
+        known, key = self.setting.repetitions_read, (path.segment, path.field)
+        wanted = 1 if path.repetition is None else path.repetition
+        known[key] = 0 if wanted == 0 else wanted if key not in known else known[key] and max(known[key], wanted)
 
     def _check_parts(self, path: syntax.Path) -> None:
         """Warn of a component that no version of the standard has; makers may divide more, so it is read."""

@@ -39,7 +39,8 @@ class Setting:
         identity: the fields that ids are made of.
         whole_message: paths read the first such segment of the message, wherever it stands (conditions of routes).
         settings_read: names that `setting()` asks for.
-        read: segments that rules read; ``fields`` the single fields.
+        segments_read: segments that rules read.
+        repetitions_read: (segment, field) -> how many of its repetitions a rule reads; 0 for all.
     """
 
     message_format: str
@@ -51,6 +52,7 @@ class Setting:
     whole_message: bool = False
     settings_read: set[str] = field(default_factory=set)
     segments_read: set[str] = field(default_factory=set)
+    repetitions_read: dict[tuple[str, int], int] = field(default_factory=dict)
     tables_used: set[str] = field(default_factory=set)
     functions_used: set[str] = field(default_factory=set)
 

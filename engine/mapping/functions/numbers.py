@@ -26,6 +26,9 @@ _FAILED = re.compile(
     r"(?:[-*+.!#?]{2,}|[*?!]|-|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
 )
 _NO_RESULT = frozenset({"NO RESULT", "NORESULT", "NOT AVAILABLE", "N/A", "NA"})
+_TABLE_0125 = """ST TX FT NM SN DT TM DTM TS CE CWE CNE CF IS ID CQ NR DR NA MA EI HD CX CK CN CP AD PN TN MO XAD XCN
+XON XPN XTN TQ RI SI PL GTS ED RP"""
+_TYPES = frozenset([*_TABLE_0125.split(), "auto"])
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
 _RANGE = re.compile(r"(-?[0-9.,eE]+)\s*(?:-|–|\.\.|to|TO|To|~)\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
 _PLAIN_RANGE = re.compile(
@@ -317,13 +320,23 @@ def numeric_range(run: Run, raw: str, row: Row | None, unit: str | None) -> Json
     return range_of(run, made, row, unit)
 
 
-@function("with_unit(words: text, unit: text) -> text", steady=True, settings=("decimal_comma",))
-def with_unit(run: Run, words: str, unit: str) -> str:
-    """Words with a unit behind them; behind each line, where every line is a number."""
+@function("in_words(words: text, type: text, unit: text?) -> text", steady=True, settings=("decimal_comma",))
+def in_words(run: Run, words: str, kind: str, unit: str | None = None) -> str:
+    """A value as words, with its unit behind them; behind each line, where every line is a number.
+
+    `type` is that of the value (OBX-2; `auto` where none is declared). Several numbers in one result, and a type that
+    HL7 table 0125 does not have, are told of (`SEVERAL_VALUES`, `VALUE_TYPE`).
+    """
+    if kind not in _TYPES:
+        run.warn("VALUE_TYPE", "OBX-2 names a type of value that HL7 does not have; the value was kept as text")
     lines = words.split("\n")
-    if len(lines) > 1 and all(number(run, line) is not None for line in lines):
-        return "\n".join(f"{line} {unit}" for line in lines)
-    return f"{words} {unit}"
+    if len(lines) > 1:
+        numbers = [number(run, line) is not None for line in lines]
+        if kind in ("NM", "SN") or (kind == "auto" and numbers[0]):
+            run.warn("SEVERAL_VALUES", "one result with several numbers; all of them were kept as text")
+        if unit and all(numbers):
+            return "\n".join(f"{line} {unit}" for line in lines)
+    return f"{words} {unit}" if unit else words
 
 
 @function("quantity_of(value: field, unit: field?) -> Quantity", steady=True, settings=("decimal_comma",))
@@ -340,6 +353,15 @@ def quantity_of(run: Run, raw: str, beside: str | None = None) -> Json | None:
         else:
             unit = other
     return {"value": Fragment(value), "unit": unit} if unit else {"value": Fragment(value)}
+
+
+@function("volume(amount: field) -> Quantity", steady=True, settings=("decimal_comma",))
+def volume(run: Run, raw: str) -> Json | None:
+    """As `quantity_of`, where nothing else holds what is no number: it is left out, with a warning."""
+    found = quantity_of(run, raw)
+    if found is None:
+        run.bad_value("an amount that is no number; left out")
+    return found
 
 
 @function(

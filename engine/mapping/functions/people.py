@@ -189,7 +189,7 @@ def xtn(run: Run, raw: str, use: str | None = None) -> Json | None:
     texts += [None] * (12 - len(texts))
     equipment = (texts[2] or "").upper()
     value = texts[11]
-    if value is None and texts[3] and (equipment in ("INTERNET", "X.400") or texts[0] is None):
+    if value is None and texts[3] and (equipment in ("INTERNET", "X.400") or not (texts[0] or texts[6])):
         value = texts[3]
     if value is None and texts[6]:
         country = f"+{texts[4].lstrip('+')}" if texts[4] else None

@@ -248,7 +248,13 @@ def unlinked(run: Run) -> bool:
     """Whether nothing says to which isolate a susceptibility of the message belongs: a result with S, I or R (and the
     like) as value or flag, without a head (`parent_result`, `head_result`), beside results of one code of which there
     are several: isolates, or the same antibiotic of each."""
-    tested = [segment for segment in run.parsed.segments if segment.name == "OBX" and _is_susceptibility(run, segment)]
+    tested = [
+        segment
+        for segment in run.parsed.segments
+        if segment.name == "OBX"
+        and len(fields := segment.fields) > 5
+        and (fields[5] in _SUSCEPTIBILITY or (len(fields) > 8 and fields[8] in _SUSCEPTIBILITY))
+    ]
     if not tested:
         return False
     known = _results(run)
@@ -264,11 +270,6 @@ def unlinked(run: Run) -> bool:
                 return True
             seen.add((order.patient, code))
     return False
-
-
-def _is_susceptibility(run: Run, segment: Segment) -> bool:
-    fields = segment.fields
-    return len(fields) > 5 and (fields[5] in _SUSCEPTIBILITY or (len(fields) > 8 and fields[8] in _SUSCEPTIBILITY))
 
 
 @function("parent_order(parent: field) -> Reference")

@@ -58,6 +58,13 @@ def parent_specimens(run: Run, parents: list[str], system: str) -> list[Json] | 
     return found or None
 
 
+@function("specimen_note(what: literal, codes: field[]) -> Annotation", steady=True)
+def specimen_note(run: Run, what: str, codes: list[str]) -> Json | None:
+    """Coded values that a Specimen has no element for, as a note: `Type modifier: left, upper`."""
+    words = [said for raw in codes if (one := cwe(run, raw)) is not None and (said := one.get("text"))]
+    return {"text": f"{what}: {', '.join(words)}"} if words else None
+
+
 _SOURCE_PARTS = {"type": 0, "additive": 1, "method": 2, "site": 3}
 
 
