@@ -22,7 +22,7 @@ What is not touched: the audit trail (reasons that people wrote), backups, what 
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,7 @@ from engine.arrival import set_verdict
 from engine.batch import DOCUMENT_KEYS, Batch
 from engine.chain import document_hash, erased_digest
 from engine.erased import COMPACT_DUE, DOCUMENT
-from engine.errors import IntegrityError
+from engine.errors import IntegrityError, StoreError
 from engine.line_trace import unpack as unpack_line
 from engine.numbers import folded
 from engine.outbox import decisions
@@ -43,6 +43,7 @@ from engine.records import KIND_FRAME
 from engine.results import UnreadableResultsError, results_of
 from engine.vault import Vault
 
+OPENED_AT_ONCE = 100  # messages that are looked into in one short read
 _LEAST_DIGITS = 3  # a shorter number stands everywhere
 
 _PATIENT = re.compile(rb"(?:^|[\r\n\x02\x0b])[0-7]?(PID|MRG|P)([^\w\s])([^\r\n\x03\x17]*)")
@@ -105,32 +106,62 @@ class Erased:
 # -- finding ---------------------------------------------------------------------------------------------------------
 
 
-def find(execute: Execute, vault: Vault, numbers: Sequence[str], also: Iterable[int] = ()) -> Found:
+Look = Callable[[], AbstractContextManager[Execute]]
+
+
+def find(look: Look, vault: Vault, numbers: Sequence[str], also: Iterable[int] = ()) -> Found:
     """What there is of the patient with these numbers, with messages that a person names beside.
+
+    Args:
+        look: begins a short read; a daemon may write between two of them, and what it has let go of is left out.
 
     Raises:
         StoreError: a message that was named does not exist.
     """
     wanted = frozenset(filter(None, map(folded, numbers)))
-    found, ids = Found(), dict.fromkeys(numbered.messages(execute, vault, "patient", wanted))
-    for message_id, channel in _never_read(execute, vault):
-        if message_id in ids:
-            continue
+    named = frozenset(also)
+    with look() as execute:
+        ids = dict.fromkeys(numbered.messages(execute, vault, "patient", wanted))
+        never = [one for one in _never_read(execute, vault) if one[0] not in ids]
+    found = Found()
+    for at in range(0, len(never), OPENED_AT_ONCE):
+        with look() as execute:
+            _open(execute, vault, never[at : at + OPENED_AT_ONCE], wanted, ids, found)
+    ids |= dict.fromkeys(named)
+    for message_id in sorted(ids):
+        with look() as execute:
+            try:
+                found.messages.append(_look(execute, vault, message_id, wanted))
+            except StoreError:
+                if message_id in named:
+                    raise
+    with look() as execute:
+        found.unsure = [message_id for message_id in found.unsure if message_id not in ids]
+        found.edited = sorted(_edited(execute, ids) - ids.keys() - set(found.unsure))
+    return found
+
+
+def _open(
+    execute: Execute,
+    vault: Vault,
+    never: Iterable[tuple[int, str]],
+    wanted: frozenset[str],
+    ids: dict[int, None],
+    found: Found,
+) -> None:
+    """Look into messages whose numbers nobody noted: the patient's go to ``ids``, the others where they belong."""
+    for message_id, channel in never:
         try:
             payload = _payload(execute, vault, message_id, channel)
         except IntegrityError:
             found.unreadable.append(message_id)
             continue
+        if payload is None:
+            continue
         if wanted & set(_patients(payload)):
             ids[message_id] = None
         elif any(_stands_in(number, payload) for number in wanted):
             found.unsure.append(message_id)
-    for message_id in also:
-        ids[message_id] = None
-    found.messages = [_look(execute, vault, message_id, wanted) for message_id in sorted(ids)]
-    found.unsure = [message_id for message_id in found.unsure if message_id not in ids]
-    found.edited = sorted(_edited(execute, ids) - ids.keys() - set(found.unsure))
-    return found
 
 
 def _edited(execute: Execute, ids: Iterable[int]) -> set[int]:
@@ -176,7 +207,8 @@ def _look(execute: Execute, vault: Vault, message_id: int, wanted: frozenset[str
     others = False
     with suppress(IntegrityError):
         if not gone:
-            others = any(not bearer & wanted for bearer in _bearers(_payload(execute, vault, message_id, channel)))
+            payload = _payload(execute, vault, message_id, channel) or b""
+            others = any(not bearer & wanted for bearer in _bearers(payload))
     return Message(
         id=message_id,
         channel=channel,
@@ -189,9 +221,10 @@ def _look(execute: Execute, vault: Vault, message_id: int, wanted: frozenset[str
     )
 
 
-def _payload(execute: Execute, vault: Vault, message_id: int, channel: str) -> bytes:
-    (sealed,) = execute("SELECT body FROM journal WHERE id = ?", (message_id,)).fetchone()
-    return vault.open(sealed, "body", message_id, channel)
+def _payload(execute: Execute, vault: Vault, message_id: int, channel: str) -> bytes | None:
+    """None where its time in the journal has passed since it was found."""
+    row = execute("SELECT body FROM journal WHERE id = ?", (message_id,)).fetchone()
+    return None if row is None else vault.open(row[0], "body", message_id, channel)
 
 
 def _bearers(payload: bytes) -> Iterator[frozenset[str]]:
@@ -239,20 +272,30 @@ def erase(
         more: what else the row of the audit trail says (the authority, what was forced).
 
     Raises:
-        StoreError: there is no such message.
+        StoreError: there is no such message, or an attempt to deliver something of it is under way.
     """
+    (before,) = batch.execute("PRAGMA secure_delete").fetchone()
     batch.execute("PRAGMA secure_delete = ON")
+    try:
+        return _erase(batch, messages, numbers, actor=actor, because=because, more=more)
+    finally:
+        batch.execute(f"PRAGMA secure_delete = {('OFF', 'ON', 'FAST')[before]}")
+
+
+def _erase(
+    batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
+) -> Erased:
     batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 1)", (COMPACT_DUE,))
     tokens = [batch.vault.search_token("patient", folded(number)).hex() for number in numbers]
     what = {"messages": list(messages), "patient": tokens, "reason": because, **more}
     act = audit.note(batch, actor, "erase", what)
-    closed = values = lines = 0
+    closed = values = 0
+    lines = _forget_lines(batch, messages, numbers)
     emptied: list[tuple[str, int, bytes]] = []
     frames = documents = 0
     for message_id in messages:
         closed += _close(batch, message_id)
         values += _forget(batch, message_id, numbers)
-        lines += _forget_lines(batch, message_id, numbers)
         one_frames = _empty_message(batch, message_id, act)
         one_documents = _empty_documents(batch, message_id)
         _empty_notes(batch, message_id)
@@ -274,12 +317,10 @@ def _close(batch: Batch, message_id: int) -> int:
     if row is None:
         raise absence(batch.execute, "message", message_id)
     channel, state = row
-    deliveries = [
-        delivery
-        for (delivery,) in batch.execute(
-            "SELECT id FROM delivery WHERE message_id = ? AND state IN ('waiting', 'dead', 'held')", (message_id,)
-        )
-    ]
+    states = dict(batch.execute("SELECT id, state FROM delivery WHERE message_id = ?", (message_id,)).fetchall())
+    if "sending" in states.values():
+        raise StoreError(f"an attempt to deliver message {message_id} is under way; nothing was erased, try again")
+    deliveries = [delivery for delivery, one in states.items() if one in ("waiting", "dead", "held")]
     closed = decisions.dismiss(batch, deliveries, "erased")
     if state is None:
         set_verdict(batch, message_id, "dismissed", None)
@@ -313,20 +354,27 @@ def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
     return gone
 
 
-def _forget_lines(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
-    """Throw away what passed on the line with a message, and what else the channel's trace has with these numbers."""
-    channel, session = batch.execute("SELECT channel, session FROM journal WHERE id = ?", (message_id,)).fetchone()
+def _forget_lines(batch: Batch, messages: Sequence[int], numbers: Sequence[str]) -> int:
+    """Throw away what passed on the line with these messages, and what else their channels' traces have with these
+    numbers."""
+    sessions: dict[str, set[int]] = {}
+    for message_id in messages:
+        row = batch.execute("SELECT channel, session FROM journal WHERE id = ?", (message_id,)).fetchone()
+        if row is not None:
+            sessions.setdefault(row[0], set()).add(row[1])
     gone = []
-    for row_id, own, sealed in batch.execute(
-        "SELECT id, session, content FROM line_trace WHERE channel = ?", (channel,)
-    ).fetchall():
-        if session and own == session:
-            gone.append((row_id,))
-            continue
-        with suppress(IntegrityError, ValueError):
-            content = b"".join(one.data for one in unpack_line(batch.vault.open(sealed, "line_trace", row_id, channel)))
-            if any(_stands_in(folded(number), content) for number in numbers):
+    for channel, own in sessions.items():
+        for row_id, session, sealed in batch.execute(
+            "SELECT id, session, content FROM line_trace WHERE channel = ?", (channel,)
+        ).fetchall():
+            if session and session in own:
                 gone.append((row_id,))
+                continue
+            with suppress(IntegrityError, ValueError):
+                opened = batch.vault.open(sealed, "line_trace", row_id, channel)
+                content = b"".join(one.data for one in unpack_line(opened))
+                if any(_stands_in(folded(number), content) for number in numbers):
+                    gone.append((row_id,))
     batch.executemany("DELETE FROM line_trace WHERE id = ?", gone)
     return len(gone)
 

@@ -11,12 +11,13 @@ so that a crash amid a replay of thousands is known.
     edit      a named person corrects a dead message; its bytes as received stay, and are closed (`engine.correcting`)
     release   a named person lets results go that a rule of their route keeps back; only this does (`engine.holding`)
     reject    a named person says, with a reason, that such results are never delivered
+    erase     what is stored of a patient goes (`engine.erasing`)
     replay    stored documents go out again at the end of their lanes, at a bounded rate
     reprocess messages are mapped again, and what differs from what was delivered goes out, at a bounded rate
 
 selection      which messages or dead letters an act is about
 underway       what all acts stand on: the row before, the work, the row after
-retrying, deciding, setting_aside, editing, replaying, reprocessing, noting
+retrying, deciding, setting_aside, erasing, editing, replaying, reprocessing, noting
                one kind of act each
 acts           all of them together: `Acts`
 answering      the same on the control socket of the running site

@@ -2,6 +2,7 @@
 
 from engine.acts.deciding import Deciding
 from engine.acts.editing import Editing
+from engine.acts.erasing import Erasing
 from engine.acts.noting import Noting
 from engine.acts.replaying import Replaying
 from engine.acts.reprocessing import Reprocessing
@@ -9,5 +10,5 @@ from engine.acts.retrying import Retrying
 from engine.acts.setting_aside import SettingAside
 
 
-class Acts(Retrying, Deciding, Editing, Replaying, Reprocessing, SettingAside, Noting):
+class Acts(Retrying, Deciding, Editing, Replaying, Reprocessing, SettingAside, Erasing, Noting):
     """Carries acts out; see `UnderWay` for what it is made with."""

@@ -135,6 +135,21 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
             message, destination, actor=request.actor, because=because, dry_run=_dry_run(request)
         )
 
+    async def erase(request: Request) -> dict[str, Any]:
+        messages, numbers, more = (request.args.get(name) for name in ("messages", "numbers", "more"))
+        if not isinstance(messages, list) or not all(isinstance(one, int) for one in messages):
+            raise LabRelayError("which messages are erased?")
+        if not isinstance(numbers, list) or not all(isinstance(one, str) for one in numbers):
+            raise LabRelayError("whose messages are erased?")
+        because = str(request.args.get("because") or "")
+        return await acts.erase(
+            messages,
+            numbers,
+            actor=request.actor,
+            because=because,
+            more=more if isinstance(more, dict) else {},
+        )
+
     async def backup(request: Request) -> dict[str, Any]:
         do = request.args.get("do")
         if do in ("now", "drill"):
@@ -183,6 +198,7 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         "dismiss": dismiss,
         "edit": edit,
         "set_aside": set_aside,
+        "erase": erase,
         "release": release,
         "reject": reject,
         "replay": replay,

@@ -88,8 +88,8 @@ class UnderWay:
         done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN_S)
         return answer(count, act, task.result() if done else {}, going_on=not done)
 
-    async def _let_attempts_end(self, message: int) -> list[str]:
-        """Wait until no attempt to deliver a message is under way; to which destinations there were some.
+    async def _let_attempts_end(self, *messages: int) -> list[str]:
+        """Wait until no attempt to deliver one of these messages is under way; to which destinations there were some.
 
         Raises:
             LabRelayError: one takes too long.
@@ -97,13 +97,14 @@ class UnderWay:
         loop = asyncio.get_running_loop()
         until = loop.time() + ATTEMPT_ENDS_WITHIN_S
         awaited: set[str] = set()
-        while to := self._attempts(message):
-            awaited.update(to)
+        while under_way := {message: to for message in messages if (to := self._attempts(message))}:
+            awaited.update(*under_way.values())
             if loop.time() > until:
-                places = ", ".join(to)
+                message, to = next(iter(under_way.items()))
                 raise LabRelayError(
-                    f"an attempt to deliver message {message} to {places} is under way, and cannot be called back; "
-                    f"nothing was changed. How it ends: labrelay messages show {message}; then give the command again"
+                    f"an attempt to deliver message {message} to {', '.join(to)} is under way, and cannot be called "
+                    f"back; nothing was changed. How it ends: labrelay messages show {message}; then give the command "
+                    "again"
                 )
             await asyncio.sleep(LOOK_AGAIN_S)
         return sorted(awaited)

@@ -1,10 +1,12 @@
 """Erase what is stored of a patient, where the law demands it: payloads, documents and notes; the numbering stays.
 
-LabRelay must be stopped for it. What was sent elsewhere is not touched, and backups hold the data until they are
-pruned.
+It works beside a running LabRelay, which takes messages meanwhile; then the file is not written anew, and older copies
+of what was erased may be in its unused parts until `labrelay journal compact` (with LabRelay stopped). What was sent
+elsewhere is not touched, and backups hold the data until they are pruned.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +15,19 @@ import click
 from engine.actor import of_this_process
 from engine.clock import SystemClock, from_us
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.selecting import ROW
+from engine.commands.selecting import ACT_TIMEOUT_S, ROW
 from engine.commands.session import Session, consent, pass_session
 from engine.control import RefusedError
-from engine.errors import StoreError
+from engine.errors import LockedError, StoreError
 from engine.units import duration_text, size_words
 
 if TYPE_CHECKING:
     from engine.config import Site
     from engine.erasing import Found, Message
     from engine.journal import Journal
+    from engine.reading import Reader
 
+ERASED_AT_ONCE = 200  # messages that the daemon is asked to erase at a time
 SEARCH_S = 4 * 3600.0  # for messages that have to be opened one by one
 SHOWN = 20  # message numbers of one kind in a sentence
 
@@ -60,8 +64,7 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine import before_upgrade, erased, erasing
-    from engine.journal import JOURNAL_NAME, Journal
+    from engine.journal import JOURNAL_NAME
 
     numbers = tuple(click.prompt("patient number", hide_input=True, err=True) if n == "-" else n for n in numbers)
     if not any(number.strip() for number in numbers):
@@ -71,62 +74,160 @@ def command(
         raise click.BadParameter("say why", param_hint="--because")
     if not (session.data / JOURNAL_NAME).exists():
         raise StoreError(f"{session.data}: there is no journal yet")
-    site = session.load(require_secrets=False)
-    least_s = site.config.retention.least
-    clock = SystemClock()
-    journal = Journal.open(session.data, clock=clock, elsewhere=session.elsewhere)
+    wanted = Wanted(session.load(require_secrets=False), numbers, also, because, authority, force, dry_run, yes, form)
+    try:
+        return _alone(session, wanted, compacts=not no_compact)
+    except LockedError:  # a daemon has it
+        return _beside_daemon(session, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person has asked for."""
+
+    site: "Site"
+    numbers: tuple[str, ...]
+    also: tuple[int, ...]
+    because: str
+    authority: str | None
+    force: bool
+    dry_run: bool
+    yes: bool
+    form: Form
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What there is, and whether it may go.
+
+    Attributes:
+        more: what the audit trail says beside the reason.
+    """
+
+    found: "Found"
+    chosen: "list[Message]"
+    obstacles: list[str]
+    document: dict[str, Any]
+    more: dict[str, Any]
+
+    @property
+    def ids(self) -> list[int]:
+        return [one.id for one in self.chosen]
+
+
+def _plan(reader: "Reader", wanted: Wanted) -> Plan:
+    from engine import erasing
+
+    reader.deadline_s = SEARCH_S
+    found = erasing.find(reader.snapshot, reader.vault, wanted.numbers, wanted.also)
+    chosen = [one for one in found.messages if not one.gone]
+    obstacles = _obstacles(chosen, wanted.site.config.retention.least, SystemClock().now_us())
+    document = {
+        "count": len(chosen),
+        "dry_run": wanted.dry_run,
+        "messages": [_row(one) for one in chosen],
+        "erased_before": [one.id for one in found.messages if one.gone],
+        "unsure": found.unsure,
+        "unreadable": found.unreadable,
+        "edited": found.edited,
+        "obstacles": obstacles,
+    }
+    more: dict[str, Any] = {"authority": wanted.authority} if wanted.authority else {}
+    if obstacles:
+        more["forced"] = obstacles
+    return Plan(found, chosen, obstacles, document, more)
+
+
+def _agreed(plan: Plan, wanted: Wanted) -> bool:
+    """Show what there is, and ask; False where there is nothing to do.
+
+    Raises:
+        RefusedError: it must not be erased, or the person does not want it.
+    """
+    if wanted.dry_run or not plan.chosen:
+        show_document(wanted.form, plan.document, _found_lines(plan.chosen, plan.found, plan.obstacles))
+        return False
+    for line in _found_lines(plan.chosen, plan.found, plan.obstacles):
+        say(line)
+    if plan.obstacles and not wanted.force:
+        raise RefusedError("nothing was erased; --force does it all the same, and the reason is kept")
+    consent(f"Erase {len(plan.chosen)} messages for good?", yes=wanted.yes)
+    return True
+
+
+def _alone(session: Session, wanted: Wanted, *, compacts: bool) -> ExitCode:
+    """Erase with the journal in our own hands.
+
+    Raises:
+        LockedError: a daemon has it.
+    """
+    from engine import erased, erasing
+    from engine.journal import Journal
+
+    journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
     try:
         journal.run_alone(_void_leases)
-        _assemble(journal, site)
-        journal.deadline_s = SEARCH_S
+        _assemble(journal, wanted.site)
+        plan = _plan(journal, wanted)
         with journal.snapshot() as execute:
-            found = erasing.find(execute, journal.vault, numbers, also)
             due = erased.is_compact_due(execute)
-        chosen = [one for one in found.messages if not one.gone]
-        obstacles = _obstacles(chosen, least_s, clock.now_us())
-        document = {
-            "count": len(chosen),
-            "dry_run": dry_run,
-            "messages": [_row(one) for one in chosen],
-            "erased_before": [one.id for one in found.messages if one.gone],
-            "unsure": found.unsure,
-            "unreadable": found.unreadable,
-            "edited": found.edited,
-            "obstacles": obstacles,
-        }
-        if dry_run or not chosen:
-            show_document(form, document, _found_lines(chosen, found, obstacles))
-            if not dry_run and not no_compact and due:  # the last time was cut short, or there was no room
+        if not _agreed(plan, wanted):
+            if not wanted.dry_run and compacts and due:  # the last time was cut short, or there was no room
                 journal.close()
                 _compact(session)
-            return ExitCode.OK if chosen else ExitCode.FAILED
-        for line in _found_lines(chosen, found, obstacles):
-            say(line)
-        if obstacles and not force:
-            raise RefusedError("nothing was erased; --force does it all the same, and the reason is kept")
-        consent(f"Erase {len(chosen)} messages for good?", yes=yes)
-        more: dict[str, Any] = {"authority": authority} if authority else {}
-        if obstacles:
-            more["forced"] = obstacles
-        journal.under(site.hash[:12])
-        ids = [one.id for one in chosen]
-        actor = of_this_process()
+            return ExitCode.OK if plan.chosen else ExitCode.FAILED
+        journal.under(wanted.site.hash[:12])
         done = journal.run_alone(
-            partial(erasing.erase, messages=ids, numbers=numbers, actor=actor, because=because, more=more)
+            partial(
+                erasing.erase,
+                messages=plan.ids,
+                numbers=wanted.numbers,
+                actor=of_this_process(),
+                because=wanted.because,
+                more=plan.more,
+            )
         )
     finally:
         journal.close()
-    compacted = None if no_compact else _compact(session)
+    compacted = _compact(session) if compacts else None
+    return _told(session, wanted, plan, asdict(done), compacted)
+
+
+def _beside_daemon(session: Session, wanted: Wanted) -> ExitCode:
+    """Look for the messages here, beside the daemon, and have it erase them."""
+    with session.reader() as reader:
+        plan = _plan(reader, wanted)
+    if not _agreed(plan, wanted):
+        return ExitCode.OK if plan.chosen else ExitCode.FAILED
+    done = dict.fromkeys(("messages", "frames", "documents", "closed", "values", "lines"), 0)
+    act = 0
+    for at in range(0, len(plan.ids), ERASED_AT_ONCE):
+        args = {
+            "messages": plan.ids[at : at + ERASED_AT_ONCE],
+            "numbers": list(wanted.numbers),
+            "because": wanted.because,
+            "more": plan.more,
+        }
+        part = session.call("erase", args, timeout=ACT_TIMEOUT_S)
+        act = part["act"]
+        for name in done:
+            done[name] += part[name]
+    say("older copies of it may be in unused parts of the file: stop LabRelay, then labrelay journal compact")
+    return _told(session, wanted, plan, {"act": act, **done}, None)
+
+
+def _told(session: Session, wanted: Wanted, plan: Plan, done: Mapping[str, int], compacted: bool | None) -> ExitCode:
+    from engine import before_upgrade
+
     if (folder := session.data / before_upgrade.FOLDER).is_dir():
         kept = before_upgrade.KEPT_DAYS
         say(f"{folder}: this copy has these data, too, for up to {kept} days; remove it if you do not mean to go back")
-    elsewhere = _folders(site, {one.channel for one in chosen})
-    document |= {
-        "elsewhere": elsewhere,
-        "act": done.act, "frames": done.frames, "documents": done.documents, "closed": done.closed,
-        "earlier_values": done.values, "line_traces": done.lines, "compacted": compacted,
+    document = plan.document | {
+        "elsewhere": _folders(wanted.site, {one.channel for one in plan.chosen}),
+        "act": done["act"], "frames": done["frames"], "documents": done["documents"], "closed": done["closed"],
+        "earlier_values": done["values"], "line_traces": done["lines"], "compacted": compacted,
     }  # fmt: skip
-    show_document(form, document, _done_lines(document))
+    show_document(wanted.form, document, _done_lines(document))
     return ExitCode.OK if compacted is not False else ExitCode.PARTLY
 
 

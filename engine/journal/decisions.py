@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from engine import audit, holding, pauses, replays, verdict
+from engine import audit, erasing, holding, pauses, replays, verdict
 from engine.batch import Batch
 from engine.journal.submitting import Submitting
 from engine.outbox import decisions, queueing
@@ -61,6 +61,15 @@ class Decisions(Submitting):
             correction: it corrects or withdraws what the destination has, or nothing tells whether it does.
         """
         operation = partial(_set_aside, delivery=delivery, correction=correction, actor=actor, because=because)
+        return self._submit(operation, verdict=True)
+
+    def erase(
+        self, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
+    ) -> "asyncio.Future[erasing.Erased]":
+        """Erase what is stored of these messages. Recorded in the same transaction; see `engine.erasing.erase`."""
+        operation = partial(
+            erasing.erase, messages=tuple(messages), numbers=tuple(numbers), actor=actor, because=because, more=more
+        )
         return self._submit(operation, verdict=True)
 
     def replay(

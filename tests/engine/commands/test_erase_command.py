@@ -269,17 +269,90 @@ def test_a_message_whose_numbers_are_not_all_known_is_opened(tmp_path: Path, mon
     assert (found[ours], found[whole_day], theirs in found) == (False, True, False)
 
 
-async def test_nothing_is_erased_beside_a_daemon_or_without_a_reason(tmp_path: Path) -> None:
-    async with running_site(tmp_path, CHANNELS) as site:
-        await send_blocks(site.port("chem"), [hl7("1")])
-        await site.settled()
-        ran = await site.labrelay("erase", "--patient", NUMBER, "--because", "x", "--yes", "--force")
-        assert ran.code == ExitCode.UNREACHABLE
+def test_nothing_is_erased_without_a_reason(tmp_path: Path) -> None:
+    filled(tmp_path)
     for arguments in (("--patient", NUMBER, "--yes"), ("--because", "x")):
-        wrong = await asyncio.to_thread(labrelay, "erase", *arguments, site=tmp_path)
+        wrong = labrelay("erase", *arguments, site=tmp_path)
         assert wrong.code == ExitCode.USAGE
-    nobody = await asyncio.to_thread(erase, tmp_path, patient="nobody")
-    assert nobody.code == ExitCode.FAILED
+    assert erase(tmp_path, patient="nobody").code == ExitCode.FAILED
+
+
+# -- beside a running daemon ---------------------------------------------------------------------------------------
+
+
+async def erase_beside(site: RunningSite, *arguments: str) -> Ran:
+    return await site.labrelay("erase", "--patient", NUMBER, "--because", "asked by the patient", *arguments)
+
+
+async def test_what_is_found_beside_a_daemon_is_what_is_found_without_one(tmp_path: Path) -> None:
+    looked: list[Ran] = []
+
+    async def look(site: RunningSite) -> None:
+        looked.append(await erase_beside(site, "--dry-run", "-o", "json"))
+        assert site.journal.acts() == []
+
+    ids = await _filled(tmp_path, look)
+    alone = (await asyncio.to_thread(erase, tmp_path, "--dry-run", "-o", "json")).json
+    ours = [ids[name] for name in ("ours", "ours again", "repeat", "unreadable", "astm")]
+    assert [row["id"] for row in looked[0].json["messages"]] == sorted(ours)
+    assert looked[0].json == alone
+
+
+async def test_a_patient_is_erased_while_messages_come_and_go(tmp_path: Path) -> None:
+    """Of what waits, the patient's is never sent; the others' goes out, in its order."""
+    async with running_site(tmp_path, CHANNELS) as site:
+        await send_blocks(site.port("chem"), [hl7("1"), hl7("2", patient="PX-7702", name="ANDERS")])
+        await site.settled()
+        await site.sandbox.pause()
+        waiting = [hl7("3"), *(hl7(str(n), patient=f"PX-8{n}", name="OTHER") for n in range(4, 8)), hl7("8")]
+        await send_blocks(site.port("chem"), waiting)
+        await until(lambda: len(site.deliveries(8)) == 1)
+        pieces = [piece for message in (1, 3, 8) for piece in sealed(tmp_path, message)]
+        theirs = [piece for message in (2, 4, 7) for piece in sealed(tmp_path, message)]
+
+        refused = await erase_beside(site, "--yes")
+        assert (refused.code, "3, 8" in refused.err) == (ExitCode.REFUSED, True), "two were not delivered yet"
+        ran = await erase_beside(site, "--yes", "--force", "-o", "json")
+        assert ran.code == ExitCode.OK, ran.err
+        assert (ran.json["count"], ran.json["documents"], ran.json["closed"]) == (3, 3, 2)
+        assert (ran.json["compacted"], "labrelay journal compact" in ran.err) == (None, True)
+        await send_blocks(site.port("chem"), [hl7("9", patient="PX-89", name="OTHER")])
+        await site.sandbox.start()
+        await site.settled()
+
+        last = site.messages()[-1].id
+        assert [site.end_of(number) for number in (*range(2, 9), last)] == [
+            "delivered", "dismissed", "delivered", "delivered", "delivered", "delivered", "dismissed", "delivered",
+        ]  # fmt: skip
+        keys = [site.deliveries(number)[0].key for number in (4, 5, 6, 7, last)]
+        assert [key for key in site.sandbox.accepted if key in keys] == keys
+        patients = [one["identifier"][0]["value"] for one in site.sandbox.resources("Patient")]
+        assert patients.count(NUMBER) == 1, "what was delivered before is the server's"
+        (act,) = [act for act in site.journal.acts() if act.verb == "erase"]
+        assert (act.what["messages"], act.what["reason"]) == ([1, 3, 8], "asked by the patient")
+        assert NUMBER not in str(act.what)
+        again = await erase_beside(site, "--yes", "--force")
+        assert (again.code, "no message with this number" in again.out) == (ExitCode.FAILED, True)
+        found = await site.labrelay("messages", "list", "--patient", NUMBER, "-o", "ndjson")
+        assert found.out == ""
+        assert (await site.labrelay("verify", "--deep")).code == ExitCode.OK
+    ran = await asyncio.to_thread(labrelay, "journal", "compact", "--yes", site=tmp_path)
+    assert ran.code == ExitCode.OK, ran.err
+    left = stored_bytes(tmp_path)
+    assert not any(piece in left for piece in pieces)
+    assert all(piece in left for piece in theirs)
+
+
+async def test_an_attempt_that_is_under_way_ends_before_its_message_is_erased(tmp_path: Path) -> None:
+    async with running_site(tmp_path, CHANNELS) as site:
+        site.sandbox.faults.latency = 1.0
+        await send_blocks(site.port("chem"), [hl7("1")])
+        await until(lambda: site.app.workers["lab-fhir"].attempts_of(1) == 1)
+        ran = await erase_beside(site, "--yes", "--force", "-o", "json")
+        assert (ran.code, ran.json["count"], ran.json["closed"]) == (ExitCode.OK, 1, 0)
+        await site.settled()
+        assert site.end_of(1) == "delivered", "how it ended is known"
+        assert site.sandbox.count("Observation") == 1
 
 
 def test_the_other_version_of_an_edited_message_is_named(tmp_path: Path) -> None:
