@@ -170,6 +170,11 @@ class Observer:
             self._look_for_reagents()
             if any(view.dead for view in lanes.values()):
                 alarms += not_taken.set_aside(app.journal.corrections_set_aside)
+            if app.journal.is_compact_due():
+                notes.append(
+                    "Data of a patient were erased, and older copies of them may be in unused parts of the file: stop "
+                    "LabRelay, then labrelay journal compact"
+                )
             self._unreadable = ""
         except StoreError as error:
             # The page stays up with what is in memory, and says what it cannot see.

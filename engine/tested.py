@@ -1,8 +1,8 @@
 """The tests that a document tells of: one row for each result, with its codes, value, unit and status. Pure.
 
-Read are FHIR Bundles (each Observation and component that `engine.results` calls a result) and HL7 v2 messages (each
-OBX, with the PID, OBR and SPM before it; HL7 v2.5.1, chapter 7). Other documents have no places that are the same for
-all of them, and no rows.
+Read are FHIR Bundles (each Observation and component that `engine.results` calls a result), HL7 v2 messages (each OBX,
+with the PID, OBR and SPM before it; HL7 v2.5.1, chapter 7) and E1394 messages (each R, with the P and O before it).
+Other documents have no places that are the same for all of them, and no rows.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,19 +47,19 @@ Token = Callable[[str], str]
 
 
 def tests_in(body: bytes, token: Token) -> list[Tested]:
-    """The results of a document, in its order; nothing where it is neither a FHIR Bundle nor an HL7 v2 message.
+    """The results of a document, in its order; nothing where it is none of these.
 
     Args:
         token: what stands for a patient's number.
     """
     if body.startswith(b"MSH") and len(body) > 8:
         return _numbered(_of_message(body, token))
+    if body.startswith(b"H") and len(body) > 5 and not body[1:2].isalnum():
+        return _numbered(_of_records(body, token))
     try:
-        results = results_of(body)
-        bundle = orjson.loads(body)
-    except (UnreadableResultsError, ValueError):
+        return _numbered(_of_bundle(results_of(body), orjson.loads(body), token))
+    except (UnreadableResultsError, ValueError, AttributeError, KeyError, TypeError):  # or not as a mapping writes it
         return []
-    return _numbered(_of_bundle(results, bundle, token))
 
 
 # Of Observations and DiagnosticReports: that a delivered result was wrong, changed or withdrawn.
@@ -184,6 +184,37 @@ def _of_message(body: bytes, token: Token) -> Iterator[Tested]:
                 value=field(5),
                 unit=field(6).split(component)[0],
                 status=field(11),
+                rest=separator.join(fields[2:]),
+            )
+
+
+# -- E1394 ---------------------------------------------------------------------------------------------------------
+
+
+def _of_records(body: bytes, token: Token) -> Iterator[Tested]:
+    text = body.decode("latin-1")
+    separator, component = text[1], text[3]  # repeats are told apart by text[2]
+    patient = specimen = ""
+    for line in text.replace("\n", "\r").split("\r"):
+        fields = line.split(separator)
+        found = dict(enumerate(fields, start=1))  # a record counts its own name as the first field
+        if fields[0] == "P":
+            number = next((found[at] for at in (3, 4, 5) if found.get(at)), "").split(component)[0]
+            patient, specimen = token(number) if number else "", ""
+        elif fields[0] == "O":
+            specimen = found.get(3, "").split(component)[0]
+        elif fields[0] == "R":
+            codes = [code for code in found.get(3, "").split(component) if code]
+            yield Tested(
+                key=component.join((specimen, found.get(3, ""))),
+                code=codes[0] if codes else "",
+                codes=tuple(codes),
+                loinc="",
+                patient=patient,
+                specimen=specimen,
+                value=found.get(4, ""),
+                unit=found.get(5, ""),
+                status=found.get(9, ""),
                 rest=separator.join(fields[2:]),
             )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.commands.affected_list import _in_csv
 from engine.commands.output import ExitCode
 from engine.sandbox import Sandbox
 from engine.tested import tests_in as results_in
@@ -213,6 +214,34 @@ async def test_messages_are_found_by_the_tests_of_their_documents(site: RunningS
     assert (await site.labrelay("messages", "export", "--code", "PLT", "--to", str(path))).code == ExitCode.OK
     assert {row["id"] for row in csv.DictReader(path.read_text().splitlines())} == {"2"}
     assert site.journal.acts() == [], "nothing of a content is shown"
+
+
+async def test_a_message_whose_documents_tell_no_results_is_found_by_what_was_received(site: RunningSite) -> None:
+    change_channel(site.folder, routes=[{"when": "=MSH-9.1 == 'ORU'", "mapping": "hl7-to-json", "to": "archive"}])
+    assert (await site.labrelay("reload")).code == ExitCode.OK
+    await deliver(site, message(1), message(2).replace(b"HGB", b"PLT"))
+    await send_blocks(site.port("lab"), [message(3).replace(b"ORU^R01", b"ZZZ^Z01")])  # dead: no route takes it
+    await site.settled()
+    ids = [view.id for view in site.messages()]
+
+    async def found(code: str) -> list[int]:
+        return [row["id"] for row in (await site.labrelay("messages", "list", "-o", "ndjson", "--code", code)).lines]
+
+    assert await found("HGB") == [ids[2], ids[0]]
+    assert await found("PLT") == [ids[1]]
+    assert await found("WBC") == []
+
+
+def test_results_of_e1394_messages_are_read_too() -> None:
+    body = b"H|\\^&|||XN|||||||P|1\rP|1||4711||Doe\rO|1|S77||^^^CBC\rR|1|^^^WBC|8.13|10*3/uL||N||F\rR|2|^^^RBC|-4.5\r"
+    first, second = results_in(body, lambda number: f"<{number}>")
+    assert (first.code, first.value, first.unit, first.status) == ("WBC", "8.13", "10*3/uL", "F")
+    assert (first.patient, first.specimen, second.code, second.value) == ("<4711>", "S77", "RBC", "-4.5")
+
+
+@pytest.mark.parametrize(("value", "cell"), [("-4.5", "-4.5"), ("+1", "+1"), ("=1+2", "'=1+2"), ("-2+3", "'-2+3")])
+def test_a_number_with_a_sign_stays_one_in_a_spreadsheet_and_a_formula_becomes_none(value: str, cell: str) -> None:
+    assert _in_csv(value) == cell
 
 
 async def test_what_waits_and_what_was_delivered_are_two(site: RunningSite) -> None:

@@ -3,11 +3,13 @@
 table    a heading, then rows; a column grows where a wider value comes
 json     one document; the rows stand in ``results``, before what is known only at the end
 ndjson   an object a row
-csv      a heading and a line a row. A text that a spreadsheet would take for a formula has an apostrophe before it
+csv      a heading and a line a row. A text that a spreadsheet would take for a formula has an apostrophe before it;
+             a number has none
 """
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from engine.tested import Tested
 
 MASKED = "***"
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 SIDES = ("value", "unit", "status")
 COLUMNS = (
     Column("message", "MESSAGE", right=True),
@@ -72,6 +75,13 @@ def row_of(one: "Affected", *, unmask: bool) -> dict[str, Any]:
     }
 
 
+def _in_csv(value: Any) -> Any:
+    """A cell of the file: a number stays as it is, with its sign too, for none is a formula."""
+    if isinstance(value, list):
+        value = ", ".join(value)
+    return value if isinstance(value, str) and _NUMBER.fullmatch(value) else harmless(value)
+
+
 class AffectedList:
     """Writes the rows as they come. Nothing of them is kept.
 
@@ -101,7 +111,7 @@ class AffectedList:
     def add(self, one: "Affected") -> None:
         row = row_of(one, unmask=self._unmask)
         if self._form is Form.CSV:
-            self._csv([harmless(", ".join(one) if isinstance(one, list) else one) for one in row.values()])
+            self._csv([_in_csv(one) for one in row.values()])
         elif self._form is Form.JSON:
             click.echo(("," if self.rows else "") + "\n" + to_json(row), nl=False)
         elif self._form is Form.NDJSON:

@@ -47,13 +47,13 @@ LIST_HELP = """List messages, newest first.
 
 --state delivered: each delivery was made, or is superseded by one that was. --state waiting: one of them waits or is
 under way. Both are mapped messages. --code and --loinc open the documents of every message that the other filters
-leave: name a channel and a time with them.
+leave, and what was received where no document tells its results: name a channel and a time with them.
 """
 EXPORT_HELP = """Write messages and their deliveries to a SQLite database, as CSV or as lines of JSON.
 
 --state delivered: each delivery was made, or is superseded by one that was. --state waiting: one of them waits or is
 under way. Both are mapped messages. --code and --loinc open the documents of every message that the other filters
-leave: name a channel and a time with them.
+leave, and what was received where no document tells its results: name a channel and a time with them.
 """
 
 

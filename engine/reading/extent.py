@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from engine import pruned
+from engine import erased, pruned
 from engine.growth import DAY_US, DAYS, Growth
 from engine.listing import BLOCK_BITS, first_at
 from engine.reading.connecting import connect
@@ -34,6 +34,11 @@ class Extent(Snapshots):
         """16 bytes, which journal this is."""
         with self.snapshot() as execute:
             return bytes(execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()[0])
+
+    def is_compact_due(self) -> bool:
+        """Whether something was erased since the file was last written anew."""
+        with self.snapshot() as execute:
+            return erased.is_compact_due(execute)
 
     def growth(self, now_us: int) -> Growth:
         """How many rows there are, and how many of the last days."""

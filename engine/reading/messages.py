@@ -74,34 +74,50 @@ class Messages(Snapshots):
         return found[:limit]
 
     def _with_test(self, message_ids: Sequence[int], wanted: Filter) -> set[int]:
-        """Those of some messages that have a document with a result under the code and LOINC that are asked for, or one
-        that is damaged: what it tells of is not known.
+        """Those of some messages that have a document with a result under the code and LOINC that are asked for; where
+        no document tells its results (JSON, CSV, none at all), what was received is looked into. With them what is
+        damaged: what it tells of is not known.
 
         Raises:
             ConfigError: the keys are not at hand.
         """
         from engine.tested import tests_in
 
+        if not message_ids:
+            return set()
         found: set[int] = set()
+        left = set(message_ids)  # those of which no document tells its results
+
+        def look(message_id: int, column: str, row_id: int, channel: str, sealed: bytes) -> None:
+            if message_id in found:
+                return
+            try:
+                results = tests_in(self.vault.open(sealed, column, row_id, channel), str)
+            except IntegrityError:
+                found.add(message_id)
+                return
+            if results:
+                left.discard(message_id)
+            if any(
+                (wanted.code is None or wanted.code in one.codes)
+                and (wanted.loinc is None or wanted.loinc == one.loinc)
+                for one in results
+            ):
+                found.add(message_id)
+
         with self.snapshot() as execute:
             for row_id, message_id, channel, sealed in execute(
                 "SELECT o.id, o.message_id, j.channel, o.body FROM document o JOIN journal j ON j.id = o.message_id"  # noqa: S608 - constants
                 f" WHERE o.message_id IN ({','.join('?' * len(message_ids))})",
                 message_ids,
             ):
-                if message_id in found:
-                    continue
-                try:
-                    results = tests_in(self.vault.open(sealed, "document", row_id, channel), str)
-                except IntegrityError:
-                    found.add(message_id)
-                    continue
-                if any(
-                    (wanted.code is None or wanted.code in one.codes)
-                    and (wanted.loinc is None or wanted.loinc == one.loinc)
-                    for one in results
-                ):
-                    found.add(message_id)
+                look(message_id, "document", row_id, channel, sealed)
+            others = sorted(left - found)
+            for row_id, channel, sealed in execute(
+                f"SELECT id, channel, body FROM journal WHERE id IN ({','.join('?' * len(others))})",  # noqa: S608 - constants
+                others,
+            ):
+                look(row_id, "body", row_id, channel, sealed)
         return found
 
     def ends(self, message_ids: Sequence[int]) -> dict[int, str]:

@@ -331,6 +331,8 @@ async def test_a_patient_is_erased_while_messages_come_and_go(tmp_path: Path) ->
         (act,) = [act for act in site.journal.acts() if act.verb == "erase"]
         assert (act.what["messages"], act.what["reason"]) == ([1, 3, 8], "asked by the patient")
         assert NUMBER not in str(act.what)
+        site.app.observer.look_again()
+        assert any("labrelay journal compact" in note for note in site.app.observer.snapshot().notes)
         again = await erase_beside(site, "--yes", "--force")
         assert (again.code, "no message with this number" in again.out) == (ExitCode.FAILED, True)
         found = await site.labrelay("messages", "list", "--patient", NUMBER, "-o", "ndjson")
@@ -341,6 +343,8 @@ async def test_a_patient_is_erased_while_messages_come_and_go(tmp_path: Path) ->
     left = stored_bytes(tmp_path)
     assert not any(piece in left for piece in pieces)
     assert all(piece in left for piece in theirs)
+    async with running_site(tmp_path, CHANNELS) as site:
+        assert not any("journal compact" in note for note in site.app.observer.snapshot().notes)
 
 
 async def test_an_attempt_that_is_under_way_ends_before_its_message_is_erased(tmp_path: Path) -> None:
