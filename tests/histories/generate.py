@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from tests.histories.history import Batch, History, Send, Weather
 from tests.histories.laboratory import DAY, ROUNDS, Laboratory, Order, Person
 from tests.histories.render import HERE, PLACEHOLDERS
-from tests.histories.scenes import SAME_SURNAME, SCENES, STRANGERS
+from tests.histories.scenes import PLAIN, SAME_SURNAME, SCENES, STRANGERS
 
 BATCH = 125  # histories side by side on one daemon
 SERVERS = ("well", "well", "down", "lost", "flaky")
@@ -38,8 +38,7 @@ def history(seed: str) -> History:
         return lab.history("mixed")
     scene = rng.choice(SCENES)
     scene(lab)
-    name = scene.__name__
-    return lab.history(name, plain=name.endswith("_plain"))
+    return lab.history(scene.__name__, plain=scene in PLAIN)
 
 
 def weather(rng: random.Random) -> tuple[Weather, ...]:

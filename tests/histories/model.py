@@ -1,6 +1,6 @@
 """What must hold at the end of a history, whatever program was between the laboratory and the server.
 
-    PERSONS    no two persons on one Patient, and none in one Observation
+    PERSONS    no two persons on one Patient, in one Observation or in one report
     BACK       no status goes back; what was withdrawn is not live again; a value is not taken away by a failed rerun
     SILENT     a final that was changed is not `final` any more, and a report that lists it is not either
     LAST_WORD  the last statement about a test is on the server, or a person sees why not; no older one stands beside it
@@ -58,6 +58,7 @@ def judge(history: History, seen: Seen) -> list[Fault]:
     world = _World(history, seen)
     faults = [
         *_persons(world),
+        *_reported(world),
         *_back(world),
         *_silent(world),
         *_last_words(world),
@@ -187,6 +188,14 @@ def _persons(world: _World) -> Iterator[Fault]:
     for persons_on in on.values():
         if len(persons_on) > 1:
             yield Fault("PERSONS", f"one Patient has results of persons {_list(persons_on)}", max(persons_on.values()))
+
+
+def _reported(world: _World) -> Iterator[Fault]:
+    for report in world.seen.reports.values():
+        for ident in sorted(report.results & world.seen.observations.keys()):
+            if world.seen.observations[ident][-1].patient != report.patient:
+                row = world.makers[ident][0][0]
+                yield Fault("PERSONS", "a report lists a result that stands on another Patient than it does", row.send)
 
 
 def made_as(version: Version, made: Made) -> bool:

@@ -10,7 +10,7 @@ from engine.sandbox import Faults, Sandbox
 from tests.histories import look
 from tests.histories.history import Act, Batch, Channel, History, Json, Send, Weather
 from tests.histories.model import Fault, judge
-from tests.histories.product import Product
+from tests.histories.product import Product, is_asked
 from tests.histories.render import payload
 from tests.histories.seen import Seen
 from tests.histories.senders import Sender
@@ -170,6 +170,9 @@ class _Player:
                     for line, _ in self._channels(place, by_channel):
                         await self._product.repair(line.name)
                     continue
+                if act.act == "answer":
+                    await self._answer(place, by_channel, newest)
+                    continue
                 found = []
                 for line, messages in self._channels(place, by_channel):
                     send_of = look.align(line.sender.tries, messages)
@@ -177,6 +180,25 @@ class _Player:
                 for number in await self._product.act(act, found):
                     self._acts[number].append((act.act, newest))
         await self._settled()
+
+    async def _answer(self, place: int, by_channel: dict[str, list[Json]], newest: int) -> None:
+        """Whose each message is that is held for its number, as the history knows."""
+        sends = {send.id: send for send in self._batch.histories[place].sends}
+        bearer: dict[tuple[object, str], int] = {}  # by number, and by channel where numbers are the channel's
+        rows = []
+        for line, messages in self._channels(place, by_channel):
+            send_of = look.align(line.sender.tries, messages)
+            where = "shared" if line.channel.shared else line.name
+            rows += [(one, sends[send_of[one["id"]]], where) for one in messages if one["id"] in send_of]
+        for message, send, where in sorted(rows, key=lambda row: int(row[0]["id"])):
+            group = send.groups[0]
+            person = group.results[0].person
+            if is_asked(message):
+                said = "same" if bearer.get((where, group.number)) == person else "other"
+                if await self._product.answer(message["id"], said):
+                    self._acts[message["id"]].append(("answer", newest))
+            elif any(one["state"] == "delivered" for one in message["deliveries"]):
+                bearer.setdefault((where, group.number), person)
 
     def _channels(self, place: int, by_channel: dict[str, list[Json]]) -> Iterator[tuple[_Line, list[Json]]]:
         for (history, _), line in self._lines.items():

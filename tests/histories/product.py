@@ -214,6 +214,14 @@ class Product:
 
     # -- people --------------------------------------------------------------------------------------------------------
 
+    async def answer(self, message: int, said: str) -> bool:
+        """Say whose a message is that is held for its patient number, ``same`` or ``other``; whether that was done.
+
+        One answer is for all messages with this number and name, so the next of them may not be held any more.
+        """
+        done = await self.command("held", "answer", str(message), said, "--reason", BECAUSE, "--yes", "-o", "json")
+        return done["code"] in DONE
+
     async def act(self, act: Act, messages: list[Json]) -> list[int]:
         """Do it to those of ``messages`` that it can be done to; returns the numbers of these."""
         wanted = [one["id"] for one in messages if _is_open_to(act.act, one)]
@@ -241,6 +249,13 @@ def _problems(out: str) -> list[str]:
 
 def is_identity(cause: str) -> bool:
     return any(word in cause for word in _IDENTITY)
+
+
+def is_asked(message: Json) -> bool:
+    """Whether it waits for a person to say whose it is."""
+    return (message["state"] in ("held", "dead") and is_identity(message["reason"])) or any(
+        one["state"] == "held" and is_identity(one["cause"]) for one in message["deliveries"]
+    )
 
 
 def _is_open_to(act: str, message: Json) -> bool:

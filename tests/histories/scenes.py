@@ -1,7 +1,7 @@
 """Known traps, each with details drawn: what laboratories do, and what a program takes for something else.
 
-A scene is a function that lets it happen in a `Laboratory`. Those whose name ends in ``plain`` expect that nothing is
-held back.
+A scene is a function that lets it happen in a `Laboratory`. In those of `PLAIN` nothing is doubtful, so that nothing
+may be held back: what an analyzer sends again out of its memory is no step back.
 """
 
 from collections.abc import Callable
@@ -387,7 +387,7 @@ def replay_of_the_older(lab: Laboratory) -> None:
 # -- plain -----------------------------------------------------------------------------------------------------------
 
 
-def usual_day_plain(lab: Laboratory) -> None:
+def usual_day(lab: Laboratory) -> None:
     channel = lab.channel(numbers="lasting", control="counts", shared=True)
     for _ in range(lab.rng.randrange(1, 4)):
         person, order = _lasting_of_its_own(lab), lab.order()
@@ -416,5 +416,12 @@ SCENES: tuple[Scene, ...] = (
     evening_sends_all, withdrawn_and_back, final_over_final, failed_rerun, failed_then_measured,
     final_without_sending_again, mapping_repaired, correction_without_patient, correction_of_another_set,
     corrected_next_day, equal_texts, same_bytes_again, decided_and_again, one_test_a_message,
-    one_of_a_panel_corrected, replay_of_the_older, usual_day_plain,
+    one_of_a_panel_corrected, replay_of_the_older, usual_day,
+)  # fmt: skip
+PLAIN: frozenset[Scene] = frozenset(
+    {
+        cut_name_of_one_person, two_analyzers_one_tube, memory_undoes_correction, evening_sends_all, final_over_final,
+        failed_then_measured, mapping_repaired, correction_of_another_set, same_bytes_again, one_test_a_message,
+        one_of_a_panel_corrected, replay_of_the_older, usual_day,
+    }
 )  # fmt: skip

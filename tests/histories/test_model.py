@@ -22,6 +22,7 @@ class Scene:
     versions: dict[str, list[Version]] = field(default_factory=dict)
     listed: set[str] = field(default_factory=set)
     report: str = "final"
+    report_of: str = ""  # the Patient of all reports, where it is not that of their results
     plain: bool = False
     quiet: bool = True
 
@@ -58,7 +59,15 @@ class Scene:
 
     def broken(self, answered: set[int] | None = None) -> set[str]:
         history: History = replace(self.lab.history("test"), plain=self.plain)
-        reports = {"r": Report(status=self.report, patient="p0", results=frozenset(self.listed))}
+        patients = {some[-1].patient for some in self.versions.values()}
+        reports = {
+            patient: Report(
+                status=self.report,
+                patient=self.report_of or patient,
+                results=frozenset(ident for ident in self.listed if self.versions[ident][-1].patient == patient),
+            )
+            for patient in patients
+        }
         seen = Seen(
             answered=frozenset(send.id for send in history.sends) if answered is None else frozenset(answered),
             rows=tuple(self.rows),
@@ -139,6 +148,10 @@ WRONG: dict[str, tuple[str, Case]] = {
         "PERSONS",
         lambda at: (at.takes("GLU", "F"), at.takes("GLU", "F", person=at.ravi, order=at.lab.order(), patient="p1")),
     ),
+    "a report of another Patient": (
+        "PERSONS",
+        lambda at: (at.takes("GLU", "F"), setattr(at, "report_of", "p1")),
+    ),
     "final, then preliminary": ("BACK", lambda at: (at.takes("GLU", "F", "5"), at.takes("GLU", "P", "6", late=True))),
     "preliminary, then registered": ("BACK", lambda at: (at.takes("GLU", "P", "5"), at.takes("GLU", "I", "6"))),
     "the memory undoes a correction": (
@@ -177,7 +190,7 @@ WRONG: dict[str, tuple[str, Case]] = {
     "a result in no report": ("UNLISTED", lambda at: (at.takes("GLU", "F"), at.listed.clear())),
     "acknowledged, and not in the journal": ("LOST", lambda at: (at.takes("GLU", "F"), at.rows.clear())),
     "filtered, and nowhere": ("LOST", lambda at: at.stays("GLU", "F", "5", "filtered", "REPEAT")),
-    "delivered, says the journal": ("LOST", lambda at: (at.takes("GLU", "F"), at.versions.clear())),
+    "delivered, says the journal": ("LOST", lambda at: (at.takes("GLU", "F"), at.versions.clear(), at.listed.clear())),
     "another's equal text is a repeat": (
         "LOST",
         lambda at: (

@@ -12,7 +12,7 @@ from tests.histories.history import Batch, History, Weather, from_json
 from tests.histories.play import Ending, play
 from tests.histories.product import ROOT
 
-HOLDS = frozenset({"HELD", "RESTLESS"})  # invariants that every history must keep
+HOLDS = frozenset({"LOST", "HELD", "RESTLESS"})  # invariants that every history must keep
 COUNT = 50
 FOUND = Path(__file__).with_name("found")
 
