@@ -21,16 +21,18 @@ class Facts:
         echoes: ``Type/id`` of resources that were accepted before just so, and are left out.
         statuses: ``Type/id`` -> the status that goes out in place of the sender's.
         corrects: id as the mapping makes it -> id of the resource that it corrects.
+        reports: of other messages, written anew since they list a result that changes: entries as JSON.
         not_sent: it says nothing else than what was accepted before.
     """
 
     echoes: frozenset[str] = frozenset()
     statuses: Mapping[str, str] = field(default_factory=dict)
     corrects: Mapping[str, str] = field(default_factory=dict)
+    reports: tuple[str, ...] = ()
     not_sent: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.echoes or self.statuses or self.corrects or self.not_sent)
+        return bool(self.echoes or self.statuses or self.corrects or self.reports or self.not_sent)
 
     def as_json(self) -> Json:
         """For the note that is sealed beside the outcome; without what is empty."""
@@ -38,6 +40,7 @@ class Facts:
             "echoes": sorted(self.echoes),
             "statuses": dict(self.statuses),
             "corrects": dict(self.corrects),
+            "reports": list(self.reports),
             "not_sent": self.not_sent,
         }
         return {name: value for name, value in said.items() if value}
@@ -49,6 +52,7 @@ def facts_from(said: Json) -> Facts:
         echoes=frozenset(said.get("echoes", ())),
         statuses=said.get("statuses", {}),
         corrects=said.get("corrects", {}),
+        reports=tuple(said.get("reports", ())),
         not_sent=said.get("not_sent", False),
     )
 

@@ -1,7 +1,7 @@
 """Reports whose results come in several messages list all of them.
 
 A receiver replaces a report as a whole, so a message with one more test of an order would take the others out of its
-list. So before such a document is sent, the list of each of its reports is joined with what its lane has delivered for
+list. So before such a document is sent, the list of each of its reports is joined with what its destination has had of
 the same report: a reference to what the receiver never got would make it refuse the document.
 
 Not joined: a report without a patient, one that was first seen more than `JOINED_FOR` ago, and any where the channel
@@ -42,7 +42,7 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
 def _delivered(
     batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, received_us: int, wanted: set[str]
 ) -> dict[str, Listed]:
-    """What the lane has delivered of reports: by id, the status that it had last and the results that it lists."""
+    """What the destination has had of reports: by id, the status that it had last and the results that it lists."""
     messages: set[int] = set()
     for report in unpack_reports(packed_reports):
         messages |= {
@@ -57,9 +57,9 @@ def _delivered(
     results: dict[str, str] = {}
     for other in sorted(messages):
         for (document_id,) in batch.execute(
-            "SELECT DISTINCT document_id FROM delivery WHERE message_id = ? AND lane = ? AND state = 'delivered'"
-            " ORDER BY document_id",
-            (other, lane_id),
+            "SELECT DISTINCT d.document_id FROM delivery d JOIN lane l ON l.id = d.lane JOIN lane m ON m.id = ?"
+            " WHERE d.message_id = ? AND l.destination = m.destination AND d.state = 'delivered' ORDER BY d.document_id",
+            (lane_id, other),
         ).fetchall():
             resources = told(batch, document_id)
             results |= {one.identity: one.status for one in resources if one.kind == "Observation"}

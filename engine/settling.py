@@ -27,7 +27,7 @@ from engine.packing import unpack
 from engine.reasons import Reason
 from engine.records import Held, Routed
 from engine.succession import CANCELLED, CHANGES, RANK, UNFINISHED, Step, Version, follow, without_again
-from engine.told import Resource, loads, resources_in, settled
+from engine.told import Json, Resource, loads, report_of, resources_in, settled
 
 FHIR = "application/fhir+json"
 MOST_MESSAGES = 200  # of one order that are looked at; a counter that never moves must not stop the journal
@@ -104,7 +104,7 @@ def settle(
         if routed.document.media_type == FHIR and routed.destinations:
             past = _past(batch, known, routed.destinations)
             own = _past(batch, [Known(message_id, True)], routed.destinations, ("delivered",)) if again else _Past([])
-            found = _settle(routed, past, own, received) if past.documents or own.documents else None
+            found = _settle(batch, routed, past, own, received) if past.documents or own.documents else None
             if found is not None:
                 document, why, decided = found
                 if decided:
@@ -123,7 +123,7 @@ def settle(
 class _Accepted:
     """A document that was accepted for one of the destinations at hand."""
 
-    message_id: int
+    document_id: int
     same_day: bool
     waits: bool
     resources: list[Resource]
@@ -157,7 +157,7 @@ def _past(
         ).fetchall()
         for document_id, sent in rows:
             resources = told(batch, document_id)
-            documents.append(_Accepted(message_id, same_day, not sent, resources))
+            documents.append(_Accepted(document_id, same_day, not sent, resources))
     return _Past(documents)
 
 
@@ -166,16 +166,25 @@ def told(batch: Batch, document_id: int) -> list[Resource]:
     known = batch.tail.told.get(document_id)
     if known is not None:
         return known
+    bundle = _bundle(batch, document_id)
+    try:
+        found = resources_in(bundle) if bundle is not None else []
+    except ValueError:
+        found = []
+    batch.tail.keep_told(document_id, found)
+    return found
+
+
+def _bundle(batch: Batch, document_id: int) -> Json | None:
+    """A stored document; None where it cannot be opened, or is no Bundle."""
     sealed, channel = batch.execute(
         "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?", (document_id,)
     ).fetchone()
     try:
         body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
-        found = resources_in(loads(unpack(body) if packed else body))
+        return loads(unpack(body) if packed else body)
     except (IntegrityError, ValueError):
-        found = []  # `labrelay verify` says what is wrong
-    batch.tail.keep_told(document_id, found)
-    return found
+        return None  # `labrelay verify` says what is wrong
 
 
 def _version(one: Resource, waits: bool) -> Version:
@@ -183,7 +192,7 @@ def _version(one: Resource, waits: bool) -> Version:
 
 
 def _settle(
-    routed: Routed, past: _Past, own: _Past, received: datetime
+    batch: Batch, routed: Routed, past: _Past, own: _Past, received: datetime
 ) -> tuple[Document | None, Held | None, Facts] | None:
     """The document as it goes out (None: an echo), why it is held, and what was decided; None: it is left alone."""
     document = routed.document
@@ -208,9 +217,10 @@ def _settle(
     held = [*problems, *_why(mine, steps)]
     facts = Facts(
         echoes=frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs")),
-        statuses=_statuses(mine, steps) | _repaired(mine, own),
+        statuses=_statuses(mine, steps, own),
         corrects=corrects,
     )
+    facts = replace(facts, reports=_other_reports(batch, mine, facts, past))
     if not facts:
         return document, _all(held), NOTHING
     facts = _under_corrected_names(facts)
@@ -320,14 +330,18 @@ def _is_echo(mine: Sequence[Resource], steps: Mapping[str, Step], corrects: Mapp
     )
 
 
-def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step]) -> dict[str, str]:
+def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: _Past) -> dict[str, str]:
     """The statuses that go out in place of the sender's: of results that change a final one, and of their reports."""
     changed = {one.name: steps[one.name].status for one in mine
                if one.name in steps and steps[one.name].kind == "amended"}  # fmt: skip
-    identities = {name.partition("/")[2] for name in changed}
+    changed |= _repaired(mine, own)
+    out = {one.identity: changed.get(one.name, one.status) for one in mine if one.kind == "Observation"}
     for one in mine:
-        if one.kind == "DiagnosticReport" and one.said == "final" and not identities.isdisjoint(one.lists):
-            changed[one.name] = "amended"
+        if one.kind == "DiagnosticReport" and one.said == "final":
+            listed = {out.get(result) for result in one.lists}
+            status = next((status for status in ("corrected", "amended") if status in listed), "")
+            if status:
+                changed[one.name] = status
     return changed
 
 
@@ -343,11 +357,32 @@ def _repaired(mine: Sequence[Resource], own: _Past) -> dict[str, str]:
             changed[one.name] = old.status
         elif one.meaning != old.meaning or not old.codes <= one.codes:
             changed[one.name] = "corrected"
-    identities = {name.partition("/")[2] for name in changed}
-    for one in mine:
-        if one.kind == "DiagnosticReport" and one.said == "final" and not identities.isdisjoint(one.lists):
-            changed[one.name] = "corrected"
     return changed
+
+
+def _other_reports(batch: Batch, mine: Sequence[Resource], facts: Facts, past: _Past) -> tuple[str, ...]:
+    """The reports of other messages that list a result which changes here, with the status that they have now."""
+    changed = {}
+    for one in mine:
+        if one.kind == "Observation" and one.name not in facts.echoes:
+            status = facts.statuses.get(one.name, one.status)
+            if status in CHANGES:
+                changed[facts.corrects.get(one.identity, one.identity)] = status
+    written = {f"{one.kind}/{facts.corrects.get(one.identity, one.identity)}" for one in mine}
+    found: dict[str, tuple[int, str]] = {}
+    for accepted in past.documents:
+        for one in accepted.resources:
+            if one.kind != "DiagnosticReport" or accepted.waits or one.name in written or one.status not in RANK:
+                continue
+            listed = {changed[result] for result in one.lists if result in changed}
+            if listed and RANK[one.status] >= RANK["final"]:
+                status = "amended" if listed == {"amended"} and one.status != "corrected" else "corrected"
+                found[one.name] = accepted.document_id, status
+    return tuple(
+        report_of(bundle, name, status)
+        for name, (document_id, status) in found.items()
+        if (bundle := _bundle(batch, document_id)) is not None
+    )
 
 
 def _under_corrected_names(facts: Facts) -> Facts:

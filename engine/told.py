@@ -4,7 +4,8 @@ Numbers stay as they are written: a document that is written anew says 5.50 wher
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ SENDER_STATUS = "urn:labrelay:sender-status"  # system of the tag that keeps the
 _URN = "urn:uuid:"
 _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
 _OF_A_REPORT = _NOT_COMPARED | {"result"}
+_NO_VALUE = re.compile(r"[-*._?=~/]{2,}")
 _MEANING = frozenset({"component", "dataAbsentReason", "interpretation", "referenceRange", "subject"})
 _RECORDS = frozenset({"Provenance", "MessageHeader"})  # about the message, and not about a result
 
@@ -117,7 +119,15 @@ def _meant(resource: Json) -> set[str]:
 
 def _has_value(resource: Json) -> bool:
     parts = (resource, *resource.get("component", ()))
-    return "hasMember" in resource or any(name.startswith("value") for part in parts for name in part)
+    return "hasMember" in resource or any(
+        not _says_nothing(value) for part in parts for name, value in part.items() if name.startswith("value")
+    )
+
+
+def _says_nothing(value: Any) -> bool:
+    """Whether a value is a text like ``----`` or ``***``, which analyzers write where they have none."""
+    text = value.get("text") if isinstance(value, dict) and not value.get("coding") else value
+    return isinstance(text, str) and _NO_VALUE.fullmatch(text.strip()) is not None
 
 
 def _codes(code: Json) -> frozenset[str]:
@@ -138,6 +148,7 @@ def settled(bundle: Json, facts: Facts) -> bytes:
     """The Bundle as it goes out under ``facts``; ``bundle`` is used up."""
     _correct(bundle, facts.corrects)
     entries = bundle.get("entry", [])
+    _add(entries, facts.reports)
     gone: dict[str, str] = {}
     for entry in entries:
         name = entry.get("request", {}).get("url", "")
@@ -173,6 +184,48 @@ def change_status(resource: Json, status: str) -> None:
     if not any(one.get("system") == SENDER_STATUS for one in tags):
         meta["tag"] = [*tags, {"system": SENDER_STATUS, "code": said}]
     resource["status"] = status
+
+
+def _add(entries: list[Json], reports: Sequence[str]) -> None:
+    """Put reports of other messages beside those of this one, in front of the Provenance."""
+    there = {entry["fullUrl"] for entry in entries}
+    end = len(entries) - sum(entry["resource"]["resourceType"] == "Provenance" for entry in entries[-1:])
+    for text in reports:
+        for entry in json.loads(text, parse_float=Fragment):
+            if entry["fullUrl"] not in there:
+                there.add(entry["fullUrl"])
+                entries.insert(end, entry)
+                end += 1
+
+
+def report_of(bundle: Json, name: str, status: str) -> str:
+    """The entries by which a report is written anew with another status, as JSON: itself, and what it refers to that a
+    server may have under another id (a Patient, an Organization).
+
+    Args:
+        bundle: that wrote it last; it is used up.
+        name: ``DiagnosticReport/id``.
+    """
+    by_url = {entry["fullUrl"]: entry for entry in bundle["entry"]}
+    (entry,) = (one for one in bundle["entry"] if one.get("request", {}).get("url") == name)
+    own = {url: one["request"]["url"] for url, one in by_url.items() if one.get("request", {}).get("method") == "PUT"}
+    own = {url: address for url, address in own.items() if "?" not in address}
+    refer(entry["resource"], own)
+    change_status(entry["resource"], status)
+    shared = [by_url[url] for url in _references(entry["resource"]) if url in by_url]
+    return orjson.dumps([*shared, entry]).decode()
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        reference = value.get("reference")
+        if isinstance(reference, str):
+            yield reference
+        for inner in value.values():
+            yield from _references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)
 
 
 def _correct(bundle: Json, corrects: Mapping[str, str]) -> None:

@@ -37,6 +37,7 @@ OWN_SYSTEM = "urn:labrelay:id"
 NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
 _SEPARATOR = "\x1f"
 _RUNS = frozenset({"Observation", "Media"})
+_TOLD_BY: dict[str, tuple[Any, ...]] = {"hl7v2": ("OBX", 3, 4, 14), "astm": ("R", 3, 13)}  # code, sub-id, time
 _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # RFC 3986, 2.3: need no escape
 
@@ -310,6 +311,18 @@ class Making:
         if text and run.times.instant(text):
             return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{run.times.second(text)}"
         return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{self._this_message()}"
+
+    def report_alone(self, group: Group, time: str) -> str:
+        """As `alone`, of a report: the same order may come in several messages, and no list of one is another's, so
+        what it has results of, and when they were measured, is part of what it is."""
+        if self.unique:
+            return ""
+        name, *numbers = _TOLD_BY[self._run.parsed.format]
+        told = [
+            [segment.fields[number] for number in numbers if len(segment.fields) > number]
+            for segment in _inside(group, name)
+        ]
+        return f"{self.alone(time)}{_SEPARATOR}{told}"
 
     def _day(self, time: str) -> str:
         """The local day of measurement; of receipt, where the message tells no day."""

@@ -696,6 +696,13 @@ class Steps(Bodies):
                 test = f"{patient} is None" if patient else "True"
                 code.emit(f"if {test}: {variable} = making.alone({own} or {self._order_time(scope)})")
                 suffix = variable
+        elif kind == "DiagnosticReport":
+            variable = code.new()
+            code.emit(f"{variable} = {suffix}")
+            test = f"{patient} is None" if patient else "True"
+            alone = f"making.report_alone({owner.variable}, {self._order_time(scope)})"
+            code.emit(f"if {test}: {variable} = {alone}")
+            suffix = variable
         joined = code.new()
         code.emit(f"{joined} = {key} + {suffix}")
         return joined
