@@ -32,6 +32,7 @@ WITHDRAWN = "entered-in-error"
 CANCELLED = "cancelled"
 CHANGES = frozenset({"corrected", "amended", "appended", WITHDRAWN})  # by these the sender itself says: I take it back
 UNFINISHED = frozenset({"registered", "preliminary", "partial"})
+MINUTE = len("2026-03-01T09:30")  # a day alone tells no memory from a second measurement
 FIRST_YEAR = 2001  # clocks that have lost their battery begin in 1970, 1980, 1990 or 2000
 AHEAD = timedelta(minutes=15)  # a measurement cannot be later than its receipt; clocks differ by minutes
 
@@ -77,7 +78,7 @@ def follow(new: Version, accepted: Sequence[Version], received: datetime) -> Ste
     """
     if not accepted:
         return Step("plain", new.said)
-    if new.time and (same := [one for one in accepted if _says_again(new, one)]):
+    if len(new.time) >= MINUTE and (same := [one for one in accepted if _says_again(new, one)]):
         return Step("again" if all(one.waits for one in same) else "echo", new.said)
     if new.said == WITHDRAWN:
         return Step("plain", new.said)

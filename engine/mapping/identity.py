@@ -35,6 +35,7 @@ Json = dict[str, Any]
 
 OWN_SYSTEM = "urn:labrelay:id"
 NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
+MINUTE_DIGITS = 12  # of a time as it is sent: 202603010930
 _SEPARATOR = "\x1f"
 _RUNS = frozenset({"Observation", "Media"})
 _TOLD_BY: dict[str, tuple[Any, ...]] = {"hl7v2": ("OBX", 3, 4, 14), "astm": ("R", 3, 13)}  # code, sub-id, time
@@ -61,6 +62,7 @@ class Making:
         "_shared",
         "_states",
         "_updated",
+        "apart",
         "bearers",
         "conditional",
         "dropped",
@@ -94,6 +96,8 @@ class Making:
         self.dropped = 0
         self.transaction = transaction
         self.unique = run.context.specimen_ids == "unique"
+        # The same bytes with a time of measurement are the same results: `engine.settling` knows them by their ids.
+        self.apart = "" if run.context.apart and self._is_timed() else run.context.apart
 
     # -- ids -------------------------------------------------------------------------------------------------------
 
@@ -287,6 +291,15 @@ class Making:
                 return text
         return ""
 
+    def _is_timed(self) -> bool:
+        """Whether an order or a result says to the minute when it was measured."""
+        fields = self._run.identity
+        return any(
+            len(self._time_in(segment, numbers)) >= MINUTE_DIGITS
+            for name, numbers in ((fields.order, fields.order_time), (fields.result, fields.result_time))
+            for segment in _inside(self._run.root, name)
+        )
+
     def tell_time(self, group: Group, result: Segment | None) -> None:
         """Tell the trace which field the time in an id comes from: that of ``result``, or of the order at hand."""
         if self.unique or (result is not None and self._time_in(result, self._run.identity.result_time)):
@@ -298,7 +311,7 @@ class Making:
         """What a key that may restart is extended by."""
         if self.unique:
             return ""
-        if patient is None or self._run.context.apart:
+        if patient is None or self.apart:
             return self.alone(time)
         return f"{_SEPARATOR}{patient}{_SEPARATOR}{self._day(time)}"
 
@@ -307,7 +320,7 @@ class Making:
         if self.unique:
             return ""
         run = self._run
-        text = "" if run.context.apart else (run.text(raw) if raw else None) or run.times.message_time
+        text = "" if self.apart else (run.text(raw) if raw else None) or run.times.message_time
         if text and run.times.instant(text):
             return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{run.times.second(text)}"
         return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{self._this_message()}"
@@ -336,7 +349,7 @@ class Making:
         """What no other message has: where nothing in it says whose a result is, it is one of its own."""
         context = self._run.context
         received = "" if context.received_at is None else context.received_at.isoformat()
-        apart = f"{_SEPARATOR}{context.apart}" if context.apart else ""
+        apart = f"{_SEPARATOR}{self.apart}" if self.apart else ""
         return f"{context.payload_hash}{_SEPARATOR}{received}{apart}"
 
     def report(self, number: str, patient: str | None, time: str, person: list[str]) -> None:
@@ -348,7 +361,7 @@ class Making:
         channel, day = self._run.context.channel, ""
         if self.unique and number != NO_NUMBER:
             place = ""
-        elif self._run.context.apart or (patient is None and number == NO_NUMBER):
+        elif self.apart or (patient is None and number == NO_NUMBER):
             place = self._this_message()
         else:
             place, day = channel, self._day(time)
