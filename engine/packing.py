@@ -5,7 +5,6 @@ between processes and in the journal; only a destination sees it whole. What doe
 beside the bytes (``packed``) says which of both it is.
 """
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -65,8 +64,12 @@ class Unpacking:
     async def deliver(self, delivery: "Delivery") -> "Versions | None":
         if delivery.packed:
             try:
-                body = delivery.body
-                whole = unpack(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(unpack, body)
+                if len(delivery.body) < LARGE_BYTES:
+                    whole = unpack(delivery.body)
+                else:
+                    import asyncio  # here, for lists unpack too, and start without it
+
+                    whole = await asyncio.to_thread(unpack, delivery.body)
                 delivery = replace(delivery, body=whole, packed=False)
             except ValueError as error:
                 raise RefusedDeliveryError(Reason.DAMAGED, "the stored document cannot be unpacked") from error
