@@ -140,7 +140,9 @@ class App:
             raise self.fatal
 
     async def _run(self, site: Site, recovery: Recovery, started: Callable[["App"], None]) -> None:
-        built = build_site(site, identity_key=self.journal.vault.identity_key, clock=self.clock)
+        built = build_site(
+            site, identity_key=self.journal.vault.identity_key, clock=self.clock, others=self.journal.others
+        )
         self._say(built.doubts)
         if recovery.maybe_delivered or recovery.unprocessed:
             logger.info(
@@ -311,7 +313,9 @@ class App:
                 site = await asyncio.to_thread(load_site, self.folder)
                 self._refuse_what_needs_a_restart(site)
                 key = self.journal.vault.identity_key
-                built = await asyncio.to_thread(build_site, site, identity_key=key, clock=self.clock)
+                built = await asyncio.to_thread(
+                    build_site, site, identity_key=key, clock=self.clock, others=self.journal.others
+                )
                 await self._swap(built)
                 heap.settle()
             finally:

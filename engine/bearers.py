@@ -9,12 +9,17 @@ message has a hash that stands there: one look-up. Another one is compared with 
     FLAGGED     the same person as it seems: no reference before a person has confirmed it
     ERASED      the person was erased, and only the number's hash is left: whoever bears it next is a conflict
 
+A conflict is a question: the message is held until a person answers (`answer`). *Same*: its record is a further
+reference. *Other*: the number is that of two persons, and the second one's results get a Patient of their own from then
+on, in which the number does not stand. So a number may have several persons, and each reference is one person's.
+
 This is no short memory: a number that lasts is kept for good, a counter (with its order and day) as long as the memory
 of reports. Rejecting, dismissing or erasing a message frees no number that another message bears.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError
@@ -25,6 +30,8 @@ COUNTER_MEMORY_US = 90 * 24 * 3_600_000_000
 SWEEP_ROWS = 500
 REFERENCE, ALIKE, SEEMS, ERASED = range(4)
 FOR_GOOD = 0
+
+Execute = Callable[..., sqlite3.Cursor]
 
 _COLUMN = "bearer"
 _NOBODY = bytes(16)
@@ -37,6 +44,7 @@ class _Row:
     standing: int
     message_id: int
     record: bytes
+    person: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,7 @@ class Compared:
         verdict: same, nothing_to_compare, flagged or conflict.
         other: the message whose record it was compared with; 0 where none is known.
         reference: that record.
+        person: whose it is, under this number.
     """
 
     bearer: Bearer
@@ -55,6 +64,7 @@ class Compared:
     verdict: str
     other: int = 0
     reference: Person | None = None
+    person: int = 1
 
 
 def compare_all(batch: Batch, message_id: int, bearers: Iterable[Bearer]) -> list[Compared]:
@@ -64,20 +74,21 @@ def compare_all(batch: Batch, message_id: int, bearers: Iterable[Bearer]) -> lis
 
 def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
     row = batch.execute(
-        "SELECT standing, message_id, others FROM bearer WHERE number = ? AND whole = ?"
+        "SELECT standing, message_id, others, person FROM bearer WHERE number = ? AND whole = ?"
         " AND (until_us = 0 OR until_us >= ?)",
         (bearer.number, bearer.whole, batch.steady_us),
     ).fetchone()
     if row is not None:
-        standing, first, others = row
+        standing, first, others, whose = row
         if not others and first != message_id:
             batch.execute(
                 "UPDATE bearer SET others = 1, noted_us = ? WHERE number = ? AND whole = ?",
                 (batch.now_us, bearer.number, bearer.whole),
             )
-        return Compared(bearer, True, FLAGGED if standing == SEEMS else SAME, first)
+        verdict: str = FLAGGED if standing == SEEMS else SAME
+        return Compared(bearer, True, verdict if whose == bearer.person else CONFLICT, first, None, whose)
     person = Person.unpacked(bearer.record)
-    found = Compared(bearer, False, SAME)
+    found = Compared(bearer, False, SAME, person=bearer.person)
     best = len(_WORST_LAST)
     for one in _rows(batch, bearer.number):
         if one.standing not in (REFERENCE, ERASED):
@@ -85,7 +96,10 @@ def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
         reference = _opened(batch, bearer.number, one)
         verdict = CONFLICT if reference is None else compare(reference, person)
         if _WORST_LAST.index(verdict) < best:
-            best, found = _WORST_LAST.index(verdict), Compared(bearer, False, verdict, one.message_id, reference)
+            best = _WORST_LAST.index(verdict)
+            found = Compared(bearer, False, verdict, one.message_id, reference, one.person)
+    if found.person != bearer.person:  # its documents were made as another person's
+        return replace(found, verdict=CONFLICT)
     return found
 
 
@@ -108,7 +122,7 @@ def note(batch: Batch, message_id: int, found: Sequence[Compared], *, accepted: 
             standing = REFERENCE if one.verdict == SAME else ALIKE
         assert one.verdict != CONFLICT or accepted
         until_us = FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
-        _put(batch, bearer.number, bearer.whole, standing, message_id, person.packed(), until_us)
+        _put(batch, bearer.number, bearer.whole, standing, message_id, person.packed(), until_us, one.person)
 
 
 def _add_to_references(batch: Batch, number: bytes, person: Person) -> None:
@@ -125,8 +139,95 @@ def _add_to_references(batch: Batch, number: bytes, person: Person) -> None:
             )
 
 
+def ask(batch: Batch, message_id: int, found: Sequence[Compared]) -> None:
+    """Note that a message is held until a person has answered for these bearers."""
+    for one in found:
+        bearer = one.bearer
+        until_us = FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
+        batch.execute(
+            "INSERT OR REPLACE INTO bearer_asked (number, whole, message_id, until_us, record, person)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                bearer.number,
+                bearer.whole,
+                message_id,
+                until_us,
+                _sealed(batch, bearer.number, bearer.record),
+                one.person,
+            ),
+        )
+
+
+def answered(batch: Batch, message_id: int) -> None:
+    """A message is held for no bearer any more."""
+    batch.execute("DELETE FROM bearer_asked WHERE message_id = ?", (message_id,))
+
+
+def asked(execute: Execute, message_id: int) -> list[int]:
+    """The messages that one answer is for, in their order: those with the number and the record of this one."""
+    rows = execute(
+        "SELECT DISTINCT b.message_id FROM bearer_asked a"
+        " JOIN bearer_asked b ON b.number = a.number AND b.whole = a.whole"
+        " WHERE a.message_id = ? ORDER BY b.message_id",
+        (message_id,),
+    ).fetchall()
+    return [number for (number,) in rows]
+
+
+def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
+    """Whether a held delivery is of a message that nobody has answered for."""
+    return (
+        execute(
+            "SELECT 1 FROM delivery d JOIN bearer_asked a ON a.message_id = d.message_id WHERE d.id = ? LIMIT 1",
+            (delivery_id,),
+        ).fetchone()
+        is not None
+    )
+
+
+def answer(batch: Batch, message_id: int, *, same: bool) -> tuple[list[int], dict[bytes, int]]:
+    """A person has compared two records: are they of the ``same`` person?
+
+    Returns:
+        The messages that are to be processed again, in their order; and what `others` has now.
+    """
+    waiting: set[int] = set()
+    pairs = batch.execute(
+        "SELECT number, whole, until_us, record, person FROM bearer_asked WHERE message_id = ?", (message_id,)
+    ).fetchall()
+    for number, whole, until_us, sealed, person in pairs:
+        record = Person.unpacked(batch.vault.open(sealed, _COLUMN, _place(number), ""))
+        if not same:
+            person = _own_person(batch, number, record)
+        _put(batch, number, whole, REFERENCE, message_id, record.packed(), until_us, person)
+        held = batch.execute(
+            "SELECT DISTINCT message_id FROM bearer_asked WHERE number = ? AND whole = ?", (number, whole)
+        ).fetchall()
+        waiting |= {held_id for (held_id,) in held}
+        if len(held) > 1:
+            batch.execute("UPDATE bearer SET others = 1 WHERE number = ? AND whole = ?", (number, whole))
+    return sorted(waiting), others(batch.execute)
+
+
+def _own_person(batch: Batch, number: bytes, record: Person) -> int:
+    """The person whom a record is of, where it is not the first one's: one told apart before, or a new one."""
+    rows = _rows(batch, number)
+    for row in rows:
+        reference = _opened(batch, number, row) if row.person > 1 and row.standing == REFERENCE else None
+        if reference is not None and compare(reference, record) in (SAME, FLAGGED):
+            return row.person
+    return max((row.person for row in rows), default=1) + 1
+
+
+def others(execute: Execute) -> dict[bytes, int]:
+    """Number and record, one behind the other -> which person of the number it is, of all but the first."""
+    rows = execute("SELECT number, whole, person FROM bearer WHERE person > 1").fetchall()
+    return {number + whole: person for number, whole, person in rows}
+
+
 def forget(batch: Batch, message_id: int, numbers: Iterable[bytes]) -> None:
     """A message was rejected or dismissed: a record that came with it alone is nobody's."""
+    answered(batch, message_id)
     for number in numbers:
         batch.execute("DELETE FROM bearer WHERE number = ? AND message_id = ? AND others = 0", (number, message_id))
 
@@ -137,6 +238,7 @@ def erase(batch: Batch, message_id: int, numbers: Iterable[bytes], *, person: bo
     Args:
         person: all that is stored of the patient goes, whatever other messages bear the number.
     """
+    answered(batch, message_id)
     for number in dict.fromkeys(numbers):
         rows = _rows(batch, number)
         if not rows:
@@ -165,7 +267,7 @@ def _rows(batch: Batch, number: bytes) -> list[_Row]:
     return [
         _Row(*row)
         for row in batch.execute(
-            "SELECT whole, standing, message_id, record FROM bearer WHERE number = ?"
+            "SELECT whole, standing, message_id, record, person FROM bearer WHERE number = ?"
             " AND (until_us = 0 OR until_us >= ?)",
             (number, batch.steady_us),
         ).fetchall()
@@ -173,21 +275,20 @@ def _rows(batch: Batch, number: bytes) -> list[_Row]:
 
 
 def _put(
-    batch: Batch, number: bytes, whole: bytes, standing: int, message_id: int, record: bytes, until_us: int
+    batch: Batch,
+    number: bytes,
+    whole: bytes,
+    standing: int,
+    message_id: int,
+    record: bytes,
+    until_us: int,
+    person: int = 1,
 ) -> None:
+    sealed = _sealed(batch, number, record) if record else b""
     batch.execute(
-        "INSERT OR REPLACE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            number,
-            whole,
-            standing,
-            message_id,
-            standing == ERASED,
-            until_us,
-            batch.now_us,
-            _sealed(batch, number, record) if record else b"",
-        ),
+        "INSERT OR REPLACE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record,"
+        " person) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (number, whole, standing, message_id, standing == ERASED, until_us, batch.now_us, sealed, person),
     )
 
 

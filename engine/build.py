@@ -65,7 +65,9 @@ class BuiltSite:
         return tuple(dict.fromkeys(line for route in routes for line in getattr(route.program, "doubts", ())))
 
 
-def build_site(site: Site, *, identity_key: bytes, clock: Clock) -> BuiltSite:
+def build_site(
+    site: Site, *, identity_key: bytes, clock: Clock, others: Mapping[bytes, int] | None = None
+) -> BuiltSite:
     """Compile all channels.
 
     Raises:
@@ -76,7 +78,9 @@ def build_site(site: Site, *, identity_key: bytes, clock: Clock) -> BuiltSite:
     channels: dict[str, BuiltChannel] = {}
     for name, config in site.channels.items():
         try:
-            channels[name] = build_channel(site, config, programs, identity_key=identity_key, clock=clock)
+            channels[name] = build_channel(
+                site, config, programs, identity_key=identity_key, clock=clock, others=others
+            )
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -100,7 +104,13 @@ class Programs:
 
 
 def build_channel(
-    site: Site, config: ChannelConfig, programs: Programs, *, identity_key: bytes, clock: Clock
+    site: Site,
+    config: ChannelConfig,
+    programs: Programs,
+    *,
+    identity_key: bytes,
+    clock: Clock,
+    others: Mapping[bytes, int] | None = None,
 ) -> BuiltChannel:
     source = config.source
     message_format = format_of(source, config.dialect)
@@ -112,6 +122,7 @@ def build_channel(
         namespaces=site.config.namespaces,
         specimen_ids=config.specimen_ids,
         patient_numbers=site.patient_numbers(config),
+        others={} if others is None else others,
     )
     return BuiltChannel(
         config=config,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from engine import audit, earlier, memory
+from engine import audit, bearers, earlier, memory
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.memory import REPORT_MEMORY_US
@@ -61,6 +61,7 @@ def release(
 
     superseded    newer messages had all of their results delivered: they are closed, for there is nothing to send
     overtaken     newer messages had part of them delivered: they stay held (`Reason.OVERTAKEN`)
+    unanswered    whose they are is to be answered first (`engine.bearers.answer`)
     too_old       the journal has forgotten which newer messages there are: they stay held
     skipped       they are not held any more
 
@@ -69,7 +70,8 @@ def release(
     """
     done = dict.fromkeys(("released", "superseded", "overtaken", "too_old", "skipped"), 0)
     for delivery_id in deliveries:
-        done[_release(batch, delivery_id, lanes)] += 1
+        became = _release(batch, delivery_id, lanes)
+        done[became] = done.get(became, 0) + 1
     audit.note(batch, actor, "release", {**_named(batch, deliveries), "reason": because, **done})
     return done
 
@@ -85,6 +87,8 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
     if row[0] != "held":
         return "skipped"
     _, flags, document_id, channel, received_us, destination = row
+    if bearers.waits_for_an_answer(batch.execute, delivery_id):
+        return "unanswered"
     if batch.now_us - received_us >= REPORT_MEMORY_US:
         return "too_old"
     match overtaken(batch, delivery_id):

@@ -285,6 +285,7 @@ def _context(stored: Stored, channel: ChannelRoutes) -> MapContext:
         specimen_ids=base.specimen_ids,
         apart="" if stored.equal_to is None else f"{stored.received_us}.{stored.seq}",
         patient_numbers=base.patient_numbers,
+        others=base.others,
     )
 
 

@@ -4,7 +4,7 @@ From the wire inwards: a *link* turns bytes into link events (`Block`, `Frame`, 
 `Parsed` tree of groups and segments, a *mapping* makes `Document`s of it, the outbox hands `Delivery`s to destinations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -329,12 +329,14 @@ class Bearer:
         whole: 16 bytes, keyed hash of the record.
         record: `engine.persons.Person`, packed. Patient data: it is kept sealed.
         lasting: the number is one person's for good.
+        person: 1, or which of the persons of this number the documents were made for (`MapContext.others`).
     """
 
     number: bytes
     whole: bytes
     record: bytes
     lasting: bool
+    person: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,6 +378,8 @@ class MapContext:
         namespaces: the site's ``namespaces:``, HD.1 or assigner name -> system URI.
         specimen_ids: ``restart`` or ``unique``.
         apart: what sets a message apart whose bytes came before, and which may be another result; else empty.
+        others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, of those whom a person has told
+            apart from the first. Shared by all channels, and filled while the site runs.
         patient_numbers: ``lasting``, or ``counter`` where they may begin anew: then they name nobody beyond an order.
     """
 
@@ -389,6 +393,7 @@ class MapContext:
     specimen_ids: str = "restart"
     apart: str = ""
     patient_numbers: str = "counter"
+    others: Mapping[bytes, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

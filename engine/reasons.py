@@ -117,10 +117,10 @@ class Reason(Enum):
     )
     IDENTITY_CONFLICT = (
         "IDENTITY_CONFLICT",
-        "The same order or specimen number was used for another patient on the same day, or one patient number for two "
-        "persons (another family name and another birth date). Compare both messages at the analyzer, then retry or "
-        "dismiss. Where both numbers are the same, or numbers are unique, retrying does not help: correct it at the "
-        "analyzer and send again.",
+        "One patient number stands for two persons, by name, birth date or sex: the result is held until a person has "
+        "compared both messages (`labrelay held answer MESSAGE same` or `other`). Or the same order or specimen number "
+        "was used for another patient on the same day: a dead letter, to be retried or dismissed; where numbers are "
+        "unique, retrying does not help: correct it at the analyzer and send again.",
     )
     # -- dead: the destination ---------------------------------------------------------------------------------
     REFUSED = (

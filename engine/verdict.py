@@ -21,7 +21,7 @@ from engine.numbers import Number
 from engine.outbox import decisions, queueing
 from engine.persons import CONFLICT
 from engine.reasons import Reason
-from engine.records import UNMAPPED_ROWS, MapOutcome, Routed
+from engine.records import UNMAPPED_ROWS, Held, MapOutcome, Routed
 
 Verdict = Literal["mapped", "filtered", "dead"]
 
@@ -80,17 +80,25 @@ def map_done(
     late = False
     known: list[settling.Known] = []
     settled: settling.Settled | None = None
+    persons: list[Held] = []
     if state == "mapped":
         reports = [report for routed in routes for report in routed.document.reports]
         # Then the guard of `engine.superseding` looks before it is sent. What was edited is as old as its original.
         late = edited_from is not None or memory.newer(batch, message_id, reports)
         found = bearers.compare_all(batch, message_id, _bearers(routes))
-        conflict = _conflict(batch, message_id, reports, found, accept_conflict)
-        if conflict:
+        # Whoever has told two persons apart has accepted that both have the order's number, too.
+        told_apart = again and any(one.bearer.person > 1 for one in found)
+        if conflict := "" if accept_conflict or told_apart else _conflict(batch, message_id, reports):
             routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
+        elif not accept_conflict and (asked := [one for one in found if one.verdict == CONFLICT]):
+            bearers.ask(batch, message_id, asked)
+            batch.count(channel, "", "asked_person")
+            persons = [_two_persons(asked[0].other)] * len(routes)
         else:
             memory.claim_reports(batch, message_id, reports)
             bearers.note(batch, message_id, found, accepted=accept_conflict)
+            if again:
+                bearers.answered(batch, message_id)
             known = settling.known_orders(batch, message_id if edited_from is None else edited_from, reports)
             if known or again:
                 settled = settling.settle(batch, message_id, received_us, routes, known, again=again)
@@ -136,7 +144,7 @@ def map_done(
         message_type=message_type,
         token=token,
         routes=routes,
-        held=holding.decide(batch, channel, received_us, routes, settled.held if settled is not None else ()),
+        held=holding.decide(batch, channel, received_us, routes, settled.held if settled is not None else persons),
         revision=revision,
         manual=again or late,
         known_order=bool(known),
@@ -172,20 +180,20 @@ def _bearers(routes: Sequence[Routed]) -> Iterable[Bearer]:
     return {(one.number, one.whole): one for one in found}.values() if len(found) > 1 else found
 
 
-def _conflict(
-    batch: Batch, message_id: int, reports: list[Report], found: Sequence[bearers.Compared], accepted: bool
-) -> str:
-    """Why a number of this message is somebody else's, or nothing; a person may have accepted that it is not."""
-    if accepted:
-        return ""
-    for one in found:
-        if one.verdict == CONFLICT:
-            return f"message {one.other} used the same patient number for a person of another name, birth date or sex"
+def _two_persons(other: int) -> Held:
+    text = f"message {other} used the same patient number for a person of another name, birth date or sex"
+    return Held(
+        reason=Reason.IDENTITY_CONFLICT,
+        text=text if other else "the person who bore the same patient number was erased",
+    )
+
+
+def _conflict(batch: Batch, message_id: int, reports: list[Report]) -> str:
+    """Why an order or specimen number of this message is another patient's, or nothing."""
     if not memory.taken(batch, message_id, reports):
         return ""
-    if (other := memory.conflicting(batch, message_id, reports)) is not None:
-        return f"message {other} used the same order or specimen number for another patient"
-    return ""
+    other = memory.conflicting(batch, message_id, reports)
+    return "" if other is None else f"message {other} used the same order or specimen number for another patient"
 
 
 def dismiss(batch: Batch, message_ids: Iterable[int], detail: str) -> int:

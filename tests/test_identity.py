@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from adapters.codecs.astm_sender import frames_of
 from engine.clock import ManualClock
+from engine.commands.output import ExitCode
 from tests.support.running import Json, RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks, send_raw, session
 from tests.support.waiting import until
@@ -200,7 +201,7 @@ async def test_one_patient_number_for_two_persons_never_overwrites(site: Running
     """Somebody types 1 for whoever it is."""
     doe, roe = "Doe^Jane||19800412", "Roe^Ann||19910530"
     await analyzer.send(Result("1", name=doe), Result("1", name=roe, value="9.9"))
-    assert site.ends() == ["delivered", "IDENTITY_CONFLICT"]
+    assert site.ends() == ["delivered", "held"]
     assert held(site) == first(("1", "14.8"))
 
     await analyzer.send(Result("1", name="Miller^Jane||19800412", value="13.2", status="C"))
@@ -214,11 +215,12 @@ async def test_a_patient_counter_that_begins_anew_puts_nothing_on_another_patien
     doe, roe = "Doe^Jane||19800412", "Roe^Ann||19910530"
     other = Result("1", number="13", at=TUESDAY + MORNING, name=roe, value="9.9")
     _, second = await analyzer.send(Result("1", name=doe), other)
-    assert site.ends() == ["delivered", "IDENTITY_CONFLICT"]
+    assert site.ends() == ["delivered", "held"]
     assert held(site) == first(("1", "14.8"))
 
     # A person has looked: it is one patient, who was registered anew.
-    assert (await site.retry(second))["still_dead"] == 0
+    ran = await site.labrelay("held", "answer", str(second), "same", "--reason", "registered anew", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
     await site.settled()
     assert held(site) == first(("1", "14.8"), ("1", "9.9"))
     assert site.sandbox.count("Patient") == 1

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from adapters.codecs.astm_sender import frames_of
+from engine.commands.output import ExitCode
 from tests.support.running import Json, RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks, session
 from tests.support.waiting import until
@@ -232,3 +233,94 @@ async def test_a_counter_without_an_order_number_is_known_by_its_message(site: R
     )
 
     assert len(site.sandbox.resources("Patient")) == 2
+
+
+# -- numbers that last -----------------------------------------------------------------------------------------------
+
+
+async def answer(site: RunningSite, message: int, said: str) -> Json:
+    ran = await site.labrelay("held", "answer", str(message), said, "--reason", "compared", "--yes", "-o", "json")
+    assert ran.code == ExitCode.OK, ran.err
+    await site.settled()
+    done: Json = ran.json["done"]
+    return done
+
+
+CONFLICTS = [
+    (("SHARMA^ANITA", "", "F"), ("VERMA^ROHIT", "", "M")),
+    (("KUMAR^ANIL", "19600203", "M"), ("KUMAR^SUNITA", "19950817", "F")),
+    (("KUMAR^ANIL", "", ""), ("KUMAR^SUNIL", "", "")),
+    (("IYER^MEENA", "19550412", "F"), ("KHAN^IMRAN", "20010530", "M")),
+    (("SHARMA^ANITA", "19900101", "F"), ("SHARMA^B/O ANITA", "", "F")),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), CONFLICTS)
+async def test_another_person_under_a_number_that_lasts_is_held(
+    lasting: RunningSite, one: tuple[str, str, str], other: tuple[str, str, str]
+) -> None:
+    def result(who: tuple[str, str, str], number: int, value: str) -> bytes:
+        name, birth, sex = who
+        return oru(f"M0{number}", "4711", name, f"10{number}", value, birth=birth, sex=sex)
+
+    await send(lasting, result(one, 1, "5.5"), result(other, 2, "22.5"), result(one, 3, "6.6"))
+
+    assert lasting.ends() == ["delivered", "held", "delivered"]
+    assert [held.reason for held in lasting.journal.held()] == ["IDENTITY_CONFLICT"]
+    assert [f"{found['valueQuantity']['value']}" for found in lasting.sandbox.resources("Observation")] == [
+        "5.5",
+        "6.6",
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_another_person_gets_a_patient_of_their_own_from_then_on(tmp_path: Path, workers: int) -> None:
+    iyer, khan = ("IYER^MEENA", "19550412"), ("KHAN^IMRAN", "20010530")
+
+    def result(who: tuple[str, str], number: int, value: str) -> bytes:
+        return oru(f"M0{number}", "4711", who[0], f"10{number}", value, birth=who[1], sex="")
+
+    async with running_site(tmp_path, CHANNELS, workers=workers) as site:
+        await send(site, result(iyer, 1, "5.5"), result(khan, 2, "22.5"), result(khan, 3, "23.5"))
+        assert site.ends() == ["delivered", "held", "held"]
+
+        assert (await answer(site, 3, "other"))["processed"] == 2
+        assert people(site) == {"IYER": ["5.5"], "KHAN": ["22.5", "23.5"]}
+        await send(site, result(khan, 4, "24.5"), result(iyer, 5, "6.6"))
+        assert people(site) == {"IYER": ["5.5", "6.6"], "KHAN": ["22.5", "23.5", "24.5"]}
+        (own,) = [one for one in site.sandbox.resources("Patient") if one["name"][0]["family"] == "KHAN"]
+        assert {one["system"] for one in own["identifier"]} == OWN
+
+    async with running_site(tmp_path, CHANNELS, workers=workers) as site:  # the answer is remembered
+        await send(site, result(khan, 6, "25.5"))
+        assert people(site) == {"KHAN": ["25.5"]}
+        assert identifiers(site) == OWN
+
+
+async def test_the_same_person_goes_on_under_the_number(lasting: RunningSite) -> None:
+    await send(
+        lasting,
+        oru("M01", "4711", "IYER^MEENA", "101", "5.5", birth="19550412"),
+        oru("M02", "4711", "KHAN^MEHER", "102", "6.6", birth="19800101"),
+        oru("M03", "4711", "KHAN^MEHER", "103", "7.7", birth="19800101"),
+    )
+    assert lasting.ends() == ["delivered", "held", "held"]
+
+    assert (await answer(lasting, 2, "same"))["processed"] == 2
+    assert people(lasting) == {"IYER": ["5.5", "6.6", "7.7"]}
+    ran = await lasting.labrelay("held", "answer", "2", "same", "--reason", "again", "--yes")
+    assert ran.code != ExitCode.OK
+    assert "message 2 is not held for its patient number" in ran.err
+
+
+async def test_two_persons_under_one_order_of_a_counter_are_told_apart(site: RunningSite) -> None:
+    await send(
+        site,
+        oru("M01", "1", "SHARMA^ANITA", "101", "5.5"),
+        oru("M02", "1", "VERMA^SUNITA", "101", "22.5"),
+    )
+    assert site.ends() == ["delivered", "held"]
+
+    assert (await answer(site, 2, "other"))["processed"] == 1
+    assert people(site) == {"SHARMA": ["5.5"], "VERMA": ["22.5"]}
+    assert identifiers(site) == OWN

@@ -63,6 +63,11 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         because = str(request.args.get("because", ""))
         return await acts.reject(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
 
+    async def tell_apart(request: Request) -> dict[str, Any]:
+        message, said = int(request.args.get("message", 0)), str(request.args.get("answer", ""))
+        because = str(request.args.get("because", ""))
+        return await acts.tell_apart(message, said, actor=request.actor, because=because, dry_run=_dry_run(request))
+
     async def replay(request: Request) -> dict[str, Any]:
         to, rate = request.args.get("to") or "", request.args.get("rate", DEFAULT_RATE)
         takes = media_type_of(app.built.site, to) if to else ""
@@ -201,6 +206,7 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         "erase": erase,
         "release": release,
         "reject": reject,
+        "tell_apart": tell_apart,
         "replay": replay,
         "replay_resume": replay_resume,
         "replay_status": replay_status,

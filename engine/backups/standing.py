@@ -47,7 +47,7 @@ LOCAL = ".standing-"
 SPARE_BYTES = 64 * 1024 * 1024  # that stay free on the journal's disk
 
 # Small, and taken as they are each time ...
-_WHOLE = ("data_key", "gap", "channel", "lane", "pause", "replay", "open_act")
+_WHOLE = ("data_key", "gap", "channel", "lane", "pause", "replay", "open_act", "bearer_asked")
 # ... and what of the others. Memories under keyed hashes say themselves when they were noted; the writer's clock and
 # ours are the same, but a transaction may be a while under way.
 _AMID_US = 600_000_000
@@ -362,7 +362,7 @@ def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes)
         if meta["journal_id"] != journal_id or meta["chain"] != chain or (row is None) is not (meta["last"] == 0):
             raise IntegrityError(f"{standing.path}: does not fit the rows that are there")
         execute("BEGIN")
-        for table in ("channel", "lane", "pause", "replay", "open_act"):
+        for table in ("channel", "lane", "pause", "replay", "open_act", "bearer_asked"):
             execute(f"DELETE FROM main.{table}")  # noqa: S608 - constants
         execute("DELETE FROM main.reagent_use WHERE message_id IN (SELECT id FROM state.touched)")
         execute("DELETE FROM main.earlier_value WHERE run IN (SELECT run FROM state.earlier_value)")

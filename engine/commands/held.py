@@ -14,6 +14,7 @@ import click
 from engine.clock import from_us
 from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, show_rows
 from engine.commands.selecting import (
+    ACT_TIMEOUT_S,
     ROW,
     act_options,
     carry_out,
@@ -22,15 +23,17 @@ from engine.commands.selecting import (
     raise_if_unknown,
     selection,
     sure_options,
+    without_daemon,
     word,
 )
-from engine.commands.session import Session, pass_session
+from engine.commands.session import Session, consent, pass_session
 from engine.reading import Reader
 from engine.reasons import Reason
 from engine.records import DeadLetter, Filter
 from engine.results import MEMORY_US, Result, UnreadableResultsError, results_of
 
 CAUSES = (
+    Reason.IDENTITY_CONFLICT,
     Reason.HELD_BY_RULE,
     Reason.HOLD_UNDECIDED,
     Reason.HOLD_FAULT,
@@ -179,6 +182,43 @@ def reject(
     chosen = selection(session, ids, **given)
     what = "Reject {n} held results for good?"
     return carry_out(session, "reject", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
+
+
+@command.command("answer", help="Say whose a result is that is held for its patient number (IDENTITY_CONFLICT).")
+@click.argument("message", type=ROW)
+@click.argument("said", type=click.Choice(["same", "other"]), metavar="same|other")
+@_because
+@sure_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def answer(
+    session: Session, /, message: int, said: str, because: str, dry_run: bool, yes: bool, form: Form
+) -> ExitCode:
+    """``same``: it is the person who bore the number before; ``other``: another one, who gets a Patient of their own.
+
+    The answer is for all messages with the number and the record of this one, and is remembered.
+    """
+    args = {"message": message, "answer": said, "because": because}
+
+    def ask(dry: bool) -> dict[str, Any]:
+        from engine.control import UnreachableError
+
+        try:
+            return session.call("tell_apart", {**args, "dry_run": dry}, timeout=ACT_TIMEOUT_S)
+        except UnreachableError:
+            return without_daemon(
+                session, lambda acts, actor: acts.tell_apart(message, said, actor=actor, because=because, dry_run=dry)
+            )
+
+    found = ask(True)
+    if dry_run:
+        show_document(form, found, (f"{found['count']} held messages have this number and this record",))
+        return ExitCode.OK
+    person = "the person who bore the number before" if said == "same" else "another person"
+    consent(f"Are {found['count']} held messages of {person}?", yes=yes)
+    done = ask(False)
+    show_document(form, done, (", ".join(f"{n} {name.replace('_', ' ')}" for name, n in done["done"].items() if n),))
+    return ExitCode.PARTLY if done["done"].get("still_dead") or done["done"].get("skipped") else ExitCode.OK
 
 
 def _row(session: Session, one: DeadLetter) -> dict[str, Any]:

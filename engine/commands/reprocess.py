@@ -175,6 +175,7 @@ def _send_what_differs(
 
 
 def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> Wanted:
+    from engine import bearers
     from engine.build import Programs, build_channel
     from engine.clock import SystemClock
     from engine.reprocessing import with_mapping
@@ -185,7 +186,9 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
         raise ConfigError(f"no channel is called {name}; the site has {', '.join(site.channels) or 'none'}")
     programs = Programs(site.mapping_path())
     key = journal.vault.identity_key
-    built = build_channel(site, site.channels[name], programs, identity_key=key, clock=SystemClock())
+    with journal.snapshot() as execute:
+        others = bearers.others(execute)
+    built = build_channel(site, site.channels[name], programs, identity_key=key, clock=SystemClock(), others=others)
     if mapping is None:
         return Wanted(site, selection, built.routes)
     if Path(mapping).is_file():

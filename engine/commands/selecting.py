@@ -223,7 +223,12 @@ def carry_out(
         say("what newer messages have overtaken stays held; labrelay held show NUMBER names them and says what helps")
     if result["done"].get("requeued"):
         say("how they end: labrelay dlq list; overtaken by newer messages: labrelay held list --cause OVERTAKEN")
-    left = sum(result["done"].get(name, 0) for name in ("skipped", "still_dead", "overtaken", "too_old", "conflicts"))
+    if result["done"].get("unanswered"):
+        say("whose these are is to be answered first: labrelay held answer MESSAGE same, or other")
+    left = sum(
+        result["done"].get(name, 0)
+        for name in ("skipped", "still_dead", "overtaken", "too_old", "conflicts", "unanswered")
+    )
     return ExitCode.PARTLY if left else ExitCode.OK
 
 
@@ -270,7 +275,9 @@ def without_daemon(session: Session, work: "Callable[[Acts, str], Awaitable[dict
     from engine.acts.acts import Acts
 
     def act(journal: "Journal", actor: str) -> Awaitable[dict[str, Any]]:
-        return work(Acts(journal, channels=lambda: channels(session, journal.vault.identity_key)), actor)
+        return work(
+            Acts(journal, channels=lambda: channels(session, journal.vault.identity_key, journal.others)), actor
+        )
 
     return with_journal(session, act)
 
@@ -302,12 +309,16 @@ def with_journal(session: Session, work: "Callable[[Journal, str], Awaitable[dic
     return asyncio.run(run())
 
 
-def channels(session: Session, identity_key: bytes) -> "dict[str, ChannelRoutes]":
-    """The compiled routes of the site's channels. Raises ConfigError."""
+def channels(
+    session: Session, identity_key: bytes, others: "Mapping[bytes, int] | None" = None
+) -> "dict[str, ChannelRoutes]":
+    """The compiled routes of the site's channels; ``others`` as in `MapContext`. Raises ConfigError."""
     from engine.build import build_site
     from engine.clock import SystemClock
 
-    built = build_site(session.load(require_secrets=False), identity_key=identity_key, clock=SystemClock())
+    built = build_site(
+        session.load(require_secrets=False), identity_key=identity_key, clock=SystemClock(), others=others
+    )
     return {name: channel.routes for name, channel in built.channels.items()}
 
 

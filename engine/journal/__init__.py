@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from engine import anchor as anchor_file
-from engine import answers, before_upgrade, kek, migrate, rollback, suspect, verify
+from engine import answers, bearers, before_upgrade, kek, migrate, rollback, suspect, verify
 from engine.anchor import Anchor
 from engine.batch import Batch, Tail
 from engine.clock import Clock
@@ -64,6 +64,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         boot: a new number at each start; the lease that our claims stand under.
         notes: what the owner must be told once, loudly (a key was made, a loss was accepted).
         journal_id: 16 bytes, which journal this is.
+        others: persons whom a person has told apart from the first bearer of their number (`engine.bearers.others`).
     """
 
     @classmethod
@@ -174,6 +175,8 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         self._tail = tail = Tail(connection)
         tail.answers.begin(clock.now_us())
         self.boot = count_boot(connection)
+        self.others.update(bearers.others(connection.execute))
+        self.others.update(bearers.others(connection.execute))
         self._upkeep = StoreUpkeep(
             connection,
             wal=wal_of(self._path),

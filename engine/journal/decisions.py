@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from engine import audit, erasing, holding, pauses, replays, verdict
+from engine import audit, bearers, erasing, holding, pauses, replays, verdict
 from engine.batch import Batch
 from engine.journal.submitting import Submitting
 from engine.outbox import decisions, queueing
@@ -24,6 +24,10 @@ class Decisions(Submitting):
         Recorded in the same transaction; see `engine.holding.release`.
         """
         return self._submit(partial(_release, deliveries=tuple(deliveries), actor=actor, because=because), verdict=True)
+
+    def tell_apart(self, message: int, *, same: bool) -> "asyncio.Future[tuple[list[int], dict[bytes, int]]]":
+        """A person says whose a message is that is held for its patient number (`engine.bearers.answer`)."""
+        return self._submit(partial(bearers.answer, message_id=message, same=same), verdict=True)
 
     def reject(self, deliveries: Iterable[int], *, actor: str, because: str) -> "asyncio.Future[dict[str, int]]":
         """A named person decides that held deliveries are never made. Recorded in the same transaction."""

@@ -24,6 +24,7 @@ class Submitting(Reader):
         super().__init__(path, vault, immutable=immutable)
         self.boot = 0
         self.journal_id = b""
+        self.others: dict[bytes, int] = {}
         self._damaged: list[str] = []
         self._recovered = False
         self._rotating = False

@@ -19,6 +19,7 @@ Json = dict[str, Any]
 
 SEPARATOR = "\x1f"
 COUNTER = f"counter{SEPARATOR}"
+OTHER = f"other{SEPARATOR}"  # a person of their own under a number that lasts (`MapContext.others`)
 
 
 class Bearers:
@@ -26,9 +27,10 @@ class Bearers:
 
     Attributes:
         found: what the journal compares: a number, and who bears it.
+        told_apart: numbers, (system, value), that stand for another person than their first bearer here.
     """
 
-    __slots__ = ("_persons", "_read", "_run", "_token", "found")
+    __slots__ = ("_persons", "_read", "_run", "_token", "found", "told_apart")
 
     def __init__(self, run: Run, token: Callable[[str], bytes]) -> None:
         self._run = run
@@ -36,6 +38,7 @@ class Bearers:
         self._read: dict[tuple[str, ...], tuple[Person, bytes, bytes]] = {}
         self._persons: dict[bytes, list[Person]] = {}
         self.found: dict[tuple[bytes, bytes], Bearer] = {}
+        self.told_apart: set[tuple[str | None, str]] = set()
 
     def lasts(self, identifier: Json) -> bool:
         """Whether a patient number is one person's for good."""
@@ -45,7 +48,8 @@ class Bearers:
 
     def stands_alone(self, identifier: Json) -> bool:
         """Whether an Identifier of a Patient is no counter: a number of another kind says itself what it is."""
-        return (identifier.get("system"), identifier["value"]) not in self._run.counted
+        number = (identifier.get("system"), identifier["value"])
+        return number not in self._run.counted and number not in self.told_apart
 
     def counter(self, number: str) -> str:
         """What keys of results hold in the place of a patient number that is a counter: it is this channel's."""
@@ -71,6 +75,11 @@ class Bearers:
                 return text
         return ""
 
+    def person(self, number: bytes, fields: list[str]) -> int:
+        """Which person of a number is meant: 1, or one whom a person has told apart from the first."""
+        others = self._run.context.others
+        return others.get(number + self._record(fields)[2], 1) if others else 1
+
     def note(self, number: bytes, fields: list[str], *, lasts: bool) -> bytes:
         """Note who bears a number, by the fields of the PID or P at hand; the hash of the whole record.
 
@@ -89,8 +98,14 @@ class Bearers:
                 text = "one patient number stands for two persons in this message"
                 raise self._run.dead(Reason.IDENTITY_CONFLICT, text)
             others.append(person)
-            self.found[number, whole] = Bearer(number=number, whole=whole, record=packed, lasting=lasts)
+            of = self.person(number, fields)
+            self.found[number, whole] = Bearer(number=number, whole=whole, record=packed, lasting=lasts, person=of)
         return whole
+
+    def whole(self, fields: list[str]) -> bytes:
+        """The hash of the whole record; empty where it says nothing."""
+        person, _, whole = self._record(fields)
+        return b"" if person.says_nothing else whole
 
     def _record(self, fields: list[str]) -> tuple[Person, bytes, bytes]:
         run, places = self._run, self._run.identity

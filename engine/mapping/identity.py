@@ -26,7 +26,7 @@ from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.errors import ContentError
 from engine.hashes import report_key
-from engine.mapping.bearers import COUNTER, Bearers
+from engine.mapping.bearers import COUNTER, OTHER, Bearers
 from engine.mapping.run import Run
 from engine.message import Group, Report, Segment
 from engine.reasons import Reason
@@ -57,6 +57,7 @@ class Making:
         "_by_url",
         "_indexed",
         "_lists",
+        "_orders",
         "_run",
         "_runs",
         "_shared",
@@ -86,6 +87,7 @@ class Making:
         self._by_url: dict[str, Json] = {}  # the first ``_indexed`` entries, for what is added to them
         self._indexed = 0
         self.bearers = Bearers(run, self.token)
+        self._orders: dict[str, str] = {}  # counter -> the number of the order that its Patient is known by
         self.entries: list[Json] = []
         self.envelope: list[Json] = []
         self.made: dict[str, Json] = {}
@@ -369,19 +371,43 @@ class Making:
                 place += f"{_SEPARATOR}{patient}"
         key = report_key(self.token(f"report{_SEPARATOR}{number}{_SEPARATOR}{place}"), day)
         token = b"" if patient is None else self.token(f"patient{_SEPARATOR}{patient}")
-        counted = patient is not None and patient.startswith(COUNTER)
-        who = b"" if patient is None else self.bearers.note(key if counted else token, person, lasts=not counted)
+        who = b"" if patient is None else self._bearer(key, number, patient, token, person)
         known = self.reports.setdefault(key, Report(key=key, patient=token, person=who))
         if self.unique and known.patient != token:  # their specimens and reports would become one
             raise self._run.dead(Reason.IDENTITY_CONFLICT, "one number stands for two patients in this message")
 
+    def _bearer(self, key: bytes, number: str, patient: str, token: bytes, person: list[str]) -> bytes:
+        """Note who bears the patient number of a report; the hash of the whole record."""
+        if patient.startswith(OTHER):
+            own = patient.removeprefix(OTHER).partition(_SEPARATOR)[2]
+            return self.bearers.note(self.token(f"patient{_SEPARATOR}{own}"), person, lasts=True)
+        if not patient.startswith(COUNTER):
+            return self.bearers.note(token, person, lasts=True)
+        if self._orders.get(patient) in ("", number):  # known by its message, or compared with its Patient
+            return self.bearers.whole(person)
+        if self._orders and self.bearers.person(key, person) > 1:
+            raise self._run.dead(Reason.IDENTITY_CONFLICT, "one order of two persons, and not the first of its message")
+        return self.bearers.note(key, person, lasts=False)
+
     def whose(self, identifier: Json, group: Group, person: list[str]) -> str:
         """What keys of results hold in the place of a patient number. ``person`` as for `report`."""
-        if not self.bearers.lasts(identifier):
-            counter = self.bearers.counter(identifier["value"])
-            return counter if self.bearers.order_number(group) else f"{counter}{_SEPARATOR}{self._this_message()}"
-        patient = self.identity_of(identifier)
-        self.bearers.note(self.token(f"patient{_SEPARATOR}{patient}"), person, lasts=True)
+        if self.bearers.lasts(identifier):
+            patient = self.identity_of(identifier)
+            number = self.token(f"patient{_SEPARATOR}{patient}")
+            self.bearers.note(number, person, lasts=True)
+            if (which := self.bearers.person(number, person)) > 1:
+                self.bearers.told_apart.add((identifier.get("system"), identifier["value"]))
+                patient = f"{OTHER}{which}{_SEPARATOR}{patient}"
+            return patient
+        patient, order = self.bearers.counter(identifier["value"]), self.bearers.order_number(group)
+        if not order:
+            patient = f"{patient}{_SEPARATOR}{self._this_message()}"
+        else:
+            number = self.token(f"patient{_SEPARATOR}{self.patient_key(patient, group)}")
+            self.bearers.note(number, person, lasts=False)
+            if (which := self.bearers.person(number, person)) > 1:
+                patient = f"{patient}{_SEPARATOR}{which}"
+        self._orders[patient] = order
         return patient
 
     def patient_key(self, patient: str, group: Group) -> str:
@@ -398,7 +424,9 @@ class Making:
                 resource["identifier"] = kept
             else:
                 del resource["identifier"]
-        return identifier if identifier is not None and self.bearers.lasts(identifier) else None
+        if identifier is None or not self.bearers.lasts(identifier) or not self.bearers.stands_alone(identifier):
+            return None
+        return identifier
 
     def no_identity(self, kind: str) -> ContentError:
         return self._run.dead(Reason.NO_IDENTITY, f"the key of {kind} is absent")

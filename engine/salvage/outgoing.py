@@ -79,8 +79,8 @@ class Outgoing(Proven):
             )
             # Of patients whose row is lost, the hash: they are known, and whoever else bears the number is a conflict.
             self._new.executemany(
-                "INSERT OR IGNORE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record)"
-                " VALUES (?, ?, ?, ?, 1, ?, ?, x'')",
+                "INSERT OR IGNORE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record,"
+                " person) VALUES (?, ?, ?, ?, 1, ?, ?, x'', 1)",
                 [
                     (number, whole, bearers.REFERENCE, message_id, until, received_us)
                     for key, _, patient, whole, _ in rows

@@ -1,6 +1,6 @@
 -- Who bears which patient number (engine/bearers.py). number: keyed hash of a number that lasts, or of a counter's order and
 -- day; whole: keyed hash of a record of the person. others: another message has it, too. until_us 0: for good.
--- noted_us: when it was written or changed.
+-- noted_us: when it was written or changed. person: 1, or one whom a person told apart from the first.
 -- record: sealed parts of the name, birth date and sex; empty where it is compared with no other, or was erased.
 
 CREATE TABLE bearer (
@@ -12,8 +12,23 @@ CREATE TABLE bearer (
     until_us INTEGER NOT NULL,
     noted_us INTEGER NOT NULL,
     record BLOB NOT NULL,
+    person INTEGER NOT NULL,
     PRIMARY KEY (number, whole)
 ) WITHOUT ROWID;
+
+-- Messages that are held until a person has said whether the record is of the same person as `person`, or of another one.
+CREATE TABLE bearer_asked (
+    number BLOB NOT NULL,
+    whole BLOB NOT NULL,
+    message_id INTEGER NOT NULL,
+    until_us INTEGER NOT NULL,
+    record BLOB NOT NULL,
+    person INTEGER NOT NULL,
+    PRIMARY KEY (number, whole, message_id)
+) WITHOUT ROWID;
+
+-- Persons of their own under a number that another one bore first: few, and read at each start.
+CREATE INDEX bearer_other ON bearer (person) WHERE person > 1;
 
 -- What seems to be the same person waits for somebody to look.
 CREATE INDEX bearer_seems ON bearer (standing) WHERE standing = 2;

@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -156,9 +157,11 @@ class Child:
                 return
 
     def _judge(self, frame: Frame) -> None:
-        number, stored = frames.read_map(frame)
+        number, stored, others = frames.read_map(frame)
         assert self._site is not None, "configured first"
         channel = self._site.channels[stored.channel].routes
+        if others:
+            channel = replace(channel, context=replace(channel.context, others=others))
         verdict = judge(stored, channel)
         try:
             parts = frames.verdict(number, verdict, channel, self._pack)

@@ -15,7 +15,7 @@ Reports and conditional keys travel as the journal stores them. Names of routes 
 same configuration, so a route is its position in its channel.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,17 +82,30 @@ def read_configure(frame: Frame) -> Configuration:
     )
 
 
-def map_message(number: int, stored: Stored) -> Parts:
-    """Judge this message. Its control id and type stay here: judging reads them from the payload."""
+def map_message(number: int, stored: Stored, others: Mapping[bytes, int]) -> Parts:
+    """Judge this message. Its control id and type stay here: judging reads them from the payload.
+
+    Args:
+        others: see `engine.message.MapContext`; usually none.
+    """
     return encode(
         "map",
-        (number, stored.id, stored.channel, stored.seq, stored.received_us, stored.repeat_of, stored.equal_to),
-        (stored.payload,),
+        (
+            number,
+            stored.id,
+            stored.channel,
+            stored.seq,
+            stored.received_us,
+            stored.repeat_of,
+            stored.equal_to,
+            list(others.values()),
+        ),
+        (stored.payload, b"".join(others)),
     )
 
 
-def read_map(frame: Frame) -> tuple[int, Stored]:
-    number, row_id, channel, seq, received_us, repeat_of, equal_to = frame.fields
+def read_map(frame: Frame) -> tuple[int, Stored, dict[bytes, int]]:
+    number, row_id, channel, seq, received_us, repeat_of, equal_to, persons = frame.fields
     stored = Stored(
         id=row_id,
         channel=channel,
@@ -102,7 +115,9 @@ def read_map(frame: Frame) -> tuple[int, Stored]:
         repeat_of=repeat_of,
         equal_to=equal_to,
     )
-    return number, stored
+    hashes = split_hashes(frame.blobs[1])
+    numbers = (number + whole for number, whole in zip(hashes[::2], hashes[1::2], strict=True))
+    return number, stored, dict(zip(numbers, persons, strict=True))
 
 
 def deliver(request: int, one: Delivery) -> Parts:
@@ -171,8 +186,8 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
     blobs: list[bytes] = []
     for document, route in found.documents:
         body, packed = (document.body, True) if document.packed else pack(document.body)
-        lasting = [bearer.lasting for bearer in document.bearers]
-        documents.append((positions[id(route)], document.media_type, packed, document.entries, lasting))
+        bearers = [(bearer.lasting, bearer.person) for bearer in document.bearers]
+        documents.append((positions[id(route)], document.media_type, packed, document.entries, bearers))
         blobs += (body, b"".join(document.conditional), pack_reports(document.reports), document.facts)
         for bearer in document.bearers:
             blobs += (bearer.number + bearer.whole, bearer.record)
@@ -195,9 +210,9 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
     )
 
 
-def _bearer(hashes: bytes, record: bytes, lasting: bool) -> Bearer:
+def _bearer(hashes: bytes, record: bytes, lasting: bool, person: int) -> Bearer:
     number, whole = split_hashes(hashes)
-    return Bearer(number=number, whole=whole, record=record, lasting=lasting)
+    return Bearer(number=number, whole=whole, record=record, lasting=lasting, person=person)
 
 
 def number_of(frame: Frame) -> int:
@@ -211,7 +226,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
     _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, numbers = frame.fields
     blobs = iter(frame.blobs)
     made = []
-    for position, media_type, packed, entries, lasting in documents:
+    for position, media_type, packed, entries, bearers in documents:
         body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
         document = Document(
             body=body,
@@ -219,7 +234,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
             media_type=media_type,
             conditional=split_hashes(conditional),
             reports=tuple(unpack_reports(reports)),
-            bearers=tuple(_bearer(next(blobs), next(blobs), lasts) for lasts in lasting),
+            bearers=tuple(_bearer(next(blobs), next(blobs), *one) for one in bearers),
             entries=entries,
             facts=facts,
         )

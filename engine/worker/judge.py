@@ -134,7 +134,7 @@ class RemoteJudge:
 
     def _hand_over(self, one: _Asked) -> None:
         one.sent = True
-        self._send(frames.map_message(one.number, one.stored))
+        self._send(frames.map_message(one.number, one.stored, one.channel.context.others))
 
     def _send_some(self) -> None:
         if not self._ready or not self._asked:

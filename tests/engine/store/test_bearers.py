@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import erasing
+from engine import bearers, erasing
 from engine.clock import ManualClock
 from engine.journal import Journal
 from engine.message import Bearer, Report
 from engine.persons import Person
 from engine.reasons import Reason
-from engine.records import Routed
+from engine.records import Filter, Routed
 from tests.support.journals import DAY_S, routed, running, store
 
 NUMBER = b"n" * 16
@@ -42,7 +42,7 @@ async def arrives(journal: Journal, record: Person, *, accepted: bool = False, l
         state="mapped",
         accept_conflict=accepted,
     )
-    return outcome.reason.value if outcome.reason else outcome.state
+    return NO if outcome.held else outcome.state
 
 
 def rows(journal: Journal) -> int:
@@ -66,9 +66,9 @@ async def test_another_person_is_a_conflict_and_one_who_says_nothing_is_none(tmp
     async with running(tmp_path) as journal:
         ended = await ends(journal, IYER, KHAN, person("UNKNOWN", "", "F"), IYER, KHAN, lasting=lasting)
         assert ended == [OK, NO, OK, OK, NO]
-        trace = journal.message(2)
-        assert trace is not None
-        assert trace.detail == "message 1 used the same patient number for a person of another name, birth date or sex"
+        (asked, last) = journal.held(Filter(reason=NO))[::-1]
+        assert (asked.message_id, last.message_id) == (2, 5)
+        assert asked.detail == "message 1 used the same patient number for a person of another name, birth date or sex"
 
 
 async def test_a_number_that_lasts_is_never_free_and_a_counter_is_after_its_memory(tmp_path: Path) -> None:
@@ -117,6 +117,55 @@ async def test_who_only_seems_to_be_the_same_is_no_reference_before_somebody_has
         wife, married = person("SHARMA^ANITA"), person("VERMA^ANITA")  # a marriage, or another woman
         assert await ends(journal, wife, married, person("VERMA^ROHIT")) == [OK, OK, NO]
         assert await ends(journal, person("VERMA^ANITA", "19600203"), married) == [OK, OK]
+
+
+async def answers(journal: Journal, message: int, record: Person, *, same: bool) -> tuple[list[int], list[str]]:
+    """The messages that a person's answer is for, and how they end, processed again with what is known then."""
+    waiting, others = await journal.tell_apart(message, same=same)
+    ended = []
+    for number in waiting:
+        one = made(record, order=b"%016d" % number)
+        (bearer,) = one.document.bearers
+        bearer = replace(bearer, person=others.get(bearer.number + bearer.whole, 1))
+        one = replace(one, document=replace(one.document, bearers=(bearer,)))
+        outcome = await journal.map_done(number, routes=[one], state="mapped", again=True)
+        ended.append(NO if outcome.held else outcome.state)
+    return waiting, ended
+
+
+async def test_the_same_person_is_a_further_reference(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER, KHAN, KHAN, IYER) == [OK, NO, NO, OK]
+        assert await answers(journal, 3, KHAN, same=True) == ([2, 3], [OK, OK])
+        assert await ends(journal, IYER, KHAN, person("KHAN^IMRAN A"), person("DAS^ROHIT")) == [OK, OK, OK, NO]
+        assert await answers(journal, 3, KHAN, same=True) == ([], [])
+
+
+async def test_another_person_is_one_of_their_own_from_then_on(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER, KHAN, KHAN) == [OK, NO, NO]
+        assert await answers(journal, 2, KHAN, same=False) == ([2, 3], [OK, OK])
+        assert list((await journal.tell_apart(2, same=False))[1].values()) == [2]
+        # Who maps without knowing it makes a document of the first person, and that is held.
+        assert await ends(journal, IYER, KHAN) == [OK, NO]
+    async with running(tmp_path) as journal:
+        assert list(journal.others.values()) == [2]
+        third = person("DAS^ROHIT", "19700202", "M")
+        assert await ends(journal, third) == [NO]
+        assert (await answers(journal, 6, third, same=False))[1] == [OK]
+        assert sorted(journal.others.values()) == [2]
+        with journal.snapshot() as execute:
+            assert sorted(bearers.others(execute).values()) == [2, 3]
+
+
+async def test_what_is_asked_is_not_released_and_may_be_rejected(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER, KHAN, KHAN) == [OK, NO, NO]
+        held = [one.delivery_id for one in journal.held(Filter(reason=NO))]
+        ended, lanes = await journal.release(held, actor="ann", because="x")
+        assert ({name: count for name, count in ended.items() if count}, lanes) == ({"unanswered": 2}, set())
+        await journal.reject(held, actor="ann", because="wrong patient")
+        assert await answers(journal, 2, KHAN, same=True) == ([], [])
 
 
 async def test_a_person_may_accept_that_two_records_are_of_one_person(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""A named person says of two records under one patient number whether they are of one person."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from engine import bearers
+from engine.acts.selection import Selection
+from engine.acts.underway import UnderWay
+from engine.control import RefusedError
+from engine.errors import IntegrityError
+from engine.judging import judge, routed_by
+
+ANSWERS = ("same", "other")
+
+
+class TellingApart(UnderWay):
+    """Messages that are held for their patient number go on, once it is known whose they are."""
+
+    async def tell_apart(
+        self, message: int, said: str, *, actor: str, because: str, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Answer for all messages with the number and the record of this one; they are processed again in their order.
+
+        Args:
+            said: ``same``: the record is of the person who bears the number. ``other``: it is not, and that person's
+                results get a Patient of their own.
+
+        Raises:
+            RefusedError: the message is not held for its patient number, or no reason is given.
+        """
+        if said not in ANSWERS:
+            raise RefusedError(f"the answer is one of {', '.join(ANSWERS)}")
+        if not because.strip():
+            raise RefusedError("an answer needs a reason")
+        waiting = await asyncio.to_thread(self._asked, message)
+        if not waiting:
+            raise RefusedError(f"message {message} is not held for its patient number")
+        return await self._act(
+            actor,
+            "tell_apart",
+            Selection(ids=(message,)),
+            len(waiting),
+            dry_run,
+            lambda: self._tell_apart(message, said == "same"),
+            answer=said,
+            reason=because,
+        )
+
+    def _asked(self, message: int) -> list[int]:
+        with self._journal.snapshot() as execute:
+            return bearers.asked(execute, message)
+
+    async def _tell_apart(self, message: int, same: bool) -> dict[str, int]:
+        waiting, others = await self._journal.tell_apart(message, same=same)
+        self._journal.others.update(others)
+        return await self._process_all(waiting)
+
+    async def _process_all(self, messages: Sequence[int]) -> dict[str, int]:
+        done = {"processed": 0, "held": 0, "still_dead": 0, "skipped": 0}
+        for message in messages:
+            done[await self._process_held(message)] += 1
+        return done
+
+    async def _process_held(self, message: int) -> str:
+        """Map a held message again, by what is known now; the counter that it belongs to."""
+        try:
+            stored = await asyncio.to_thread(self._journal.stored, message)
+        except IntegrityError:
+            return "skipped"  # damaged; `labrelay verify` says what is wrong
+        channel = self._channels().get(stored.channel)
+        if channel is None:
+            return "skipped"  # its channel is not configured any more
+        verdict = await asyncio.to_thread(judge, stored, channel)
+        routed = [routed_by(route, document) for document, route in verdict.documents]
+        outcome = await self._journal.map_done(
+            stored.id, channel=stored.channel, routes=routed, **verdict.noted(), again=True
+        )
+        if outcome.already:
+            return "skipped"
+        if outcome.state == "mapped":
+            for destination in {name for document in routed for name in document.destinations}:
+                self._look_again(stored.channel, destination, 1)
+        if outcome.state == "dead":
+            return "still_dead"
+        return "held" if outcome.held else "processed"
