@@ -296,7 +296,7 @@ def _insert(
         token=token,
         meta=orjson.dumps(meta),
         body=received.payload,
-        packed=received.packed,
+        packed=received.packed.take() if received.packed is not None else None,
     )
     batch.count(received.channel, "", "received")
     return Stored(

@@ -229,19 +229,17 @@ class Batch:
         size = len(body)
         sealer = self.vault.sealer(MESSAGE_KEYS, self._month)
         meta = sealer.seal(meta, "meta", row_id, channel)
-        if packed is None:
-            body = sealer.seal(body, "body", row_id, channel)
-        else:
-            body = sealer.seal(packed, "body", row_id, channel, packed=True)
-        own = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, body)
+        sealed = sealer.seal(body if packed is None else packed, "body", row_id, channel, packed=packed is not None)
+        del packed
+        own = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, sealed)
         chain = chain_hash(self.chain, own)
         self.execute(
             "INSERT INTO journal (id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain,"
             " meta, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, body),
+            (row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, sealed),
         )
         self.last_id, self.chain = row_id, chain
-        self.stored_bytes += len(body)
+        self.stored_bytes += len(sealed)
         return row_id
 
     def seal(

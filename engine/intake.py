@@ -11,7 +11,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from engine.clock import Clock
@@ -293,7 +293,7 @@ class Intake:
         self._aside_bytes -= len(waiting.popleft().payload)
         self._behind_bytes -= sum(len(one.payload) for one in waiting)
         self._queue.extendleft(reversed(waiting))
-        self._outcome(stored, verdict)
+        self._outcome(replace(stored, payload=b""), verdict)  # which is of no use any more, and large
 
     def _judged(self, stored: Stored, verdict: Verdict) -> None:
         """The verdict on the oldest message that was asked for."""

@@ -450,6 +450,20 @@ class Cut:
     digest: bytes
 
 
+class Given:
+    """Bytes that are handed on and not kept: of a large message each copy counts."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        self._content: bytes | None = content
+
+    def take(self) -> bytes | None:
+        """They, the first time; then None."""
+        content, self._content = self._content, None
+        return content
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """A message on its way into the journal.
@@ -462,7 +476,7 @@ class Received:
         filtered: it is for the record only, for this reason: filtered on arrival, never mapped.
         cut: of an incomplete message, where ``payload`` is the beginning of what came.
         payload_hash: SHA-256 of the payload, where it was computed already (`engine.preparing`).
-        packed: the payload compressed, where that was done already.
+        packed: the payload compressed, where that was done already; given away once (`Given.take`).
     """
 
     channel: str
@@ -478,7 +492,7 @@ class Received:
     measured: str = ""
     line: Line | None = field(default=None, compare=False)
     payload_hash: bytes = field(default=b"", compare=False)
-    packed: bytes | None = field(default=None, compare=False, repr=False)
+    packed: "Given | None" = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

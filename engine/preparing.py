@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import replace
 from hashlib import sha256
 
-from engine.message import Received
+from engine.message import Given, Received
 from engine.packing import Packer
 
 LARGE_BYTES = 1024 * 1024
@@ -23,4 +23,4 @@ async def prepared(received: Received) -> Received:
 
 def _prepare(received: Received) -> Received:
     smaller, packed = Packer().pack(received.payload)
-    return replace(received, payload_hash=sha256(received.payload).digest(), packed=smaller if packed else None)
+    return replace(received, payload_hash=sha256(received.payload).digest(), packed=Given(smaller) if packed else None)
