@@ -330,6 +330,10 @@ class Batch:
             row = self.execute(find, (channel, destination)).fetchone()
         return int(row[0])
 
+    def day_of(self, instant_us: int) -> str:
+        """The day of the site on which an instant is, as counters are named: ``2026-03-01``."""
+        return from_us(instant_us).astimezone(self._zone).date().isoformat()
+
     # -- the end of the transaction ------------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -371,7 +375,7 @@ class Batch:
                 ],
             )
         if self._counts:
-            day = from_us(self.now_us).astimezone(self._zone).date().isoformat()
+            day = self.day_of(self.now_us)
             self.executemany(
                 "INSERT INTO counter (day, channel, destination, name, n) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET n = n + excluded.n",

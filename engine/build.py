@@ -27,7 +27,7 @@ from engine.mapping.held.rules import Holding, compile_holding
 from engine.mapping.outputs.documents import setting_problems
 from engine.message import Delivery, FormatOptions, MapContext, Received, SessionEnd
 from engine.packing import Unpacking
-from engine.ports import Destination, Format, Link, TeeLink
+from engine.ports import Format, Link, TeeLink
 from engine.reasons import Reason
 from engine.records import Assembled
 from engine.retry import RetryPolicy
@@ -152,7 +152,7 @@ def build_channel(
     )
 
 
-def build_destination(name: str, config: DestinationConfig, clock: Clock) -> Destination:
+def build_destination(name: str, config: DestinationConfig, clock: Clock) -> Unpacking:
     """A destination that takes packed documents, too.
 
     Raises:
@@ -182,10 +182,11 @@ def build_worker(
         ConfigError: as `build_destination`.
     """
     make = partial(build_destination, name, config, clock)
-    elsewhere = RemoteDestination(process, make) if process is not None else None
-    return DestinationWorker(
+    elsewhere = RemoteDestination(name, process, make) if process is not None else None
+    destination = elsewhere or make()
+    worker = DestinationWorker(
         name,
-        elsewhere or make(),
+        destination,
         outbox,
         clock=clock,
         retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
@@ -200,6 +201,8 @@ def build_worker(
         postponed=postponed,
         room=elsewhere.room if elsewhere is not None else None,
     )
+    destination.hear_late(worker.refused_late)
+    return worker
 
 
 def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes], received_us: int) -> Assembled:

@@ -56,6 +56,7 @@ _FIXES: dict[Reason, str] = {
     Reason.REFUSED: "the server's answer (dlq show) says why. Where the mapping is wrong, correct it, `labrelay "
     "reload`, and labrelay reprocess --refused --channel {name} (shows; --apply sends). Where the server is: have it "
     "corrected, " + _AGAIN,
+    Reason.REFUSED_LATE: "look at the receiver what it has of the message and why it refused it, " + _AGAIN,
     Reason.AMBIGUOUS_ON_SERVER: "merge the resources on the server, " + _AGAIN,
     Reason.DECIDED_IN_PART: (
         "labrelay audit list says what was decided and why: retry it if another destination needs it, else dismiss it"

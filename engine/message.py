@@ -524,6 +524,20 @@ class Stored:
     payload_hash: bytes = field(default=b"", compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class LateRefusal:
+    """A destination refuses what it has accepted before.
+
+    Attributes:
+        detail: what it answered, never content. answer: its own words.
+    """
+
+    delivery_id: int
+    channel: str
+    detail: str
+    answer: bytes = b""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One document for one destination.

@@ -14,7 +14,9 @@ from engine.errors import RefusedDeliveryError
 from engine.reasons import Reason
 
 if TYPE_CHECKING:
-    from engine.message import Delivery
+    from collections.abc import Callable
+
+    from engine.message import Delivery, LateRefusal
     from engine.ports import Destination
     from engine.versions import Versions
 
@@ -60,6 +62,11 @@ class Unpacking:
         self.start = destination.start
         self.probe = destination.probe
         self.close = destination.close
+
+    def hear_late(self, late: "Callable[[LateRefusal], None]") -> None:
+        """Call ``late`` for what the destination refuses after it was delivered, where it can tell."""
+        if hasattr(self._destination, "late"):
+            self._destination.late = late
 
     async def deliver(self, delivery: "Delivery") -> "Versions | None":
         if delivery.packed:

@@ -200,7 +200,11 @@ class Destination(Protocol):
             TransientDeliveryError, DestinationDownError, RefusedDeliveryError
         """
 
-    async def probe(self) -> None:
-        """Cheap reachability check for `check --online`; raises DeliveryError."""
+    async def probe(self) -> str | None:
+        """Look for `check --online` whether the peer is there and fits the configuration; raises DeliveryError.
+
+        Returns:
+            What a person should know all the same, or None.
+        """
 
     async def close(self) -> None: ...

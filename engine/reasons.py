@@ -127,6 +127,11 @@ class Reason(Enum):
         "REFUSED",
         "The destination refused this document; trying again would not help. Its answer is kept with the delivery.",
     )
+    REFUSED_LATE = (
+        "REFUSED_LATE",
+        "The receiver accepted this message, and refused it afterwards. Its answer is kept with the delivery; what it "
+        "holds of the message is to be looked at there.",
+    )
     AMBIGUOUS_ON_SERVER = (
         "AMBIGUOUS_ON_SERVER",
         "Several resources on the server match one identifier (412). Merge them there, then retry.",

@@ -1,6 +1,6 @@
 """HL7 v2 messages to a receiver, over MLLP on TCP or TLS, each acknowledged before the next is sent.
 
-    AA, CA of our message          delivered
+    AA, CA of our message          delivered, as ``ack:`` says: the first of them, AA, or CA and then AA
     AE, CE                         NEGATIVE_ACK, transient, dead after `MAX_NEGATIVE_ACKS` in a row
     AR, CR                         REFUSED, dead, with the answer kept
     an answer to another message,
@@ -10,29 +10,44 @@
 An answer is credited to a message by MSA-2 only, never by when it came, so the rules are strict: one connection, one
 message in flight on it, and any outcome but a matching acknowledgement closes it, since an answer that is still on its
 way would meet the next message. For the same reason a control id is never used twice on one connection (analyzers
-restart their counters). A receiver that sends a commit and later an application acknowledgement of one message is
-understood: the first counts, the second is passed over.
+restart their counters).
+
+A receiver in enhanced mode (HL7 v2.5, 2.9.3) sends a commit and later an application acknowledgement, as some do that
+were asked for neither. Which of them counts is a setting. A refusal of a message that counts as delivered is told to
+the caller (`late`), by MSA-2, on any connection of this destination; so answers are read while nothing is sent, too.
+Which messages were delivered is known for as long as the process runs, of the last `MAX_SENT`.
 """
 
 import asyncio
 import contextlib
+import logging
+import secrets
 import socket
 import ssl
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from adapters.codecs.hl7v2_ack import Ack, read_ack
 from adapters.codecs.hl7v2_header import header
 from adapters.codecs.mllp import END, MllpLink, MllpOptions
+from adapters.destinations.mllp_query import advice, query
 from adapters.destinations.settings import Address, Tls
 from engine.clock import Clock
 from engine.errors import ContentError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.message import Block, Delivery, LinkEvent
+from engine.message import Block, Delivery, LateRefusal, LinkEvent
 from engine.reasons import Reason
+
+logger = logging.getLogger("labrelay." + __name__)
 
 MAX_NEGATIVE_ACKS = 5
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_IDS_PER_CONNECTION = 50_000  # then a new connection, so that remembering them stays cheap
+MAX_SENT = 50_000  # messages of which a late refusal is understood
+FIRST_ANSWER_S = 4.0  # of a probe's query ...
+SECOND_ANSWER_S = 2.0  # ... and so long for an application acknowledgement after the commit
 READ_BYTES = 64 * 1024
 KEEP_ALIVE_IDLE_S = 30
 
@@ -46,6 +61,21 @@ class MllpOutConfig(Protocol):
     def tls(self) -> Tls | None: ...
     @property
     def timeout(self) -> float: ...
+    @property
+    def ack(self) -> str: ...
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A message that counts as delivered.
+
+    Attributes:
+        final: an application acknowledgement has accepted it: no further answer is due.
+    """
+
+    delivery_id: int
+    channel: str
+    final: bool
 
 
 class _Connection:
@@ -56,7 +86,7 @@ class _Connection:
         self.writer = writer
         self.link = MllpLink(MllpOptions(max_message=MAX_ANSWER_BYTES))
         self.ids: set[str] = set()
-        self.committed = ""  # the control id that a commit acknowledgement has settled: more may follow
+        self.unread: deque[LinkEvent] = deque()  # that came with what was read last
 
     @property
     def usable(self) -> bool:
@@ -69,18 +99,33 @@ class MllpOut:
     Args:
         timeout_s: for one attempt: connecting, sending and the acknowledgement together.
         ssl_context: for TLS; None for plain TCP.
+        ack: the answer that counts: ``commit``, ``application`` or ``both``.
+
+    Attributes:
+        late: called for what is refused after it was delivered.
     """
 
     def __init__(
-        self, name: str, host: str, port: int, *, timeout_s: float = 30.0, ssl_context: ssl.SSLContext | None = None
+        self,
+        name: str,
+        host: str,
+        port: int,
+        *,
+        timeout_s: float = 30.0,
+        ssl_context: ssl.SSLContext | None = None,
+        ack: str = "commit",
     ) -> None:
         self._name = name
         self._host = host
         self._port = port
         self._timeout_s = timeout_s
         self._ssl = ssl_context
+        self._ack = ack
         self._connection: _Connection | None = None
         self._turn = asyncio.Lock()
+        self._sent: OrderedDict[str, _Sent] = OrderedDict()
+        self._listening: asyncio.Task[None] | None = None
+        self.late: Callable[[LateRefusal], None] = lambda late: None
 
     async def start(self) -> None:
         """Nothing to open: the first delivery connects."""
@@ -94,12 +139,17 @@ class MllpOut:
             raise RefusedDeliveryError(Reason.REFUSED, "the message holds the bytes that end an MLLP block")
         control_id = head.control_id
         async with self._turn:
+            await self._stop_listening()
             with self._closing_on_failure():
                 async with self._deadline():
                     connection = await self._connected(control_id)
                     answer, ack = await self._exchange(connection, body, control_id)
+            self._listening = asyncio.create_task(self._listen(connection))
             if ack.code in ("AA", "CA"):
-                connection.committed = control_id if ack.code == "CA" else ""
+                self._sent.pop(control_id, None)
+                self._sent[control_id] = _Sent(delivery.id, delivery.channel, ack.code == "AA")
+                if len(self._sent) > MAX_SENT:
+                    self._sent.popitem(last=False)
                 return
             if ack.code in ("AE", "CE"):
                 raise TransientDeliveryError(
@@ -107,15 +157,21 @@ class MllpOut:
                 )
             raise RefusedDeliveryError(Reason.REFUSED, f"answered {ack.code}", answer=answer)
 
-    async def probe(self) -> None:
-        """Connect, with the TLS handshake, and send nothing; a connection that is open already shows enough."""
+    async def probe(self) -> str | None:
+        """Connect, with the TLS handshake, and ask how messages are acknowledged (`mllp_query`)."""
         async with self._turn:
-            if self._connection is None or not self._connection.usable:
+            await self._stop_listening()
+            try:
                 with self._closing_on_failure():
                     async with self._deadline():
-                        await self._connected("")
+                        connection = await self._connected("")
+                    codes = await self._ask(connection)
+            finally:
+                self._drop()
+        return advice(self._ack, codes)
 
     async def close(self) -> None:
+        await self._stop_listening()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.writer.close()
@@ -134,25 +190,89 @@ class MllpOut:
         connection.ids.add(control_id)
         connection.writer.write(connection.link.wrap(body))
         await connection.writer.drain()
+        committed = False
         while True:
-            for event in await self._events(connection):
-                if not isinstance(event, Block):
-                    # No frame at all, or a torn one: whatever this peer says cannot be told from an answer.
-                    raise TransientDeliveryError(Reason.WRONG_ACK, "the answer is not an MLLP block")
-                try:
-                    ack = read_ack(event.payload)
-                except ContentError as error:
-                    raise TransientDeliveryError(
-                        Reason.WRONG_ACK, f"the answer is no acknowledgement: {error.detail}", answer=event.payload
-                    ) from None
-                if ack.control_id == control_id:
-                    return event.payload, ack
-                if ack.code[0] == "A" and ack.control_id and ack.control_id == connection.committed:
-                    connection.committed = ""
+            event = await self._next(connection)
+            if not isinstance(event, Block):
+                # No frame at all, or a torn one: whatever this peer says cannot be told from an answer.
+                raise TransientDeliveryError(Reason.WRONG_ACK, "the answer is not an MLLP block")
+            try:
+                ack = read_ack(event.payload)
+            except ContentError as error:
+                raise TransientDeliveryError(
+                    Reason.WRONG_ACK, f"the answer is no acknowledgement: {error.detail}", answer=event.payload
+                ) from None
+            if ack.control_id != control_id:
+                if self._heed(ack, event.payload):
                     continue
                 raise TransientDeliveryError(
                     Reason.WRONG_ACK, "the answer names another message in MSA-2", answer=event.payload
                 )
+            if ack.code == "CA" and self._ack != "commit":
+                committed = True
+                continue
+            if ack.code == "AA" and self._ack == "both" and not committed:
+                raise TransientDeliveryError(
+                    Reason.WRONG_ACK, "answered AA without a CA before it; `ack: both` asks for both"
+                )
+            return event.payload, ack
+
+    def _heed(self, ack: Ack, answer: bytes) -> bool:
+        """Take in a further answer to a message that was delivered. False: it is none."""
+        sent = self._sent.get(ack.control_id)
+        if sent is None:
+            return False
+        if ack.code not in ("AA", "CA"):
+            del self._sent[ack.control_id]
+            self.late(
+                LateRefusal(sent.delivery_id, sent.channel, f"answered {ack.code} after it had accepted it", answer)
+            )
+            return True
+        if sent.final or ack.code == "CA":
+            return False  # the same once more: what this peer says cannot be told from an answer to the next message
+        sent.final = True
+        return True
+
+    async def _listen(self, connection: _Connection) -> None:
+        """Read while nothing is sent, until the connection ends or says what cannot be understood."""
+        try:
+            while self._connection is connection:
+                event = await self._next(connection)
+                if not isinstance(event, Block) or not self._heed(read_ack(event.payload), event.payload):
+                    logger.warning("an answer to no message that is known", extra={"destination": self._name})
+                    self._drop()
+        except ContentError:
+            self._drop()
+        except (TransientDeliveryError, OSError, TimeoutError):
+            pass  # it has ended: the next delivery connects
+
+    async def _stop_listening(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+            await asyncio.wait({listening})
+
+    async def _ask(self, connection: _Connection) -> list[str]:
+        """The codes that a query is answered with: the first, and a second that follows soon."""
+        codes: list[str] = []
+        control_id = f"LR{secrets.token_hex(8)}"
+        connection.writer.write(connection.link.wrap(query(control_id, datetime.now(UTC))))
+        with contextlib.suppress(TimeoutError, TransientDeliveryError):
+            async with asyncio.timeout(FIRST_ANSWER_S) as limit:
+                await connection.writer.drain()
+                while len(codes) < 2:
+                    event = await self._next(connection)
+                    if isinstance(event, Block):
+                        with contextlib.suppress(ContentError):
+                            codes.append(read_ack(event.payload).code)
+                            limit.reschedule(asyncio.get_running_loop().time() + SECOND_ANSWER_S)
+        return codes
+
+    async def _next(self, connection: _Connection) -> LinkEvent:
+        """The next that the receiver says."""
+        while not connection.unread:
+            connection.unread.extend(await self._events(connection))
+        return connection.unread.popleft()
 
     async def _events(self, connection: _Connection) -> list[LinkEvent]:
         """What the next bytes complete, or the timer of a block that ends without its last byte."""
@@ -227,7 +347,9 @@ def build(name: str, config: MllpOutConfig, clock: Clock) -> MllpOut:
         from adapters.destinations.http_exchange import tls_context  # brings aiohttp along
 
         context = tls_context(name, config.tls)
-    return MllpOut(name, config.connect.host, config.connect.port, timeout_s=config.timeout, ssl_context=context)
+    return MllpOut(
+        name, config.connect.host, config.connect.port, timeout_s=config.timeout, ssl_context=context, ack=config.ack
+    )
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:

@@ -49,7 +49,8 @@ class Remark:
 @click.option(
     "--online",
     is_flag=True,
-    help="Also ask each destination whether it can be reached. "
+    help="Also ask each destination whether it can be reached. A receiver of HL7 v2 is sent a query that concerns no "
+    "patient (NMQ^N01), to see how it acknowledges. "
     "Where one says `conflicts: check`, a resource of our own is written there and removed again, to see whether the "
     "server looks at conditions.",
 )
@@ -346,7 +347,7 @@ async def _probe(site: Site) -> list[Remark]:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await destination.start()
-                await destination.probe()
+                told = await destination.probe()
             if getattr(config, "conflicts", "off") == "check":
                 async with asyncio.timeout(TRIAL_TIMEOUT_S):
                     return _of_trial(name, await destination.try_conditions())
@@ -356,7 +357,7 @@ async def _probe(site: Site) -> list[Remark]:
             return Remark("problem", f"destination {name}: no answer within {PROBE_TIMEOUT_S:g} s")
         finally:
             await destination.close()
-        return None
+        return Remark("warning", f"destination {name}: {told}") if told else None
 
     found = await asyncio.gather(*(one(name) for name in site.config.destinations))
     return [remark for remark in found if remark is not None]

@@ -221,6 +221,12 @@ class MllpDestination(DestinationBase):
     tls: ConnectTls | None = Field(
         default=None, description="TLS with the receiver; an empty `{}` trusts the system's."
     )
+    ack: Literal["commit", "application", "both"] = Field(
+        default="commit",
+        description="The answer that makes a message delivered: `commit`, the first that accepts it (CA, or AA); "
+        "`application`, AA, and a CA before it is passed over; `both`, CA and then AA. A refusal that comes later "
+        "makes the delivery a dead letter.",
+    )
 
 
 class PasswordAuth(Model):

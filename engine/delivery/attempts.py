@@ -11,7 +11,7 @@ from engine.delivery.standing import logger
 from engine.delivery.storing import WRITE_RETRY_S
 from engine.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.lane import Lane
-from engine.message import Delivery
+from engine.message import Delivery, LateRefusal
 from engine.packing import unpack
 from engine.reasons import Reason
 from engine.retry import Bury, decide
@@ -259,6 +259,26 @@ class Attempts(Places):
 
         self._note(lane, write)
         self._ended(lane, delivery, reason)
+
+    def refused_late(self, late: LateRefusal) -> None:
+        """The destination refuses what it has accepted: the delivery is a dead letter after all."""
+        lane = self.lane(late.channel)
+        reason = Reason.REFUSED_LATE
+        self.counts.dead += 1
+        self.counts.last_error = (reason, self._clock.now_us())
+        hold = lane.hold_on_dead
+        if hold:
+            lane.held = True
+            self._give_up(lane)
+        logger.warning(
+            "delivery was accepted and is refused now",
+            extra={"channel": late.channel, "destination": self.name, "delivery_id": late.delivery_id,
+                   "reason": reason.value},
+        )  # fmt: skip
+        self._note(
+            lane,
+            lambda: self._outbox.refuse_late(late.delivery_id, detail=late.detail, answer=late.answer, hold_lane=hold),
+        )
 
     def _ended(self, lane: Lane, delivery: Delivery, reason: Reason | None) -> None:
         lane.forget(delivery.id)

@@ -56,6 +56,15 @@ class Outgoing(Submitting):
         )
         return self._submit(operation, verdict=True)
 
+    def refuse_late(
+        self, delivery_id: int, *, detail: str, answer: bytes = b"", hold_lane: bool = False
+    ) -> "asyncio.Future[bool]":
+        """What was delivered is refused: a dead letter after all (`outbox.attempts`). False: nothing was changed."""
+        operation = partial(
+            attempts.refuse_late, delivery_id=delivery_id, detail=detail, answer=answer, hold_lane=hold_lane
+        )
+        return self._submit(operation, verdict=True)
+
     def claim(
         self, channel: str, destination: str, limit: int, *, after: int = 0, hold: bool = False
     ) -> "asyncio.Future[list[Delivery]]":

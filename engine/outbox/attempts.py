@@ -2,7 +2,7 @@
 
 from engine import causes, server_versions
 from engine.arrival import seal_note
-from engine.batch import Batch
+from engine.batch import Batch, LaneTally
 from engine.outbox import whole
 from engine.outbox.moving import move, moved_to, note, note_attempt, note_late
 from engine.reasons import Reason
@@ -64,6 +64,35 @@ def bury(
     if lane is None:
         note_late(batch, delivery_id, reason, detail, answer)
         return
+    _tell_dead(batch, delivery_id, lane, reason, detail, answer, hold_lane=hold_lane)
+
+
+def refuse_late(batch: Batch, delivery_id: int, detail: str, answer: bytes, *, hold_lane: bool = False) -> bool:
+    """What was delivered is refused: a dead letter after all. False: it is not delivered, or erased: nothing changes.
+
+    Args:
+        hold_lane: as for `bury`.
+    """
+    row = batch.execute(
+        "SELECT d.settled_us FROM delivery d WHERE d.id = ? AND d.state = 'delivered' AND NOT EXISTS"
+        " (SELECT 1 FROM erased e WHERE e.what = 'document' AND e.number = d.document_id)",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        return False
+    reason = Reason.REFUSED_LATE
+    moved = moved_to(batch, delivery_id, ("delivered",), "dead", cause=reason.value, settled_us=batch.now_us)
+    assert moved is not None
+    if batch.day_of(row[0]) == batch.day_of(batch.now_us):  # of an earlier day it is told by the dead letter alone
+        batch.count(moved.lane.channel, moved.lane.destination, "delivered", -1)
+        whole.take_back(batch, delivery_id, moved)
+    _tell_dead(batch, delivery_id, moved.lane, reason, detail, answer, hold_lane=hold_lane)
+    return True
+
+
+def _tell_dead(
+    batch: Batch, delivery_id: int, lane: LaneTally, reason: Reason, detail: str, answer: bytes, *, hold_lane: bool
+) -> None:
     note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
     sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(detail, answer))
     batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))

@@ -21,7 +21,24 @@ def count(batch: Batch, delivery_id: int, moved: Moved) -> None:
         batch.count(moved.lane.channel, "", COUNTER)
 
 
+def take_back(batch: Batch, delivery_id: int, moved: Moved) -> None:
+    """Count the message no more, if it was counted before this delivery was refused after all."""
+    if not moved.flags & (SHARED | AGAIN) or _is_not_any_more(batch, delivery_id, moved):
+        batch.count(moved.lane.channel, "", COUNTER, -1)
+
+
 def _was_the_last(batch: Batch, delivery_id: int, moved: Moved) -> bool:
+    before, now = _all_delivered(batch, delivery_id, moved)
+    return now and not before
+
+
+def _is_not_any_more(batch: Batch, delivery_id: int, moved: Moved) -> bool:
+    before, now = _all_delivered(batch, delivery_id, moved)
+    return before and not now
+
+
+def _all_delivered(batch: Batch, delivery_id: int, moved: Moved) -> tuple[bool, bool]:
+    """Whether each place of the message was delivered before this delivery moved, and whether it is now."""
     now: dict[tuple[int, int], list[str]] = {}
     before: dict[tuple[int, int], list[str]] = {}
     own: set[tuple[int, int]] = set()
@@ -35,7 +52,7 @@ def _was_the_last(batch: Batch, delivery_id: int, moved: Moved) -> bool:
         before.setdefault(place, []).append(moved.old if number == delivery_id else state)
         if not flags & AGAIN:
             own.add(place)
-    return all(_is_delivered(now[place]) for place in own) and not all(_is_delivered(before[place]) for place in own)
+    return all(_is_delivered(before[place]) for place in own), all(_is_delivered(now[place]) for place in own)
 
 
 def _is_delivered(states: list[str]) -> bool:

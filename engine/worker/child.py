@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -25,7 +26,7 @@ from engine.config.renewal import Fingerprints, fingerprints
 from engine.errors import ConfigError, DeliveryError, TransientDeliveryError
 from engine.judging import Verdict, judge
 from engine.logs import loop_exception_handler, setup_logging
-from engine.message import Delivery
+from engine.message import Delivery, LateRefusal
 from engine.metrics import Counters
 from engine.packing import Packer
 from engine.ports import Destination
@@ -113,6 +114,7 @@ class Child:
         for name in changed & self._destinations.keys():
             self._in_background(self._retire(self._destinations.pop(name)))
         for name, one in made.items():
+            one.hear_late(partial(self._say_late, name))
             await one.start()
             self._destinations[name] = one
         self._configs = configs
@@ -197,6 +199,9 @@ class Child:
             self.pipe.send(frames.fault(request, error))
         else:
             self.pipe.send(frames.delivered(request, versions or ()))
+
+    def _say_late(self, name: str, late: LateRefusal) -> None:
+        self.pipe.send(frames.late(name, late))
 
     def _cancel(self, frame: Frame) -> None:
         if (under_way := self._under_way.get(frame.fields[0])) is not None:

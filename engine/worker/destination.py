@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from engine.message import Delivery
-from engine.ports import Destination
+from engine.message import Delivery, LateRefusal
+from engine.packing import Unpacking
 from engine.versions import Versions
 
 
@@ -29,6 +29,9 @@ class Deliverer(Protocol):
     async def deliver(self, delivery: Delivery) -> Versions | None:
         """Hand a delivery over; as `Destination.deliver`. Cancelling calls it back."""
 
+    def hear_late(self, destination: str, late: Callable[[LateRefusal], None]) -> None:
+        """Call ``late`` for what this destination refuses after it was delivered."""
+
 
 class RemoteDestination:
     """See `engine.ports.Destination`. Takes documents packed or whole.
@@ -38,13 +41,20 @@ class RemoteDestination:
             is wrong with the configuration, and what it made is opened only while no worker can be had.
     """
 
-    def __init__(self, worker: Deliverer, make: Callable[[], Destination]) -> None:
+    def __init__(self, name: str, worker: Deliverer, make: Callable[[], Unpacking]) -> None:
         self._worker = worker
         self._make = make
-        self._spare: Destination | None = make()
-        self._local: Destination | None = None
+        self._spare: Unpacking | None = make()
+        self._local: Unpacking | None = None
         self._in_flight_here = 0
         self._opening = asyncio.Lock()
+        self._name = name
+        self._late: Callable[[LateRefusal], None] = lambda late: None
+
+    def hear_late(self, late: Callable[[LateRefusal], None]) -> None:
+        """See `engine.packing.Unpacking`."""
+        self._late = late
+        self._worker.hear_late(self._name, late)
 
     async def start(self) -> None:
         """Nothing to open: the worker does, when it is given its configuration."""
@@ -60,8 +70,8 @@ class RemoteDestination:
             return await self._worker.deliver(delivery)
         return await self._deliver_here(delivery)
 
-    async def probe(self) -> None:
-        await (await self._opened()).probe()
+    async def probe(self) -> str | None:
+        return await (await self._opened()).probe()
 
     async def close(self) -> None:
         if self._local is not None:
@@ -77,10 +87,11 @@ class RemoteDestination:
             if not self._in_flight_here and not self._worker.here:
                 await self.close()  # a worker is back, and some receivers take one connection only
 
-    async def _opened(self) -> Destination:
+    async def _opened(self) -> Unpacking:
         async with self._opening:
             if self._local is None:
                 made, self._spare = self._spare or self._make(), None
                 await made.start()
+                made.hear_late(self._late)
                 self._local = made
             return self._local

@@ -9,6 +9,7 @@
     worker -> main    ready      epoch                  refused  epoch, why
                       verdict    number, outcome | for each document: body, conditional keys, reports, facts
                       delivered  request, versions      failed   request, class, reason, detail ... | answer
+                      late       destination, delivery, channel, detail | answer
                       pong
 
 Reports and conditional keys travel as the journal stores them. Names of routes do not travel: both sides have built the
@@ -23,7 +24,7 @@ from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.hashes import pack_reports, split_hashes, unpack_reports
 from engine.judging import ChannelRoutes, Verdict
-from engine.message import Bearer, ControlRun, Delivery, Document, Issue, Reagent, Stored, Unmapped
+from engine.message import Bearer, ControlRun, Delivery, Document, Issue, LateRefusal, Reagent, Stored, Unmapped
 from engine.numbers import Number
 from engine.reasons import Reason
 from engine.versions import Versions
@@ -281,6 +282,16 @@ def failed(request: int, error: DeliveryError) -> Parts:
     if isinstance(error, TransientDeliveryError):
         retry_after, limit = error.retry_after, error.limit
     return encode("failed", (request, kind, error.reason.value, error.detail, retry_after, limit), (error.answer,))
+
+
+def late(destination: str, refusal: LateRefusal) -> Parts:
+    """What was delivered is refused."""
+    return encode("late", (destination, refusal.delivery_id, refusal.channel, refusal.detail), (refusal.answer,))
+
+
+def read_late(frame: Frame) -> tuple[str, LateRefusal]:
+    destination, delivery_id, channel, detail = frame.fields
+    return destination, LateRefusal(delivery_id, channel, detail, frame.blobs[0])
 
 
 def fault(request: int, error: Exception) -> Parts:

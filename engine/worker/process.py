@@ -20,13 +20,14 @@ import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 from engine.config import Site
 from engine.errors import DeliveryError, TransientDeliveryError, WorkerError
 from engine.kek import VARIABLE
 from engine.logs import OURS, HumanFormatter
-from engine.message import Delivery
+from engine.message import Delivery, LateRefusal
 from engine.reasons import Reason
 from engine.versions import Versions
 from engine.worker import frames
@@ -75,6 +76,7 @@ class WorkerProcess:
         self._requests = itertools.count(1)
         self._under_way: dict[int, tuple[asyncio.Future[Versions], int]] = {}
         self._bytes = 0
+        self._late: dict[str, Callable[[LateRefusal], None]] = {}
         self._changed: asyncio.Future[None] | None = None
 
     def configure(self, site: Site) -> None:
@@ -127,6 +129,10 @@ class WorkerProcess:
             if self._forget(request) is not None:
                 self._send(frames.cancel(request))
             raise
+
+    def hear_late(self, destination: str, late: Callable[[LateRefusal], None]) -> None:
+        """See `engine.worker.destination.Deliverer`."""
+        self._late[destination] = late
 
     def _forget(self, request: int) -> "asyncio.Future[Versions] | None":
         entry = self._under_way.pop(request, None)
@@ -278,6 +284,10 @@ class WorkerProcess:
                     self._settle(frame.fields[0], None, frames.read_delivered(frame))
                 case "failed":
                     self._settle(frame.fields[0], frames.read_failed(frame))
+                case "late":
+                    destination, refusal = frames.read_late(frame)
+                    if (hear := self._late.get(destination)) is not None:
+                        hear(refusal)
                 case "ready":
                     self._is_ready(frame.fields[0])
                 case "refused":

@@ -70,7 +70,7 @@ class RunningWorker:
 
     def destination(self) -> RemoteDestination:
         config = self.built.site.config.destinations["server"]
-        return RemoteDestination(self.process, lambda: build_destination("server", config, SystemClock()))
+        return RemoteDestination("server", self.process, lambda: build_destination("server", config, SystemClock()))
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from adapters.destinations import mllp_out
 from adapters.destinations.mllp_out import MAX_NEGATIVE_ACKS, MllpOut
 from engine.clock import ManualClock
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.message import Delivery
+from engine.message import Delivery, LateRefusal
 from engine.reasons import Reason
 from tests.support.certificates import Authority
 from tests.support.deliveries import Tls, delivery
@@ -30,6 +30,7 @@ class Config:
     connect: Address
     tls: Tls | None = None
     timeout: float = 5.0
+    ack: str = "commit"
 
 
 def message(control_id: str = "1", text: str = "7") -> Delivery:
@@ -37,8 +38,8 @@ def message(control_id: str = "1", text: str = "7") -> Delivery:
     return delivery(body, media_type="x-application/hl7-v2+er7")
 
 
-def to(peer: MllpPeer, timeout: float = 5.0, tls: Tls | None = None) -> MllpOut:
-    return mllp_out.build("lis", Config(Address("127.0.0.1", peer.port), tls, timeout), ManualClock())
+def to(peer: MllpPeer, timeout: float = 5.0, tls: Tls | None = None, ack: str = "commit") -> MllpOut:
+    return mllp_out.build("lis", Config(Address("127.0.0.1", peer.port), tls, timeout, ack), ManualClock())
 
 
 async def failure(out: MllpOut, sent: Delivery) -> DeliveryError:
@@ -243,16 +244,113 @@ async def test_a_receiver_that_is_not_there() -> None:
     await out.close()
 
 
-async def test_a_probe_connects_and_sends_nothing() -> None:
-    async with mllp_peer(ack()) as peer:
-        out = to(peer)
-        await out.probe()
-        await until(lambda: peer.connections == 1)
-        await out.deliver(message())
-        await out.probe()
+# -- the answer that counts ----------------------------------------------------------------------------------------
+
+DELIVERED, LATE = "delivered", "delivered, refused late"
+# setting, answers to one message -> what becomes of it
+ACKS = [
+    ("commit", ("AA",), DELIVERED),
+    ("commit", ("CA",), DELIVERED),
+    ("commit", ("CA", "AA"), DELIVERED),
+    ("commit", ("CA", "AE"), LATE),
+    ("commit", ("CA", "AR"), LATE),
+    ("commit", ("AA", "AE"), LATE),
+    ("commit", ("CE",), Reason.NEGATIVE_ACK),
+    ("application", ("AA",), DELIVERED),
+    ("application", ("CA", "AA"), DELIVERED),
+    ("application", ("CA", "AE"), Reason.NEGATIVE_ACK),
+    ("application", ("CA", "AR"), Reason.REFUSED),
+    ("application", ("CR",), Reason.REFUSED),
+    ("application", ("CA",), Reason.NO_ANSWER),
+    ("application", ("CA", "AA", "AE"), LATE),
+    ("both", ("CA", "AA"), DELIVERED),
+    ("both", ("CA", "AE"), Reason.NEGATIVE_ACK),
+    ("both", ("CA",), Reason.NO_ANSWER),
+    ("both", ("AA",), Reason.WRONG_ACK),
+    ("both", ("AE",), Reason.NEGATIVE_ACK),
+]
+
+
+@pytest.mark.parametrize("when", ["at once", "idle", "next message"])
+@pytest.mark.parametrize(("setting", "answers", "end"), ACKS)
+async def test_which_answer_counts_is_a_setting_and_a_late_refusal_is_told(
+    setting: str, answers: tuple[str, ...], end: str | Reason, when: str
+) -> None:
+    first, rest = ack(answers[0]), b"".join(map(ack, answers[1:]))
+    waits = end == LATE and when != "at once"
+    if waits:
+        script = (first + b"".join(map(ack, answers[1:-1])), PAUSE, ack(answers[-1]))
+    else:
+        script = (first, rest)
+    told: list[LateRefusal] = []
+    async with mllp_peer(script, (ack("CA"), ack("AA"))) as peer:
+        out = to(peer, timeout=0.3 if end is Reason.NO_ANSWER else 5.0, ack=setting)
+        out.late = told.append
+        sent = message("1")
+        if isinstance(end, Reason):
+            assert (await failure(out, sent)).reason is end
+        else:
+            await out.deliver(sent)
+        if waits:
+            assert told == []
+            peer.go_on.set()
+            if when == "next message":
+                await out.deliver(message("2"))
+        if end == LATE:
+            await until(lambda: len(told) == 1)
+            assert (told[0].delivery_id, told[0].channel) == (sent.id, sent.channel)
+            assert told[0].detail == f"answered {answers[-1]} after it had accepted it"
+            assert f"MSA|{answers[-1]}|1".encode() in told[0].answer
+        else:
+            await out.deliver(message("2"))  # whatever followed was read with it
+            assert told == []
         await out.close()
-    assert peer.connections == 1
-    assert len(peer.messages) == 1
+
+
+async def test_a_late_refusal_is_understood_on_another_connection() -> None:
+    told: list[LateRefusal] = []
+    async with mllp_peer((ack("CA"), CLOSE), (ack("AE", "1"), ack("AA"))) as peer:
+        out = to(peer)
+        out.late = told.append
+        await out.deliver(message("1"))
+        await until(lambda: peer.closed == 1)
+        await out.deliver(message("2"))
+        assert [one.detail for one in told] == ["answered AE after it had accepted it"]
+        await out.close()
+    assert peer.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "answers", "told"),
+    [
+        ("commit", ("AE",), None),
+        ("commit", ("CA",), None),
+        ("commit", ("CA", "AR"), "it answers CA and then AR: with `ack: application` a message counts"),
+        ("commit", (), "did not answer a query"),
+        ("application", ("AR",), None),
+        ("application", ("CA",), "it answers a query with CA alone"),
+        ("both", ("CA", "AR"), None),
+        ("both", ("AR",), "problem: it answers AR, and no CA: set `ack: application`"),
+    ],
+)
+async def test_a_probe_asks_how_messages_are_acknowledged(
+    setting: str, answers: tuple[str, ...], told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mllp_out, "FIRST_ANSWER_S", 0.5)
+    monkeypatch.setattr(mllp_out, "SECOND_ANSWER_S", 0.5)
+    async with mllp_peer(tuple(map(ack, answers)) or SILENCE, ack("CA") + ack("AA")) as peer:
+        out = to(peer, ack=setting)
+        try:
+            said = await out.probe()
+        except RefusedDeliveryError as error:
+            said = f"problem: {error.detail}"
+        assert (said is None) if told is None else (said is not None and told in said)
+        (asked,) = peer.messages
+        assert asked.startswith(b"MSH|^~\\&|LABRELAY|")
+        assert asked.split(b"|")[8:12:2] == [b"NMQ^N01", b"T"]
+        await out.deliver(message())
+        await out.close()
+    assert peer.connections == 2
 
 
 @pytest.mark.parametrize(
