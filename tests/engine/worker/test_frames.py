@@ -10,6 +10,7 @@ from adapters.codecs import hl7v2
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.judging import ChannelRoutes, Route, Verdict
 from engine.message import (
+    Bearer,
     ControlRun,
     Delivery,
     Document,
@@ -46,6 +47,17 @@ documents = st.builds(
     media_type=texts,
     conditional=st.lists(hashes, max_size=3).map(tuple),
     reports=st.lists(reports, max_size=3).map(tuple),
+    bearers=st.lists(
+        st.builds(
+            Bearer,
+            number=hashes,
+            whole=hashes,
+            record=st.binary(max_size=30),
+            lasting=st.booleans(),
+            person=st.integers(1, 9),
+        ),
+        max_size=3,
+    ).map(tuple),
     facts=st.binary(max_size=100),
 )
 issues = st.builds(Issue, code=texts, text=texts, place=texts, rule=texts, severity=texts)
@@ -116,10 +128,15 @@ def test_a_delivery_arrives_with_all_that_a_destination_may_look_at(delivery: De
     assert frames.read_deliver(over_the_wire(frames.deliver(3, delivery))) == (3, delivery)
 
 
-@given(st.binary(max_size=300), st.none() | st.integers(1, 2**62))
-def test_a_message_arrives_with_all_that_judging_looks_at(payload: bytes, repeat_of: int | None) -> None:
+OTHERS = st.dictionaries(st.binary(min_size=32, max_size=32), st.integers(2, 9), max_size=3)
+
+
+@given(st.binary(max_size=300), st.none() | st.integers(1, 2**62), OTHERS)
+def test_a_message_arrives_with_all_that_judging_looks_at(
+    payload: bytes, repeat_of: int | None, others: dict[bytes, int]
+) -> None:
     stored = Stored(id=5, channel="chem", seq=4, payload=payload, received_us=10**15, repeat_of=repeat_of)
-    assert frames.read_map(over_the_wire(frames.map_message(9, stored))) == (9, stored)
+    assert frames.read_map(over_the_wire(frames.map_message(9, stored, others))) == (9, stored, others)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class Elsewhere:
                 if not self._waiting or self.stopped:
                     await asyncio.sleep(0.001)
                     break
-                number, stored = frames.read_map(self._waiting.pop(0))
+                number, stored, _ = frames.read_map(self._waiting.pop(0))
                 channel = self._known[stored.channel]
                 parts = frames.verdict(number, judge(stored, channel), channel, pack)
                 (frame,) = Decoder().feed(b"".join(parts))

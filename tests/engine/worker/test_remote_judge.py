@@ -44,7 +44,7 @@ class Worker:
                 self.forgets += 1
                 self.asked.clear()
             else:
-                number, stored = frames.read_map(frame)
+                number, stored, _ = frames.read_map(frame)
                 self.asked.append((number, stored.id))
 
     def ask(self, message_id: int, payload: bytes = MESSAGE) -> None:
