@@ -101,7 +101,7 @@ class _Player:
         for place, history in enumerate(self._batch.histories):
             for number, channel in enumerate(history.channels):
                 name = f"h{place}c{number}"
-                sender = Sender(self._product.ports[name], channel.protocol)
+                sender = Sender(self._product.host, self._product.ports[name], channel.protocol)
                 self._lines[place, number] = _Line(name, place, channel, sender)
         await self._product.start()
         for number, weather in enumerate(self._batch.weather):

@@ -6,6 +6,7 @@ Everything that changes with the program is here and in `hand`. In place of this
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -15,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from engine.bench.processes import free_ports
 from tests.histories.history import Act, Channel, Json
 
 ROOT = Path(__file__).parents[2]
 HAND = Path(__file__).with_name("hand.py")
+FIRST_PORT = 20_000
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
 ANSWER_WITHIN_S = 240.0
@@ -34,11 +35,17 @@ class Product:
     """One site of the program, with its daemon and the hand beside it.
 
     Attributes:
+        host: a loopback address of this site's own. A port of an address that others use could be taken by one of them
+            while the daemon is away, and an analyzer would be answered by a stranger.
         ports: by channel name.
     """
 
+    _made = itertools.count()
+
     def __init__(self, checkout: Path, folder: Path) -> None:
         self.folder = folder
+        pid, number = os.getpid(), next(self._made)
+        self.host = f"127.{100 + pid % 100}.{pid // 100 % 250}.{number % 250 + 1}"
         self.ports: dict[str, int] = {}
         self._checkout = checkout
         self._python = str(checkout / ".venv" / "bin" / "python")
@@ -74,7 +81,7 @@ class Product:
             },
         }
         (self.folder / "config" / "labrelay.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
-        self.ports = dict(zip(channels, free_ports(len(channels)), strict=True))
+        self.ports = {name: FIRST_PORT + number for number, name in enumerate(channels)}
         known = await self._known_keys()
         for name, channel in channels.items():
             text = yaml.safe_dump(self._channel(name, channel, known))
@@ -88,7 +95,7 @@ class Product:
             "channel": name,
             "source": {
                 "kind": "mllp" if channel.protocol == "hl7" else "astm",
-                "listen": f"127.0.0.1:{self.ports[name]}",
+                "listen": f"{self.host}:{self.ports[name]}",
             },
             "routes": [{"mapping": "hl7-results" if channel.protocol == "hl7" else "astm-results", "to": "server"}],
         }
@@ -138,7 +145,7 @@ class Product:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_WITHIN_S):
                 while self._daemon.returncode is None:
-                    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+                    with contextlib.suppress(OSError), socket.create_connection((self.host, port), timeout=1.0):
                         return
                     await asyncio.sleep(0.02)
         raise RuntimeError(f"the daemon does not listen: {self.log.read_text()[-2000:]}")

@@ -36,8 +36,9 @@ def _number(lab: Laboratory) -> str:
 
 
 def _lasting(lab: Laboratory) -> Person:
+    """With a number that is no other's."""
     name, birth, sex = lab.rng.choice(STRANGERS)[lab.rng.randrange(2)]
-    return lab.person(f"MR{HERE}{lab.rng.randrange(10, 99)}", name, birth, sex)
+    return lab.person(f"MR{HERE}{lab.rng.randrange(10, 99)}{len(lab.sends)}", name, birth, sex)
 
 
 def _either_kind(lab: Laboratory, **more: str) -> int:
@@ -390,7 +391,7 @@ def replay_of_the_older(lab: Laboratory) -> None:
 def usual_day(lab: Laboratory) -> None:
     channel = lab.channel(numbers="lasting", control="counts", shared=True)
     for _ in range(lab.rng.randrange(1, 4)):
-        person, order = _lasting_of_its_own(lab), lab.order()
+        person, order = _lasting(lab), lab.order()
         if lab.rng.random() < 0.3:
             lab.say(channel, person, order, ("GLU", "P"))
             lab.later(20)
@@ -402,11 +403,6 @@ def usual_day(lab: Laboratory) -> None:
             lab.memory(final)
         if lab.rng.random() < 0.3:
             lab.next_round()
-
-
-def _lasting_of_its_own(lab: Laboratory) -> Person:
-    name, birth, sex = lab.rng.choice(STRANGERS)[lab.rng.randrange(2)]
-    return lab.person(f"MR{HERE}{len(lab.sends) + 100}", name, birth, sex)
 
 
 SCENES: tuple[Scene, ...] = (

@@ -12,8 +12,8 @@ AGAIN_AFTER_S = 0.05
 class Sender:
     """One analyzer's line. ``tries``: (id of the message, its bytes, whether it was acknowledged), in order."""
 
-    def __init__(self, port: int, protocol: str) -> None:
-        self._port = port
+    def __init__(self, host: str, port: int, protocol: str) -> None:
+        self._host, self._port = host, port
         self._hl7 = protocol == "hl7"
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -69,5 +69,5 @@ class Sender:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._writer is None or self._reader is None:
-            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+            self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
         return self._reader, self._writer
