@@ -121,6 +121,7 @@ def build_channel(
         settings=config.settings,
         namespaces=site.config.namespaces,
         specimen_ids=config.specimen_ids,
+        results_of=config.results_of,
         patient_numbers=site.patient_numbers(config),
         others={} if others is None else others,
     )
@@ -260,6 +261,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     filter=route.filter is not None,
                     hold=holding_of(site, config.channel, index, program) if program and route.hold else None,
                     joins=config.report_list == "join",
+                    of_site=config.results_of == "site",
                 )
             )
         except ConfigError as error:

@@ -59,6 +59,7 @@ class Route:
         filter: such messages are not wanted, and no later route is looked at.
         hold: the rules that keep its documents back until a person releases them; None without any.
         joins: its reports list the results that other messages of the same orders brought, too.
+        of_site: a result of another channel for the same order and test is the same result.
     """
 
     when: Callable[[Parsed], bool] | None
@@ -70,6 +71,7 @@ class Route:
     filter: bool = False
     hold: Holding | None = None
     joins: bool = True
+    of_site: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +260,9 @@ def _route(
 def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = ()) -> Routed:
     """A document on its way to the destinations of its route, with the rules that may keep it back."""
     hold = route.hold.about(document.facts) if route.hold is not None else None
-    return Routed(document=document, destinations=route.to, claimed=claimed, hold=hold, joins=route.joins)
+    return Routed(
+        document=document, destinations=route.to, claimed=claimed, hold=hold, joins=route.joins, of_site=route.of_site
+    )
 
 
 def _hash_of(payload: bytes) -> str:
@@ -283,6 +287,7 @@ def _context(stored: Stored, channel: ChannelRoutes) -> MapContext:
         settings=base.settings,
         namespaces=base.namespaces,
         specimen_ids=base.specimen_ids,
+        results_of=base.results_of,
         apart="" if stored.equal_to is None else f"{stored.received_us}.{stored.seq}",
         patient_numbers=base.patient_numbers,
         others=base.others,

@@ -377,6 +377,7 @@ class MapContext:
         settings: the channel's ``settings:`` (strings, numbers, lists, maps as read from YAML text).
         namespaces: the site's ``namespaces:``, HD.1 or assigner name -> system URI.
         specimen_ids: ``restart`` or ``unique``.
+        results_of: ``channel``: what two channels say of one order stands side by side; or ``site``.
         apart: what sets a message apart whose bytes came before, and which may be another result; else empty.
         others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, of those whom a person has told
             apart from the first. Shared by all channels, and filled while the site runs.
@@ -391,6 +392,7 @@ class MapContext:
     settings: dict[str, Any] = field(default_factory=dict)
     namespaces: dict[str, str] = field(default_factory=dict)
     specimen_ids: str = "restart"
+    results_of: str = "channel"
     apart: str = ""
     patient_numbers: str = "counter"
     others: Mapping[bytes, int] = field(default_factory=dict)

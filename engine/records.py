@@ -80,6 +80,7 @@ class Routed:
         claimed: for each destination, whether the caller delivers it at once (the row is born ``sending`` under our
             lease) or leaves it to a later claim (``waiting``). Shorter than ``destinations``: the rest waits.
         joins: its reports list the results that other messages of the same orders brought, too.
+        of_site: results of other channels for the same order and test are the same results.
         echo: it says again what was accepted before, and is not sent (`engine.settling`).
     """
 
@@ -88,6 +89,7 @@ class Routed:
     claimed: tuple[bool, ...] = ()
     hold: Rules | None = None
     joins: bool = True
+    of_site: bool = False
     echo: bool = False
 
 

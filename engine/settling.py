@@ -66,15 +66,22 @@ class Settled:
     echo: bool = False
 
 
-def known_orders(batch: Batch, message_id: int, reports: Iterable[Report]) -> list[Known]:
-    """The older messages that carry one of these orders for the same patient, the oldest first."""
+def known_orders(
+    batch: Batch, message_id: int, channel: str, reports: Iterable[Report], *, of_site: bool
+) -> list[Known]:
+    """The older messages that carry one of these orders for the same patient, the oldest first.
+
+    Args:
+        of_site: those of other channels, too.
+    """
     found: dict[int, bool] = {}
     for report in reports:
         first, last = neighbours(report.key, NEAR_DAYS)
         for key, other in batch.execute(
-            "SELECT key, message_id FROM report WHERE key BETWEEN ? AND ? AND message_id < ? AND patient = ?"
-            " AND until_us >= ? ORDER BY message_id DESC LIMIT ?",
-            (first, last, message_id, report.patient, batch.steady_us, MOST_MESSAGES),
+            "SELECT r.key, r.message_id FROM report r JOIN journal j ON j.id = r.message_id WHERE r.key BETWEEN ? AND ?"
+            " AND r.message_id < ? AND r.patient = ? AND r.until_us >= ? AND (? OR j.channel = ?)"
+            " ORDER BY r.message_id DESC LIMIT ?",
+            (first, last, message_id, report.patient, batch.steady_us, of_site, channel, MOST_MESSAGES),
         ).fetchall():
             found[other] = found.get(other, False) or key == report.key
     return [Known(one, same_day) for one, same_day in sorted(found.items())]

@@ -99,7 +99,9 @@ def map_done(
             bearers.note(batch, message_id, found, accepted=accept_conflict)
             if again:
                 bearers.answered(batch, message_id)
-            known = settling.known_orders(batch, message_id if edited_from is None else edited_from, reports)
+            first = message_id if edited_from is None else edited_from
+            of_site = any(routed.of_site for routed in routes)
+            known = settling.known_orders(batch, first, channel, reports, of_site=of_site)
             if known or again:
                 settled = settling.settle(batch, message_id, received_us, routes, known, again=again)
                 routes = settled.routes

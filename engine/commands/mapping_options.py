@@ -153,6 +153,7 @@ def channel_mapper(
         settings={**config.settings, **(settings or {})},
         namespaces=site.config.namespaces,
         specimen_ids=config.specimen_ids,
+        results_of=config.results_of,
         patient_numbers=site.patient_numbers(config),
     )
     made = ChannelMapper(

@@ -171,6 +171,11 @@ class ChannelConfig(Model):
         description="`restart`: specimen numbers begin anew every day, so patient and day are part of every key. "
         "`unique`: a number is never used twice; under a second patient it is a dead letter that nobody can accept.",
     )
+    results_of: Literal["channel", "site"] = Field(
+        default="channel",
+        description="Whose a result is that two channels send for one order and test: `channel`, they stand side by "
+        "side; `site`, it is one result, and the later one follows the earlier one as if one analyzer had sent both.",
+    )
     report_list: Literal["join", "replace"] = Field(
         default="join",
         description="Of a report whose results come in several messages: `join`, its list holds the results of all of "

@@ -37,6 +37,7 @@ OWN_SYSTEM = "urn:labrelay:id"
 NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
 MINUTE_DIGITS = 12  # of a time as it is sent: 202603010930
 _SEPARATOR = "\x1f"
+_OF_A_CHANNEL = frozenset({"DiagnosticReport", "Media", "Observation"})  # two analyzers may measure one tube
 _RUNS = frozenset({"Observation", "Media"})
 _TOLD_BY: dict[str, tuple[Any, ...]] = {"hl7v2": ("OBX", 3, 4, 14), "astm": ("R", 3, 13)}  # code, sub-id, time
 _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
@@ -63,6 +64,7 @@ class Making:
         "_shared",
         "_states",
         "_updated",
+        "_whose",
         "apart",
         "bearers",
         "conditional",
@@ -98,6 +100,8 @@ class Making:
         self.dropped = 0
         self.transaction = transaction
         self.unique = run.context.specimen_ids == "unique"
+        of_site = run.context.results_of == "site"
+        self._whose = "" if of_site else f"{_SEPARATOR}{run.context.channel}"  # in keys of results and reports
         # The same bytes with a time of measurement are the same results: `engine.settling` knows them by their ids.
         self.apart = "" if run.context.apart and self._is_timed() else run.context.apart
 
@@ -128,6 +132,8 @@ class Making:
         Two results of one message with the same key are two runs of a test, and get a number, as two pictures do;
         other resources with the same key are one.
         """
+        if kind in _OF_A_CHANNEL:
+            key += self._whose
         if self.unique and key.startswith(NO_NUMBER + _SEPARATOR):  # a number that is absent is not unique
             key += _SEPARATOR + self._this_message()
         identity = self.identity(kind, key)
@@ -360,13 +366,13 @@ class Making:
         A unique number is one of the whole site; what has neither number nor patient stands for this message alone.
         ``person`` is the fields of the PID or P at hand.
         """
-        channel, day = self._run.context.channel, ""
+        day = ""
         if self.unique and number != NO_NUMBER:
             place = ""
         elif self.apart or (patient is None and number == NO_NUMBER):
             place = self._this_message()
         else:
-            place, day = channel, self._day(time)
+            place, day = self._whose, self._day(time)
             if number == NO_NUMBER:
                 place += f"{_SEPARATOR}{patient}"
         key = report_key(self.token(f"report{_SEPARATOR}{number}{_SEPARATOR}{place}"), day)
