@@ -37,6 +37,9 @@ async def test_a_refusal_is_shown_with_its_message_masked_the_servers_answer_and
         assert {"place": "PID[1]-5", "value": "xxxxxx^xxxxx"} in fields
         assert {"place": "OBX[1]-3", "value": "HGB^xx^L"} in fields
 
+        (group,) = (await site.labrelay("dlq", "list", "-o", "json")).json["groups"]
+        assert group["cause"] == "HTTP 422, business-rule at Bundle.entry.resource", "the server's reason, and no words"
+
         before = [act.verb for act in site.journal.acts(limit=50)].count("unmask")
         whole = await site.labrelay("dlq", "show", "1", "--unmask", "--parsed")
         assert f"PID[1]-5     {CANARY}^ANITA" in whole.out

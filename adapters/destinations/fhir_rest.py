@@ -29,6 +29,7 @@ from typing import Any, Protocol
 import orjson
 from yarl import URL
 
+from adapters.codecs.fhir_outcome import reasons
 from adapters.codecs.fhir_server_ids import SYSTEM, TAGGED, for_server_ids
 from adapters.codecs.fhir_versions import (
     addresses_of,
@@ -81,6 +82,7 @@ class FhirRest:
             accept=MEDIA_TYPE,
             redirected=Reason.NOT_FHIR,
             refusals={412: Reason.AMBIGUOUS_ON_SERVER},
+            reasons=reasons,
         )
         self._server_ids = config.ids == "server"
         self._checks = config.conflicts == "check"

@@ -23,7 +23,7 @@ import io
 import os
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -105,6 +105,7 @@ class HttpExchange:
     Args:
         accept: the media type wanted in answers.
         redirected: the reason to give for a 3xx.
+        reasons: what the body of an answer outside 2xx says that names nobody.
         log_in: how, where the ``auth:`` of ``config`` does not say it.
         refusals: 4xx that have a reason of their own instead of REFUSED.
 
@@ -121,6 +122,7 @@ class HttpExchange:
         accept: str,
         redirected: Reason,
         refusals: Mapping[int, Reason] = _NONE,
+        reasons: Callable[[bytes], str] = lambda answer: "",
         log_in: LogIn | None = None,
     ) -> None:
         self._name = name
@@ -129,6 +131,7 @@ class HttpExchange:
         self._accept = accept
         self._redirected = redirected
         self._refusals = refusals
+        self._reasons = reasons
         self._tls = tls_context(name, config.tls) if config.url.startswith("https:") else None
         self._session: aiohttp.ClientSession | None = None
         self._log_in: LogIn | None = log_in or log_in_of(name, config, clock)
@@ -228,7 +231,8 @@ class HttpExchange:
     def failure(self, answer: Answer) -> DeliveryError:
         """What an answer outside 2xx means for the delivery."""
         status = answer.status
-        detail = f"HTTP {status}"
+        said = self._reasons(answer.body)
+        detail = f"HTTP {status}, {said}" if said else f"HTTP {status}"
         kept = answer.body[:MAX_KEPT_ANSWER_BYTES]
         if status in (401, 403):
             return DestinationDownError(Reason.NOT_AUTHORIZED, detail, answer=kept)

@@ -238,7 +238,7 @@ async def test_each_status_has_its_meaning(status: int, kind: type[DeliveryError
     assert type(error) is kind
     assert error.reason is reason
     assert error.answer == OUTCOME
-    assert error.detail == f"HTTP {status}"
+    assert error.detail == f"HTTP {status}, invalid"
     if isinstance(error, TransientDeliveryError):
         assert error.limit == (5 if status == 409 else None)
 
