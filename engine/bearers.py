@@ -13,6 +13,9 @@ A conflict is a question: the message is held until a person answers (`answer`).
 reference. *Other*: the number is that of two persons, and the second one's results get a Patient of their own from then
 on, in which the number does not stand. So a number may have several persons, and each reference is one person's.
 
+Who keeps the records of its patients (a message that updates a Patient, as A08 and A40 do) is asked nothing: its record
+takes the place of the references that are another person's.
+
 This is no short memory: a number that lasts is kept for good, a counter (with its order and day) as long as the memory
 of reports. Rejecting, dismissing or erasing a message frees no number that another message bears.
 """
@@ -73,6 +76,8 @@ def compare_all(batch: Batch, message_id: int, bearers: Iterable[Bearer]) -> lis
 
 
 def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
+    if bearer.master:
+        return Compared(bearer, False, SAME)
     row = batch.execute(
         "SELECT standing, message_id, others, person FROM bearer WHERE number = ? AND whole = ?"
         " AND (until_us = 0 OR until_us >= ?)",
@@ -113,6 +118,9 @@ def note(batch: Batch, message_id: int, found: Sequence[Compared], *, accepted: 
         if one.known:
             continue
         bearer, person = one.bearer, Person.unpacked(one.bearer.record)
+        if bearer.master:
+            _take_over(batch, message_id, bearer, person)
+            continue
         standing = REFERENCE
         if one.reference is not None and one.verdict == FLAGGED:
             standing = SEEMS
@@ -123,6 +131,18 @@ def note(batch: Batch, message_id: int, found: Sequence[Compared], *, accepted: 
         assert one.verdict != CONFLICT or accepted
         until_us = FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
         _put(batch, bearer.number, bearer.whole, standing, message_id, person.packed(), until_us, one.person)
+
+
+def _take_over(batch: Batch, message_id: int, bearer: Bearer, person: Person) -> None:
+    """Who keeps the record says who bears the number: nobody else does any more, but whom a person has told apart."""
+    rows = [row for row in _rows(batch, bearer.number) if row.person == 1]
+    known = next((row for row in rows if row.whole == bearer.whole), None)
+    for row in rows:
+        reference = _opened(batch, bearer.number, row)
+        if row is not known and (reference is None or compare(reference, person) in (FLAGGED, CONFLICT)):
+            batch.execute("DELETE FROM bearer WHERE number = ? AND whole = ?", (bearer.number, row.whole))
+    if known is None or known.standing != REFERENCE:
+        _put(batch, bearer.number, bearer.whole, REFERENCE, message_id, person.packed(), FOR_GOOD)
 
 
 def _add_to_references(batch: Batch, number: bytes, person: Person) -> None:
@@ -174,6 +194,14 @@ def asked(execute: Execute, message_id: int) -> list[int]:
     return [number for (number,) in rows]
 
 
+def seems(execute: Execute, message_id: int) -> bool:
+    """Whether a message was let through with a record that seems to be of the person who bore the number before."""
+    return (
+        execute("SELECT 1 FROM bearer WHERE message_id = ? AND standing = ?", (message_id, SEEMS)).fetchone()
+        is not None
+    )
+
+
 def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
     """Whether a held delivery is of a message that nobody has answered for."""
     return (
@@ -188,6 +216,8 @@ def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
 def answer(batch: Batch, message_id: int, *, same: bool) -> tuple[list[int], dict[bytes, int]]:
     """A person has compared two records: are they of the ``same`` person?
 
+    Of a message that was let through because they seem to be, the answer is for those to come.
+
     Returns:
         The messages that are to be processed again, in their order; and what `others` has now.
     """
@@ -195,6 +225,11 @@ def answer(batch: Batch, message_id: int, *, same: bool) -> tuple[list[int], dic
     pairs = batch.execute(
         "SELECT number, whole, until_us, record, person FROM bearer_asked WHERE message_id = ?", (message_id,)
     ).fetchall()
+    if not pairs:
+        pairs = batch.execute(
+            "SELECT number, whole, until_us, record, person FROM bearer WHERE message_id = ? AND standing = ?",
+            (message_id, SEEMS),
+        ).fetchall()
     for number, whole, until_us, sealed, person in pairs:
         record = Person.unpacked(batch.vault.open(sealed, _COLUMN, _place(number), ""))
         if not same:

@@ -330,6 +330,7 @@ class Bearer:
         record: `engine.persons.Person`, packed. Patient data: it is kept sealed.
         lasting: the number is one person's for good.
         person: 1, or which of the persons of this number the documents were made for (`MapContext.others`).
+        master: the message is of who keeps the record of this person, and says who bears the number from now on.
     """
 
     number: bytes
@@ -337,6 +338,7 @@ class Bearer:
     record: bytes
     lasting: bool
     person: int = 1
+    master: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from engine import metrics, not_taken
+from engine import metrics, not_taken, who_is_who
 from engine.breaker import BreakerState
 from engine.clock import from_us
 from engine.config import DestinationConfig
@@ -163,6 +163,7 @@ class Observer:
             channels = {view.name: view for view in app.journal.channels()}
             lanes = {(view.channel, view.destination): view for view in app.journal.lanes()}
             unmapped = app.journal.unmapped_count()
+            notes += who_is_who.in_words(app.built.site, today, app.journal.seeming_count())
             stand = app.pauses or any(view.held_by for view in lanes.values())
             self._in_store = (
                 {(one.channel, one.destination): one.oldest_us for one in app.journal.open_lanes()} if stand else {}

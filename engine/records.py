@@ -215,6 +215,21 @@ DELIVERIES = Target()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seeming:
+    """A record of a person that seems to be of who bore the same patient number before.
+
+    Attributes:
+        message_id: the first message with the record.
+        before: the first with the record that it was compared with; 0 where that is not known any more.
+    """
+
+    message_id: int
+    channel: str
+    received_us: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """Something is paused.
 

@@ -51,7 +51,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         names(
             "acts affected app backup_keeper build control daily_look gentle heap link_view logs metrics not_taken "
             "observe process_metrics replaying reprocessing sandbox second_anchor sources supervisor switches taps "
-            "watchdog web worker"
+            "watchdog web who_is_who worker"
         ),
     ),
     ("commands", names("__main__ bench commands demo simulator workbench")),

@@ -11,11 +11,12 @@ import pytest_asyncio
 
 from adapters.codecs.astm_sender import frames_of
 from engine.commands.output import ExitCode
-from tests.support.running import Json, RunningSite, astm_channel, hl7_channel, running_site
+from tests.support.running import MLLP, Json, RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks, session
 from tests.support.waiting import until
 
 CHANNELS = {"hl7": hl7_channel(), "astm": astm_channel()}  # nothing is said of their patient numbers
+NUMBERS = {"patient_system": "urn:citylab:patient"}
 DAY, NEXT_DAY = "20260302", "20260303"
 
 
@@ -324,3 +325,54 @@ async def test_two_persons_under_one_order_of_a_counter_are_told_apart(site: Run
     assert (await answer(site, 2, "other"))["processed"] == 1
     assert people(site) == {"SHARMA": ["5.5"], "VERMA": ["22.5"]}
     assert identifiers(site) == OWN
+
+
+def adt(event: str, number: str, name: str, birth: str, merged: str = "") -> bytes:
+    mrg = f"MRG|{merged}\r" if merged else "PV1|1|I\r"
+    return (
+        f"MSH|^~\\&|HIS|HOSP|LIS|H|{DAY}||ADT^{event}|{event}-{number}-{name}|P|2.5.1\r"
+        f"EVN|{event}|{DAY}\rPID|1||{number}||{name}||{birth}|F\r{mrg}"
+    ).encode()
+
+
+async def test_the_register_says_who_bears_a_number(tmp_path: Path) -> None:
+    his = {"source": MLLP, "routes": [{"mapping": "hl7-patients", "to": "lab-fhir"}], "settings": NUMBERS}
+    channels = {"hl7": hl7_channel(settings=NUMBERS), "his": his}
+    async with running_site(tmp_path, channels) as site:
+
+        async def register(message: bytes) -> None:
+            (answer,) = await send_blocks(site.port("his"), [message])
+            assert lines(answer)["MSA"][1] == "AA"
+            await site.settled()
+
+        await register(adt("A08", "4711", "IYER^MEENA", "19550412"))
+        await send(site, oru("M01", "4711", "IYER^MEENA", "101", "5.5"), oru("M02", "4711", "KHAN^SARA", "102", "22.5"))
+        assert site.ends("hl7") == ["delivered", "held"]
+
+        await register(adt("A08", "4711", "KHAN^SARA", "20010530"))
+        await send(site, oru("M03", "4711", "KHAN^SARA", "103", "7.7"), oru("M04", "4711", "IYER^MEENA", "104", "6.6"))
+        assert site.ends("hl7") == ["delivered", "held", "delivered", "held"]
+
+        await register(adt("A40", "4711", "KHAN^SARA", "20010530", merged="4712"))
+        await send(site, oru("M05", "4712", "KHAN^SARA", "105", "8.8"), oru("M06", "4712", "DAS^RADHA", "106", "9.9"))
+        assert site.ends("hl7")[4:] == ["delivered", "held"]
+
+
+async def test_patients_are_not_updated_by_a_counter(tmp_path: Path) -> None:
+    his = {"source": MLLP, "routes": [{"mapping": "hl7-patients", "to": "lab-fhir"}]}
+    async with running_site(tmp_path, {"his": his}, patient_numbers=None) as site:
+        await send_blocks(site.port("his"), [adt("A08", "4711", "IYER^MEENA", "19550412")])
+        await site.settled()
+        assert site.ends() == ["NO_IDENTITY"]
+
+
+async def test_a_marriage_is_delivered_and_shown_until_a_person_has_confirmed_it(lasting: RunningSite) -> None:
+    await send(
+        lasting, oru("M01", "4711", "SHARMA^ANITA", "101", "5.5"), oru("M02", "4711", "VERMA^ANITA", "102", "6.6")
+    )
+    assert lasting.ends() == ["delivered", "delivered"]
+    listed = await lasting.labrelay("held", "persons", "-o", "json")
+    assert [(one["message"], one["before"]) for one in listed.json["persons"]] == [(2, 1)]
+
+    await answer(lasting, 2, "same")
+    assert (await lasting.labrelay("held", "persons", "-o", "json")).json["persons"] == []

@@ -22,6 +22,8 @@ class TellingApart(UnderWay):
     ) -> dict[str, Any]:
         """Answer for all messages with the number and the record of this one; they are processed again in their order.
 
+        One that was let through because it seems to be the same person is not: the answer is for those to come.
+
         Args:
             said: ``same``: the record is of the person who bears the number. ``other``: it is not, and that person's
                 results get a Patient of their own.
@@ -33,23 +35,23 @@ class TellingApart(UnderWay):
             raise RefusedError(f"the answer is one of {', '.join(ANSWERS)}")
         if not because.strip():
             raise RefusedError("an answer needs a reason")
-        waiting = await asyncio.to_thread(self._asked, message)
-        if not waiting:
+        waiting, seems = await asyncio.to_thread(self._asked, message)
+        if not waiting and not seems:
             raise RefusedError(f"message {message} is not held for its patient number")
         return await self._act(
             actor,
             "tell_apart",
             Selection(ids=(message,)),
-            len(waiting),
+            max(1, len(waiting)),
             dry_run,
             lambda: self._tell_apart(message, said == "same"),
             answer=said,
             reason=because,
         )
 
-    def _asked(self, message: int) -> list[int]:
+    def _asked(self, message: int) -> tuple[list[int], bool]:
         with self._journal.snapshot() as execute:
-            return bearers.asked(execute, message)
+            return bearers.asked(execute, message), bearers.seems(execute, message)
 
     async def _tell_apart(self, message: int, same: bool) -> dict[str, int]:
         waiting, others = await self._journal.tell_apart(message, same=same)

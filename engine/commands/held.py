@@ -45,6 +45,12 @@ CAUSES = (
     Reason.OVERTAKEN,
     Reason.REJECTED,
 )
+PERSON_COLUMNS = (
+    Column("message", "MESSAGE", right=True),
+    Column("channel", "CHANNEL"),
+    Column("received", "RECEIVED"),
+    Column("before", "BEFORE", right=True),
+)
 COLUMNS = (
     Column("message", "MESSAGE", right=True),
     Column("channel", "CHANNEL"),
@@ -219,6 +225,25 @@ def answer(
     done = ask(False)
     show_document(form, done, (", ".join(f"{n} {name.replace('_', ' ')}" for name, n in done["done"].items() if n),))
     return ExitCode.PARTLY if done["done"].get("still_dead") or done["done"].get("skipped") else ExitCode.OK
+
+
+@command.command("persons", help="List who seems to be the person who bore a patient number before: to be confirmed.")
+@form_option()
+@pass_session
+def persons(session: Session, /, form: Form) -> None:
+    """Each record was delivered. `held answer MESSAGE same` confirms it; `other` parts the two from then on."""
+    with session.reader() as reader:
+        found = reader.seeming()
+    rows = [
+        {
+            "message": one.message_id,
+            "channel": one.channel,
+            "received": from_us(one.received_us).astimezone(session.zone),
+            "before": one.before or None,
+        }
+        for one in found
+    ]
+    show_rows(form, "persons", rows, PERSON_COLUMNS, "nobody is to be confirmed")
 
 
 def _row(session: Session, one: DeadLetter) -> dict[str, Any]:

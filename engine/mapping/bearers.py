@@ -80,7 +80,7 @@ class Bearers:
         others = self._run.context.others
         return others.get(number + self._record(fields)[2], 1) if others else 1
 
-    def note(self, number: bytes, fields: list[str], *, lasts: bool) -> bytes:
+    def note(self, number: bytes, fields: list[str], *, lasts: bool, master: bool = False) -> bytes:
         """Note who bears a number, by the fields of the PID or P at hand; the hash of the whole record.
 
         Args:
@@ -99,7 +99,9 @@ class Bearers:
                 raise self._run.dead(Reason.IDENTITY_CONFLICT, text)
             others.append(person)
             of = self.person(number, fields)
-            self.found[number, whole] = Bearer(number=number, whole=whole, record=packed, lasting=lasts, person=of)
+            self.found[number, whole] = Bearer(
+                number=number, whole=whole, record=packed, lasting=lasts, person=1 if master else of, master=master
+            )
         return whole
 
     def whole(self, fields: list[str]) -> bytes:

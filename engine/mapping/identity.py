@@ -395,12 +395,17 @@ class Making:
             raise self._run.dead(Reason.IDENTITY_CONFLICT, "one order of two persons, and not the first of its message")
         return self.bearers.note(key, person, lasts=False)
 
-    def whose(self, identifier: Json, group: Group, person: list[str]) -> str:
-        """What keys of results hold in the place of a patient number. ``person`` as for `report`."""
+    def whose(self, identifier: Json, group: Group, person: list[str], master: bool = False) -> str:
+        """What keys of results hold in the place of a patient number.
+
+        Args:
+            person: as for `report`.
+            master: the sender keeps the record of this person, which is updated.
+        """
         if self.bearers.lasts(identifier):
             patient = self.identity_of(identifier)
             number = self.token(f"patient{_SEPARATOR}{patient}")
-            self.bearers.note(number, person, lasts=True)
+            self.bearers.note(number, person, lasts=True, master=master)
             if (which := self.bearers.person(number, person)) > 1:
                 self.bearers.told_apart.add((identifier.get("system"), identifier["value"]))
                 patient = f"{OTHER}{which}{_SEPARATOR}{patient}"

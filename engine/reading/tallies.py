@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from engine.reading.snapshots import Snapshots
-from engine.records import Count, Gap, ReagentView
+from engine.records import Count, Gap, ReagentView, Seeming
 
 
 class Tallies(Snapshots):
@@ -17,6 +17,22 @@ class Tallies(Snapshots):
                 Count(channel=r[0], destination=r[1], name=r[2], n=r[3])
                 for r in execute("SELECT channel, destination, name, n FROM counter WHERE day = ?", (day,))
             ]
+
+    def seeming_count(self) -> int:
+        """How many records seem to be of the person who bore their patient number before, and nobody has confirmed."""
+        with self.snapshot() as execute:
+            return int(execute("SELECT count(*) FROM bearer WHERE standing = 2").fetchone()[0])
+
+    def seeming(self, limit: int = 1000) -> list[Seeming]:
+        """These records, the newest first: a message that bears each, and one that it was compared with."""
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT b.message_id, j.channel, j.received_us, (SELECT min(r.message_id) FROM bearer r"
+                " WHERE r.number = b.number AND r.standing = 0 AND r.person = b.person) FROM bearer b"
+                " JOIN journal j ON j.id = b.message_id WHERE b.standing = 2 ORDER BY b.message_id DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [Seeming(message_id=row[0], channel=row[1], received_us=row[2], before=row[3] or 0) for row in rows]
 
     def unmapped_count(self) -> int:
         """How many different codes no code table had."""

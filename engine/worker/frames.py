@@ -187,7 +187,7 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
     blobs: list[bytes] = []
     for document, route in found.documents:
         body, packed = (document.body, True) if document.packed else pack(document.body)
-        bearers = [(bearer.lasting, bearer.person) for bearer in document.bearers]
+        bearers = [(bearer.lasting, bearer.person, bearer.master) for bearer in document.bearers]
         documents.append((positions[id(route)], document.media_type, packed, document.entries, bearers))
         blobs += (body, b"".join(document.conditional), pack_reports(document.reports), document.facts)
         for bearer in document.bearers:
@@ -211,9 +211,9 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
     )
 
 
-def _bearer(hashes: bytes, record: bytes, lasting: bool, person: int) -> Bearer:
+def _bearer(hashes: bytes, record: bytes, lasting: bool, person: int, master: bool) -> Bearer:
     number, whole = split_hashes(hashes)
-    return Bearer(number=number, whole=whole, record=record, lasting=lasting, person=person)
+    return Bearer(number=number, whole=whole, record=record, lasting=lasting, person=person, master=master)
 
 
 def number_of(frame: Frame) -> int:

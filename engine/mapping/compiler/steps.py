@@ -403,7 +403,9 @@ class Steps(Bodies):
                 frame.patient = code.new("p")
                 with code.into(frame.slot):
                     code.emit(f"{frame.patient} = None")
-            key_code = self._patient_key(frame.patient, key_code, identifier, scope)
+            key_code = self._patient_key(
+                frame.patient, key_code, identifier, scope, master=step.request == "update_by_identifier"
+            )
         if kind in SCOPED:
             key_code = self._scoped(key_code, kind, scope)
         self._put(step, kind, scope, variable, key_code, identifier)
@@ -415,14 +417,15 @@ class Steps(Bodies):
             self._account(scope, variable)
         return self._called(step, made, outer)
 
-    def _patient_key(self, patient: str, key: str, identifier: str, scope: Scope) -> str:
+    def _patient_key(self, patient: str, key: str, identifier: str, scope: Scope, *, master: bool) -> str:
         """The key of a Patient: by its number, where that lasts; sets what keys of results hold in its place."""
         code = self.code
         if identifier == "None":  # the mapping's own: a name within an order
             code.emit(f"{patient} = {key}")
             return patient
         variable = code.new()
-        code.emit(f"{patient} = making.whose({identifier}, {self._group(scope)}, {self._person_fields(scope)})")
+        fields = self._person_fields(scope)
+        code.emit(f"{patient} = making.whose({identifier}, {self._group(scope)}, {fields}, {master})")
         code.emit(f"{variable} = making.patient_key({patient}, {self._group(scope)})")
         return variable
 

@@ -225,3 +225,37 @@ async def test_no_name_stands_in_the_file(tmp_path: Path) -> None:
             ((record,),) = execute("SELECT record FROM bearer").fetchall()
     assert len(record) > 40
     assert not any(part in record for part in (b"MEENA", b"IYER", b"19550412"))
+
+
+async def test_who_keeps_the_record_says_who_bears_the_number(tmp_path: Path) -> None:
+    async def updated(journal: Journal, record: Person) -> str:
+        (stored,) = await store(journal, b"A08 %d" % journal.last_id)
+        one = made(record, order=b"%016d" % stored.id)
+        (bearer,) = one.document.bearers
+        one = replace(one, document=replace(one.document, reports=(), bearers=(replace(bearer, master=True),)))
+        return (await journal.map_done(stored.id, routes=[one], state="mapped")).state
+
+    async with running(tmp_path) as journal:
+        assert await updated(journal, IYER) == OK
+        assert await ends(journal, IYER, person("IYER^MEENA"), KHAN) == [OK, OK, NO]
+        assert await updated(journal, KHAN) == OK
+        assert await ends(journal, KHAN, IYER, person("IYER^MEENA")) == [OK, NO, NO]
+        assert await updated(journal, KHAN) == OK
+        assert rows(journal) == 1
+
+
+async def test_who_seems_to_be_the_same_is_shown_until_a_person_has_confirmed_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        wife, married = person("SHARMA^ANITA"), person("VERMA^ANITA")
+        assert await ends(journal, wife, married, married) == [OK, OK, OK]
+        assert [(one.message_id, one.before) for one in journal.seeming()] == [(2, 1)]
+        assert await answers(journal, 2, married, same=True) == ([], [])
+        assert (journal.seeming_count(), journal.seeming()) == (0, [])
+        assert await ends(journal, person("VERMA^ANITA", "19600203"), person("DAS^RADHA", "19600203")) == [OK, NO]
+
+
+async def test_who_only_seemed_to_be_the_same_may_be_told_apart(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, person("SHARMA^ANITA"), person("VERMA^ANITA")) == [OK, OK]
+        assert list((await journal.tell_apart(2, same=False))[1].values()) == [2]
+        assert await ends(journal, person("VERMA^ANITA")) == [NO]  # mapped without knowing it

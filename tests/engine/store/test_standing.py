@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from engine.backups.shelf import Copy
 from engine.clock import ManualClock
 from engine.errors import ErasedError, IntegrityError, StoreError
 from engine.journal import JOURNAL_NAME, Journal
-from engine.message import Reagent, Report
+from engine.message import Bearer, Reagent, Report
 from engine.numbers import Number
+from engine.persons import Person
 from engine.reasons import Reason
 from engine.records import DELIVERIES, Filter, Held, Target
 from engine.results import Earlier
@@ -41,6 +43,8 @@ COMPARED = {
     "replay": "*",
     "open_act": "*",
     "report": "*",
+    "bearer": "*",
+    "bearer_asked": "*",
     "repeat": "*",
     "message_number": "*",
     "reagent": "*",
@@ -51,6 +55,9 @@ COMPARED = {
     "data_key": "id, class, month, created_us",
     "gap": "*",
 }
+
+
+PEOPLE = (("SHARMA", "ANITA"), ("VERMA", "ANITA"), ("KHAN", "IMRAN"), ("UNKNOWN",))
 
 
 class Always:
@@ -97,22 +104,34 @@ class Life:
     async def step(self) -> None:
         await self._chance.choice(
             (self.message, self.message, self.message, self.end, self.end, self.end, self.dead, self.decide, self.pause,
-             self.replay, self.edit, self.again)
+             self.replay, self.edit, self.again, self.answer)
         )()  # fmt: skip
 
     async def message(self) -> None:
         self._number += 1
-        report = Report(key=b"%016d" % (self._number % 7), patient=b"%016d" % (self._number % 7), person=b"%016d" % 1)
+        person = Person.of([self._chance.choice(PEOPLE)], "", "")
+        whole = sha256(person.packed()).digest()[:16]
+        # An order number of its own, so that two persons under one patient number are no two patients of one order.
+        report = Report(key=b"%016d" % self._number, patient=b"%016d" % (self._number % 7), person=whole)
+        bearer = Bearer(number=report.patient, whole=whole, record=person.packed(), lasting=self._number % 2 == 0)
         (stored,) = await store(self._journal, b"message %d" % self._number, control_id=str(self._number))
         if self._chance.random() < 0.1:
             return  # its verdict comes later, or never
         route = routed(b"body %d" % self._number, "fhir", "s3", claimed=self._chance.random() < 0.5, reports=(report,))
+        route = replace(route, document=replace(route.document, bearers=(bearer,)))
         if self._chance.random() < 0.2:
             route = replace(route, hold=Always())
         await self._journal.map_done(
             stored.id, routes=[route], state="mapped", numbers=[Number("specimen", f"S{self._number % 5}")],
             reagents=[Reagent(lot=f"L{self._number % 3}", name="glucose")],
         )  # fmt: skip
+
+    async def answer(self) -> None:
+        """A person tells two apart, or says that they are one; the messages wait to be processed again."""
+        with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:
+            asked = connection.execute("SELECT DISTINCT message_id FROM bearer_asked").fetchall()
+        for (message,) in self._chance.sample(asked, min(1, len(asked))):
+            await self._journal.tell_apart(message, same=self._chance.random() < 0.5)
 
     def _any(self, *states: str) -> list[tuple[int, int]]:
         with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:

@@ -55,6 +55,7 @@ documents = st.builds(
             record=st.binary(max_size=30),
             lasting=st.booleans(),
             person=st.integers(1, 9),
+            master=st.booleans(),
         ),
         max_size=3,
     ).map(tuple),
