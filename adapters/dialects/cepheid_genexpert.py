@@ -6,7 +6,7 @@ r"""Cepheid GeneXpert over E1394; delimiters are ``|@^\``.
     R|4|^^^HIVVL^^^HIV-1^Ct|^38.4|||                                                           a part of it
 
 Analytes and their parts are results of their own with codes of their own (``HIVVL/HIV-1/Ct``); nothing of that is done
-here. What departs:
+here. That R-4 is a call and a number the pack says to the mapping (``r4: call^value``). What departs:
 
 - A value of ``^`` alone is none. A call that says there is no result (ERROR, INVALID, NO RESULT, also with words behind
   it) wins over a number: the part behind it is left out, so that ``ERROR^0`` is never 0. The channel's setting

@@ -5,7 +5,8 @@
     R|4|^^^5/1/not|-1^0.282|COI       a call and its cutoff index: 1 positive, 0 borderline, -1 negative
     O|1|000002327|159^0^1^^S1^SC|     O-4.5 is the kind of sample: QC or CONTROL is a control, whatever O-12 says
 
-What departs: component 1 of a value is a call in one case and the value itself in the other. Unit and number decide:
+What departs: component 1 of a value is a call in one case and the value itself in the other; afterwards every value of
+two components is a call and a number, as the pack says to the mapping (``r4: call^value``). Unit and number decide:
 with the unit COI, 1, 0 and -1 are calls; -1 is one with any unit, since no concentration is negative. A call stays
 beside its index, and what it means becomes a flag in words (R-7); where the index is missing (seven blanks) the words
 are the result, and -1 is no number. 1 and 0 with another unit and a second part could be either: both parts stay, as
