@@ -409,6 +409,7 @@ class Observer:
             today_dead=counts.get("dead", 0),
             today_filtered=counts.get("filtered", 0),
             today_repeat=counts.get("repeat", 0),
+            today_same_bytes=counts.get("same_bytes", 0),
             today_incomplete=counts.get("incomplete", 0),
             stored_waiting=view.stored if view else 0,
             dead=view.dead if view else 0,

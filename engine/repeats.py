@@ -76,8 +76,9 @@ def learn(habit: Habit, control_id: str, sent: str, measured: str, received_us: 
     if other_bytes:
         habit.id_faults = 1
     before = habit.control_id
-    if control_id and before and control_id != before:
-        if counts(before, control_id) < 0:
+    if control_id and before and control_id != before and not habit.id_faults:
+        # Of two texts of one length the lesser has the lesser number at its end, or another beginning.
+        if (control_id < before or len(control_id) != len(before)) and counts(before, control_id) < 0:
             habit.id_faults = 1
         elif habit.id_changes < CHANGES:
             habit.id_changes += 1
@@ -86,7 +87,7 @@ def learn(habit: Habit, control_id: str, sent: str, measured: str, received_us: 
         if time != habit.time:
             if habit.time_changes < CHANGES:
                 habit.time_changes += 1
-            if sent and _minutes(habit.time) - _minutes(sent) > BACK_MINUTES:
+            if sent and sent < habit.time and _minutes(habit.time) - _minutes(sent) > BACK_MINUTES:
                 habit.time_back_us = received_us
             habit.since_us = received_us
         elif received_us - habit.since_us > STANDS_US:

@@ -232,6 +232,8 @@ async def test_two_patients_with_equal_texts_are_two_results_on_the_server(tmp_p
         first, second, third = site.messages()
         assert (second.equal_to, third.equal_to) == (first.id, second.id)
         shown = await site.labrelay("messages", "list", "-o", "json")
+        (looked,) = site.app.observer._look(site.app.clock.monotonic()).channels
+        assert (looked.today_received, looked.today_same_bytes, looked.today_repeat) == (3, 2, 0)
         told = [row["flags"] for row in shown.json["messages"]]
         assert told == [[f"same bytes as {second.id}"], [f"same bytes as {first.id}"], []]
 

@@ -1,8 +1,6 @@
 """A time as HL7 and ASTM write it, where it is given to the minute at least: what tells two messages apart. Pure."""
 
-import re
-
-_TO_THE_MINUTE = re.compile(r"[0-9]{12}(?:[0-9]{2})?(?![0-9])").match
+_DIGITS = (14, 12)  # to the second, to the minute
 
 
 def to_the_minute(text: str) -> str:
@@ -10,7 +8,13 @@ def to_the_minute(text: str) -> str:
 
     Empty where they are not given; also at midnight, which most often stands for a date alone.
     """
-    found = _TO_THE_MINUTE(text)
-    if found is None or not found[0][8:].strip("0"):
-        return ""
-    return found[0]
+    for length in _DIGITS:
+        digits = text[:length]
+        if (
+            len(digits) == length
+            and digits.isdecimal()
+            and digits.isascii()
+            and not text[length : length + 1].isdecimal()
+        ):
+            return digits if digits[8:].strip("0") else ""
+    return ""

@@ -128,6 +128,7 @@ class ChannelSnapshot:
     today_dead: int = 0
     today_filtered: int = 0
     today_repeat: int = 0
+    today_same_bytes: int = 0  # delivered, though the same bytes came before: nothing shows that they are a repeat
     today_incomplete: int = 0
     stored_waiting: int = 0
     dead: int = 0

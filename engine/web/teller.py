@@ -42,6 +42,7 @@ TODAY_WORDS = {
     "dead": "attention",
     "filtered": "ok",
     "repeated": "ok",
+    "same bytes": "attention",
     "incomplete": "attention",
 }
 _LEVEL_ICONS = {Level.OK: "ok", Level.ATTENTION: "attention", Level.PROBLEM: "problem"}
@@ -157,6 +158,7 @@ class Teller:
             channel.today_dead,
             channel.today_filtered,
             channel.today_repeat,
+            channel.today_same_bytes,
             channel.today_incomplete,
         )
         return ChannelRow(

@@ -207,7 +207,16 @@ def test_json_fields_are_never_lost() -> None:
     assert set(told["channels"][0]) >= {
         *("name", "description", "kind", "address", "state", "level", "words", "fault", "connections"),
         *("last_message_at", "last_message_age_s", "usual_gap_s", "today_received", "today_delivered", "today_dead"),
-        *("today_filtered", "today_repeat", "today_incomplete", "stored_waiting", "dead", "link_faults", "lanes"),
+        *(
+            "today_filtered",
+            "today_repeat",
+            "today_same_bytes",
+            "today_incomplete",
+            "stored_waiting",
+            "dead",
+            "link_faults",
+            "lanes",
+        ),
     }
     assert set(told["channels"][0]["lanes"][0]) >= {
         *("destination", "waiting", "oldest_age_s", "retrying", "dead", "held", "delivered_today"),
