@@ -4,6 +4,7 @@ The rooms and their order are those of docs/architecture.md. A new module of `en
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -250,3 +251,10 @@ def _for_types_only(path: Path, module: str) -> bool:
             node.module == module or (node.module == "engine" and module.split(".")[1] in {a.name for a in node.names})
         )
     )
+
+
+def test_the_readers_of_the_standards_are_loaded_where_a_site_asks_for_them_alone() -> None:
+    """They are large and slow to load: no daemon and no other command pays for them."""
+    loads = re.compile(r"^\s*(?:import|from)\s+(?:hl7apy|fhir)\b|import_module\(\"(?:hl7apy|fhir)\b", re.MULTILINE)
+    users = {name for name, path in {**ENGINE, **ADAPTERS}.items() if loads.search(path.read_text(encoding="utf-8"))}
+    assert users == {"engine.commands.fhir_models", "engine.commands.hl7_structures"}

@@ -1,4 +1,4 @@
-"""HL7 v2 messages against HL7's own structures, by hl7apy where it is installed: what a strict receiver would refuse.
+"""HL7 v2 messages against HL7's own structures, by hl7apy: what a strict receiver would refuse.
 
 Mappings read more than the standard allows, since analyzers send more; this tells a vendor what is wrong. hl7apy's own
 words quote values; here places, tables and limits are told, and nothing of what stands in the message.
@@ -9,10 +9,6 @@ import re
 import tempfile
 from pathlib import Path
 from typing import Any
-
-from engine.errors import LabRelayError
-
-NEEDED = "--strict-hl7 needs hl7apy, which LabRelay runs without; install it beside LabRelay: pip install 'hl7apy>=1.3'"
 
 _PLACE = r"[A-Z][A-Za-z0-9_.]*"
 # hl7apy's sentences as rules without values; what fits none of them is told by its first words only.
@@ -30,14 +26,6 @@ _SENTENCES = (
     (re.compile(rf"Unknown element found: ({_PLACE})"), "{0} has an element that the standard does not know"),
     (re.compile(r"Invalid element found"), "has an element that the standard does not know"),
 )
-
-
-def require() -> None:
-    """Raises LabRelayError: hl7apy is not installed; its text says what to do."""
-    try:
-        importlib.import_module("hl7apy")
-    except ImportError as error:
-        raise LabRelayError(NEEDED) from error
 
 
 def departures(text: str) -> tuple[list[str], list[str]]:

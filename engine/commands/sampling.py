@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.commands import hl7_structures
+from engine.commands import fhir_models, hl7_structures
 from engine.commands.mapping_options import ChannelMapper, channel_mapper, held_by
 from engine.errors import ContentError
 from engine.mapping.facts import facts_of
@@ -19,6 +19,7 @@ from engine.mapping.inputs import HL7, Found, messages_in
 from engine.mapping.program import Program
 from engine.mapping.shipped import refusal
 from engine.mapping.tables import Table
+from engine.mapping.targets import FHIR
 from engine.mapping.trace import Trace
 from engine.message import Issue, Parsed
 from engine.packs import Pack, packs, recognise
@@ -211,7 +212,7 @@ class Sampler:
         one: the mapper for every message, where a channel or mapping was named (``name`` says which channel), or where
             the site has no channels.
         channels: else the site's, with ``bare`` to read what none of them takes.
-        strict_hl7: look at HL7's own structures as well.
+        strict: have the standards' own readers look, too: hl7apy at messages, `fhir.resources` at documents.
         tables: (channel or mapping, table) -> the table, of those that were asked.
     """
 
@@ -219,7 +220,7 @@ class Sampler:
     name: str = ""
     channels: Channels | None = None
     bare: ChannelMapper | None = None
-    strict_hl7: bool = False
+    strict: bool = False
     gaps: Tally = field(default_factory=Tally)
     tables: dict[tuple[str, str], Table] = field(default_factory=dict)
 
@@ -249,7 +250,7 @@ class Sampler:
             sample.type = parsed.message_type
             sample.results_in = facts_of(parsed).results
             sample.issues += parsed.warnings
-            if self.strict_hl7 and parsed.format == HL7:
+            if self.strict and parsed.format == HL7:
                 text = found.payload.decode(parsed.charset, "replace")
                 sample.hl7_errors, sample.hl7_warnings = hl7_structures.departures(text)
             if mapper is self.bare:
@@ -294,10 +295,12 @@ class Sampler:
                 view = program.view(document)
                 sample.resources.update(view.counts())
                 wrong = view.faults()
-                if self.strict_hl7 and program.target.kind == HL7:
+                if self.strict and program.target.kind == HL7:
                     errors, warnings = hl7_structures.departures(view.text())
                     sample.hl7_errors += [f"written: {line}" for line in errors]
                     sample.hl7_warnings += [f"written: {line}" for line in warnings]
+                if self.strict and program.target.kind == FHIR.kind:
+                    wrong += fhir_models.departures(document.body)
                 sample.invalid += wrong[:MAX_FAULTS]
                 if len(wrong) > MAX_FAULTS:
                     sample.invalid.append(f"and {len(wrong) - MAX_FAULTS} more")
