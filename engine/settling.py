@@ -251,13 +251,23 @@ def _corrected(
             found[one.identity] = candidates.pop()
         elif candidates:
             problems.append((Reason.CORRECTS_UNKNOWN, f"several results may be meant ({_called(one)})"))
-        elif one.said in CHANGES and not one.subject:
+        elif one.said in CHANGES and (not one.subject or _is_anothers(one, past)):
             problems.append((Reason.CORRECTS_UNKNOWN, f"no result is known that it corrects ({_called(one)})"))
     if len(set(found.values())) < len(found):
         return {}, [*problems, (Reason.CORRECTS_UNKNOWN, "two corrections are about one result")]
     if found:
         found |= _around(mine, found, past)
     return found, problems
+
+
+def _is_anothers(new: Resource, past: _Past) -> bool:
+    """Whether the test has a result of somebody whom the same number named on another day: a counter tells no person."""
+    return any(
+        one.subject != new.subject and not one.codes.isdisjoint(new.codes)
+        for accepted in past.documents
+        for one in accepted.resources
+        if one.kind == "Observation"
+    )
 
 
 def _candidates(new: Resource, past: _Past) -> set[str]:
