@@ -194,6 +194,7 @@ def _decoded(payload: bytes) -> str:
 
 
 def _add_program(made: Json, program: Program) -> None:
+    made["problems"] += [_problem(line, "error") for line in program.doubts]
     made["problems"] += [_problem(line, "warning") for line in program.problems]
     made["mapping"] = {"name": program.name, "hash": program.content_hash[:12], "files": list(program.files)}
 
