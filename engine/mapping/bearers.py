@@ -30,12 +30,13 @@ class Bearers:
         told_apart: numbers, (system, value), that stand for another person than their first bearer here.
     """
 
-    __slots__ = ("_persons", "_read", "_run", "_token", "found", "told_apart")
+    __slots__ = ("_fields", "_known", "_persons", "_run", "_token", "found", "told_apart")
 
     def __init__(self, run: Run, token: Callable[[str], bytes]) -> None:
         self._run = run
         self._token = token
-        self._read: dict[tuple[str, ...], tuple[Person, bytes, bytes]] = {}
+        self._fields: list[str] = []
+        self._known: tuple[Person, bytes, bytes] | None = None
         self._persons: dict[bytes, list[Person]] = {}
         self.found: dict[tuple[bytes, bytes], Bearer] = {}
         self.told_apart: set[tuple[str | None, str]] = set()
@@ -110,16 +111,17 @@ class Bearers:
         return b"" if person.says_nothing else whole
 
     def _record(self, fields: list[str]) -> tuple[Person, bytes, bytes]:
+        """The record that the fields give, packed, and its hash; the last one is kept, for it is asked again."""
+        if fields is self._fields and self._known is not None:
+            return self._known
         run, places = self._run, self._run.identity
-        name, birth, sex = (
-            fields[place] if len(fields) > place else "" for place in (places.name, places.birth_date, places.sex)
-        )
-        known = self._read.get((name, birth, sex))
-        if known is None:
-            names = [
-                [run.text(part) or "" for part in repetition.split(run.C, 3)[:3]] for repetition in name.split(run.R)
-            ]
-            person = Person.of(names, run.text(birth) or "", run.text(sex) or "")
-            packed = person.packed()
-            known = self._read[name, birth, sex] = person, packed, self._token(f"person{SEPARATOR}{packed.decode()}")
+        count = len(fields)
+        name = fields[places.name] if count > places.name else ""
+        birth = fields[places.birth_date] if count > places.birth_date else ""
+        sex = fields[places.sex] if count > places.sex else ""
+        names = [[run.text(part) or "" for part in one.split(run.C, 3)[:3]] for one in name.split(run.R)]
+        person = Person.of(names, run.text(birth) or "", run.text(sex) or "")
+        packed = person.packed()
+        self._fields = fields
+        self._known = known = person, packed, self._token(f"person{SEPARATOR}{packed.decode()}")
         return known

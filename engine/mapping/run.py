@@ -216,12 +216,13 @@ class Run:
     def beside_orders(self) -> frozenset[str]:
         """Patient numbers that are the number of an order or specimen of the same patient as well."""
         if self._beside_orders is None:
+            name, places = _PATIENT_NUMBERS[self.parsed.format]
             found, patient = set(), set()
             for segment in self.parsed.segments:
-                if segment.name == _PATIENT_NUMBERS[self.parsed.format][0]:
-                    patient = set(self.numbers_in(segment, _PATIENT_NUMBERS[self.parsed.format][1]))
-                elif patient and (fields := _ORDER_NUMBERS.get(segment.name)) is not None:
-                    found |= patient.intersection(self.numbers_in(segment, fields))
+                if segment.name == name:
+                    patient = set(self.numbers_in(segment, places))
+                elif patient and segment.name in _ORDER_NUMBERS:
+                    found |= patient.intersection(self.numbers_in(segment, _ORDER_NUMBERS[segment.name]))
             self._beside_orders = frozenset(found)
         return self._beside_orders
 

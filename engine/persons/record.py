@@ -91,7 +91,7 @@ class Person:
 
     @property
     def says_nothing(self) -> bool:
-        return self == _NOBODY
+        return not (self.names or self.born or self.sex or self.child)
 
     def packed(self) -> bytes:
         """The record as bytes; equal for equal records."""
@@ -101,9 +101,6 @@ class Person:
     def unpacked(cls, packed: bytes) -> "Person":
         names, born, sex, child = orjson.loads(packed)
         return cls(tuple(Name(tuple(family), tuple(given)) for family, given in names), born, sex, child)
-
-
-_NOBODY = Person()
 
 
 @lru_cache(maxsize=256)  # one message has a name several times
