@@ -260,26 +260,29 @@ def others(execute: Execute) -> dict[bytes, int]:
     return {number + whole: person for number, whole, person in rows}
 
 
-def forget(batch: Batch, message_id: int, numbers: Iterable[bytes]) -> None:
+def forget(batch: Batch, message_id: int) -> None:
     """A message was rejected or dismissed: a record that came with it alone is nobody's."""
     answered(batch, message_id)
-    for number in numbers:
-        batch.execute("DELETE FROM bearer WHERE number = ? AND message_id = ? AND others = 0", (number, message_id))
+    batch.execute("DELETE FROM bearer WHERE message_id = ? AND others = 0", (message_id,))
 
 
 def erase(batch: Batch, message_id: int, numbers: Iterable[bytes], *, person: bool) -> None:
     """A message is erased. What stays of a number that nobody bears any more is its hash alone.
 
     Args:
-        person: all that is stored of the patient goes, whatever other messages bear the number.
+        numbers: that last, of its patient.
+        person: all that is stored of this patient goes, whatever other messages bear the number.
     """
     answered(batch, message_id)
-    for number in dict.fromkeys(numbers):
-        rows = _rows(batch, number)
-        if not rows:
-            continue
-        which = "" if person else " AND message_id = ? AND others = 0"
-        batch.execute(f"DELETE FROM bearer WHERE number = ?{which}", (number, *([] if person else [message_id])))  # noqa: S608 - constants
+    which = "" if person else " AND others = 0"
+    found = batch.execute(f"SELECT number, person FROM bearer WHERE message_id = ?{which}", (message_id,)).fetchall()  # noqa: S608 - constants
+    if person:
+        found += [(number, 1) for number in numbers if _rows(batch, number)]
+    for number, of in dict.fromkeys(found):
+        if person:
+            batch.execute("DELETE FROM bearer WHERE number = ? AND person = ?", (number, of))
+        else:
+            batch.execute("DELETE FROM bearer WHERE number = ? AND message_id = ? AND others = 0", (number, message_id))
         if not any(row.standing == REFERENCE for row in _rows(batch, number)):
             _put(batch, number, _NOBODY, ERASED, message_id, b"", FOR_GOOD)
 

@@ -332,11 +332,9 @@ def _close(batch: Batch, message_id: int) -> int:
 
 def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
     """Take a message out of the memories; how many earlier values went."""
-    reports = memory.reports_of(batch, message_id)
+    patients = {one.patient for one in memory.reports_of(batch, message_id) if one.patient}
     # Of a message that names several patients nobody can tell here which of them is meant.
-    whole = bool(numbers) and len({one.patient for one in reports if one.patient}) == 1
-    for report in reports:
-        bearers.erase(batch, message_id, (report.key, report.patient), person=whole)
+    bearers.erase(batch, message_id, patients, person=bool(numbers) and len(patients) <= 1)
     memory.forget_reports(batch, message_id)
     numbered.forget(batch, message_id)
     batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))

@@ -136,7 +136,7 @@ def forget_reports(batch: Batch, message_id: int) -> None:
     """A message that was dismissed or rejected owns no report number any more, and no patient number by itself."""
     for report in reports_of(batch, message_id):
         batch.execute("DELETE FROM report WHERE key = ? AND message_id = ?", (report.key, message_id))
-        bearers.forget(batch, message_id, (report.key, report.patient))
+    bearers.forget(batch, message_id)
 
 
 def reports_of(batch: Batch, message_id: int) -> list[Report]:

@@ -324,8 +324,7 @@ class Bearer:
     """A patient number in a message, and what the message says of the person behind it.
 
     Attributes:
-        number: 16 bytes, keyed hash: `Report.patient` of a number that lasts, `Report.key` of a counter, which is known
-            with its order and day alone.
+        number: 16 bytes, keyed hash: `Report.patient` of a number that lasts; of a counter, with its order and day.
         whole: 16 bytes, keyed hash of the record.
         record: `engine.persons.Person`, packed. Patient data: it is kept sealed.
         lasting: the number is one person's for good.

@@ -30,6 +30,9 @@ CREATE TABLE bearer_asked (
 -- Persons of their own under a number that another one bore first: few, and read at each start.
 CREATE INDEX bearer_other ON bearer (person) WHERE person > 1;
 
+-- What is erased or rejected.
+CREATE INDEX bearer_message ON bearer (message_id);
+
 -- What seems to be the same person waits for somebody to look.
 CREATE INDEX bearer_seems ON bearer (standing) WHERE standing = 2;
 

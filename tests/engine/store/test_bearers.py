@@ -127,7 +127,10 @@ async def answers(journal: Journal, message: int, record: Person, *, same: bool)
         one = made(record, order=b"%016d" % number)
         (bearer,) = one.document.bearers
         bearer = replace(bearer, person=others.get(bearer.number + bearer.whole, 1))
-        one = replace(one, document=replace(one.document, bearers=(bearer,)))
+        (report,) = one.document.reports
+        if bearer.person > 1:  # a patient of their own
+            report = replace(report, patient=b"%016d" % bearer.person)
+        one = replace(one, document=replace(one.document, bearers=(bearer,), reports=(report,)))
         outcome = await journal.map_done(number, routes=[one], state="mapped", again=True)
         ended.append(NO if outcome.held else outcome.state)
     return waiting, ended
@@ -259,3 +262,21 @@ async def test_who_only_seemed_to_be_the_same_may_be_told_apart(tmp_path: Path) 
         assert await ends(journal, person("SHARMA^ANITA"), person("VERMA^ANITA")) == [OK, OK]
         assert list((await journal.tell_apart(2, same=False))[1].values()) == [2]
         assert await ends(journal, person("VERMA^ANITA")) == [NO]  # mapped without knowing it
+
+
+async def test_of_two_persons_under_one_number_only_the_one_who_is_erased_goes(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER, KHAN) == [OK, NO]
+        await answers(journal, 2, KHAN, same=False)
+        await erase(journal, [2], ["4711"])
+        with journal.snapshot() as execute:
+            assert [row[0] for row in execute("SELECT person FROM bearer")] == [1]
+        assert await ends(journal, IYER, KHAN) == [OK, NO]
+
+
+async def test_an_erased_counter_leaves_no_record(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await ends(journal, IYER, lasting=False) == [OK]
+        await erase(journal, [1], ["4711"])
+        with journal.snapshot() as execute:
+            assert execute("SELECT whole, record FROM bearer").fetchall() == [(bytes(16), b"")]
