@@ -35,13 +35,16 @@ class Text:
     sent: str = ""
     measured: str = ""
     value: str = "NEG"
+    patient: str = ""
+    order: str = ""
 
 
 def hl7(text: Text) -> bytes:
     """HL7 demands a control id: where there is none, it is a constant."""
     return (
         f"MSH|^~\\&|QUAL|LAB|||{text.sent}||ORU^R01|{text.id or 'X'}|P|2.5\r"
-        "OBR|1|||HCG^Pregnancy test^99L\r"
+        + (f"PID|1||{text.patient}||SHARMA^ANITA\r" if text.patient else "")
+        + f"OBR|1||{text.order}|HCG^Pregnancy test^99L\r"
         f"OBX|1|ST|HCG^Pregnancy test^99L||{text.value}||||||F|||{text.measured}\r"
     ).encode()
 
@@ -49,8 +52,8 @@ def hl7(text: Text) -> bytes:
 def astm(text: Text) -> bytes:
     return (
         f"H|\\^&|{text.id}||QUAL|||||||P|1394-97|{text.sent}\r"
-        "P|1\r"
-        "O|1|||^^^HCG\r"
+        f"P|1|{text.patient}|||{'SHARMA^ANITA' if text.patient else ''}\r"
+        f"O|1|{text.order}||^^^HCG\r"
         f"R|1|^^^HCG|{text.value}|||||F||||{text.measured}\r"
         "L|1|N\r"
     ).encode()
@@ -236,6 +239,18 @@ async def test_two_patients_with_equal_texts_are_two_results_on_the_server(tmp_p
         assert (looked.today_received, looked.today_same_bytes, looked.today_repeat) == (3, 2, 0)
         told = [row["flags"] for row in shown.json["messages"]]
         assert told == [[f"same bytes as {second.id}"], [f"same bytes as {first.id}"], []]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_so_they_are_where_counters_for_patients_and_orders_begin_anew(tmp_path: Path, protocol: str) -> None:
+    """Switched off at noon, the analyzer numbers its patients and tubes from 1 again."""
+    clock = ManualClock()
+    async with site_of(tmp_path, protocol, clock) as site:
+        for number in range(2):
+            ends = [await send(site, protocol, Text(value=one, patient="1", order="1")) for one in ("NEG", "NEG")]
+            assert ends == ([FRESH, FLAGGED] if not number else [FLAGGED, FLAGGED])
+            clock.advance(4 * 3600)
+        assert site.sandbox.count("Observation") == 4
 
 
 # -- our answer ----------------------------------------------------------------------------------------------------
