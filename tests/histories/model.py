@@ -167,6 +167,15 @@ def decided(row: Row) -> bool:
     return row.state in _DECIDED or any(one.state in _DECIDED for one in row.deliveries)
 
 
+def is_superseded(row: Row) -> bool:
+    return any(one.state == "superseded" for one in row.deliveries)
+
+
+def closed(row: Row) -> bool:
+    """Whether a person decided about it, or released what was overtaken by then."""
+    return decided(row) or is_superseded(row)
+
+
 def _persons(world: _World) -> Iterator[Fault]:
     on: dict[str, dict[int, int]] = defaultdict(dict)  # patient -> person -> a message
     for ident, makers in sorted(world.makers.items()):
@@ -308,14 +317,15 @@ def _is_there(world: _World, send: int, result: Result) -> bool:
     for ident in world.observations_of(key):
         if any(world.stands(send, result, version) for version in world.seen.observations.get(ident, ())):
             return True
-    superseded = any(one.state == "superseded" for row in world.rows[send] for one in row.deliveries)
-    if superseded:  # something newer of the same test was there first; whether it is the last word is asked elsewhere
+    if any(
+        is_superseded(row) for row in world.rows[send]
+    ):  # something newer of the same test was there first; whether it is the last word is asked elsewhere
         return bool(world.observations_of(key))
     last = max(row.number for row in world.rows[send])
     for other, said in world.words[key]:
         if other != send and same_value(said.value, result.value) and said.status == result.status:
             for row in world.rows[other]:
-                if shown(row) or (decided(row) and row.decided_at >= last):
+                if shown(row) or (closed(row) and row.decided_at >= last):
                     return True
     return False
 

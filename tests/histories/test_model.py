@@ -127,6 +127,13 @@ WELL: dict[str, Case] = {
         at.lab.again(at.lab.sends[-1]),
         at.rows.append(Row(send=1, number=1, state="filtered", reason="REPEAT")),
     ),
+    "an echo of what a person released after it, overtaken by then": lambda at: (
+        at.takes("GLU", "F", "9"),
+        at.stays("GLU", "P", "5", "superseded", late=True),
+        at.rows.append(replace(at.rows.pop(), acts=("release",), decided_at=2)),
+        at.lab.again(at.lab.sends[-1]),
+        at.rows.append(Row(send=2, number=2, state="filtered", reason="ECHO")),
+    ),
     "an echo of what is held": lambda at: (
         at.stays("GLU", "F", "5", "held"),
         at.lab.again(at.lab.sends[-1]),
