@@ -11,8 +11,8 @@
     absent on one side      only the family name alike, or neither          conflict
     absent on one side      a name absent, too                              nothing to compare
 
-A sex that differs is a conflict, unless full name and birth date agree. The mark of a child is part of every name: a
-child is never its mother, nor another child.
+A sex that differs is a conflict, unless full name and birth date agree; of two children without a name of their own it
+always is: they are twins. The mark of a child is part of every name: a child is never its mother, nor another child.
 
 A given name that stands alone cannot be told from a family name: beside a whole name it is no comparison where the
 birth date does not help.
@@ -66,7 +66,8 @@ def compare(one: Person, other: Person) -> Verdict:
     pairs = [(first, second) for first in one.names for second in other.names]
     alike = max((_alike_names(*pair) for pair in pairs), default=None)
     equal_birth = bool(one.born) and one.born == other.born
-    if one.sex and other.sex and one.sex != other.sex and not (equal_birth and alike is _Alike.FULL):
+    as_written = equal_birth and alike is _Alike.FULL and not one.child
+    if one.sex and other.sex and one.sex != other.sex and not as_written:
         return CONFLICT
     if equal_birth:
         return SAME if alike is None else _EQUAL_BIRTH.get(alike, SAME)

@@ -188,6 +188,8 @@ def test_a_birth_date(birth: str) -> None:
         (("KAUR^SIMRAN", "", "F"), ("KAUR^SIMRAN", "", "female"), SAME),
         (("KAUR^SIMRAN", "", "M"), ("KAUR^SIMRAN", "", "female"), CONFLICT),
         (("SHARMA^KUMAR", "", "M"), ("SHARMA^KUMARI", "", "F"), CONFLICT),  # one edit, and one person no more
+        (("JOSHI^B/O REKHA", "20240304", "F"), ("JOSHI^BABY OF REKHA", "20240304", "M"), CONFLICT),  # twins
+        (("JOSHI^B/O REKHA", "20240304", "F"), ("JOSHI^BABY OF REKHA", "20240304", "F"), SAME),
     ],
 )
 def test_sex(one: tuple[str, str, str], other: tuple[str, str, str], verdict: str) -> None:
