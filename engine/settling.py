@@ -261,7 +261,7 @@ def _corrected(
 
 
 def _is_anothers(new: Resource, past: _Past) -> bool:
-    """Whether the test has a result of somebody whom the same number named on another day: a counter tells no person."""
+    """Whether the test has a result of another patient under the same order number: a counter tells no person."""
     return any(
         one.subject != new.subject and not one.codes.isdisjoint(new.codes)
         for accepted in past.documents
