@@ -261,9 +261,8 @@ class Reason(Enum):
         "OVERTAKEN",
         "A message that was received later had part of the same results (or nobody can tell which), or has brought the "
         "same report further, and was delivered before this one: sending it would undo that, closing it would lose the "
-        "others. Have only the tests sent or measured again that newer messages do not have, then reject this one. "
-        "Never the whole sample: its older values would go over the newer ones. Where it is the report only, a release "
-        "sends it.",
+        "others. Reject it, then have the tests sent or measured again that newer messages do not have; what was "
+        "accepted before is left out. Where it is the report only, a release sends it.",
     )
     REJECTED = ("REJECTED", "A named person has looked at this held result and decided that it is never delivered.")
     LANE_HELD = ("LANE_HELD", "An earlier delivery of this lane is dead and the route says `on_dead: hold`.")
