@@ -289,9 +289,13 @@ def _last_words(world: _World) -> Iterator[Fault]:
                     "LAST_WORD", f"{result.test} is not {result.status} {result.value}: {_now(current.values())}", first
                 )
         elif result.status in _MOVES or not world.is_anonymous(key):
-            older = [current[ident] for ident in current.keys() - stand if is_live(current[ident])]
+            older = [current[ident] for ident in current.keys() - stand if has_value(current[ident])]
             if older and not world.is_released(key):
                 yield Fault("LAST_WORD", f"{result.status} {result.value} stands beside {_now(older)}", first)
+
+
+def has_value(version: Version) -> bool:
+    return is_live(version) and bool(bare(version.value))
 
 
 def is_live(version: Version) -> bool:

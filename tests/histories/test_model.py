@@ -141,6 +141,11 @@ WELL: dict[str, Case] = {
         at.lab.again(at.lab.sends[-1]),
         at.rows.append(Row(send=1, number=1, state="filtered", reason="REPEAT")),
     ),
+    "a rerun without a value beside what was withdrawn": lambda at: (
+        at.takes("GLU", "F"),
+        at.takes("GLU", "D"),
+        at.takes("GLU", "F", "----", ident="elsewhere"),
+    ),
     "withdrawn, and a person let it live again": lambda at: (
         at.takes("GLU", "D"),
         at.takes("GLU", "P"),
