@@ -369,6 +369,7 @@ def test_what_was_erased_does_not_come_back_with_a_file_from_before(place: Place
             place.standing(copy)  # has its document
         journal = opened(place.data)
         try:
+            journal.recover()  # what was under way waits again
             journal.run_alone(
                 lambda batch: erasing.erase(batch, [gone], ["4711"], actor="anna", because="asked", more={})
             )
