@@ -3,10 +3,10 @@
 Each message is expected an answer for from its transaction on; its channel says when the answer was written. What is
 left over is what a sender may be waiting for: the connection ended before, or the answer was one that refuses.
 
-Table ``channel`` has the numbers of these messages as ``5-9,12``, written with whatever else changes the channel's row,
-and with them the last one of each open connection and of the channel: in a crash an answer that was written may not
-arrive. After a start such a message counts for `UNANSWERED_US`: its sender could not reach us while nothing listened. A
-stop in order takes the last ones out again.
+Table ``channel`` has the numbers of these messages as ``5-9,12``, written with whatever else changes the channel's row.
+After a start such a message counts for `UNANSWERED_US`: its sender could not reach us while nothing listened. After a
+crash none counts: the row was written before the answers were, so nothing tells which were, and the next patient's
+equal text must not be taken for a repeat.
 
 The journal's thread adds and looks; the event loop removes (`answered`). Each is one operation on a dict.
 """
@@ -32,14 +32,14 @@ class Answers:
 
     def __init__(self) -> None:
         self._missing: dict[str, dict[int, Line | None]] = {}
-        self._last: dict[str, dict[Line, int]] = {}  # the newest message of each connection; the last one is the newest
-        self._ends = False
         self._began_us = 0
 
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> "Answers":
-        """What the journal has noted."""
+        """What the journal has noted; nothing, where the process before this one was killed."""
         made = cls()
+        if connection.execute("SELECT 1 FROM meta WHERE name = 'running'").fetchone() is not None:
+            return made
         for channel, numbers in connection.execute("SELECT name, unanswered FROM channel WHERE unanswered <> ''"):
             made._missing[channel] = dict.fromkeys(_read(numbers))
         return made
@@ -50,12 +50,10 @@ class Answers:
 
     def expect(self, channel: str, lines: Mapping[int, Line]) -> None:
         """These messages are durable now."""
-        known, last = self._missing.setdefault(channel, {}), self._last.setdefault(channel, {})
+        known = self._missing.setdefault(channel, {})
         for message_id, line in lines.items():
             known.pop(message_id, None)  # it comes last: what is dropped first is what was expected first
             known[message_id] = line
-            last.pop(line, None)
-            last[line] = message_id
 
     def answered(self, channel: str, message_ids: Iterable[int]) -> None:
         """The answers to these messages were handed to the system."""
@@ -89,9 +87,6 @@ class Answers:
 
     def written(self, channel: str, new: Iterable[int], now_us: int) -> str:
         """The channel's numbers as its row has them; forgets those whose time is over."""
-        last = self._last.get(channel, {})
-        for ended in [one for one in list(last)[:-1] if one.ended_us is not None]:
-            del last[ended]
         known = self._missing.get(channel, {})
         items = list(known.items())
         for at, (message_id, line) in enumerate(items):
@@ -102,11 +97,7 @@ class Answers:
             )
             if over or at < len(items) - MAX_UNANSWERED:
                 known.pop(message_id, None)
-        return _ranges(sorted({*list(known), *new, *(() if self._ends else last.values())}))
-
-    def end(self) -> None:
-        """The process ends in order: what was answered is."""
-        self._ends = True
+        return _ranges(sorted({*list(known), *new}))
 
     def _fresh(self, now_us: int) -> bool:
         """Whether it is so short a while since the start that a sender may not have reached us yet."""
@@ -122,7 +113,6 @@ def host_of(peer: str) -> str:
 
 def note_all(batch: "Batch") -> None:
     """Note which messages are unanswered: the process ends in order."""
-    batch.tail.answers.end()
     for channel in batch.tail.answers.channels:
         batch.channel(channel)
 

@@ -48,11 +48,6 @@ def _ordinal(day: str) -> int:
         return 0
 
 
-def is_unique(key: bytes) -> bool:
-    """Whether the number of a report is one for ever: no day belongs to it."""
-    return key[_NUMBER_BYTES:] == bytes(HASH_BYTES - _NUMBER_BYTES)
-
-
 def neighbours(key: bytes, days: int) -> tuple[bytes, bytes]:
     """The first and the last key of a report's number within so many days; without a day the key itself."""
     number, day = key[:_NUMBER_BYTES], int.from_bytes(key[_NUMBER_BYTES:], "big")

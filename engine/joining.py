@@ -4,17 +4,16 @@ A receiver replaces a report as a whole, so a message with one more test of an o
 list. So before such a document is sent, the list of each of its reports is joined with what its destination has had of
 the same report: a reference to what the receiver never got would make it refuse the document.
 
-Not joined: a report without a patient (unless its number is never used twice), one that was first seen more than a week
-ago, and any where the channel says `report_list: replace` (its sender repeats the whole report each time).
+Without a patient the id of a report holds its results and their times (`Making.report_alone`), so that one id means a
+correction of them. Not joined: a report that was first seen more than a week ago, and any where the channel says
+`report_list: replace` (its sender repeats the whole report each time).
 """
 
-from collections.abc import Iterable
-
 from engine.batch import Batch
-from engine.hashes import is_unique, unpack_reports
+from engine.hashes import unpack_reports
 from engine.packing import unpack
 from engine.settling import told
-from engine.told import Listed, Resource, joined, loads
+from engine.told import Listed, joined, loads
 
 JOINED_FOR_US = 7 * 86_400_000_000
 
@@ -30,7 +29,7 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
         " JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
-    reports = joinable(told(batch, document_id), packed_reports)
+    reports = {one.identity for one in told(batch, document_id) if one.kind == "DiagnosticReport"}
     if not reports:
         return None
     there = _delivered(batch, lane_id, message_id, packed_reports, received_us, reports)
@@ -38,12 +37,6 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
     whole = unpack(body) if packed else body
     made = joined(loads(whole), there)
     return None if made == whole else made
-
-
-def joinable(resources: Iterable[Resource], packed_reports: bytes) -> set[str]:
-    """The ids of the reports whose lists are joined: those of a patient, or of a number that is never used twice."""
-    unique = any(is_unique(report.key) for report in unpack_reports(packed_reports))
-    return {one.identity for one in resources if one.kind == "DiagnosticReport" and (one.subject or unique)}
 
 
 def _delivered(

@@ -18,7 +18,6 @@ from engine import numbered
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.hashes import unpack_reports
-from engine.joining import joinable
 from engine.memory import REPORT_MEMORY_US
 from engine.message import Report
 from engine.packing import unpack
@@ -89,17 +88,15 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
         return "whole"
     if not _are_unlike(mine, theirs):
         return "part"
-    if flags & JOINS and _is_joined(batch, document_id, packed):
+    if flags & JOINS and _has_reports(batch, document_id):
         return ""  # `engine.joining` keeps what the receiver has of the report
     stages = _stages(batch, document_id)
     return "part" if any(_takes_back(stages, _stages(batch, other_id)) for other_id in newer) else ""
 
 
-def _is_joined(batch: Batch, document_id: int, packed_reports: bytes) -> bool:
-    """Whether the lists of a document's reports are joined with those of other messages."""
-    resources = told(batch, document_id)
-    found = {one.identity for one in resources if one.kind == "DiagnosticReport"}
-    return bool(found) and found == joinable(resources, packed_reports)
+def _has_reports(batch: Batch, document_id: int) -> bool:
+    """Whether a document is one with reports, whose lists are joined with those of other messages."""
+    return any(one.kind == "DiagnosticReport" for one in told(batch, document_id))
 
 
 def have_in_common(batch: Batch, delivery_id: int, others: Iterable[int]) -> bool:

@@ -65,11 +65,13 @@ def loads(body: bytes) -> Json:
     """A Bundle, its decimals as they are written.
 
     Raises:
-        ValueError: it is no Bundle.
+        ValueError: it is no Bundle, or not one whose entries have an address and a resource each.
     """
     bundle = json.loads(body, parse_float=Fragment)
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
         raise ValueError("no Bundle")
+    if not all("fullUrl" in entry and isinstance(entry.get("resource"), dict) for entry in bundle.get("entry", ())):
+        raise ValueError("an entry without its address or its resource")
     return bundle
 
 
