@@ -123,7 +123,7 @@ class Server:
             database.close()
         self.observations = {ident: tuple(some) for ident, some in versions.items()}
 
-    def seen(self, answered: frozenset[int], rows: tuple[Row, ...], *, quiet: bool, killed: bool) -> Seen:
+    def seen(self, answered: frozenset[int], rows: tuple[Row, ...], *, quiet: bool) -> Seen:
         """What concerns the messages ``rows``."""
         idents = {made.id for row in rows for delivery in row.deliveries for made in delivery.made}
         own = {ident: self.observations[ident] for ident in idents if ident in self.observations}
@@ -140,6 +140,5 @@ class Server:
                 for version in some
                 if version.patient in patients
             ),
-            killed=killed,
             quiet=quiet,
         )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tests.histories.history import History, Result
-from tests.histories.render import PLACEHOLDERS, STANDS_AS, payload
+from tests.histories.render import PLACEHOLDERS, STANDS_AS
 from tests.histories.seen import Made, Row, Seen, Version
 
 INVARIANTS = ("PERSONS", "BACK", "SILENT", "LAST_WORD", "UNLISTED", "LOST", "HELD", "RESTLESS")
@@ -133,21 +133,9 @@ class _World:
         """Whether a person has let one of these messages go out, whatever it does."""
         return any("release" in row.acts for send, _ in self.words[key] for row in self.rows[send])
 
-    def may_be_a_repeat(self, send: int) -> bool:
-        """Whether the message is an earlier one's bytes, filtered after a kill.
-
-        Then nobody knows whether the answer to the earlier one arrived, and its sender would send it again.
-        """
-        wanted = self.bytes_of(send)
-        earlier = any(other < send and self.bytes_of(other) == wanted for other in self.sends)
-        return self.seen.killed and earlier and any(row.reason == "REPEAT" for row in self.rows[send])
-
-    def bytes_of(self, send: int) -> bytes:
-        return payload(self.sends[send], self.channel_of[send].protocol, 0)
-
     def is_shown(self, send: int) -> bool:
         """Whether a person finds the message, or has decided about it."""
-        return any(shown(row) or decided(row) for row in self.rows[send]) or self.may_be_a_repeat(send)
+        return any(shown(row) or decided(row) for row in self.rows[send])
 
 
 def key_of(channel: int, result: Result) -> Key:
@@ -319,7 +307,7 @@ def _lost(world: _World) -> Iterator[Fault]:
         if not rows:
             yield Fault("LOST", "acknowledged, and not in the journal", send.id)
             continue
-        if any(shown(row) or decided(row) for row in rows) or world.may_be_a_repeat(send.id):
+        if any(shown(row) or decided(row) for row in rows):
             continue
         for result in send.results:
             if not _is_there(world, send.id, result):

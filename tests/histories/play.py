@@ -218,6 +218,5 @@ class _Player:
         busy = any(
             row.state == "stored" or any(one.state in ("waiting", "sending") for one in row.deliveries) for row in rows
         )
-        killed = any(weather.kill is not None for weather in self._batch.weather)
-        seen = server.seen(frozenset(answered), rows, quiet=self._quiet or not busy, killed=killed)
+        seen = server.seen(frozenset(answered), rows, quiet=self._quiet or not busy)
         return Ending(history=history, seen=seen, faults=judge(history, seen))

@@ -73,5 +73,4 @@ class Seen:
     observations: dict[str, tuple[Version, ...]]
     reports: dict[str, Report] = field(default_factory=dict)
     elsewhere: frozenset[str] = frozenset()
-    killed: bool = False
     quiet: bool = True

@@ -25,7 +25,6 @@ class Scene:
     report_of: str = ""  # the Patient of all reports, where it is not that of their results
     plain: bool = False
     quiet: bool = True
-    killed: bool = False
 
     def __post_init__(self) -> None:
         self.channel = self.lab.channel("hl7", control="counts")
@@ -74,7 +73,6 @@ class Scene:
             rows=tuple(self.rows),
             observations={ident: tuple(some) for ident, some in self.versions.items()},
             reports=reports,
-            killed=self.killed,
             quiet=self.quiet,
         )
         return {fault.invariant for fault in judge(history, seen)}
@@ -243,20 +241,6 @@ def test_what_is_wrong_is_caught_by_its_invariant(name: str) -> None:
 
 def test_each_invariant_has_a_server_that_breaks_it() -> None:
     assert {invariant for invariant, _ in WRONG.values()} == set(INVARIANTS)
-
-
-@pytest.mark.parametrize(("killed", "expected"), [(False, {"LOST", "LAST_WORD"}), (True, set())])
-def test_after_a_kill_equal_bytes_may_be_a_repeat(killed: bool, expected: set[str]) -> None:
-    scene = Scene(killed=killed)
-    scene.channel = scene.lab.channel("hl7", control="constant")
-    order = scene.lab.order()
-    for person in (scene.lab.person(""), scene.lab.person("")):
-        scene.lab.say(scene.channel, person, order, ("HIV", "F", "NEG"), timed=False)
-    scene.rows.append(row(0, Made(id="HIV", test="HIV", status="final", value="NEG")))
-    scene.rows.append(Row(send=1, number=1, state="filtered", reason="REPEAT"))
-    scene.versions["HIV"] = [Version(status="final", value="NEG", patient="")]
-    scene.listed.add("HIV")
-    assert scene.broken() == expected
 
 
 def test_what_was_never_acknowledged_may_be_nowhere() -> None:
