@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from engine.errors import LabRelayError, StoreError
@@ -32,6 +33,7 @@ YIELDS_S = 0.5  # at a stretch to what is live; then one message goes
 LAST_S = 30.0  # at the end its last deliveries may take so long; after that they are told as waiting
 STORE_RETRY_S = 1.0
 AT_ONCE = 200  # messages of a step where nothing is sent from here
+DELIVERED = frozenset({"delivered"})
 ENDED_KEPT = 20  # outcomes of the last replays, for whoever asks late
 
 LIVE_FIRST = "live messages go first"  # the one reason that a replay does not wait for without end
@@ -49,6 +51,7 @@ class Order:
         to: another destination for them, or empty: where they went.
         takes: the media type that ``to`` takes, or empty: any.
         states: how a document must stand with the destination it went to.
+        newer: messages that go along with older ones; of these, what was delivered.
         rate: messages per second, at most.
     """
 
@@ -56,6 +59,7 @@ class Order:
     to: str = ""
     takes: str = ""
     states: frozenset[str]
+    newer: frozenset[int] = frozenset()
     rate: float
 
 
@@ -255,6 +259,10 @@ class Replays:
         return next((why for lane in sorted(lanes) if (why := self._waits(*lane))), "")
 
     async def _step(self, run: Run, messages: Sequence[int], order: Order) -> None:
+        for along, part in groupby(messages, order.newer.__contains__):
+            await self._queue(run, [*part], order, DELIVERED if along else order.states)
+
+    async def _queue(self, run: Run, messages: Sequence[int], order: Order, states: frozenset[str]) -> None:
         noted, run.unnoted = run.unnoted, 0
         step = await self._journal.replay_step(
             run.number,
@@ -262,7 +270,7 @@ class Replays:
             destinations=order.destinations,
             to=order.to,
             takes=order.takes,
-            states=order.states,
+            states=states,
             failed=noted,
         )
         run.done += len(messages)

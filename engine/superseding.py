@@ -81,8 +81,8 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     if mine is None and not had:
         return "part"
     if had or not mine:  # or one that only says who somebody is
-        written = _written(batch, document_id)
-        return "whole" if any(_have_in_common(written, _written(batch, other)) for other in newer) else ""
+        written = written_in(batch, document_id)
+        return "whole" if any(_have_in_common(written, written_in(batch, other)) for other in newer) else ""
     theirs = [_told(batch, other_id) for other_id in newer]
     if mine <= frozenset[Told]().union(*(told for told in theirs if told)):
         return "whole"
@@ -226,7 +226,7 @@ def newer_delivered(
     for other_id in _newer(rows, lane_id, message_id, reports):
         if mine is None:
             mine = written()
-        theirs = _written(rows, other_id)
+        theirs = written_in(rows, other_id)
         if _have_in_common(mine, theirs):
             return True
     return False
@@ -248,13 +248,13 @@ def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report])
     as long as messages are. A person may send it again after years, and its correction is no younger for that.
     """
     reports = list(reports)
-    age = _age(rows, message_id)
+    own = age(rows, message_id)
     # An edited message is as old as its original, but bears numbers that may have been what was wrong there.
-    look = reports and _is_forgotten(rows, age[0])
-    by_number = numbered.newer(rows.execute, message_id, than=age[0]) if look else set[int]()
+    look = reports and is_forgotten(rows, own[0])
+    by_number = numbered.newer(rows.execute, message_id, than=own[0]) if look else set[int]()
     for report in reports:
         named = rows.execute(
-            "SELECT message_id FROM report WHERE key = ? AND message_id > ?", (report.key, age[0])
+            "SELECT message_id FROM report WHERE key = ? AND message_id > ?", (report.key, own[0])
         ).fetchall()
         whose = report.key, report.patient  # a person's name may have been corrected since
         for other_message in sorted(({one for (one,) in named} | by_number) - {message_id}):
@@ -264,11 +264,11 @@ def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report])
                 (other_message, lane_id),
             ).fetchall():
                 same = any(whose == (other.key, other.patient) for other in unpack_reports(others))
-                if same and _age(rows, other_message) > age:
+                if same and age(rows, other_message) > own:
                     yield other_id
 
 
-def _is_forgotten(rows: Rows, message_id: int) -> bool:
+def is_forgotten(rows: Rows, message_id: int) -> bool:
     """Whether reports of messages after this one may have been forgotten. Whoever sends it again has just left a row,
     so that the newest one tells the time."""
     row = rows.execute(
@@ -278,7 +278,7 @@ def _is_forgotten(rows: Rows, message_id: int) -> bool:
     return row is not None and bool(row[1] - row[0] >= REPORT_MEMORY_US - _SLACK_US)
 
 
-def _age(rows: Rows, message_id: int) -> tuple[int, int]:
+def age(rows: Rows, message_id: int) -> tuple[int, int]:
     """What messages are compared by: what a person has edited is as old as its original, and comes after that."""
     first = message_id
     while (row := rows.execute("SELECT original FROM edited WHERE message_id = ?", (first,)).fetchone()) is not None:
@@ -353,7 +353,7 @@ def results_written(body: bytes) -> frozenset[bytes]:
     return frozenset(_WRITES.findall(body))
 
 
-def _written(rows: Rows, document_id: int) -> frozenset[bytes]:
+def written_in(rows: Rows, document_id: int) -> frozenset[bytes]:
     """The results and reports that a document writes; empty where it does not say so, or cannot be opened."""
     try:
         return results_written(_body(rows, document_id))

@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "stores, mapping, configuration",
         names(
-            "absent anchor answers arrival audit backups batch bearers before_upgrade causes compact config "
+            "absent along anchor answers arrival audit backups batch bearers before_upgrade causes compact config "
             "correcting damage detecting durable earlier elsewhere emptying erased erasing formats holding installed "
             "joining journal kek layouts letting_go line_trace listing lock loss lots mapping memory migrate "
             "new_folder numbered outbox packs pauses pruned reading replays reserve retention rollback rotation "

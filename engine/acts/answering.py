@@ -74,6 +74,7 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         return await acts.replay(
             _selection(request),
             actor=request.actor,
+            because=str(request.args.get("because") or ""),
             to=to,
             takes=takes,
             rate=_rate(rate),

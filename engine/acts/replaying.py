@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from engine.acts.selection import PAGE, REPLAY_STATES, Selection, chunks, replay_states, replayable
+from engine.acts.selection import PAGE, REPLAY_STATES, Replayable, Selection, chunks, replay_states, replayable
 from engine.acts.underway import ANSWER_WITHIN_S, DEFAULT_RATE, UnderWay, answer
 from engine.config import Site
 from engine.control import RefusedError
@@ -23,35 +23,50 @@ class Replaying(UnderWay):
         selection: Selection,
         *,
         actor: str,
+        because: str = "",
         to: str = "",
         takes: str = "",
         rate: float = DEFAULT_RATE,
         dry_run: bool = False,
         within_s: float = ANSWER_WITHIN_S,
     ) -> dict[str, Any]:
-        """Send stored documents of messages again; ``count`` is the number of messages, ``act`` the replay's own.
+        """Send stored documents of messages again, and with them the newer messages of the same reports.
+
+        ``count`` is the number of messages that were selected, ``newer`` of those that go along, ``act`` the replay's
+        own.
 
         Args:
             selection: its destination is one that they went to, its state how they stand there.
+            because: why; wanted where the newer ones at least double it.
             to: another destination for them; empty: where they went.
             takes: the media type that ``to`` takes, or empty.
             within_s: wait so long for its end; after that it goes on.
+
+        Raises:
+            RefusedError: no reason is given where one is wanted.
         """
-        chosen = await asyncio.to_thread(replayable, self._journal, selection)
-        new = len(chosen)
+        found = await asyncio.to_thread(replayable, self._journal, selection)
+        chosen, count = found.all, len(found.selected)
+        told = {"newer": len(found.newer)}
         if to:
-            for part in chunks(chosen, PAGE):
-                new -= len(await asyncio.to_thread(self._journal.sent, part, REPLAY_STATES, to))
-        told = {"new": new} if to else {}
+            sent = [len(await asyncio.to_thread(self._journal.sent, part, REPLAY_STATES, to))
+                    for part in chunks(chosen, PAGE)]  # fmt: skip
+            told["new"] = len(chosen) - sum(sent)
         if dry_run or not chosen:
-            return {**answer(len(chosen), None, {}), **told}
-        kept = selection.without_numbers(chosen)
+            return {**answer(count, None, {}), **told, "needs_reason": found.needs_reason}
+        if found.needs_reason and not because.strip():
+            raise RefusedError(
+                f"{len(found.newer)} newer messages of the same reports go along; a reason is needed, for they at "
+                "least double what was selected"
+            )
+        kept = selection.without_numbers(found.selected)
         if len(kept.ids) > max(MOST_BY_NUMBER, len(selection.ids)):
             raise RefusedError(f"more than {MOST_BY_NUMBER} messages bear that number; narrow it by time or channel")
-        order = _order(selection, to, takes, rate)
-        what = {"selection": kept.to_json(), "count": len(chosen), "to": to, "takes": takes, "rate": rate}
+        order = _order(selection, found, to, takes, rate)
+        what = {"selection": kept.to_json(), "count": count, "to": to, "takes": takes, "rate": rate}
+        what |= {name: said for name, said in (("newer", len(found.newer)), ("reason", because.strip())) if said}
         number = await self.replays.start(chosen, order, actor=actor, what=what)
-        return {**await self._so_far(number, len(chosen), within_s), **told}
+        return {**await self._so_far(number, count, within_s), **told}
 
     async def resume(
         self, number: int, *, actor: str, rate: float | None = None, within_s: float = ANSWER_WITHIN_S
@@ -63,13 +78,10 @@ class Replaying(UnderWay):
         if found is None:
             raise LabRelayError(f"replay {number} is not unfinished; `labrelay replay --unfinished` lists those")
         selection = Selection.from_json(found.what.get("selection"))
-        chosen = [
-            message
-            for message in await asyncio.to_thread(replayable, self._journal, selection)
-            if found.position < message <= found.last
-        ]
+        about = await asyncio.to_thread(replayable, self._journal, selection)
+        chosen = [message for message in about.all if found.position < message <= found.last]
         what = found.what
-        order = _order(selection, what["to"], what["takes"], rate or what["rate"])
+        order = _order(selection, about, what["to"], what["takes"], rate or what["rate"])
         await self.replays.resume(number, chosen, order, actor=actor)
         return await self._so_far(number, found.total, within_s)
 
@@ -100,6 +112,7 @@ def media_type_of(site: Site, destination: str) -> str:
     return {"fhir": FHIR, "mllp": MEDIA_TYPES["hl7v2"]}.get(config.kind, "")
 
 
-def _order(selection: Selection, to: str, takes: str, rate: float) -> Order:
+def _order(selection: Selection, found: Replayable, to: str, takes: str, rate: float) -> Order:
     only = None if selection.destination is None else frozenset({selection.destination})
-    return Order(destinations=only, to=to, takes=takes, states=replay_states(selection), rate=rate)
+    states = replay_states(selection)
+    return Order(destinations=only, to=to, takes=takes, states=states, newer=found.newer, rate=rate)

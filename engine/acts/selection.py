@@ -12,7 +12,7 @@ from engine.records import DeadLetter, Filter
 PAGE = 500
 MAX_SELECTED = 200_000  # more are narrowed by time or channel; bounds memory and the length of an act
 REPLAY_STATES = ("delivered", "superseded", "dismissed")  # of deliveries whose documents a replay may send again
-REPLAYED = frozenset({"delivered", "superseded"})  # ... and does where nothing else is said; the guard looks at each
+REPLAYED = frozenset({"delivered"})  # ... and does where nothing else is said
 
 T = TypeVar("T")
 
@@ -124,17 +124,49 @@ def counted_at(now_us: int, found: Sequence[DeadLetter]) -> int:
     return max(now_us, *(letter.at_us for letter in found)) if found else now_us
 
 
-def replayable(reader: Reader, selection: Selection) -> list[int]:
-    """The numbers of the messages that a replay of a selection is about, oldest first.
+@dataclass(frozen=True, slots=True)
+class Replayable:
+    """The messages that a replay of a selection is about.
 
-    ``state`` and ``destination`` are those of their deliveries here: what was delivered (or superseded) is sent again.
+    Attributes:
+        selected: their numbers, oldest first.
+        newer: those of newer messages of the same reports, which go along (`engine.along`).
+    """
+
+    selected: Sequence[int]
+    newer: frozenset[int] = frozenset()
+
+    @property
+    def all(self) -> list[int]:
+        """All that is sent, oldest first."""
+        return sorted({*self.selected, *self.newer})
+
+    @property
+    def needs_reason(self) -> bool:
+        """Whether the newer ones at least double it."""
+        return bool(self.newer) and len(self.newer) >= len(self.selected)
+
+
+def replayable(reader: Reader, selection: Selection) -> Replayable:
+    """What a replay of a selection is about; begun and taken up again, it is the same.
+
+    ``state`` and ``destination`` are those of their deliveries here: what was delivered is sent again. Newer messages
+    of the same reports go along where they were delivered there.
     """
     found = messages(reader, replace(selection, state=None))
-    states = replay_states(selection)
-    sent: set[int] = set()
-    for part in chunks(found, PAGE):
-        sent |= reader.sent(part, states, selection.destination)
-    return [number for number in found if number in sent]
+    sent = _sent(reader, found, replay_states(selection), selection.destination)
+    selected = [number for number in found if number in sent]
+    every, last = set(selected), selected
+    while last:
+        along = {one for part in chunks(last, PAGE) for one in reader.newer_of_same_reports(part, every)}
+        last = sorted(_sent(reader, sorted(along), REPLAYED, selection.destination))
+        every |= set(last)
+        _bounded(len(every))
+    return Replayable(selected, frozenset(every.difference(selected)))
+
+
+def _sent(reader: Reader, found: Sequence[int], states: frozenset[str], destination: str | None) -> set[int]:
+    return {one for part in chunks(found, PAGE) for one in reader.sent(part, states, destination)}
 
 
 def replay_states(selection: Selection) -> frozenset[str]:

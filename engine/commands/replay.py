@@ -1,8 +1,9 @@
 """Send stored documents of messages again, to the destinations they went to or to another one.
 
 Which: by number, time, channel, destination, specimen, control id, state. The deliveries keep their keys, so that a
-destination can tell a repeat; what a newer result has replaced is not sent, nor is what is held, rejected or a dead
-letter. Nothing is mapped again.
+destination can tell a repeat; documents that are held, rejected, dismissed, superseded or dead letters are left out.
+Newer messages of the same reports go along, in order, so that no result ends as an older version. Where they at least
+double the selection, a reason is wanted (--reason). Nothing is mapped again.
 
 A replay yields: its next message goes out only while nothing new waits for the same destination; where there always is
 something, one goes every half a second. It goes on in the daemon if the terminal is lost. Ctrl-C stops it; the number
@@ -70,7 +71,7 @@ UNFINISHED = (
     "--state",
     type=word(REPLAY_STATES, ", ".join(REPLAY_STATES)),
     metavar="STATE",
-    help=f"Whose delivery stands so: {', '.join(REPLAY_STATES)}. Without it, the first two.",
+    help=f"Whose delivery stands so: {', '.join(REPLAY_STATES)}. Without it, the first.",
 )
 @click.option("--to", metavar="NAME", help="Send them to this destination, also where they have not been yet.")
 @click.option(
@@ -78,6 +79,7 @@ UNFINISHED = (
     type=click.FloatRange(0.01, 100_000),
     help=f"Messages per second, at most.  [default: {DEFAULT_RATE:g}, or what it was]",
 )
+@click.option("--reason", "because", metavar="TEXT", default="", help="Why; kept in the audit trail.")
 @click.option("--all", "everything", is_flag=True, help="Everything there is.")
 @click.option("--resume", type=ROW, metavar="NUMBER", help="Take up a replay again where it was, or watch it.")
 @click.option("--unfinished", is_flag=True, help="List replays that have not come to their end.")
@@ -91,6 +93,7 @@ def command(
     ids: tuple[int, ...],
     to: str | None,
     rate: float | None,
+    because: str,
     everything: bool,
     resume: int | None,
     unfinished: bool,
@@ -108,7 +111,15 @@ def command(
         if said is not None
     ]
     if others and (
-        len(others) > 1 or dry_run or ids or everything or to or specimen or control_id or any(given.values())
+        len(others) > 1
+        or dry_run
+        or ids
+        or everything
+        or to
+        or because
+        or specimen
+        or control_id
+        or any(given.values())
     ):
         raise click.UsageError(f"{others[0]} stands alone: no selection, --to or --dry-run goes with it")
     if rate is not None and isnan(rate):
@@ -135,31 +146,43 @@ def command(
     rate = rate or DEFAULT_RATE
 
     def ask(dry_run: bool) -> dict[str, Any]:
-        args = {"selection": chosen.to_json(), "to": to, "rate": rate, "dry_run": dry_run}
-        return _ask(session, "replay", args, _offline(session, chosen, to, rate, dry_run))
+        args = {"selection": chosen.to_json(), "because": because, "to": to, "rate": rate, "dry_run": dry_run}
+        return _ask(session, "replay", args, _offline(session, chosen, because, to, rate, dry_run))
 
     counted = ask(True)
-    count, new = counted["count"], counted.get("new", 0)
+    count, newer, new = counted["count"], counted["newer"], counted.get("new", 0)
+    along = f" and {newer} newer of the same reports" if newer else ""
     if not count:
         raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
     if dry_run or not count:
-        lines = [f"{count} selected" + (f", {new} of them never sent to {to} before" if new else "")]
+        lines = [f"{count} selected{along}" + (f", {new} of them never sent to {to} before" if new else "")]
         show_document(form, {"verb": "replay", "dry_run": dry_run, **counted}, lines)
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
     never = f" ({new} of them were never sent there)" if new else ""
-    consent(f"Send {count} messages again{f' to {to}' if to else ''}{never}?", yes=yes)
+    if counted["needs_reason"] and not because.strip():
+        raise click.UsageError(
+            f"{newer} newer messages of the same reports go along with the {count} selected; say why with --reason TEXT"
+        )
+    consent(f"Send {count} messages{along} again{f' to {to}' if to else ''}{never}?", yes=yes)
     with _interrupted_later() as interrupted:  # until its number is known
         begun = ask(False)
     return _watched(session, begun, form, stop=interrupted())
 
 
 def _offline(
-    session: Session, chosen: Selection, to: str | None, rate: float, dry_run: bool
+    session: Session, chosen: Selection, because: str, to: str | None, rate: float, dry_run: bool
 ) -> "Callable[[Acts, str], Any]":
     async def act(acts: "Acts", actor: str) -> dict[str, Any]:
         takes = media_type_of(session.load(require_secrets=False), to) if to else ""
         return await acts.replay(
-            chosen, actor=actor, to=to or "", takes=takes, rate=rate, dry_run=dry_run, within_s=OFFLINE_S
+            chosen,
+            actor=actor,
+            because=because,
+            to=to or "",
+            takes=takes,
+            rate=rate,
+            dry_run=dry_run,
+            within_s=OFFLINE_S,
         )
 
     return act
@@ -207,7 +230,8 @@ def _watched(session: Session, begun: dict[str, Any], form: Form, *, stop: bool 
         begun, state = {**begun, "done": progress["outcome"], "going_on": False}, progress["state"]
     document = {"verb": "replay", "dry_run": False, "state": state, **begun}
     done = ", ".join(f"{count} {name}" for name, count in begun["done"].items())
-    show_document(form, document, [f"{begun['count']} selected: {done}"])
+    along = f" and {begun['newer']} newer of the same reports" if begun.get("newer") else ""
+    show_document(form, document, [f"{begun['count']} selected{along}: {done}"])
     if kept := begun["done"].get("overtaken"):
         say(f"{kept} kept back, since newer messages brought some of these: labrelay held list --cause OVERTAKEN")
     if state == "stopped":

@@ -118,10 +118,10 @@ def replay(
     Args:
         to: send them there instead, where a message has not been yet; under a key that is the same each time.
         takes: the media type that ``to`` takes; other documents do not go there. Empty: it takes all.
-        states: only what stands so with the destination it went to, by its newest delivery there. None: anything.
+        states: only what stands so with the destination it went to (`_Sent`). None: anything.
     """
     made = []
-    again = MANUAL | AGAIN
+    again = MANUAL | AGAIN | KNOWN_ORDER  # its report is joined with what the destination has of it by then
     for message_id in message_ids:
         found = [
             _Sent(*row) for row in batch.execute(_SENT, (message_id,)).fetchall() if states is None or row[2] in states
@@ -139,7 +139,8 @@ def replay(
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A document that went to a destination, and how its newest delivery there stands."""
+    """A document that went to a destination, and how it stands there: by its newest delivery, but where a later replay
+    of what was delivered was superseded, it is delivered all the same."""
 
     document: int
     lane: int
@@ -150,8 +151,8 @@ class _Sent:
 
 _SENT = (
     "SELECT DISTINCT d.document_id, d.lane, (SELECT s.state FROM delivery s WHERE s.message_id = d.message_id"  # noqa: S608 - a constant
-    "  AND s.lane = d.lane AND s.document_id = d.document_id ORDER BY s.id DESC LIMIT 1), d.key,"
-    f" d.flags & {JOINS}"
+    "  AND s.lane = d.lane AND s.document_id = d.document_id ORDER BY s.state = 'superseded', s.id DESC LIMIT 1),"
+    f" d.key, d.flags & {JOINS}"
     " FROM delivery d JOIN document o ON o.id = d.document_id"
     " WHERE d.message_id = ? AND o.revision = (SELECT max(p.revision) FROM delivery e"
     "  JOIN document p ON p.id = e.document_id"
@@ -175,6 +176,7 @@ def _instead(
     before = [one for one in found if one.lane == lane.id]
     if before:
         return before
+    joins = {one.document: one.joins for one in found}
     newest: dict[int, tuple[int, int]] = {}  # ordinal -> (revision, document)
     for document in {one.document for one in found}:
         revision, ordinal, media_type = batch.execute(
@@ -185,7 +187,8 @@ def _instead(
     chosen = []
     for ordinal, (revision, document) in sorted(newest.items()):
         there = batch.execute(
-            "SELECT state FROM delivery WHERE message_id = ? AND lane = ? AND document_id = ? ORDER BY id DESC LIMIT 1",
+            "SELECT state FROM delivery WHERE message_id = ? AND lane = ? AND document_id = ?"
+            " ORDER BY state = 'superseded', id DESC LIMIT 1",
             (message_id, lane.id, document),
         ).fetchone()
         kept_back = batch.execute(  # from anybody: a rule, or a person, has doubts about the results themselves
@@ -193,7 +196,8 @@ def _instead(
             (message_id, document),
         ).fetchone()
         if kept_back is None and (there is None or states is None or there[0] in states):
-            chosen.append(_Sent(document, lane.id, "", batch.vault.delivery_key(token, revision, ordinal, to)))
+            key = batch.vault.delivery_key(token, revision, ordinal, to)
+            chosen.append(_Sent(document, lane.id, "", key, joins[document]))
     return chosen
 
 

@@ -12,7 +12,7 @@ import orjson
 from engine import listing
 from engine.errors import IntegrityError
 from engine.facts import facts_from
-from engine.reading.snapshots import Snapshots
+from engine.reading.snapshots import Rows, Snapshots
 from engine.records import (
     KIND_FRAME,
     MANUAL,
@@ -251,6 +251,17 @@ class Messages(Snapshots):
                 (*message_ids, *states, destination, destination),
             )
             return {row[0] for row in rows}
+
+    def newer_of_same_reports(self, message_ids: Sequence[int], known: Collection[int]) -> set[int]:
+        """The messages that go along where some (at most a few hundred) are sent again: see `engine.along`.
+
+        Args:
+            known: these go already.
+        """
+        from engine.along import newer_of
+
+        with self.snapshot() as execute:
+            return newer_of(Rows(execute, self.vault), message_ids, known)
 
     def frames(self, session: int, channel: str, first: int, last: int) -> list[tuple[int, bytes]]:
         """The frames that a message was made of: (receive time, bytes as they came), in order."""

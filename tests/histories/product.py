@@ -243,7 +243,7 @@ class Product:
             case "dismiss":
                 done = await self.command("dlq", "dismiss", *ids, "--because", BECAUSE, "--yes", "-o", "json")
             case "replay":
-                done = await self.command("replay", *ids, "--yes", "-o", "json")
+                done = await self.command("replay", *ids, "--reason", BECAUSE, "--yes", "-o", "json")
             case _:
                 return []
         return wanted if done["code"] in DONE else []

@@ -132,7 +132,7 @@ class RunningSite:
 
     async def replay(self, *messages: int) -> Json:
         """`labrelay replay MESSAGE...`; as `retry`."""
-        ran = await self.labrelay("replay", *map(str, messages), "--yes", "-o", "json")
+        ran = await self.labrelay("replay", *map(str, messages), "--reason", "tested", "--yes", "-o", "json")
         assert ran.code in {ExitCode.OK, ExitCode.PARTLY}, ran.err  # partly: some are still dead
         await self.settled()
         done: Json = ran.json["done"]

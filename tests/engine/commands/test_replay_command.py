@@ -54,8 +54,8 @@ async def test_what_is_kept_back_meanwhile_is_said_with_where_to_look(tmp_path: 
         await site.settled()
         first = await site.labrelay("replay", "2", "--to", "copy", "--yes", "-o", "json")
         assert first.json["done"] == {"messages": 1, "deliveries": 1}
-        late = await site.labrelay("replay", "1", "--to", "copy", "--yes", "-o", "json")
-        assert late.json["done"] == {"messages": 1, "deliveries": 1, "overtaken": 1}
+        late = await site.labrelay("replay", "1", "--to", "copy", "--reason", "tested", "--yes", "-o", "json")
+        assert late.json["done"] == {"messages": 2, "deliveries": 2, "overtaken": 1}
         assert "1 kept back" in late.err
         held = await site.labrelay("held", "list", "--cause", "OVERTAKEN", "-o", "json")
         assert [one["message"] for one in held.json["held"]] == [1]
