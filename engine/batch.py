@@ -29,6 +29,7 @@ INCOMPLETE_US = 30 * 86_400_000_000  # how long, once a person has dismissed the
 # The watermark is where the start-up scan for open work begins. It may lag: that costs a few more rows at the next
 # start, while writing it with every batch would cost a page each.
 _WATERMARK_STEP = 512
+_TOLD_RESOURCES = 20_000  # about 10 MB
 _TOLD_DOCUMENTS = 512  # of the orders looked at last: one test a message means a look at all that came before
 
 
@@ -104,6 +105,7 @@ class Tail:
         self.sessions: dict[int, tuple[int, ...]] = {}
         self.sweeps: dict[str, bytes] = {}
         self.told: dict[int, list[Resource]] = {}
+        self._told_resources = 0
         self.last_document: int = connection.execute("SELECT coalesce(max(id), 0) FROM document").fetchone()[0]
         self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped_code").fetchone()[0]
         stored = connection.execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
@@ -143,10 +145,13 @@ class Tail:
         return self.clear_to - self.watermark >= _WATERMARK_STEP
 
     def keep_told(self, document_id: int, resources: "list[Resource]") -> None:
-        """Remember what a document tells; documents never change."""
+        """Remember what a committed document tells; documents never change."""
+        if document_id > self.last_document or len(resources) > _TOLD_RESOURCES:
+            return  # its number may be given once more, where this transaction fails; or it would fill the memory alone
         self.told[document_id] = resources
-        while len(self.told) > _TOLD_DOCUMENTS:
-            del self.told[next(iter(self.told))]
+        self._told_resources += len(resources)
+        while self._told_resources > _TOLD_RESOURCES or len(self.told) > _TOLD_DOCUMENTS:
+            self._told_resources -= len(self.told.pop(next(iter(self.told))))
 
     def account(self, opened: list[int], closed: list[int]) -> None:
         """Take over a committed batch's open work."""

@@ -12,7 +12,7 @@ Where something is, the documents of those orders are opened and compared, resou
 What was decided is given back as `engine.facts.Facts`, for the note beside the outcome.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -35,6 +35,7 @@ NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correc
 NEAR = timedelta(hours=36)
 NEAR_WITHOUT_PATIENT = timedelta(hours=24)
 ACCEPTED = ("waiting", "sending", "delivered", "held")
+SEVERAL = 2
 _NAMED = 5  # results, where it is said why a document is held
 
 
@@ -110,7 +111,7 @@ def settle(
         why: Held | None = None
         if routed.document.media_type == FHIR and routed.destinations:
             past = _past(batch, known, routed.destinations)
-            own = _past(batch, [Known(message_id, True)], routed.destinations, ("delivered",)) if again else _Past([])
+            own = _past(batch, [Known(message_id, True)], routed.destinations, ("delivered",)) if again else _Past()
             found = _settle(batch, routed, past, own, received) if past.documents or own.documents else None
             if found is not None:
                 document, why, decided = found
@@ -136,18 +137,30 @@ class _Accepted:
     resources: list[Resource]
 
 
-@dataclass(slots=True)
 class _Past:
-    """What was accepted for the orders at hand, the oldest first."""
+    """What was accepted for the orders at hand, the oldest first. One message may have ten thousand results."""
 
-    documents: list[_Accepted]
+    def __init__(self, documents: Sequence[_Accepted] = ()) -> None:
+        self.documents = documents
+        self._versions: dict[str, list[Version]] = {}
+        self._by_code: dict[str, list[tuple[_Accepted, Resource]]] = {}
+        for accepted in documents:
+            for one in accepted.resources:
+                self._versions.setdefault(one.name, []).append(_version(one, accepted.waits))
+                if one.kind == "Observation":
+                    for code in one.codes:
+                        self._by_code.setdefault(code, []).append((accepted, one))
 
     def versions(self, name: str) -> list[Version]:
-        return [_version(one, accepted.waits) for accepted in self.documents for one in accepted.resources
-                if one.name == name]  # fmt: skip
+        return self._versions.get(name, [])
 
-    def names(self) -> set[str]:
-        return {one.name for accepted in self.documents for one in accepted.resources}
+    def has(self, name: str) -> bool:
+        return name in self._versions
+
+    def of_test(self, codes: Iterable[str]) -> Iterator[tuple[_Accepted, Resource]]:
+        """The results of a test, by any of its codes."""
+        for code in codes:
+            yield from self._by_code.get(code, ())
 
 
 def _past(
@@ -240,11 +253,10 @@ def _corrected(
     mine: Sequence[Resource], past: _Past, received: datetime
 ) -> tuple[dict[str, str], list[tuple[Reason, str]]]:
     """Which result each correction is about, where that has another id: id -> id; and what cannot be told."""
-    there = past.names()
     found: dict[str, str] = {}
     problems: list[tuple[Reason, str]] = []
     for one in mine:
-        if one.kind != "Observation" or one.name in there:
+        if one.kind != "Observation" or past.has(one.name):
             continue
         candidates = _candidates(one, past)
         if len(candidates) == 1:
@@ -262,30 +274,26 @@ def _corrected(
 
 def _is_anothers(new: Resource, past: _Past) -> bool:
     """Whether the test has a result of another patient under the same order number: a counter tells no person."""
-    return any(
-        one.subject != new.subject and not one.codes.isdisjoint(new.codes)
-        for accepted in past.documents
-        for one in accepted.resources
-        if one.kind == "Observation"
-    )
+    return any(one.subject != new.subject for _, one in past.of_test(new.codes))
 
 
 def _candidates(new: Resource, past: _Past) -> set[str]:
-    """The accepted results that a correction under another id may be about."""
+    """The accepted results that a correction under another id may be about; two, where there are more."""
+    if new.said not in CHANGES and not (new.subject and new.said in (CANCELLED, "final")):
+        return set()
     same: set[str] = set()
     near: set[str] = set()
     window = NEAR if new.subject else NEAR_WITHOUT_PATIENT
-    for accepted in past.documents:
-        for one in accepted.resources:
-            if one.kind != "Observation" or one.subject != new.subject or one.codes.isdisjoint(new.codes):
-                continue
-            if not _is_near(new.time, one.time, window):
-                continue
-            if accepted.same_day and new.subject:
-                if new.said in CHANGES:
-                    same.add(one.identity)
-            elif new.said in CHANGES or (new.subject and _ends(new, one)):
-                near.add(one.identity)
+    for accepted, one in past.of_test(new.codes):
+        if one.subject != new.subject or not _is_near(new.time, one.time, window):
+            continue
+        if accepted.same_day and new.subject:
+            if new.said in CHANGES:
+                same.add(one.identity)
+        elif len(near) < SEVERAL and (new.said in CHANGES or _ends(new, one)):
+            near.add(one.identity)
+        if len(same) == SEVERAL:
+            break
     return same or near
 
 
@@ -303,7 +311,6 @@ def _is_near(new: str, old: str, window: timedelta) -> bool:
 
 def _around(mine: Sequence[Resource], found: Mapping[str, str], past: _Past) -> dict[str, str]:
     """The report, specimen and order that stand around results which got the id of an older one."""
-    there = past.names()
     olds = set(found.values())
     more: dict[str, str] = {}
     for accepted in past.documents:
@@ -312,7 +319,7 @@ def _around(mine: Sequence[Resource], found: Mapping[str, str], past: _Past) -> 
         for kind in ("DiagnosticReport", "Specimen", "ServiceRequest"):
             new = [one for one in mine if one.kind == kind]
             old = [one for one in accepted.resources if one.kind == kind]
-            if len(new) == len(old) == 1 and new[0].name not in there:
+            if len(new) == len(old) == 1 and not past.has(new[0].name):
                 more[new[0].identity] = old[0].identity
     return more
 

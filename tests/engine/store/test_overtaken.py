@@ -17,6 +17,7 @@ from engine.numbers import Number
 from engine.reasons import Reason
 from engine.records import Routed
 from engine.superseding import Newer, in_words
+from engine.told import loads, resources_in
 from tests.engine.store.test_held_deliveries import body, later
 from tests.engine.store.test_short_memories import rows
 from tests.support.journals import DAY_S, received, routed, running, store
@@ -365,3 +366,18 @@ async def test_which_newer_messages_keep_it_back(
         assert journal.overtaken_by(first.id) == by
         with pytest.raises(StoreError, match="no delivery 99"):
             journal.overtaken_by(99)
+
+
+async def test_what_a_document_tells_is_remembered_once_it_is_committed_and_within_bounds(tmp_path: Path) -> None:
+    """A transaction that fails gives its numbers to the next one, whose documents are others."""
+    async with running(tmp_path) as journal:
+        tail = journal._tail
+        tail.last_document = 10_000
+        tail.keep_told(10_001, [])
+        assert tail.told == {}
+        some = resources_in(loads(body(*(f"r{n}" for n in range(30)))))
+        for number in range(1, 10_001):
+            tail.keep_told(number, some)
+        assert sum(map(len, tail.told.values())) <= 20_000
+        assert len(tail.told) <= 512
+        assert 10_000 in tail.told
