@@ -8,6 +8,7 @@ the same path serves both, so a crash between journal and intake needs no code o
 
 import asyncio
 import logging
+import sqlite3
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -16,7 +17,7 @@ from typing import Protocol
 
 from engine.clock import Clock
 from engine.delivery.worker import DestinationWorker
-from engine.errors import StoreError
+from engine.errors import IntegrityError, StoreError
 from engine.judging import ChannelRoutes, Judge, LocalJudge, Outcome, Verdict, routed_by
 from engine.lane import Lane
 from engine.message import ControlRun, Issue, Reagent, Stored, Unmapped
@@ -34,6 +35,8 @@ COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
 COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is looked at
 ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are judged aside, before no further message is looked at
 STORE_RETRY_S = 1.0
+# What the database says of a statement, however often it is tried; its other errors are those of a disk or a lock.
+_OF_A_STATEMENT = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
 
 
 @dataclass(slots=True)
@@ -405,7 +408,7 @@ class Intake:
                 place.worker.left_in_store(place.lane)
 
     def _not_committed(self, stored: Stored, verdict: Verdict, error: BaseException) -> None:
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError) and not _is_lasting(error):
             if not error.fatal:
                 # The row still has no verdict, and the store lets no newer one of its channel have one before it:
                 # read it again from there.
@@ -460,3 +463,8 @@ class Intake:
             counts.dead[channel, outcome.reason.value] += 1
         if unmapped:
             counts.unmapped[channel] += unmapped
+
+
+def _is_lasting(error: StoreError) -> bool:
+    """Whether a message would fail just so again: for damage in a row that it needs, or for what it brings."""
+    return isinstance(error, IntegrityError) or isinstance(error.__cause__, _OF_A_STATEMENT)

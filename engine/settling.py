@@ -15,6 +15,7 @@ What was decided is given back as `engine.facts.Facts`, for the note beside the 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import NamedTuple
 
 from engine.batch import Batch
@@ -26,7 +27,7 @@ from engine.message import Document, Report
 from engine.packing import unpack
 from engine.reasons import Reason
 from engine.records import Held, Routed
-from engine.succession import CANCELLED, CHANGES, RANK, UNFINISHED, Step, Version, follow, without_again
+from engine.succession import CANCELLED, CHANGES, MINUTE, RANK, UNFINISHED, Step, Version, follow, without_again
 from engine.told import Json, Resource, loads, report_of, resources_in, settled
 
 FHIR = "application/fhir+json"
@@ -35,6 +36,7 @@ NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correc
 NEAR = timedelta(hours=36)
 NEAR_WITHOUT_PATIENT = timedelta(hours=24)
 ACCEPTED = ("waiting", "sending", "delivered", "held")
+MOST_RUNS = 100  # of one test that are looked at
 SEVERAL = 2
 _NAMED = 5  # results, where it is said why a document is held
 
@@ -112,7 +114,8 @@ def settle(
         if routed.document.media_type == FHIR and routed.destinations:
             past = _past(batch, known, routed.destinations)
             own = _past(batch, [Known(message_id, True)], routed.destinations, ("delivered",)) if again else _Past()
-            found = _settle(batch, routed, past, own, received) if past.documents or own.documents else None
+            looked = past.documents or own.documents or _corrects_blindly(routed)
+            found = _settle(batch, routed, past, own, received) if looked else None
             if found is not None:
                 document, why, decided = found
                 if decided:
@@ -125,6 +128,22 @@ def settle(
         held.append(why)
     wanted = [one for one in settled_routes if one.destinations]
     return Settled(settled_routes, held, facts, echo=bool(wanted) and all(one.echo for one in wanted))
+
+
+def may_correct(routes: Iterable[Routed]) -> bool:
+    """Whether a document corrects or withdraws results that no patient is named for: one must be known."""
+    return any(_corrects_blindly(one) for one in routes)
+
+
+def _corrects_blindly(routed: Routed) -> bool:
+    document = routed.document
+    if document.media_type != FHIR or all(report.patient for report in document.reports):
+        return False
+    try:
+        body = unpack(document.body) if document.packed else document.body
+    except ValueError:
+        return False
+    return any(f'"status":"{status}"'.encode() in body for status in CHANGES)
 
 
 @dataclass(slots=True)
@@ -142,6 +161,7 @@ class _Past:
 
     def __init__(self, documents: Sequence[_Accepted] = ()) -> None:
         self.documents = documents
+        self.reports: dict[str, Resource] = {}  # the last version of each that does not wait for a person
         self._versions: dict[str, list[Version]] = {}
         self._by_code: dict[str, list[tuple[_Accepted, Resource]]] = {}
         for accepted in documents:
@@ -150,6 +170,8 @@ class _Past:
                 if one.kind == "Observation":
                     for code in one.codes:
                         self._by_code.setdefault(code, []).append((accepted, one))
+                elif one.kind == "DiagnosticReport" and not accepted.waits:
+                    self.reports[one.name] = one
 
     def versions(self, name: str) -> list[Version]:
         return self._versions.get(name, [])
@@ -235,6 +257,8 @@ def _settle(
             name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
             steps[one.name] = without_again(_version(one, False), past.versions(name), received)
     held = [*problems, *_why(mine, steps)]
+    if has_results:
+        held += _reports_back(mine, steps, past, corrects, joins=routed.joins)
     facts = Facts(
         echoes=frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs")),
         statuses=_statuses(mine, steps, own),
@@ -252,13 +276,18 @@ def _settle(
 def _corrected(
     mine: Sequence[Resource], past: _Past, received: datetime
 ) -> tuple[dict[str, str], list[tuple[Reason, str]]]:
-    """Which result each correction is about, where that has another id: id -> id; and what cannot be told."""
+    """Which result each one is about, where that has another id: id -> id; and what cannot be told."""
+    names = {one.name for one in mine}
     found: dict[str, str] = {}
     problems: list[tuple[Reason, str]] = []
     for one in mine:
-        if one.kind != "Observation" or past.has(one.name):
+        if one.kind != "Observation":
             continue
-        candidates = _candidates(one, past)
+        if past.has(one.name):
+            if (run := _other_run(one, names, past)) is not None:
+                found[one.identity] = run
+            continue
+        candidates = _candidates(one, names, past)
         if len(candidates) == 1:
             found[one.identity] = candidates.pop()
         elif candidates:
@@ -277,24 +306,47 @@ def _is_anothers(new: Resource, past: _Past) -> bool:
     return any(one.subject != new.subject for _, one in past.of_test(new.codes))
 
 
-def _candidates(new: Resource, past: _Past) -> set[str]:
-    """The accepted results that a correction under another id may be about; two, where there are more."""
-    if new.said not in CHANGES and not (new.subject and new.said in (CANCELLED, "final")):
+def _other_run(new: Resource, names: set[str], past: _Past) -> str | None:
+    """The run of a test that a message tells alone: of several that were told together the first has its id, and
+    another one was measured when it was. None: it is the first, or it cannot be told."""
+    if len(new.time) < MINUTE or any(one.time == new.time for one in past.versions(new.name)):
+        return None
+    meant = {
+        one.identity
+        for accepted, one in islice(past.of_test(new.codes), MOST_RUNS)
+        if accepted.same_day and one.subject == new.subject and one.time == new.time and one.name not in names
+    }
+    return meant.pop() if len(meant) == 1 else None
+
+
+def _candidates(new: Resource, names: set[str], past: _Past) -> set[str]:
+    """The accepted results that one under another id may be about; two, where there are more.
+
+    Args:
+        names: of what its own message tells: these are other results.
+    """
+    changes = new.said in CHANGES
+    if not changes and not new.subject:
         return set()
     same: set[str] = set()
     near: set[str] = set()
     window = NEAR if new.subject else NEAR_WITHOUT_PATIENT
-    for accepted, one in past.of_test(new.codes):
-        if one.subject != new.subject or not _is_near(new.time, one.time, window):
+    for accepted, one in islice(past.of_test(new.codes), None if changes else MOST_RUNS):
+        if one.subject != new.subject or one.name in names or not _is_near(new.time, one.time, window):
             continue
         if accepted.same_day and new.subject:
-            if new.said in CHANGES:
+            if changes or new.said in UNFINISHED or _ends(new, one) or _says_the_same(new, one):
                 same.add(one.identity)
-        elif len(near) < SEVERAL and (new.said in CHANGES or _ends(new, one)):
+        elif len(near) < SEVERAL and (changes or _ends(new, one)):
             near.add(one.identity)
         if len(same) == SEVERAL:
             break
     return same or near
+
+
+def _says_the_same(new: Resource, old: Resource) -> bool:
+    """Whether two results of one order, patient and test are one that is told again."""
+    return len(new.time) >= MINUTE and (new.time, new.said, new.meaning) == (old.time, old.said, old.meaning)
 
 
 def _ends(new: Resource, old: Resource) -> bool:
@@ -328,6 +380,26 @@ def _why(mine: Sequence[Resource], steps: Mapping[str, Step]) -> list[tuple[Reas
     """What holds the document, of each result that would take something back."""
     found = [(one, steps[one.name]) for one in mine if one.name in steps]
     return [(step.reason, f"{step.words} ({_called(one)})") for one, step in found if step.reason is not None]
+
+
+def _reports_back(
+    mine: Sequence[Resource], steps: Mapping[str, Step], past: _Past, corrects: Mapping[str, str], *, joins: bool
+) -> list[tuple[Reason, str]]:
+    """What holds a document for a report that has a lower status than before, and no result but echoes.
+
+    Where lists are joined such a report keeps its status, and only what stands in the report itself could go back.
+    """
+    echoes = {one.identity for one in mine if one.name in steps and steps[one.name].kind in ("echo", "again")}
+    found = []
+    for one in mine:
+        if one.kind != "DiagnosticReport" or not echoes.issuperset(one.lists):
+            continue
+        before = past.reports.get(f"{one.kind}/{corrects.get(one.identity, one.identity)}")
+        if before is None or (joins and one.own == before.own):
+            continue
+        if RANK.get(one.said, 2) < RANK.get(before.said, 0):
+            found.append((Reason.STATUS_BACK, f"{one.said} after {before.said} (the report)"))
+    return found
 
 
 def _called(one: Resource) -> str:

@@ -93,11 +93,13 @@ def follow(new: Version, accepted: Sequence[Version], received: datetime) -> Ste
         return why
     if any(RANK.get(new.said, 2) < RANK.get(one.said, 2) for one in held):
         return _held(Reason.STATUS_BACK, f"{new.said} after a held result of a higher status")
-    if current is None or new.said != "final" or current.said not in RANK:
+    if current is None or new.said != "final":
         return Step("plain", new.said)
-    if current.status in CHANGES:
+    if current.said in RANK and current.status in CHANGES:
         return Step("amended", current.status)
-    if RANK[current.said] >= RANK["final"] and new.whole != current.whole:
+    # Behind a final one only a person lets another status go: the receiver has seen a final value that is changed.
+    finals = [one for one in sent if RANK.get(one.said, 0) >= RANK["final"]]
+    if finals and new.whole != (current if current in finals else finals[-1]).whole:
         return Step("amended", "amended")
     return Step("plain", new.said)
 

@@ -23,6 +23,7 @@ _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
 _OF_A_REPORT = _NOT_COMPARED | {"result"}
 _NO_VALUE = re.compile(r"[-*._?=~/]{2,}")
 _MEANING = frozenset({"component", "dataAbsentReason", "interpretation", "referenceRange", "subject"})
+_TOLD_BY_A_REPORT = frozenset({"conclusion", "conclusionCode", "media", "presentedForm"})
 _RECORDS = frozenset({"Provenance", "MessageHeader"})  # about the message, and not about a result
 
 
@@ -39,6 +40,7 @@ class Resource(NamedTuple):
         codes: what was measured: system and code of each coding, or the text.
         lists: of a report, the ids of the Observations that it lists.
         subject: whom it is about.
+        own: of a report, digest of what it says itself: a document, a picture, a conclusion.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Resource(NamedTuple):
     codes: frozenset[str] = frozenset()
     lists: tuple[str, ...] = ()
     subject: str = ""
+    own: bytes = b""
 
     @property
     def kind(self) -> str:
@@ -112,6 +115,7 @@ def _resource(name: str, resource: Json) -> Resource:
         codes=_codes(resource.get("code", {})),
         lists=tuple(_id_of(one["reference"]) for one in resource.get("result", ())) if report else (),
         subject=resource.get("subject", {}).get("reference", ""),
+        own=_digest(resource, frozenset(resource) - _TOLD_BY_A_REPORT) if report else b"",
     )
 
 

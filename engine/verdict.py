@@ -102,7 +102,7 @@ def map_done(
             first = message_id if edited_from is None else edited_from
             of_site = any(routed.of_site for routed in routes)
             known = settling.known_orders(batch, first, channel, reports, of_site=of_site)
-            if known or again:
+            if known or again or settling.may_correct(routes):
                 settled = settling.settle(batch, message_id, received_us, routes, known, again=again)
                 routes = settled.routes
                 if settled.echo:
