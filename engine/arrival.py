@@ -274,6 +274,9 @@ def _insert(
         meta["repeat_of"] = repeat_of
     if equal_to is not None:
         meta["equal_to"] = equal_to
+    rejected_before = (seen.first or 0) if seen.rejected and repeat_of is None else 0
+    if rejected_before:
+        meta["rejected_before"] = rejected_before
     if seen.other_bytes:
         meta["other_bytes"] = True
     if received.filtered is not None:
@@ -309,6 +312,7 @@ def _insert(
         message_type=received.message_type,
         repeat_of=repeat_of,
         equal_to=equal_to,
+        rejected_before=rejected_before,
         same_id_other_bytes=seen.other_bytes,
         filtered=received.filtered,
         payload_hash=payload_hash,

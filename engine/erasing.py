@@ -385,9 +385,8 @@ def _empty_message(batch: Batch, message_id: int, act: int) -> list[tuple[str, i
     kept: dict[str, Any] = {"peer": "", "id": "", "erased": act}
     with suppress(IntegrityError, ValueError):
         meta = orjson.loads(batch.vault.open(sealed, "meta", message_id, channel))
-        kept |= {
-            name: meta[name] for name in ("frames", "repeat_of", "equal_to", "filtered", "incomplete") if name in meta
-        }
+        names = ("frames", "repeat_of", "equal_to", "rejected_before", "filtered", "incomplete")
+        kept |= {name: meta[name] for name in names if name in meta}
     rows = [emptying.empty_row(batch, message_id, orjson.dumps(kept))]
     if session and "frames" in kept:
         first, last = kept["frames"]

@@ -68,6 +68,7 @@ class Store(Protocol):
         controls: Sequence[ControlRun],
         numbers: Sequence[Number],
         after: int,
+        rejected_before: int,
     ) -> "asyncio.Future[MapOutcome]": ...
     def unprocessed(self, after: int, limit: int) -> list[Stored]: ...
     def note_suspect(self, message_id: int) -> "asyncio.Future[None]": ...
@@ -352,6 +353,7 @@ class Intake:
                 routes=routed,
                 **verdict.noted(),
                 after=self._before.get(stored.channel, 0) if in_turn else 0,
+                rejected_before=stored.rejected_before,
             )
         except BaseException:
             self._give_back(places)

@@ -32,6 +32,7 @@ class Seen:
         first: the newest message with the same channel, control id and bytes, or None.
         first_us: when it was received.
         came_to_nothing: it was filtered, or it is dead or was dismissed, itself or all that was made of it.
+        rejected: a person has dismissed it, or rejected or dismissed a delivery of it.
         apart: it was itself delivered beside an earlier one with its bytes.
         other_bytes: the control id came before, with other bytes; told where ``first`` is None.
     """
@@ -39,6 +40,7 @@ class Seen:
     first: int | None = None
     first_us: int = 0
     came_to_nothing: bool = False
+    rejected: bool = False
     apart: bool = False
     other_bytes: bool = False
 
@@ -63,17 +65,24 @@ def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: boo
     kept = batch.execute("SELECT received_us, length(token) FROM journal WHERE id = ?", (first,)).fetchone()
     if kept is None:  # retention has let it go, so it is older than a day
         return Seen(first)
-    return Seen(first, kept[0], _came_to_nothing(batch, first), kept[1] != TOKEN_BYTES)
+    came_to_nothing, rejected = _became(batch, first)
+    return Seen(first, kept[0], came_to_nothing, rejected, kept[1] != TOKEN_BYTES)
 
 
-def _came_to_nothing(batch: Batch, message_id: int) -> bool:
-    """Whether nothing of it was delivered or will be: to send it again from the analyzer is what a laboratory does once
-    the cause is mended, and today's routes may take it."""
+def _became(batch: Batch, message_id: int) -> tuple[bool, bool]:
+    """Whether nothing of it was delivered or will be, and whether a person has said so of it or of a part.
+
+    To send again from the analyzer what came to nothing is what a laboratory does once the cause is mended, and today's
+    routes may take it.
+    """
     row = batch.execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
     if row is None or row[0] != "mapped":
-        return row is not None and row[0] in ("dead", "dismissed", "filtered")
-    states = batch.execute("SELECT DISTINCT state FROM delivery WHERE message_id = ?", (message_id,)).fetchall()
-    return bool(states) and {state for (state,) in states} <= {"dead", "dismissed", "rejected"}
+        return row is not None and row[0] in ("dead", "dismissed", "filtered"), row is not None and row[
+            0
+        ] == "dismissed"
+    rows = batch.execute("SELECT DISTINCT state FROM delivery WHERE message_id = ?", (message_id,)).fetchall()
+    states = {state for (state,) in rows}
+    return bool(states) and states <= {"dead", "dismissed", "rejected"}, bool(states & {"dismissed", "rejected"})
 
 
 def remember(batch: Batch, token: bytes, message_id: int, received_us: int) -> None:

@@ -508,6 +508,7 @@ class Stored:
         repeat_of: the id of the first message with the same bytes, where this one is a repeat.
         equal_to: the id of the first message with the same bytes, where nothing shows that this one is a repeat: both
             are delivered, this one is flagged.
+        rejected_before: the id of the first message with the same bytes, where a person has rejected or dismissed it.
         same_id_other_bytes: the control id was seen before with other bytes; both are delivered, this one is flagged.
         filtered: as in `Received`; it stays so, also where a person has it processed again.
         payload_hash: SHA-256 of the payload, where it was just computed; empty for a message that was read back.
@@ -522,6 +523,7 @@ class Stored:
     message_type: str = ""
     repeat_of: int | None = None
     equal_to: int | None = None
+    rejected_before: int = 0
     same_id_other_bytes: bool = False
     filtered: Reason | None = None
     payload_hash: bytes = field(default=b"", compare=False)

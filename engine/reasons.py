@@ -252,6 +252,11 @@ class Reason(Enum):
         "A result that its sender had withdrawn (OBX-11 D or W) comes again. Release it where it is right now, else "
         "reject it.",
     )
+    REJECTED_BEFORE = (
+        "REJECTED_BEFORE",
+        "The same bytes came before, and a person has rejected or dismissed that message; the detail names it. Release "
+        "it where it is right now, else reject it.",
+    )
     CORRECTS_UNKNOWN = (
         "CORRECTS_UNKNOWN",
         "A correction or a withdrawal, and it is not known which result it is about: none fits, or several do. Look at "

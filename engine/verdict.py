@@ -6,7 +6,7 @@ any -> mapped | filtered | dead           when it is processed again with today'
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import orjson
@@ -48,6 +48,7 @@ def map_done(
     again: bool = False,
     while_dead: bool = False,
     accept_conflict: bool = False,
+    rejected_before: int = 0,
 ) -> MapOutcome:
     """Write the outcome of a mapping and queue what it made.
 
@@ -59,6 +60,8 @@ def map_done(
             edited message has taken its place.
         while_dead: only if it is a dead letter still: another person may have decided about it meanwhile.
         accept_conflict: a person has compared both messages: another patient may have this order's number, too.
+        rejected_before: the message with the same bytes that a person has rejected or dismissed: what is made of this
+            one is held. 0: none; with ``again`` the row itself is asked.
 
     Raises:
         StoreError: there is no such message, or the one before it has no verdict.
@@ -122,6 +125,7 @@ def map_done(
         batch.closed.append(message_id)
         batch.channel(channel).stored -= 1
     else:
+        rejected_before = _rejected_before(batch, message_id, channel) if routes else 0
         revision = _supersede_earlier(batch, message_id)
         _change(batch, message_id, channel, old_state, state, reason, mapping=mapping, detail=sealed)
     if state == "dead":
@@ -138,6 +142,9 @@ def map_done(
     if controls:
         earlier.note_controls(batch, channel, received_us, controls)
     routes = routes if state == "mapped" else ()
+    held = settled.held if settled is not None else persons
+    if rejected_before:
+        held = _once_more(routes, held, rejected_before)
     queued = queueing.put(
         batch,
         message_id=message_id,
@@ -146,7 +153,7 @@ def map_done(
         message_type=message_type,
         token=token,
         routes=routes,
-        held=holding.decide(batch, channel, received_us, routes, settled.held if settled is not None else persons),
+        held=holding.decide(batch, channel, received_us, routes, held),
         revision=revision,
         manual=again or late,
         known_order=bool(known),
@@ -188,6 +195,34 @@ def _two_persons(other: int) -> Held:
         reason=Reason.IDENTITY_CONFLICT,
         text=text if other else "the person who bore the same patient number was erased",
     )
+
+
+def _rejected_before(batch: Batch, message_id: int, channel: str) -> int:
+    """The message with the same bytes that a person has rejected or dismissed; 0 where there is none, or where a person
+    has let this one go meanwhile."""
+    sent = "SELECT 1 FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'delivered') LIMIT 1"
+    if batch.execute(sent, (message_id,)).fetchone() is not None:
+        return 0
+    (sealed,) = batch.execute("SELECT meta FROM journal WHERE id = ?", (message_id,)).fetchone()
+    try:
+        return int(orjson.loads(batch.vault.open(sealed, "meta", message_id, channel)).get("rejected_before", 0))
+    except IntegrityError:  # `labrelay verify` names the row
+        return 0
+
+
+def _once_more(routes: Sequence[Routed], held: Sequence[Held | None], other: int) -> list[Held | None]:
+    """Why documents are held whose bytes a person has rejected; whose they are is to be answered first."""
+    text = f"the same bytes came as message {other}, which a person has rejected or dismissed"
+    found: list[Held | None] = []
+    for place, routed in enumerate(routes):
+        before = held[place] if place < len(held) else None
+        if before is not None:
+            found.append(replace(before, text=f"{before.text}; {text}"))
+        else:
+            found.append(
+                Held(reason=Reason.REJECTED_BEFORE, text=text) if routed.destinations and not routed.echo else None
+            )
+    return found
 
 
 def _conflict(batch: Batch, message_id: int, reports: list[Report]) -> str:

@@ -321,15 +321,20 @@ async def test_released_together_they_go_in_their_order(site: RunningSite) -> No
     assert [states(site, n)["lab-fhir"] for n in (1, 2)] == ["delivered", "delivered"]
 
 
-async def test_the_same_bytes_are_a_repeat_while_held_and_judged_again_after_a_rejection(
+async def test_the_same_bytes_are_a_repeat_while_held_and_held_again_after_a_rejection(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
     async with running(tmp_path, sandbox, held_route()) as site:
-        await send(site, message(1, "5.1"), message(1, "5.1"))
-        assert ends(site) == ["held", "REPEAT"]
-        await held(site, "reject", "1", "--reason", "clotted", "--yes")
-        await send(site, message(1, "5.1"))
-        assert ends(site) == ["rejected", "REPEAT", "held"]
+        await send(site, message(1), message(2))  # now the control id is known to change
+        await send(site, message(3, "5.1"), message(3, "5.1"))
+        assert ends(site)[2:] == ["held", "REPEAT"]
+        await held(site, "reject", "3", "--reason", "clotted", "--yes")
+        await send(site, message(3, "5.1"))
+        assert ends(site)[2:] == ["rejected", "REPEAT", "held"]
+        (row,) = (await held(site, "list"))["held"]
+        assert row["cause"] == "REJECTED_BEFORE"
+        assert "haemoglobin is critical" in row["why"]
+        assert "message 3" in row["why"]
 
 
 async def test_a_rejected_result_keeps_its_numbers_from_nobody(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -474,6 +479,25 @@ async def test_a_dead_message_that_is_retried_is_asked_about_as_well(tmp_path: P
     async with running(tmp_path, sandbox) as site:
         await site.retry(1)
         assert states(site, 1) == {"lab-fhir": "held"}
+        assert hemoglobins(sandbox) == []
+
+
+async def test_bytes_that_were_dismissed_are_held_also_where_a_retry_makes_their_documents(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    async with running(tmp_path, sandbox, {**HL7_ROUTE, "when": "=MSH-9.1 == 'ADT'"}) as site:
+        await send(site, message(1))
+        await site.labrelay("dlq", "dismiss", "1", "--because", "wrong tube", "--yes")
+        await send(site, message(1))
+        (first, second) = (view.id for view in site.messages())
+        assert site.end_of(second) == "NO_ROUTE"
+    text = (tmp_path / "channels/lab.yaml").read_text().replace("ADT", "ORU")
+    (tmp_path / "channels/lab.yaml").write_text(text)
+    async with running(tmp_path, sandbox) as site:
+        await site.retry(second)
+        (row,) = (await held(site, "list"))["held"]
+        assert (row["message"], row["cause"]) == (second, "REJECTED_BEFORE")
+        assert f"message {first}," in row["why"]
         assert hemoglobins(sandbox) == []
 
 

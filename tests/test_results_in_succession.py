@@ -306,3 +306,30 @@ async def test_a_correction_whose_patient_number_is_a_counter_is_held_where_the_
         await lab.says("F GLU 5.5 23:30", day="01", order="7")
         assert await lab.says("C GLU 6.0 07:30", day="02", order="7") == "held"
         assert (lab.held(), lab.results()) == (["CORRECTS_UNKNOWN"], {"GLU": "final 5.5"})
+
+
+# -- once more what a person has called wrong ------------------------------------------------------------------------
+
+
+async def test_bytes_that_a_person_has_dismissed_come_again_and_are_held(lab: Lab) -> None:
+    lab.site.sandbox.faults.refuse = frozenset({"4711"})
+    assert await lab.says("F GLU 9.9 09:30") == "REFUSED"
+    first = str(lab.site.messages()[0].id)
+    ran = await lab.site.labrelay("dlq", "dismiss", first, "--because", "wrong tube", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    lab.site.sandbox.faults.refuse = frozenset()
+
+    lab.control_ids = count(1)  # the same bytes
+    assert await lab.says("F GLU 9.9 09:30") == "held"
+    assert (lab.held(), lab.results()) == (["REJECTED_BEFORE"], {})
+    listed = (await lab.site.labrelay("held", "list", "-o", "json")).json["held"]
+    assert f"message {first}," in listed[0]["why"]
+
+    ran = await lab.site.labrelay(
+        "held", "release", str(listed[0]["message"]), "--reason", "the tube was right", "--yes"
+    )
+    assert ran.code == ExitCode.OK, ran.err
+    await lab.site.settled()
+    assert lab.results() == {"GLU": "final 9.9"}
+    await lab.says("F GLU 6.0 10:30")
+    assert (lab.held(), lab.results()) == ([], {"GLU": "amended 6"})

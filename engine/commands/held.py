@@ -41,6 +41,7 @@ CAUSES = (
     Reason.OLDER_RESULT,
     Reason.VALUE_GONE,
     Reason.WITHDRAWN_BEFORE,
+    Reason.REJECTED_BEFORE,
     Reason.CORRECTS_UNKNOWN,
     Reason.OVERTAKEN,
     Reason.REJECTED,

@@ -118,6 +118,7 @@ class Incoming(Submitting):
         again: bool = False,
         while_dead: bool = False,
         accept_conflict: bool = False,
+        rejected_before: int = 0,
     ) -> "asyncio.Future[MapOutcome]":
         """Write what became of a message and queue what was made of it, in one transaction (`verdict.map_done`).
 
@@ -127,6 +128,7 @@ class Incoming(Submitting):
             again: process a message anew that has a verdict already.
             while_dead: only if that is a dead letter's still.
             accept_conflict: do not look for another patient under the same number.
+            rejected_before: as in `engine.message.Stored`.
         """
         operation = partial(
             verdict.map_done,
@@ -145,6 +147,7 @@ class Incoming(Submitting):
             again=again,
             while_dead=while_dead,
             accept_conflict=accept_conflict,
+            rejected_before=rejected_before,
         )
         return self._submit(
             operation, size=sum(len(routed.document.body) for routed in routes), verdict=True, patient=True

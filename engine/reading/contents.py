@@ -139,6 +139,7 @@ class Contents(Snapshots):
             message_type=message_type,
             repeat_of=meta.get("repeat_of"),
             equal_to=meta.get("equal_to"),
+            rejected_before=meta.get("rejected_before", 0),
             same_id_other_bytes=meta.get("other_bytes", False),
             filtered=Reason[meta["filtered"]] if "filtered" in meta else None,
         )
