@@ -143,3 +143,24 @@ def test_paths_named_in_backticks_exist(path: Path) -> None:
     rooms = "engine|adapters|tests|docs|tools|requirements|systemd"
     for name in re.findall(rf"`((?:{rooms})/[\w./-]+)`", path.read_text("utf-8")):
         assert (CHECKOUT / name).exists(), f"{path.name} names {name}"
+
+
+SHOWN_BY = re.compile(r"^\| .+ \| `([^`:]+)(?:::|: )([^`]+)` \|$", re.MULTILINE)
+
+
+def test_every_test_that_a_danger_names_exists() -> None:
+    page = read("quality.md")
+    section = page[page.index("## What can hurt a patient") : page.index("## The same bytes everywhere")]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and not line.endswith(" | |")][1:]
+    named = SHOWN_BY.findall(section)
+
+    assert len(named) == len(rows) > 40, "a row that names no test"
+    assert [one for one in named if one[1] not in _tests_in(CHECKOUT / one[0])] == []
+
+
+def _tests_in(path: Path) -> set[str]:
+    """Names of the tests of a module, or titles of those of a mapping."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml":
+        return {one["test"] for one in yaml.safe_load(text)}
+    return set(re.findall(r"^(?:async )?def (test_\w+)", text, re.MULTILINE))

@@ -250,7 +250,9 @@ async def block(port: int, *messages: bytes) -> None:
 
 
 async def plant(chem: int, line: int) -> None:
-    await block(chem, hl7("1"), hl7("1"), hl7("1", value="4.9"))  # well, an echo of it, the same number with other bytes
+    await block(
+        chem, hl7("1"), hl7("1"), hl7("1", value="4.9")
+    )  # well, an echo of it, the same number with other bytes
     await block(chem, hl7("2", kind="ADT^A99"), hl7("3", kind=f"{NAME}^{NUMBER}"))  # nobody wants it
     await block(chem, f"{NAME} {NUMBER} {PHONE}".encode(), hl7("4")[:-300], hl7("5").replace(b"PID|", b"P\xffID|"))
     await block(chem, hl7("6", note="BOOM"), hl7("7", value="666"), hl7("8", value="8.555"), hl7("9", value="12.5"))

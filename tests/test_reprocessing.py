@@ -181,6 +181,20 @@ async def test_what_differs_is_sent_where_it_differs_and_once(site: RunningSite)
     assert hemoglobins(site.sandbox)[1]["valueQuantity"]["value"] == 148
 
 
+async def test_what_a_repaired_mapping_changes_goes_out_as_corrected(site: RunningSite) -> None:
+    """Whoever has read the wrong value must see that it was one; nothing but the mapping has changed."""
+    await deliver(site, message(1, "14.8"))
+    assert [one["status"] for one in hemoglobins(site.sandbox)] == ["final"]
+    give_table(site.folder)
+    assert (await site.labrelay("reload")).code == ExitCode.OK
+    ran = await reprocess(site, "--apply", "--reason", "the unit was wrong", "--yes")
+
+    assert ran.code == ExitCode.OK, ran.err
+    (one,) = hemoglobins(site.sandbox)
+    assert (one["status"], one["valueQuantity"]["value"]) == ("corrected", 148)
+    assert [report["status"] for report in site.sandbox.resources("DiagnosticReport")] == ["corrected"]
+
+
 async def test_a_correction_is_never_overwritten_by_an_older_result(site: RunningSite) -> None:
     await deliver(site, message(1, "14.8", "O1", "P1"), message(2, "15.2", "O1", "P1", "C"), message(3))
     assert hemoglobins(site.sandbox)[-1]["valueQuantity"]["value"] == pytest.approx(15.2)

@@ -178,6 +178,15 @@ async def test_a_failed_rerun_does_not_take_a_good_result_away(lab: Lab, failed:
     assert lab.results() == {"GLU": "amended 5.7"}
 
 
+async def test_results_of_two_analyzers_for_one_tube_stand_side_by_side(site: RunningSite) -> None:
+    one, other = Lab(site, "hl7", count(1)), Lab(site, "snapshots", count(1))
+    await one.says("F GLU 5.5 09:30")
+    assert await other.says("F GLU 9.9 09:30") == "delivered"
+    await one.says("C GLU 6.0 09:40")
+    assert sorted(one.results()["GLU"].split(", ")) == ["corrected 6", "final 9.9"]
+    assert one.unlisted() == []
+
+
 async def test_a_changed_final_is_said_to_be_amended(lab: Lab) -> None:
     await lab.says("F GLU 5.5 09:30")
     await lab.says("F GLU 6.1 10:30")
