@@ -33,20 +33,36 @@ facts_of = {file.name: file for file in FILES}
 
 # -- what differs on the wire, and why -----------------------------------------------------------------------------
 
-# The same bytes under the same control id came before on this channel (`oe-` and `cepheid-` were taken from the same
-# projects as `openelis__` and `oeplug__`), so they are acknowledged and not delivered again.
-REPEATS = {
-    ("oie__batch03.hl7", 2): "its ORU is the one of oie__08",
-    ("cepheid-genexpert-oru-r32.hl7", 1): "oeplug__ORU_R30",
-    ("oe-sysmex-xn.hl7", 1): "openelis__sysmex-xn-result",
-    ("oe-abbott-architect.hl7", 1): "openelis__abbott-architect-result",
-    ("oe-genexpert.hl7", 1): "openelis__genexpert-result",
+# The same bytes came before on this channel (`oe-` and `cepheid-` were taken from the same projects as `openelis__` and
+# `oeplug__`). With a time of measurement their results are known. Without one they are delivered once more and flagged:
+# control ids of this channel are used again for other content, and its times go back, so that neither says "repeat".
+AGAIN = {
+    ("oie__batch03.hl7", 2): ("ECHO", "its ORU is the one of oie__08"),
+    ("oe-genexpert.hl7", 1): ("ECHO", "openelis__genexpert-result"),
+    ("cepheid-genexpert-oru-r32.hl7", 1): ("delivered", "oeplug__ORU_R30, no OBR-7"),
+    ("oe-sysmex-xn.hl7", 1): ("delivered", "openelis__sysmex-xn-result, no OBR-7"),
+    ("oe-abbott-architect.hl7", 1): ("delivered", "openelis__abbott-architect-result, no OBR-7"),
 }
 CONFLICTS = {
-    ("oe-mindray-cbc.hl7", 1): "order FILLER456 of openelis__bc5380 again, and PAT001 of another facility (MSH-4), "
-    "whose HOSPITAL is another authority",
-    ("openelis__bs200-chemistry-result.hl7", 1): "PAT003 of HOSPITAL was somebody else in openelis__bc2000",
-    ("oe-mindray-bs200.hl7", 1): "the same message again: nothing of the first was delivered, so it is no repeat",
+    ("oe-mindray-cbc.hl7", 1): (
+        "IDENTITY_CONFLICT",
+        "order FILLER456 of openelis__bc5380 again, and PAT001 of another facility (MSH-4), whose HOSPITAL is "
+        "another authority",
+    ),
+    ("openelis__bs200-chemistry-result.hl7", 1): ("held", "PAT003 of HOSPITAL was somebody else in openelis__abbott"),
+    ("oe-mindray-bs200.hl7", 1): ("held", "the same message again"),
+    ("cdcdex__GenV1_Batch_No_headers_twoMSH.txt", 2): ("held", "the number of message 1, whose person is another"),
+    ("own__charset_8859-1.hl7", 1): ("held", "the number of own__batch_fhs_bhs, and another name"),
+    ("own__charset_undeclared_cp1252.hl7", 1): ("held", "the number of own__batch_fhs_bhs, and another name"),
+    ("own__escape_torture.hl7", 1): ("held", "the number of own__batch_fhs_bhs, and another name"),
+}
+# Results that an earlier message of the channel had, equal in all: they are left out, by file and message.
+KNOWN = {
+    ("cdcdex__PHLIP_FLU_2.5.1_OBX2CWE_OBX5ST.txt", 1): 2,
+    ("own__batch_fhs_bhs.hl7", 2): 1,
+    ("own__charset_gb18030.hl7", 1): 1,
+    ("own__charset_koi_8859-5.hl7", 1): 1,
+    ("own__charset_utf8.hl7", 1): 1,
 }
 
 # Their bytes are no frames: a strict link never sees a message, so nothing can be journaled, nothing is acknowledged,
@@ -289,10 +305,7 @@ def _expected(name: str) -> list[str]:
     """What the mapping's test says of each message of a file, in this module's words."""
     found = []
     for number, reason in enumerate(outcome_of(name).reasons, 1):
-        if (name, number) in REPEATS:
-            reason = "REPEAT"
-        elif (name, number) in CONFLICTS:
-            reason = "IDENTITY_CONFLICT"
+        reason, _why = AGAIN.get((name, number)) or CONFLICTS.get((name, number)) or (reason, "")
         found.append("delivered" if reason == "mapped" else reason)
     return found
 
@@ -441,13 +454,15 @@ def _resources(bundle: Json, kind: str) -> list[Json]:
 
 @pytest.mark.parametrize("name", [*HL7, *ASTM_FILES])
 def test_each_document_holds_what_the_mapping_made(run: Run, name: str) -> None:
-    """Same resources of each type, message by message, as the mapping's own test looks at."""
+    """Same resources of each type, message by message, as the mapping's own test looks at; without known results."""
     kind = "tolerant" if name in ALTERED | MISNUMBERED.keys() else "eot" if name in NO_TERMINATOR else ""
     sent = run.of(name, kind)
-    for got, verdict in zip(sent.got, outcome_of(name).verdicts, strict=False):
-        if got.end == "delivered":
-            made = [json.loads(document.body) for document, _ in verdict.documents]
-            assert [_kinds(bundle) for bundle in got.bundles] == [_kinds(bundle) for bundle in made]
+    for number, (got, verdict) in enumerate(zip(sent.got, outcome_of(name).verdicts, strict=False), 1):
+        if got.end in {"delivered", "held"}:
+            made = [_kinds(json.loads(document.body)) for document, _ in verdict.documents]
+            if (name, number) in KNOWN:
+                made[0]["Observation"] -= KNOWN[name, number]
+            assert [_kinds(bundle) for bundle in got.bundles] == made
         else:
             assert got.bundles == []
 

@@ -453,9 +453,7 @@ async def test_after_a_failed_control_results_wait_until_one_passes(tmp_path: Pa
 
 async def test_with_a_worker_process_the_same_is_held(tmp_path: Path, sandbox: Sandbox) -> None:
     destinations: dict[str, Json] = {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}}
-    make_running_site(tmp_path, {"lab": channel(MLLP, held_route((CRITICAL, DELTA, QC)))}, destinations)
-    config = tmp_path / "config/labrelay.yaml"
-    config.write_text(config.read_text() + "workers: 1\n")
+    make_running_site(tmp_path, {"lab": channel(MLLP, held_route((CRITICAL, DELTA, QC)))}, destinations, workers=1)
     async with running_app(tmp_path) as app:
         site = RunningSite(tmp_path, app, sandbox)
         await until(lambda: app.worker is not None and app.worker.has_room(), 30.0)

@@ -56,7 +56,8 @@ WARNINGS = {"2.1": ["NO_EVENT"], "2.3": ["UNREAD_SEGMENT"], "2.7": ["UNREAD_SEGM
 def mapped(text: str) -> tuple[dict[str, Any], list[str]]:
     """The Bundle of a message by the mapping of its type, and the codes of its warnings."""
     (found,) = messages_in(text.encode())
-    mapper = Mapper((MAPPINGS,), context=MapContext(channel="xn", timezone="Asia/Kolkata"))
+    context = MapContext(channel="xn", timezone="Asia/Kolkata", patient_numbers="lasting")
+    mapper = Mapper((MAPPINGS,), context=context)
     parsed = mapper.read(found)
     made = mapper.program_for(parsed).apply(parsed, mapper.context_for(parsed, found.payload))
     (document,) = made.documents
