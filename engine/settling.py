@@ -230,7 +230,7 @@ def _bundle(batch: Batch, document_id: int) -> Json | None:
 
 
 def _version(one: Resource, waits: bool) -> Version:
-    return Version(one.status, one.said, one.whole, one.time, one.has_value, waits)
+    return Version(one.status, one.said, one.whole, one.time, one.has_value, waits, one.repeats)
 
 
 def _settle(

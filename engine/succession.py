@@ -46,6 +46,7 @@ class Version(NamedTuple):
         time: ``effectiveDateTime`` as FHIR writes it; empty where the message gives none.
         has_value: it tells a value, and not only that there is none.
         waits: it is held, and no receiver has it.
+        repeats: the sender says that it sent it before (ASTM E1394, R-9 is R).
     """
 
     status: str
@@ -54,6 +55,7 @@ class Version(NamedTuple):
     time: str = ""
     has_value: bool = True
     waits: bool = False
+    repeats: bool = False
 
 
 class Step(NamedTuple):
@@ -78,10 +80,12 @@ def follow(new: Version, accepted: Sequence[Version], received: datetime) -> Ste
     """
     if not accepted:
         return Step("plain", new.said)
-    if len(new.time) >= MINUTE and (same := [one for one in accepted if _says_again(new, one)]):
+    if (new.repeats or len(new.time) >= MINUTE) and (same := [one for one in accepted if _says_again(new, one)]):
         return Step("again" if all(one.waits for one in same) else "echo", new.said)
     if new.said == WITHDRAWN:
         return Step("plain", new.said)
+    if new.repeats and all(one.whole != new.whole for one in accepted):
+        return _held(Reason.STATUS_BACK, "called sent before, and another result was accepted")
     sent = [one for one in accepted if not one.waits]
     held = [one for one in accepted if one.waits]
     current = sent[-1] if sent else None

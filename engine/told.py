@@ -18,6 +18,9 @@ from engine.succession import WITHDRAWN, of_report
 Json = dict[str, Any]
 
 SENDER_STATUS = "urn:labrelay:sender-status"  # system of the tag that keeps the status as the sender gave it
+SENDER_SAID = (
+    "urn:labrelay:sender-said"  # system of the tag that keeps a status of the sender that FHIR has no code for
+)
 _URN = "urn:uuid:"
 _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
 _OF_A_REPORT = _NOT_COMPARED | {"result"}
@@ -41,6 +44,7 @@ class Resource(NamedTuple):
         lists: of a report, the ids of the Observations that it lists.
         subject: whom it is about.
         own: of a report, digest of what it says itself: a document, a picture, a conclusion.
+        repeats: of an Observation, the sender says that it sent it before.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Resource(NamedTuple):
     lists: tuple[str, ...] = ()
     subject: str = ""
     own: bytes = b""
+    repeats: bool = False
 
     @property
     def kind(self) -> str:
@@ -115,6 +120,7 @@ def _resource(name: str, resource: Json) -> Resource:
         codes=_codes(resource.get("code", {})),
         lists=tuple(_id_of(one["reference"]) for one in resource.get("result", ())) if report else (),
         subject=resource.get("subject", {}).get("reference", ""),
+        repeats=any(one.get("system") == SENDER_SAID and one.get("code") == "R" for one in tags),
         own=_digest(resource, frozenset(resource) - _TOLD_BY_A_REPORT) if report else b"",
     )
 

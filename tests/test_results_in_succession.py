@@ -342,3 +342,13 @@ async def test_bytes_that_a_person_has_dismissed_come_again_and_are_held(lab: La
     assert lab.results() == {"GLU": "final 9.9"}
     await lab.says("F GLU 6.0 10:30")
     assert (lab.held(), lab.results()) == ([], {"GLU": "amended 6"})
+
+
+async def test_what_is_called_sent_before_and_differs_is_held(site: RunningSite) -> None:
+    lab = Lab(site, "astm", count(1))  # HL7 v2 has no status for it
+    assert await lab.says("R GLU 5.5 09:30") == "delivered"
+    assert await lab.says("R GLU 5.5 09:30") == "ECHO"
+    assert await lab.says("R GLU 6.6 09:40") == "held"
+    assert (lab.held(), lab.results()) == (["STATUS_BACK"], {"GLU": "final 5.5"})
+    assert await lab.says("F GLU 5.7 09:50") == "delivered"
+    assert lab.results() == {"GLU": "amended 5.7"}
