@@ -215,7 +215,7 @@ def _route(
             documents.append((Document(body=stored.payload, media_type=media_type), route))
             continue
         if context is None:
-            context = _context(stored, channel)
+            context = context_of(stored, channel.context)
         mapped = route.program.apply(parsed, context)
         names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
         issues += [issue for issue in mapped.issues if issue.severity != "note"]  # notes are for `explain`
@@ -276,8 +276,8 @@ def _hash_of(payload: bytes) -> str:
     return state.hexdigest()
 
 
-def _context(stored: Stored, channel: ChannelRoutes) -> MapContext:
-    base = channel.context
+def context_of(stored: Stored, base: MapContext) -> MapContext:
+    """What a mapping knows of a stored message beside its bytes; ``base`` is the channel's."""
     return MapContext(
         channel=base.channel,
         key=base.key,

@@ -6,25 +6,47 @@ The argument is a file, or the number of a message in the journal. --field takes
 Resources of a type are numbered from 1 in the order of the document, items of lists from 0. The place that a FHIR
 server named when it refused the document (Bundle.entry[4].resource.status) can be given as it stands there.
 
+Of a message of the journal the document is shown as it went out: mapped with what was known when it was received, and
+with what was decided about it behind other messages of its orders (results left out since they were accepted before,
+statuses in place of the sender's, ids of the results that it corrects). Lists of reports are joined when a document
+is sent, and are shown as they were before. A file is mapped as if nothing was known of its orders.
+
 Every value of the document is told of: what rules made, what they say literally, and what LabRelay makes by itself
 (ids, references to them, the envelope). The exit code is 1 where a message is dead, or nothing is at PATH. Values
 are patient data and shown only with --show-values; from the journal that leaves a row in the audit trail.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from engine.commands.mapping_options import Input, held_by, inputs, mapper_for, mapping_options, say_dead, say_held
+from engine.commands import decided
+from engine.commands.as_sent import as_sent
+from engine.commands.mapping_options import (
+    ChannelMapper,
+    Input,
+    held_by,
+    inputs,
+    mapper_for,
+    mapping_options,
+    say_dead,
+    say_held,
+)
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import Session, pass_session
 from engine.errors import ContentError, IntegrityError
+from engine.facts import NOTHING, Facts
+from engine.judging import context_of
 from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
-from engine.mapping.inputs import ASTM, Found, messages_in
+from engine.mapping.inputs import Found
+from engine.mapping.program import Program
 from engine.mapping.trace import Trace
+from engine.message import MapContext, Parsed, Stored
 
 
 @click.command(help=__doc__)
@@ -48,12 +70,11 @@ def command(
     form: Form,
 ) -> ExitCode:
     stored = None if what == "-" or Path(what).exists() or not what.isdigit() else _stored(session, what, show_values)
-    of_channel = stored[1] if stored is not None else None
+    of_channel = stored.message.channel if stored is not None else None
     mapper = mapper_for(session, mapping=mapping, channel=channel or of_channel, timezone=timezone)
     messages = inputs((what,), mapper)
     if stored is not None:
-        parts = [Found(stored[0], ASTM)] if mapper.own_format else messages_in(stored[0])
-        messages = iter([Input(f"message {what}", one) for one in parts])
+        messages = (Input(f"message {what}", one) for one in stored.found(mapper))
     failed = found = False
     documents: list[dict[str, Any]] = []
     out: list[str] = []
@@ -65,29 +86,79 @@ def command(
             failed = True
             say_dead(one, error)
             continue
-        trace = program.explain(parsed, mapper.context_for(parsed, one.found.payload))
+        if stored is None:
+            context, facts = mapper.context_for(parsed, one.found.payload), NOTHING
+        else:
+            context = stored.context(mapper.context)
+            facts = stored.decided(mapper, parsed, program, context)
+        trace = program.explain(parsed, context)
         if trace.error is not None:
             failed = True
             say_dead(one, trace.error)
         # Of a stored message the journal says whether it is held: `labrelay held show`.
         held = held_by(mapper, parsed, program, trace.mapped) if stored is None and trace.mapped is not None else None
         say_held(one, held)
+        said = None
+        if facts and trace.mapped is not None and trace.mapped.documents:
+            said = decided.decided(facts, trace.mapped.documents[0].body)
+            trace = _as_sent(trace, facts)
         wanted = of_server(field, _types(trace)) if field else field
         leaves = chosen(trace.leaves, wanted)
         found = found or bool(leaves)
         if field and not leaves:
             say(f"{one.where}: {missing(trace, parsed, wanted)}")
             continue
-        out += [one.where, *lines(trace, leaves, values=show_values, whole=not field), ""]
+        told = [f"  {line}" for line in decided.lines(said)] if said is not None else []
+        out += [one.where, *told, *lines(trace, leaves, values=show_values, whole=not field), ""]
         documents.append(_document(one, trace, leaves, show_values, whole=not field))
+        if stored is not None:
+            documents[-1]["decided"] = said
         if held is not None:
             documents[-1]["held"] = {"cause": held.reason.value, "why": held.text}
     show_document(form, {"messages": documents}, out[:-1])
     return ExitCode.FAILED if failed or (field and not found) else ExitCode.OK
 
 
-def _stored(session: Session, what: str, show_values: bool) -> tuple[bytes, str]:
-    """A message of the journal, and its channel."""
+@dataclass(frozen=True, slots=True)
+class _Journaled:
+    """A message of the journal, with all that intake knew of it.
+
+    Attributes:
+        whole: it has its end.
+        key: of ids. others: `MapContext.others`. facts: `engine.records.Trace.facts`.
+    """
+
+    message: Stored
+    whole: bool
+    key: bytes
+    others: Mapping[bytes, int]
+    facts: Mapping[int, Facts]
+
+    def found(self, mapper: ChannelMapper) -> list[Found]:
+        """The message as intake reads it; what broke off, as files are read."""
+        return [Found(self.message.payload, "")] if self.whole else mapper.messages_in(self.message.payload)
+
+    def context(self, base: MapContext) -> MapContext:
+        return context_of(self.message, replace(base, key=self.key, others=self.others))
+
+    def decided(self, mapper: ChannelMapper, parsed: Parsed, program: Program, context: MapContext) -> Facts:
+        """What was decided about the document that ``program`` makes; nothing where it is not a route's mapping."""
+        if mapper.context.channel != self.message.channel or not self.facts:
+            return NOTHING
+        place = 1
+        for route in mapper.taking(parsed):
+            if route.mapping is None:
+                place += 1
+                continue
+            own = mapper.program(route.mapping)
+            if own is program or own.name == program.name:
+                return self.facts.get(place, NOTHING)
+            place += len(own.apply(parsed, context).documents)
+        return NOTHING
+
+
+def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
+    from engine import bearers
     from engine.commands.selecting import ROW
 
     number = ROW.convert(what, None, None)
@@ -100,7 +171,19 @@ def _stored(session: Session, what: str, show_values: bool) -> tuple[bytes, str]
         if trace is None:
             absent = journal.absent("message", number)
             raise absent if isinstance(absent, IntegrityError) else click.UsageError(str(absent))
-        return journal.payload(number), trace.message.channel
+        with journal.snapshot() as execute:
+            others = bearers.others(execute)
+        key = journal.vault.identity_key
+        return _Journaled(journal.stored(number), trace.message.state != "incomplete", key, others, trace.facts)
+
+
+def _as_sent(trace: Trace, facts: Facts) -> Trace:
+    """A trace whose document is the one that goes out."""
+    assert trace.mapped is not None
+    document, *more = trace.mapped.documents
+    leaves, body = as_sent(trace.leaves, document.body, facts)
+    mapped = replace(trace.mapped, documents=(replace(document, body=body), *more))
+    return replace(trace, mapped=mapped, explain=lambda: leaves)
 
 
 def _types(trace: Trace) -> list[str]:

@@ -8,7 +8,8 @@ What is printed is JSON; HL7 v2 is printed a segment a line, CSV as it is.
 Without --channel nobody has said how a channel would read the messages: training messages (MSH-11 or H-12 is T or D)
 are mapped, and bytes that are no UTF-8 where no character set is declared are read as Windows-1252, both with a
 warning that names the key a channel needs. Settings that a mapping asks for are given by --set, or by a channel. With
---channel everything is as in the daemon.
+--channel everything is as in the daemon, for the first message of an order: a file tells nothing of what was accepted
+before, so nothing is left out, amended or held for it.
 
 -o table prints one line for each message instead: what it holds, and what came of it.
 """
@@ -21,6 +22,7 @@ from typing import Any
 import click
 
 from engine.commands.mapping_options import (
+    FIRST_OF_ALL,
     Input,
     held_by,
     input_file,
@@ -78,7 +80,7 @@ def command(
     mapper = mapper_for(session, mapping=mapping, channel=channel, timezone=timezone, received=received)
     bodies: list[str] = []
     rows: list[dict[str, Any]] = []
-    failed = others = False
+    failed = others = made = False
     wanting: tuple[ContentError, Program] | None = None
     count = 0
     for one in inputs(files, mapper):
@@ -103,6 +105,7 @@ def command(
             continue
         views = [program.view(document) for document in mapped.documents]
         row["outcome"] = _outcome(mapped, views)
+        made = made or bool(views)
         if not quiet:
             if channel is None and is_training(parsed):
                 say(f"{one.where}: warning: {TRAINING}")
@@ -121,6 +124,8 @@ def command(
                 click.echo(view.document.body.decode())
             elif form == "json":
                 bodies.append(view.document.body.decode())
+    if made and channel is not None and not quiet:
+        say(FIRST_OF_ALL)
     if wanting is not None:
         say_settings(*wanting)
     if form == "table":

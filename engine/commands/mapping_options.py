@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # set: `labrelay map` reads them, and warns.
 BARE_OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))
 BARE_SETTINGS: dict[str, Any] = {"processing_ids": ["T", "D"]}
+# A file has no journal, which knows what was accepted before for the same orders.
+FIRST_OF_ALL = "mapped as if nothing was known of their orders; of stored messages labrelay explain NUMBER tells it"
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.clock import from_us
+from engine.commands.decided import counted, decided
 from engine.commands.output import Column, ExitCode, Form, cell, form_option, printable, say, show_document, show_rows
 from engine.commands.selecting import ROW, asked_for, filter_options, instant_us, raise_if_unknown, without_daemon
 from engine.commands.session import Session, consent, pass_session
@@ -416,6 +417,7 @@ def _document(session: Session, trace: Trace, end: str, *, answers: bool) -> dic
         "processed": at(trace.processed_us),
         "detail": trace.detail,
         "issues": list(trace.issues),
+        "decided": [{"document": place, **decided(facts)} for place, facts in trace.facts.items()],
         "session": trace.session or None,
         "frames": list(trace.frames),
         "documents": [
@@ -450,6 +452,8 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
             + (f" at {place}" if place else "")
             + (f" (rule {rule})" if rule else "")
         )
+    for said in document["decided"]:
+        yield from (f"  {'decided':<10} {text}" for text in counted(said))
     for made in document["documents"]:
         yield f"  {'document':<10} {made['id']} {made['media_type']}, {made['stored_bytes']} bytes stored"
     for delivery in document["deliveries"]:

@@ -5,8 +5,9 @@ holds the message to begin with; others are pasted, or chosen from --samples, fr
 site, and from those that ship for the channel's analyzer.
 
 The page is for this machine only: the address that is printed has a token, and whoever has it sees what is pasted.
-Nothing of a message is stored or logged. Files are saved when you say so, and never over an edit made elsewhere; a
-mapping that ships with LabRelay is saved as the site's own. Ctrl-C ends it.
+Messages are mapped as if nothing was known of their orders, and nothing of them is stored or logged. Files are saved
+when you say so, and never over an edit made elsewhere; a mapping that ships with LabRelay is saved as the site's own.
+Ctrl-C ends it.
 """
 
 # ruff: noqa: N999  (a verb is named as people call it)
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.commands.mapping_options import settings_option
+from engine.commands.mapping_options import FIRST_OF_ALL, settings_option
 from engine.commands.output import ExitCode, say
 from engine.commands.sandbox import parsed
 from engine.commands.session import Session, pass_session
@@ -109,6 +110,8 @@ async def _serve(listen: HostPort, folders: "Folders", samples: "Samples", start
         try:
             click.echo(server.address)
             say("Open this address in a browser of this machine; Ctrl-C ends it.")
+            if start.channel:
+                say(f"Messages are {FIRST_OF_ALL}")
             await stop.wait()
         finally:
             await server.stop()

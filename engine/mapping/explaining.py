@@ -131,7 +131,7 @@ def explained(
         envelope: fullUrls of what steps made of the Bundle itself.
     """
     entries = document.get("entry") or []
-    names = _names(entries)
+    names = numbered(entries)
     whole = _Whole(
         products, {entry.get("fullUrl", ""): name for entry, name in zip(entries, names, strict=True)}, around
     )
@@ -146,7 +146,7 @@ def explained(
     return inner + found
 
 
-def _names(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+def numbered(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """``Observation[3]`` for each entry."""
     numbers: dict[str, int] = {}
     names = []

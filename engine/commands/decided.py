@@ -1,0 +1,119 @@
+"""What was decided about the documents of a stored message (`engine.facts`), in words and as JSON; without values."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from engine.facts import Facts
+from engine.reasons import Reason
+from engine.told import Resource, loads, resources_in
+
+Json = dict[str, Any]
+
+ECHO = f"accepted before just so ({Reason.ECHO.value})"
+CORRECTS = "the id of what it corrects"
+ANEW = "a report of another message, written anew: it lists a result that changes"
+_NOTHING_NEW = f"it says nothing that was not accepted before ({Reason.ECHO.value})"
+
+
+def decided(facts: Facts, body: bytes | None = None) -> Json:
+    """What was decided about one document, without values.
+
+    Args:
+        body: as the mapping makes it, where that is at hand: then tests and the senders' statuses are told, too.
+    """
+    known = _known(facts, body)
+
+    def told(name: str) -> Json:
+        return {"resource": name, "tests": _tests(known[name]) if name in known else []}
+
+    return {
+        "not_sent": _NOTHING_NEW if facts.not_sent else None,
+        "left_out": [{**told(name), "why": ECHO} for name in sorted(facts.echoes)],
+        "statuses": [
+            {**told(name), "status": status, "sender": known[name].said if name in known else None,
+             "why": why_status(name, status)}
+            for name, status in facts.statuses.items()
+        ],
+        "corrects": [
+            {"id": new, "made": old, "why": CORRECTS} for old, new in facts.corrects.items()
+        ],
+        "reports": [
+            {"resource": one.name, "tests": _tests(one), "status": one.status, "sender": one.said, "why": ANEW}
+            for one in _reports(facts)
+        ],
+    }  # fmt: skip
+
+
+def lines(said: Json) -> Iterator[str]:
+    """What `decided` says, a line for each resource."""
+    if said["not_sent"]:
+        yield f"not sent: {said['not_sent']}"
+    for one in said["left_out"]:
+        yield f"left out: {_called(one)}: {one['why']}"
+    for one in said["statuses"]:
+        sender = f", and not as the sender's {one['sender']}" if one["sender"] else ""
+        yield f"status: {_called(one)} goes out as {one['status']}{sender}: {one['why']}"
+    for one in said["corrects"]:
+        yield f"id: {one['id']} in place of {one['made']}: {one['why']}"
+    for one in said["reports"]:
+        yield f"report: {_called(one)} goes out as {one['status']}: {one['why']}"
+
+
+def counted(said: Json) -> Iterator[str]:
+    """What `decided` says, as counts."""
+    if said["not_sent"]:
+        yield f"not sent: {said['not_sent']}"
+    if said["left_out"]:
+        yield f"{_count(len(said['left_out']), 'result')} left out: {ECHO}"
+    out = Counter((one["resource"].partition("/")[0], one["status"]) for one in said["statuses"])
+    for (kind, status), count in out.items():
+        what = "report" if kind == "DiagnosticReport" else "result"
+        yield f"{_count(count, what)} {'goes' if count == 1 else 'go'} out as {status}"
+    if count := len(said["corrects"]):
+        yield f"{_count(count, 'resource')} {'has' if count == 1 else 'have'} {CORRECTS}"
+    if count := len(said["reports"]):
+        yield f"{_count(count, 'report')} of other messages written anew"
+
+
+def why_status(name: str, status: str) -> str:
+    """Why a resource has a status that is not its sender's."""
+    if name.startswith("DiagnosticReport/"):
+        return "it, or a result that it lists, changes what was accepted before"
+    if status == "amended":
+        return "a final result with other content was accepted before"
+    return "an earlier mapping of this message delivered it with another meaning"
+
+
+def _known(facts: Facts, body: bytes | None) -> Mapping[str, Resource]:
+    """The resources of a document by the names under which they go out."""
+    if body is None:
+        return {}
+    try:
+        mine = resources_in(loads(body))
+    except ValueError:
+        return {}
+    return {f"{one.kind}/{facts.corrects.get(one.identity, one.identity)}": one for one in mine}
+
+
+def _reports(facts: Facts) -> list[Resource]:
+    return [
+        one
+        for text in facts.reports
+        for one in resources_in({"entry": orjson.loads(text)})
+        if one.kind == "DiagnosticReport"
+    ]
+
+
+def _tests(one: Resource) -> list[str]:
+    return sorted({code.partition("|")[2] or code for code in one.codes})
+
+
+def _called(one: Json) -> str:
+    return f"{one['resource']} ({', '.join(one['tests'])})" if one["tests"] else str(one["resource"])
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
