@@ -7,7 +7,7 @@ The name is part of no key: a corrected spelling must not make another Patient. 
 (`engine.persons`): each number goes to the journal with the record of who bears it here.
 """
 
-from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any
 
 from engine.mapping.run import Run
@@ -22,6 +22,13 @@ COUNTER = f"counter{SEPARATOR}"
 OTHER = f"other{SEPARATOR}"  # a person of their own under a number that lasts (`MapContext.others`)
 
 
+def token(state: blake2b, text: str) -> bytes:
+    """16 bytes that stand for a key where the key itself must not be kept; ``state`` has the site's key in it."""
+    state = state.copy()
+    state.update(text.encode("utf-8", "surrogatepass"))
+    return state.digest()
+
+
 class Bearers:
     """The patient numbers of one message.
 
@@ -30,12 +37,15 @@ class Bearers:
         told_apart: numbers, (system, value), that stand for another person than their first bearer here.
     """
 
-    __slots__ = ("_fields", "_known", "_persons", "_run", "_token", "found", "told_apart")
+    __slots__ = ("_fields", "_group", "_known", "_number", "_persons", "_run", "_state", "found", "told_apart")
 
-    def __init__(self, run: Run, token: Callable[[str], bytes]) -> None:
+    def __init__(self, run: Run, state: blake2b) -> None:
+        """``state``: of `token`. What a message made is let go at once: nothing here may lead back to its owner."""
         self._run = run
-        self._token = token
+        self._state = state
         self._fields: list[str] = []
+        self._group: Group | None = None  # the last one that was asked for its order, and what it was
+        self._number = ""
         self._known: tuple[Person, bytes, bytes] | None = None
         self._persons: dict[bytes, list[Person]] = {}
         self.found: dict[tuple[bytes, bytes], Bearer] = {}
@@ -58,13 +68,18 @@ class Bearers:
 
     def order_number(self, group: Group) -> str:
         """The number of the first order in a group; empty where there is none."""
+        if self._group is not group:
+            self._group, self._number = group, self._first_number(group)
+        return self._number
+
+    def _first_number(self, group: Group) -> str:
         fields = self._run.identity
         waiting, orders = [group], list[Segment]()
         while waiting:
             here = waiting.pop()
             orders += here.segments.get(fields.order, ())
             for groups in here.groups.values():
-                waiting += groups
+                waiting += [inner for inner in groups if inner.groups or fields.order in inner.segments]
         for segment in sorted(orders, key=lambda one: one.position):
             if number := self._number_in(segment, fields.order_number):
                 return number
@@ -123,5 +138,5 @@ class Bearers:
         person = Person.of(names, run.text(birth) or "", run.text(sex) or "")
         packed = person.packed()
         self._fields = fields
-        self._known = known = person, packed, self._token(f"person{SEPARATOR}{packed.decode()}")
+        self._known = known = person, packed, token(self._state, f"person{SEPARATOR}{packed.decode()}")
         return known

@@ -80,7 +80,10 @@ def condition_of(formula: Formula, message_format: str) -> Condition:
             return [segment for segment in parsed.segments if segment.name == name]
 
         run = Run(parsed, _NOTHING, unescape, generated.rule_of, {})
-        return bool(holds(run, of_name))
+        try:
+            return bool(holds(run, of_name))
+        finally:
+            run.times.warn_no_more()
 
     return condition
 

@@ -26,7 +26,7 @@ from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.errors import ContentError
 from engine.hashes import report_key
-from engine.mapping.bearers import COUNTER, OTHER, Bearers
+from engine.mapping.bearers import COUNTER, OTHER, Bearers, token
 from engine.mapping.run import Run
 from engine.message import Group, Report, Segment
 from engine.reasons import Reason
@@ -56,6 +56,7 @@ class Making:
 
     __slots__ = (
         "_by_url",
+        "_day_of",
         "_indexed",
         "_lists",
         "_orders",
@@ -88,7 +89,8 @@ class Making:
         self._lists: dict[tuple[str, str], tuple[list[Any], set[bytes]]] = {}  # that were joined, and what is in them
         self._by_url: dict[str, Json] = {}  # the first ``_indexed`` entries, for what is added to them
         self._indexed = 0
-        self.bearers = Bearers(run, self.token)
+        self.bearers = Bearers(run, self._states[""])
+        self._day_of: tuple[Group, str] | None = None  # the last group that was asked for its day of measurement
         self._orders: dict[str, str] = {}  # counter -> the number of the order that its Patient is known by
         self.entries: list[Json] = []
         self.envelope: list[Json] = []
@@ -116,10 +118,7 @@ class Making:
 
     def token(self, text: str) -> bytes:
         """16 bytes that stand for a key where the key itself must not be kept."""
-        state = self._states[""].copy()
-        state.update(text.encode("utf-8", "surrogatepass"))
-        digest: bytes = state.digest()
-        return digest
+        return token(self._states[""], text)
 
     def identity_of(self, identifier: Json) -> str:
         """An Identifier as part of a key. Without a system it means something within its channel only."""
@@ -425,7 +424,10 @@ class Making:
         """The key of a Patient: a number that lasts alone, a counter with its order and day, else this message."""
         if not patient.startswith(COUNTER):
             return patient
-        return f"{patient}{_SEPARATOR}{self.bearers.order_number(group)}{_SEPARATOR}{self._day(self.order_time(group))}"
+        order = self.bearers.order_number(group)
+        if self._day_of is None or self._day_of[0] is not group:
+            self._day_of = group, self._day(self.order_time(group))
+        return f"{patient}{_SEPARATOR}{order}{_SEPARATOR}{self._day_of[1]}"
 
     def _without_counters(self, resource: Json, identifier: Json | None) -> Json | None:
         """Take out of a Patient the numbers that may be another person's tomorrow; what it is found by then."""
@@ -502,7 +504,7 @@ def _inside(group: Group, name: str) -> list[Segment]:
         if name in here.segments:
             found += here.segments[name]
         for groups in here.groups.values():
-            waiting += groups
+            waiting += [inner for inner in groups if inner.groups or name in inner.segments]
     found.sort(key=attrgetter("position"))
     return found
 

@@ -21,6 +21,10 @@ _MAX_HOURS = 1024
 Warn = Callable[[str, str], None]
 
 
+def _silent(code: str, text: str) -> None:
+    pass
+
+
 class LocalTimes:
     """Times of one message: its own offset and its channel's zone apply where a field names none.
 
@@ -41,6 +45,10 @@ class LocalTimes:
         self._dates: dict[str, str | None] = {}
         self._hours = _hours_of(zone, self._message_offset)
         self._whole_hour = False  # the offset found last holds for the whole hour
+
+    def warn_no_more(self) -> None:
+        """Let go of the one that is warned, who holds these times: else both live until a garbage collection."""
+        self._warn = _silent
 
     def datetime(self, text: str) -> str | None:
         """FHIR dateTime with the precision of ``text``; None where it is no time or says nothing."""

@@ -192,6 +192,12 @@ class Program:
             self._readings.of(parsed, context),
             self.identity,
         )
+        try:
+            return self._mapped(parsed, run, generated, tracer)
+        finally:
+            run.times.warn_no_more()
+
+    def _mapped(self, parsed: Parsed, run: Run, generated: Generated, tracer: Tracer | None) -> Mapped:
         fhir = self.target.kind == "fhir"
         making = Making(run, transaction=self.bundle == "transaction") if fhir else Collected(run)
         results = self._refuse_what_is_no_report(run, generated)

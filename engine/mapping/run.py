@@ -229,7 +229,11 @@ class Run:
     def numbers_in(self, segment: Segment, fields: Iterable[int]) -> Iterable[str]:
         """The numbers in some fields of a segment; an O record may have a rack and a position before it."""
         for number in fields:
-            for raw in segment.fields[number].split(self.R) if len(segment.fields) > number else ():
+            field = segment.fields[number] if len(segment.fields) > number else ""
+            if field.isalnum():
+                yield field
+                continue
+            for raw in field.split(self.R) if field else ():
                 parts = raw.split(self.C) if segment.name == "O" else [raw]
                 if text := self.text(parts[2] if len(parts) > 2 and self.present(parts[2]) else parts[0]):
                     yield text

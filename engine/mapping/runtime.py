@@ -117,6 +117,9 @@ def _within(group: Group, name: str) -> list[Segment]:
 def each(function: Any, arguments: tuple[Any, ...], at: int) -> list[Any] | None:
     """A function's value for each element of the list among its arguments, those that there are."""
     before, after = arguments[:at], arguments[at + 1 :]
+    if len(arguments[at]) == 1:
+        made = function(*before, arguments[at][0], *after)
+        return None if made is None else [made]
     found = [made for one in arguments[at] if (made := function(*before, one, *after)) is not None]
     return found or None
 

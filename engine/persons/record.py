@@ -28,6 +28,7 @@ _RELATION = re.compile(r"(?<!\w)[DSWCH]\s*[/\\]\s*O(?!\w).*", re.DOTALL)
 _CHILD_OF = re.compile(r"(?<!\w)(?:B\s*[/\\]\s*O|(?:BABY|NEWBORN|NEW BORN)(?:\s+(?:BOY|GIRL|MALE|FEMALE))?\s+OF)(?!\w)")
 _CHILD = re.compile(r"(?<!\w)(?:BABY|NEWBORN)(?:\s+(?:BOY|GIRL))?(?!\w)|(?<!\w)BABY(?:BOY|GIRL)(?!\w)")
 _TWIN = re.compile(r"(?<!\w)(?:TWIN|TRIPLET)S?(?:\s*[-#.:]?\s*(\d+|I{1,3}|[A-D]))?(?!\w)")
+_MARKS = re.compile(r"TWIN|TRIPLET|BABY|NEW|[/\\]")  # where none of these stands, none of the four above is found
 _TWINS = {"I": "1", "II": "2", "III": "3", "A": "1", "B": "2", "C": "3", "D": "4"}
 _APOSTROPHES = str.maketrans("", "", "'`\u2019\u2018\u02bc")
 _NOT_A_LETTER = re.compile(r"[^A-Z]+")
@@ -106,12 +107,16 @@ class Person:
 @lru_cache(maxsize=256)  # one message has a name several times
 def _name(components: tuple[str, ...]) -> tuple[Name | None, str]:
     """The name that the components give, or None, and the mark of a child."""
-    texts, child, twin = [], "", None
+    texts, child, twin, marked = [], "", None, False
     for component in components:
         text = component.strip()
-        if not (text.isascii() and text.isalpha() and text.isupper()):
-            text = "".join(sign for sign in normalize("NFKD", text) if not combining(sign)).upper()
-            text = text.translate(_APOSTROPHES)
+        if not text.isascii():
+            text = "".join(sign for sign in normalize("NFKD", text) if not combining(sign))
+        text = text.upper().translate(_APOSTROPHES)
+        if not _MARKS.search(text):
+            texts.append(text)
+            continue
+        marked = True
         if found := _TWIN.search(text):
             child, twin, text = "child", found, _TWIN.sub(" ", text)
         if _CHILD_OF.search(text):
@@ -120,7 +125,7 @@ def _name(components: tuple[str, ...]) -> tuple[Name | None, str]:
         texts.append(text[: relation.start()] if relation else text)
         if relation and not relation[0].partition("O")[2].strip():  # whose it is stands in the next component
             break
-    named = [_CHILD.sub(" ", text) for text in texts]
+    named = [_CHILD.sub(" ", text) for text in texts] if marked else texts
     without = [_parts(text) for text in named]
     if named != texts and any(without):  # BABY alone is no name; before one it is a child's
         child = child or "child"
@@ -134,6 +139,8 @@ def _name(components: tuple[str, ...]) -> tuple[Name | None, str]:
 
 def _parts(text: str) -> tuple[str, ...]:
     """The words of a text that tell one person from another: no titles, no initials, nothing that says UNKNOWN."""
+    if not text:
+        return ()
     words = text.split() if text.isalpha() else [word for word in _NOT_A_LETTER.split(_latin(text)) if word]
     titles = sum(1 for _ in takewhile(_TITLES.__contains__, words))
     said = [word for word in words[titles:] if len(word) > 1 and word not in _NO_NAMES and word not in _TITLES]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.mapping.compiler.registers import share_variables
+from engine.mapping.compiler.registers import ordered, share_variables
 
 USUAL_DEPTH = 60  # of indentation; Python takes 100 levels
 USUAL_BLOCKS = 15  # loops and tries inside each other; Python takes 20
@@ -326,6 +326,8 @@ class _Source:
     def function(self, head: str, prologue: list[str], body: Slot) -> None:
         lines = body.gathered()
         head, *shared = share_variables([(0, head), *((line.indent, line.text) for line in lines)])
+        texts = list(zip((line.indent for line in lines), shared, strict=True))
+        prologue = [ordered(texts, {line.partition(" = ")[0].strip() for line in prologue}), *prologue]
         self.texts += [head, *prologue]
         self.rules += [""] * (1 + len(prologue))
         self.telling |= {

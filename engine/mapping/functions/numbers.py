@@ -115,7 +115,9 @@ def no_result(run: Run, text: str) -> bool:
 def refuses(run: Run, text: str) -> bool:
     """As `no_result`, of a flag beside a value: only words that the channel lists say that the value is none, for `NA`
     may be said of the flag itself."""
-    listed = run.settings.get("no_result") or ()
+    listed = run.settings.get("no_result")
+    if not listed:
+        return False
     words = " ".join(text.split()).upper()
     return any(words == str(one).upper() for one in ([listed] if isinstance(listed, str) else listed))
 

@@ -251,9 +251,7 @@ def unlinked(run: Run) -> bool:
     tested = [
         segment
         for segment in run.parsed.segments
-        if segment.name == "OBX"
-        and len(fields := segment.fields) > 5
-        and (fields[5] in _SUSCEPTIBILITY or (len(fields) > 8 and fields[8] in _SUSCEPTIBILITY))
+        if segment.name == "OBX" and not _SUSCEPTIBILITY.isdisjoint(segment.fields[5:9:3])  # OBX-5 and OBX-8
     ]
     if not tested:
         return False

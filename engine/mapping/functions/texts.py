@@ -48,11 +48,11 @@ def _in_words(run: Run, raw: str, kind: str | None) -> str | None:
 @function("comments_behind(segments: segment[]) -> text")
 def comments_behind(run: Run, segments: list[Segment]) -> str | None:
     """The comments on these segments: NTE-3 of all NTE that stand directly behind one of them, as lines."""
-    lines = []
+    lines, everything = [], run.parsed.segments
     for one in segments:
-        for segment in run.parsed.segments[one.position :]:
-            if segment.name != "NTE":
-                break
+        at = one.position  # of the next one
+        while at < len(everything) and (segment := everything[at]).name == "NTE":
+            at += 1
             if run.trace is not None:
                 run.trace.read(segment, 3, 0)
             raw = segment.fields[3] if len(segment.fields) > 3 else ""

@@ -1,17 +1,24 @@
 """Generated code: nothing that a user writes gets into its source, and no message makes it fail."""
 
+import gc
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ConfigError, ContentError
 from engine.mapping import Program, load
+from engine.mapping.bearers import Bearers
+from engine.mapping.compiler.registers import ordered
+from engine.mapping.conditions import route_condition
+from engine.mapping.identity import Making
 from engine.mapping.json_text import as_text
+from engine.mapping.run import Run
 from engine.message import Delimiters, Group, MapContext, Parsed, Segment
 from tests.support.mapping_texts import HL7, Workshop, context, parse
 from tests.support.shipped import MAPPINGS
@@ -164,3 +171,46 @@ def test_the_first_line_of_the_source_needs_no_user_either(tmp_path: Path) -> No
     source = program.plain["ORU_R01"].source
     assert source.startswith("def mapping(m, making):\n")
     assert "all" not in re.findall(r"\w+", source.split("root = m.root")[1])
+
+
+ORU = (
+    "MSH|^~\\&|AN|LAB|LIS|H|20260301080000||ORU^R01^ORU_R01|1|P|2.5.1\r"
+    "PID|1||4711||ALPHA^ANU||19600203|F\r"
+    "OBR|1||F1|GLU^Glucose^L|||20260301073000|||||||||||||||20260301080000||LAB|F\r"
+    "OBX|1|NM|2345-7^Glucose^LN||5.5|mmol/L|3-6|N|||F|||20260301073000\r"
+)
+
+
+def _alive() -> int:
+    return sum(isinstance(one, (Run, Making, Bearers, Parsed)) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("text", [ORU, ORU.replace("|F\rOBR", "|F\rNTE|1||remark\rOBR"), ORU.replace("||F1|", "|||")])
+def test_a_message_is_freed_as_soon_as_it_is_mapped(text: str) -> None:
+    program = shipped("hl7-results")
+    condition = route_condition("=OBX-14", "hl7v2", "hl7v2", place="")
+    assert condition is not None
+    mapped_or_dead(program, parse(text), context())
+    gc.collect()
+    gc.disable()
+    try:
+        before = _alive()
+        assert condition(parse(text))
+        mapped_or_dead(program, parse(text), context())
+        assert _alive() == before
+    finally:
+        gc.enable()
+
+
+def test_variables_and_functions_of_loops_are_numbered_first() -> None:
+    once = [(1, f"x{number} = rare{number}(1)") for number in range(300)]
+    lines = [*once, (1, "for x300 in x1:"), (2, "x301 = often(x300, 'never', C)")]
+    head = ordered(lines, {"C"})
+    texts = ["def f(root):", head, *("  " * depth + text for depth, text in [(1, "C = 1"), *lines])]
+    source = "\n".join(texts).replace("\n if 0", "\n  if 0")
+    scope: dict[str, Any] = {}
+    exec(compile(source, "test", "exec"), scope)
+    code = scope["f"].__code__
+    assert set(code.co_varnames[:5]) == {"root", "x1", "x300", "x301", "C"}
+    assert code.co_names[0] == "often"
+    assert "never" not in head
