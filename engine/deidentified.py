@@ -4,11 +4,13 @@ What is kept is named here, field by field, and only where the value is of the k
 else is replaced. So a name in a field that is for a date, a segment that nobody knows, a vendor's own field: none
 survives.
 
-    kept        delimiters, segments, empty fields and HL7's "", repetitions, components, line ends, set IDs, types;
-                of the analyzer: codes, units, numbers, flags, ranges, states, its name and version
-    replaced    numbers, names, addresses, phones ... by tokens: the same text gives the same token in one export, and
-                texts of six or more digits become as many digits
-    shifted     dates and times, all of one patient's by the same number of days, so that ages and intervals stay
+    kept        delimiters, segments, empty fields and HL7's "", repetitions, components, line ends, set IDs, types,
+                numbers, ranges of numbers; of the analyzer what a code table has, or the message of another patient at
+                such a place (`engine.deidentified_codes`): codes, their texts, units, flags, its name and version
+    replaced    all else, codes that nobody else has included, by tokens: the same text gives the same token in one
+                export, and texts of six or more digits become as many digits
+    shifted     dates and times, all of one patient's by the same number of days; times of day to the quarter of a day
+    cut         dates of birth, and others of more than a year before, to the year; 90 years and more are one
     dropped     free text: `text` stands there instead, in NTE, C, and results that are no number and no known code
     told        bytes that are no text: a value that had some ends in one
 
@@ -25,27 +27,40 @@ KEY_BYTES = 32
 TEXT = "text"
 HEADERS = ("MSH", "FHS", "BHS", "H")
 LEAST_SHIFT, MOST_SHIFT = 30, 3000  # days, into the past
+OLDEST = 90  # years of age from which on all are one
+LONG_AGO = 366  # days before the message: older dates are cut to their year
+QUARTER = 6  # hours
 _TOKEN = "ABCDEFGHJKMNPQRSTVWXYZ0123456789"  # noqa: S105 - letters of what replaces a value
 _TOKEN_LENGTH = 9
 _KEPT_DIGITS = 6
 
 Kind = str
 
-_CODE = re.compile(r"[0-9A-Za-z%#*.?+(/_-][0-9A-Za-z .%/_+()\[\]{}:<>=,#*?'^&-]{0,59}")
+CODE = re.compile(r"[0-9A-Za-z%#*.?+(/_-][0-9A-Za-z .%/_+()\[\]{}:<>=,#*?'^&-]{0,59}")
 _NUMBER = re.compile(r"[<>=~ ]{0,3}[+-]?[0-9]{1,9}(?:[.,][0-9]{1,9})?(?:[eE][+-]?[0-9]{1,2})?")  # shorter than phones
 _SMALL = re.compile(r"[0-9]{1,3}")
-_SUB_ID = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,3}|[0-9A-Za-z]{1,3}")
+_SUB_ID = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,3}|[A-Za-z]")
 _BOUND, _LONG_BOUND = r"-?[0-9]{1,6}(?:[.,][0-9]{1,4})?", r"-?[0-9]{1,9}(?:[.,][0-9]{1,6})?"
 _RANGE = re.compile(rf" *(?:[<>]=?)? *{_BOUND} *| *{_LONG_BOUND} *(?:-|to|TO|\.\.) *{_LONG_BOUND} *")
-_UNIT = re.compile(r"[0-9A-Za-z%*.{}\[\]^_ -]{0,12}/[0-9A-Za-z%*.{}\[\]^_ -]{1,12}|%[0-9A-Za-z. ]{0,6}|UCUM|ISO\+")
-_FLAG = re.compile(r"[A-Za-z<>*!+?-]{1,3}")
-_TYPE = re.compile(r"[A-Z][A-Z0-9_]{1,6}")
-_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,11}")
+_UNIT = re.compile(
+    r"%|(?:10[*^][0-9]{1,2}|[kmunpfd]?(?:g|L|l|mol|IU|U|Eq|kat|m))/(?:[kmunpfd]?(?:g|L|l|mol)|min|h|d)|UCUM"
+)
+_FLAG = re.compile(r"[<>*!+?-]{1,3}")
+_VERSION = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,3}|LIS2-A2?|E1394-97|[PTDQ]")
+_TYPE = re.compile(
+    "(?:ACK|ADT|ESU|INR|INU|MDM|OML|ORL|ORM|ORR|ORU|OUL|QBP|QRY|RSP|SSU|TCR|TCU)(?:_[A-Z][0-9]{2})?|[A-Z][0-9]{2}"
+)
+_CHARSET = re.compile(  # table 0211, and what senders write instead
+    r"ASCII|8859/[0-9]{1,2}|UNICODE(?: UTF-(?:8|16|32))?|UTF-?8|(?:ISO IR|CP|WINDOWS-)[0-9]{2,4}|GB 18030-2000|"
+    r"KS X 1001|CNS 11643-1992|BIG-5"
+)
+_SYSTEMS = frozenset({"ISO+", "L", "LN", "SCT", "UCUM"})  # of table 0396, those that come with results
 _DATE = re.compile(
     r"((?:19|20)[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
     r"((?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:[0-5][0-9](?:\.[0-9]{1,4})?)?)?)?([+-][0-9]{4})?"
 )
 _DAY, _MONTH, _YEAR = "(?:0[1-9]|[12][0-9]|3[01])", "(?:0[1-9]|1[0-2])", "(?:19|20)[0-9]{2}"
+_YEAR_ALONE = re.compile(r"((?:19|20)[0-9]{2})(?:0[1-9]|1[0-2])?")
 _OTHER_DATE = re.compile(f"(?:{_DAY}{_MONTH}|{_MONTH}{_DAY}){_YEAR}")  # not as the standards write it
 
 # Words that results come in, beside the codes of the tables: what an analyzer says, and nobody is called.
@@ -72,14 +87,15 @@ _OF: dict[str, frozenset[str]] = {  # tables of HL7 v2 and E1394, of which the l
     "action": _words("A G L O P R S C N X Q D"),
     "source": _words("L P O I"),
     "note": _words("G T P N I"),
+    "flag": _words("A AA B D H HH HU I IND L LL LU N ND NEG NR POS R RR S U VS W MS >A <A"),
     "value": _words("NM SN ST TX FT CE CWE CNE CF DT TM TS DTM ED RP IS ID SI XPN XCN CX EI NA"),
 }
 
 # Of the fields that are not listed, each component becomes a token, or is shifted where it is a date.
 _HL7: dict[str, dict[int, Kind]] = {
     "MSH": {3: "code", 5: "code", 7: "date", 9: "type", 11: "version", 12: "version", 15: "type", 16: "type",
-            17: "type", 18: "code", 19: "code", 20: "code", 21: "code"},
-    "PID": {1: "small", 7: "date", 8: "sex"},
+            17: "type", 18: "charset", 19: "code", 20: "code", 21: "code"},
+    "PID": {1: "small", 7: "birth", 8: "sex"},
     "PV1": {1: "small", 2: "class", 44: "date", 45: "date"},
     "NK1": {1: "small"},
     "IN1": {1: "small"},
@@ -102,7 +118,7 @@ _HL7: dict[str, dict[int, Kind]] = {
 }  # fmt: skip
 _ASTM: dict[str, dict[int, Kind]] = {
     "H": {5: "code", 12: "version", 13: "version", 14: "date"},
-    "P": {2: "small", 8: "date", 9: "sex"},
+    "P": {2: "small", 8: "birth", 9: "sex"},
     "C": {2: "small", 3: "source", 4: "text", 5: "note"},
     "O": {2: "small", 5: "known", 6: "action", 7: "date", 8: "date", 9: "date", 12: "action", 15: "date", 16: "known",
           23: "date", 26: "status"},
@@ -126,39 +142,28 @@ class Deidentifier:
     Attributes:
         key: random, for this export alone.
         known: codes that tables have, in lower case; their texts are kept where a code belongs.
+        shared: what messages of several patients have where a code belongs; so are they.
     """
 
     key: bytes = field(repr=False)
     known: Container[str] = frozenset()
+    shared: Container[str] = frozenset()
     _tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def apply(self, payload: bytes) -> tuple[bytes, int]:
+    def apply(self, payload: bytes, received: date) -> tuple[bytes, int]:
         """The message without its patient, and by how many days its dates are shifted.
+
+        Args:
+            received: the day on which the message came.
 
         Raises:
             UnknownFormatError: neither HL7 v2 nor E1394.
         """
-        text = payload.decode("latin-1")
-        start = _start(text)
-        if start is None:
-            raise UnknownFormatError("neither HL7 v2 nor ASTM E1394: nobody can say where in it a patient stands")
-        cut = _Delimiters.of(text, start)
-        lines = re.split(r"([\r\n\x0b\x1c]+)", text)
+        lines, cut = cut_up(payload)
         days = self._shift(lines, cut)
-        codes = _codes_in(lines, cut)
-        done = [line if number % 2 else self._line(line, cut, days, codes) for number, line in enumerate(lines)]
+        moved = _Dates(received, days, _births(lines, cut))
+        done = [line if number % 2 else self._line(line, cut, moved) for number, line in enumerate(lines)]
         return "".join(done).encode("latin-1"), days
-
-    def shifted(self, text: str, days: int) -> str:
-        """A date or time that many days on; the empty text where it is none."""
-        found = _DATE.fullmatch(text)
-        if found is None:
-            return ""
-        try:
-            day = date(int(found[1]), int(found[2]), int(found[3])) + timedelta(days=days)
-        except (ValueError, OverflowError):
-            return ""
-        return f"{day:%Y%m%d}{found[4] or ''}{found[5] or ''}"
 
     def token(self, text: str) -> str:
         """What stands for a text in this export."""
@@ -174,22 +179,15 @@ class Deidentifier:
             return made if made != text else made[:-1] + str((int(made[-1]) + 1) % 10)
         return "T" + "".join(_TOKEN[byte % 32] for byte in digest[:_TOKEN_LENGTH])
 
-    def _shift(self, lines: list[str], cut: "_Delimiters") -> int:
+    def _shift(self, lines: list[str], cut: "Delimiters") -> int:
         """The days for this message: the same for all messages of its (first) patient."""
-        patient = ""
-        for line in lines[::2]:
-            fields = line.split(cut.field)
-            places = {"PID": (3, 2, 4), "P": (2, 3, 4)}.get(fields[0].strip(), ())
-            texts = (re.split(cut.inner, fields[at])[0] for at in places if at < len(fields))
-            patient = next((text.strip().upper() for text in texts if text.strip()), "")
-            if patient:
-                break
+        patient = patient_of(lines, cut)
         digest = blake2b(patient.encode("utf-8", "surrogatepass"), key=self.key, digest_size=8, person=b"days").digest()
         return -(LEAST_SHIFT + int.from_bytes(digest, "big") % (MOST_SHIFT - LEAST_SHIFT))
 
     # -- lines and fields ----------------------------------------------------------------------------------------
 
-    def _line(self, line: str, cut: "_Delimiters", days: int, codes: frozenset[str]) -> str:
+    def _line(self, line: str, cut: "Delimiters", moved: "_Dates") -> str:
         fields = line.split(cut.field)
         name = fields[0]
         places = cut.places.get(name.strip())
@@ -198,7 +196,7 @@ class Deidentifier:
         if places is None:
             if len(fields) == 1 or not re.fullmatch(r"[A-Z][A-Z0-9]{0,2}", name.strip()):
                 return TEXT + _odd(line)  # a line of its own, or the rest of a field that was broken up
-            fields[0] = name if cut.is_hl7 and name.startswith("Z") else "ZZZ" if cut.is_hl7 else "Z"
+            fields[0] = name if self._is_code(name.strip()) else "ZZZ" if cut.is_hl7 else "Z"
             places = {}
         header = name.strip() in HEADERS and re.search(r"\w", fields[1] if len(fields) > 1 else "") is None
         if name.strip() in HEADERS and not header:
@@ -214,10 +212,10 @@ class Deidentifier:
             if kind == "result" and result_type == "ED":
                 fields[at] = cut.component.join(["", "", "", "Base64", "dGV4dA=="])
                 continue
-            fields[at] = self._field(fields[at], kind, cut, days, codes)
+            fields[at] = self._field(fields[at], kind, cut, moved)
         return cut.field.join(fields)
 
-    def _field(self, value: str, kind: Kind, cut: "_Delimiters", days: int, codes: frozenset[str]) -> str:
+    def _field(self, value: str, kind: Kind, cut: "Delimiters", moved: "_Dates") -> str:
         if not value.strip() or value == '""':
             return value
         if kind == "text":
@@ -226,43 +224,38 @@ class Deidentifier:
         if whole is not None and whole.fullmatch(value.strip()):  # 10^3/uL, whatever ^ is in this message
             return value
         parts = re.split(f"({cut.inner})", value)
-        return "".join(
-            part if number % 2 else self._value(part, kind, days, codes) for number, part in enumerate(parts)
-        )
+        return "".join(part if number % 2 else self._value(part, kind, moved) for number, part in enumerate(parts))
 
-    def _value(self, value: str, kind: Kind, days: int, codes: frozenset[str]) -> str:
+    def _is_code(self, text: str) -> bool:
+        """Whether a table has it, or the message of another patient."""
+        return text.lower() in self.known or text in self.shared
+
+    def _value(self, value: str, kind: Kind, moved: "_Dates") -> str:
         bare = value.strip()
         if not bare or bare == '""':
             return value
-        moved = self.shifted(bare, days)
-        if moved and kind != "code":  # also where a number could stand: a birth date is a result of some analyzers
-            return value.replace(bare, moved)
+        # Also where a number could stand: a birth date is a result of some analyzers.
+        if (date_shown := moved.shown(bare, birth=kind == "birth")) and not (kind == "code" and self._is_code(bare)):
+            return value.replace(bare, date_shown)
         if kind == "result" and _OTHER_DATE.fullmatch(bare):
             return TEXT
-        if kind in _OF:
-            keep = bare in _OF[kind]
-        elif kind == "unit":
-            keep = bool(_UNIT.fullmatch(bare) or _SMALL.fullmatch(bare)) or bare.lower() in self.known
-        elif kind == "range":
-            keep = _RANGE.fullmatch(bare) is not None or bare.lower() in _WORDS
-        elif (pattern := _PATTERNS.get(kind)) is not None:
-            keep = pattern.fullmatch(bare) is not None
-        elif kind == "known":
-            keep = bare in codes or bare.lower() in self.known
-        elif kind == "result":
+        if kind == "result":
             keep = _NUMBER.fullmatch(bare) is not None or bare.lower() in _WORDS or bare.lower() in self.known
+        elif kind == "range":
+            keep = _RANGE.fullmatch(bare) is not None or bare.lower() in _WORDS or self._is_code(bare)
         else:
-            keep = False
+            pattern = PATTERNS.get(kind)
+            keep = (pattern is not None and pattern.fullmatch(bare) is not None) or bare in _OF.get(kind, ())
+            keep = keep or (kind in OF_ANALYZER and (bare in _SYSTEMS or self._is_code(bare)))
         if keep:
             return value
-        if moved:
-            return value.replace(bare, moved)
         return TEXT + _odd(value) if kind == "result" else self.token(bare) + _odd(value)
 
 
-_PATTERNS: Mapping[Kind, re.Pattern[str]] = {
-    "code": _CODE,
+PATTERNS: Mapping[Kind, re.Pattern[str]] = {
     "small": _SMALL,
+    "unit": _UNIT,
+    "charset": _CHARSET,
     "sub": _SUB_ID,
     "flag": _FLAG,
     "type": _TYPE,
@@ -272,10 +265,49 @@ _PATTERNS: Mapping[Kind, re.Pattern[str]] = {
 
 
 _WHOLE: Mapping[Kind, re.Pattern[str]] = {"unit": _UNIT, "range": _RANGE}
+# Where the analyzer stands, and not its patient: what several patients' messages have there is kept.
+OF_ANALYZER = frozenset({"code", "known", "unit", "flag", "type", "version", "sub"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Delimiters:
+class _Dates:
+    """How the dates of one message are shown.
+
+    Attributes:
+        received: the day on which it came. days: by which its dates are shifted.
+        births: days of birth that stand in it, as ``YYYYMMDD``.
+    """
+
+    received: date
+    days: int
+    births: frozenset[str]
+
+    def shown(self, text: str, *, birth: bool) -> str:
+        """A date or time as it is shown, as long as it was; the empty text where it is none.
+
+        One that is cut to its year stands at the year's first day, where it had a day.
+        """
+        if birth and (year := _YEAR_ALONE.fullmatch(text)) is not None:
+            shown = self.shown(f"{year[1]}0701", birth=True)[:4]
+            return shown + ("01" if len(text) > len(shown) else "")
+        found = _DATE.fullmatch(text)
+        if found is None:
+            return ""
+        try:
+            day = date(int(found[1]), int(found[2]), int(found[3]))
+            moved, now = day + timedelta(days=self.days), self.received + timedelta(days=self.days)
+        except (ValueError, OverflowError):
+            return ""
+        time = found[4] or ""
+        if birth or text[:8] in self.births or (self.received - day).days > LONG_AGO:
+            return f"{max(moved.year, now.year - OLDEST):04}0101{re.sub('[0-9]', '0', time)}{found[5] or ''}"
+        if time:
+            time = f"{int(time[:2]) // QUARTER * QUARTER:02}{re.sub('[0-9]', '0', time[2:])}"
+        return f"{moved:%Y%m%d}{time}{found[5] or ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delimiters:
     """How one message is cut.
 
     Attributes:
@@ -294,7 +326,7 @@ class _Delimiters:
         return _HL7 if self.is_hl7 else _ASTM
 
     @classmethod
-    def of(cls, text: str, start: int) -> "_Delimiters":
+    def of(cls, text: str, start: int) -> "Delimiters":
         is_hl7 = text[start] != "H"
         at = start + (3 if is_hl7 else 1)
         separator = text[at : at + 1]
@@ -314,15 +346,39 @@ def _start(text: str) -> int | None:
     return found.start(1) if found else None
 
 
-def _codes_in(lines: list[str], cut: _Delimiters) -> frozenset[str]:
-    """Codes of results in the message: the same ones in an order are no secret."""
-    place = {"OBX": 3} if cut.is_hl7 else {"R": 2}
+def cut_up(payload: bytes) -> tuple[list[str], Delimiters]:
+    """The lines of a message, each followed by what ended it, and how they are cut.
+
+    Raises:
+        UnknownFormatError: neither HL7 v2 nor E1394.
+    """
+    text = payload.decode("latin-1")
+    start = _start(text)
+    if start is None:
+        raise UnknownFormatError("neither HL7 v2 nor ASTM E1394: nobody can say where in it a patient stands")
+    return re.split(r"([\r\n\x0b\x1c]+)", text), Delimiters.of(text, start)
+
+
+def patient_of(lines: list[str], cut: Delimiters) -> str:
+    """What names the (first) patient of a message, in capitals: a number, else a name; empty where nothing does."""
+    for line in lines[::2]:
+        fields = line.split(cut.field)
+        places = {"PID": (3, 2, 4, 5), "P": (2, 3, 4, 5)}.get(fields[0].strip(), ())
+        texts = (re.split(cut.inner, fields[at])[0] for at in places if at < len(fields))
+        if patient := next((text.strip().upper() for text in texts if text.strip()), ""):
+            return patient
+    return ""
+
+
+def _births(lines: list[str], cut: Delimiters) -> frozenset[str]:
+    """Days of birth of a message, wherever it says them as such."""
     found: set[str] = set()
     for line in lines[::2]:
         fields = line.split(cut.field)
-        at = place.get(fields[0].strip())
-        if at is not None and at < len(fields):
-            found.update(part.strip() for part in re.split(cut.inner, fields[at]) if _CODE.fullmatch(part.strip()))
+        for at, kind in cut.places.get(fields[0].strip(), {}).items():
+            if kind == "birth" and at - (not cut.is_hl7) < len(fields):
+                bare = fields[at - (not cut.is_hl7)].strip()
+                found.update([bare[:8]] if _DATE.fullmatch(bare) else [])
     return frozenset(found)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import csv
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -178,8 +179,10 @@ def test_an_export_without_patients(site: Path, tmp_path: Path) -> None:
     assert CANARY not in text
     assert CANARY not in base64.b64decode(json.loads(text.splitlines()[0])["payload_base64"]).decode()
     rows = [json.loads(line) for line in text.splitlines()]
-    assert [row["id"] for row in rows] == [5, 4, 3, 2, 1]
+    assert [row["id"] for row in rows] == [1, 2, 3, 4, 5]  # numbers that are given here
     assert all("HGB^Hb^L||14." in row["payload"] for row in rows)
+    assert all(re.search(r"T(00|06|12|18):00:00\+00:00$", row["received"]) for row in rows)
+    assert all(row["bytes"] == len(base64.b64decode(row["payload_base64"])) for row in rows)
     assert file.stat().st_mode & 0o777 == 0o600
     again = tmp_path / "again.ndjson"
     assert export(site, again, "--deid").code == ExitCode.OK
@@ -189,6 +192,19 @@ def test_an_export_without_patients(site: Path, tmp_path: Path) -> None:
     persons = tmp_path / "persons.csv"
     assert labrelay("audit", "export", "--breach", "--to", str(persons), site=site).code == ExitCode.OK
     assert persons.read_text("utf-8") == ""  # nobody was shown
+
+
+def test_neither_place_nor_number_tells_the_order_of_messages_in_an_export_without_patients(
+    site: Path, tmp_path: Path
+) -> None:
+    orders = set()
+    for number in range(12):  # of 120 orders; all alike by chance less often than once in 10^22
+        file = tmp_path / f"{number}.ndjson"
+        assert export(site, file, "--deid").code == ExitCode.OK
+        payloads = [json.loads(line)["payload"] for line in file.read_text("utf-8").splitlines()]
+        orders.add(tuple(re.search(r"HGB\^Hb\^L\|\|([0-9.]+)", text)[1] for text in payloads))  # type: ignore[index] # it is there
+    assert len(orders) > 1
+    assert len({frozenset(order) for order in orders}) == 1
 
 
 def test_what_is_no_message_stays_out_of_an_export_without_patients(site: Path, tmp_path: Path) -> None:
@@ -203,7 +219,7 @@ def test_what_is_no_message_stays_out_of_an_export_without_patients(site: Path, 
     file = tmp_path / "bug.ndjson"
     ran = export(site, file, "--deid")
     assert (ran.code, "1 more are not HL7 v2" in ran.err) == (ExitCode.PARTLY, True)
-    first = json.loads(file.read_text("utf-8").splitlines()[0])
-    assert (first["payload"], first["received"]) == (None, None)
-    assert "neither HL7 v2 nor ASTM" in first["refused"]
+    (refused,) = [row for row in map(json.loads, file.read_text("utf-8").splitlines()) if row["refused"]]
+    assert (refused["payload"], refused["received"]) == (None, None)
+    assert "neither HL7 v2 nor ASTM" in refused["refused"]
     assert CANARY not in file.read_text("utf-8")
