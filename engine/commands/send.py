@@ -2,8 +2,9 @@
 
 ADDR is mllp://HOST:PORT (HL7 v2 in blocks, each message acknowledged) or astm://HOST:PORT (records in E1381 frames).
 Bare records are framed; frames or blocks in the file are taken off first, so that a capture is sent as a proper sender
-would. Whoever listens there takes the messages for real: another machine is asked about first. The exit code is 1 if a
-message was not acknowledged.
+would. Behind a commit answer (CA) the application's own is waited for where MSH-16 asks for it, and seen where it comes
+unasked. Whoever listens there takes the messages for real: another machine is asked about first. The exit code is 1 if
+a message was not acknowledged.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import click
 
 from engine.commands.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.session import consent
+from engine.commands.switching import given_duration
 from engine.units import HostPort, parse_host_port
 
 if TYPE_CHECKING:
@@ -51,6 +53,14 @@ def _target(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[st
     show_default=True,
     help="With astm://, bytes of text in a frame; receivers of the older generation take 240.",
 )
+@click.option(
+    "--answer-within",
+    callback=given_duration,
+    default="30s",
+    show_default=True,
+    metavar="TIME",
+    help="With mllp://, how long an answer is waited for: behind CA that of the application, too, where MSH-16 asks.",
+)
 @click.option("--show", is_flag=True, help="Print the dialogue, which holds what the file holds.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @click.option("--yes", is_flag=True, help="Do not ask before sending to another machine.")
@@ -60,6 +70,7 @@ def command(
     target: tuple[str, HostPort],
     pack: Literal["record", "packed"],
     frame_limit: int,
+    answer_within: float,
     show: bool,
     dry_run: bool,
     yes: bool,
@@ -83,7 +94,7 @@ def command(
     if not address.is_loopback:
         consent(f"Send {len(messages)} messages of {file.name} to {where}?", yes=yes)
     dialogue = Dialogue(click.echo if show and form is Form.TABLE else None)
-    habits = Habits(pack=pack, frame_limit=frame_limit)
+    habits = Habits(pack=pack, frame_limit=frame_limit, block_answer_within=answer_within)
     taken = asyncio.run(_send(link, address, messages, file.name, dialogue, habits))
     tally = dialogue.tally
     facts = {

@@ -240,3 +240,48 @@ async def test_ctrl_c_ends_it_with_the_summary() -> None:
     assert process.returncode == ExitCode.INTERRUPTED
     assert b"messages acknowledged" in out
     assert b"the same again: --seed" in out
+
+
+# What HL7's enhanced mode (chapter 2, 2.9.3) makes of two messages: MSH-16, the answers to each, how many are
+# acknowledged, and how many answers refuse. `{id}` is the message that is answered.
+CA, AA, AE, CE, SECOND_AE = ack("CA"), ack("AA"), ack("AE"), ack("CE"), ack("AE", "S1")
+ENHANCED = {
+    "committed, nothing more asked": ("NE", [CA, CA], 2, 0),
+    "committed, then taken": ("AL", [(CA, AA), (CA, AA)], 2, 0),
+    "committed, then refused by the application": ("AL", [(CA, AE)], 0, 1),
+    "committed, then taken, although nobody asked": ("", [(CA, AA), (CA, AA)], 2, 0),
+    "committed, then refused, although nobody asked": ("", [(CA, AE)], 0, 1),
+    "refused at the commit": ("AL", [CE], 0, 1),
+    "only errors are asked for, and there is none": ("ER", [CA, (CA, AE)], 1, 1),
+    "taken at once": ("", [AA, AA], 2, 0),
+    "the application refuses the first one late": ("NE", [CA, (CA, SECOND_AE)], 2, 1),
+}
+
+
+@pytest.mark.parametrize("name", ENHANCED)
+async def test_a_commit_answer_is_not_the_last_word(tmp_path: Path, name: str) -> None:
+    asks, script, taken, refused = ENHANCED[name]
+    file = tmp_path / "two.hl7"
+    text = "".join(
+        rf"MSH|^~\&|AN|LAB|LIS|H|20260301||ORU^R01|S{number}|P|2.5.1|||AL|{asks}" + f"\rOBX|{number}|ST|A||x\r"
+        for number in (1, 2)
+    )
+    file.write_text(text, newline="")
+    async with mllp_peer(*script) as peer:
+        to = f"mllp://127.0.0.1:{peer.port}"
+        ran = await asyncio.to_thread(labrelay, "send", str(file), to, "--answer-within", "2s", "-o", "json")
+    assert (ran.json["acknowledged"], ran.json["refused"]) == (taken, refused), ran.json
+    late = [text for text in ran.json["violation_texts"] if "message 'S1'" in text]
+    assert bool(late) == ("late" in name)
+    assert ran.json["violations"] == len(late)
+    assert ran.code == (ExitCode.OK if taken == 2 and not refused else ExitCode.FAILED)
+
+
+async def test_an_application_answer_that_is_asked_for_and_never_comes_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "one.hl7"
+    file.write_text("MSH|^~\\&|AN|LAB|LIS|H|20260301||ORU^R01|S1|P|2.5.1|||AL|AL\rOBX|1|ST|A||x\r", newline="")
+    async with mllp_peer(CA) as peer:
+        to = f"mllp://127.0.0.1:{peer.port}"
+        ran = await asyncio.to_thread(labrelay, "send", str(file), to, "--answer-within", "200ms", "-o", "json")
+    assert (ran.code, ran.json["acknowledged"]) == (ExitCode.FAILED, 0)
+    assert ran.json["violation_texts"] == ["CA, and no answer of the application within 0.2 s, which MSH-16 asks for"]
