@@ -321,7 +321,8 @@ def test_repetitions_and_components_follow_the_declared_delimiters() -> None:
 )
 def test_the_kind_is_seen_without_parsing_and_agrees_with_the_parser(records: list[str], kind: str) -> None:
     payload = "\r".join([H, *records, "L|1|N", ""]).encode()
-    assert astm_records.header(payload) == Header(control_id="77", message_type=kind, version="LIS2-A2")
+    seen = astm_records.header(payload)
+    assert seen == Header(control_id="77", message_type=kind, version="LIS2-A2", sent="20260301101530")
     assert astm_records.parse(payload, FormatOptions()).message_type == kind
 
 
