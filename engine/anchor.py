@@ -13,6 +13,8 @@ Two slots, because a write may be torn: the other slot is then one commit behind
 the journal is normal after a crash; an anchor *ahead* proves loss. It is synced once a second only: unsynced it can
 never cause loss, merely fail to notice one that falls together with a power failure.
 
+Version 1, of earlier programs, had no seal. It is read where no program that seals has had the journal (`engine.loss`).
+
 The sum tells a torn write; the seal tells a forged one: who cuts rows off and has not the key can write no anchor for
 what is left. Who puts the whole folder back puts the anchor back with it: against that a second one lies elsewhere
 (`engine.elsewhere`).
@@ -34,6 +36,7 @@ from engine.ownership import hand_over
 
 MAGIC = b"LRANCHOR"
 VERSION = 2
+UNSEALED = 1  # the version of earlier programs
 READ_AGAIN = 3  # times, where a slot is not a mark
 SLOT_BYTES = 4096
 
@@ -42,6 +45,7 @@ _OWNED = "it has to be a file of the service's user, as the journal is"
 SEAL_BYTES = 16
 
 _RECORD = struct.Struct(">8sH16sQ32s")
+_HEAD = struct.Struct(">8sH")
 _SEALED_BYTES = _RECORD.size + SEAL_BYTES
 _CRC = struct.Struct(">I")
 
@@ -56,7 +60,8 @@ class Mark:
         journal_id: 16 bytes, which journal this anchor belongs to.
         last_id: the newest row that was committed.
         chain: the chain hash of that row (zeros before the first).
-        seal: 16 bytes, by the journal's key; empty where a mark comes from something else than an anchor.
+        seal: 16 bytes, by the journal's key; empty where a mark comes from something else than an anchor, or from one
+            of version 1.
     """
 
     journal_id: bytes
@@ -93,11 +98,12 @@ def encode(mark: Mark) -> bytes:
 
 def decode(slot: bytes) -> Mark | None:
     """The mark in ``slot``, or None where it is not one."""
-    record, crc = slot[:_SEALED_BYTES], slot[_SEALED_BYTES : _SEALED_BYTES + _CRC.size]
-    if len(crc) < _CRC.size or _CRC.unpack(crc)[0] != zlib.crc32(record):
-        return None
-    magic, version, journal_id, last_id, chain = _RECORD.unpack_from(record)
-    return Mark(journal_id, last_id, chain, record[_RECORD.size :]) if (magic, version) == (MAGIC, VERSION) else None
+    for version, length in ((VERSION, _SEALED_BYTES), (UNSEALED, _RECORD.size)):
+        record, crc = slot[:length], slot[length : length + _CRC.size]
+        if slot.startswith(_HEAD.pack(MAGIC, version)) and crc == _CRC.pack(zlib.crc32(record)):
+            _, _, journal_id, last_id, chain = _RECORD.unpack_from(record)
+            return Mark(journal_id, last_id, chain, record[_RECORD.size :])
+    return None
 
 
 def read(path: Path) -> Reading:

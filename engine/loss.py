@@ -77,7 +77,8 @@ def find_loss(
         return LossError(f"the journal has rows 1 to {last_id}, but its anchor {what}; loss cannot be ruled out")
     if mark.journal_id != journal_id:
         return LossError("the anchor belongs to another journal: this one is a copy of another's, or was made anew")
-    if vault is not None and not compare_digest(mark.seal, vault.anchor_seal(mark.said)):
+    unsealed = not mark.seal and not _has_had_a_seal(connection)
+    if vault is not None and not unsealed and not compare_digest(mark.seal, vault.anchor_seal(mark.said)):
         return LossError(
             "the anchor was not written with this journal's key: rows may have been cut off, and it was made to fit"
         )
@@ -94,6 +95,13 @@ def find_loss(
     if row[0] != mark.chain:
         return LossError(f"row {mark.last_id} is not the one that was acknowledged under this number")
     return None
+
+
+def _has_had_a_seal(connection: sqlite3.Connection) -> bool:
+    """Whether a program that seals the anchor has had this journal: those before it kept none of these notes. They are
+    made after the first sealed anchor, so that a start that was killed amid the upgrade finds the old one good."""
+    found = connection.execute("SELECT count(*) FROM meta WHERE name IN ('verified', 'history_from')").fetchone()
+    return bool(found[0])
 
 
 def _was_let_go(connection: sqlite3.Connection, row_id: int) -> bool:

@@ -122,9 +122,8 @@ def begin_history(batch: Batch, act: int) -> None:
 def verified(execute: Execute, row_id: int) -> None:
     """Note that the rows up to ``row_id`` were found to be what was stored: a later start looks at those after it."""
     row = execute("SELECT id, chain FROM journal WHERE id <= ? ORDER BY id DESC LIMIT 1", (row_id,)).fetchone()
-    if row is not None:
-        said = orjson.dumps([row[0], row[1].hex()])
-        execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (VERIFIED, said))
+    said = orjson.dumps([row[0], row[1].hex()] if row is not None else [0, ""])
+    execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (VERIFIED, said))
 
 
 def undecided(execute: Execute) -> Rollback | None:

@@ -176,7 +176,6 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         tail.answers.begin(clock.now_us())
         self.boot = count_boot(connection)
         self.others.update(bearers.others(connection.execute))
-        self.others.update(bearers.others(connection.execute))
         self._upkeep = StoreUpkeep(
             connection,
             wal=wal_of(self._path),
