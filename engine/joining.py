@@ -5,17 +5,15 @@ list. So before such a document is sent, the list of each of its reports is join
 the same report: a reference to what the receiver never got would make it refuse the document.
 
 Without a patient the id of a report holds its results and their times (`Making.report_alone`), so that one id means a
-correction of them. Not joined: a report that was first seen more than a week ago, and any where the channel says
-`report_list: replace` (its sender repeats the whole report each time).
+correction of them. Not joined: any where the channel says `report_list: replace` (its sender repeats the whole report each
+time), and what the memory of reports has forgotten.
 """
 
 from engine.batch import Batch
-from engine.hashes import unpack_reports
+from engine.hashes import neighbours, unpack_reports
 from engine.packing import unpack
-from engine.settling import told
+from engine.settling import NEAR_DAYS, told
 from engine.told import Listed, joined, loads
-
-JOINED_FOR_US = 7 * 86_400_000_000
 
 
 def join(batch: Batch, delivery_id: int) -> bytes | None:
@@ -24,15 +22,15 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
     Raises:
         IntegrityError, ValueError: it cannot be opened.
     """
-    lane_id, message_id, document_id, packed_reports, channel, received_us, sealed = batch.execute(
-        "SELECT d.lane, d.message_id, d.document_id, o.reports, j.channel, j.received_us, o.body FROM delivery d"
+    lane_id, message_id, document_id, packed_reports, channel, sealed = batch.execute(
+        "SELECT d.lane, d.message_id, d.document_id, o.reports, j.channel, o.body FROM delivery d"
         " JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
     reports = {one.identity for one in told(batch, document_id) if one.kind == "DiagnosticReport"}
     if not reports:
         return None
-    there = _delivered(batch, lane_id, message_id, packed_reports, received_us, reports)
+    there = _delivered(batch, lane_id, message_id, packed_reports, reports)
     body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
     whole = unpack(body) if packed else body
     made = joined(loads(whole), there)
@@ -40,17 +38,17 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
 
 
 def _delivered(
-    batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, received_us: int, wanted: set[str]
+    batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, wanted: set[str]
 ) -> dict[str, Listed]:
     """What the destination has had of reports: by id, the status that it had last and the results that it lists."""
     messages: set[int] = set()
     for report in unpack_reports(packed_reports):
+        first, last = neighbours(report.key, NEAR_DAYS)  # a correction may be of the day before
         messages |= {
             row[0]
             for row in batch.execute(
-                "SELECT r.message_id FROM report r JOIN journal j ON j.id = r.message_id WHERE r.key = ?"
-                " AND r.patient = ? AND r.message_id <> ? AND j.received_us >= ?",
-                (report.key, report.patient, message_id, received_us - JOINED_FOR_US),
+                "SELECT message_id FROM report WHERE key BETWEEN ? AND ? AND patient = ? AND message_id <> ?",
+                (first, last, report.patient, message_id),
             ).fetchall()
         }
     found: dict[str, Listed] = {}

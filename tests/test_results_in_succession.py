@@ -264,9 +264,9 @@ async def test_a_correction_finds_its_result_though_the_order_is_counted_anew(si
 
 
 async def test_a_correction_on_the_next_day_takes_the_place_of_the_first_result(lab: Lab) -> None:
-    await lab.says("F GLU 5.5 23:30", day="01")
+    await lab.says("F GLU 5.5 23:30", "F NA 140 23:30", day="01")
     await lab.says("C GLU 6.0 07:30", day="02")
-    assert (lab.results(), lab.unlisted()) == ({"GLU": "corrected 6"}, [])
+    assert (lab.results(), lab.unlisted()) == ({"GLU": "corrected 6", "NA": "final 140"}, [])
 
 
 async def test_the_next_days_order_of_the_same_number_is_another_one(lab: Lab) -> None:
