@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from engine.acts import editing
+from engine.acts import underway
 from engine.acts.acts import Acts
 from engine.errors import LabRelayError, RefusedDeliveryError, TransientDeliveryError
 from engine.reasons import Reason
@@ -94,7 +94,7 @@ async def test_what_failed_while_an_edit_waited_for_it_is_not_sent_again(made: P
 async def test_an_edit_of_what_takes_too_long_changes_nothing_and_says_so(
     made: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(editing, "ATTEMPT_ENDS_WITHIN_S", 0.1)
+    monkeypatch.setattr(underway, "ATTEMPT_ENDS_WITHIN_S", 0.1)
     acts, message, slow = await one_dead_one_under_way(made)
     with pytest.raises(LabRelayError, match="an attempt to deliver message 1 to slow is under way") as caught:
         await acts.edit(message, RIGHT.encode(), actor="anna", because="wrong unit")

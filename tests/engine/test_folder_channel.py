@@ -116,7 +116,7 @@ async def test_a_crash_between_commit_and_move_delivers_nothing_twice(tmp_path: 
         await until(lambda: finished(plates) == ["plate.csv"])
         await site.settled()
 
-        assert site.ends()[3:] == ["REPEAT", "REPEAT", "REPEAT"]
+        assert site.ends()[3:] == ["ECHO", "ECHO", "QUALITY_CONTROL"]
 
 
 async def test_while_nothing_can_be_kept_the_file_waits(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ async def test_a_name_that_stands_for_a_segment_or_a_type_is_masked(
     monkeypatch.setattr(__name__ + ".payload", lambda number: broken)
     ran = await site.following("--stage", "raw,parsed", "--count", "2", "-o", "ndjson")
     raw, parsed = ran.lines
-    assert (raw["type"], parsed["structure"]) == ("xxx", "xxx_xxxxx")
+    assert (raw["type"], parsed["structure"]) == ("", "")  # MSH-9 is cut to codes of its table
     assert parsed["segments"] == {"MSH": 1, "PID": 1, "OBR": 1, "OBX": 1, "xxx": 1}
     assert "RAO" not in ran.out + ran.err
 
