@@ -62,8 +62,11 @@ def delivery(made: Plant, message: int, destination: str) -> DeliveryView:
 @pytest.mark.parametrize("order", ["none", "specimen", "channel"])
 async def test_an_edit_waits_for_an_attempt_and_nothing_goes_out_before_its_end(made: Plant, order: str) -> None:
     acts, message, slow = await one_dead_one_under_way(made, order)
+    asked: list[int] = []
+    attempts = acts._attempts
+    acts._attempts = lambda one: (asked.append(one), attempts(one))[1]  # type: ignore[func-returns-value]
     edit = asyncio.create_task(acts.edit(message, RIGHT.encode(), actor="anna", because="wrong unit"))
-    await made.settle()
+    await until(lambda: bool(asked))
     assert not edit.done()
     assert slow.taken == []
     slow.gate.set()
