@@ -372,7 +372,8 @@ async def test_an_older_result_never_overwrites_a_correction(site: RunningSite, 
 
     assert (await site.retry(older))["requeued"] == 1
     assert site.ends() == ["superseded", "delivered"]
-    await site.replay(older)
+    ran = await site.labrelay("replay", str(older), "--reason", "looked at", "--yes")
+    assert ran.code == ExitCode.FAILED, "what was superseded is left out"
     assert held(site) == [Held("MR-1", "13.2", 1, "corrected")]
 
 
@@ -463,7 +464,10 @@ async def test_bytes_of_which_nothing_was_delivered_are_no_repeat(site: RunningS
     assert ran.code == 0
     await analyzer.put_on_the_line(message)
     await site.settled()
-    assert site.ends() == ["dismissed", "delivered"]
+    assert site.ends() == ["dismissed", "held"], "a person has decided against these bytes"
+    ran = await site.labrelay("held", "release", str(site.messages()[-1].id), "--reason", "mended", "--yes")
+    assert ran.code == 0
+    await site.settled()
     assert held(site) == first(("MR-1", "14.8"))
 
 

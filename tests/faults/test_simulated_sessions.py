@@ -46,7 +46,7 @@ async def test_results_on_the_server_are_those_that_were_sent(tmp_path: Path) ->
     print(f"in the journal and on the server: {dict(sorted(count.looked_at.items()))}")
     assert tally.violations == []
     assert tally.failed == 0
-    assert count.wrong == []
+    assert count.wrong == [], "\n".join(count.wrong)
     assert set(tally.faults) == FAULTS
     assert count.looked_at["messages"] >= SESSIONS
     assert count.looked_at["results of a known patient"] > count.looked_at["results"] / 2
