@@ -37,6 +37,7 @@ from engine.simulator.packs import Model, find_model, names
 from engine.simulator.play import Analyzer, Manner
 from engine.simulator.shift import Kind, Sending, shift
 from engine.simulator.wires import Connecting, Serial, SerialLine, Wire
+from engine.told import under
 from engine.units import HostPort
 from tests.support.live import Daemon
 from tests.support.packs import received
@@ -107,6 +108,7 @@ class SimulatedDaemon(Daemon):
             if model.link == "e1381" and number % 2:
                 source["commit"] = "message"
             channel["source"] = source
+            channel["patient_numbers"] = "lasting"  # the simulated people keep theirs
             for route in channel["routes"]:
                 if "to" in route:
                     route["to"] = ["lab-fhir"]
@@ -230,31 +232,41 @@ class Count:
         kept: Counter[bytes] = Counter()
         dead: set[bytes] = set()
         for view in _messages(journal, name):
-            if view.reason == "REPEAT":
+            if view.reason in ("REPEAT", "ECHO"):  # the same bytes, or the same results
                 self.looked_at["repeats"] += 1
                 continue
             if view.state == "incomplete":
                 self.looked_at["incomplete"] += 1
                 continue
             payload = journal.payload(view.id)
-            kept[payload] += 1
-            stored = Stored(id=view.id, channel=name, seq=view.seq, payload=payload, received_us=view.received_us)
+            kept[payload] += view.equal_to is None  # nothing shows that it is a repeat: taken, and flagged
+            stored = Stored(
+                id=view.id,
+                channel=name,
+                seq=view.seq,
+                payload=payload,
+                received_us=view.received_us,
+                equal_to=view.equal_to,
+            )
             verdict = judge(stored, routes)
             state = verdict.reason.value if verdict.reason else verdict.state
             self.looked_at[state] += 1
-            if verdict.state == "dead":
+            if verdict.state != "mapped":
                 dead.add(payload)
             if (view.reason or view.state) != state:
                 self.wrong.append(f"{name}: message {view.id} is {view.reason or view.state}, and should be {state}")
-            for document, _ in verdict.documents:
-                for entry in orjson.loads(document.body)["entry"]:
+            trace = journal.message(view.id)
+            assert trace is not None
+            for place, (document, _) in enumerate(verdict.documents, 1):
+                # A correction has the id of the result that it corrects, also where its own would be another.
+                for entry in orjson.loads(under(document.body, trace.facts.get(place)) or b'{"entry": []}')["entry"]:
                     kind, _, ident = entry["request"]["url"].partition("/")
                     if kind == "Observation" and ident:
                         expected[kind, ident] = entry["resource"]
         self.looked_at["messages"] += len(wanted)
         self._note(f"{name}: acknowledged and not in the journal", wanted - set(kept))
         self._note(f"{name}: in the journal, and never sent", set(kept) - wanted)
-        # What is dead may come again: the memory of repeats is about results, and a person may have mended the reason.
+        # What is dead or filtered may come again: it is no first copy, for nothing of it was delivered.
         self._note(f"{name}: taken more than once", {p for p, times in kept.items() if times > 1 and p not in dead})
 
     def _note(self, words: str, which: Collection[object]) -> None:
