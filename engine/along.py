@@ -11,8 +11,8 @@ correction, a report without the tests that came later. A newer message goes alo
 from collections.abc import Collection
 
 from engine import numbered
+from engine.accepted import NEAR_DAYS
 from engine.hashes import neighbours, unpack_reports
-from engine.settling import NEAR_DAYS
 from engine.superseding import Rows, age, is_forgotten, written_in
 
 

@@ -9,10 +9,10 @@ correction of them. Not joined: any where the channel says `report_list: replace
 each time), and what the memory of reports has forgotten.
 """
 
+from engine.accepted import NEAR_DAYS, told
 from engine.batch import Batch
 from engine.hashes import neighbours, unpack_reports
 from engine.packing import unpack
-from engine.settling import NEAR_DAYS, told
 from engine.told import Listed, joined, loads
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
 from engine import numbered
+from engine.accepted import told
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.hashes import unpack_reports
@@ -23,7 +24,6 @@ from engine.message import Report
 from engine.packing import unpack
 from engine.records import JOINS, RELEASED
 from engine.results import conditional_updates, report_statuses, told_in
-from engine.settling import told
 from engine.vault import Vault
 
 # What a transaction Bundle writes under our own ids, by the type that says something about a result.

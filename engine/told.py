@@ -68,6 +68,11 @@ class Resource(NamedTuple):
     def identity(self) -> str:
         return self.name.partition("/")[2]
 
+    @property
+    def called(self) -> str:
+        """The test, in words for people."""
+        return ", ".join(sorted({code.partition("|")[2] or code for code in self.codes})) or self.kind
+
 
 def loads(body: bytes) -> Json:
     """A Bundle, its decimals as they are written.

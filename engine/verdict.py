@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
-from engine import bearers, causes, earlier, holding, lots, memory, numbered, settling
+from engine import accepted, bearers, causes, earlier, holding, lots, memory, numbered, settling
 from engine.absent import absence
 from engine.arrival import seal_note, set_verdict
 from engine.batch import NOTE_KEYS, Batch
@@ -81,7 +81,7 @@ def map_done(
         return MapOutcome(state=old_state, reason=Reason[old_reason] if old_reason else None, already=True)
 
     late = False
-    known: list[settling.Known] = []
+    known: list[accepted.Known] = []
     settled: settling.Settled | None = None
     persons: list[Held] = []
     if state == "mapped":
@@ -104,7 +104,7 @@ def map_done(
                 bearers.answered(batch, message_id)
             first = message_id if edited_from is None else edited_from
             of_site = any(routed.of_site for routed in routes)
-            known = settling.known_orders(batch, first, channel, reports, of_site=of_site)
+            known = accepted.known_orders(batch, first, channel, reports, of_site=of_site)
             if known or again or settling.may_correct(routes):
                 settled = settling.settle(batch, message_id, received_us, routes, known, again=again)
                 routes = settled.routes

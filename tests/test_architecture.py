@@ -39,10 +39,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "stores, mapping, configuration",
         names(
-            "absent along anchor answers arrival audit backups batch bearers before_upgrade causes compact config "
-            "correcting damage detecting durable earlier elsewhere emptying erased erasing formats holding installed "
-            "joining journal kek layouts letting_go line_trace listing lock loss lots mapping memory migrate "
-            "new_folder numbered outbox packs pauses pruned reading replays reserve retention rollback rotation "
+            "absent accepted along anchor answers arrival audit backups batch bearers before_upgrade causes compact "
+            "config correcting damage detecting durable earlier elsewhere emptying erased erasing formats holding "
+            "installed joining journal kek layouts letting_go line_trace listing lock loss lots mapping meant memory "
+            "migrate new_folder numbered outbox packs pauses pruned reading replays reserve retention rollback rotation "
             "row_check salvage server_versions settling superseding suspect trail trail_check unfinished upkeep vault "
             "verdict verify wal_repair warm_up writer"
         ),

@@ -1,0 +1,122 @@
+"""Which accepted result a new one is about, where the two have different ids. Pure.
+
+The id of a result takes in its order's place in the message, the day, the specimen and, without a patient, the time. A
+correction that is told alone or on another day gets another id, and still means one result that was accepted before.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+
+from engine.accepted import Past
+from engine.reasons import Reason
+from engine.succession import CANCELLED, CHANGES, MINUTE, UNFINISHED
+from engine.told import Resource
+
+NEAR = timedelta(hours=36)
+NEAR_WITHOUT_PATIENT = timedelta(hours=24)
+MOST_RUNS = 100  # of one test that are looked at
+SEVERAL = 2
+
+
+def find_meant(
+    mine: Sequence[Resource], past: Past, received: datetime
+) -> tuple[dict[str, str], list[tuple[Reason, str]]]:
+    """Which result each one is about, where that has another id: id -> id; and what cannot be told."""
+    names = {one.name for one in mine}
+    found: dict[str, str] = {}
+    problems: list[tuple[Reason, str]] = []
+    for one in mine:
+        if one.kind != "Observation":
+            continue
+        if past.has(one.name):
+            if (run := _other_run(one, names, past)) is not None:
+                found[one.identity] = run
+            continue
+        candidates = _candidates(one, names, past)
+        if len(candidates) == 1:
+            found[one.identity] = candidates.pop()
+        elif candidates:
+            problems.append((Reason.CORRECTS_UNKNOWN, f"several results may be meant ({one.called})"))
+        elif one.said in CHANGES and (not one.subject or _is_anothers(one, past)):
+            problems.append((Reason.CORRECTS_UNKNOWN, f"no result is known that it corrects ({one.called})"))
+    if len(set(found.values())) < len(found):
+        return {}, [*problems, (Reason.CORRECTS_UNKNOWN, "two corrections are about one result")]
+    if found:
+        found |= _around(mine, found, past)
+    return found, problems
+
+
+def _is_anothers(new: Resource, past: Past) -> bool:
+    """Whether the test has a result of another patient under the same order number: a counter tells no person."""
+    return any(one.subject != new.subject for _, one in past.of_test(new.codes))
+
+
+def _other_run(new: Resource, names: set[str], past: Past) -> str | None:
+    """The run of a test that a message tells alone: of several that were told together the first has its id, and
+    another one was measured when it was. None: it is the first, or it cannot be told."""
+    if len(new.time) < MINUTE or any(one.time == new.time for one in past.versions(new.name)):
+        return None
+    meant = {
+        one.identity
+        for accepted, one in islice(past.of_test(new.codes), MOST_RUNS)
+        if accepted.same_day and one.subject == new.subject and one.time == new.time and one.name not in names
+    }
+    return meant.pop() if len(meant) == 1 else None
+
+
+def _candidates(new: Resource, names: set[str], past: Past) -> set[str]:
+    """The accepted results that one under another id may be about; two, where there are more.
+
+    Args:
+        names: of what its own message tells: these are other results.
+    """
+    changes = new.said in CHANGES
+    if not changes and not new.subject:
+        return set()
+    same: set[str] = set()
+    near: set[str] = set()
+    window = NEAR if new.subject else NEAR_WITHOUT_PATIENT
+    for accepted, one in islice(past.of_test(new.codes), None if changes else MOST_RUNS):
+        if one.subject != new.subject or one.name in names or not _is_near(new.time, one.time, window):
+            continue
+        if accepted.same_day and new.subject:
+            if changes or new.said in UNFINISHED or _ends(new, one) or _says_the_same(new, one):
+                same.add(one.identity)
+        elif len(near) < SEVERAL and (changes or _ends(new, one)):
+            near.add(one.identity)
+        if len(same) == SEVERAL:
+            break
+    return same or near
+
+
+def _says_the_same(new: Resource, old: Resource) -> bool:
+    """Whether two results of one order, patient and test are one that is told again."""
+    return len(new.time) >= MINUTE and (new.time, new.said, new.meaning) == (old.time, old.said, old.meaning)
+
+
+def _ends(new: Resource, old: Resource) -> bool:
+    """Whether one result is what comes after an unfinished one, or cancels it."""
+    return new.said == CANCELLED or (new.said == "final" and old.said in UNFINISHED)
+
+
+def _is_near(new: str, old: str, window: timedelta) -> bool:
+    try:
+        return abs(datetime.fromisoformat(new) - datetime.fromisoformat(old)) <= window
+    except (ValueError, TypeError):
+        return True  # a day, or nothing: the days of the orders are beside each other
+
+
+def _around(mine: Sequence[Resource], found: Mapping[str, str], past: Past) -> dict[str, str]:
+    """The report, specimen and order that stand around results which got the id of an older one."""
+    olds = set(found.values())
+    more: dict[str, str] = {}
+    for accepted in past.documents:
+        if not any(one.identity in olds for one in accepted.resources):
+            continue
+        for kind in ("DiagnosticReport", "Specimen", "ServiceRequest"):
+            new = [one for one in mine if one.kind == kind]
+            old = [one for one in accepted.resources if one.kind == kind]
+            if len(new) == len(old) == 1 and not past.has(new[0].name):
+                more[new[0].identity] = old[0].identity
+    return more
