@@ -4,7 +4,7 @@ A receiver replaces a report as a whole, so a message with one more test of an o
 list. So before such a document is sent, the list of each of its reports is joined with what its destination has had of
 the same report: a reference to what the receiver never got would make it refuse the document.
 
-Without a patient the id of a report holds its results and their times (`Making.report_alone`), so that one id means a
+Without a patient the id of a report holds its results and their times (`KeyScope.report_alone`), so that one id means a
 correction of them. Not joined: any where the channel says `report_list: replace` (its sender repeats the whole report
 each time), and what the memory of reports has forgotten.
 """

@@ -10,14 +10,14 @@ The name is part of no key: a corrected spelling must not make another Patient. 
 from hashlib import blake2b
 from typing import Any
 
+from engine.mapping.key_scope import SEPARATOR, inside
 from engine.mapping.run import Run
-from engine.message import Bearer, Group, Segment
+from engine.message import Bearer, Group
 from engine.persons import CONFLICT, Person, compare
 from engine.reasons import Reason
 
 Json = dict[str, Any]
 
-SEPARATOR = "\x1f"
 COUNTER = f"counter{SEPARATOR}"
 OTHER = f"other{SEPARATOR}"  # a person of their own under a number that lasts (`MapContext.others`)
 
@@ -74,21 +74,9 @@ class Bearers:
 
     def _first_number(self, group: Group) -> str:
         fields = self._run.identity
-        waiting, orders = [group], list[Segment]()
-        while waiting:
-            here = waiting.pop()
-            orders += here.segments.get(fields.order, ())
-            for groups in here.groups.values():
-                waiting += [inner for inner in groups if inner.groups or fields.order in inner.segments]
-        for segment in sorted(orders, key=lambda one: one.position):
-            if number := self._number_in(segment, fields.order_number):
+        for segment in inside(group, fields.order):
+            for number in self._run.numbers_in(segment, fields.order_number):
                 return number
-        return ""
-
-    def _number_in(self, segment: Segment, fields: tuple[int, ...]) -> str:
-        for number in fields:
-            for text in self._run.numbers_in(segment, (number,)):
-                return text
         return ""
 
     def person(self, number: bytes, fields: list[str]) -> int:

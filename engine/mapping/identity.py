@@ -5,21 +5,16 @@
     master   Patient, Encounter, where the sender keeps them     PUT Type?identifier=...: takes its place, or is made
     ours     Specimen, DiagnosticReport, Observation ...         PUT Type/id: a resend or a correction is a new version
 
-The natural key of an order, specimen, report or observation also holds the patient and the local day of measurement,
-because counters restart (the day of receipt, where no time is sent). Without a patient it holds the channel and the
-time to the second, and where no such time is sent, the message itself. So it does, too, where the same bytes came
-before and nothing shows that they are a repeat. ``specimen_ids: unique`` switches that off for what has a number. A
-plain hash of an accession number could be guessed, and ids reach other systems' logs.
+What keeps apart the numbers that restart is in `engine.mapping.key_scope`. A plain hash of an accession number could be
+guessed, and ids reach other systems' logs.
 """
 
 import json
 import re
 from functools import lru_cache
 from hashlib import blake2b
-from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 import orjson
 from orjson import OPT_SORT_KEYS, Fragment
@@ -27,19 +22,17 @@ from orjson import OPT_SORT_KEYS, Fragment
 from engine.errors import ContentError
 from engine.hashes import report_key
 from engine.mapping.bearers import COUNTER, OTHER, Bearers, token
+from engine.mapping.key_scope import SEPARATOR, KeyScope
 from engine.mapping.run import Run
-from engine.message import Group, Report, Segment
+from engine.message import Group, Report
 from engine.reasons import Reason
 
 Json = dict[str, Any]
 
 OWN_SYSTEM = "urn:labrelay:id"
 NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
-MINUTE_DIGITS = 12  # of a time as it is sent: 202603010930
-_SEPARATOR = "\x1f"
 _OF_A_CHANNEL = frozenset({"DiagnosticReport", "Media", "Observation"})  # two analyzers may measure one tube
 _RUNS = frozenset({"Observation", "Media"})
-_TOLD_BY: dict[str, tuple[Any, ...]] = {"hl7v2": ("OBX", 3, 4, 14), "astm": ("R", 3, 13)}  # code, sub-id, time
 _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # RFC 3986, 2.3: need no escape
 
@@ -51,6 +44,7 @@ class Making:
         entries: of the Bundle, in the order they were made: what is referred to comes first.
         made: id -> reference of the resource with this id.
         envelope: entries that steps made of the Bundle itself, once they are part of it.
+        scope: what keeps numbers that restart apart.
         own, own_reports: references of what is written under our own ids; reports apart.
     """
 
@@ -66,7 +60,6 @@ class Making:
         "_states",
         "_updated",
         "_whose",
-        "apart",
         "bearers",
         "conditional",
         "dropped",
@@ -76,8 +69,8 @@ class Making:
         "own",
         "own_reports",
         "reports",
+        "scope",
         "transaction",
-        "unique",
     )
 
     def __init__(self, run: Run, *, transaction: bool) -> None:
@@ -101,11 +94,9 @@ class Making:
         self.reports: dict[bytes, Report] = {}
         self.dropped = 0
         self.transaction = transaction
-        self.unique = run.context.specimen_ids == "unique"
+        self.scope = KeyScope(run)
         of_site = run.context.results_of == "site"
-        self._whose = "" if of_site else f"{_SEPARATOR}{run.context.channel}"  # in keys of results and reports
-        # The same bytes with a time of measurement are the same results: `engine.settling` knows them by their ids.
-        self.apart = "" if run.context.apart and self._is_timed() else run.context.apart
+        self._whose = "" if of_site else f"{SEPARATOR}{run.context.channel}"  # in keys of results and reports
 
     # -- ids -------------------------------------------------------------------------------------------------------
 
@@ -123,7 +114,7 @@ class Making:
     def identity_of(self, identifier: Json) -> str:
         """An Identifier as part of a key. Without a system it means something within its channel only."""
         system = identifier.get("system") or f"urn:labrelay:channel:{self._run.context.channel}"
-        return f"{system}{_SEPARATOR}{identifier['value']}"
+        return f"{system}{SEPARATOR}{identifier['value']}"
 
     def own_id(self, kind: str, key: str) -> str:
         """The id of a resource that is ours.
@@ -133,13 +124,13 @@ class Making:
         """
         if kind in _OF_A_CHANNEL:
             key += self._whose
-        if self.unique and key.startswith(NO_NUMBER + _SEPARATOR):  # a number that is absent is not unique
-            key += _SEPARATOR + self._this_message()
+        if self.scope.unique and key.startswith(NO_NUMBER + SEPARATOR):  # a number that is absent is not unique
+            key += SEPARATOR + self.scope.this_message()
         identity = self.identity(kind, key)
         if identity in self.made and kind in _RUNS:
             count = self._runs.get((kind, key), 1) + 1
             self._runs[kind, key] = count
-            return self.identity(kind, f"{key}{_SEPARATOR}{count}")
+            return self.identity(kind, f"{key}{SEPARATOR}{count}")
         return identity
 
     def shared_id(self, kind: str, key: str) -> str:
@@ -224,12 +215,12 @@ class Making:
         """What the journal is to remember of this message: its reports, and what it updates, whatever the order."""
         reports = [*self.reports.values()]
         if self._updated:
-            reports.append(Report(key=self.token(_SEPARATOR.join(["updates", *sorted(self._updated)]))))
+            reports.append(Report(key=self.token(SEPARATOR.join(["updates", *sorted(self._updated)]))))
         return tuple(reports)
 
     def _query(self, kind: str, identity: str, resource: Json, identifier: Json | None, scoped: bool) -> str:
         """The search by which the server finds a resource; adds the Identifier that it needs."""
-        if scoped and not self.unique:
+        if scoped and not self.scope.unique:
             identifier = None
         elif identifier is None or "system" not in identifier:  # a bare number may be anybody's
             identifier = next((one for one in resource.get("identifier", ()) if "system" in one), None)
@@ -273,91 +264,7 @@ class Making:
                 known[1].update(equal for equal, _ in new)
                 there += [one for _, one in new]
 
-    # -- measurement: when, and whose ------------------------------------------------------------------------------
-
-    def order_time(self, group: Group) -> str:
-        """The time of measurement of an order: its own, else that of its first result, else the message's."""
-        fields = self._run.identity
-        for segment in group.segments.get(fields.order) or _inside(group, fields.order):
-            if text := self._time_in(segment, fields.order_time):
-                return text
-        for segment in _inside(group, fields.result):
-            if text := self._time_in(segment, fields.result_time):
-                return text
-        return self._run.times.message_time
-
-    def _time_in(self, segment: Segment, fields: tuple[int, ...]) -> str:
-        """The time in the first of these fields that holds one."""
-        run = self._run
-        for number in fields:
-            raw = segment.fields[number] if len(segment.fields) > number else ""
-            text = run.text(raw) if raw else None
-            if text and run.times.datetime(text):
-                if run.trace is not None:
-                    run.trace.source(segment, number)
-                return text
-        return ""
-
-    def _is_timed(self) -> bool:
-        """Whether an order or a result says to the minute when it was measured."""
-        fields = self._run.identity
-        return any(
-            len(self._time_in(segment, numbers)) >= MINUTE_DIGITS
-            for name, numbers in ((fields.order, fields.order_time), (fields.result, fields.result_time))
-            for segment in _inside(self._run.root, name)
-        )
-
-    def tell_time(self, group: Group, result: Segment | None) -> None:
-        """Tell the trace which field the time in an id comes from: that of ``result``, or of the order at hand."""
-        if self.unique or (result is not None and self._time_in(result, self._run.identity.result_time)):
-            return
-        if self.order_time(group) == self._run.times.message_time and self._run.parsed.segments:
-            self._run.trace.source(self._run.parsed.segments[0], 7 if self._run.hl7 else 14)
-
-    def scope(self, patient: str | None, time: str) -> str:
-        """What a key that may restart is extended by."""
-        if self.unique:
-            return ""
-        if patient is None or self.apart:
-            return self.alone(time)
-        return f"{_SEPARATOR}{patient}{_SEPARATOR}{self._day(time)}"
-
-    def alone(self, raw: str) -> str:
-        """As `scope`, where no patient is named: the channel and the time to the second."""
-        if self.unique:
-            return ""
-        run = self._run
-        text = "" if self.apart else (run.text(raw) if raw else None) or run.times.message_time
-        if text and run.times.instant(text):
-            return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{run.times.second(text)}"
-        return f"{_SEPARATOR}{run.context.channel}{_SEPARATOR}{self._this_message()}"
-
-    def report_alone(self, group: Group, time: str) -> str:
-        """As `alone`, of a report: the same order may come in several messages, and no list of one is another's, so
-        what it has results of, and when they were measured, is part of what it is."""
-        if self.unique:
-            return ""
-        name, *numbers = _TOLD_BY[self._run.parsed.format]
-        told = [
-            [segment.fields[number] for number in numbers if len(segment.fields) > number]
-            for segment in _inside(group, name)
-        ]
-        return f"{self.alone(time)}{_SEPARATOR}{told}"
-
-    def _day(self, time: str) -> str:
-        """The local day of measurement; of receipt, where the message tells no day."""
-        day = self._run.times.day(time)
-        received = self._run.context.received_at
-        if day or received is None:
-            return day
-        return f"{received.astimezone(ZoneInfo(self._run.context.timezone)):%Y%m%d}"
-
-    def _this_message(self) -> str:
-        """What no other message has: where nothing in it says whose a result is, it is one of its own."""
-        context = self._run.context
-        received = "" if context.received_at is None else context.received_at.isoformat()
-        apart = f"{_SEPARATOR}{self.apart}" if self.apart else ""
-        return f"{context.payload_hash}{_SEPARATOR}{received}{apart}"
+    # -- whose -----------------------------------------------------------------------------------------------------
 
     def report(self, number: str, patient: str | None, time: str, person: list[str]) -> None:
         """Note whose order or specimen number this is on which day, for the journal's memory.
@@ -366,26 +273,26 @@ class Making:
         ``person`` is the fields of the PID or P at hand.
         """
         day = ""
-        if self.unique and number != NO_NUMBER:
+        if self.scope.unique and number != NO_NUMBER:
             place = ""
-        elif self.apart or (patient is None and number == NO_NUMBER):
-            place = self._this_message()
+        elif self.scope.apart or (patient is None and number == NO_NUMBER):
+            place = self.scope.this_message()
         else:
-            place, day = self._whose, self._day(time)
+            place, day = self._whose, self.scope.day(time)
             if number == NO_NUMBER:
-                place += f"{_SEPARATOR}{patient}"
-        key = report_key(self.token(f"report{_SEPARATOR}{number}{_SEPARATOR}{place}"), day)
-        token = b"" if patient is None else self.token(f"patient{_SEPARATOR}{patient}")
+                place += f"{SEPARATOR}{patient}"
+        key = report_key(self.token(f"report{SEPARATOR}{number}{SEPARATOR}{place}"), day)
+        token = b"" if patient is None else self.token(f"patient{SEPARATOR}{patient}")
         who = b"" if patient is None else self._bearer(key, number, patient, token, person)
         known = self.reports.setdefault(key, Report(key=key, patient=token, person=who))
-        if self.unique and known.patient != token:  # their specimens and reports would become one
+        if self.scope.unique and known.patient != token:  # their specimens and reports would become one
             raise self._run.dead(Reason.IDENTITY_CONFLICT, "one number stands for two patients in this message")
 
     def _bearer(self, key: bytes, number: str, patient: str, token: bytes, person: list[str]) -> bytes:
         """Note who bears the patient number of a report; the hash of the whole record."""
         if patient.startswith(OTHER):
-            own = patient.removeprefix(OTHER).partition(_SEPARATOR)[2]
-            return self.bearers.note(self.token(f"patient{_SEPARATOR}{own}"), person, lasts=True)
+            own = patient.removeprefix(OTHER).partition(SEPARATOR)[2]
+            return self.bearers.note(self.token(f"patient{SEPARATOR}{own}"), person, lasts=True)
         if not patient.startswith(COUNTER):
             return self.bearers.note(token, person, lasts=True)
         if self._orders.get(patient) in ("", number):  # known by its message, or compared with its Patient
@@ -403,20 +310,20 @@ class Making:
         """
         if self.bearers.lasts(identifier):
             patient = self.identity_of(identifier)
-            number = self.token(f"patient{_SEPARATOR}{patient}")
+            number = self.token(f"patient{SEPARATOR}{patient}")
             self.bearers.note(number, person, lasts=True, master=master)
             if (which := self.bearers.person(number, person)) > 1:
                 self.bearers.told_apart.add((identifier.get("system"), identifier["value"]))
-                patient = f"{OTHER}{which}{_SEPARATOR}{patient}"
+                patient = f"{OTHER}{which}{SEPARATOR}{patient}"
             return patient
         patient, order = self.bearers.counter(identifier["value"]), self.bearers.order_number(group)
         if not order:
-            patient = f"{patient}{_SEPARATOR}{self._this_message()}"
+            patient = f"{patient}{SEPARATOR}{self.scope.this_message()}"
         else:
-            number = self.token(f"patient{_SEPARATOR}{self.patient_key(patient, group)}")
+            number = self.token(f"patient{SEPARATOR}{self.patient_key(patient, group)}")
             self.bearers.note(number, person, lasts=False)
             if (which := self.bearers.person(number, person)) > 1:
-                patient = f"{patient}{_SEPARATOR}{which}"
+                patient = f"{patient}{SEPARATOR}{which}"
         self._orders[patient] = order
         return patient
 
@@ -426,8 +333,8 @@ class Making:
             return patient
         order = self.bearers.order_number(group)
         if self._day_of is None or self._day_of[0] is not group:
-            self._day_of = group, self._day(self.order_time(group))
-        return f"{patient}{_SEPARATOR}{order}{_SEPARATOR}{self._day_of[1]}"
+            self._day_of = group, self.scope.day(self.scope.order_time(group))
+        return f"{patient}{SEPARATOR}{order}{SEPARATOR}{self._day_of[1]}"
 
     def _without_counters(self, resource: Json, identifier: Json | None) -> Json | None:
         """Take out of a Patient the numbers that may be another person's tomorrow; what it is found by then."""
@@ -476,7 +383,7 @@ def _base(key: bytes, kind: str) -> Any:
     """The state of the keyed hash that has read a type of resource; to be copied."""
     state = blake2b(digest_size=16, key=key)
     if kind:
-        state.update(f"{kind}{_SEPARATOR}".encode())
+        state.update(f"{kind}{SEPARATOR}".encode())
     return state
 
 
@@ -493,20 +400,6 @@ class _States(dict[str, Any]):
 
 
 _states = lru_cache(maxsize=16)(_States)  # a site has one key
-
-
-def _inside(group: Group, name: str) -> list[Segment]:
-    """All segments of a name in a group and the groups inside it, in the order of the message."""
-    found: list[Segment] = []
-    waiting = [group]
-    while waiting:
-        here = waiting.pop()
-        if name in here.segments:
-            found += here.segments[name]
-        for groups in here.groups.values():
-            waiting += [inner for inner in groups if inner.groups or name in inner.segments]
-    found.sort(key=attrgetter("position"))
-    return found
 
 
 def _quoted(text: str) -> str:

@@ -221,6 +221,7 @@ PROLOGUE = """\
  X = m.X
  root = m.root
  made = making.made
+ scope = making.scope
  own_id = making.own_id
  shared_id = making.shared_id
  identity_of = making.identity_of

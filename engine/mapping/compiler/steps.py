@@ -500,7 +500,7 @@ class Steps(Bodies):
             patient = scope.patient_variable()
             alone = f"{segments.segments} and {patient} is None" if patient else segments.segments
             result = f"{segments.segments}[0] if {alone} else None"
-        self.code.emit(f"making.tell_time({self._order_scope(scope).variable}, {result})")
+        self.code.emit(f"scope.tell_time({self._order_scope(scope).variable}, {result})")
 
     def _trace_made(self, variable: str, resource: str) -> None:
         if self.traced:
@@ -656,7 +656,7 @@ class Steps(Bodies):
 
             def build() -> Val:
                 variable = self.code.new()
-                self.code.emit(f"{variable} = making.order_time({owner.variable})")
+                self.code.emit(f"{variable} = scope.order_time({owner.variable})")
                 return Val(variable, NOTHING.kind, maybe=False)
 
             lazy = owner.identities["time"] = Lazy(build, owner.loop, owner.slot, key=("time", id(owner)))
@@ -681,7 +681,7 @@ class Steps(Bodies):
             def build() -> Val:
                 time = self._order_time(scope)
                 variable = self.code.new()
-                self.code.emit(f"{variable} = making.scope({patient or 'None'}, {time})")
+                self.code.emit(f"{variable} = scope.of({patient or 'None'}, {time})")
                 return Val(variable, NOTHING.kind, maybe=False)
 
             lazy = owner.identities[name] = Lazy(build, owner.loop, owner.slot, key=(name, id(owner)))
@@ -697,13 +697,13 @@ class Steps(Bodies):
                 variable = code.new()
                 code.emit(f"{variable} = {suffix}")
                 test = f"{patient} is None" if patient else "True"
-                code.emit(f"if {test}: {variable} = making.alone({own} or {self._order_time(scope)})")
+                code.emit(f"if {test}: {variable} = scope.alone({own} or {self._order_time(scope)})")
                 suffix = variable
         elif kind == "DiagnosticReport":
             variable = code.new()
             code.emit(f"{variable} = {suffix}")
             test = f"{patient} is None" if patient else "True"
-            alone = f"making.report_alone({owner.variable}, {self._order_time(scope)})"
+            alone = f"scope.report_alone({owner.variable}, {self._order_time(scope)})"
             code.emit(f"if {test}: {variable} = {alone}")
             suffix = variable
         joined = code.new()

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.mapping.identity import NO_NUMBER, Making
+from engine.mapping.key_scope import SEPARATOR
 from engine.mapping.run import Run
 from engine.message import Group
 from engine.reasons import Reason
-
-_SEPARATOR = "\x1f"
 
 
 @dataclass(slots=True)
@@ -111,9 +110,9 @@ class Collected(Making):
         if number is None:
             self._patient = None
         elif lasts:
-            self._patient = f"hl7v2{_SEPARATOR}{number}{_SEPARATOR}{authority}"
+            self._patient = f"hl7v2{SEPARATOR}{number}{SEPARATOR}{authority}"
         else:
-            self._patient = self.bearers.counter(f"hl7v2{_SEPARATOR}{number}")
+            self._patient = self.bearers.counter(f"hl7v2{SEPARATOR}{number}")
 
     def order(self, segment: Part | None, time: str, person: list[str]) -> None:
         """OBR was made: whose number it is, so that a number reused for another patient is noticed.
@@ -124,7 +123,7 @@ class Collected(Making):
             return
         numbers = (_text(_first(segment.content.get(place)), 1) for place in (3, 2))
         number = next((one for one in numbers if one), None)
-        self.report(NO_NUMBER if number is None else f"hl7v2{_SEPARATOR}{number}", self._patient, time, person)
+        self.report(NO_NUMBER if number is None else f"hl7v2{SEPARATOR}{number}", self._patient, time, person)
 
     def check_owners(self) -> None:
         """In HL7 v2 a result is that of the PID and of the OBR in front of it, and nothing else says whose it is."""

@@ -18,6 +18,7 @@ from engine.mapping.compiler.registers import ordered
 from engine.mapping.conditions import route_condition
 from engine.mapping.identity import Making
 from engine.mapping.json_text import as_text
+from engine.mapping.key_scope import KeyScope
 from engine.mapping.run import Run
 from engine.message import Delimiters, Group, MapContext, Parsed, Segment
 from tests.support.mapping_texts import HL7, Workshop, context, parse
@@ -182,7 +183,7 @@ ORU = (
 
 
 def _alive() -> int:
-    return sum(isinstance(one, (Run, Making, Bearers, Parsed)) for one in gc.get_objects())
+    return sum(isinstance(one, (Run, Making, KeyScope, Bearers, Parsed)) for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("text", [ORU, ORU.replace("|F\rOBR", "|F\rNTE|1||remark\rOBR"), ORU.replace("||F1|", "|||")])

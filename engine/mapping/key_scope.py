@@ -1,0 +1,133 @@
+"""What keeps apart the numbers that restart: whose an order is, and when it was measured.
+
+Counters restart, so the natural key of an order, specimen, report or observation also holds the patient and the local
+day of measurement (the day of receipt, where no time is sent). Without a patient it holds the channel and the time to
+the second, and where no such time is sent, the message itself. So it does, too, where the same bytes came before and
+nothing shows that they are a repeat. ``specimen_ids: unique`` switches that off for what has a number.
+"""
+
+from operator import attrgetter
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from engine.mapping.run import Run
+from engine.message import Group, Segment
+
+SEPARATOR = "\x1f"  # between the parts of a key
+_MINUTE_DIGITS = 12  # of a time as it is sent: 202603010930
+_TOLD_BY: dict[str, tuple[Any, ...]] = {"hl7v2": ("OBX", 3, 4, 14), "astm": ("R", 3, 13)}  # code, sub-id, time
+
+
+class KeyScope:
+    """What the keys of one message are extended by.
+
+    Attributes:
+        unique: numbers of orders and specimens never restart.
+        apart: text that sets this message apart from one of the same bytes; usually empty.
+    """
+
+    __slots__ = ("_run", "apart", "unique")
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.unique = run.context.specimen_ids == "unique"
+        # The same bytes with a time of measurement are the same results: `engine.settling` knows them by their ids.
+        self.apart = "" if run.context.apart and self._is_timed() else run.context.apart
+
+    def order_time(self, group: Group) -> str:
+        """The time of measurement of an order: its own, else that of its first result, else the message's."""
+        fields = self._run.identity
+        for segment in group.segments.get(fields.order) or inside(group, fields.order):
+            if text := self._time_in(segment, fields.order_time):
+                return text
+        for segment in inside(group, fields.result):
+            if text := self._time_in(segment, fields.result_time):
+                return text
+        return self._run.times.message_time
+
+    def _time_in(self, segment: Segment, fields: tuple[int, ...]) -> str:
+        """The time in the first of these fields that holds one."""
+        run = self._run
+        for number in fields:
+            raw = segment.fields[number] if len(segment.fields) > number else ""
+            text = run.text(raw) if raw else None
+            if text and run.times.datetime(text):
+                if run.trace is not None:
+                    run.trace.source(segment, number)
+                return text
+        return ""
+
+    def _is_timed(self) -> bool:
+        """Whether an order or a result says to the minute when it was measured."""
+        fields = self._run.identity
+        return any(
+            len(self._time_in(segment, numbers)) >= _MINUTE_DIGITS
+            for name, numbers in ((fields.order, fields.order_time), (fields.result, fields.result_time))
+            for segment in inside(self._run.root, name)
+        )
+
+    def tell_time(self, group: Group, result: Segment | None) -> None:
+        """Tell the trace which field the time in an id comes from: that of ``result``, or of the order at hand."""
+        if self.unique or (result is not None and self._time_in(result, self._run.identity.result_time)):
+            return
+        if self.order_time(group) == self._run.times.message_time and self._run.parsed.segments:
+            self._run.trace.source(self._run.parsed.segments[0], 7 if self._run.hl7 else 14)
+
+    def of(self, patient: str | None, time: str) -> str:
+        """What a key that may restart is extended by."""
+        if self.unique:
+            return ""
+        if patient is None or self.apart:
+            return self.alone(time)
+        return f"{SEPARATOR}{patient}{SEPARATOR}{self.day(time)}"
+
+    def alone(self, raw: str) -> str:
+        """As `of`, where no patient is named: the channel and the time to the second."""
+        if self.unique:
+            return ""
+        run = self._run
+        text = "" if self.apart else (run.text(raw) if raw else None) or run.times.message_time
+        if text and run.times.instant(text):
+            return f"{SEPARATOR}{run.context.channel}{SEPARATOR}{run.times.second(text)}"
+        return f"{SEPARATOR}{run.context.channel}{SEPARATOR}{self.this_message()}"
+
+    def report_alone(self, group: Group, time: str) -> str:
+        """As `alone`, of a report: the same order may come in several messages, and no list of one is another's, so
+        what it has results of, and when they were measured, is part of what it is."""
+        if self.unique:
+            return ""
+        name, *numbers = _TOLD_BY[self._run.parsed.format]
+        told = [
+            [segment.fields[number] for number in numbers if len(segment.fields) > number]
+            for segment in inside(group, name)
+        ]
+        return f"{self.alone(time)}{SEPARATOR}{told}"
+
+    def day(self, time: str) -> str:
+        """The local day of measurement; of receipt, where the message tells no day."""
+        day = self._run.times.day(time)
+        received = self._run.context.received_at
+        if day or received is None:
+            return day
+        return f"{received.astimezone(ZoneInfo(self._run.context.timezone)):%Y%m%d}"
+
+    def this_message(self) -> str:
+        """What no other message has: where nothing in it says whose a result is, it is one of its own."""
+        context = self._run.context
+        received = "" if context.received_at is None else context.received_at.isoformat()
+        apart = f"{SEPARATOR}{self.apart}" if self.apart else ""
+        return f"{context.payload_hash}{SEPARATOR}{received}{apart}"
+
+
+def inside(group: Group, name: str) -> list[Segment]:
+    """All segments of a name in a group and the groups inside it, in the order of the message."""
+    found: list[Segment] = []
+    waiting = [group]
+    while waiting:
+        here = waiting.pop()
+        if name in here.segments:
+            found += here.segments[name]
+        for groups in here.groups.values():
+            waiting += [inner for inner in groups if inner.groups or name in inner.segments]
+    found.sort(key=attrgetter("position"))
+    return found
