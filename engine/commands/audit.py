@@ -157,7 +157,7 @@ def export(
     after, before = instant_us(session, since), instant_us(session, until)
     with session.reader() as reader:
         if breach:
-            from engine.commands.messages import note_exported
+            from engine.commands.noting import note_exported
 
             chosen = list(_entries(reader, after, before))
             note_exported(session, {"breach": True, "since": since or "", "until": until or ""})

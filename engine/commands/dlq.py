@@ -212,7 +212,7 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form)
                 say(f"it was edited by a person, and is message {trace.edited_as} now")
             return ExitCode.FAILED
         if unmask:
-            from engine.commands.messages import note_shown
+            from engine.commands.noting import note_shown
 
             note_shown(session, message)
         document = document_of(session, reader, trace, found, unmask=unmask, parsed=parsed or form is Form.JSON)

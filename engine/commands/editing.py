@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from engine.acts.editing import raise_if_not_editable
-from engine.commands.messages import note_shown
+from engine.commands.noting import note_shown
 from engine.commands.output import ExitCode, Form, on_terminal, say, show_document
 from engine.commands.selecting import ACT_TIMEOUT_S, channels, without_daemon
 from engine.commands.session import Session, consent

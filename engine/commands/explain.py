@@ -163,7 +163,7 @@ def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
 
     number = ROW.convert(what, None, None)
     if show_values:
-        from engine.commands.messages import note_shown
+        from engine.commands.noting import note_shown
 
         note_shown(session, number)
     with session.reader() as journal:

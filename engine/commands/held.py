@@ -118,7 +118,7 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
 @pass_session
 def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
     if unmask:
-        from engine.commands.messages import note_shown
+        from engine.commands.noting import note_shown
 
         note_shown(session, message)
     with session.reader() as reader:

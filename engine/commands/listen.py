@@ -97,7 +97,7 @@ async def _listen(
 
 def note_watched(session: Session, place: str) -> None:
     """The audit row comes first, as with `messages show --unmask`; where there is no site, there is no trail."""
-    from engine.commands.messages import note_exported
+    from engine.commands.noting import note_exported
     from engine.journal import JOURNAL_NAME
 
     if session.folder_or_none is None or not (session.data / JOURNAL_NAME).exists():

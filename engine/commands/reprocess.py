@@ -135,7 +135,7 @@ def command(
             selection = _refused(journal, selection)
         wanted = _wanted(session, journal, selection, mapping)
         if unmask:
-            from engine.commands.messages import note_exported
+            from engine.commands.noting import note_exported
 
             note_exported(session, {"reprocess": channel, **selection.to_json(), "mapping": wanted.named})
         rows = AffectedList(form, unmask=unmask) if listed or form is not Form.TABLE else None
