@@ -7,15 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import orjson
+
+from engine import told_hl7
 from engine.batch import Batch
 from engine.errors import IntegrityError
 from engine.hashes import neighbours
 from engine.message import Report
 from engine.packing import unpack
+from engine.records import Routed
 from engine.succession import Version
 from engine.told import Json, Resource, loads, resources_in
 
 FHIR = "application/fhir+json"
+KINDS = (FHIR, told_hl7.MEDIA_TYPE)  # of documents that are settled, where a mapping wrote them
 MOST_MESSAGES = 200  # of one order that are looked at; a counter that never moves must not stop the journal
 NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correction may mean
 ACCEPTED = ("waiting", "sending", "delivered", "held")
@@ -92,17 +97,20 @@ class Past:
             yield from self._by_code.get(code, ())
 
 
-def past_of(
-    batch: Batch, known: Sequence[Known], destinations: tuple[str, ...], states: tuple[str, ...] = ACCEPTED
-) -> Past:
+def past_of(batch: Batch, known: Sequence[Known], routed: Routed, states: tuple[str, ...] = ACCEPTED) -> Past:
+    """What was accepted for the destinations of a document, of its kind."""
+    destinations, media_type = routed.destinations, routed.document.media_type
     marks, asked = ",".join("?" * len(destinations)), ",".join("?" * len(states))
     documents = []
     for message_id, same_day in known:
+        if media_type == told_hl7.MEDIA_TYPE and not same_day:
+            continue  # its receiver goes by the order's number, and no day stands in the names of results
         rows = batch.execute(
             "SELECT d.document_id, max(d.state <> 'held') FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
             f" JOIN document o ON o.id = d.document_id WHERE d.message_id = ? AND l.destination IN ({marks})"
-            f" AND d.state IN ({asked}) AND o.media_type = ? GROUP BY d.document_id ORDER BY d.document_id",
-            (message_id, *destinations, *states, FHIR),
+            f" AND d.state IN ({asked}) AND o.media_type = ? AND o.reports <> x'' GROUP BY d.document_id"
+            " ORDER BY d.document_id",
+            (message_id, *destinations, *states, media_type),
         ).fetchall()
         for document_id, sent in rows:
             resources = told(batch, document_id)
@@ -115,25 +123,49 @@ def told(batch: Batch, document_id: int) -> list[Resource]:
     known = batch.tail.told.get(document_id)
     if known is not None:
         return known
-    bundle = bundle_of(batch, document_id)
     try:
-        found = resources_in(bundle) if bundle is not None else []
-    except ValueError:
-        found = []
+        body = body_of(batch, document_id)
+        if body.startswith(b"MSH"):
+            found = _as_sent(batch, document_id, told_hl7.results_in(body, batch.zone))
+        else:
+            found = resources_in(loads(body))
+    except (IntegrityError, ValueError):
+        found = []  # `labrelay verify` says what is wrong
     batch.tail.keep_told(document_id, found)
     return found
 
 
-def bundle_of(batch: Batch, document_id: int) -> Json | None:
-    """A stored document; None where it cannot be opened, or is no Bundle."""
+def _as_sent(batch: Batch, document_id: int, results: list[Resource]) -> list[Resource]:
+    """Results of an HL7 v2 message with the statuses as their sender gave them: it has no field for what we changed."""
+    ordinal, message_id, channel, sealed = batch.execute(
+        "SELECT o.ordinal, j.id, j.channel, s.detail FROM document o JOIN journal j ON j.id = o.message_id"
+        " JOIN message_state s ON s.id = j.id WHERE o.id = ?",
+        (document_id,),
+    ).fetchone()
+    note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel)) if sealed else {}
+    changed = note.get("facts", {}).get(str(ordinal), {}).get("statuses", {})
+    return [one._replace(said="final") if one.name in changed else one for one in results]
+
+
+def body_of(batch: Batch, document_id: int) -> bytes:
+    """A stored document.
+
+    Raises:
+        IntegrityError, ValueError: it cannot be opened, or not unpacked.
+    """
     sealed, channel = batch.execute(
         "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?", (document_id,)
     ).fetchone()
+    body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
+    return unpack(body) if packed else body
+
+
+def bundle_of(batch: Batch, document_id: int) -> Json | None:
+    """A stored document; None where it cannot be opened, or is no Bundle."""
     try:
-        body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
-        return loads(unpack(body) if packed else body)
+        return loads(body_of(batch, document_id))
     except (IntegrityError, ValueError):
-        return None  # `labrelay verify` says what is wrong
+        return None
 
 
 def version_of(one: Resource, waits: bool) -> Version:

@@ -201,7 +201,7 @@ class Batch:
         self.closed: list[int] = []
         self.unmapped_rows = tail.unmapped_rows
         self.config_hash = ""
-        self._zone = zone
+        self.zone = zone
         self._month = month_of(now_us)
         self._channels: dict[str, ChannelTally] = {}
         self._lanes: dict[int, LaneTally] = {}
@@ -337,7 +337,7 @@ class Batch:
 
     def day_of(self, instant_us: int) -> str:
         """The day of the site on which an instant is, as counters are named: ``2026-03-01``."""
-        return from_us(instant_us).astimezone(self._zone).date().isoformat()
+        return from_us(instant_us).astimezone(self.zone).date().isoformat()
 
     # -- the end of the transaction ------------------------------------------------------------------------------
 

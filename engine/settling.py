@@ -6,7 +6,7 @@ Where something is, the documents of those orders are opened and compared, resou
 
     an echo            is left out; a message that is nothing else is filtered (`Reason.ECHO`)
     a step back        holds the document until a person decides (`engine.succession`)
-    a changed final    goes out as ``amended``, the sender's own status in a tag
+    a changed final    goes out as ``amended``, the sender's own status in a tag (HL7 v2: ``C``, `engine.told_hl7`)
     a correction       finds the one result that it corrects, also where day, time or specimen in its id differ
 
 What was decided is given back as `engine.facts.Facts`, for the note beside the outcome.
@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from engine.accepted import FHIR, Known, Past, bundle_of, past_of, version_of
+from engine import told_hl7
+from engine.accepted import FHIR, KINDS, Known, Past, bundle_of, past_of, version_of
 from engine.batch import Batch
 from engine.clock import from_us
 from engine.facts import NOTHING, Facts
@@ -26,7 +27,7 @@ from engine.packing import unpack
 from engine.reasons import Reason
 from engine.records import Held, Routed
 from engine.succession import CHANGES, RANK, Step, follow, without_again
-from engine.told import Resource, loads, report_of, resources_in, settled
+from engine.told import Json, Resource, loads, report_of, resources_in, settled
 
 _NAMED = 5  # results, where it is said why a document is held
 
@@ -69,9 +70,9 @@ def settle(
     received = from_us(received_us)
     for place, routed in enumerate(routes, start=1):
         why: Held | None = None
-        if routed.document.media_type == FHIR and routed.destinations:
-            past = past_of(batch, known, routed.destinations)
-            own = past_of(batch, [Known(message_id, True)], routed.destinations, ("delivered",)) if again else Past()
+        if routed.document.media_type in KINDS and routed.document.reports and routed.destinations:
+            past = past_of(batch, known, routed)
+            own = past_of(batch, [Known(message_id, True)], routed, ("delivered",)) if again else Past()
             looked = past.documents or own.documents or _corrects_blindly(routed)
             found = _settle(batch, routed, past, own, received) if looked else None
             if found is not None:
@@ -109,12 +110,18 @@ def _settle(
 ) -> tuple[Document | None, Held | None, Facts] | None:
     """The document as it goes out (None: an echo), why it is held, and what was decided; None: it is left alone."""
     document = routed.document
+    is_message = document.media_type == told_hl7.MEDIA_TYPE
+    bundle: Json = {}
     try:
-        bundle = loads(unpack(document.body) if document.packed else document.body)
-        mine = resources_in(bundle)
+        body = unpack(document.body) if document.packed else document.body
+        if is_message:
+            mine = told_hl7.results_in(body, batch.zone)
+        else:
+            mine = resources_in(bundle := loads(body))
     except ValueError:
         return None
-    corrects, problems = find_meant(mine, past, received)
+    # A receiver of HL7 v2 goes by the numbers and codes that are sent, and no result bears an id of ours.
+    corrects, problems = ({}, []) if is_message else find_meant(mine, past, received)
     steps: dict[str, Step] = {}
     has_results = any(one.kind == "Observation" for one in mine)
     for one in mine:
@@ -139,7 +146,7 @@ def _settle(
     if not facts:
         return document, _all(held), NOTHING
     facts = _under_corrected_names(facts)
-    body = settled(bundle, facts)
+    body = told_hl7.settled(body, facts) if is_message else settled(bundle, facts)
     entries = len(bundle["entry"]) if document.entries else 0
     return replace(document, body=body, packed=False, entries=entries), _all(held), facts
 

@@ -24,7 +24,7 @@ SENDER_SAID = (
 _URN = "urn:uuid:"
 _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
 _OF_A_REPORT = _NOT_COMPARED | {"result"}
-_NO_VALUE = re.compile(r"[-*._?=~/]{2,}")
+NO_VALUE = re.compile(r"[-*._?=~/]{2,}")
 _MEANING = frozenset({"component", "dataAbsentReason", "interpretation", "referenceRange", "subject"})
 _TOLD_BY_A_REPORT = frozenset({"conclusion", "conclusionCode", "media", "presentedForm"})
 _RECORDS = frozenset({"Provenance", "MessageHeader"})  # about the message, and not about a result
@@ -144,7 +144,7 @@ def _has_value(resource: Json) -> bool:
 def _says_nothing(value: Any) -> bool:
     """Whether a value is a text like ``----`` or ``***``, which analyzers write where they have none."""
     text = value.get("text") if isinstance(value, dict) and not value.get("coding") else value
-    return isinstance(text, str) and _NO_VALUE.fullmatch(text.strip()) is not None
+    return isinstance(text, str) and NO_VALUE.fullmatch(text.strip()) is not None
 
 
 def _codes(code: Json) -> frozenset[str]:
@@ -180,11 +180,16 @@ def settled(bundle: Json, facts: Facts) -> bytes:
 
 
 def under(body: bytes, facts: Facts | None) -> bytes | None:
-    """A document as it goes out under ``facts``; None where it does not. What is no such Bundle stays as it is."""
+    """A document as it goes out under ``facts``; None where it does not. What is neither such a Bundle nor an HL7 v2
+    message stays as it is."""
     if not facts:
         return body
     if facts.not_sent:
         return None
+    if body.startswith(b"MSH"):
+        from engine import told_hl7  # it stands on this module
+
+        return told_hl7.settled(body, facts)
     try:
         return settled(loads(body), facts)
     except ValueError:
