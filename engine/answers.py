@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from engine.errors import IntegrityError
-from engine.message import Line
+from engine.link_events import Line
 from engine.repeats import UNANSWERED_US
 
 if TYPE_CHECKING:

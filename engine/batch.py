@@ -13,8 +13,8 @@ from heapq import heapify, heappop, heappush
 from engine.answers import Answers
 from engine.chain import GENESIS, chain_hash, row_hash
 from engine.clock import from_us
+from engine.link_events import Line
 from engine.loss import last_number
-from engine.message import Line
 from engine.records import INCOMPLETE_BYTES, KIND_FRAME
 from engine.repeats import Habit
 from engine.told import Resource

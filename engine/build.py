@@ -20,12 +20,13 @@ from engine.delivery.worker import DestinationWorker
 from engine.errors import ConfigError
 from engine.formats import MEDIA_TYPES, format_of
 from engine.judging import ChannelRoutes, Route
+from engine.link_events import SessionEnd
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
 from engine.mapping.held.rules import Holding, compile_holding
 from engine.mapping.outputs.documents import setting_problems
-from engine.message import Delivery, FormatOptions, MapContext, Received, SessionEnd
+from engine.message import Delivery, FormatOptions, MapContext, Received
 from engine.packing import Unpacking
 from engine.ports import Format, Link, TeeLink
 from engine.reasons import Reason

@@ -21,8 +21,9 @@ from engine.answers import host_of
 from engine.clock import Clock
 from engine.errors import StoreError
 from engine.line_trace import LineRecord, LineTrace
+from engine.link_events import Block, Frame, Line, LinkEvent, LinkFault, SessionEnd
 from engine.link_words import stranger_words
-from engine.message import Block, Frame, Line, LinkEvent, LinkFault, Received, SessionEnd, Stored
+from engine.message import Received, Stored
 from engine.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.preparing import prepared
 from engine.reasons import Reason

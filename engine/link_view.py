@@ -12,8 +12,8 @@ from engine.channel import Channel, Connection
 from engine.clock import from_us
 from engine.detecting.dialogue import Step, dialogue
 from engine.line_trace import LineEntry
+from engine.link_events import Answered, Way
 from engine.link_words import fault_words
-from engine.message import Answered, Way
 from engine.ports import TracedLink
 from engine.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
 from engine.sources import ChannelSource

@@ -1,123 +1,16 @@
 """The values that cross rooms. Plain data, no behaviour beyond reading it; nothing here does I/O.
 
-From the wire inwards: a *link* turns bytes into link events (`Block`, `Frame`, ...), a *format* reads a payload into a
+From the wire inwards: a *link* turns bytes into link events (`engine.link_events`), a *format* reads a payload into a
 `Parsed` tree of groups and segments, a *mapping* makes `Document`s of it, the outbox hands `Delivery`s to destinations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 from typing import Any
 
+from engine.link_events import Line
 from engine.reasons import Reason
-
-# -- link events: what a pure link found in the bytes ------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One whole message as framed by a link that frames whole messages (MLLP).
-
-    Attributes:
-        payload: the content, without framing bytes.
-        notes: tolerated departures from the protocol (``"no CR after FS"``); counted, never patient data.
-    """
-
-    payload: bytes
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One good ASTM E1381 frame that waits to be committed before it is acknowledged.
-
-    Attributes:
-        raw: the frame as received, STX through LF (or as far as it came).
-        number: the frame number digit.
-        durable: commit before the ACK (``commit: frame``); False where the link holds back only the last ACK.
-        completes: the whole text of each message that this frame ends (usually none or one), in order.
-    """
-
-    raw: bytes
-    number: int
-    durable: bool = True
-    completes: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEnd:
-    """An ASTM session is over.
-
-    Attributes:
-        completes: messages that only the end completes (``end: eot``, or a last text that asks for no more).
-        incomplete: text that never became a message; kept as evidence, never a result. Empty if there is none.
-        cause: ``eot``, ``enq`` (sender restarted), ``timeout``, ``closed``.
-        too_large: ``incomplete`` outgrew `max_message`; only its beginning is worth keeping.
-    """
-
-    cause: str
-    completes: tuple[bytes, ...] = ()
-    incomplete: bytes = b""
-    too_large: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LinkFault:
-    """The peer departed from its protocol; counted and shown, costs no message.
-
-    Attributes:
-        kind: a short constant for the counter (``bad-checksum``, ``noise``, ``too-large``, ``frame-number`` ...).
-        detail: both checksums, both numbers, sizes; never content.
-        sample: the bytes concerned, at most 64; for the sealed line trace, never for a log.
-        fatal: the connection must be closed.
-    """
-
-    kind: str
-    detail: str = ""
-    sample: bytes = b""
-    fatal: bool = False
-
-
-LinkEvent = Block | Frame | SessionEnd | LinkFault
-
-
-class Way(Enum):
-    """Where bytes came from, on a line that LabRelay only listens to (a tee)."""
-
-    ANALYZER = "analyzer"
-    MIDDLEWARE = "middleware"
-
-    @property
-    def other(self) -> "Way":
-        return Way.MIDDLEWARE if self is Way.ANALYZER else Way.ANALYZER
-
-
-class Answered(Enum):
-    """What the other side said to a message that passed a tee."""
-
-    ACCEPTED = "accepted"
-    REFUSED = "refused"
-    NOT = "not"  # nothing, or nothing that was heard
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What one side of a tee said to the other, once it is known what the other answered.
-
-    Attributes:
-        whole: a message; False for text that never became one, which is evidence and never a result.
-        notes: in words, for the journal; never patient data.
-    """
-
-    way: Way
-    payload: bytes
-    whole: bool = True
-    answered: Answered = Answered.NOT
-    notes: tuple[str, ...] = ()
-
-
-TeeEvent = Heard | LinkFault
 
 # -- parsed messages ---------------------------------------------------------------------------------------------
 
@@ -419,25 +312,6 @@ class Mapped:
 
 
 # -- journal and outbox ------------------------------------------------------------------------------------------
-
-
-def _never() -> bool:
-    return False
-
-
-@dataclass(slots=True, eq=False)
-class Line:
-    """The connection that a message came by: who sent it, and whether our answer could still reach the sender.
-
-    Attributes:
-        peer: the other side, without the port, which is another one each time.
-        gone: the other side has ended the connection; asked from the journal's thread, too.
-        ended_us: when the connection ended, or our answer was none that lets the sender go on; None while it is open.
-    """
-
-    peer: str
-    gone: Callable[[], bool] = _never
-    ended_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

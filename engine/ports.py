@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.message import Delivery, FormatOptions, Header, LinkEvent, Parsed, TeeEvent, Way
+from engine.link_events import LinkEvent, TeeEvent, Way
+from engine.message import Delivery, FormatOptions, Header, Parsed
 from engine.versions import Versions
 
 

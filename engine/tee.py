@@ -21,7 +21,8 @@ from engine.answers import host_of
 from engine.channel import Channel, ChannelSettings, Connection, Store
 from engine.clock import Clock
 from engine.errors import StoreError
-from engine.message import Answered, Heard, Line, LinkEvent, LinkFault, Received, Stored, TeeEvent, Way
+from engine.link_events import Answered, Heard, Line, LinkEvent, LinkFault, TeeEvent, Way
+from engine.message import Received, Stored
 from engine.ports import Format, Hearing, Stream, TeeLink
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory

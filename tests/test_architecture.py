@@ -19,7 +19,7 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-CONTRACT = {"engine.message", "engine.errors", "engine.reasons"}
+CONTRACT = {"engine.link_events", "engine.message", "engine.errors", "engine.reasons"}
 CONTRACT_WITH_IO = CONTRACT | {"engine.ports", "engine.clock"}
 
 # The layers of `engine`, from the inside out: a module imports from its own layer and those before it.
@@ -29,11 +29,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "values",
         names(
             "actor breaker chain clock clock_watch conditional controls deidentified deidentified_codes downtime "
-            "edit_text errors examine examine_lines facts growth hashes key_sheet lane letters link_words message near "
-            "numbers ownership pace packing persons ports reagents reasons receive_memory records registry repeats "
-            "results "
-            "retry secrets site site_file snapshot succession technology tested timing told told_hl7 units "
-            "versions words yaml_nodes"
+            "edit_text errors examine examine_lines facts growth hashes key_sheet lane letters link_events "
+            "link_words message near numbers ownership pace packing persons ports reagents reasons receive_memory "
+            "records registry repeats results retry secrets site site_file snapshot succession technology tested "
+            "timing told told_hl7 units versions words yaml_nodes"
         ),
     ),
     (

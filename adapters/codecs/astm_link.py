@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from adapters.codecs.astm_frames import ACK, NAK, SAMPLE_BYTES, FrameReader, Seen, Token, WireFrame, read_frame
 from adapters.codecs.astm_messages import Assembled, MessageAssembler, begins_with_header
-from engine.message import Frame, LinkEvent, LinkFault, SessionEnd
+from engine.link_events import Frame, LinkEvent, LinkFault, SessionEnd
 
 REACTION_S = 0.1  # a sender that gives up amid a message, and begins anew, takes longer than this to do so
 SILENCE_S = 0.3  # a frame is over when the line is silent this long: many bytes at 1200 baud, few lost packets on TCP

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from adapters.codecs import astm_link, mllp
-from engine.message import LinkEvent, LinkFault, SessionEnd
+from engine.link_events import LinkEvent, LinkFault, SessionEnd
 
 MAX_NOISE = 64 * 1024  # bytes between two messages that cost the connection
 SAMPLE_BYTES = 64

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.message import Block, LinkEvent, LinkFault, SessionEnd
+from engine.link_events import Block, LinkEvent, LinkFault, SessionEnd
 
 VT = b"\x0b"
 FS = b"\x1c"

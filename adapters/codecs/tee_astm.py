@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from adapters.codecs.astm_frames import ACK, ENQ, EOT, NAK, STX, read_frame
 from adapters.codecs.astm_link import AstmOptions, AstmReceiver, Settings, State
-from engine.message import Answered, Frame, Heard, LinkEvent, LinkFault, SessionEnd, TeeEvent, Way
+from engine.link_events import Answered, Frame, Heard, LinkEvent, LinkFault, SessionEnd, TeeEvent, Way
 
 _CONTROL = re.compile(b"[" + ENQ + EOT + ACK + NAK + b"]")
 

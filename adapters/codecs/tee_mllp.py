@@ -18,7 +18,7 @@ from adapters.codecs.hl7v2_batch import split
 from adapters.codecs.hl7v2_header import header, read_msh
 from adapters.codecs.mllp import MllpLink, MllpOptions, Settings
 from engine.errors import ContentError
-from engine.message import Answered, Block, Heard, LinkEvent, LinkFault, TeeEvent, Way
+from engine.link_events import Answered, Block, Heard, LinkEvent, LinkFault, TeeEvent, Way
 
 ANSWER_WITHIN_S = 30.0
 WAITING_MESSAGES = 256  # of one side, for their answers; a sender that does not wait for them is heard all the same

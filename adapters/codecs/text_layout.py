@@ -20,7 +20,8 @@ from adapters.codecs.text_link import TextLink
 from adapters.codecs.text_pieces import pieces, split_rows
 from adapters.codecs.text_reading import Reading
 from engine.errors import ContentError
-from engine.message import Block, FormatOptions, Frame, Header, Issue, LinkFault, Parsed, SessionEnd
+from engine.link_events import Block, Frame, LinkFault, SessionEnd
+from engine.message import FormatOptions, Header, Issue, Parsed
 from engine.reasons import Reason
 
 __all__ = ["TextFormat", "build", "read_layout"]

@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 
 from adapters.codecs.text_framing import Framing
 from engine.errors import ConfigError
-from engine.message import Frame, LinkEvent, LinkFault, SessionEnd
+from engine.link_events import Frame, LinkEvent, LinkFault, SessionEnd
 
 SAMPLE_BYTES = 64
 NOISE_STEP = 4096  # bytes of noise since the last text between two faults about it

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from adapters.codecs import astm_capture, astm_messages, mllp
 from engine.errors import ContentError
-from engine.message import Block, LinkEvent, LinkFault
+from engine.link_events import Block, LinkEvent, LinkFault
 
 ACK, NAK = b"\x06", b"\x15"
 BLANKS = b"\xef\xbb\xbf\0\t\n\r\x1a "

@@ -37,7 +37,8 @@ from adapters.destinations.mllp_query import advice, query
 from adapters.destinations.settings import Address, Tls
 from engine.clock import Clock
 from engine.errors import ContentError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.message import Block, Delivery, LateRefusal, LinkEvent
+from engine.link_events import Block, LinkEvent
+from engine.message import Delivery, LateRefusal
 from engine.reasons import Reason
 
 logger = logging.getLogger("labrelay." + __name__)

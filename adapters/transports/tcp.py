@@ -22,7 +22,7 @@ import tenacity
 from adapters.transports.accepting import Acceptor, leaves_files, peer_of
 from adapters.transports.gate import Admission, Gate
 from adapters.transports.tls import TlsFiles, names_of
-from engine.message import LinkFault
+from engine.link_events import LinkFault
 
 logger = logging.getLogger("labrelay." + __name__)
 

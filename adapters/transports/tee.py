@@ -21,7 +21,7 @@ from typing import Protocol
 
 from adapters.codecs.rfc2217 import LineSettings
 from adapters.transports.tcp import CONNECT_TIMEOUT_S, HostPort, TcpListener, TcpStream
-from engine.message import Way
+from engine.link_events import Way
 from engine.ports import StreamHandler, Transport
 
 logger = logging.getLogger("labrelay." + __name__)

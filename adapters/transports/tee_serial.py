@@ -18,7 +18,7 @@ from adapters.transports.serial import LineStream, SerialLine
 from adapters.transports.serial_device import open_device
 from adapters.transports.tcp import HostPort, TcpListener, TcpStream
 from adapters.transports.tee import End, Hearing, listen, reach, unreachable
-from engine.message import Way
+from engine.link_events import Way
 from engine.ports import StreamHandler, Transport
 
 logger = logging.getLogger("labrelay." + __name__)

@@ -32,7 +32,7 @@ from engine.detecting.capture import NDJSON, Piece, Way, line_of
 from engine.detecting.look import Look, Remark, look
 from engine.detecting.marks import Kind, Mark, Marks
 from engine.errors import LabRelayError
-from engine.message import Block, Frame, LinkEvent, LinkFault
+from engine.link_events import Block, Frame, LinkEvent, LinkFault
 from engine.ports import Stream
 
 QUIET_S = 0.15  # bytes closer together than this are shown as one run

@@ -17,7 +17,8 @@ from engine import tee as tee_module
 from engine.channel import ChannelSettings
 from engine.clock import SystemClock
 from engine.errors import StoreError
-from engine.message import Stored, Way
+from engine.link_events import Way
+from engine.message import Stored
 from engine.ports import TeeLink
 from engine.reasons import Reason
 from engine.tee import TeeChannel

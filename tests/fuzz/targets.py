@@ -20,10 +20,11 @@ from adapters.codecs.mllp import MllpLink, MllpOptions
 from engine import yaml_nodes
 from engine.config import load_site
 from engine.errors import ConfigError, ContentError
+from engine.link_events import Block, LinkEvent, LinkFault, SessionEnd
 from engine.mapping import load
 from engine.mapping.syntax import ExpressionError, walk
 from engine.mapping.syntax import parse as parse_expression
-from engine.message import Block, FormatOptions, Group, LinkEvent, LinkFault, Parsed, SessionEnd
+from engine.message import FormatOptions, Group, Parsed
 from tests.support.astm_peer import Line
 from tests.support.mapping_texts import ASTM, HL7, context
 from tests.support.mapping_texts import parse as read_message

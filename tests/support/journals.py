@@ -9,7 +9,8 @@ from pathlib import Path
 from engine.clock import Clock, ManualClock
 from engine.errors import StoreError
 from engine.journal import Journal, Routed
-from engine.message import Document, Line, Received, Report, Stored
+from engine.link_events import Line
+from engine.message import Document, Received, Report, Stored
 
 DAY_S = 86_400.0
 WINDOW_S = DAY_S

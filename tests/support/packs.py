@@ -13,8 +13,9 @@ from engine.clock import SystemClock
 from engine.config import load_site
 from engine.config.pack import find_pack
 from engine.judging import ChannelRoutes, Verdict, judge
+from engine.link_events import Block, Frame, LinkFault
 from engine.mapping.inputs import messages_in
-from engine.message import Block, Frame, LinkFault, Mapped, Stored
+from engine.message import Mapped, Stored
 from tests.support.corpus import CORPUS, CorpusFile, corpus_files
 from tests.support.fhir_check import check_bundle, resources
 from tests.support.shipped import KEY, RECEIVED, Recorder

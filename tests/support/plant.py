@@ -22,6 +22,7 @@ from engine.errors import ContentError
 from engine.intake import Aside, Intake, Store
 from engine.journal import Journal
 from engine.judging import ChannelRoutes, Judge, Route
+from engine.link_events import Line
 from engine.message import (
     Delimiters,
     Delivery,
@@ -29,7 +30,6 @@ from engine.message import (
     FormatOptions,
     Group,
     Header,
-    Line,
     MapContext,
     Mapped,
     Parsed,

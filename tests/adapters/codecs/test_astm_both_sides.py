@@ -17,7 +17,7 @@ from adapters.codecs.astm_link import AstmOptions, AstmReceiver
 from adapters.codecs.astm_link import State as ReceiverState
 from adapters.codecs.astm_sender import AstmSender, Failed, SenderOptions, Sent, frames_of
 from adapters.codecs.astm_sender import State as SenderState
-from engine.message import Frame, LinkEvent, SessionEnd
+from engine.link_events import Frame, LinkEvent, SessionEnd
 from tests.support.astm_host import sum8
 
 ENQ, ACK, EOT = b"\x05", b"\x06", b"\x04"

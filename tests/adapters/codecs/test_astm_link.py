@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from adapters.codecs.astm_frames import FrameReader
 from adapters.codecs.astm_link import AstmOptions, AstmReceiver, State, assemble
-from engine.message import Frame, LinkFault, SessionEnd
+from engine.link_events import Frame, LinkFault, SessionEnd
 from tests.support.astm_peer import (
     ACK,
     ENQ,

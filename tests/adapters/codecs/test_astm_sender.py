@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.codecs.astm_link import AstmOptions, AstmReceiver
 from adapters.codecs.astm_sender import AstmSender, Failed, SenderEvent, SenderOptions, Sent, State, frame, frames_of
-from engine.message import Frame, SessionEnd
+from engine.link_events import Frame, SessionEnd
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, cut_every, one_record_a_frame, read_session, sum_of, wire_frame
 
 MESSAGE = b"H|\\^&|||DEMO\rP|1\rO|1|S1\rR|1|^^^GLU|5.4|mmol/L||N||F\rL|1|N\r"

@@ -7,7 +7,8 @@ import pytest
 from adapters.codecs import astm_records
 from adapters.codecs.astm_link import AstmOptions, AstmReceiver
 from adapters.codecs.astm_sender import AstmSender, SenderOptions, Sent, frames_of
-from engine.message import FormatOptions, Frame, LinkFault
+from engine.link_events import Frame, LinkFault
+from engine.message import FormatOptions
 from tests.support.astm_host import StrictHost
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, Line, session, wire_frame
 

@@ -8,7 +8,7 @@ from adapters.codecs import auto_format
 from adapters.codecs.astm_link import AstmOptions, AstmReceiver
 from adapters.codecs.auto_link import MAX_NOISE, AutoLink
 from adapters.codecs.mllp import MllpLink, MllpOptions
-from engine.message import Block, Frame, LinkEvent, LinkFault, SessionEnd
+from engine.link_events import Block, Frame, LinkEvent, LinkFault, SessionEnd
 from tests.support.astm_peer import ACK, ENQ, EOT, one_record_a_frame, session
 
 RECORDS = b"H|\\^&|||XN\rP|1\rO|1|S1\rR|1|^^^WBC|5.1\rL|1|N\r"

@@ -17,7 +17,8 @@ from adapters.codecs.hl7v2_header import header, read_msh
 from adapters.codecs.hl7v2_text import components, repetitions, subcomponents
 from adapters.codecs.mllp import MllpLink
 from engine.errors import ContentError
-from engine.message import Block, FormatOptions, Group, Parsed, Segment
+from engine.link_events import Block
+from engine.message import FormatOptions, Group, Parsed, Segment
 from engine.reasons import Reason
 from tests.support.hl7_corpus import ABSENT, CorpusFile, analyzer_files, hl7_files
 

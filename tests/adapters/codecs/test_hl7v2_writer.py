@@ -21,7 +21,8 @@ from adapters.codecs.hl7v2_writer import (
 )
 from adapters.codecs.mllp import MllpLink, MllpOptions
 from engine.errors import ContentError
-from engine.message import Block, Delimiters, FormatOptions
+from engine.link_events import Block
+from engine.message import Delimiters, FormatOptions
 from engine.reasons import Reason
 
 USUAL = delimiters_of("|", "^~\\&")

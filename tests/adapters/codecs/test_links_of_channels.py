@@ -7,7 +7,7 @@ import pytest
 from adapters.codecs import astm_link, auto_link, mllp, text_link, whole_link
 from adapters.codecs.text_framing import Framing, wire
 from engine.errors import ConfigError
-from engine.message import Block, Frame, LinkFault, SessionEnd
+from engine.link_events import Block, Frame, LinkFault, SessionEnd
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame
 
 RECORDS = b"H|\\^&|||XN\rL|1|N\r"

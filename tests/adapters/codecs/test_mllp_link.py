@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs.mllp import MllpLink, MllpOptions
-from engine.message import Block, LinkEvent, LinkFault, SessionEnd
+from engine.link_events import Block, LinkEvent, LinkFault, SessionEnd
 
 ORU = b"MSH|^~\\&|XN|LAB|||20260301101530||ORU^R01|1|P|2.5\rPID|1||7\rOBX|1|NM|HGB||14.8\r"
 ACK = b"MSH|^~\\&|LIS|HOSP|||20260301101530||ACK|2|P|2.5\rMSA|AA|1\r"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adapters.codecs.astm_link import AstmOptions
 from adapters.codecs.tee_astm import AstmListener
-from engine.message import Answered, Heard, LinkFault, TeeEvent, Way
+from engine.link_events import Answered, Heard, LinkFault, TeeEvent, Way
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, cut_every, one_record_a_frame, wire_frame
 
 ANALYZER, MIDDLEWARE = Way.ANALYZER, Way.MIDDLEWARE

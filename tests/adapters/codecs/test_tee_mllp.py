@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from adapters.codecs import tee_mllp
 from adapters.codecs.mllp import MllpOptions
 from adapters.codecs.tee_mllp import ANSWER_WITHIN_S, MllpListener
-from engine.message import Answered, Heard, LinkFault, TeeEvent, Way
+from engine.link_events import Answered, Heard, LinkFault, TeeEvent, Way
 from tests.support.channels import block, hl7
 from tests.support.mllp_peer import ack
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adapters.codecs.text_framing import CHECKSUMS, NAMES, Checksum, Framing, shown, wire
 from adapters.codecs.text_link import NOISE_STEP, TextLink, links
-from engine.message import Frame, LinkEvent, LinkFault, SessionEnd
+from engine.link_events import Frame, LinkEvent, LinkFault, SessionEnd
 
 ENQ, ACK, NAK, STX, ETX = NAMES["ENQ"], NAMES["ACK"], NAMES["NAK"], NAMES["STX"], NAMES["ETX"]
 EOT, GS, CR, LF = NAMES["EOT"], NAMES["GS"], NAMES["CR"], NAMES["LF"]

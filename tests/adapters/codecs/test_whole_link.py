@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs.whole_link import ACK, NAK, WholeLink
-from engine.message import Block, LinkFault
+from engine.link_events import Block, LinkFault
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
 

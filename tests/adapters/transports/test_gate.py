@@ -11,7 +11,7 @@ import pytest
 from adapters.transports.gate import Admission, Gate
 from adapters.transports.tcp import TcpListener, TcpStream
 from adapters.transports.tls import TlsFiles, names_of
-from engine.message import LinkFault
+from engine.link_events import LinkFault
 from tests.support.certificates import Authority
 from tests.support.running import hl7_channel, running_site
 from tests.support.waiting import until

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.transports import tcp, tee
 from adapters.transports.tee import Hearing, TcpTee
-from engine.message import Way
+from engine.link_events import Way
 from engine.ports import Stream
 from engine.units import HostPort
 from tests.support.ports import quiet_ports

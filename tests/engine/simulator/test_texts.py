@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from engine.message import Block, Frame, LinkEvent
+from engine.link_events import Block, Frame, LinkEvent
 from engine.simulator.dialogue import Dialogue
 from engine.simulator.faults import ALL, Fault
 from engine.simulator.packs import find_model

@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from engine.clock import ManualClock
 from engine.journal import Journal
-from engine.message import Line, Received, Stored
+from engine.link_events import Line
+from engine.message import Received, Stored
 from engine.reasons import Reason
 from tests.support.journals import opened, routed
 
