@@ -12,7 +12,7 @@ from adapters.codecs import seven_bits
 from adapters.codecs.rfc2217 import ComPortClient
 from adapters.transports.serial_health import LineHealth
 from adapters.transports.serial_opening import LineError, Settings
-from adapters.transports.tcp import READ_HIGH_WATER, TcpStream
+from adapters.transports.tcp_stream import READ_HIGH_WATER, TcpStream
 
 CONNECT_TIMEOUT_S = 10.0
 NEGOTIATE_TIMEOUT_S = 5.0

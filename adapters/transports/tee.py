@@ -20,7 +20,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from adapters.codecs.rfc2217 import LineSettings
-from adapters.transports.tcp import CONNECT_TIMEOUT_S, HostPort, TcpListener, TcpStream
+from adapters.transports.tcp import CONNECT_TIMEOUT_S, HostPort, TcpListener
+from adapters.transports.tcp_stream import TcpStream
 from engine.link_events import Way
 from engine.ports import StreamHandler, Transport
 

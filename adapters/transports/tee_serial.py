@@ -16,7 +16,8 @@ from functools import partial
 
 from adapters.transports.serial import LineStream, SerialLine
 from adapters.transports.serial_device import open_device
-from adapters.transports.tcp import HostPort, TcpListener, TcpStream
+from adapters.transports.tcp import HostPort, TcpListener
+from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee import End, Hearing, listen, reach, unreachable
 from engine.link_events import Way
 from engine.ports import StreamHandler, Transport

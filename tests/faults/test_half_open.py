@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.transports import tcp
+from adapters.transports import tcp_stream
 from engine.app import App
 from engine.bench.messages import oru
 from tests.faults.harness.trial import Trial
@@ -40,8 +40,8 @@ def test_analyzers_that_vanished_free_their_places(
     within_s, block_timeout = WITHIN_S, "60s"
     if trial.scale == "quick":
         for name, value in {"IDLE_S": 1, "INTERVAL_S": 1, "COUNT": 2}.items():
-            monkeypatch.setattr(tcp, f"KEEP_ALIVE_{name}", value)
-        monkeypatch.setattr(tcp, "USER_TIMEOUT_MS", 3_000)
+            monkeypatch.setattr(tcp_stream, f"KEEP_ALIVE_{name}", value)
+        monkeypatch.setattr(tcp_stream, "USER_TIMEOUT_MS", 3_000)
         within_s, block_timeout = 15.0, "3s"
     with namespaces.cable() as cable:
         source = {"kind": "mllp", "listen": f"{cable.near.address}:0", "block_timeout": block_timeout}

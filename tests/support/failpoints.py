@@ -33,7 +33,7 @@ STEPS = {
     "receive the last frame": Step("engine.journal", "Journal.append_frame_completing"),
     "store a message": Step("engine.arrival", "store_message"),
     "store a frame": Step("engine.arrival", "store_frame"),
-    "answer": Step("adapters.transports.tcp", "TcpStream.write"),
+    "answer": Step("adapters.transports.tcp_stream", "TcpStream.write"),
     # a transaction of the writer, from BEGIN to the hand-over of its results
     "begin": Step("engine.upkeep", "StoreUpkeep.begin"),
     "flush": Step("engine.batch", "Batch.flush"),  # after it: COMMIT is next

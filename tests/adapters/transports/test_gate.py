@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from adapters.transports.gate import Admission, Gate
-from adapters.transports.tcp import TcpListener, TcpStream
+from adapters.transports.tcp import TcpListener
+from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tls import TlsFiles, names_of
 from engine.link_events import LinkFault
 from tests.support.certificates import Authority

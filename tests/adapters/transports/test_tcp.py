@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from adapters.transports import tcp
-from adapters.transports.tcp import TcpConnector, TcpListener, TcpStream, TlsFiles
+from adapters.transports.tcp import TcpConnector, TcpListener
+from adapters.transports.tcp_stream import READ_HIGH_WATER, TcpStream
+from adapters.transports.tls import TlsFiles
 from tests.support.certificates import Authority
 from tests.support.waiting import until
 
@@ -122,7 +124,7 @@ async def test_a_peer_that_sends_without_end_is_slowed_down() -> None:
             peer.setblocking(False)
             sent = await _fill(peer)
             (stream,) = listener._open
-            assert stream._buffered <= 2 * tcp.READ_HIGH_WATER
+            assert stream._buffered <= 2 * READ_HIGH_WATER
             go_on.set()
             peer.setblocking(True)
             peer.shutdown(socket.SHUT_WR)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from adapters.transports import tcp, tee
+from adapters.transports import tee
+from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee import Hearing, TcpTee
 from engine.link_events import Way
 from engine.ports import Stream
@@ -279,7 +280,7 @@ async def test_slow_readers_are_waited_for_as_long_as_tcp_does() -> None:
         await until(lambda: bool(made._lines))
         for line in made._lines:
             for stream in line._streams.values():
-                assert isinstance(stream, tcp.TcpStream)
+                assert isinstance(stream, TcpStream)
                 sock = stream._transport.get_extra_info("socket")
                 options.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
     assert options == [0, 0]
