@@ -8,20 +8,21 @@ program of another checkout, which has a ``.venv`` of its own. Exit code 1 where
 """
 
 import argparse
-import asyncio
 import hashlib
-import shutil
+import os
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from tests.histories.generate import batch, batches, history
 from tests.histories.history import Batch, as_json, from_json
 from tests.histories.model import INVARIANTS, Fault
-from tests.histories.play import Ending, play
+from tests.histories.play import Ending, play_alone
 from tests.histories.product import ROOT
 from tests.histories.shrink import breaks, shrink, told
 
@@ -35,11 +36,14 @@ def main() -> int:
     began = time.monotonic()
     counts: Counter[str] = Counter()
     broken: dict[str, list[_Broken]] = defaultdict(list)
-    with tempfile.TemporaryDirectory(prefix="labrelay-histories-") as temporary:
-        folder = Path(temporary) / "run"
-        for one in _batches(asked):
-            endings = asyncio.run(play(one, asked.against, folder))
-            shutil.rmtree(folder)
+    with (
+        tempfile.TemporaryDirectory(prefix="labrelay-histories-") as temporary,
+        ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool,
+    ):
+        drawn = _batches(asked)
+        folders = [Path(temporary) / str(number) for number in range(len(drawn))]
+        played = pool.map(play_alone, drawn, [asked.against] * len(drawn), folders)
+        for one, endings in zip(drawn, played, strict=True):
             for place, ending in enumerate(endings):
                 _count(ending, counts)
                 seed = asked.only or f"{one.seed}/{place}"
@@ -62,6 +66,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.histories", description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=200, help="how many histories (200)")
     parser.add_argument("--seed", type=int, default=None, help="of all that is drawn (the time)")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="daemons at the same time (one a processor)"
+    )
     parser.add_argument("--keep", action="store_true", help="shrink what is found, and keep it")
     parser.add_argument(
         "--against", type=Path, default=ROOT, metavar="CHECKOUT", help="the program of another checkout"

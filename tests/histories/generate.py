@@ -8,7 +8,7 @@ from tests.histories.laboratory import DAY, ROUNDS, Laboratory, Order, Person
 from tests.histories.render import HERE, PLACEHOLDERS
 from tests.histories.scenes import PLAIN, SAME_SURNAME, SCENES, STRANGERS
 
-BATCH = 125  # histories side by side on one daemon
+BATCH = 400
 SERVERS = ("well", "well", "down", "lost", "flaky")
 WITHDRAWALS = ("D", "W")
 

@@ -1,6 +1,7 @@
 """A batch of histories on one daemon, with sockets, a journal and a server; what is judged is what they left behind."""
 
 import asyncio
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -79,6 +80,14 @@ async def play(batch: Batch, checkout: Path, folder: Path) -> list[Ending]:
     finally:
         await product.stop()
         await sandbox.stop()
+
+
+def play_alone(batch: Batch, checkout: Path, folder: Path) -> list[Ending]:
+    """The same for a process of its own. Nothing is left of ``folder``."""
+    try:
+        return asyncio.run(play(batch, checkout, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Player:
@@ -164,11 +173,12 @@ class _Player:
         by_channel: dict[str, list[Json]] = defaultdict(list)
         for message in await self._product.messages(names):
             by_channel[message["channel"]].append(message)
+        repaired = [place for place, some in acts.items() if any(act.act == "reprocess" for act in some)]
+        if repaired:
+            await self._product.repair(line.name for line in self._lines.values() if line.history in repaired)
         for place, some in acts.items():
             for act in some:
                 if act.act == "reprocess":
-                    for line, _ in self._channels(place, by_channel):
-                        await self._product.repair(line.name)
                     continue
                 if act.act == "answer":
                     await self._answer(place, by_channel, newest)

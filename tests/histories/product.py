@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -41,6 +41,7 @@ class Product:
     """
 
     _made = itertools.count()
+    _known: ClassVar[dict[Path, frozenset[str]]] = {}  # keys that not every version has, by checkout
 
     def __init__(self, checkout: Path, folder: Path) -> None:
         self.folder = folder
@@ -61,10 +62,6 @@ class Product:
     # -- the site ------------------------------------------------------------------------------------------------------
 
     async def write_site(self, channels: dict[str, Channel], server: str, workers: int) -> None:
-        """
-        Raises:
-            RuntimeError: the program refuses the configuration.
-        """
         (self.folder / "config").mkdir(parents=True)
         (self.folder / "channels").mkdir()
         site = {
@@ -82,13 +79,11 @@ class Product:
         }
         (self.folder / "config" / "labrelay.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
         self.ports = {name: FIRST_PORT + number for number, name in enumerate(channels)}
-        known = await self._known_keys()
+        if (known := self._known.get(self._checkout)) is None:
+            known = self._known[self._checkout] = await self._known_keys()
         for name, channel in channels.items():
             text = yaml.safe_dump(self._channel(name, channel, known))
             (self.folder / "channels" / f"{name}.yaml").write_text(text, encoding="utf-8")
-        checked = await self.command("check", "-o", "json")
-        if problems := _problems(checked["out"]):
-            raise RuntimeError("the site is refused: " + "; ".join(problems[:5]))
 
     def _channel(self, name: str, channel: Channel, known: frozenset[str]) -> Json:
         content: Json = {
@@ -203,18 +198,20 @@ class Product:
         answer: Json = json.loads(line)
         return answer
 
-    async def repair(self, channel: str) -> None:
-        """Let the channel know of a decimal comma, and map what came again.
+    async def repair(self, channels: Iterable[str]) -> None:
+        """Let the channels know of a decimal comma, and map what came again.
 
         Raises:
             RuntimeError: the program refuses it.
         """
-        path = self.folder / "channels" / f"{channel}.yaml"
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        content["settings"] = {**content.get("settings", {}), "decimal_comma": "yes"}
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
-        again = ("reprocess", "--channel", channel, "--since", "1d", "--apply", "--reason", BECAUSE, "--yes")
-        for command in (("reload",), again):
+        again = []
+        for channel in channels:
+            path = self.folder / "channels" / f"{channel}.yaml"
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content["settings"] = {**content.get("settings", {}), "decimal_comma": "yes"}
+            path.write_text(yaml.safe_dump(content), encoding="utf-8")
+            again.append(("reprocess", "--channel", channel, "--since", "1d", "--apply", "--reason", BECAUSE, "--yes"))
+        for command in (("reload",), *again):
             done = await self.command(*command)
             if done["code"] not in DONE:
                 raise RuntimeError(f"{command[0]}: {done['code']} {done['out'][-500:]} {done['err'][-500:]}")

@@ -3,14 +3,12 @@
 All histories that lack one thing each are played side by side, so a step takes as long as one history.
 """
 
-import asyncio
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from tests.histories.history import Act, Batch, History, Round, Send, Weather
-from tests.histories.play import play
+from tests.histories.play import play_alone
 
 Breaks = Callable[[Batch], list[bool]]  # of each history, whether it is still broken
 STEPS = 25
@@ -21,9 +19,10 @@ def breaks(invariant: str, checkout: Path, folder: Path) -> Breaks:
     """Asks the program, on sites in ``folder`` that are removed again."""
 
     def ask(batch: Batch) -> list[bool]:
-        endings = asyncio.run(play(batch, checkout, folder))
-        shutil.rmtree(folder)
-        return [any(fault.invariant == invariant for fault in ending.faults) for ending in endings]
+        return [
+            any(fault.invariant == invariant for fault in ending.faults)
+            for ending in play_alone(batch, checkout, folder)
+        ]
 
     return ask
 
