@@ -199,8 +199,7 @@ def _is_echo(mine: Sequence[Resource], steps: Mapping[str, Step], corrects: Mapp
 
 def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past) -> dict[str, str]:
     """The statuses that go out in place of the sender's: of results that change a final one, and of their reports."""
-    changed = {one.name: steps[one.name].status for one in mine
-               if one.name in steps and steps[one.name].kind == "amended"}  # fmt: skip
+    changed = {name: step.status for name, step in steps.items() if step.kind in ("amended", "held") and step.status}
     changed |= _repaired(mine, own)
     out = {one.identity: changed.get(one.name, one.status) for one in mine if one.kind == "Observation"}
     for one in mine:

@@ -62,7 +62,7 @@ class Step(NamedTuple):
     """What becomes of a new version.
 
     Attributes:
-        status: as it goes out.
+        status: as it goes out; of what is held, once a person releases it.
         reason: why it is held, with ``words`` that name no value.
     """
 
@@ -78,6 +78,18 @@ def follow(new: Version, accepted: Sequence[Version], received: datetime) -> Ste
     Args:
         received: when the message of ``new`` came in; aware.
     """
+    step = _follow(new, accepted, received)
+    if step.kind == "held" and new.said == "final" and any(_is_changed_by(new, one) for one in accepted):
+        return step._replace(status="amended")
+    return step
+
+
+def _is_changed_by(new: Version, one: Version) -> bool:
+    """Whether a receiver has a finished version that ``new`` would change."""
+    return not one.waits and RANK.get(one.said, 0) >= RANK["final"] and one.whole != new.whole
+
+
+def _follow(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
     if not accepted:
         return Step("plain", new.said)
     if (new.repeats or len(new.time) >= MINUTE) and (same := [one for one in accepted if _says_again(new, one)]):

@@ -109,6 +109,25 @@ def test_what_becomes_of_a_result(accepted: list[str], new: str, outcome: str | 
         assert (step.kind in ("plain", "amended"), step.status) == (True, outcome)
 
 
+# accepted before | what is held | the status with which it goes out once a person releases it; empty: its own
+RELEASED = [
+    (["F 9.9 09:30", "C 6.0 09:32"], "F 7.7 09:40", "amended"),
+    (["F 9.9 10:00"], "F 5.5 09:00", "amended"),
+    (["F 5.5 09:30", "[C 6.0 09:40]"], "F 5.6 09:50", "amended"),
+    (["F 5.5 09:30"], "F - 09:40", "amended"),
+    (["[F 5.5 09:30]"], "P 5.6 09:50", ""),
+    (["P 9.9 10:00"], "P 5.5 09:00", ""),
+    (["[C 5.5 09:30]"], "F 5.6 09:50", ""),  # no receiver has had the first
+    (["F 5.5 09:30"], "X - 09:40", ""),
+]
+
+
+@pytest.mark.parametrize(("accepted", "new", "status"), RELEASED)
+def test_what_a_person_releases_over_another_final_one_says_so(accepted: list[str], new: str, status: str) -> None:
+    step = follow(version(new), [version(one) for one in accepted], RECEIVED)
+    assert (step.kind, step.status) == ("held", status)
+
+
 VERSIONS = st.builds(
     lambda status, value, minute: f"{status} {'-' if status in 'XD' else value} 09:{minute:02}",
     st.sampled_from("IPFACXD"),
