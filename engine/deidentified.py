@@ -311,13 +311,11 @@ class Delimiters:
     """How one message is cut.
 
     Attributes:
-        declared: as the header declares them, after the field separator.
         inner: a pattern of everything that cuts a field into values.
     """
 
     field: str
     component: str
-    declared: str
     inner: str
     is_hl7: bool
 
@@ -337,7 +335,7 @@ class Delimiters:
         escape = marks[2:3]  # of both: ^~\\& and \\^&
         cutting = "".join(sign for sign in dict.fromkeys(marks) if sign != escape)
         component = (marks[0:1] if is_hl7 else marks[1:2]) or "^"
-        return cls(separator, component, declared, f"[{re.escape(cutting or '^')}]", is_hl7)
+        return cls(separator, component, f"[{re.escape(cutting or '^')}]", is_hl7)
 
 
 def _start(text: str) -> int | None:

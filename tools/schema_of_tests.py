@@ -9,7 +9,6 @@ from tools.schema_of_models import SCALAR
 
 Schema = dict[str, Any]
 
-_ANY: Schema = {}
 _LIST: Schema = {"type": "array", "items": SCALAR}
 _MAP: Schema = {"type": "object", "additionalProperties": SCALAR}
 

@@ -19,7 +19,6 @@ from engine.ports import StreamHandler, Transport
 from engine.sources import why_not_open
 from engine.units import parse_duration, parse_host_port
 
-SERIAL_OPTIONS = ("baud", "bytesize", "parity", "stopbits", "flow")
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -16,7 +16,6 @@ from engine.detecting.marks import Kind, Mark, Marks
 from engine.detecting.messages import AstmText, Hl7Message, astm_text, hl7_messages
 from engine.detecting.serial import LineSigns, signs, without_parity
 
-TEXT_LETTERS = 0.3  # share of letters, digits and blanks below which a line of text is no text
 KEEP_ALIVE = (Kind.ENQ, Kind.EOT)
 _TLS = re.compile(rb"\A\x16\x03[\x00-\x04]")
 _TELNET = re.compile(rb"\xff[\xfb-\xfe][\x00-\x31]")

@@ -21,7 +21,6 @@ from engine.reasons import Reason
 GENERATED = "<mapping>"  # file name of generated code; a frame with it knows its rule by its line number
 NEVER = "\ud800"  # stands for a delimiter that a message does not have: strict decoding cannot produce it
 MAX_ISSUES = 200  # a message of 10,000 bad values needs no 10,000 lines to say so
-SHARED_IDENTIFIER = "urn:labrelay:id"
 
 RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R"}
 # Fields of patient numbers, and of the numbers of orders and specimens that stand behind them.

@@ -20,7 +20,6 @@ from engine.errors import ConfigError, LabRelayError
 
 MAX_FILE_BYTES = 1024 * 1024  # of a file that is edited on the page; larger tables are used, not shown
 _SUFFIXES = (".yaml", ".yml", ".csv")
-NO_FILE = ""  # the digest of what is not there
 
 
 class SavingError(LabRelayError):

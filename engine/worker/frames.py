@@ -32,8 +32,6 @@ from engine.worker.wire import Frame, encode
 
 Parts = list[bytes]
 
-BLOBS_OF_A_DOCUMENT = 4
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:

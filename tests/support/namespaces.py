@@ -82,10 +82,6 @@ class Cable:
         """From now on nothing that ``sender`` sends arrives."""
         _ip(f"-n {sender.name} neigh replace {receiver.address} lladdr {NOBODY} nud permanent dev {sender.device}")
 
-    def cut_both(self) -> None:
-        self.cut(self.near, self.far)
-        self.cut(self.far, self.near)
-
 
 @contextmanager
 def cable() -> Iterator[Cable]:
