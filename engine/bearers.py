@@ -28,9 +28,9 @@ from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError
 from engine.message import Bearer
 from engine.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare
+from engine.sweeping import sweep
 
 COUNTER_MEMORY_US = 90 * 24 * 3_600_000_000
-SWEEP_ROWS = 500
 REFERENCE, ALIKE, SEEMS, ERASED = range(4)
 FOR_GOOD = 0
 
@@ -287,18 +287,8 @@ def erase(batch: Batch, message_id: int, numbers: Iterable[bytes], *, person: bo
             _put(batch, number, _NOBODY, ERASED, message_id, b"", FOR_GOOD)
 
 
-def sweep(batch: Batch) -> bool:
-    """Look at the next few hundred rows and drop the counters out of time; True once the end was reached."""
-    position = batch.tail.sweeps.get("bearer", b"")
-    rows = batch.execute(
-        "SELECT number, whole, until_us FROM bearer WHERE number > ? ORDER BY number LIMIT ?", (position, SWEEP_ROWS)
-    ).fetchall()
-    batch.executemany(
-        "DELETE FROM bearer WHERE number = ? AND whole = ?",
-        [row[:2] for row in rows if row[2] and row[2] < batch.steady_us],
-    )
-    batch.tail.sweeps["bearer"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
-    return len(rows) < SWEEP_ROWS
+def sweep_bearers(batch: Batch) -> bool:
+    return sweep(batch, "bearer", "number", "whole")
 
 
 def _rows(batch: Batch, number: bytes) -> list[_Row]:

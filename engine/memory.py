@@ -13,11 +13,11 @@ from engine import bearers
 from engine.batch import Batch
 from engine.hashes import unpack_reports
 from engine.message import Report
+from engine.sweeping import sweep
 
 HOUR_US = 3_600_000_000
 EQUAL_MEMORY_US = 30 * 24 * HOUR_US
 REPORT_MEMORY_US = 90 * 24 * HOUR_US
-SWEEP_ROWS = 500
 
 _CONTROL_BYTES = 12  # the first half of a message token
 TOKEN_BYTES = 24
@@ -76,10 +76,9 @@ def _became(batch: Batch, message_id: int) -> tuple[bool, bool]:
     routes may take it.
     """
     row = batch.execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
-    if row is None or row[0] != "mapped":
-        return row is not None and row[0] in ("dead", "dismissed", "filtered"), row is not None and row[
-            0
-        ] == "dismissed"
+    state = row[0] if row is not None else ""
+    if state != "mapped":
+        return state in ("dead", "dismissed", "filtered"), state == "dismissed"
     rows = batch.execute("SELECT DISTINCT state FROM delivery WHERE message_id = ?", (message_id,)).fetchall()
     states = {state for (state,) in rows}
     return bool(states) and states <= {"dead", "dismissed", "rejected"}, bool(states & {"dismissed", "rejected"})
@@ -155,25 +154,8 @@ def reports_of(batch: Batch, message_id: int) -> list[Report]:
 
 
 def sweep_repeats(batch: Batch) -> bool:
-    """Look at the next few hundred repeats and drop those out of time; True once the end was reached."""
-    position = batch.tail.sweeps.get("repeat", b"")
-    rows = batch.execute(
-        "SELECT token, until_us FROM repeat WHERE token > ? ORDER BY token LIMIT ?", (position, SWEEP_ROWS)
-    ).fetchall()
-    batch.executemany("DELETE FROM repeat WHERE token = ?", [(row[0],) for row in rows if row[1] < batch.steady_us])
-    batch.tail.sweeps["repeat"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
-    return len(rows) < SWEEP_ROWS
+    return sweep(batch, "repeat", "token")
 
 
 def sweep_reports(batch: Batch) -> bool:
-    """As `sweep_repeats`, for reports."""
-    position = batch.tail.sweeps.get("report", b"")
-    rows = batch.execute(
-        "SELECT key, message_id, until_us FROM report WHERE key > ? ORDER BY key LIMIT ?", (position, SWEEP_ROWS)
-    ).fetchall()
-    batch.executemany(
-        "DELETE FROM report WHERE key = ? AND message_id = ?", [row[:2] for row in rows if row[2] < batch.steady_us]
-    )
-    # A key's rows are few; the last key is looked at again from its first row, unless it alone filled the step.
-    batch.tail.sweeps["report"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
-    return len(rows) < SWEEP_ROWS
+    return sweep(batch, "report", "key", "message_id")

@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from engine.batch import Batch
-from engine.memory import REPORT_MEMORY_US, SWEEP_ROWS
+from engine.memory import REPORT_MEMORY_US
+from engine.sweeping import sweep
 from engine.vault import Vault
 from engine.versions import worth_keeping
 
@@ -42,18 +43,8 @@ def look_up(
     return found
 
 
-def sweep(batch: Batch) -> bool:
-    """Look at the next few hundred and drop those out of time; True once the end was reached."""
-    position = batch.tail.sweeps.get("server_version", b"")
-    rows = batch.execute(
-        "SELECT resource, until_us FROM server_version WHERE resource > ? ORDER BY resource LIMIT ?",
-        (position, SWEEP_ROWS),
-    ).fetchall()
-    batch.executemany(
-        "DELETE FROM server_version WHERE resource = ?", [(r[0],) for r in rows if r[1] < batch.steady_us]
-    )
-    batch.tail.sweeps["server_version"] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
-    return len(rows) < SWEEP_ROWS
+def sweep_versions(batch: Batch) -> bool:
+    return sweep(batch, "server_version", "resource")
 
 
 def _key(vault: Vault, destination: str, resource: str) -> bytes:

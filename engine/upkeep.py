@@ -95,10 +95,10 @@ class StoreUpkeep:
         self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
             (memory.sweep_repeats, 0.0),
             (memory.sweep_reports, 0.0),
-            (bearers.sweep, 0.0),
+            (bearers.sweep_bearers, 0.0),
             (earlier.sweep_values, 0.0),
             (earlier.sweep_controls, 0.0),
-            (server_versions.sweep, 0.0),
+            (server_versions.sweep_versions, 0.0),
             (causes.sweep, 0.0),
             (unfinished.sweep, 0.0),
         ]

@@ -42,8 +42,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "config correcting damage detecting durable earlier elsewhere emptying erased erasing formats holding "
             "installed joining journal kek layouts letting_go line_trace listing lock loss lots mapping meant memory "
             "migrate new_folder numbered outbox packs pauses pruned reading replays reserve retention rollback "
-            "rotation row_check salvage server_versions settling superseding suspect trail trail_check unfinished "
-            "upkeep vault verdict verify wal_repair warm_up writer"
+            "rotation row_check salvage server_versions settling superseding suspect sweeping trail trail_check "
+            "unfinished upkeep vault verdict verify wal_repair warm_up writer"
         ),
     ),
     ("the way of a message", names("channel delivery intake judging outcomes overlong preparing tee unkept")),

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine import memory, verdict
+from engine import memory, sweeping, verdict
 from engine.batch import Batch
 from engine.clock import ManualClock
 from engine.journal import Journal
@@ -151,7 +151,7 @@ async def test_what_came_while_the_clock_was_ahead_makes_no_repeat_of_what_comes
 async def test_short_memories_are_swept_when_their_time_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "SWEEP_ROWS", 7)
+    monkeypatch.setattr(sweeping, "SWEEP_ROWS", 7)
     clock = ManualClock()
     async with running(tmp_path, clock=clock) as journal:
         for n in range(40):
