@@ -122,6 +122,7 @@ def build_channel(
         settings=config.settings,
         namespaces=site.config.namespaces,
         specimen_ids=config.specimen_ids,
+        reuse_days=config.reuse_days,
         results_of=config.results_of,
         patient_numbers=site.patient_numbers(config),
         others={} if others is None else others,

@@ -20,25 +20,28 @@ class Facts:
     Attributes:
         echoes: ``Type/id`` of resources that were accepted before just so, and are left out.
         statuses: ``Type/id`` -> the status that goes out in place of the sender's.
-        corrects: id as the mapping makes it -> id of the resource that it corrects.
+        apart: id as the mapping makes it -> id under a number that was given to another specimen (`engine.apart`).
+        corrects: id as the mapping makes it, or under ``apart`` -> id of the resource that it corrects.
         reports: of other messages, written anew since they list a result that changes: entries as JSON.
         not_sent: it says nothing else than what was accepted before.
     """
 
     echoes: frozenset[str] = frozenset()
     statuses: Mapping[str, str] = field(default_factory=dict)
+    apart: Mapping[str, str] = field(default_factory=dict)
     corrects: Mapping[str, str] = field(default_factory=dict)
     reports: tuple[str, ...] = ()
     not_sent: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.echoes or self.statuses or self.corrects or self.reports or self.not_sent)
+        return bool(self.echoes or self.statuses or self.apart or self.corrects or self.reports or self.not_sent)
 
     def as_json(self) -> Json:
         """For the note that is sealed beside the outcome; without what is empty."""
         said = {
             "echoes": sorted(self.echoes),
             "statuses": dict(self.statuses),
+            "apart": dict(self.apart),
             "corrects": dict(self.corrects),
             "reports": list(self.reports),
             "not_sent": self.not_sent,
@@ -51,6 +54,7 @@ def facts_from(said: Json) -> Facts:
     return Facts(
         echoes=frozenset(said.get("echoes", ())),
         statuses=said.get("statuses", {}),
+        apart=said.get("apart", {}),
         corrects=said.get("corrects", {}),
         reports=tuple(said.get("reports", ())),
         not_sent=said.get("not_sent", False),

@@ -38,10 +38,11 @@ def report_key(number: bytes, day: str) -> bytes:
         number: a keyed hash, of which the first 12 bytes count.
         day: ``20260301``; empty where no day belongs to the number.
     """
-    return number[:_NUMBER_BYTES] + _ordinal(day).to_bytes(HASH_BYTES - _NUMBER_BYTES, "big")
+    return number[:_NUMBER_BYTES] + ordinal(day).to_bytes(HASH_BYTES - _NUMBER_BYTES, "big")
 
 
-def _ordinal(day: str) -> int:
+def ordinal(day: str) -> int:
+    """A day as ``20260301`` in days since the year 1 (`date.toordinal`); 0 where it is none."""
     try:
         return date(int(day[:4]), int(day[4:6]), int(day[6:8])).toordinal()
     except ValueError:

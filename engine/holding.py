@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from engine import audit, bearers, earlier, memory
+from engine import audit, bearers, earlier, memory, used_numbers
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.memory import REPORT_MEMORY_US
@@ -78,7 +78,7 @@ def release(
 
 def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str:
     row = batch.execute(
-        "SELECT d.state, d.flags, d.document_id, j.channel, j.received_us, l.destination FROM delivery d"
+        "SELECT d.state, d.flags, d.document_id, j.channel, j.received_us, l.destination, j.id FROM delivery d"
         " JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
@@ -86,7 +86,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
         raise StoreError(f"there is no delivery {delivery_id}")
     if row[0] != "held":
         return "skipped"
-    _, flags, document_id, channel, received_us, destination = row
+    _, flags, document_id, channel, received_us, destination, message_id = row
     if bearers.waits_for_an_answer(batch.execute, delivery_id):
         return "unanswered"
     if batch.now_us - received_us >= REPORT_MEMORY_US:
@@ -99,6 +99,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
             _keep_overtaken(batch, delivery_id, channel)
             return "overtaken"
     decisions.release(batch, delivery_id)
+    used_numbers.released(batch, message_id)
     lanes.add((channel, destination))
     if flags & REMEMBER:
         sealed = batch.execute("SELECT body FROM document WHERE id = ?", (document_id,)).fetchone()[0]

@@ -287,6 +287,7 @@ def context_of(stored: Stored, base: MapContext) -> MapContext:
         settings=base.settings,
         namespaces=base.namespaces,
         specimen_ids=base.specimen_ids,
+        reuse_days=base.reuse_days,
         results_of=base.results_of,
         apart="" if stored.equal_to is None else f"{stored.received_us}.{stored.seq}",
         patient_numbers=base.patient_numbers,

@@ -9,7 +9,7 @@ must not make the next patient with a number the first. Whether the same bytes a
 
 from dataclasses import dataclass
 
-from engine import bearers
+from engine import bearers, used_numbers
 from engine.batch import Batch
 from engine.hashes import unpack_reports
 from engine.message import Report
@@ -145,6 +145,7 @@ def forget_reports(batch: Batch, message_id: int) -> None:
     for report in reports_of(batch, message_id):
         batch.execute("DELETE FROM report WHERE key = ? AND message_id = ?", (report.key, message_id))
     bearers.forget(batch, message_id)
+    used_numbers.forget(batch, message_id)
 
 
 def reports_of(batch: Batch, message_id: int) -> list[Report]:

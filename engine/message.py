@@ -7,7 +7,7 @@ From the wire inwards: a *link* turns bytes into link events (`engine.link_event
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.link_events import Line
 from engine.reasons import Reason
@@ -212,6 +212,22 @@ class Report:
     person: bytes = b""
 
 
+class UsedNumber(NamedTuple):
+    """An order or specimen number that the site calls unique, as one message uses it.
+
+    Attributes:
+        key: of its reports (`Report.key`).
+        day: of measurement, as `date.toordinal`; 0 where none is told.
+        within: so many days without a use, and it may be another specimen's.
+        reports: ids of the DiagnosticReports that are made of it.
+    """
+
+    key: bytes
+    day: int
+    within: int
+    reports: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bearer:
     """A patient number in a message, and what the message says of the person behind it.
@@ -244,6 +260,7 @@ class Document:
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
         reports: the reports it carries.
         bearers: who bears its patient numbers; for the journal's guard, not kept with the document.
+        used: its unique numbers; for the journal, too, and not kept.
         entries: how many entries the Bundle has; 0 where nobody has counted them.
         facts: what the route's rules for holding results back look at (`engine.mapping.held.rules`); empty without any.
     """
@@ -254,6 +271,7 @@ class Document:
     conditional: tuple[bytes, ...] = ()
     reports: tuple[Report, ...] = ()
     bearers: tuple[Bearer, ...] = ()
+    used: tuple[UsedNumber, ...] = ()
     entries: int = 0
     facts: bytes = b""
 
@@ -270,7 +288,8 @@ class MapContext:
         payload_hash: SHA-256 of the raw payload, hexadecimal, for Provenance.
         settings: the channel's ``settings:`` (strings, numbers, lists, maps as read from YAML text).
         namespaces: the site's ``namespaces:``, HD.1 or assigner name -> system URI.
-        specimen_ids: ``restart`` or ``unique``.
+        specimen_ids: ``restart``, ``day`` or ``unique``.
+        reuse_days: of unique numbers: so many days without a use, and the number may be another specimen's.
         results_of: ``channel``: what two channels say of one order stands side by side; or ``site``.
         apart: what sets a message apart whose bytes came before, and which may be another result; else empty.
         others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, of those whom a person has told
@@ -286,6 +305,7 @@ class MapContext:
     settings: dict[str, Any] = field(default_factory=dict)
     namespaces: dict[str, str] = field(default_factory=dict)
     specimen_ids: str = "restart"
+    reuse_days: int = 30
     results_of: str = "channel"
     apart: str = ""
     patient_numbers: str = "counter"

@@ -263,6 +263,13 @@ class Reason(Enum):
         "A correction or a withdrawal, and it is not known which result it is about: none fits, or several do. Look at "
         "the results of the order, then release it (it stands beside them), or reject it and correct at the analyzer.",
     )
+    NUMBER_AGAIN = (
+        "NUMBER_AGAIN",
+        "The order or specimen number was used before, and this was measured further from it than `reuse_after` of the "
+        "channel allows: the number may have been given to another specimen. `labrelay held release` sends it as "
+        "another specimen's, beside the first one's results; what follows it under this number goes there, too. Where "
+        "the number is wrong, reject it.",
+    )
     OVERTAKEN = (
         "OVERTAKEN",
         "A message that was received later had part of the same results (or nobody can tell which), or has brought the "

@@ -163,6 +163,7 @@ def _id_of(reference: str) -> str:
 
 def settled(bundle: Json, facts: Facts) -> bytes:
     """The Bundle as it goes out under ``facts``; ``bundle`` is used up."""
+    _correct(bundle, facts.apart)
     _correct(bundle, facts.corrects)
     entries = bundle.get("entry", [])
     _add(entries, facts.reports)
@@ -234,20 +235,27 @@ def report_of(bundle: Json, name: str, status: str) -> str:
     own = {url: address for url, address in own.items() if "?" not in address}
     refer(entry["resource"], own)
     change_status(entry["resource"], status)
-    shared = [by_url[url] for url in _references(entry["resource"]) if url in by_url]
+    shared = [by_url[url] for url in references(entry["resource"]) if url in by_url]
     return orjson.dumps([*shared, entry]).decode()
 
 
-def _references(value: Any) -> Iterator[str]:
+def references(value: Any) -> Iterator[str]:
+    """The references in a resource."""
     if isinstance(value, dict):
         reference = value.get("reference")
         if isinstance(reference, str):
             yield reference
         for inner in value.values():
-            yield from _references(inner)
+            yield from references(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _references(inner)
+            yield from references(inner)
+
+
+def rename(bundle: Json, ids: Mapping[str, str]) -> bytes:
+    """The Bundle with other ids: id -> id; ``bundle`` is used up."""
+    _correct(bundle, ids)
+    return orjson.dumps(bundle)
 
 
 def _correct(bundle: Json, corrects: Mapping[str, str]) -> None:

@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 import orjson
 
-from engine import accepted, bearers, causes, earlier, holding, lots, memory, numbered, settling
+from engine import accepted, bearers, causes, earlier, holding, lots, memory, numbered, settling, used_numbers
 from engine.absent import absence
+from engine.apart import Ids
 from engine.arrival import seal_note, set_verdict
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError, StoreError
+from engine.facts import NOTHING
 from engine.message import Bearer, ControlRun, Issue, Reagent, Report, Unmapped
 from engine.numbers import Number
 from engine.outbox import decisions, queueing
@@ -83,8 +85,11 @@ def map_done(
     late = False
     known: list[accepted.Known] = []
     settled: settling.Settled | None = None
-    persons: list[Held] = []
+    held: Sequence[Held | None] = ()
+    ids: dict[int, Ids] = {}
     if state == "mapped":
+        uses = used_numbers.look(batch, message_id, received_us, routes)
+        routes, ids = used_numbers.set_apart(routes, uses)
         reports = [report for routed in routes for report in routed.document.reports]
         # Then the guard of `engine.superseding` looks before it is sent. What was edited is as old as its original.
         late = edited_from is not None or memory.newer(batch, message_id, reports)
@@ -96,10 +101,11 @@ def map_done(
         elif not accept_conflict and (asked := [one for one in found if one.verdict == CONFLICT]):
             bearers.ask(batch, message_id, asked)
             batch.count(channel, "", "asked_person")
-            persons = [_two_persons(asked[0].other)] * len(routes)
+            held = [_two_persons(asked[0].other)] * len(routes)
         else:
             memory.claim_reports(batch, message_id, reports)
             bearers.note(batch, message_id, found, accepted=accept_conflict)
+            used_numbers.note(batch, message_id, uses)
             if again:
                 bearers.answered(batch, message_id)
             first = message_id if edited_from is None else edited_from
@@ -107,13 +113,17 @@ def map_done(
             known = accepted.known_orders(batch, first, channel, reports, of_site=of_site)
             if known or again or settling.may_correct(routes):
                 settled = settling.settle(batch, message_id, received_us, routes, known, again=again)
-                routes = settled.routes
+                routes, held = settled.routes, settled.held
                 if settled.echo:
                     routes, state, reason = (), "filtered", Reason.ECHO
+            if any(one.waits for one in uses):
+                held = used_numbers.why(routes, uses, held)
 
     note = _note(detail, issues)
-    if settled is not None:
-        decided = {str(place): facts.as_json() for place, facts in settled.facts.items()}
+    if settled is not None or ids:
+        facts = dict(settled.facts) if settled is not None else {}
+        facts |= {place: replace(facts.get(place, NOTHING), apart=new) for place, new in ids.items()}
+        decided = {str(place): one.as_json() for place, one in facts.items()}
         if again:
             decided = _kept_facts(batch, message_id, channel, routes) | decided
         if decided:
@@ -142,7 +152,6 @@ def map_done(
     if controls:
         earlier.note_controls(batch, channel, received_us, controls)
     routes = routes if state == "mapped" else ()
-    held = settled.held if settled is not None else persons
     if rejected_before:
         held = _once_more(routes, held, rejected_before)
     queued = queueing.put(

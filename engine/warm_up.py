@@ -28,7 +28,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 TREES = (
-    "repeat", "report", "bearer", "server_version", "earlier_value_run", "earlier_value_at", "earlier_value_of_run",
+    "repeat", "report", "bearer", "used_number", "server_version", "earlier_value_run", "earlier_value_at",
+    "earlier_value_of_run",
 )  # fmt: skip
 WORTH_BYTES = 64 * 1024 * 1024  # smaller files are read soon enough
 MOST_BYTES = 256 * 1024 * 1024

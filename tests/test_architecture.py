@@ -43,7 +43,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "installed joining journal kek layouts letting_go line_trace listing lock loss lots mapping meant memory "
             "migrate new_folder numbered outbox packs pauses pruned reading replays reserve retention rollback "
             "rotation row_check salvage server_versions settling superseding suspect sweeping trail trail_check "
-            "unfinished upkeep vault verdict verify wal_repair warm_up writer"
+            "unfinished upkeep vault verdict verify wal_repair warm_up writer "
+            "apart used_numbers"
         ),
     ),
     ("the way of a message", names("channel delivery intake judging outcomes overlong preparing tee unkept")),

@@ -212,6 +212,7 @@ def _collect(
         execute(f"CREATE TABLE state.{table} AS SELECT * FROM main.{table}")  # noqa: S608 - constants
     _collect_reports(connection)
     _collect_bearers(connection, before.at_us - _AMID_US)
+    _collect_used_numbers(connection, before.at_us - _AMID_US)
     mark = _Mark(
         last=last,
         clear=_clear_to(execute, last),
@@ -254,6 +255,21 @@ def _collect_bearers(connection: sqlite3.Connection, since_us: int) -> None:
     )
     execute(
         "CREATE TABLE state.bearer AS SELECT b.* FROM state.bearer_number n JOIN main.bearer b ON b.number = n.number"
+    )
+
+
+def _collect_used_numbers(connection: sqlite3.Connection, since_us: int) -> None:
+    """As `_collect_bearers`, of numbers of orders and specimens."""
+    execute = connection.execute
+    execute("CREATE TABLE state.used_key (number BLOB PRIMARY KEY)")
+    execute(
+        "INSERT OR IGNORE INTO state.used_key SELECT number FROM main.used_number WHERE noted_us >= ?"
+        " UNION SELECT key FROM state.report_key",
+        (since_us,),
+    )
+    execute(
+        "CREATE TABLE state.used_number AS SELECT u.* FROM state.used_key n"
+        " JOIN main.used_number u ON u.number = n.number"
     )
 
 
@@ -372,7 +388,10 @@ def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes)
         )
         if _columns(execute, "state", "bearer"):  # a version before did not have it
             execute("DELETE FROM main.bearer WHERE number IN (SELECT number FROM state.bearer_number)")
-        for table in ("delivery", *_CHANGED, "report", "bearer", *(name for name in _WHOLE if name != "data_key")):
+        if _columns(execute, "state", "used_number"):
+            execute("DELETE FROM main.used_number WHERE number IN (SELECT number FROM state.used_key)")
+        whole = (name for name in _WHOLE if name != "data_key")
+        for table in ("delivery", *_CHANGED, "report", "bearer", "used_number", *whole):
             names = ", ".join(sorted(_columns(execute, "state", table) & _columns(execute, "main", table)))
             if not names:  # of another version, which did not have it
                 continue

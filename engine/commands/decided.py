@@ -14,6 +14,7 @@ Json = dict[str, Any]
 
 ECHO = f"accepted before just so ({Reason.ECHO.value})"
 CORRECTS = "the id of what it corrects"
+APART = "an id of its own: the number was given again, to another specimen"
 ANEW = "a report of another message, written anew: it lists a result that changes"
 _NOTHING_NEW = f"it says nothing that was not accepted before ({Reason.ECHO.value})"
 
@@ -37,6 +38,7 @@ def decided(facts: Facts, body: bytes | None = None) -> Json:
              "why": why_status(name, status)}
             for name, status in facts.statuses.items()
         ],
+        "apart": [{"id": new, "made": old, "why": APART} for old, new in facts.apart.items()],
         "corrects": [
             {"id": new, "made": old, "why": CORRECTS} for old, new in facts.corrects.items()
         ],
@@ -56,7 +58,7 @@ def lines(said: Json) -> Iterator[str]:
     for one in said["statuses"]:
         sender = f", and not as the sender's {one['sender']}" if one["sender"] else ""
         yield f"status: {_called(one)} goes out as {one['status']}{sender}: {one['why']}"
-    for one in said["corrects"]:
+    for one in (*said["apart"], *said["corrects"]):
         yield f"id: {one['id']} in place of {one['made']}: {one['why']}"
     for one in said["reports"]:
         yield f"report: {_called(one)} goes out as {one['status']}: {one['why']}"
@@ -72,6 +74,8 @@ def counted(said: Json) -> Iterator[str]:
     for (kind, status), count in out.items():
         what = "report" if kind == "DiagnosticReport" else "result"
         yield f"{_count(count, what)} {'goes' if count == 1 else 'go'} out as {status}"
+    if count := len(said["apart"]):
+        yield f"{_count(count, 'resource')} {'has' if count == 1 else 'have'} {APART}"
     if count := len(said["corrects"]):
         yield f"{_count(count, 'resource')} {'has' if count == 1 else 'have'} {CORRECTS}"
     if count := len(said["reports"]):
@@ -95,7 +99,8 @@ def _known(facts: Facts, body: bytes | None) -> Mapping[str, Resource]:
         mine = resources_in(loads(body))
     except ValueError:
         return {}
-    return {f"{one.kind}/{facts.corrects.get(one.identity, one.identity)}": one for one in mine}
+    made = [(one, facts.apart.get(one.identity, one.identity)) for one in mine]
+    return {f"{one.kind}/{facts.corrects.get(identity, identity)}": one for one, identity in made}
 
 
 def _reports(facts: Facts) -> list[Resource]:

@@ -43,6 +43,7 @@ CAUSES = (
     Reason.WITHDRAWN_BEFORE,
     Reason.REJECTED_BEFORE,
     Reason.CORRECTS_UNKNOWN,
+    Reason.NUMBER_AGAIN,
     Reason.OVERTAKEN,
     Reason.REJECTED,
 )

@@ -155,6 +155,7 @@ def channel_mapper(
         settings={**config.settings, **(settings or {})},
         namespaces=site.config.namespaces,
         specimen_ids=config.specimen_ids,
+        reuse_days=config.reuse_days,
         results_of=config.results_of,
         patient_numbers=site.patient_numbers(config),
     )

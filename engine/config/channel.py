@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from engine.config.source import SourceConfig
 from engine.config.source_folder import FolderPart
@@ -23,6 +23,7 @@ from engine.config.values import (
 )
 
 DAY = 86_400.0
+REUSE_AFTER = 30 * DAY
 
 
 class HoldRule(Model):
@@ -166,10 +167,20 @@ class ChannelConfig(Model):
         "Something else must say so: a control id or a time to the minute that changes on the channel, or an answer of "
         "ours that the sender could not have. Else they are delivered, and flagged.",
     )
-    specimen_ids: Literal["restart", "unique"] = Field(
+    specimen_ids: Literal["restart", "day", "unique"] = Field(
         default="restart",
-        description="`restart`: specimen numbers begin anew every day, so patient and day are part of every key. "
-        "`unique`: a number is never used twice; under a second patient it is a dead letter that nobody can accept.",
+        description="How far a specimen or order number reaches ([identity](identity.md#numbers-of-specimens)). "
+        "`restart`: numbers begin anew, so patient and day are part of every key; without a patient the time to the "
+        "second is. `day`: within a day of the laboratory's clock a number is one specimen's, with or without a "
+        "patient. `unique`: it is one specimen's; under a second patient it is a dead letter that nobody can accept.",
+    )
+    reuse_after: Duration | None = Field(
+        default=None,
+        ge=DAY,
+        le=90 * DAY,
+        description="With `specimen_ids: unique`: for so long after its last use a number is still the same "
+        "specimen's, from `1d` to `90d`; `30d` where nothing is said. What is measured later is held "
+        "(`NUMBER_AGAIN`), for it may be another specimen's.",
     )
     results_of: Literal["channel", "site"] = Field(
         default="channel",
@@ -212,6 +223,18 @@ class ChannelConfig(Model):
         default=(),
         description="Repairs to allow: `unescaped_newlines` joins a line that begins no segment to the field before.",
     )
+
+    @field_validator("reuse_after")
+    @classmethod
+    def _numbers_are_unique(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("specimen_ids", "unique") != "unique":
+            raise ValueError("is for specimen_ids: unique; other numbers end with their day. Take it out")
+        return value
+
+    @property
+    def reuse_days(self) -> int:
+        """For so many whole days after its last use a unique number is still the same specimen's."""
+        return round((self.reuse_after or REUSE_AFTER) / DAY)
 
     @model_validator(mode="after")
     def _ack_fits(self) -> Self:

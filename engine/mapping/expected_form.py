@@ -19,7 +19,7 @@ PARTS = ("resources", "segments", "rows", "records")  # one thing, as each kind 
 EXPECT_KEYS = ("counts", *PARTS, "issues", "unmapped", "unread", "dead", "filtered", "held", "golden")
 _ISSUE_KEYS = ("code", "place", "rule", "text", "severity")
 _CHOICES = {
-    "specimen_ids": ("restart", "unique"),
+    "specimen_ids": ("restart", "day", "unique"),
     "patient_numbers": ("lasting", "counter"),
     "spm_obx": ("result", "specimen"),
 }

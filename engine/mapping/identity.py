@@ -20,11 +20,11 @@ import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.errors import ContentError
-from engine.hashes import report_key
+from engine.hashes import ordinal, report_key
 from engine.mapping.bearers import COUNTER, OTHER, Bearers, token
-from engine.mapping.key_scope import SEPARATOR, KeyScope
+from engine.mapping.key_scope import OF_A_DAY, SEPARATOR, KeyScope
 from engine.mapping.run import Run
-from engine.message import Group, Report
+from engine.message import Group, Report, UsedNumber
 from engine.reasons import Reason
 
 Json = dict[str, Any]
@@ -71,6 +71,7 @@ class Making:
         "reports",
         "scope",
         "transaction",
+        "used",
     )
 
     def __init__(self, run: Run, *, transaction: bool) -> None:
@@ -92,6 +93,7 @@ class Making:
         self.own_reports: list[Json] = []
         self.conditional: list[bytes] = []
         self.reports: dict[bytes, Report] = {}
+        self.used: dict[bytes, UsedNumber] = {}
         self.dropped = 0
         self.transaction = transaction
         self.scope = KeyScope(run)
@@ -124,7 +126,8 @@ class Making:
         """
         if kind in _OF_A_CHANNEL:
             key += self._whose
-        if self.scope.unique and key.startswith(NO_NUMBER + SEPARATOR):  # a number that is absent is not unique
+        # A number that is absent tells nothing apart.
+        if key.startswith(NO_NUMBER + SEPARATOR) and (self.scope.unique or OF_A_DAY in key):
             key += SEPARATOR + self.scope.this_message()
         identity = self.identity(kind, key)
         if identity in self.made and kind in _RUNS:
@@ -287,6 +290,16 @@ class Making:
         known = self.reports.setdefault(key, Report(key=key, patient=token, person=who))
         if self.scope.unique and known.patient != token:  # their specimens and reports would become one
             raise self._run.dead(Reason.IDENTITY_CONFLICT, "one number stands for two patients in this message")
+        if self.scope.unique and number != NO_NUMBER:
+            self._use(key, time)
+
+    def _use(self, key: bytes, time: str) -> None:
+        """Note that a unique number is used: of which day, and for the report that was made last."""
+        before = self.used.get(key)
+        day = ordinal(self.scope.day(time)) if before is None else before.day
+        last = [one["reference"].removeprefix("urn:uuid:") for one in self.own_reports[-1:]]
+        reports = (*(before.reports if before else ()), *last)
+        self.used[key] = UsedNumber(key, day, self._run.context.reuse_days, reports)
 
     def _bearer(self, key: bytes, number: str, patient: str, token: bytes, person: list[str]) -> bytes:
         """Note who bears the patient number of a report; the hash of the whole record."""

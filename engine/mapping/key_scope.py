@@ -3,7 +3,8 @@
 Counters restart, so the natural key of an order, specimen, report or observation also holds the patient and the local
 day of measurement (the day of receipt, where no time is sent). Without a patient it holds the channel and the time to
 the second, and where no such time is sent, the message itself. So it does, too, where the same bytes came before and
-nothing shows that they are a repeat. ``specimen_ids: unique`` switches that off for what has a number.
+nothing shows that they are a repeat. ``specimen_ids: unique`` switches that off for what has a number. With ``day`` the
+channel and the day of measurement are enough without a patient, too.
 """
 
 from operator import attrgetter
@@ -14,6 +15,7 @@ from engine.mapping.run import Run
 from engine.message import Group, Segment
 
 SEPARATOR = "\x1f"  # between the parts of a key
+OF_A_DAY = f"{SEPARATOR}day{SEPARATOR}"  # in a key without a patient, where a number and its day say whose it is
 _MINUTE_DIGITS = 12  # of a time as it is sent: 202603010930
 _TOLD_BY: dict[str, tuple[Any, ...]] = {"hl7v2": ("OBX", 3, 4, 14), "astm": ("R", 3, 13)}  # code, sub-id, time
 
@@ -23,16 +25,18 @@ class KeyScope:
 
     Attributes:
         unique: numbers of orders and specimens never restart.
+        of_a_day: a number is one specimen's for its day, without a patient, too.
         apart: text that sets this message apart from one of the same bytes; usually empty.
     """
 
-    __slots__ = ("_run", "apart", "unique")
+    __slots__ = ("_run", "apart", "of_a_day", "unique")
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self.unique = run.context.specimen_ids == "unique"
         # The same bytes with a time of measurement are the same results: `engine.settling` knows them by their ids.
         self.apart = "" if run.context.apart and self._is_timed() else run.context.apart
+        self.of_a_day = run.context.specimen_ids == "day" and not self.apart
 
     def order_time(self, group: Group) -> str:
         """The time of measurement of an order: its own, else that of its first result, else the message's."""
@@ -77,6 +81,9 @@ class KeyScope:
         """What a key that may restart is extended by."""
         if self.unique:
             return ""
+        if self.of_a_day and patient is None:
+            context = self._run.context
+            return f"{OF_A_DAY}{'' if context.results_of == 'site' else context.channel}{SEPARATOR}{self.day(time)}"
         if patient is None or self.apart:
             return self.alone(time)
         return f"{SEPARATOR}{patient}{SEPARATOR}{self.day(time)}"

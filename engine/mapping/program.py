@@ -314,6 +314,7 @@ class Program:
             conditional=tuple(dict.fromkeys(making.conditional)),
             reports=making.remembered(),
             bearers=tuple(making.bearers.found.values()),
+            used=tuple(making.used.values()),
             entries=len(making.entries),
         )
 

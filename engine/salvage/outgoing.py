@@ -7,6 +7,7 @@ import orjson
 
 from engine import bearers, erased, pruned, verify
 from engine.chain import document_hash
+from engine.clock import from_us
 from engine.hashes import unpack_reports
 from engine.memory import REPORT_MEMORY_US
 from engine.reasons import Reason
@@ -76,6 +77,12 @@ class Outgoing(Proven):
             rows = [(one.key, message_id, one.patient, one.person, until_us) for one in unpack_reports(packed)]
             self._new.executemany(
                 "INSERT OR IGNORE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)", rows
+            )
+            day = from_us(received_us).toordinal()
+            self._new.executemany(
+                "INSERT INTO used_number (number, message_id, first_day, last_day, use, waits, noted_us)"
+                " SELECT ?1, ?2, ?3, ?3, 0, 0, ?4 WHERE NOT EXISTS (SELECT 1 FROM used_number WHERE number = ?1)",
+                [(key, message_id, day, received_us) for key, *_ in rows if not any(key[12:])],
             )
             # Of patients whose row is lost, the hash: they are known, and whoever else bears the number is a conflict.
             self._new.executemany(

@@ -20,8 +20,8 @@ BLIND_CHUNKS = 40  # of numbers without a row, where the end of a table cannot b
 
 # Copied as they are, as far as they can be read ...
 _MEMORIES = ("repeat", "report", "counter", "unmapped_code", "line_trace", "reagent", "reagent_use", "earlier_value",
-             "control_result", "bearer", "bearer_asked", "message_number", "edited", "replay", "server_version",
-             "pause", "erased", "unfinished")  # fmt: skip
+             "control_result", "bearer", "bearer_asked", "used_number", "message_number", "edited", "replay",
+             "server_version", "pause", "erased", "unfinished")  # fmt: skip
 # ... and those with rules of their own.
 _OWN = ("meta", "data_key", "journal", "gap", "message_state", "document", "channel", "lane", "delivery", "attempt",
         "open_act", "pruned")  # fmt: skip

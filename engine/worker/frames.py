@@ -24,7 +24,18 @@ from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
 from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.hashes import pack_reports, split_hashes, unpack_reports
 from engine.judging import ChannelRoutes, Verdict
-from engine.message import Bearer, ControlRun, Delivery, Document, Issue, LateRefusal, Reagent, Stored, Unmapped
+from engine.message import (
+    Bearer,
+    ControlRun,
+    Delivery,
+    Document,
+    Issue,
+    LateRefusal,
+    Reagent,
+    Stored,
+    Unmapped,
+    UsedNumber,
+)
 from engine.numbers import Number
 from engine.reasons import Reason
 from engine.versions import Versions
@@ -186,10 +197,12 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
     for document, route in found.documents:
         body, packed = (document.body, True) if document.packed else pack(document.body)
         bearers = [(bearer.lasting, bearer.person, bearer.master) for bearer in document.bearers]
-        documents.append((positions[id(route)], document.media_type, packed, document.entries, bearers))
+        used = [(one.day, one.within, one.reports) for one in document.used]
+        documents.append((positions[id(route)], document.media_type, packed, document.entries, bearers, used))
         blobs += (body, b"".join(document.conditional), pack_reports(document.reports), document.facts)
         for bearer in document.bearers:
             blobs += (bearer.number + bearer.whole, bearer.record)
+        blobs += (one.key for one in document.used)
     return encode(
         "verdict",
         (
@@ -225,7 +238,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
     _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, numbers = frame.fields
     blobs = iter(frame.blobs)
     made = []
-    for position, media_type, packed, entries, bearers in documents:
+    for position, media_type, packed, entries, bearers, used in documents:
         body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
         document = Document(
             body=body,
@@ -234,6 +247,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
             conditional=split_hashes(conditional),
             reports=tuple(unpack_reports(reports)),
             bearers=tuple(_bearer(next(blobs), next(blobs), *one) for one in bearers),
+            used=tuple(UsedNumber(next(blobs), day, within, tuple(reports)) for day, within, reports in used),
             entries=entries,
             facts=facts,
         )

@@ -696,19 +696,24 @@ class Steps(Bodies):
                 own = " or ".join(f"{segments.fields}[{number}]" for number in numbers)
                 variable = code.new()
                 code.emit(f"{variable} = {suffix}")
-                test = f"{patient} is None" if patient else "True"
+                test = self._is_alone(patient)
                 code.emit(f"if {test}: {variable} = scope.alone({own} or {self._order_time(scope)})")
                 suffix = variable
         elif kind == "DiagnosticReport":
             variable = code.new()
             code.emit(f"{variable} = {suffix}")
-            test = f"{patient} is None" if patient else "True"
+            test = self._is_alone(patient)
             alone = f"scope.report_alone({owner.variable}, {self._order_time(scope)})"
             code.emit(f"if {test}: {variable} = {alone}")
             suffix = variable
         joined = code.new()
         code.emit(f"{joined} = {key} + {suffix}")
         return joined
+
+    @staticmethod
+    def _is_alone(patient: str) -> str:
+        """Whether nothing but the time says whose a result is."""
+        return f"{patient + ' is None and ' if patient else ''}not scope.of_a_day"
 
     def _untraced(self, lazy: Lazy) -> str:
         """A lazy value of the engine's own: it has no place in the trace."""

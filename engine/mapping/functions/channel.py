@@ -22,7 +22,7 @@ def policy(run: Run, name: str) -> str | None:
 
 @function("numbers_restart() -> flag!", whole_message=True)
 def numbers_restart(run: Run) -> bool:
-    """Whether order and specimen numbers of this channel start anew every day (`specimen_ids: restart`)."""
+    """Whether order and specimen numbers of this channel start anew every day (`specimen_ids: restart` or `day`)."""
     return run.context.specimen_ids != "unique"
 
 

@@ -35,6 +35,7 @@ def document(run: Run, making: Collected, target: Target, columns: Sequence[str]
         media_type=target.media_type,
         reports=making.remembered(),
         bearers=tuple(making.bearers.found.values()),
+        used=tuple(making.used.values()),
     )
 
 

@@ -35,7 +35,7 @@ def told(tmp_path: Path, text: str) -> str:
         ("received: yesterday", "3:22: 'yesterday' is no time; write it as 2026-03-01T10:15:30+05:30"),
         ("namespaces: x", "3:24: namespaces: is a map"),
         ("tables: x", "3:20: tables: is a map"),
-        ("specimen_ids: sometimes", "3:26: specimen_ids is one of restart, unique, not 'sometimes'"),
+        ("specimen_ids: sometimes", "3:26: specimen_ids is one of restart, day, unique, not 'sometimes'"),
         ("spm_obx: x", "spm_obx is one of result, specimen"),
         ("charset: [utf-8, nonsense]", "3:29: 'nonsense' is no character set"),
     ],
