@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
-from engine import told_hl7
+from engine import kinds
 from engine.batch import Batch
 from engine.errors import IntegrityError
 from engine.hashes import neighbours
@@ -17,10 +17,8 @@ from engine.message import Report
 from engine.packing import unpack
 from engine.records import Routed
 from engine.succession import Version
-from engine.told import Json, Resource, loads, resources_in
+from engine.told import Json, Resource, loads
 
-FHIR = "application/fhir+json"
-KINDS = (FHIR, told_hl7.MEDIA_TYPE)  # of documents that are settled, where a mapping wrote them
 MOST_MESSAGES = 200  # of one order that are looked at; a counter that never moves must not stop the journal
 NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correction may mean
 ACCEPTED = ("waiting", "sending", "delivered", "held")
@@ -103,7 +101,7 @@ def past_of(batch: Batch, known: Sequence[Known], routed: Routed, states: tuple[
     marks, asked = ",".join("?" * len(destinations)), ",".join("?" * len(states))
     documents = []
     for message_id, same_day in known:
-        if media_type == told_hl7.MEDIA_TYPE and not same_day:
+        if not same_day and not kinds.has_ids(media_type):
             continue  # its receiver goes by the order's number, and no day stands in the names of results
         rows = batch.execute(
             "SELECT d.document_id, max(d.state <> 'held') FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
@@ -113,38 +111,38 @@ def past_of(batch: Batch, known: Sequence[Known], routed: Routed, states: tuple[
             (message_id, *destinations, *states, media_type),
         ).fetchall()
         for document_id, sent in rows:
-            resources = told(batch, document_id)
-            documents.append(Accepted(document_id, same_day, not sent, resources))
+            documents.append(Accepted(document_id, same_day, not sent, told(batch, document_id)))
     return Past(documents)
 
 
 def told(batch: Batch, document_id: int) -> list[Resource]:
-    """The resources of a stored document; none where it cannot be opened, or is no transaction."""
+    """What a stored document tells; nothing where it cannot be opened, or is of no kind that is compared."""
     known = batch.tail.told.get(document_id)
     if known is not None:
         return known
     try:
-        body = body_of(batch, document_id)
-        if body.startswith(b"MSH"):
-            found = _as_sent(batch, document_id, told_hl7.results_in(body, batch.zone))
-        else:
-            found = resources_in(loads(body))
+        found = _told(batch, document_id)
     except (IntegrityError, ValueError):
         found = []  # `labrelay verify` says what is wrong
     batch.tail.keep_told(document_id, found)
     return found
 
 
-def _as_sent(batch: Batch, document_id: int, results: list[Resource]) -> list[Resource]:
-    """Results of an HL7 v2 message with the statuses as their sender gave them: it has no field for what we changed."""
-    ordinal, message_id, channel, sealed = batch.execute(
-        "SELECT o.ordinal, j.id, j.channel, s.detail FROM document o JOIN journal j ON j.id = o.message_id"
-        " JOIN message_state s ON s.id = j.id WHERE o.id = ?",
+def _told(batch: Batch, document_id: int) -> list[Resource]:
+    media_type, ordinal, message_id, channel, sealed = batch.execute(
+        "SELECT o.media_type, o.ordinal, j.id, j.channel, s.detail FROM document o"
+        " JOIN journal j ON j.id = o.message_id JOIN message_state s ON s.id = j.id WHERE o.id = ?",
         (document_id,),
     ).fetchone()
-    note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel)) if sealed else {}
+    document = kinds.opened(body_of(batch, document_id), media_type, batch.zone)
+    if document is None:
+        return []
+    if kinds.has_ids(media_type) or not sealed:
+        return list(document.resources)
+    # It has no field for the status as the sender gave it: what we changed is told with the facts beside the outcome.
+    note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel))
     changed = note.get("facts", {}).get(str(ordinal), {}).get("statuses", {})
-    return [one._replace(said="final") if one.name in changed else one for one in results]
+    return [one._replace(said="final") if one.name in changed else one for one in document.resources]
 
 
 def body_of(batch: Batch, document_id: int) -> bytes:

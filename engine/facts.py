@@ -24,6 +24,7 @@ class Facts:
         corrects: id as the mapping makes it, or under ``apart`` -> id of the resource that it corrects.
         reports: of other messages, written anew since they list a result that changes: entries as JSON.
         not_sent: it says nothing else than what was accepted before.
+        version: of a FHIR document (``Bundle.meta.versionId``), where the sender's does not rise; else 0.
     """
 
     echoes: frozenset[str] = frozenset()
@@ -32,9 +33,11 @@ class Facts:
     corrects: Mapping[str, str] = field(default_factory=dict)
     reports: tuple[str, ...] = ()
     not_sent: bool = False
+    version: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.echoes or self.statuses or self.apart or self.corrects or self.reports or self.not_sent)
+        named = self.echoes or self.statuses or self.apart or self.corrects or self.reports
+        return bool(named or self.not_sent or self.version)
 
     def as_json(self) -> Json:
         """For the note that is sealed beside the outcome; without what is empty."""
@@ -45,6 +48,7 @@ class Facts:
             "corrects": dict(self.corrects),
             "reports": list(self.reports),
             "not_sent": self.not_sent,
+            "version": self.version,
         }
         return {name: value for name, value in said.items() if value}
 
@@ -58,6 +62,7 @@ def facts_from(said: Json) -> Facts:
         corrects=said.get("corrects", {}),
         reports=tuple(said.get("reports", ())),
         not_sent=said.get("not_sent", False),
+        version=said.get("version", 0),
     )
 
 

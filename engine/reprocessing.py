@@ -25,6 +25,7 @@ from typing import Literal
 from engine.config import Site
 from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.judging import ChannelRoutes, Verdict, judge, routed_by
+from engine.kinds import under
 from engine.mapping import Program, load
 from engine.mapping.conditions import EITHER
 from engine.mapping.differences import DOCUMENT, Change, differences
@@ -32,7 +33,6 @@ from engine.message import Report
 from engine.reading import Reader
 from engine.reasons import Reason
 from engine.records import DeliveryView, Routed, Trace
-from engine.told import under
 
 Outcome = Literal[
     "unchanged", "changed", "superseded", "withdrawn", "dead", "unsettled", "undelivered", "damaged", "gone"
@@ -131,7 +131,7 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
     made: set[tuple[str, int]] = set()
     superseded = False
     for ordinal, (document, route) in enumerate(verdict.documents, start=1):
-        body = under(document.body, trace.facts.get(ordinal))
+        body = under(document.body, document.media_type, trace.facts.get(ordinal))
         if body is None:  # what was an echo stays one
             made |= {(destination, ordinal) for destination in route.to}
             send.append(replace(routed_by(route, document), destinations=()))

@@ -12,22 +12,23 @@ Where something is, the documents of those orders are opened and compared, resou
 What was decided is given back as `engine.facts.Facts`, for the note beside the outcome.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from engine import told_hl7
-from engine.accepted import FHIR, KINDS, Known, Past, bundle_of, past_of, version_of
+from engine.accepted import Known, Past, bundle_of, past_of, version_of
 from engine.batch import Batch
 from engine.clock import from_us
 from engine.facts import NOTHING, Facts
+from engine.kinds import FHIR, Opened, opened
 from engine.meant import find_meant
 from engine.message import Document
 from engine.packing import unpack
 from engine.reasons import Reason
 from engine.records import Held, Routed
 from engine.succession import CHANGES, RANK, Step, follow, without_again
-from engine.told import Json, Resource, loads, report_of, resources_in, settled
+from engine.told import Resource, entries_in, report_of
 
 _NAMED = 5  # results, where it is said why a document is held
 
@@ -70,7 +71,7 @@ def settle(
     received = from_us(received_us)
     for place, routed in enumerate(routes, start=1):
         why: Held | None = None
-        if routed.document.media_type in KINDS and routed.document.reports and routed.destinations:
+        if routed.document.reports and routed.destinations:
             past = past_of(batch, known, routed)
             own = past_of(batch, [Known(message_id, True)], routed, ("delivered",)) if again else Past()
             looked = past.documents or own.documents or _corrects_blindly(routed)
@@ -110,45 +111,76 @@ def _settle(
 ) -> tuple[Document | None, Held | None, Facts] | None:
     """The document as it goes out (None: an echo), why it is held, and what was decided; None: it is left alone."""
     document = routed.document
-    is_message = document.media_type == told_hl7.MEDIA_TYPE
-    bundle: Json = {}
     try:
         body = unpack(document.body) if document.packed else document.body
-        if is_message:
-            mine = told_hl7.results_in(body, batch.zone)
-        else:
-            mine = resources_in(bundle := loads(body))
+        found = opened(body, document.media_type, batch.zone)
     except ValueError:
         return None
-    # A receiver of HL7 v2 goes by the numbers and codes that are sent, and no result bears an id of ours.
-    corrects, problems = ({}, []) if is_message else find_meant(mine, past, received)
+    if found is None:
+        return None
+    mine = found.resources
+    corrects, problems = find_meant(mine, past, received) if found.by_id else ({}, [])
     steps: dict[str, Step] = {}
     has_results = any(one.kind == "Observation" for one in mine)
     for one in mine:
-        if one.kind == "Observation" or (one.kind == "DiagnosticReport" and not has_results):
+        if one.kind in ("Observation", "Composition") or (one.kind == "DiagnosticReport" and not has_results):
             name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
             steps[one.name] = follow(version_of(one, False), past.versions(name), received)
-    if not problems and _is_echo(mine, steps, corrects, past):
+    if not problems and _is_echo(found, steps, corrects, past):
         return None, None, Facts(not_sent=True)
     for one in mine:
         if one.name in steps and steps[one.name].kind == "again":
             name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
             steps[one.name] = without_again(version_of(one, False), past.versions(name), received)
     held = [*problems, *_why(mine, steps)]
-    if has_results:
+    if found.whole:
+        held += _missing(mine, past)
+    elif has_results:
         held += _reports_back(mine, steps, past, corrects, joins=routed.joins)
     facts = Facts(
-        echoes=frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs")),
+        echoes=frozenset() if found.whole else _echoes(steps),
         statuses=_statuses(mine, steps, own),
         corrects=corrects,
+        version=_version(mine, past, own),
     )
     facts = replace(facts, reports=_other_reports(batch, mine, facts, past))
     if not facts:
         return document, _all(held), NOTHING
     facts = _under_corrected_names(facts)
-    body = told_hl7.settled(body, facts) if is_message else settled(bundle, facts)
-    entries = len(bundle["entry"]) if document.entries else 0
+    body = found.write(facts)
+    entries = entries_in(body) if document.entries else 0
     return replace(document, body=body, packed=False, entries=entries), _all(held), facts
+
+
+def _echoes(steps: Mapping[str, Step]) -> frozenset[str]:
+    return frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs"))
+
+
+def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[Reason, str]]:
+    """What holds a document that lacks results of the one whose place it takes: they would be gone at its receiver."""
+    issue = next(one.name for one in mine if one.kind == "Composition")
+    issues = [
+        one.resources for one in past.documents if not one.waits and any(it.name == issue for it in one.resources)
+    ]
+    if not issues:
+        return []
+    gone = Counter(one.called for one in issues[-1])
+    gone.subtract(one.called for one in mine)
+    named = ", ".join(sorted(test for test, count in gone.items() if count > 0))
+    return [(Reason.VALUE_GONE, f"the accepted document has more ({named})")] if named else []
+
+
+def _version(mine: Sequence[Resource], past: Past, own: Past) -> int:
+    """The number of a document's issue, where the sender's is not above those that were accepted; else 0."""
+    issue = next((one for one in mine if one.kind == "Composition"), None)
+    if issue is None or not issue.version:
+        return 0
+    before = [
+        one.version for accepted in (*past.documents, *own.documents) for one in accepted.resources
+        if one.name == issue.name
+    ]  # fmt: skip
+    newest = max(before, default=0)
+    return newest + 1 if issue.version <= newest else 0
 
 
 def _why(mine: Sequence[Resource], steps: Mapping[str, Step]) -> list[tuple[Reason, str]]:
@@ -186,8 +218,11 @@ def _all(problems: Sequence[tuple[Reason, str]]) -> Held | None:
     return Held(reason=problems[0][0], text="; ".join(words[:_NAMED]) + more, remember=True)
 
 
-def _is_echo(mine: Sequence[Resource], steps: Mapping[str, Step], corrects: Mapping[str, str], past: Past) -> bool:
+def _is_echo(found: Opened, steps: Mapping[str, Step], corrects: Mapping[str, str], past: Past) -> bool:
     """Whether a document says nothing that was not accepted before just so."""
+    mine = found.resources
+    if found.whole:
+        return any(steps[one.name].kind in ("echo", "again") for one in mine if one.kind == "Composition")
     if corrects or not any(one.kind in ("Observation", "DiagnosticReport") for one in mine):
         return False
     known = {(one.name, one.whole, one.said) for accepted in past.documents for one in accepted.resources}
@@ -208,6 +243,8 @@ def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past) ->
             status = next((status for status in ("corrected", "amended") if status in listed), "")
             if status:
                 changed[one.name] = status
+        if one.kind == "Composition" and one.said == "final" and changed:
+            changed[one.name] = "amended"
     return changed
 
 

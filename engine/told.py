@@ -45,6 +45,7 @@ class Resource(NamedTuple):
         subject: whom it is about.
         own: of a report, digest of what it says itself: a document, a picture, a conclusion.
         repeats: of an Observation, the sender says that it sent it before.
+        version: of the Composition of a document, the number that rises with each issue; 0 where it has none.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Resource(NamedTuple):
     subject: str = ""
     own: bytes = b""
     repeats: bool = False
+    version: int = 0
 
     @property
     def kind(self) -> str:
@@ -95,7 +97,7 @@ def resources_in(bundle: Json) -> list[Resource]:
         ValueError: it is not such a Bundle as a mapping writes.
     """
     try:
-        return [_resource(name, entry["resource"]) for name, entry in _own(bundle)]
+        return [resource_of(name, entry["resource"]) for name, entry in _own(bundle)]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(type(error).__name__) from error
 
@@ -109,7 +111,8 @@ def _own(bundle: Json) -> Iterator[tuple[str, Json]]:
             yield request["url"], entry
 
 
-def _resource(name: str, resource: Json) -> Resource:
+def resource_of(name: str, resource: Json) -> Resource:
+    """A resource as it is compared, under the name ``Type/id``."""
     report = resource["resourceType"] == "DiagnosticReport"
     period = resource.get("effectivePeriod", {})
     status = resource.get("status", "")
@@ -161,6 +164,11 @@ def _id_of(reference: str) -> str:
     return reference.removeprefix(_URN).rpartition("/")[2]
 
 
+def entries_in(body: bytes) -> int:
+    """How many entries a Bundle has; 0 of what is none."""
+    return len(orjson.loads(body).get("entry", ())) if body.startswith(b"{") else 0
+
+
 def settled(bundle: Json, facts: Facts) -> bytes:
     """The Bundle as it goes out under ``facts``; ``bundle`` is used up."""
     _correct(bundle, facts.apart)
@@ -178,23 +186,6 @@ def settled(bundle: Json, facts: Facts) -> bytes:
         bundle["entry"] = [entry for entry in entries if entry["fullUrl"] not in gone]
         refer(bundle["entry"], gone)
     return orjson.dumps(bundle)
-
-
-def under(body: bytes, facts: Facts | None) -> bytes | None:
-    """A document as it goes out under ``facts``; None where it does not. What is neither such a Bundle nor an HL7 v2
-    message stays as it is."""
-    if not facts:
-        return body
-    if facts.not_sent:
-        return None
-    if body.startswith(b"MSH"):
-        from engine import told_hl7  # it stands on this module
-
-        return told_hl7.settled(body, facts)
-    try:
-        return settled(loads(body), facts)
-    except ValueError:
-        return body
 
 
 def change_status(resource: Json, status: str) -> None:

@@ -29,10 +29,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "values",
         names(
             "actor breaker chain clock clock_watch conditional controls deidentified deidentified_codes downtime "
-            "edit_text errors examine examine_lines facts growth hashes key_sheet lane letters link_events "
+            "edit_text errors examine examine_lines facts growth hashes key_sheet kinds lane letters link_events "
             "link_words message near numbers ownership pace packing persons ports reagents reasons receive_memory "
             "records registry repeats results retry secrets site site_file snapshot succession technology tested "
-            "timing told told_hl7 units versions words yaml_nodes"
+            "timing told told_document told_hl7 units versions words yaml_nodes"
         ),
     ),
     (

@@ -11,9 +11,11 @@ from typing import Any
 
 from engine.commands.decided import ANEW, CORRECTS, ECHO, why_status
 from engine.facts import Facts
+from engine.kinds import has_ids, under
 from engine.mapping.explaining import Around, Leaf, explained, numbered
 from engine.mapping.json_text import as_text
-from engine.told import SENDER_STATUS, under
+from engine.message import Document
+from engine.told import SENDER_STATUS
 
 Json = dict[str, Any]
 
@@ -22,15 +24,19 @@ _NUMBERED = re.compile(r"\b[A-Z]\w+\[\d+\]")
 _ENTRY = re.compile(r"/entry/(\d+)(/.*)")
 
 
-def as_sent(leaves: Sequence[Leaf], body: bytes, facts: Facts) -> tuple[list[Leaf], bytes]:
+def as_sent(leaves: Sequence[Leaf], document: Document, facts: Facts) -> tuple[list[Leaf], bytes]:
     """The values of a document as it goes out, each with its explanation; and that document.
 
     Args:
-        leaves: of the document ``body``, as the mapping makes it. Where it is not sent they are given back.
+        leaves: of the document as the mapping makes it. Where it is not sent they are given back. So they are of a
+            document that is no Bundle: what was left out or has another status there, `engine.commands.decided` says.
     """
-    sent = under(body, facts)
+    body = document.body
+    sent = under(body, document.media_type, facts)
     if sent is None or sent == body:
         return list(leaves), body
+    if not has_ids(document.media_type):
+        return list(leaves), sent
     after, before = as_text(sent), as_text(body)
     made = {new: old for old, new in facts.corrects.items()}
     places = {entry["fullUrl"]: at for at, entry in enumerate(before["entry"])}
@@ -49,7 +55,9 @@ def as_sent(leaves: Sequence[Leaf], body: bytes, facts: Facts) -> tuple[list[Lea
     for leaf in explained(after, {}, (), Around({})):
         entry = _ENTRY.fullmatch(leaf.pointer)
         if entry is None:
-            found.append(by_pointer.get(leaf.pointer, leaf))
+            made_as = by_pointer.get(leaf.pointer, leaf)
+            above = "" if made_as.value == leaf.value else "above the number of every issue that was accepted before"
+            found.append(replace(made_as, value=leaf.value, about=above) if above else made_as)
             continue
         at = int(entry[1])
         if at not in old_at:
@@ -71,8 +79,10 @@ def as_sent(leaves: Sequence[Leaf], body: bytes, facts: Facts) -> tuple[list[Lea
 def _changed(entry: Json, place: str, old: str, new: str, facts: Facts) -> str:
     """Why a value goes out otherwise than the mapping makes it."""
     if place == "/resource/status":
-        name = entry["request"]["url"]
+        name = f"{entry['resource']['resourceType']}/"
         return f"{new} in place of the sender's {old}: {why_status(name, new)}"
+    if place == "/resource/docStatus":
+        return f"{new} in place of {old}, as the document"
     if any(identity in old for identity in facts.corrects):
         return CORRECTS
     return f"left out here: {ECHO}"

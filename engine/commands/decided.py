@@ -7,8 +7,10 @@ from typing import Any
 import orjson
 
 from engine.facts import Facts
+from engine.kinds import opened
+from engine.message import Document
 from engine.reasons import Reason
-from engine.told import Resource, loads, resources_in
+from engine.told import Resource, resources_in
 
 Json = dict[str, Any]
 
@@ -18,14 +20,16 @@ APART = "an id of its own: the number was given again, to another specimen"
 ANEW = "a report of another message, written anew: it lists a result that changes"
 _NOTHING_NEW = f"it says nothing that was not accepted before ({Reason.ECHO.value})"
 
+_WHAT = {"DiagnosticReport": "report", "Composition": "document"}
 
-def decided(facts: Facts, body: bytes | None = None) -> Json:
+
+def decided(facts: Facts, document: Document | None = None) -> Json:
     """What was decided about one document, without values.
 
     Args:
-        body: as the mapping makes it, where that is at hand: then tests and the senders' statuses are told, too.
+        document: as the mapping makes it, where that is at hand: then tests and the senders' statuses are told, too.
     """
-    known = _known(facts, body)
+    known = _known(facts, document)
 
     def told(name: str) -> Json:
         return {"resource": name, "tests": _tests(known[name]) if name in known else []}
@@ -72,7 +76,7 @@ def counted(said: Json) -> Iterator[str]:
         yield f"{_count(len(said['left_out']), 'result')} left out: {ECHO}"
     out = Counter((one["resource"].partition("/")[0], one["status"]) for one in said["statuses"])
     for (kind, status), count in out.items():
-        what = "report" if kind == "DiagnosticReport" else "result"
+        what = _WHAT.get(kind, "result")
         yield f"{_count(count, what)} {'goes' if count == 1 else 'go'} out as {status}"
     if count := len(said["apart"]):
         yield f"{_count(count, 'resource')} {'has' if count == 1 else 'have'} {APART}"
@@ -84,22 +88,20 @@ def counted(said: Json) -> Iterator[str]:
 
 def why_status(name: str, status: str) -> str:
     """Why a resource has a status that is not its sender's."""
-    if name.startswith("DiagnosticReport/"):
+    if name.startswith(tuple(_WHAT)):
         return "it, or a result that it lists, changes what was accepted before"
     if status == "amended":
         return "a final result with other content was accepted before"
     return "an earlier mapping of this message delivered it with another meaning"
 
 
-def _known(facts: Facts, body: bytes | None) -> Mapping[str, Resource]:
+def _known(facts: Facts, document: Document | None) -> Mapping[str, Resource]:
     """The resources of a document by the names under which they go out."""
-    if body is None:
-        return {}
     try:
-        mine = resources_in(loads(body))
+        found = None if document is None else opened(document.body, document.media_type)
     except ValueError:
-        return {}
-    made = [(one, facts.apart.get(one.identity, one.identity)) for one in mine]
+        found = None
+    made = [(one, facts.apart.get(one.identity, one.identity)) for one in (() if found is None else found.resources)]
     return {f"{one.kind}/{facts.corrects.get(identity, identity)}": one for one, identity in made}
 
 

@@ -100,7 +100,7 @@ def command(
         say_held(one, held)
         said = None
         if facts and trace.mapped is not None and trace.mapped.documents:
-            said = decided.decided(facts, trace.mapped.documents[0].body)
+            said = decided.decided(facts, trace.mapped.documents[0])
             trace = _as_sent(trace, facts)
         wanted = of_server(field, _types(trace)) if field else field
         leaves = chosen(trace.leaves, wanted)
@@ -181,7 +181,7 @@ def _as_sent(trace: Trace, facts: Facts) -> Trace:
     """A trace whose document is the one that goes out."""
     assert trace.mapped is not None
     document, *more = trace.mapped.documents
-    leaves, body = as_sent(trace.leaves, document.body, facts)
+    leaves, body = as_sent(trace.leaves, document, facts)
     mapped = replace(trace.mapped, documents=(replace(document, body=body), *more))
     return replace(trace, mapped=mapped, explain=lambda: leaves)
 
