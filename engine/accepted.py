@@ -1,6 +1,10 @@
 """What was accepted before for the orders of a message: the documents of older messages, and what they tell.
 
-A document is opened once: what it tells is kept in memory (`engine.batch.Tail.told`) for orders that come test by test.
+An order may come test by test, in hundreds of messages. A document of it is opened once; the names of what its message
+tells are kept in memory (`engine.batch.Tail`), and by these it is told which documents concern a new message.
+
+Where a document cannot be opened, or does not read as one that a mapping wrote, `NotComparedError` says so: it never
+looks as if nothing had been accepted.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +23,7 @@ from engine.records import Routed
 from engine.succession import Version
 from engine.told import Json, Resource, loads
 
-MOST_MESSAGES = 200  # of one order that are looked at; a counter that never moves must not stop the journal
+MOST_MESSAGES = 500  # of one order that are compared; a counter that never moves must not stop the journal
 NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correction may mean
 ACCEPTED = ("waiting", "sending", "delivered", "held")
 
@@ -35,25 +39,50 @@ class Known(NamedTuple):
     same_day: bool
 
 
-def known_orders(
-    batch: Batch, message_id: int, channel: str, reports: Iterable[Report], *, of_site: bool
-) -> list[Known]:
-    """The older messages that carry one of these orders for the same patient, the oldest first.
+class Before(NamedTuple):
+    """The older messages that carry the orders of a message.
+
+    Attributes:
+        messages: the oldest first.
+        all: there are no more of them.
+    """
+
+    messages: Sequence[Known] = ()
+    all: bool = True
+
+
+class NotComparedError(IntegrityError):
+    """What was accepted before cannot be compared.
+
+    Attributes:
+        message_id: whose document it is; 0 where it is not one message's.
+    """
+
+    def __init__(self, words: str, message_id: int = 0) -> None:
+        super().__init__(words)
+        self.message_id = message_id
+
+
+def known_orders(batch: Batch, message_id: int, channel: str, reports: Iterable[Report], *, of_site: bool) -> Before:
+    """The older messages that carry one of these orders for the same patient.
 
     Args:
         of_site: those of other channels, too.
     """
     found: dict[int, bool] = {}
+    all_of_them = True
     for report in reports:
         first, last = neighbours(report.key, NEAR_DAYS)
-        for key, other in batch.execute(
+        rows = batch.execute(
             "SELECT r.key, r.message_id FROM report r JOIN journal j ON j.id = r.message_id WHERE r.key BETWEEN ? AND ?"
             " AND r.message_id < ? AND r.patient = ? AND r.until_us >= ? AND (? OR j.channel = ?)"
             " ORDER BY r.message_id DESC LIMIT ?",
-            (first, last, message_id, report.patient, batch.steady_us, of_site, channel, MOST_MESSAGES),
-        ).fetchall():
+            (first, last, message_id, report.patient, batch.steady_us, of_site, channel, MOST_MESSAGES + 1),
+        ).fetchall()
+        all_of_them = all_of_them and len(rows) <= MOST_MESSAGES
+        for key, other in rows:
             found[other] = found.get(other, False) or key == report.key
-    return [Known(one, same_day) for one, same_day in sorted(found.items())]
+    return Before([Known(one, same_day) for one, same_day in sorted(found.items())], all_of_them)
 
 
 @dataclass(slots=True)
@@ -67,65 +96,163 @@ class Accepted:
 
 
 class Past:
-    """What was accepted for the orders at hand, the oldest first. One message may have ten thousand results."""
+    """What the destinations of a document have accepted for the orders at hand, the oldest first.
 
-    def __init__(self, documents: Sequence[Accepted] = ()) -> None:
-        self.documents = documents
-        self.reports: dict[str, Resource] = {}  # the last version of each that does not wait for a person
+    Attributes:
+        documents: those that tell one of the results or tests that were asked for. One may have ten thousand results.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        known: Sequence[Known],
+        routed: Routed,
+        names: Iterable[str] | None,
+        states: tuple[str, ...] = ACCEPTED,
+    ) -> None:
+        """Look at what is ``known``.
+
+        Args:
+            names: what the new document tells (`names_in`); None: all is looked at.
+
+        Raises:
+            NotComparedError: a document cannot be read that may tell one of them.
+        """
+        self._batch, self._states, self._destinations = batch, states, routed.destinations
+        self._media_type = routed.document.media_type
+        # A receiver of HL7 v2 goes by the order's number, and no day stands in the names of results.
+        self._known = [one for one in known if one.same_day or kinds.has_ids(self._media_type)]
+        self._accepted: dict[int, list[Accepted]] = {}  # message -> its documents, once they were looked at
+        self.documents: list[Accepted] = []
         self._versions: dict[str, list[Version]] = {}
         self._by_code: dict[str, list[tuple[Accepted, Resource]]] = {}
-        for accepted in documents:
+        self._taken: set[int] = set()
+        self.take(names)
+
+    def take(self, names: Iterable[str] | None) -> None:
+        """Take in the documents that tell one of these, too."""
+        wanted = None if names is None else frozenset(map(hash, names))
+        more = {one.message_id for one in self._known if self._may_tell(one, wanted)} - self._taken
+        if not more:
+            return
+        self._taken |= more
+        self.documents = [
+            document for one in self._known if one.message_id in self._taken for document in self._accepted_of(one)
+        ]
+        self._versions, self._by_code = {}, {}
+        for accepted in self.documents:
             for one in accepted.resources:
                 self._versions.setdefault(one.name, []).append(version_of(one, accepted.waits))
                 if one.kind == "Observation":
                     for code in one.codes:
                         self._by_code.setdefault(code, []).append((accepted, one))
-                elif one.kind == "DiagnosticReport" and not accepted.waits:
-                    self.reports[one.name] = one
 
     def versions(self, name: str) -> list[Version]:
+        """Of a result, or of another resource whose name was asked for."""
         return self._versions.get(name, [])
 
     def has(self, name: str) -> bool:
-        return name in self._versions
+        return name in self._versions or any(one.name == name for _, one in self._telling(name))
 
     def of_test(self, codes: Iterable[str]) -> Iterator[tuple[Accepted, Resource]]:
         """The results of a test, by any of its codes."""
         for code in codes:
             yield from self._by_code.get(code, ())
 
+    def report(self, name: str) -> Resource | None:
+        """The last version of a report that does not wait for a person."""
+        return next((one for accepted, one in self._telling(name) if one.name == name and not accepted.waits), None)
 
-def past_of(batch: Batch, known: Sequence[Known], routed: Routed, states: tuple[str, ...] = ACCEPTED) -> Past:
-    """What was accepted for the destinations of a document, of its kind."""
-    destinations, media_type = routed.destinations, routed.document.media_type
-    marks, asked = ",".join("?" * len(destinations)), ",".join("?" * len(states))
-    documents = []
-    for message_id, same_day in known:
-        if not same_day and not kinds.has_ids(media_type):
-            continue  # its receiver goes by the order's number, and no day stands in the names of results
-        rows = batch.execute(
-            "SELECT d.document_id, max(d.state <> 'held') FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
-            f" JOIN document o ON o.id = d.document_id WHERE d.message_id = ? AND l.destination IN ({marks})"
-            f" AND d.state IN ({asked}) AND o.media_type = ? AND o.reports <> x'' GROUP BY d.document_id"
-            " ORDER BY d.document_id",
-            (message_id, *destinations, *states, media_type),
-        ).fetchall()
-        for document_id, sent in rows:
-            documents.append(Accepted(document_id, same_day, not sent, told(batch, document_id)))
-    return Past(documents)
+    def has_said(self, new: Resource) -> bool:
+        """Whether a resource was accepted just so."""
+        return any(
+            (one.name, one.whole, one.said) == (new.name, new.whole, new.said) for _, one in self._telling(new.name)
+        )
+
+    def _telling(self, name: str) -> Iterator[tuple[Accepted, Resource]]:
+        """The resources of the documents that may tell one of this name, the newest first."""
+        wanted = frozenset((hash(name),))
+        for known in reversed(self._known):
+            if self._may_tell(known, wanted):
+                for accepted in reversed(self._accepted_of(known)):
+                    for one in reversed(accepted.resources):
+                        yield accepted, one
+
+    def _may_tell(self, known: Known, wanted: frozenset[int] | None) -> bool:
+        if wanted is None:
+            return True
+        names = _told_by(self._batch, known.message_id)
+        return names is None or not wanted.isdisjoint(names)
+
+    def _accepted_of(self, known: Known) -> list[Accepted]:
+        found = self._accepted.get(known.message_id)
+        if found is None:
+            marks, asked = ",".join("?" * len(self._destinations)), ",".join("?" * len(self._states))
+            rows = self._batch.execute(
+                "SELECT d.document_id, max(d.state <> 'held') FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
+                f" JOIN document o ON o.id = d.document_id WHERE d.message_id = ? AND l.destination IN ({marks})"
+                f" AND d.state IN ({asked}) AND o.media_type = ? AND o.reports <> x'' GROUP BY d.document_id"
+                " ORDER BY d.document_id",
+                (known.message_id, *self._destinations, *self._states, self._media_type),
+            ).fetchall()
+            found = self._accepted[known.message_id] = [
+                Accepted(document_id, known.same_day, not sent, told(self._batch, document_id))
+                for document_id, sent in rows
+            ]
+        return found
+
+
+def names_in(resources: Iterable[Resource]) -> set[str]:
+    """What a new document may be compared by: its results and their tests, and the document itself where it is one;
+    without these, its reports."""
+    mine = list(resources)
+    results = {name for one in mine if one.kind in ("Observation", "Composition") for name in (one.name, *one.codes)}
+    return results or {one.name for one in mine if one.kind == "DiagnosticReport"}
+
+
+def _told_by(batch: Batch, message_id: int) -> frozenset[int] | None:
+    """Hashes of all that the documents of a message tell: names, tests, and the results that reports list. None: a
+    document cannot be read."""
+    known = batch.tail.names.get(message_id)
+    if known is not None:
+        return known
+    rows = batch.execute(
+        "SELECT id FROM document WHERE message_id = ? AND reports <> x'' ORDER BY id", (message_id,)
+    ).fetchall()
+    names: set[int] = set()
+    try:
+        for (document_id,) in rows:
+            for one in told(batch, document_id):
+                names.add(hash(one.name))
+                names.update(map(hash, one.codes))
+                names.update(hash(f"Observation/{result}") for result in one.lists)
+    except NotComparedError:
+        return None
+    found = frozenset(names)
+    batch.tail.keep_names(message_id, found, newest=rows[-1][0] if rows else 0)
+    return found
 
 
 def told(batch: Batch, document_id: int) -> list[Resource]:
-    """What a stored document tells; nothing where it cannot be opened, or is of no kind that is compared."""
+    """What a stored document tells; nothing where it is of no kind that is compared.
+
+    Raises:
+        NotComparedError: it cannot be opened, or is none that a mapping wrote.
+    """
     known = batch.tail.told.get(document_id)
     if known is not None:
         return known
     try:
         found = _told(batch, document_id)
-    except (IntegrityError, ValueError):
-        found = []  # `labrelay verify` says what is wrong
+    except (IntegrityError, ValueError) as error:  # `labrelay verify` says what is wrong
+        raise _not_read(batch, document_id) from error
     batch.tail.keep_told(document_id, found)
     return found
+
+
+def _not_read(batch: Batch, document_id: int) -> NotComparedError:
+    (message_id,) = batch.execute("SELECT message_id FROM document WHERE id = ?", (document_id,)).fetchone()
+    return NotComparedError(f"the document of message {message_id} cannot be read", message_id)
 
 
 def _told(batch: Batch, document_id: int) -> list[Resource]:
@@ -158,12 +285,16 @@ def body_of(batch: Batch, document_id: int) -> bytes:
     return unpack(body) if packed else body
 
 
-def bundle_of(batch: Batch, document_id: int) -> Json | None:
-    """A stored document; None where it cannot be opened, or is no Bundle."""
+def bundle_of(batch: Batch, document_id: int) -> Json:
+    """A stored document.
+
+    Raises:
+        NotComparedError: it cannot be opened, or is no Bundle.
+    """
     try:
         return loads(body_of(batch, document_id))
-    except (IntegrityError, ValueError):
-        return None
+    except (IntegrityError, ValueError) as error:
+        raise _not_read(batch, document_id) from error
 
 
 def version_of(one: Resource, waits: bool) -> Version:

@@ -30,7 +30,7 @@ INCOMPLETE_US = 30 * 86_400_000_000  # how long, once a person has dismissed the
 # start, while writing it with every batch would cost a page each.
 _WATERMARK_STEP = 512
 _TOLD_RESOURCES = 20_000  # about 10 MB
-_TOLD_DOCUMENTS = 512  # of the orders looked at last: one test a message means a look at all that came before
+_TOLD_NAMES = 60_000  # about 4 MB; of the orders looked at last: one test a message means a look at all before it
 
 
 @dataclass(slots=True)
@@ -89,6 +89,7 @@ class Tail:
         restored_to: messages up to this one came from a backup; what they make may have been delivered before.
         incomplete_bytes, incomplete_us: what the site lets incomplete messages take (`engine.unfinished`).
         told: stored document -> the resources in it, of those that were compared last.
+        names: message -> hashes of what its documents tell, likewise (`engine.accepted`).
         answers: messages whose answer was not written yet, or never.
     """
 
@@ -106,6 +107,8 @@ class Tail:
         self.sweeps: dict[str, bytes] = {}
         self.told: dict[int, list[Resource]] = {}
         self._told_resources = 0
+        self.names: dict[int, frozenset[int]] = {}
+        self._told_names = 0
         self.last_document: int = connection.execute("SELECT coalesce(max(id), 0) FROM document").fetchone()[0]
         self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped_code").fetchone()[0]
         stored = connection.execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
@@ -149,9 +152,23 @@ class Tail:
         if document_id > self.last_document or len(resources) > _TOLD_RESOURCES:
             return  # its number may be given once more, where this transaction fails; or it would fill the memory alone
         self.told[document_id] = resources
-        self._told_resources += len(resources)
-        while self._told_resources > _TOLD_RESOURCES or len(self.told) > _TOLD_DOCUMENTS:
-            self._told_resources -= len(self.told.pop(next(iter(self.told))))
+        self._told_resources += 1 + len(resources)
+        while self._told_resources > _TOLD_RESOURCES:
+            self._told_resources -= 1 + len(self.told.pop(next(iter(self.told))))
+
+    def keep_names(self, message_id: int, names: frozenset[int], *, newest: int) -> None:
+        """Remember what the documents of a message tell, of which ``newest`` is the last one."""
+        if newest > self.last_document or len(names) > _TOLD_NAMES:
+            return
+        self.names[message_id] = names
+        self._told_names += 1 + len(names)
+        while self._told_names > _TOLD_NAMES:
+            self.forget_names(next(iter(self.names)))
+
+    def forget_names(self, message_id: int) -> None:
+        """A message gets another document."""
+        if (names := self.names.pop(message_id, None)) is not None:
+            self._told_names -= 1 + len(names)
 
     def account(self, opened: list[int], closed: list[int]) -> None:
         """Take over a committed batch's open work."""

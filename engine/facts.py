@@ -25,6 +25,7 @@ class Facts:
         reports: of other messages, written anew since they list a result that changes: entries as JSON.
         not_sent: it says nothing else than what was accepted before.
         version: of a FHIR document (``Bundle.meta.versionId``), where the sender's does not rise; else 0.
+        not_compared: why it could not be compared with what was accepted before, in words; empty where it was.
     """
 
     echoes: frozenset[str] = frozenset()
@@ -34,10 +35,11 @@ class Facts:
     reports: tuple[str, ...] = ()
     not_sent: bool = False
     version: int = 0
+    not_compared: str = ""
 
     def __bool__(self) -> bool:
         named = self.echoes or self.statuses or self.apart or self.corrects or self.reports
-        return bool(named or self.not_sent or self.version)
+        return bool(named or self.not_sent or self.version or self.not_compared)
 
     def as_json(self) -> Json:
         """For the note that is sealed beside the outcome; without what is empty."""
@@ -49,6 +51,7 @@ class Facts:
             "reports": list(self.reports),
             "not_sent": self.not_sent,
             "version": self.version,
+            "not_compared": self.not_compared,
         }
         return {name: value for name, value in said.items() if value}
 
@@ -63,6 +66,7 @@ def facts_from(said: Json) -> Facts:
         reports=tuple(said.get("reports", ())),
         not_sent=said.get("not_sent", False),
         version=said.get("version", 0),
+        not_compared=said.get("not_compared", ""),
     )
 
 

@@ -42,15 +42,15 @@ FRAMES_MAX = 20
 FIELDS = frozenset(
     {
         "act", "action", "actor", "address", "age_s", "attempt", "attempts", "bytes", "cause", "channel",
-        "config_hash", "count", "delay_s", "delivery_id", "destination", "detail", "duration_s", "fault", "file",
-        "first_id", "from_state", "head", "journal_id", "kind", "lane", "last_id", "limit", "line", "listen", "next_s",
-        "outcome", "path", "peer", "pid", "place", "reason", "repeat_of", "restarts", "rule", "seq", "signal",
+        "config_hash", "count", "delay_s", "delivery_id", "destination", "detail", "duration_s", "earlier", "fault",
+        "file", "first_id", "from_state", "head", "journal_id", "kind", "lane", "last_id", "limit", "line", "listen",
+        "next_s", "outcome", "path", "peer", "pid", "place", "reason", "repeat_of", "restarts", "rule", "seq", "signal",
         "size_bytes", "stale", "state", "status", "table", "task", "to_state", "uid", "until", "verb",
         "version", "waiting",
     }
 )  # fmt: skip
 # What makes two records the same event for `RepeatFilter`.
-_IDENTITY = ("channel", "destination", "lane", "task", "kind", "reason", "state", "to_state")
+_IDENTITY = ("channel", "destination", "lane", "task", "kind", "reason", "state", "to_state", "earlier")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "repeated"}
 _SYSLOG = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 

@@ -270,6 +270,12 @@ class Reason(Enum):
         "another specimen's, beside the first one's results; what follows it under this number goes there, too. Where "
         "the number is wrong, reject it.",
     )
+    NOT_COMPARED = (
+        "NOT_COMPARED",
+        "The results could not be compared with those that were accepted before for the same order: the document of an "
+        "earlier message cannot be read (`labrelay verify` says why), or there are too many messages of the order. The "
+        "detail names it. Compare them at the analyzer, then release this one, or reject it.",
+    )
     OVERTAKEN = (
         "OVERTAKEN",
         "A message that was received later had part of the same results (or nobody can tell which), or has brought the "

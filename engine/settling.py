@@ -8,16 +8,19 @@ Where something is, the documents of those orders are opened and compared, resou
     a step back        holds the document until a person decides (`engine.succession`)
     a changed final    goes out as ``amended``, the sender's own status in a tag (HL7 v2: ``C``, `engine.told_hl7`)
     a correction       finds the one result that it corrects, also where day, time or specimen in its id differ
+    what cannot be     compared, since an earlier document cannot be read or there are too many, holds it, too
 
 What was decided is given back as `engine.facts.Facts`, for the note beside the outcome.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from engine.accepted import Known, Past, bundle_of, past_of, version_of
+from engine import accepted
+from engine.accepted import Before, Known, NotComparedError, Past, bundle_of, names_in, version_of
 from engine.batch import Batch
 from engine.clock import from_us
 from engine.facts import NOTHING, Facts
@@ -29,6 +32,8 @@ from engine.reasons import Reason
 from engine.records import Held, Routed
 from engine.succession import CHANGES, RANK, Step, follow, without_again
 from engine.told import Resource, entries_in, report_of
+
+logger = logging.getLogger("labrelay." + __name__)
 
 _NAMED = 5  # results, where it is said why a document is held
 
@@ -55,35 +60,40 @@ def settle(
     message_id: int,
     received_us: int,
     routes: Sequence[Routed],
-    known: Sequence[Known],
+    before: Before,
     *,
     again: bool = False,
 ) -> Settled:
     """Compare the documents of a message with those accepted before for the same orders.
 
     Args:
-        known: `known_orders` of the message.
+        before: `known_orders` of the message.
         again: it is processed anew, and what it had delivered before is compared, too.
     """
     settled_routes: list[Routed] = []
     held: list[Held | None] = []
     facts: dict[int, Facts] = {}
-    received = from_us(received_us)
     for place, routed in enumerate(routes, start=1):
         why: Held | None = None
-        if routed.document.reports and routed.destinations:
-            past = past_of(batch, known, routed)
-            own = past_of(batch, [Known(message_id, True)], routed, ("delivered",)) if again else Past()
-            looked = past.documents or own.documents or _corrects_blindly(routed)
-            found = _settle(batch, routed, past, own, received) if looked else None
-            if found is not None:
-                document, why, decided = found
-                if decided:
-                    facts[place] = decided
-                if document is None:
-                    routed = replace(routed, echo=True)
-                elif document is not routed.document:
-                    routed = replace(routed, document=document)
+        looked = before.messages or again or _corrects_blindly(routed)
+        if looked and routed.document.reports and routed.destinations:
+            document: Document | None = routed.document
+            own = [Known(message_id, True)] if again else []
+            try:
+                document, why, decided = _settle(batch, routed, before, own, from_us(received_us))
+            except NotComparedError as error:
+                why = Held(reason=Reason.NOT_COMPARED, text=str(error), remember=True)
+                decided = Facts(not_compared=str(error))
+                logger.warning(
+                    "a document is held, since it cannot be compared with those before it",
+                    extra={"journal_id": message_id, "earlier": error.message_id},
+                )
+            if decided:
+                facts[place] = decided
+            if document is None:
+                routed = replace(routed, echo=True)
+            elif document is not routed.document:
+                routed = replace(routed, document=document)
         settled_routes.append(routed)
         held.append(why)
     wanted = [one for one in settled_routes if one.destinations]
@@ -99,27 +109,36 @@ def _corrects_blindly(routed: Routed) -> bool:
     document = routed.document
     if document.media_type != FHIR or all(report.patient for report in document.reports):
         return False
-    try:
-        body = unpack(document.body) if document.packed else document.body
-    except ValueError:
-        return False
+    body = unpack(document.body) if document.packed else document.body
     return any(f'"status":"{status}"'.encode() in body for status in CHANGES)
 
 
 def _settle(
-    batch: Batch, routed: Routed, past: Past, own: Past, received: datetime
-) -> tuple[Document | None, Held | None, Facts] | None:
-    """The document as it goes out (None: an echo), why it is held, and what was decided; None: it is left alone."""
+    batch: Batch, routed: Routed, before: Before, own: Sequence[Known], received: datetime
+) -> tuple[Document | None, Held | None, Facts]:
+    """The document as it goes out (None: an echo), why it is held, and what was decided.
+
+    Args:
+        own: the message itself, where it had documents before.
+
+    Raises:
+        NotComparedError: it cannot be told.
+    """
     document = routed.document
     try:
         body = unpack(document.body) if document.packed else document.body
         found = opened(body, document.media_type, batch.zone)
-    except ValueError:
-        return None
+    except ValueError as error:
+        raise NotComparedError("its own document cannot be read") from error
     if found is None:
-        return None
+        return document, None, NOTHING
+    if not before.all:
+        raise NotComparedError(f"there are more than {accepted.MOST_MESSAGES} messages of the same order")
     mine = found.resources
+    past = Past(batch, before.messages, routed, names_in(mine))
+    delivered = Past(batch, own, routed, None, ("delivered",))
     corrects, problems = find_meant(mine, past, received) if found.by_id else ({}, [])
+    past.take(f"Observation/{identity}" for identity in corrects.values())
     steps: dict[str, Step] = {}
     has_results = any(one.kind == "Observation" for one in mine)
     for one in mine:
@@ -139,9 +158,9 @@ def _settle(
         held += _reports_back(mine, steps, past, corrects, joins=routed.joins)
     facts = Facts(
         echoes=frozenset() if found.whole else _echoes(steps),
-        statuses=_statuses(mine, steps, own),
+        statuses=_statuses(mine, steps, delivered),
         corrects=corrects,
-        version=_version(mine, past, own),
+        version=_version(mine, past, delivered),
     )
     facts = replace(facts, reports=_other_reports(batch, mine, facts, past))
     if not facts:
@@ -176,7 +195,7 @@ def _version(mine: Sequence[Resource], past: Past, own: Past) -> int:
     if issue is None or not issue.version:
         return 0
     before = [
-        one.version for accepted in (*past.documents, *own.documents) for one in accepted.resources
+        one.version for document in (*past.documents, *own.documents) for one in document.resources
         if one.name == issue.name
     ]  # fmt: skip
     newest = max(before, default=0)
@@ -201,7 +220,7 @@ def _reports_back(
     for one in mine:
         if one.kind != "DiagnosticReport" or not echoes.issuperset(one.lists):
             continue
-        before = past.reports.get(f"{one.kind}/{corrects.get(one.identity, one.identity)}")
+        before = past.report(f"{one.kind}/{corrects.get(one.identity, one.identity)}")
         if before is None or (joins and one.own == before.own):
             continue
         if RANK.get(one.said, 2) < RANK.get(before.said, 0):
@@ -225,11 +244,7 @@ def _is_echo(found: Opened, steps: Mapping[str, Step], corrects: Mapping[str, st
         return any(steps[one.name].kind in ("echo", "again") for one in mine if one.kind == "Composition")
     if corrects or not any(one.kind in ("Observation", "DiagnosticReport") for one in mine):
         return False
-    known = {(one.name, one.whole, one.said) for accepted in past.documents for one in accepted.resources}
-    return all(
-        steps[one.name].kind in ("echo", "again") if one.name in steps else (one.name, one.whole, one.said) in known
-        for one in mine
-    )
+    return all(steps[one.name].kind in ("echo", "again") if one.name in steps else past.has_said(one) for one in mine)
 
 
 def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past) -> dict[str, str]:
@@ -250,7 +265,7 @@ def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past) ->
 
 def _repaired(mine: Sequence[Resource], own: Past) -> dict[str, str]:
     """The statuses of results that the message has delivered before with another meaning: its mapping was wrong."""
-    before = {one.name: one for accepted in own.documents for one in accepted.resources}
+    before = {one.name: one for document in own.documents for one in document.resources}
     changed: dict[str, str] = {}
     for one in mine:
         old = before.get(one.name)
@@ -273,18 +288,16 @@ def _other_reports(batch: Batch, mine: Sequence[Resource], facts: Facts, past: P
                 changed[facts.corrects.get(one.identity, one.identity)] = status
     written = {f"{one.kind}/{facts.corrects.get(one.identity, one.identity)}" for one in mine}
     found: dict[str, tuple[int, str]] = {}
-    for accepted in past.documents:
-        for one in accepted.resources:
-            if one.kind != "DiagnosticReport" or accepted.waits or one.name in written or one.status not in RANK:
+    for document in past.documents:
+        for one in document.resources:
+            if one.kind != "DiagnosticReport" or document.waits or one.name in written or one.status not in RANK:
                 continue
             listed = {changed[result] for result in one.lists if result in changed}
             if listed and RANK[one.status] >= RANK["final"]:
                 status = "amended" if listed == {"amended"} and one.status != "corrected" else "corrected"
-                found[one.name] = accepted.document_id, status
+                found[one.name] = document.document_id, status
     return tuple(
-        report_of(bundle, name, status)
-        for name, (document_id, status) in found.items()
-        if (bundle := bundle_of(batch, document_id)) is not None
+        report_of(bundle_of(batch, document_id), name, status) for name, (document_id, status) in found.items()
     )
 
 

@@ -83,7 +83,7 @@ def map_done(
         return MapOutcome(state=old_state, reason=Reason[old_reason] if old_reason else None, already=True)
 
     late = False
-    known: list[accepted.Known] = []
+    before = accepted.Before()
     settled: settling.Settled | None = None
     held: Sequence[Held | None] = ()
     ids: dict[int, Ids] = {}
@@ -110,9 +110,9 @@ def map_done(
                 bearers.answered(batch, message_id)
             first = message_id if edited_from is None else edited_from
             of_site = any(routed.of_site for routed in routes)
-            known = accepted.known_orders(batch, first, channel, reports, of_site=of_site)
-            if known or again or settling.may_correct(routes):
-                settled = settling.settle(batch, message_id, received_us, routes, known, again=again)
+            before = accepted.known_orders(batch, first, channel, reports, of_site=of_site)
+            if before.messages or again or settling.may_correct(routes):
+                settled = settling.settle(batch, message_id, received_us, routes, before, again=again)
                 routes, held = settled.routes, settled.held
                 if settled.echo:
                     routes, state, reason = (), "filtered", Reason.ECHO
@@ -165,7 +165,7 @@ def map_done(
         held=holding.decide(batch, channel, received_us, routes, held),
         revision=revision,
         manual=again or late,
-        known_order=bool(known),
+        known_order=bool(before.messages),
     )
     return MapOutcome(
         state=state,

@@ -36,6 +36,7 @@ def decided(facts: Facts, document: Document | None = None) -> Json:
 
     return {
         "not_sent": _NOTHING_NEW if facts.not_sent else None,
+        "not_compared": facts.not_compared or None,
         "left_out": [{**told(name), "why": ECHO} for name in sorted(facts.echoes)],
         "statuses": [
             {**told(name), "status": status, "sender": known[name].said if name in known else None,
@@ -57,6 +58,8 @@ def lines(said: Json) -> Iterator[str]:
     """What `decided` says, a line for each resource."""
     if said["not_sent"]:
         yield f"not sent: {said['not_sent']}"
+    if said["not_compared"]:
+        yield f"held, not compared: {said['not_compared']} ({Reason.NOT_COMPARED.value})"
     for one in said["left_out"]:
         yield f"left out: {_called(one)}: {one['why']}"
     for one in said["statuses"]:
@@ -72,6 +75,8 @@ def counted(said: Json) -> Iterator[str]:
     """What `decided` says, as counts."""
     if said["not_sent"]:
         yield f"not sent: {said['not_sent']}"
+    if said["not_compared"]:
+        yield f"held, not compared: {said['not_compared']} ({Reason.NOT_COMPARED.value})"
     if said["left_out"]:
         yield f"{_count(len(said['left_out']), 'result')} left out: {ECHO}"
     out = Counter((one["resource"].partition("/")[0], one["status"]) for one in said["statuses"])

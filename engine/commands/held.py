@@ -44,6 +44,7 @@ CAUSES = (
     Reason.REJECTED_BEFORE,
     Reason.CORRECTS_UNKNOWN,
     Reason.NUMBER_AGAIN,
+    Reason.NOT_COMPARED,
     Reason.OVERTAKEN,
     Reason.REJECTED,
 )

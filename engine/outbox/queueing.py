@@ -206,6 +206,7 @@ def _store_document(
 ) -> int:
     # The id is needed before the row, for it is part of what is sealed and hashed.
     row_id = batch.last_document = batch.last_document + 1
+    batch.tail.forget_names(message_id)
     conditional, reports = b"".join(document.conditional), pack_reports(document.reports)
     body = batch.seal(DOCUMENT_KEYS, document.body, "document", row_id, channel, packed=document.packed)
     own = document_hash(row_id, message_id, revision, ordinal, document.media_type, conditional, reports, body)

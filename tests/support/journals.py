@@ -36,10 +36,17 @@ def received(
 def routed(body: bytes = b"{}", *to: str, claimed: bool = False, reports: tuple[Report, ...] = ()) -> Routed:
     destinations = to or ("fhir",)
     return Routed(
-        document=Document(body=body, reports=reports, conditional=(b"c" * 16, b"d" * 16)),
+        document=Document(
+            body=body, media_type=media_type_of(body), reports=reports, conditional=(b"c" * 16, b"d" * 16)
+        ),
         destinations=destinations,
         claimed=(claimed,) * len(destinations),
     )
+
+
+def media_type_of(body: bytes) -> str:
+    """Of what is no Bundle, one that results are not compared by."""
+    return "application/fhir+json" if b'"Bundle"' in body else "application/octet-stream"
 
 
 def unexpected(error: StoreError) -> None:

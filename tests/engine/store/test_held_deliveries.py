@@ -29,7 +29,7 @@ from engine.persons import Person
 from engine.reasons import Reason
 from engine.records import Filter, Held, Routed
 from engine.results import MEMORY_US, Earlier, Result, results_of
-from tests.support.journals import NOW_US, received, running, started, store
+from tests.support.journals import NOW_US, media_type_of, received, running, started, store
 
 DAY_US = 86_400_000_000
 MESSAGES = 5
@@ -71,7 +71,8 @@ def body(
         entries.append({"fullUrl": f"urn:uuid:{picture}", "resource": {"resourceType": "Media", "id": picture}})
     patient = {"resourceType": "Patient"}
     if update:
-        entries.append({"resource": patient, "request": {"method": "PUT", "url": f"Patient?identifier={update}"}})
+        request = {"method": "PUT", "url": f"Patient?identifier={update}"}
+        entries.append({"fullUrl": "urn:uuid:patient", "resource": patient, "request": request})
     return orjson.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries})
 
 
@@ -82,7 +83,7 @@ def later(content: bytes, minutes: int = 1) -> bytes:
 
 def routed(content: bytes, *, held: bool, reports: tuple[Report, ...] = (), remembered: bool = False) -> Routed:
     results = results_of(content) if remembered else ()
-    document = Document(body=content, reports=reports)
+    document = Document(body=content, media_type=media_type_of(content), reports=reports)
     return Routed(document=document, destinations=("fhir",), claimed=(True,), hold=Always(held, results))
 
 

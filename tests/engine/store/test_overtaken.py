@@ -43,8 +43,10 @@ def segments(*those: str) -> bytes:
 def reported(name: str, *results: str, status: str = "final") -> bytes:
     """As `body`, with a DiagnosticReport of this name."""
     bundle = orjson.loads(body(*results))
-    report = {"resourceType": "DiagnosticReport", "id": name, "status": status}
-    bundle["entry"].append({"resource": report, "request": {"method": "PUT", "url": f"DiagnosticReport/{name}"}})
+    listed = [{"reference": f"urn:uuid:{one}"} for one in results]
+    report = {"resourceType": "DiagnosticReport", "id": name, "status": status, "result": listed}
+    request = {"method": "PUT", "url": f"DiagnosticReport/{name}"}
+    bundle["entry"].append({"fullUrl": f"urn:uuid:{name}", "resource": report, "request": request})
     return orjson.dumps(bundle)
 
 
@@ -379,5 +381,18 @@ async def test_what_a_document_tells_is_remembered_once_it_is_committed_and_with
         for number in range(1, 10_001):
             tail.keep_told(number, some)
         assert sum(map(len, tail.told.values())) <= 20_000
-        assert len(tail.told) <= 512
         assert 10_000 in tail.told
+
+
+async def test_the_names_of_what_a_message_tells_are_remembered_until_it_gets_another_document(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        tail = journal._tail
+        tail.last_document = 10_000
+        tail.keep_names(1, frozenset(), newest=10_001)
+        assert tail.names == {}
+        for number in range(1, 10_001):
+            tail.keep_names(number, frozenset(range(30)), newest=number)
+        assert sum(map(len, tail.names.values())) <= 60_000
+        assert 10_000 in tail.names
+        tail.forget_names(10_000)
+        assert 10_000 not in tail.names

@@ -1,0 +1,166 @@
+"""Where the results of an earlier message cannot be looked at, the new ones wait for a person: that nothing could be
+compared never looks as if nothing were known.
+
+Each history is told to a running site. The stored document of the first message is then made unreadable in the
+journal's file.
+"""
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from engine import accepted
+from engine.batch import DOCUMENT_KEYS
+from engine.commands.output import ExitCode
+from engine.journal import JOURNAL_NAME
+from tests.support.running import RunningSite, running_site
+from tests.test_results_in_succession import CHANNELS, Lab
+
+Sealed = Callable[[bytes], bytes]
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[RunningSite]:
+    async with running_site(tmp_path, CHANNELS) as site:
+        yield site
+
+
+@pytest.fixture(params=["hl7", "astm"])
+def lab(request: pytest.FixtureRequest, site: RunningSite) -> Lab:
+    return Lab(site, request.param, count(1))
+
+
+def change(site: RunningSite, message: int, content: Callable[[bytes, Sealed], bytes]) -> None:
+    """Put other bytes in the place of the stored document of a message; ``content`` gets the old ones and a seal."""
+    (document,) = site.trace(message).documents
+    channel = site.trace(message).message.channel
+    vault = site.journal.vault
+
+    def sealed(body: bytes) -> bytes:
+        return vault.sealer(DOCUMENT_KEYS, "2026-11").seal(body, "document", document.id, channel)
+
+    with closing(sqlite3.connect(site.folder / "var" / JOURNAL_NAME, timeout=15)) as connection, connection:
+        (old,) = connection.execute("SELECT body FROM document WHERE id = ?", (document.id,)).fetchone()
+        connection.execute("UPDATE document SET body = ? WHERE id = ?", (content(old, sealed), document.id))
+
+
+def another_byte(old: bytes, _: Sealed) -> bytes:
+    return old[:-1] + bytes([old[-1] ^ 1])
+
+
+def of_a_key_that_is_lost(old: bytes, _: Sealed) -> bytes:
+    return old[:1] + b"\xff\xff\xff\x7f" + old[5:]
+
+
+def of_another_version(old: bytes, _: Sealed) -> bytes:
+    return bytes([old[0] + 7]) + old[1:]
+
+
+def cut_short(old: bytes, _: Sealed) -> bytes:
+    return old[:4]
+
+
+def no_json(_: bytes, sealed: Sealed) -> bytes:
+    return sealed(b'{"resourceType":"Bundle","entry":[')
+
+
+def no_bundle(_: bytes, sealed: Sealed) -> bytes:
+    return sealed(b'{"resourceType":"Patient"}')
+
+
+def without_an_address(_: bytes, sealed: Sealed) -> bytes:
+    return sealed(b'{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{}}]}')
+
+
+def of_another_shape(_: bytes, sealed: Sealed) -> bytes:
+    return sealed(
+        b'{"resourceType":"Bundle","type":"transaction","entry":[{"fullUrl":"urn:uuid:1","request":{"method":"PUT",'
+        b'"url":"Observation/1"},"resource":{"resourceType":"Observation","code":[]}}]}'
+    )
+
+
+UNREADABLE = [
+    another_byte, of_a_key_that_is_lost, of_another_version, cut_short, no_json, no_bundle, without_an_address,
+    of_another_shape,
+]  # fmt: skip
+
+
+def first(lab: Lab) -> int:
+    return lab.site.messages()[0].id
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+async def test_what_cannot_be_compared_with_an_earlier_message_is_held(
+    lab: Lab, content: Callable[[bytes, Sealed], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="labrelay")
+    await lab.says("F GLU 9.9 09:30")
+    change(lab.site, first(lab), content)
+    assert await lab.says("P GLU 1.1 09:40") == "held"
+    assert (lab.held(), lab.results()) == (["NOT_COMPARED"], {"GLU": "final 9.9"})
+    (said,) = [one for one in caplog.records if one.name == "labrelay.engine.settling"]
+    assert (said.earlier, said.journal_id) == (first(lab), lab.site.messages()[-1].id)  # type: ignore[attr-defined]
+
+
+async def test_a_person_reads_which_message_it_is_and_decides(lab: Lab) -> None:
+    await lab.says("F GLU 9.9 09:30")
+    change(lab.site, first(lab), another_byte)
+    await lab.says("C GLU 6.0 09:40")
+    number = str(lab.site.messages()[-1].id)
+    words = f"the document of message {first(lab)} cannot be read"
+    listed = await lab.site.labrelay("held", "list", "--cause", "NOT_COMPARED")
+    assert words in listed.out
+    assert words in (await lab.site.labrelay("explain", number)).out
+    assert words in (await lab.site.labrelay("messages", "show", number)).out
+
+    ran = await lab.site.labrelay("held", "release", number, "--reason", "compared at the analyzer", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    await lab.site.settled()
+    assert lab.results() == {"GLU": "corrected 6"}
+
+
+async def test_another_order_and_a_receiver_that_never_had_it_are_not_concerned(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F GLU 9.9 09:30")
+    site.sandbox.faults.next = ["422"]
+    assert await lab.says("F NA 140 09:30", order="S2") == "REFUSED"
+    change(site, first(lab), another_byte)
+    change(site, site.messages()[1].id, another_byte)
+    assert await lab.says("F GLU 5.5 09:40", order="S3") == "delivered"
+    assert await lab.says("F GLU 5.5 09:40", order="S2") == "delivered"
+
+
+async def test_what_is_compared_no_more_is_held(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A counter that never moves would have each message compared with all before it."""
+    monkeypatch.setattr(accepted, "MOST_MESSAGES", 3)
+    lab = Lab(site, "hl7", count(1))
+    for minute in range(30, 33):
+        assert await lab.says(f"F T{minute} 5.5 09:{minute}") == "delivered"
+    assert await lab.says("F GLU 5.5 09:40") == "delivered"
+    assert await lab.says("F NA 140 09:41") == "held"
+    assert lab.held() == ["NOT_COMPARED"]
+    assert "more than 3 messages" in (await site.labrelay("held", "list")).out
+
+
+async def test_three_hundred_tests_of_one_order_a_message_each_are_all_compared(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    for number in range(300):
+        await lab.says(f"F T{number} 5.5 09:{number % 60:02}", wait=False)
+    await site.settled()
+    assert await lab.says("P T0 1.1 10:30") == "held"
+    assert await lab.says("F T1 5.5 09:01") == "ECHO"
+    assert await lab.says("C T2 6.6 10:40") == "delivered"
+    assert lab.held() == ["STATUS_BACK"]
+    results = lab.results()
+    assert (len(results), results["T0"], results["T1"], results["T2"]) == (
+        300,
+        "final 5.5",
+        "final 5.5",
+        "corrected 6.6",
+    )
+    assert lab.unlisted() == []
