@@ -17,8 +17,9 @@ from engine import kinds
 from engine.batch import Batch
 from engine.errors import IntegrityError
 from engine.hashes import neighbours
-from engine.message import Report
+from engine.message import Bearer, Report
 from engine.packing import unpack
+from engine.persons import Person
 from engine.records import Routed
 from engine.succession import Version
 from engine.told import Json, Resource, loads
@@ -33,10 +34,12 @@ class Known(NamedTuple):
 
     Attributes:
         same_day: its order has the same day of measurement, too; else one of the days beside it.
+        same_person: it says of the patient just what the one at hand says, and that is one person.
     """
 
     message_id: int
     same_day: bool
+    same_person: bool = False
 
 
 class Before(NamedTuple):
@@ -63,36 +66,65 @@ class NotComparedError(IntegrityError):
         self.message_id = message_id
 
 
-def known_orders(batch: Batch, message_id: int, channel: str, reports: Iterable[Report], *, of_site: bool) -> Before:
+def known_orders(
+    batch: Batch,
+    message_id: int,
+    channel: str,
+    reports: Iterable[Report],
+    *,
+    of_site: bool,
+    bearers: Sequence[Bearer] = (),
+) -> Before:
     """The older messages that carry one of these orders for the same patient.
 
     Args:
         of_site: those of other channels, too.
+        bearers: who bears the patient numbers of the message at hand.
     """
-    found: dict[int, bool] = {}
+    found: dict[int, tuple[bool, bool]] = {}
     all_of_them = True
     for report in reports:
         first, last = neighbours(report.key, NEAR_DAYS)
         rows = batch.execute(
-            "SELECT r.key, r.message_id FROM report r JOIN journal j ON j.id = r.message_id WHERE r.key BETWEEN ? AND ?"
-            " AND r.message_id < ? AND r.patient = ? AND r.until_us >= ? AND (? OR j.channel = ?)"
-            " ORDER BY r.message_id DESC LIMIT ?",
+            "SELECT r.key, r.message_id, r.person FROM report r JOIN journal j ON j.id = r.message_id"
+            " WHERE r.key BETWEEN ? AND ? AND r.message_id < ? AND r.patient = ? AND r.until_us >= ?"
+            " AND (? OR j.channel = ?) ORDER BY r.message_id DESC LIMIT ?",
             (first, last, message_id, report.patient, batch.steady_us, of_site, channel, MOST_MESSAGES + 1),
         ).fetchall()
         all_of_them = all_of_them and len(rows) <= MOST_MESSAGES
-        for key, other in rows:
-            found[other] = found.get(other, False) or key == report.key
-    return Before([Known(one, same_day) for one, same_day in sorted(found.items())], all_of_them)
+        for key, other, person in rows:
+            same_day, same_person = found.get(other, (False, False))
+            if key == report.key:
+                same_day = True
+            elif person and person == report.person:
+                same_person = same_person or _is_one(person, bearers)
+            found[other] = same_day, same_person
+    return Before([Known(one, *same) for one, same in sorted(found.items())], all_of_them)
+
+
+def _is_one(whole: bytes, bearers: Iterable[Bearer]) -> bool:
+    """Whether a record with this hash says enough of a person."""
+    return any(one.whole == whole and Person.unpacked(one.record).is_one for one in bearers)
 
 
 @dataclass(slots=True)
 class Accepted:
-    """A document that was accepted for one of the destinations at hand."""
+    """A document that was accepted for one of the destinations at hand.
+
+    Attributes:
+        same_day, same_person: of its message (`Known`).
+        waits: for a person; else it was sent, or will be.
+    """
 
     document_id: int
     same_day: bool
     waits: bool
     resources: list[Resource]
+    same_person: bool = False
+
+    def is_of(self, subject: str) -> bool:
+        """Whether all of it is about one patient, who is the one at hand under another day of a counter."""
+        return self.same_person and {one.subject for one in self.resources if one.kind == "Observation"} == {subject}
 
 
 class Past:
@@ -196,7 +228,7 @@ class Past:
                 (known.message_id, *self._destinations, *self._states, self._media_type),
             ).fetchall()
             found = self._accepted[known.message_id] = [
-                Accepted(document_id, known.same_day, not sent, told(self._batch, document_id))
+                Accepted(document_id, known.same_day, not sent, told(self._batch, document_id), known.same_person)
                 for document_id, sent in rows
             ]
         return found

@@ -2,6 +2,8 @@
 
 The id of a result takes in its order's place in the message, the day, the specimen and, without a patient, the time. A
 correction that is told alone or on another day gets another id, and still means one result that was accepted before.
+Where patient numbers are counters, the day is part of its Patient, too: then it is the same patient where all that is
+said of the person is the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,7 @@ from itertools import islice
 from engine.accepted import Past
 from engine.reasons import Reason
 from engine.succession import CANCELLED, CHANGES, MINUTE, UNFINISHED
-from engine.told import Resource
+from engine.told import Resource, id_of
 
 NEAR = timedelta(hours=36)
 NEAR_WITHOUT_PATIENT = timedelta(hours=24)
@@ -24,7 +26,9 @@ def find_meant(
 ) -> tuple[dict[str, str], list[tuple[Reason, str]]]:
     """Which result each one is about, where that has another id: id -> id; and what cannot be told."""
     names = {one.name for one in mine}
+    subjects = {one.subject for one in mine if one.kind == "Observation"}
     found: dict[str, str] = {}
+    patients: dict[str, str] = {}
     problems: list[tuple[Reason, str]] = []
     for one in mine:
         if one.kind != "Observation":
@@ -33,9 +37,11 @@ def find_meant(
             if (run := _other_run(one, names, past)) is not None:
                 found[one.identity] = run
             continue
-        candidates = _candidates(one, names, past)
+        candidates = _candidates(one, names, past, alone=len(subjects) == 1)
         if len(candidates) == 1:
-            found[one.identity] = candidates.pop()
+            ((found[one.identity], subject),) = candidates.items()
+            if subject != one.subject:
+                patients[id_of(one.subject)] = id_of(subject)
         elif candidates:
             problems.append((Reason.CORRECTS_UNKNOWN, f"several results may be meant ({one.called})"))
         elif one.said in CHANGES and (not one.subject or _is_anothers(one, past)):
@@ -43,7 +49,7 @@ def find_meant(
     if len(set(found.values())) < len(found):
         return {}, [*problems, (Reason.CORRECTS_UNKNOWN, "two corrections are about one result")]
     if found:
-        found |= _around(mine, found, past)
+        found |= _around(mine, found, past) | patients
     return found, problems
 
 
@@ -65,26 +71,29 @@ def _other_run(new: Resource, names: set[str], past: Past) -> str | None:
     return meant.pop() if len(meant) == 1 else None
 
 
-def _candidates(new: Resource, names: set[str], past: Past) -> set[str]:
-    """The accepted results that one under another id may be about; two, where there are more.
+def _candidates(new: Resource, names: set[str], past: Past, *, alone: bool) -> dict[str, str]:
+    """The accepted results that one under another id may be about, each with its subject; two, where there are more.
 
     Args:
         names: of what its own message tells: these are other results.
+        alone: its message is about one patient only.
     """
     changes = new.said in CHANGES
     if not changes and not new.subject:
-        return set()
-    same: set[str] = set()
-    near: set[str] = set()
+        return {}
+    same: dict[str, str] = {}
+    near: dict[str, str] = {}
     window = NEAR if new.subject else NEAR_WITHOUT_PATIENT
     for accepted, one in islice(past.of_test(new.codes), None if changes else MOST_RUNS):
-        if one.subject != new.subject or one.name in names or not _is_near(new.time, one.time, window):
+        if one.name in names or not _is_near(new.time, one.time, window):
+            continue
+        if one.subject != new.subject and not (alone and new.subject and accepted.is_of(one.subject)):
             continue
         if accepted.same_day and new.subject:
             if changes or new.said in UNFINISHED or _ends(new, one) or _says_the_same(new, one):
-                same.add(one.identity)
+                same[one.identity] = one.subject
         elif len(near) < SEVERAL and (changes or _ends(new, one)):
-            near.add(one.identity)
+            near[one.identity] = one.subject
         if len(same) == SEVERAL:
             break
     return same or near

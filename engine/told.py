@@ -17,6 +17,7 @@ from engine.succession import WITHDRAWN, of_report
 
 Json = dict[str, Any]
 
+OWN_SYSTEM = "urn:labrelay:id"  # of an Identifier that says our own id, where a resource has no number that lasts
 SENDER_STATUS = "urn:labrelay:sender-status"  # system of the tag that keeps the status as the sender gave it
 SENDER_SAID = (
     "urn:labrelay:sender-said"  # system of the tag that keeps a status of the sender that FHIR has no code for
@@ -126,7 +127,7 @@ def resource_of(name: str, resource: Json) -> Resource:
         time=resource.get("effectiveDateTime") or resource.get("effectiveInstant") or period.get("start", ""),
         has_value=_has_value(resource),
         codes=_codes(resource.get("code", {})),
-        lists=tuple(_id_of(one["reference"]) for one in resource.get("result", ())) if report else (),
+        lists=tuple(id_of(one["reference"]) for one in resource.get("result", ())) if report else (),
         subject=resource.get("subject", {}).get("reference", ""),
         repeats=any(one.get("system") == SENDER_SAID and one.get("code") == "R" for one in tags),
         own=_digest(resource, frozenset(resource) - _TOLD_BY_A_REPORT) if report else b"",
@@ -160,7 +161,8 @@ def _digest(resource: Json, without: frozenset[str]) -> bytes:
     return blake2b(orjson.dumps(said, option=OPT_SORT_KEYS), digest_size=16).digest()
 
 
-def _id_of(reference: str) -> str:
+def id_of(reference: str) -> str:
+    """The id that a reference names, within the Bundle or on a server."""
     return reference.removeprefix(_URN).rpartition("/")[2]
 
 
@@ -261,8 +263,19 @@ def _correct(bundle: Json, corrects: Mapping[str, str]) -> None:
             request["url"] = f"{kind}/{corrects[identity]}"
         if resource.get("id") in corrects:
             resource["id"] = corrects[resource["id"]]
-        entry["fullUrl"] = urls.get(entry["fullUrl"], entry["fullUrl"])
+        if (new := urls.get(entry["fullUrl"])) is not None:
+            _find_as(entry, id_of(entry["fullUrl"]), id_of(new))
+            entry["fullUrl"] = new
     refer(bundle["entry"], urls)
+
+
+def _find_as(entry: Json, old: str, new: str) -> None:
+    """Let a server find a resource by our own Identifier of the one that it is."""
+    for identifier in entry["resource"].get("identifier", ()):
+        if identifier == {"system": OWN_SYSTEM, "value": old}:
+            identifier["value"] = new
+    if (query := entry.get("request", {}).get("ifNoneExist")) is not None:
+        entry["request"]["ifNoneExist"] = query.replace(old, new)
 
 
 def refer(value: Any, names: Mapping[str, str]) -> None:
@@ -303,10 +316,10 @@ def joined(bundle: Json, reports: Mapping[str, Listed]) -> bytes:
             continue
         there = reports.get(name.partition("/")[2])
         own = resource.get("result", [])
-        mine = {_id_of(one["reference"]) for one in own}
+        mine = {id_of(one["reference"]) for one in own}
         known = there.results if there is not None else {}
         # What this document leaves out and the receiver never got cannot be referred to.
-        own = [one for one in own if one["reference"].startswith(_URN) or _id_of(one["reference"]) in known]
+        own = [one for one in own if one["reference"].startswith(_URN) or id_of(one["reference"]) in known]
         older = [{"reference": f"Observation/{one}"} for one in known if one not in mine]
         listed = [*older, *own]
         if listed:

@@ -110,7 +110,8 @@ def map_done(
                 bearers.answered(batch, message_id)
             first = message_id if edited_from is None else edited_from
             of_site = any(routed.of_site for routed in routes)
-            before = accepted.known_orders(batch, first, channel, reports, of_site=of_site)
+            named = [one.bearer for one in found]
+            before = accepted.known_orders(batch, first, channel, reports, of_site=of_site, bearers=named)
             if before.messages or again or settling.may_correct(routes):
                 settled = settling.settle(batch, message_id, received_us, routes, before, again=again)
                 routes, held = settled.routes, settled.held

@@ -18,10 +18,10 @@ import yaml
 from engine.commands import hl7_structures
 from engine.config.pack import find_pack
 from engine.judging import Verdict
-from engine.mapping.identity import OWN_SYSTEM
 from engine.mapping.json_text import as_text
 from engine.message import Document
 from engine.reasons import Reason
+from engine.told import OWN_SYSTEM
 from tests.support.corpus import CORPUS, corpus_files, needs_corpus, payloads
 from tests.support.shipped import program, verdict_of
 from tests.test_corpus_mapping import SETTINGS

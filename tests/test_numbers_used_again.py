@@ -215,7 +215,7 @@ class Lab:
         at = f"{told.day}{told.time}00"
         records = (
             f"H|\\^&|{number}||AN|||||||P|1|{at}",
-            f"P|1||{told.patient}|||Iyer^Meena||19550101|F" if told.patient else "P|1",
+            f"P|1||{told.patient}||Iyer^Meena||19550101|F" if told.patient else "P|1",
             f"O|1|{told.tube}||^^^GLU|R||{at}||||N||||||||||||||F",
             f"R|1|^^^{told.code}|{told.value}|mmol/L||||{told.status}||||{at}",
             "L|1|N",

@@ -305,18 +305,6 @@ async def test_a_person_reads_why_it_is_held(lab: Lab) -> None:
     assert "preliminary after final (GLU)" in ran.out
 
 
-async def test_a_correction_whose_patient_number_is_a_counter_is_held_where_the_number_is_known(
-    tmp_path: Path,
-) -> None:
-    """Order 7 of the day before may be the one that is meant, or another person's."""
-    channels = {"hl7": hl7_channel(settings=SETTINGS, patient_numbers="counter")}
-    async with running_site(tmp_path, channels) as site:
-        lab = Lab(site, "hl7", count(1))
-        await lab.says("F GLU 5.5 23:30", day="01", order="7")
-        assert await lab.says("C GLU 6.0 07:30", day="02", order="7") == "held"
-        assert (lab.held(), lab.results()) == (["CORRECTS_UNKNOWN"], {"GLU": "final 5.5"})
-
-
 # -- once more what a person has called wrong ------------------------------------------------------------------------
 
 

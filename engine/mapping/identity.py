@@ -26,10 +26,10 @@ from engine.mapping.key_scope import OF_A_DAY, SEPARATOR, KeyScope
 from engine.mapping.run import Run
 from engine.message import Group, Report, UsedNumber
 from engine.reasons import Reason
+from engine.told import OWN_SYSTEM
 
 Json = dict[str, Any]
 
-OWN_SYSTEM = "urn:labrelay:id"
 NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
 _OF_A_CHANNEL = frozenset({"DiagnosticReport", "Media", "Observation"})  # two analyzers may measure one tube
 _RUNS = frozenset({"Observation", "Media"})

@@ -94,6 +94,11 @@ class Person:
     def says_nothing(self) -> bool:
         return not (self.names or self.born or self.sex or self.child)
 
+    @property
+    def is_one(self) -> bool:
+        """Whether an equal record is of the same person: a name with a birth date, or a family and a given name."""
+        return any(self.born or (name.family and name.given) for name in self.names)
+
     def packed(self) -> bytes:
         """The record as bytes; equal for equal records."""
         return orjson.dumps([[[one.family, one.given] for one in self.names], self.born, self.sex, self.child])
