@@ -18,9 +18,9 @@ from engine.batch import Batch
 from engine.errors import IntegrityError
 from engine.hashes import neighbours
 from engine.message import Bearer, Report
-from engine.packing import unpack
 from engine.persons import Person
 from engine.records import Routed
+from engine.rows import body_of
 from engine.succession import Version
 from engine.told import Json, Resource, loads
 
@@ -302,19 +302,6 @@ def _told(batch: Batch, document_id: int) -> list[Resource]:
     note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel))
     changed = note.get("facts", {}).get(str(ordinal), {}).get("statuses", {})
     return [one._replace(said="final") if one.name in changed else one for one in document.resources]
-
-
-def body_of(batch: Batch, document_id: int) -> bytes:
-    """A stored document.
-
-    Raises:
-        IntegrityError, ValueError: it cannot be opened, or not unpacked.
-    """
-    sealed, channel = batch.execute(
-        "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?", (document_id,)
-    ).fetchone()
-    body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
-    return unpack(body) if packed else body
 
 
 def bundle_of(batch: Batch, document_id: int) -> Json:

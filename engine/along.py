@@ -13,7 +13,8 @@ from collections.abc import Collection
 from engine import numbered
 from engine.accepted import NEAR_DAYS
 from engine.hashes import neighbours, unpack_reports
-from engine.superseding import Rows, age, is_forgotten, written_in
+from engine.rows import Rows
+from engine.superseding import age, is_forgotten, written_in
 
 
 def newer_of(rows: Rows, messages: Collection[int], known: Collection[int]) -> set[int]:

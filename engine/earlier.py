@@ -5,29 +5,18 @@ number. Only what was let through is remembered, at once or once a person has re
 to compare with. Only channels whose rules ask for earlier values have any kept. Both memories are bounded by time.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Protocol
 
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError
 from engine.message import ControlRun
 from engine.results import MEMORY_US, WITHDRAWN, Result
-from engine.vault import Vault
+from engine.rows import Rows
 
 SWEEP_ROWS = 500
 _AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; what claims to be from later is not believed
 _COLUMN = "earlier_value"
-
-
-class Rows(Protocol):
-    """What looks need: statements of one transaction, and the keys."""
-
-    @property
-    def execute(self) -> Callable[..., sqlite3.Cursor]: ...
-    @property
-    def vault(self) -> Vault: ...
 
 
 class Past:

@@ -10,9 +10,8 @@ back (from final to preliminary, say): then a person decides, too.
 """
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 from engine import numbered
 from engine.accepted import told
@@ -21,10 +20,9 @@ from engine.errors import IntegrityError, StoreError
 from engine.hashes import unpack_reports
 from engine.memory import REPORT_MEMORY_US
 from engine.message import Report
-from engine.packing import unpack
 from engine.records import JOINS, RELEASED
 from engine.results import conditional_updates, report_statuses, told_in
-from engine.vault import Vault
+from engine.rows import Rows, body_of
 
 # What a transaction Bundle writes under our own ids, by the type that says something about a result.
 _WRITES = re.compile(rb'"url":"((?:Observation|DiagnosticReport)/[0-9A-Za-z.-]+)"')
@@ -40,15 +38,6 @@ _STAGE = {
 }  # fmt: skip
 _NAMED = 5  # messages, where it is said what has overtaken one
 _SLACK_US = 86_400_000_000  # clocks are corrected, and what is forgotten goes in steps
-
-
-class Rows(Protocol):
-    """What looks need: statements of one transaction, and the keys."""
-
-    @property
-    def execute(self) -> Callable[..., sqlite3.Cursor]: ...
-    @property
-    def vault(self) -> Vault: ...
 
 
 Overtaken = Literal["", "part", "whole"]
@@ -136,10 +125,10 @@ def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     if not newer:
         return ""
     try:
-        body = _body(rows, document_id)
+        body = body_of(rows, document_id)
         mine, updates = _told_by(body), conditional_updates(body)
         theirs: set[Told] = set()
-        for other in (_body(rows, other_id) for other_id in newer):
+        for other in (body_of(rows, other_id) for other_id in newer):
             theirs |= _told_by(other)
             if not updates.isdisjoint(conditional_updates(other)):
                 return "part"
@@ -301,7 +290,7 @@ class Told(NamedTuple):
 def _told(rows: Rows, document_id: int) -> frozenset[Told] | None:
     """The results that a document tells; None where nobody can tell them."""
     try:
-        return _told_by(_body(rows, document_id))
+        return _told_by(body_of(rows, document_id))
     except (IntegrityError, ValueError):
         return None
 
@@ -329,7 +318,7 @@ def _told_in_message(body: bytes) -> frozenset[Told]:
 
 def _stages(rows: Rows, document_id: int) -> dict[str, int]:
     """How far on each report of a document is whose results can be told."""
-    body = _body(rows, document_id)
+    body = body_of(rows, document_id)
     statuses = _order_statuses(body) if body.startswith(b"MSH") else report_statuses(body)
     stages: dict[str, int] = {}
     for report, status in statuses:
@@ -356,19 +345,6 @@ def results_written(body: bytes) -> frozenset[bytes]:
 def written_in(rows: Rows, document_id: int) -> frozenset[bytes]:
     """The results and reports that a document writes; empty where it does not say so, or cannot be opened."""
     try:
-        return results_written(_body(rows, document_id))
+        return results_written(body_of(rows, document_id))
     except (IntegrityError, ValueError):
         return frozenset()
-
-
-def _body(rows: Rows, document_id: int) -> bytes:
-    """The bytes of a document.
-
-    Raises:
-        IntegrityError, ValueError: it cannot be opened, or not unpacked.
-    """
-    sealed, channel = rows.execute(
-        "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?", (document_id,)
-    ).fetchone()
-    body, packed = rows.vault.open_packed(sealed, "document", document_id, channel)
-    return unpack(body) if packed else body
