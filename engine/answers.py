@@ -15,9 +15,6 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-import orjson
-
-from engine.errors import IntegrityError
 from engine.link_events import Line
 from engine.repeats import UNANSWERED_US
 
@@ -107,8 +104,8 @@ class Answers:
 
 def host_of(peer: str) -> str:
     """A peer without its port: ``10.0.0.7`` of ``10.0.0.7:50213``. A device or folder stays as it is."""
-    host, colon, port = peer.rpartition(":")
-    return host if colon and port.isdecimal() else peer
+    host, _, port = peer.rpartition(":")
+    return host if host and port.isdecimal() else peer
 
 
 def note_all(batch: "Batch") -> None:
@@ -118,13 +115,8 @@ def note_all(batch: "Batch") -> None:
 
 
 def _peer_of(batch: "Batch", channel: str, message_id: int) -> str:
-    row = batch.execute("SELECT meta FROM journal WHERE id = ?", (message_id,)).fetchone()
-    if row is None:
-        return ""
-    try:
-        return host_of(orjson.loads(batch.vault.open(row[0], "meta", message_id, channel)).get("peer", ""))
-    except IntegrityError:  # `labrelay verify` names the row
-        return ""
+    meta = batch.meta(message_id, channel)
+    return "" if meta is None else host_of(meta.get("peer", ""))
 
 
 def _ranges(numbers: list[int]) -> str:

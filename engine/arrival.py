@@ -93,11 +93,9 @@ def _know(batch: Batch, tally: ChannelTally) -> None:
     habit = tally.habit
     if habit.known or not habit.last_message:
         return
-    row = batch.execute("SELECT meta FROM journal WHERE id = ?", (habit.last_message,)).fetchone()
-    with suppress(IntegrityError):  # `labrelay verify` names the row
-        if row is not None:
-            meta = orjson.loads(batch.vault.open(row[0], "meta", habit.last_message, tally.name))
-            habit.control_id, habit.known = meta.get("id", ""), "erased" not in meta
+    meta = batch.meta(habit.last_message, tally.name)
+    if meta is not None:
+        habit.control_id, habit.known = meta.get("id", ""), "erased" not in meta
 
 
 def repeat_of(batch: Batch, received: Received) -> int | None:

@@ -9,10 +9,14 @@ import sqlite3
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from heapq import heapify, heappop, heappush
+from typing import Any
+
+import orjson
 
 from engine.answers import Answers
 from engine.chain import GENESIS, chain_hash, row_hash
 from engine.clock import from_us
+from engine.errors import IntegrityError
 from engine.link_events import Line
 from engine.loss import last_number
 from engine.records import INCOMPLETE_BYTES, KIND_FRAME
@@ -271,6 +275,17 @@ class Batch:
         sealed = self.vault.sealer(key_class, self._month).seal(content, column, row_id, channel, packed=packed)
         self.stored_bytes += len(sealed)
         return sealed
+
+    def meta(self, message_id: int, channel: str) -> dict[str, Any] | None:
+        """What the row of a message notes beside its bytes; None where it is gone, or cannot be opened."""
+        row = self.execute("SELECT meta FROM journal WHERE id = ?", (message_id,)).fetchone()
+        if row is None:
+            return None
+        try:
+            found: dict[str, Any] = orjson.loads(self.vault.open(row[0], "meta", message_id, channel))
+        except IntegrityError:  # `labrelay verify` names the row
+            return None
+        return found
 
     # -- link sessions -------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from engine import audit, emptying
+from engine.answers import host_of
 from engine.batch import Batch
 from engine.message import Received
 from engine.records import KIND_FRAME
@@ -35,7 +36,7 @@ ACTOR = "labrelay"
 def token(batch: Batch, received: Received) -> bytes:
     """What tells a repeat of an over-long message: the same channel, the same peer, the same content."""
     content = received.cut.digest if received.cut is not None else sha256(received.payload).digest()
-    return batch.vault.past_key(b"unfinished", received.channel.encode(), _host(received.peer).encode(), content)
+    return batch.vault.past_key(b"unfinished", received.channel.encode(), host_of(received.peer).encode(), content)
 
 
 def known(batch: Batch, token: bytes) -> int:
@@ -138,9 +139,3 @@ def _empty_frames(batch: Batch, message_id: int, first: int, last: int) -> list[
         (message_id, first, last, KIND_FRAME, FRAME_BYTES, FRAMES_AT_ONCE),
     ).fetchall()
     return [emptying.empty_row(batch, row[0]) for row in rows]
-
-
-def _host(peer: str) -> str:
-    """A peer without its port, which is another one with each connection."""
-    host, _, port = peer.rpartition(":")
-    return host if port.isdigit() and host else peer

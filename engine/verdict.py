@@ -213,11 +213,8 @@ def _rejected_before(batch: Batch, message_id: int, channel: str) -> int:
     sent = "SELECT 1 FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'delivered') LIMIT 1"
     if batch.execute(sent, (message_id,)).fetchone() is not None:
         return 0
-    (sealed,) = batch.execute("SELECT meta FROM journal WHERE id = ?", (message_id,)).fetchone()
-    try:
-        return int(orjson.loads(batch.vault.open(sealed, "meta", message_id, channel)).get("rejected_before", 0))
-    except IntegrityError:  # `labrelay verify` names the row
-        return 0
+    meta = batch.meta(message_id, channel)
+    return 0 if meta is None else int(meta.get("rejected_before", 0))
 
 
 def _once_more(routes: Sequence[Routed], held: Sequence[Held | None], other: int) -> list[Held | None]:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.listing import letter_terms
 from engine.reading.snapshots import Rows, Snapshots
@@ -21,6 +21,7 @@ _STUCK = {
     "held": "d.state IN ('dead', 'held') AND d.state = 'held'",
     "rejected": "d.state = 'rejected'",
 }
+_COLUMNS = "j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"  # of `_letter`
 
 
 class Letters(Snapshots):
@@ -86,19 +87,13 @@ class Letters(Snapshots):
         """The oldest corrections and withdrawals that a person has set aside and that are not done yet."""
         with self.snapshot() as execute:
             rows = execute(
-                "SELECT j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"
+                f"SELECT {_COLUMNS}"  # noqa: S608
                 " FROM delivery d INDEXED BY delivery_set_aside CROSS JOIN journal j ON j.id = d.message_id"
                 " CROSS JOIN lane l ON l.id = d.lane"
                 " WHERE d.state = 'dead' AND d.cause = 'CORRECTION_SET_ASIDE' ORDER BY d.message_id LIMIT ?",
                 (limit,),
             ).fetchall()
-        return [
-            DeadLetter(
-                message_id=r[0], delivery_id=r[1], channel=r[2], destination=r[3], state=r[4], reason=r[5], at_us=r[6],
-                message_type=r[7],
-            )
-            for r in rows
-        ]  # fmt: skip
+        return [_letter(row) for row in rows]
 
     def letter_groups(self, wanted: Filter | None = None) -> "list[Group]":
         """All dead letters in groups of one reason and cause, the largest first; causes unknown without the keys."""
@@ -167,7 +162,7 @@ class Letters(Snapshots):
             execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause"
         )
         select = (
-            "SELECT j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"  # noqa: S608
+            f"SELECT {_COLUMNS}"  # noqa: S608
             " FROM delivery d CROSS JOIN journal j ON j.id = d.message_id CROSS JOIN lane l ON l.id = d.lane"
             f" WHERE {_STUCK[state]} AND (? IS NULL OR l.destination = ?) AND {clause}"
         )
@@ -177,10 +172,11 @@ class Letters(Snapshots):
             last = rows[-1][0]
             rows = [row for row in rows if row[0] != last]
             rows += execute(f"{select} AND d.message_id = ? ORDER BY d.id", (*values, last)).fetchall()
-        return [
-            DeadLetter(
-                message_id=r[0], delivery_id=r[1], channel=r[2], destination=r[3], state=r[4], reason=r[5], at_us=r[6],
-                message_type=r[7],
-            )
-            for r in rows
-        ]  # fmt: skip
+        return [_letter(row) for row in rows]
+
+
+def _letter(row: tuple[Any, ...]) -> DeadLetter:
+    return DeadLetter(
+        message_id=row[0], delivery_id=row[1], channel=row[2], destination=row[3], state=row[4], reason=row[5],
+        at_us=row[6], message_type=row[7],
+    )  # fmt: skip
