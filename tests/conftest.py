@@ -1,11 +1,16 @@
 """What holds for every test: nothing from the developer's environment, and no skip that nobody knows of in CI."""
 
 import os
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.support.skips import SkipGuard
+
+if TYPE_CHECKING:
+    from engine.sandbox import Sandbox
 
 # No deadline: it measures the machine, and a busy one makes good tests fail. Each test bounds its examples instead.
 hypothesis.settings.register_profile("labrelay", deadline=None, print_blob=True)
@@ -22,3 +27,14 @@ def no_site_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The site and credentials of whoever runs the tests are not the tests'."""
     for name in ("LABRELAY_SITE", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+async def sandbox() -> "AsyncIterator[Sandbox]":
+    """A FHIR server of our own."""
+    from engine.sandbox import Sandbox  # only the tests that want one pay for it
+
+    made = Sandbox()
+    await made.start()
+    yield made
+    await made.stop()

@@ -56,14 +56,6 @@ SENT = [Sent(number, f"{10 + number}.5", f"{10 + number}5") for number in range(
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    made = Sandbox()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
 async def site(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
     async with running(tmp_path, sandbox) as site:
         yield site

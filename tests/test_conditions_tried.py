@@ -1,11 +1,9 @@
 """`check --online` tries whether a server looks at conditions, before it overwrites a result of another system."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from engine.commands.output import ExitCode
 from engine.sandbox import Sandbox
@@ -16,14 +14,6 @@ from tests.support.senders import send_blocks
 from tests.test_conflicts import change_elsewhere, corrected, hemoglobin
 
 CHANNELS = {"chem": channel(MLLP, {"mapping": "hl7-results", "to": "lab-fhir"})}
-
-
-@pytest_asyncio.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    made = Sandbox()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 def make(folder: Path, sandbox: Sandbox, **more: object) -> None:

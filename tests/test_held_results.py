@@ -59,14 +59,6 @@ def held_route(hold: Any = (CRITICAL,), **more: Any) -> Json:
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    made = Sandbox()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
 async def site(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
     async with running(tmp_path, sandbox, {"to": "archive"}, held_route()) as site:
         yield site

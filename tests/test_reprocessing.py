@@ -62,14 +62,6 @@ async def running(folder: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    made = Sandbox()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
 async def site(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
     async with running(tmp_path, sandbox) as site:
         yield site

@@ -37,12 +37,9 @@ async def running(folder: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    made = Sandbox()
-    made.faults.choke = frozenset({CHOKES})
-    await made.start()
-    yield made
-    await made.stop()
+def sandbox(sandbox: Sandbox) -> Sandbox:
+    sandbox.faults.choke = frozenset({CHOKES})
+    return sandbox
 
 
 @pytest.fixture

@@ -17,22 +17,14 @@ from engine.clock import SystemClock
 from engine.journal import JOURNAL_NAME, Journal
 from tests.faults.harness.trial import Trial
 from tests.support.backup_life import AMID, STEPS
+from tests.support.copies import complete
 from tests.support.journals import opened, received, routed, running
 
 ROOT = Path(__file__).parents[2]
 
 
 def copied(journal: Journal, making: Path, shelf: Shelf, site: Path) -> Copy:
-    """What the daemon does once the pages are there."""
-    copy = copying.complete(
-        shelf,
-        making,
-        data=site / "var",
-        site=site,
-        name="X",
-        journal_id=journal.journal_id,
-        seal=journal.vault.anchor_seal,
-    )
+    copy = complete(shelf, making, journal, site)
     assert checking.run(copy).findings == ()
     found = read_copy(copy.path)
     assert found is not None

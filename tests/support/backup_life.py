@@ -16,6 +16,7 @@ from typing import Any
 from engine.backups import checking, copying, pieces, shelf, standing
 from engine.clock import SystemClock
 from engine.journal import JOURNAL_NAME, Journal
+from tests.support.copies import complete
 from tests.support.journals import received, routed
 
 AMID = "amid the pages"
@@ -71,15 +72,7 @@ async def live(site: Path, folder: Path, say: Callable[[str], None]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     await journal.lend(copying.job(making / JOURNAL_NAME, progress))
-    copy = copying.complete(
-        copies,
-        making,
-        data=site / "var",
-        site=site,
-        name="X",
-        journal_id=journal.journal_id,
-        seal=journal.vault.anchor_seal,
-    )
+    copy = complete(copies, making, journal, site)
     checking.run(copy)
     copies.tidy(1)
     stored = await journal.append(received(b"one more"), repeat_window_s=60.0)

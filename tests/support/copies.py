@@ -32,16 +32,7 @@ class Place:
         shelf = self.shelf(journal)
         making = shelf.begin()
         await journal.lend(copying.job(making / JOURNAL_NAME))
-        copy = copying.complete(
-            shelf,
-            making,
-            data=self.data,
-            site=self.site,
-            name="X",
-            journal_id=journal.journal_id,
-            seal=journal.vault.anchor_seal,
-            with_key=with_key,
-        )
+        copy = complete(shelf, making, journal, self.site, with_key=with_key)
         if check:
             checking.run(copy)
         found = read_copy(copy.path)
@@ -66,3 +57,17 @@ class Place:
         return restoring.run(
             copy, target, clock=SystemClock(), actor="anna", because="disk lost", **{"keys": self.data, **more}
         )
+
+
+def complete(shelf: Shelf, making: Path, journal: Journal, site: Path, *, with_key: bool = False) -> Copy:
+    """What the daemon does once the pages are there."""
+    return copying.complete(
+        shelf,
+        making,
+        data=site / "var",
+        site=site,
+        name="X",
+        journal_id=journal.journal_id,
+        seal=journal.vault.anchor_seal,
+        with_key=with_key,
+    )

@@ -19,7 +19,7 @@ from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.reasons import Reason
 from engine.vault import KEY_NAME
-from tests.support.copies import Place
+from tests.support.copies import Place, complete
 from tests.support.journals import opened, queue, received, routed, running, store
 from tests.support.waiting import until
 
@@ -52,15 +52,7 @@ def test_a_copy_that_is_made_amid_writing_is_whole_and_has_all_that_was_there(pl
             await writing
             assert len(steps) > 5
             assert at_end > before, "messages were committed between the steps"
-            copy = copying.complete(
-                shelf,
-                making,
-                data=place.data,
-                site=place.site,
-                name="X",
-                journal_id=journal.journal_id,
-                seal=journal.vault.anchor_seal,
-            )
+            copy = complete(shelf, making, journal, place.site)
             return copy, before, at_end
 
     copy, before, at_end = asyncio.run(run())

@@ -16,9 +16,8 @@ import pytest
 
 from engine import before_upgrade, earlier, erasing, letting_go, migrate, numbered, pruned, verify
 from engine.anchor import Anchor
-from engine.backups import checking, copying, drill, far_file, pieces, restoring
-from engine.backups.restoring import Restored
-from engine.backups.shelf import Copy, Shelf, read_copy
+from engine.backups import checking, copying, drill, far_file, pieces
+from engine.backups.shelf import Copy, read_copy
 from engine.batch import Batch
 from engine.chain import chain_hash, pruned_digest, row_hash
 from engine.clock import ManualClock, SystemClock
@@ -28,49 +27,24 @@ from engine.numbers import Number
 from engine.results import results_of
 from engine.salvage import saving
 from engine.vault import KEY_NAME
+from tests.support import copies
+from tests.support.copies import complete
 from tests.support.journals import opened, queue, running, store
 from tests.support.waiting import until
 
 
-class Place:
-    """A journal, and a folder for copies."""
+class Place(copies.Place):
+    """As that, for journals that no daemon has."""
 
-    def __init__(self, folder: Path) -> None:
-        self.site, self.data, self.copies = folder / "site", folder / "site" / "var", folder / "copies"
-        self.site.mkdir()
-        self.copies.mkdir()
-
-    def shelf(self, journal: Journal) -> Shelf:
-        shelf = Shelf(self.copies, journal.journal_id)
-        shelf.open()
-        return shelf
-
-    def copy(self, journal: Journal) -> Copy:
+    def copy_alone(self, journal: Journal) -> Copy:
         shelf = self.shelf(journal)
         making = shelf.begin()
         journal.lend_alone(copying.job(making / JOURNAL_NAME))
-        made = copying.complete(
-            shelf,
-            making,
-            data=self.data,
-            site=self.site,
-            name="X",
-            journal_id=journal.journal_id,
-            seal=journal.vault.anchor_seal,
-        )
+        made = complete(shelf, making, journal, self.site)
         checking.run(made)
         found = read_copy(made.path)
         assert found is not None
         return found
-
-    def rows(self, copy: Copy) -> None:
-        while pieces.write(copy, self.data / JOURNAL_NAME) is not None:
-            pass
-
-    def restore(self, copy: Copy, target: Path, **more: Any) -> Restored:
-        return restoring.run(
-            copy, target, clock=SystemClock(), actor="anna", because="disk lost", **{"keys": self.data, **more}
-        )
 
     def fill(self, *bodies: bytes, mapped: bool = True) -> None:
         async def run() -> None:
@@ -98,7 +72,7 @@ def test_of_what_was_erased_nothing_is_sent_or_processed_after_a_restoration(pla
     place.fill(b"one")
     place.fill(b"two", mapped=False)
     journal = opened(place.data)
-    copy = place.copy(journal)
+    copy = place.copy_alone(journal)
     journal.close()
     place.fill(b"three", mapped=False)
     place.rows(copy)
@@ -132,7 +106,7 @@ def test_traces_and_earlier_values_of_what_was_erased_do_not_come_back(place: Pl
         numbered.note(batch, 1, [Number("patient", "4711")])
 
     journal.run_alone(note)
-    copy = place.copy(journal)
+    copy = place.copy_alone(journal)
     journal.close()
     place.erase(1)
     place.rows(copy)
@@ -149,7 +123,7 @@ def test_an_erased_row_whose_record_is_in_the_next_piece_comes_back_empty(
 ) -> None:
     place.fill(b"one")
     journal = opened(place.data)
-    copy = place.copy(journal)
+    copy = place.copy_alone(journal)
     journal.close()
     place.fill(b"two", b"three", b"four")
     place.erase(2)
@@ -165,7 +139,7 @@ def test_an_erased_row_whose_record_is_in_the_next_piece_comes_back_empty(
 def test_a_drill_puts_no_key_into_the_folder_of_the_copies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.fill(b"one")
     journal = opened(place.data)
-    place.copy(journal)
+    place.copy_alone(journal)
     shelf = place.shelf(journal)
     journal.close()
     seen: list[Path] = []
@@ -190,7 +164,7 @@ def test_a_drill_puts_no_key_into_the_folder_of_the_copies(place: Place, monkeyp
 def test_after_a_restoration_the_reserved_numbers_raise_no_alarm_at_later_starts(place: Place, tmp_path: Path) -> None:
     place.fill(b"one", b"two")
     journal = opened(place.data)
-    copy = place.copy(journal)
+    copy = place.copy_alone(journal)
     journal.close()
     place.restore(copy, tmp_path / "new")
     for _ in range(2):
@@ -202,14 +176,14 @@ def test_after_a_restoration_the_reserved_numbers_raise_no_alarm_at_later_starts
 def test_a_copy_with_a_time_to_come_keeps_no_later_one_from_being_the_newest(place: Place) -> None:
     place.fill(b"one")
     journal = opened(place.data)
-    first = place.copy(journal)
+    first = place.copy_alone(journal)
     manifest = json.loads((first.path / "manifest.json").read_bytes())
     manifest["made_at"] = (datetime.now(UTC) + timedelta(days=3650)).isoformat()
     (first.path / "manifest.json").write_text(json.dumps(manifest))
     journal.close()
     place.fill(b"two")
     journal = opened(place.data)
-    second, shelf = place.copy(journal), place.shelf(journal)
+    second, shelf = place.copy_alone(journal), place.shelf(journal)
     journal.close()
 
     newest = shelf.newest(whole=True)
@@ -304,7 +278,7 @@ def test_earlier_values_of_what_was_erased_do_not_come_back(place: Place, tmp_pa
     place.fill(document)
     journal = opened(place.data)
     journal.run_alone(lambda batch: earlier.remember(batch, results_of(document), batch.now_us))
-    copy = place.copy(journal)
+    copy = place.copy_alone(journal)
     journal.close()
     values = "SELECT count(*) FROM earlier_value"
     with closing(sqlite3.connect(copy.path / JOURNAL_NAME)) as connection:
@@ -326,16 +300,7 @@ def test_a_copy_has_the_key_of_its_own_journal_where_that_was_rotated_meanwhile(
             making = shelf.begin()
             await journal.lend(copying.job(making / JOURNAL_NAME))
             await journal.rotate_key(place.data, actor="anna")
-            copy = copying.complete(
-                shelf,
-                making,
-                data=place.data,
-                site=place.site,
-                name="X",
-                journal_id=journal.journal_id,
-                seal=journal.vault.anchor_seal,
-                with_key=True,
-            )
+            copy = complete(shelf, making, journal, place.site, with_key=True)
             checking.run(copy)
             found = read_copy(copy.path)
             assert found is not None
@@ -374,15 +339,7 @@ def test_a_folder_that_does_not_answer_holds_up_the_copy_and_no_message(
             assert not copied.done()
             answers.set()
             await copied
-            copy = copying.complete(
-                shelf,
-                making,
-                data=place.data,
-                site=place.site,
-                name="X",
-                journal_id=journal.journal_id,
-                seal=journal.vault.anchor_seal,
-            )
+            copy = complete(shelf, making, journal, place.site)
             assert checking.run(copy).findings == ()
             answers.clear()
             monkeypatch.setattr(far_file, "STALLED_S", 0.05)
@@ -401,15 +358,7 @@ def test_what_a_full_disk_has_left_of_a_piece_is_taken_away(place: Place, monkey
             shelf = place.shelf(journal)
             making = shelf.begin()
             await journal.lend(copying.job(making / JOURNAL_NAME))
-            copy = copying.complete(
-                shelf,
-                making,
-                data=place.data,
-                site=place.site,
-                name="X",
-                journal_id=journal.journal_id,
-                seal=journal.vault.anchor_seal,
-            )
+            copy = complete(shelf, making, journal, place.site)
             before = {path.name for path in copy.path.iterdir()}
 
             def full(descriptor: int) -> None:
@@ -432,7 +381,7 @@ def test_what_a_full_disk_has_left_of_a_piece_is_taken_away(place: Place, monkey
 )
 def test_damaged_notes_in_the_folder_of_copies_end_no_backup(place: Place, tmp_path: Path, bad: bytes) -> None:
     journal = opened(place.data)
-    copy, shelf = place.copy(journal), place.shelf(journal)
+    copy, shelf = place.copy_alone(journal), place.shelf(journal)
     journal.close()
     assert [one.is_whole for one in shelf.copies()] == [True]
     (shelf.path / "drill.json").write_bytes(bad)
