@@ -25,8 +25,8 @@ class Actor(str):
 
     Attributes:
         by: what else is known of them: ``role`` (root, service user, operator), ``login`` (the account that logged in,
-            where it is another one), ``from`` (where they sit), ``given`` (where their process says they sit; nobody
-            vouches for it).
+            where it is another one), ``from`` (where they sit), ``given`` (where their process says they sit; no other
+            source vouches for it).
     """
 
     by: Mapping[str, str]
@@ -105,7 +105,7 @@ def _terminal(pid: int, proc: Path) -> str:
 
 
 def _given(pid: int, proc: Path, seat: str) -> str:
-    """What the process says of itself, where the kernel says something else: anybody can write it there."""
+    """What the process says of itself, where the kernel says something else: any user can write it there."""
     try:
         environment = (proc / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:

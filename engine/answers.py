@@ -3,7 +3,7 @@
 Each message is expected an answer for from its transaction on; its channel says when the answer was written. What is
 left over is what a sender may be waiting for: the connection ended before, or the answer was one that refuses.
 
-Table ``channel`` has the numbers of these messages as ``5-9,12``, written with whatever else changes the channel's row.
+Table ``channel`` has the numbers of these messages as ``5-9,12``, written with any other change of the channel's row.
 After a start such a message counts for `UNANSWERED_US`: its sender could not reach us while nothing listened. After a
 crash none counts: the row was written before the answers were, so nothing tells which were, and the next patient's
 equal text must not be taken for a repeat.

@@ -7,7 +7,7 @@ message has a hash that stands there: one look-up. Another one is compared with 
     REFERENCE   records are compared with it; what it does not say, another record of the same person adds
     ALIKE       it says too little to be compared with: UNKNOWN, and no birth date
     FLAGGED     the same person as it seems: no reference before a person has confirmed it
-    ERASED      the person was erased, and only the number's hash is left: whoever bears it next is a conflict
+    ERASED      the person was erased, and only the number's hash is left: the next person to bear it is a conflict
 
 A conflict is a question: the message is held until a person answers (`answer`). *Same*: its record is a further
 reference. *Other*: the number is that of two persons, and the second one's results get a Patient of their own from then
@@ -37,7 +37,7 @@ FOR_GOOD = 0
 Execute = Callable[..., sqlite3.Cursor]
 
 _COLUMN = "bearer"
-_NOBODY = bytes(16)
+_NO_RECORD = bytes(16)
 _WORST_LAST = (SAME, NOTHING, FLAGGED, CONFLICT)
 
 
@@ -134,7 +134,7 @@ def note(batch: Batch, message_id: int, found: Sequence[Compared], *, accepted: 
 
 
 def _take_over(batch: Batch, message_id: int, bearer: Bearer, person: Person) -> None:
-    """Who keeps the record says who bears the number: nobody else does any more, but whom a person has told apart."""
+    """Who keeps the record says who bears the number: that person alone, and those whom a person has told apart."""
     rows = [row for row in _rows(batch, bearer.number) if row.person == 1]
     known = next((row for row in rows if row.whole == bearer.whole), None)
     for row in rows:
@@ -203,7 +203,7 @@ def seems(execute: Execute, message_id: int) -> bool:
 
 
 def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
-    """Whether a held delivery is of a message that nobody has answered for."""
+    """Whether a held delivery is of a message whose question is not answered yet."""
     return (
         execute(
             "SELECT 1 FROM delivery d JOIN bearer_asked a ON a.message_id = d.message_id WHERE d.id = ? LIMIT 1",
@@ -261,17 +261,17 @@ def others(execute: Execute) -> dict[bytes, int]:
 
 
 def forget(batch: Batch, message_id: int) -> None:
-    """A message was rejected or dismissed: a record that came with it alone is nobody's."""
+    """A message was rejected or dismissed: a record that came with it alone is forgotten."""
     answered(batch, message_id)
     batch.execute("DELETE FROM bearer WHERE message_id = ? AND others = 0", (message_id,))
 
 
 def erase(batch: Batch, message_id: int, numbers: Iterable[bytes], *, person: bool) -> None:
-    """A message is erased. What stays of a number that nobody bears any more is its hash alone.
+    """A message is erased. What stays of a number that no message bears any more is its hash alone.
 
     Args:
         numbers: that last, of its patient.
-        person: all that is stored of this patient goes, whatever other messages bear the number.
+        person: all that is stored of this patient goes, also where other messages bear the number.
     """
     answered(batch, message_id)
     which = "" if person else " AND others = 0"
@@ -284,7 +284,7 @@ def erase(batch: Batch, message_id: int, numbers: Iterable[bytes], *, person: bo
         else:
             batch.execute("DELETE FROM bearer WHERE number = ? AND message_id = ? AND others = 0", (number, message_id))
         if not any(row.standing == REFERENCE for row in _rows(batch, number)):
-            _put(batch, number, _NOBODY, ERASED, message_id, b"", FOR_GOOD)
+            _put(batch, number, _NO_RECORD, ERASED, message_id, b"", FOR_GOOD)
 
 
 def sweep_bearers(batch: Batch) -> bool:
@@ -325,7 +325,7 @@ def _sealed(batch: Batch, number: bytes, record: bytes) -> bytes:
 
 
 def _opened(batch: Batch, number: bytes, row: _Row) -> Person | None:
-    """The record of a row; None where it is gone, or damaged: nobody can tell who it was."""
+    """The record of a row; None where it is gone, or damaged: then it cannot be told who it was."""
     if not row.record:
         return None
     try:

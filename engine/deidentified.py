@@ -7,7 +7,7 @@ survives.
     kept        delimiters, segments, empty fields and HL7's "", repetitions, components, line ends, set IDs, types,
                 numbers, ranges of numbers; of the analyzer what a code table has, or the message of another patient at
                 such a place (`engine.deidentified_codes`): codes, their texts, units, flags, its name and version
-    replaced    all else, codes that nobody else has included, by tokens: the same text gives the same token in one
+    replaced    all else, codes that no other patient has included, by tokens: the same text gives the same token in one
                 export, and texts of six or more digits become as many digits
     shifted     dates and times, all of one patient's by the same number of days; times of day to the quarter of a day
     cut         dates of birth, and others of more than a year before, to the year; 90 years and more are one
@@ -353,7 +353,7 @@ def cut_up(payload: bytes) -> tuple[list[str], Delimiters]:
     text = payload.decode("latin-1")
     start = _start(text)
     if start is None:
-        raise UnknownFormatError("neither HL7 v2 nor ASTM E1394: nobody can say where in it a patient stands")
+        raise UnknownFormatError("neither HL7 v2 nor ASTM E1394: where a patient stands in it is not known")
     return re.split(r"([\r\n\x0b\x1c]+)", text), Delimiters.of(text, start)
 
 

@@ -39,7 +39,7 @@ class Survey:
 
     @property
     def shared(self) -> frozenset[str]:
-        """What several patients' messages have where a code belongs, and nobody is called."""
+        """What several patients' messages have where a code belongs, and what is no name."""
         return frozenset(text for text in self._several if not self._is_name(text))
 
     def _came(self, text: str, patient: str) -> None:
@@ -54,7 +54,7 @@ class Survey:
 
 
 def _codes(name: str, fields: list[str], cut: Delimiters) -> list[str]:
-    """The texts of a line that stand where a code belongs; the name of a segment that nobody knows is one."""
+    """The texts of a line that stand where a code belongs; the name of an unknown segment is one."""
     places = cut.places.get(name)
     if places is None:
         return [name] if len(fields) > 1 and _SEGMENT.fullmatch(name) else []

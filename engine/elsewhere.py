@@ -60,7 +60,7 @@ class Elsewhere:
         return [witness for ask in asked for witness in self._answer(ask, journal_id)]
 
     def _answer(self, ask: Callable[[bytes], list[Witness]], journal_id: bytes) -> list[Witness]:
-        """In a thread of its own, which nobody waits for where a disk hangs."""
+        """In a thread of its own, which is not waited for where a disk hangs."""
         found: list[Witness] = []
 
         def run() -> None:

@@ -149,7 +149,7 @@ def _open(
     ids: dict[int, None],
     found: Found,
 ) -> None:
-    """Look into messages whose numbers nobody noted: the patient's go to ``ids``, the others where they belong."""
+    """Look into messages whose numbers were not noted: the patient's go to ``ids``, the others where they belong."""
     for message_id, channel in never:
         try:
             payload = _payload(execute, vault, message_id, channel)
@@ -333,7 +333,7 @@ def _close(batch: Batch, message_id: int) -> int:
 def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
     """Take a message out of the memories; how many earlier values went."""
     patients = {one.patient for one in memory.reports_of(batch, message_id) if one.patient}
-    # Of a message that names several patients nobody can tell here which of them is meant.
+    # Of a message that names several patients it cannot be told here which of them is meant.
     bearers.erase(batch, message_id, patients, person=bool(numbers) and len(patients) <= 1)
     memory.forget_reports(batch, message_id)
     numbered.forget(batch, message_id)

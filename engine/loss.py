@@ -66,7 +66,7 @@ def find_loss(
 
     Args:
         reading: read *before* this call, for a daemon may be writing meanwhile.
-        vault: where the key is at hand; without it nobody can tell who has written the anchor.
+        vault: where the key is at hand; without it the writer of the anchor cannot be told.
     """
     mark = reading.mark
     last_id = last_number(connection.execute)

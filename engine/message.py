@@ -294,7 +294,8 @@ class MapContext:
         apart: what sets a message apart whose bytes came before, and which may be another result; else empty.
         others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, of those whom a person has told
             apart from the first. Shared by all channels, and filled while the site runs.
-        patient_numbers: ``lasting``, or ``counter`` where they may begin anew: then they name nobody beyond an order.
+        patient_numbers: ``lasting``, or ``counter`` where they may begin anew: then they name a person in one order
+            only.
     """
 
     channel: str = ""
@@ -367,7 +368,7 @@ class Received:
 
     Attributes:
         sent, measured: as in `Header`.
-        line: where an answer is given or was to be given; None for what nobody waits to hear of.
+        line: where an answer is given or was to be given; None where no sender waits for one.
         peer: where it came from (``127.0.0.1:50213``, ``/dev/ttyUSB0``).
         notes: tolerated departures.
         filtered: it is for the record only, for this reason: filtered on arrival, never mapped.

@@ -4,7 +4,7 @@ away.
 A sender that is told nothing sends the same again, for ever; one that is told "too large" can say so to a person. HL7's
 way is an acknowledgement AR (table 0008), where the header was read: MSH stands at the beginning. ASTM E1381 (8.3.2.4)
 has NAK, which the link has answered. The connection is closed then, as there is no safe place to go on from; but not
-before the peer could read the answer, for closing a socket with bytes in it that nobody has read resets it, and takes
+before the peer could read the answer, for closing a socket with unread bytes in it resets it, and takes
 the answer with it.
 """
 

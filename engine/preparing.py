@@ -1,7 +1,7 @@
 """A large message made ready for the journal before its writer has it: hashed and compressed in a thread of its own.
 
 The writer's thread commits for all channels. To compress 40 MiB takes it 400 ms, in which no other message could become
-durable, and nobody be answered; what is left for it then is to seal and to store.
+durable, and no sender be answered; what is left for it then is to seal and to store.
 """
 
 import asyncio

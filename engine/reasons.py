@@ -150,7 +150,7 @@ class Reason(Enum):
     SET_ASIDE = (
         "SET_ASIDE",
         "A named person has set this delivery aside, so that those behind it go out. The destination may not have it: "
-        "`labrelay dlq retry` sends it after all, `labrelay dlq dismiss` says that nobody needs it.",
+        "`labrelay dlq retry` sends it after all, `labrelay dlq dismiss` says that it is not needed.",
     )
     CORRECTION_SET_ASIDE = (
         "CORRECTION_SET_ASIDE",
@@ -278,9 +278,9 @@ class Reason(Enum):
     )
     OVERTAKEN = (
         "OVERTAKEN",
-        "A message that was received later had part of the same results (or nobody can tell which), or has brought the "
-        "same report further, and was delivered before this one: sending it would undo that, closing it would lose the "
-        "others. Reject it, then have the tests sent or measured again that newer messages do not have; what was "
+        "A message that was received later had part of the same results (or it cannot be told which), or has brought "
+        "the same report further, and was delivered before this one: sending it would undo that, closing it would lose "
+        "the others. Reject it, then have the tests sent or measured again that newer messages do not have; what was "
         "accepted before is left out. Where it is the report only, a release sends it.",
     )
     REJECTED = ("REJECTED", "A named person has looked at this held result and decided that it is never delivered.")

@@ -68,7 +68,7 @@ def find(execute: Execute, witnesses: Iterable[Witness], journal_id: bytes, seal
     """What the witnesses know and the journal does not; the furthest of them tells the range.
 
     Args:
-        seal: `Vault.anchor_seal`, where the key is at hand: without it nobody can tell who has written an anchor.
+        seal: `Vault.anchor_seal`, where the key is at hand: without it the writer of an anchor cannot be told.
     """
     last_id, since = last_number(execute), _history_from(execute)
     furthest: Witness | None = None

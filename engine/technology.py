@@ -1,4 +1,4 @@
-"""What of a message, or of a server's answer, is technology and names nobody: shown where all else is masked. Pure.
+"""What of a message, or of a server's answer, is technology and no patient data: shown where all else is masked. Pure.
 
 Everything is masked that is not allowed here, letters as x and digits as 9. Allowed is, by its place and by a list of
 what may stand there:

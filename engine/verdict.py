@@ -94,7 +94,7 @@ def map_done(
         # Then the guard of `engine.superseding` looks before it is sent. What was edited is as old as its original.
         late = edited_from is not None or memory.newer(batch, message_id, reports)
         found = bearers.compare_all(batch, message_id, _bearers(routes))
-        # Whoever has told two persons apart has accepted that both have the order's number, too.
+        # A person who has told two persons apart has accepted that both have the order's number, too.
         told_apart = again and any(one.bearer.person > 1 for one in found)
         if conflict := "" if accept_conflict or told_apart else _conflict(batch, message_id, reports):
             routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict

@@ -89,7 +89,7 @@ KINDS = {
     "CX.12": SECURITY,
     "EI.2": AUTHORITY,
     "EIP.1.2": AUTHORITY,
-    "EIP.1.3": "numbers of specimens are of one system (specimen_system), whatever authority stands beside them",
+    "EIP.1.3": "numbers of specimens are of one system (specimen_system), with any authority beside them",
     "EIP.2": "the other number of the same thing: the first that is there names it",
     "XPN.1.2": "parts of the family name, which FN-1 holds whole",
     "XPN.1.3": "parts of the family name, which FN-1 holds whole",
@@ -137,7 +137,7 @@ KINDS = {
     "NDL.1.8": "table of the number",
     "NDL.1.10": "kind of the universal id of the authority",
     "NDL.1.11": "kind of the universal id of the authority",
-    **dict.fromkeys([f"NDL.{at}" for at in range(2, 12)], "when and where somebody interpreted"),
+    **dict.fromkeys([f"NDL.{at}" for at in range(2, 12)], "when and where a person interpreted"),
 }
 OF_ADT = "of a person's record, which ADT messages keep"
 OF_VISITS = "of a visit, which ADT messages keep; results name it"

@@ -299,7 +299,7 @@ def _by_type(mapper: Mapper, payload: bytes) -> tuple[str, Parsed | None, Mapped
 
 @pytest.mark.parametrize("name", [file.name for file in FILES if file.format == "hl7v2"])
 def test_every_message_goes_through_the_mapping_of_its_type(name: str) -> None:
-    """Whatever it is: results, orders, patients, documents. No result of any is lost.
+    """Of every kind: results, orders, patients, documents. No result of any is lost.
 
     The site says that patient numbers last: no message updates a Patient by a counter.
     """

@@ -25,14 +25,14 @@ ORDERS = {"hl7-orders"}
 
 # PID-3 has the number of the order or specimen beside it: that is no patient's number.
 NUMBER_OF_THE_ORDER = {"cdcdex__COVID19_ELR_01.hl7", "cdcdex__HL7_2.5_New_HHS_Fields1.txt"}
-NOBODY = (0, "PID-3 has the number of the order or specimen beside it, and PID-5 no name")
+NO_PATIENT = (0, "PID-3 has the number of the order or specimen beside it, and PID-5 no name")
 # Counts that differ from the index's, and why.
 PATIENTS = {
-    "cdcdex__2.3.1_HL7_Test_File_with_HHS_Data.txt": NOBODY,
-    "cdcdex__AR_v251.txt": NOBODY,
-    "cdcdex__Genv2_2-0-1_TC08.txt": NOBODY,
-    "cdcdex__Tuleremia.hl7": NOBODY,
-    "cdcdex__WI_v231.txt": NOBODY,
+    "cdcdex__2.3.1_HL7_Test_File_with_HHS_Data.txt": NO_PATIENT,
+    "cdcdex__AR_v251.txt": NO_PATIENT,
+    "cdcdex__Genv2_2-0-1_TC08.txt": NO_PATIENT,
+    "cdcdex__Tuleremia.hl7": NO_PATIENT,
+    "cdcdex__WI_v231.txt": NO_PATIENT,
     "oie__07.hl7": (2, "A40: the record that was merged is there as well"),
     "oie__batch03.hl7": (3, "A40 in the batch: the record that was merged is there as well"),
 }

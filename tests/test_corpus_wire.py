@@ -49,7 +49,7 @@ CONFLICTS = {
         "order FILLER456 of openelis__bc5380 again, and PAT001 of another facility (MSH-4), whose HOSPITAL is "
         "another authority",
     ),
-    ("openelis__bs200-chemistry-result.hl7", 1): ("held", "PAT003 of HOSPITAL was somebody else in openelis__abbott"),
+    ("openelis__bs200-chemistry-result.hl7", 1): ("held", "PAT003 of HOSPITAL was another person in openelis__abbott"),
     ("oe-mindray-bs200.hl7", 1): ("held", "the same message again"),
     ("cdcdex__GenV1_Batch_No_headers_twoMSH.txt", 2): ("held", "the number of message 1, whose person is another"),
     ("own__charset_8859-1.hl7", 1): ("held", "the number of own__batch_fhs_bhs, and another name"),

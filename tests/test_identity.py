@@ -198,7 +198,7 @@ async def test_once_accepted_both_patients_are_corrected_without_another_look(
 
 
 async def test_one_patient_number_for_two_persons_never_overwrites(site: RunningSite, analyzer: Analyzer) -> None:
-    """Somebody types 1 for whoever it is."""
+    """An operator types 1 for each patient."""
     doe, roe = "Doe^Jane||19800412", "Roe^Ann||19910530"
     await analyzer.send(Result("1", name=doe), Result("1", name=roe, value="9.9"))
     assert site.ends() == ["delivered", "held"]

@@ -29,7 +29,7 @@ PROTOCOLS = ("hl7", "astm")
 
 @dataclass(frozen=True)
 class Text:
-    """One message of a qualitative analyzer: nobody's name, no number, one result."""
+    """One message of a qualitative analyzer: no name, no number, one result."""
 
     id: str = ""
     sent: str = ""

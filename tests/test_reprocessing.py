@@ -174,7 +174,7 @@ async def test_what_differs_is_sent_where_it_differs_and_once(site: RunningSite)
 
 
 async def test_what_a_repaired_mapping_changes_goes_out_as_corrected(site: RunningSite) -> None:
-    """Whoever has read the wrong value must see that it was one; nothing but the mapping has changed."""
+    """The reader of the wrong value must see that it was one; nothing but the mapping has changed."""
     await deliver(site, message(1, "14.8"))
     assert [one["status"] for one in hemoglobins(site.sandbox)] == ["final"]
     give_table(site.folder)

@@ -1,4 +1,4 @@
-"""Two people never become one Patient, whatever stands in the place of a patient number.
+"""Two people never become one Patient, with anything in the place of a patient number.
 
 Each test plays a laboratory against a running site and looks at what the server holds in the end.
 """
@@ -69,7 +69,7 @@ async def send(site: RunningSite, *messages: bytes) -> None:
 
 
 def people(site: RunningSite) -> dict[str, list[str]]:
-    """Who has which values on the server: family name of the Patient, or the id of one without; '' for nobody's."""
+    """Who has which values on the server: family name of the Patient, or the id of one without; '' for none."""
     found: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     for observation in site.sandbox.resources("Observation"):
@@ -104,7 +104,7 @@ OWN = {"urn:labrelay:id"}
 @pytest.mark.parametrize(
     "number", ["?", "??", "*", "_", "#", "--", "X", "XXX", "N.A.", "NOID", "NO ID", "(none)", "UNKNOW", "TEMP"]
 )
-async def test_what_stands_for_no_number_makes_nobody_one(site: RunningSite, number: str) -> None:
+async def test_what_stands_for_no_number_makes_no_two_persons_one(site: RunningSite, number: str) -> None:
     await send(
         site,
         oru("M01", f"{number}^^^LAB^MR", "ALPHA^ANU", "101", "5.5"),
@@ -116,7 +116,7 @@ async def test_what_stands_for_no_number_makes_nobody_one(site: RunningSite, num
     assert people(site) == {"ALPHA": ["5.5"], "BETA": ["22.5"], "GAMMA": ["3.1"], "DELTA": ["9.1"]}
 
 
-async def test_the_number_of_the_tube_in_the_place_of_the_patients_names_nobody(site: RunningSite) -> None:
+async def test_the_number_of_the_tube_in_the_place_of_the_patients_names_no_patient(site: RunningSite) -> None:
     """The operator scans the tube twice; the accession number is used again next year."""
     await send(
         site,
@@ -140,7 +140,9 @@ async def test_a_patient_record_without_a_number_does_not_inherit_the_one_before
 
 
 @pytest.mark.parametrize("number", ["1", "1^^^LAB^MR"])  # templates of analyzers fill CX.4 with a constant
-async def test_a_number_of_which_nothing_is_said_names_nobody_beyond_its_order(site: RunningSite, number: str) -> None:
+async def test_a_number_of_which_nothing_is_said_names_no_patient_beyond_its_order(
+    site: RunningSite, number: str
+) -> None:
     await send(
         site,
         oru("M01", number, "SHARMA^ANITA", "101", "5.5"),

@@ -1,4 +1,4 @@
-"""What an OperationOutcome says that names nobody: the kinds and places of its errors. Pure.
+"""What an OperationOutcome says without patient data: the kinds and places of its errors. Pure.
 
     {"issue": [{"severity": "error", "code": "value", "expression": ["Bundle.entry[4].resource.status"], ...}]}
 

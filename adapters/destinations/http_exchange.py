@@ -105,7 +105,7 @@ class HttpExchange:
     Args:
         accept: the media type wanted in answers.
         redirected: the reason to give for a 3xx.
-        reasons: what the body of an answer outside 2xx says that names nobody.
+        reasons: what the body of an answer outside 2xx says without patient data.
         log_in: how, where the ``auth:`` of ``config`` does not say it.
         refusals: 4xx that have a reason of their own instead of REFUSED.
 

@@ -195,7 +195,7 @@ class MllpOut:
         while True:
             event = await self._next(connection)
             if not isinstance(event, Block):
-                # No frame at all, or a torn one: whatever this peer says cannot be told from an answer.
+                # No frame at all, or a torn one: nothing that this peer says can be told from an answer.
                 raise TransientDeliveryError(Reason.WRONG_ACK, "the answer is not an MLLP block")
             try:
                 ack = read_ack(event.payload)

@@ -144,7 +144,7 @@ class TcpStream(asyncio.Protocol):
         _wake(self._writer)
 
     def abort(self) -> None:
-        """Close at once, whatever was written."""
+        """Close at once, also where not all was written."""
         self._transport.abort()
 
     def end_writing(self) -> None:

@@ -9,7 +9,7 @@ from engine.acts.underway import UnderWay
 from engine.control import RefusedError
 from engine.errors import StoreError
 
-ERASED_AT_ONCE = 25  # messages in one transaction, so that nobody waits long for an acknowledgement
+ERASED_AT_ONCE = 25  # messages in one transaction, so that no sender waits long for an acknowledgement
 
 
 class Erasing(UnderWay):

@@ -46,7 +46,7 @@ NAMES = (
 
 
 def row_of(one: "Affected", *, unmask: bool) -> dict[str, Any]:
-    """A row, with `NAMES` in order. What a side does not have is null; codes, units and status are no one's data."""
+    """A row, with `NAMES` in order. What a side does not have is null; codes, units and status are no patient data."""
 
     def shown(text: str) -> str:
         return text if unmask or not text else MASKED

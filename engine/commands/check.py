@@ -327,7 +327,7 @@ def _of_trial(name: str, tried: "Tried") -> Remark | None:
     said = []
     if tried.problem:
         said.append(
-            f"conflicts: check guards nothing there. {tried.problem}; what somebody else has written is overwritten "
+            f"conflicts: check guards nothing there. {tried.problem}; what another system has written is overwritten "
             "before it is noticed. Try ids: client, or have the server corrected"
         )
     if tried.unknown:

@@ -1,8 +1,9 @@
 """One message's dead letters in full: what came, where it failed, what the server said, what will likely help.
 
-Contents are masked (letters x, digits 9) unless a person asks for them, which is noted first. What is technology and
-names nobody is shown as it is (`engine.technology`): places, rules, codes, units, status, the codes and places of an
-OperationOutcome or of an HL7 acknowledgement. A server's own words stay masked, but for places and numbers of errors.
+Contents are masked (letters x, digits 9) unless a person asks for them, which is noted first. What is technology
+and no patient data is shown as it is (`engine.technology`): places, rules, codes, units, status, the codes and places
+of an OperationOutcome or of an HL7 acknowledgement. A server's own words stay masked, but for places and numbers of
+errors.
 """
 
 import json

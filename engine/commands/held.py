@@ -246,7 +246,7 @@ def persons(session: Session, /, form: Form) -> None:
         }
         for one in found
     ]
-    show_rows(form, "persons", rows, PERSON_COLUMNS, "nobody is to be confirmed")
+    show_rows(form, "persons", rows, PERSON_COLUMNS, "no person is to be confirmed")
 
 
 def _row(session: Session, one: DeadLetter) -> dict[str, Any]:

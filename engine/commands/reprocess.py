@@ -152,7 +152,7 @@ def command(
         if send and tally.changed:
             result = _send_what_differs(session, wanted, tally, str(because), rate, yes=yes)
     finally:
-        if rows is not None:  # the document is whole, also where nobody said yes
+        if rows is not None:  # the document is whole, also where the person said no
             rows.end({**document, "apply": result})
     if result is None:
         if refused and not tally.messages and form is not Form.JSON:

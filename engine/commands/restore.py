@@ -96,7 +96,7 @@ def _newest_anchor(session: Session, data: Path | None) -> Path | None:
         places += elsewhere.folder(session.load(require_secrets=False).config).glob("*.anchor")
     known = {place: mark for place in places if (mark := read(place).mark) is not None}
     own = known.get(places[0]) if places else None
-    if own is not None:  # those of other journals that were here are nobody's
+    if own is not None:  # those of other journals that were here fit none any more
         known = {place: mark for place, mark in known.items() if mark.journal_id == own.journal_id}
     return max(known, key=lambda place: known[place].last_id, default=None)
 

@@ -3,8 +3,8 @@
 ADDR is mllp://HOST:PORT (HL7 v2 in blocks, each message acknowledged) or astm://HOST:PORT (records in E1381 frames).
 Bare records are framed; frames or blocks in the file are taken off first, so that a capture is sent as a proper sender
 would. Behind a commit answer (CA) the application's own is waited for where MSH-16 asks for it, and seen where it comes
-unasked. Whoever listens there takes the messages for real: another machine is asked about first. The exit code is 1 if
-a message was not acknowledged.
+unasked. The program that listens there takes the messages for real: another machine is asked about first. The exit
+code is 1 if a message was not acknowledged.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ MAPPING is the name of a mapping or its file; without it, that of the channel's 
 holds the message to begin with; others are pasted, or chosen from --samples, from the folder samples/CHANNEL of the
 site, and from those that ship for the channel's analyzer.
 
-The page is for this machine only: the address that is printed has a token, and whoever has it sees what is pasted.
+The page is for this machine only: the address that is printed has a token, and a person who has it sees what is pasted.
 Messages are mapped as if nothing was known of their orders, and nothing of them is stored or logged. Files are saved
 when you say so, and never over an edit made elsewhere; a mapping that ships with LabRelay is saved as the site's own.
 Ctrl-C ends it.

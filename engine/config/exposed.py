@@ -1,4 +1,4 @@
-"""What a site shows to others: secrets that go to another machine without TLS, and ports that take results from anyone.
+"""What a site shows to others: secrets sent to another machine without TLS, and ports that take results from any.
 
 A warning, and no problem that stops a start: a laboratory's own wire may be guarded otherwise, and results come first.
 But RFC 6749 (3.2) demands TLS of every server that gives tokens, and what is read once on the way can be used again.

@@ -296,11 +296,11 @@ class AstmSerialSource(E1381Part, SerialPart, Source):
 
 
 class AutoSource(AutoPart, TcpPart):
-    """Whatever comes, HL7 v2 or ASTM, over TCP."""
+    """HL7 v2 or ASTM over TCP, as it comes."""
 
 
 class AutoSerialSource(AutoPart, SerialPart, Source):
-    """Whatever comes, HL7 v2 or ASTM, on a serial line."""
+    """HL7 v2 or ASTM on a serial line, as it comes."""
 
 
 class MllpTeeSource(MllpPart, TeePart, Source):

@@ -1,7 +1,7 @@
 """What stands in the place of a patient number and is none: words, signs, a digit typed again and again. Pure.
 
-Analyzers whose operators must fill in a number get these for people who have none, or of whom nobody knows it. Taken as
-numbers, they would make one patient of all of them.
+Analyzers whose operators must fill in a number get these for people who have none, or whose number is not known.
+Taken as numbers, they would make one patient of all of them.
 """
 
 import re

@@ -23,7 +23,7 @@ _SEX_WORDS = ("MALE", "FEMALE")
 _NO_NAMES = frozenset(
     ("UNKNOWN", "UNK", "UNIDENTIFIED", "UNNAMED", "ANONYMOUS", "NONAME", "PATIENT", "NONE", "NULL", "NIL", *_SEX_WORDS)
 )
-# Who somebody's father, husband or carer is says nothing of who it is.
+# Who the father, husband or carer is says nothing of who the person is.
 _RELATION = re.compile(r"(?<!\w)[DSWCH]\s*[/\\]\s*O(?!\w).*", re.DOTALL)
 _CHILD_OF = re.compile(r"(?<!\w)(?:B\s*[/\\]\s*O|(?:BABY|NEWBORN|NEW BORN)(?:\s+(?:BOY|GIRL|MALE|FEMALE))?\s+OF)(?!\w)")
 _CHILD = re.compile(r"(?<!\w)(?:BABY|NEWBORN)(?:\s+(?:BOY|GIRL))?(?!\w)|(?<!\w)BABY(?:BOY|GIRL)(?!\w)")

@@ -19,7 +19,7 @@ class Tallies(Snapshots):
             ]
 
     def seeming_count(self) -> int:
-        """How many records seem to be of the person who bore their patient number before, and nobody has confirmed."""
+        """How many records seem to be of the person who bore their patient number before, and are not confirmed."""
         with self.snapshot() as execute:
             return int(execute("SELECT count(*) FROM bearer WHERE standing = 2").fetchone()[0])
 

@@ -84,7 +84,7 @@ class Outgoing(Proven):
                 " SELECT ?1, ?2, ?3, ?3, 0, 0, ?4 WHERE NOT EXISTS (SELECT 1 FROM used_number WHERE number = ?1)",
                 [(key, message_id, day, received_us) for key, *_ in rows if not any(key[12:])],
             )
-            # Of patients whose row is lost, the hash: they are known, and whoever else bears the number is a conflict.
+            # Of patients whose row is lost, the hash: they are known, and another person with the number is a conflict.
             self._new.executemany(
                 "INSERT OR IGNORE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record,"
                 " person) VALUES (?, ?, ?, ?, 1, ?, ?, x'', 1)",

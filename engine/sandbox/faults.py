@@ -57,7 +57,8 @@ class Faults(BaseModel):
         default=frozenset(), description="Identifier values: a transaction that has one of them is answered 422."
     )
     blind: bool = Field(
-        default=False, description="Take a conditional update (`PUT Type?search`) whatever its `ifMatch` says."
+        default=False,
+        description="Take each conditional update (`PUT Type?search`), also where its `ifMatch` does not fit.",
     )
     choke: frozenset[str] = Field(
         default=frozenset(), description="Identifier values: on a write that has one of them the connection is reset."

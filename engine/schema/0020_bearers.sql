@@ -33,7 +33,7 @@ CREATE INDEX bearer_other ON bearer (person) WHERE person > 1;
 -- What is erased or rejected.
 CREATE INDEX bearer_message ON bearer (message_id);
 
--- What seems to be the same person waits for somebody to look.
+-- What seems to be the same person waits for a person to look.
 CREATE INDEX bearer_seems ON bearer (standing) WHERE standing = 2;
 
 -- Rows of patients' numbers stood among those of reports.

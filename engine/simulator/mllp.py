@@ -128,7 +128,7 @@ class MllpPlayer:
         except ConnectionError:
             if asked:
                 raise
-            return True  # committed; whatever is sent next finds the line broken
+            return True  # committed; the next bytes that are sent find the line broken
         if not asked:
             self._answers_twice = True
         self._committed.discard(control_id(message))

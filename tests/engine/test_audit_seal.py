@@ -189,7 +189,7 @@ def test_the_kernel_says_who_asks(tmp_path: Path) -> None:
     (process / "fd").mkdir(parents=True)
     (process / "loginuid").write_text("0\n")
     (process / "environ").write_bytes(b"PATH=/bin\0SSH_CONNECTION=10.0.0.5 4711 10.0.0.1 22\0")
-    # Anybody can set a variable and open a terminal: neither is where they sit.
+    # Any user can set a variable and open a terminal: neither is where they sit.
     (process / "fd" / "0").symlink_to("/dev/tty1")
     given = {"role": "operator", "login": "root", "given": "10.0.0.5 (SSH_CONNECTION)"}
     told = actor.of_process(99999, 77, tmp_path, tmp_path)

@@ -211,7 +211,7 @@ def test_every_module_agrees_what_a_record_is() -> None:
     assert astm_records.header(without(astm("P|1||7", "R|1|^^^GLU|5")).encode("latin-1")).message_type == "R"
 
 
-# -- what somebody who looks for a person may find -----------------------------------------------------------------
+# -- what a reader who looks for a person may find -----------------------------------------------------------------
 
 # Places where a code belongs and a name has been seen: nothing of it may survive.
 HL7_PLACES = {
@@ -273,7 +273,7 @@ def test_a_name_where_a_code_belongs_does_not_survive(place: str, who: str) -> N
 
 
 def test_what_several_patients_have_is_the_analyzers_and_kept() -> None:
-    """But not what is a part of anybody's name: a ward of that name, and two patients of it."""
+    """But not what is a part of a patient's name: a ward of that name, and two patients of it."""
     survey = Survey()
     lines = "OBX|1|NM|WEIRD^Strange test^99X||5|foo/bar|||||F|||||||AN-7", "OBX|2|NM|RAO||5"
     messages = [hl7(f"PID|1||{number}||Rao^{name}", *lines) for number, name in ((77, "Anil"), (78, "Sunil"))]
@@ -309,7 +309,7 @@ def test_of_a_birth_date_the_year_is_left_and_from_ninety_on_they_are_one(born: 
 
 
 def date_of(born: str, days: int) -> str:
-    """What an exact shift would show: from it, and one known date, everybody has the day of birth."""
+    """What an exact shift would show: from it, and one known date, each reader has the day of birth."""
     day = date(int(born[:4]), int(born[4:6]), int(born[6:8]))
     return f"{date.fromordinal(day.toordinal() + days):%Y%m%d}"
 

@@ -234,7 +234,7 @@ def test_each_is_the_same_as_itself(one: Person) -> None:
 
 @given(PEOPLE, PEOPLE)
 def test_who_is_alike_in_nothing_is_never_let_through(one: Person, other: Person) -> None:
-    """Whatever else agrees: another sex, another child or two names without a part in common are a conflict."""
+    """Also where all else agrees: another sex, another child or two names without a part in common are a conflict."""
     verdict = compare(one, other)
     if one.names and other.names and one.child != other.child:
         assert verdict == CONFLICT

@@ -1,6 +1,6 @@
 """A data folder that was put back whole, as by a snapshot of the machine or a copy with its anchor.
 
-Journal and anchor agree, every hash is right, and acknowledged results are gone. A laboratory may expect: whatever
+Journal and anchor agree, every hash is right, and acknowledged results are gone. A laboratory may expect: what
 lies outside of the folder notices it at the start; analyzers go on being answered; nothing is delivered, for a
 correction may be among what is gone; and a person says when it goes on.
 """
@@ -241,7 +241,7 @@ def forge(path: Path, version: int, last: int, chain: bytes) -> None:
 async def test_a_row_that_was_deleted_near_the_end_is_noticed_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However many rows came since the last start: what nobody has verified yet is looked at."""
+    """However many rows came since the last start: what was not verified yet is looked at."""
     folder = site(tmp_path)
     await run_and_send(folder, 1)
     await run_and_send(folder, *range(2, 30))

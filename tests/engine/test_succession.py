@@ -138,7 +138,7 @@ VERSIONS = st.builds(
 
 @given(st.lists(VERSIONS, max_size=12))
 def test_no_history_takes_a_status_back(history: list[str]) -> None:
-    """Whatever comes in whatever order: what goes out without a person never goes back, and a final one that
+    """All that may come, in any order: what goes out without a person never goes back, and a final one that
     changes is never silently final."""
     accepted: list[Version] = []
     for text in history:
@@ -173,7 +173,7 @@ def test_no_history_takes_a_status_back(history: list[str]) -> None:
         ("2026-03-01", "", False),
         ("2000-01-01T00:05:00+00:00", "2026-03-01", False),  # a clock that has lost its battery
         ("2026-02-28", "2031-03-01", False),
-        ("2026-02-28T09:00:00", "2026-03-01T09:00:00+00:00", False),  # no offset: nobody can tell
+        ("2026-02-28T09:00:00", "2026-03-01T09:00:00+00:00", False),  # no offset: it cannot be told
         ("nonsense of a time", "2026-03-01", False),
     ],
 )

@@ -1,6 +1,6 @@
 """What is shown of a message or an answer without --unmask: texts, and what a person may read of each.
 
-Whatever names a person is masked at every place; what a technician needs to see (codes, units, status, paths, numbers
+What names a person is masked at every place; what a technician needs to see (codes, units, status, paths, numbers
 of errors) is not.
 """
 
@@ -50,7 +50,7 @@ def test_codes_units_and_status_are_shown_and_people_are_not(line: bytes, shown:
 
 
 @given(st.binary(max_size=200))
-def test_whatever_comes_is_masked_without_a_fault(line: bytes) -> None:
+def test_any_line_is_masked_without_a_fault(line: bytes) -> None:
     shown = technology.line(line, frozenset(), lambda other: text(other, masked=True))
     assert "\r" not in shown
     assert "\x1b" not in shown
@@ -94,7 +94,7 @@ def test_a_code_of_the_servers_own_is_shown_where_it_is_one_of_an_error() -> Non
     assert issue["details"] == ["MSG_NO_MATCH", "xxxx", "obs-6"]
 
 
-def test_an_acknowledgement_says_what_is_wrong_and_quotes_nobody() -> None:
+def test_an_acknowledgement_says_what_is_wrong_and_quotes_no_patient() -> None:
     answer = (
         b"MSH|^~\\&|LIS|H|LAB|L|2026||ACK^R01^ACK|9|P|2.5.1\rMSA|AE|4711|Anna is not known\r"
         b"ERR||PID^1^5|103^Table value not found^HL70357|E|||Anna Doe\r"

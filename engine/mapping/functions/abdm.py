@@ -72,7 +72,7 @@ def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
 
 
 def _lasts(run: Run, one: Json) -> None:
-    """A number of the country's register is one person's for good, whatever is said of the channel's own."""
+    """A number of the country's register is one person's for good, also where the channel's own are counters."""
     run.lasting.add((one.get("system"), one["value"]))
     run.counted.discard((one.get("system"), one["value"]))
 

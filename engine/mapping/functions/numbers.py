@@ -103,9 +103,9 @@ def decimal_of(run: Run, text: str) -> Measured | None:
 
 @function("no_result(words: text) -> flag!", settings=("no_result",))
 def no_result(run: Run, text: str) -> bool:
-    """Whether words say that there is no result: one of those that the channel lists under `no_result`, whatever its
-    case, as `[ERROR, NO RESULT]` (GeneXpert). Without the setting: `NO RESULT`, `NORESULT`, `NOT AVAILABLE`, `N/A`,
-    `NA`."""
+    """Whether words say that there is no result: one of those that the channel lists under `no_result`, in upper or
+    lower case, as `[ERROR, NO RESULT]` (GeneXpert). Without the setting: `NO RESULT`, `NORESULT`, `NOT AVAILABLE`,
+    `N/A`, `NA`."""
     if run.settings.get("no_result") is None:
         return " ".join(text.split()).upper() in _NO_RESULT
     return refuses(run, text)

@@ -1,4 +1,4 @@
-"""What of a server's answer may stand in the detail of a dead letter: kinds and places of errors, and nobody's name."""
+"""What of a server's answer may stand in the detail of a dead letter: kinds and places of errors, and no name."""
 
 import json
 
@@ -59,6 +59,6 @@ def test_no_word_of_the_servers_own_comes_through(word: str) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_whatever_a_server_answers_is_no_fault(answer: bytes) -> None:
+def test_no_answer_of_a_server_is_a_fault(answer: bytes) -> None:
     assert isinstance(reasons(answer), str)
     assert isinstance(reasons(b'{"resourceType":"OperationOutcome","issue":' + answer + b"}"), str)

@@ -302,7 +302,7 @@ async def test_which_answer_counts_is_a_setting_and_a_late_refusal_is_told(
             assert told[0].detail == f"answered {answers[-1]} after it had accepted it"
             assert f"MSA|{answers[-1]}|1".encode() in told[0].answer
         else:
-            await out.deliver(message("2"))  # whatever followed was read with it
+            await out.deliver(message("2"))  # what followed was read with it
             assert told == []
         await out.close()
 

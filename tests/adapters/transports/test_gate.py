@@ -96,7 +96,7 @@ async def is_served(port: int, context: ssl.SSLContext | None, within_s: float =
 
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00"], ids=["silent", "half a hello"])
-async def test_a_crowd_of_half_open_handshakes_keeps_nobody_out_and_ends_in_time(tmp_path: Path, said: bytes) -> None:
+async def test_a_crowd_of_half_open_handshakes_keeps_no_peer_out_and_ends_in_time(tmp_path: Path, said: bytes) -> None:
     authority = Authority(tmp_path)
     server = authority.sign("server")
     away: list[tuple[LinkFault, str]] = []

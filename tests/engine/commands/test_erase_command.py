@@ -274,7 +274,7 @@ def test_nothing_is_erased_without_a_reason(tmp_path: Path) -> None:
     for arguments in (("--patient", NUMBER, "--yes"), ("--because", "x")):
         wrong = labrelay("erase", *arguments, site=tmp_path)
         assert wrong.code == ExitCode.USAGE
-    assert erase(tmp_path, patient="nobody").code == ExitCode.FAILED
+    assert erase(tmp_path, patient="absent").code == ExitCode.FAILED
 
 
 # -- beside a running daemon ---------------------------------------------------------------------------------------

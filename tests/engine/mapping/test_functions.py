@@ -142,7 +142,7 @@ def test_a_number_with_such_a_word_in_it_is_one(number: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["?", "??", "*", "_", "#", "--", "।"])
-def test_text_without_a_letter_or_a_digit_is_no_number_whatever_a_channel_says(number: str) -> None:
+def test_text_without_a_letter_or_a_digit_is_no_number_of_any_channel(number: str) -> None:
     for listed in ([], ["9999"]):
         settings = {"no_patient_ids": listed}
         assert call("cx", number, settings=settings) is None

@@ -57,7 +57,7 @@ def ids(made: Made) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("where", ["taken", "measured"])
-@pytest.mark.parametrize("patient", ["4711", ""], ids=["with a patient", "nobody"])
+@pytest.mark.parametrize("patient", ["4711", ""], ids=["with a patient", "without one"])
 def test_a_correction_of_the_next_day_has_the_ids_of_its_result(tmp_path: Path, where: str, patient: str) -> None:
     named = program(tmp_path, NAMED)
     times = {where: "20260301093000", "patient": patient}

@@ -112,7 +112,7 @@ async def test_names_and_dates_that_change_step_by_step_are_one_person(tmp_path:
         assert await ends(journal, person("ROE^ANN", "19910530")) == [NO]
 
 
-async def test_who_only_seems_to_be_the_same_is_no_reference_before_somebody_has_looked(tmp_path: Path) -> None:
+async def test_who_only_seems_to_be_the_same_is_no_reference_before_a_person_has_looked(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         wife, married = person("SHARMA^ANITA"), person("VERMA^ANITA")  # a marriage, or another woman
         assert await ends(journal, wife, married, person("VERMA^ROHIT")) == [OK, OK, NO]

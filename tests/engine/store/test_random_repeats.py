@@ -115,7 +115,7 @@ class Channels(RuleBasedStateMachine):
         self.loop.run_until_complete(self.journal.stop())
         self.journal = opened(Path(self.folder.name), clock=self.clock)
         self.start()
-        for one in self.sent:  # whoever had no answer before reaches us again from here on
+        for one in self.sent:  # a sender that had no answer before reaches us again from here on
             if one.lost_s is not None and self.now_s - one.lost_s <= MINUTES_10_S:
                 one.lost_s = self.now_s
 

@@ -1,4 +1,4 @@
-"""Whatever happens to a data folder, one after the other and in any order: loss that something outside can know of is
+"""Things that happen to a data folder, one after the other and in any order: loss that something outside can know of is
 noticed at the next start, with a range that has all of it; and what is no loss is never called one.
 
 The model keeps what was acknowledged by its content, and what each place outside has seen of it. It knows nothing of
