@@ -22,16 +22,15 @@ from engine.commands.output import (
     table,
 )
 from engine.commands.selecting import (
-    ACT_TIMEOUT_S,
     ROW,
     act_options,
+    ask,
     carry_out,
     filter_options,
     instant_us,
     raise_if_unknown,
     selection,
     sure_options,
-    without_daemon,
 )
 from engine.commands.session import Session, consent, pass_session
 from engine.records import DeadLetter, Filter
@@ -318,17 +317,14 @@ def set_aside(
 
 
 def _set_aside(session: Session, args: dict[str, Any]) -> dict[str, Any]:
-    from engine.control import UnreachableError
-
-    try:
-        return session.call("set_aside", args, timeout=ACT_TIMEOUT_S)
-    except UnreachableError:
-        return without_daemon(
-            session,
-            lambda acts, actor: acts.set_aside(
-                args["message"], args["destination"], actor=actor, because=args["because"], dry_run=args["dry_run"]
-            ),
-        )
+    return ask(
+        session,
+        "set_aside",
+        args,
+        lambda acts, actor: acts.set_aside(
+            args["message"], args["destination"], actor=actor, because=args["because"], dry_run=args["dry_run"]
+        ),
+    )
 
 
 @command.command("edit", help=EDIT_HELP)

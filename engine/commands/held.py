@@ -14,16 +14,15 @@ import click
 from engine.clock import from_us
 from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, show_rows
 from engine.commands.selecting import (
-    ACT_TIMEOUT_S,
     ROW,
     act_options,
+    ask,
     carry_out,
     filter_options,
     instant_us,
     raise_if_unknown,
     selection,
     sure_options,
-    without_daemon,
     word,
 )
 from engine.commands.session import Session, consent, pass_session
@@ -139,7 +138,7 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
             row["newer"] = _newer(reader, one, of[one.delivery_id])
             row["results"] = _results(reader, one.channel, message, of[one.delivery_id], unmask=unmask)
             rows.append(row)
-        if not rows and reader.message(message) is None:
+        if not rows and trace is None:
             raise reader.absent("message", message)
     show_document(form, {"message": message, "held": rows}, (line for row in rows for line in _explained(row)))
     if not rows:
@@ -209,23 +208,21 @@ def answer(
     """
     args = {"message": message, "answer": said, "because": because}
 
-    def ask(dry: bool) -> dict[str, Any]:
-        from engine.control import UnreachableError
+    def tell(dry: bool) -> dict[str, Any]:
+        return ask(
+            session,
+            "tell_apart",
+            {**args, "dry_run": dry},
+            lambda acts, actor: acts.tell_apart(message, said, actor=actor, because=because, dry_run=dry),
+        )
 
-        try:
-            return session.call("tell_apart", {**args, "dry_run": dry}, timeout=ACT_TIMEOUT_S)
-        except UnreachableError:
-            return without_daemon(
-                session, lambda acts, actor: acts.tell_apart(message, said, actor=actor, because=because, dry_run=dry)
-            )
-
-    found = ask(True)
+    found = tell(True)
     if dry_run:
         show_document(form, found, (f"{found['count']} held messages have this number and this record",))
         return ExitCode.OK
     person = "the person who bore the number before" if said == "same" else "another person"
     consent(f"Are {found['count']} held messages of {person}?", yes=yes)
-    done = ask(False)
+    done = tell(False)
     show_document(form, done, (", ".join(f"{n} {name.replace('_', ' ')}" for name, n in done["done"].items() if n),))
     return ExitCode.PARTLY if done["done"].get("still_dead") or done["done"].get("skipped") else ExitCode.OK
 
@@ -290,7 +287,7 @@ def _newer(reader: Reader, one: DeadLetter, document: int) -> list[dict[str, Any
 def _of_newer(newer: dict[str, Any]) -> str:
     """What a newer message has of a held one."""
     if newer["in_common"] is None:
-        return f"Message {newer['message']} is newer; nobody can tell what it has in common with this one."
+        return f"Message {newer['message']} is newer; what it has in common with this one cannot be told."
     if newer["report_further_on"]:
         return f"Message {newer['message']} is newer and has none of these results, but has brought the report further."
     codes = ", ".join(code for code in newer["codes"] if code)

@@ -40,18 +40,15 @@ def command() -> None:
     pass
 
 
-LIST_HELP = """List messages, newest first.
-
+STATES_AND_CODES = """\
 --state delivered: each delivery was made, or is superseded by one that was. --state waiting: one of them waits or is
 under way. Both are mapped messages. --code and --loinc open the documents of every message that the other filters
 leave, and what was received where no document tells its results: name a channel and a time with them.
 """
-EXPORT_HELP = """Write messages and their deliveries to a SQLite database, as CSV or as lines of JSON.
+LIST_HELP = f"List messages, newest first.\n\n{STATES_AND_CODES}"
+EXPORT_HELP = f"""Write messages and their deliveries to a SQLite database, as CSV or as lines of JSON.
 
---state delivered: each delivery was made, or is superseded by one that was. --state waiting: one of them waits or is
-under way. Both are mapped messages. --code and --loinc open the documents of every message that the other filters
-leave, and what was received where no document tells its results: name a channel and a time with them.
-"""
+{STATES_AND_CODES}"""
 
 
 @command.command("list", help=LIST_HELP)
@@ -90,19 +87,8 @@ def list_messages(
     form: Form,
     **given: Any,
 ) -> None:
-    wanted = Filter(
-        channel=given["channel"],
-        state=given["state"],
-        reason=given["reason"],
-        message_type=message_type,
-        lot=lot,
-        patient=patient,
-        specimen=specimen,
-        number=control_id,
-        code=given["code"],
-        loinc=given["loinc"],
-        after_us=instant_us(session, given["since"]),
-        before_us=instant_us(session, given["until"]),
+    wanted = _filter(
+        session, given, message_type=message_type, lot=lot, patient=patient, specimen=specimen, number=control_id
     )
     with session.reader() as reader:
         found = _by_number(reader, wanted, ids) if ids else reader.messages(wanted, before_id=before, limit=limit)
@@ -235,17 +221,7 @@ def export(
         raise click.BadParameter(f"'{path.name}' must end in {', '.join(SINKS)}", param_hint="--to")
     if path.resolve().parent == session.data.resolve():
         raise click.BadParameter("the data folder is the journal's own; choose another one", param_hint="--to")
-    wanted = Filter(
-        channel=given["channel"],
-        state=given["state"],
-        reason=given["reason"],
-        message_type=message_type,
-        lot=lot,
-        code=given["code"],
-        loinc=given["loinc"],
-        after_us=instant_us(session, given["since"]),
-        before_us=instant_us(session, given["until"]),
-    )
+    wanted = _filter(session, given, message_type=message_type, lot=lot)
     with session.reader() as reader:
         if path.exists():
             consent(f"Overwrite {path}?", yes=yes)
@@ -280,3 +256,17 @@ def _by_number(reader: "Reader", wanted: Filter, ids: tuple[int, ...]) -> list[M
         page = reader.messages(wanted, before_id=number + 1, limit=1)
         found += [view for view in page if view.id == number]
     return found
+
+
+def _filter(session: Session, given: dict[str, Any], **more: str | None) -> Filter:
+    """What the options mean that both lists have, and ``more``."""
+    return Filter(
+        channel=given["channel"],
+        state=given["state"],
+        reason=given["reason"],
+        code=given["code"],
+        loinc=given["loinc"],
+        after_us=instant_us(session, given["since"]),
+        before_us=instant_us(session, given["until"]),
+        **more,
+    )

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from engine.commands.selecting import without_daemon
+from engine.commands.selecting import ask
 from engine.commands.session import Session
 
 if TYPE_CHECKING:
     from engine.acts.acts import Acts
+
+NOTED_WITHIN_S = 10.0
 
 
 def note_shown(session: Session, message: int) -> None:
@@ -24,14 +26,9 @@ def _note(
     session: Session, verb: str, args: dict[str, Any], by_us: "Callable[[Acts, str], Coroutine[Any, Any, None]]"
 ) -> None:
     """Have the daemon note an act, or note it here where none runs."""
-    from engine.control import UnreachableError
 
-    try:
-        session.call(verb, args)
-    except UnreachableError:
+    async def note(acts: "Acts", actor: str) -> dict[str, Any]:
+        await by_us(acts, actor)
+        return {}
 
-        async def note(acts: "Acts", actor: str) -> dict[str, Any]:
-            await by_us(acts, actor)
-            return {}
-
-        without_daemon(session, note)
+    ask(session, verb, args, note, timeout=NOTED_WITHIN_S)

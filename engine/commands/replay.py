@@ -28,12 +28,12 @@ from engine.commands.output import Column, ExitCode, Form, form_option, on_termi
 from engine.commands.selecting import (
     ACT_TIMEOUT_S,
     ROW,
+    ask,
     asked_for,
     filter_options,
     raise_if_unknown,
     selection,
     sure_options,
-    without_daemon,
     word,
 )
 from engine.commands.session import Session, consent, pass_session
@@ -128,14 +128,12 @@ def command(
         return _list(session, form)
     if give_up is not None:
         consent(f"Give up replay {give_up}? What it has not sent again by now, it never will.", yes=yes)
-        _ask(
-            session, "replay_forget", {"number": give_up}, lambda acts, actor: acts.forget_replay(give_up, actor=actor)
-        )
+        ask(session, "replay_forget", {"number": give_up}, lambda acts, actor: acts.forget_replay(give_up, actor=actor))
         show_document(form, {"verb": "replay", "given_up": give_up}, [f"replay {give_up} is given up"])
         return ExitCode.OK
     if resume is not None:
         args = {"number": resume, "rate": rate}
-        begun = _ask(
+        begun = ask(
             session,
             "replay_resume",
             args,
@@ -145,11 +143,11 @@ def command(
     chosen = selection(session, ids, everything=everything, specimen=specimen, number=control_id, **given)
     rate = rate or DEFAULT_RATE
 
-    def ask(dry_run: bool) -> dict[str, Any]:
+    def tell(dry_run: bool) -> dict[str, Any]:
         args = {"selection": chosen.to_json(), "because": because, "to": to, "rate": rate, "dry_run": dry_run}
-        return _ask(session, "replay", args, _offline(session, chosen, because, to, rate, dry_run))
+        return ask(session, "replay", args, _offline(session, chosen, because, to, rate, dry_run))
 
-    counted = ask(True)
+    counted = tell(True)
     count, newer, new = counted["count"], counted["newer"], counted.get("new", 0)
     along = f" and {newer} newer of the same reports" if newer else ""
     if not count:
@@ -165,7 +163,7 @@ def command(
         )
     consent(f"Send {count} messages{along} again{f' to {to}' if to else ''}{never}?", yes=yes)
     with _interrupted_later() as interrupted:  # until its number is known
-        begun = ask(False)
+        begun = tell(False)
     return _watched(session, begun, form, stop=interrupted())
 
 
@@ -186,14 +184,6 @@ def _offline(
         )
 
     return act
-
-
-def _ask(session: Session, verb: str, args: dict[str, Any], offline: "Callable[[Acts, str], Any]") -> dict[str, Any]:
-    """Ask the daemon; where none runs, queue everything here, to be sent once one starts."""
-    try:
-        return session.call(verb, args, timeout=ACT_TIMEOUT_S)
-    except UnreachableError:
-        return without_daemon(session, offline)
 
 
 # -- watching --------------------------------------------------------------------------------------------------------

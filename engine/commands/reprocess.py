@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, table
-from engine.commands.selecting import ACT_TIMEOUT_S, instant_us, without_daemon
+from engine.commands.selecting import ask, instant_us
 from engine.commands.session import Session, consent, pass_session
 from engine.errors import ConfigError
 
@@ -241,8 +241,6 @@ def _refused(journal: "Reader", selection: "Selection") -> "Selection":
 
 def _send(session: Session, wanted: Wanted, because: str, rate: float) -> dict[str, Any]:
     """Have the daemon carry it out, or queue it here where none runs."""
-    from engine.control import UnreachableError
-
     args = {
         "selection": wanted.selection.to_json(),
         "because": because,
@@ -251,20 +249,19 @@ def _send(session: Session, wanted: Wanted, because: str, rate: float) -> dict[s
         "mapping": wanted.mapping,
         "mapping_hash": wanted.mapping_hash,
     }
-    try:
-        return session.call("reprocess", args, timeout=ACT_TIMEOUT_S)
-    except UnreachableError:
-        return without_daemon(
-            session,
-            lambda acts, actor: acts.reprocess(
-                wanted.selection,
-                routes=wanted.routes,
-                actor=actor,
-                because=because,
-                mapping=wanted.named,
-                rate=100_000.0,  # nothing is sent from here, so nothing needs pacing
-            ),
-        )
+    return ask(
+        session,
+        "reprocess",
+        args,
+        lambda acts, actor: acts.reprocess(
+            wanted.selection,
+            routes=wanted.routes,
+            actor=actor,
+            because=because,
+            mapping=wanted.named,
+            rate=100_000.0,  # nothing is sent from here, so nothing needs pacing
+        ),
+    )
 
 
 def _document(tally: "Tally", *, unmask: bool) -> dict[str, Any]:

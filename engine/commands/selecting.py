@@ -243,13 +243,8 @@ def _raise_if_missing(session: Session, ids: tuple[int, ...]) -> None:
 
 
 def _ask(session: Session, verb: str, chosen: "Selection", *, dry_run: bool, **more: Any) -> dict[str, Any]:
-    from engine.control import UnreachableError
-
     args = {"selection": chosen.to_json(), "dry_run": dry_run, **more}
-    try:
-        return session.call(verb, args, timeout=ACT_TIMEOUT_S)
-    except UnreachableError:
-        return without_daemon(session, lambda acts, actor: _do(acts, verb, chosen, actor, dry_run, more))
+    return ask(session, verb, args, lambda acts, actor: _do(acts, verb, chosen, actor, dry_run, more))
 
 
 def _do(
@@ -262,6 +257,23 @@ def _do(
     if verb == "release":
         return acts.release(chosen, actor=actor, because=more["because"], dry_run=dry_run)
     return acts.reject(chosen, actor=actor, because=more["because"], dry_run=dry_run)
+
+
+def ask(
+    session: Session,
+    verb: str,
+    args: dict[str, Any],
+    here: "Callable[[Acts, str], Awaitable[dict[str, Any]]]",
+    *,
+    timeout: float = ACT_TIMEOUT_S,
+) -> dict[str, Any]:
+    """Have the daemon do it; do it ``here`` where none runs."""
+    from engine.control import UnreachableError
+
+    try:
+        return session.call(verb, args, timeout=timeout)
+    except UnreachableError:
+        return without_daemon(session, here)
 
 
 def without_daemon(session: Session, work: "Callable[[Acts, str], Awaitable[dict[str, Any]]]") -> dict[str, Any]:
