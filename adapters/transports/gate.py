@@ -35,9 +35,8 @@ class Gate:
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._networks = [ip_network(one, strict=False) for one in admission.allow]
-        self._under_way: dict[
-            int, tuple[str, Callable[[], object]]
-        ] = {}  # number -> (peer, how to end it), oldest first
+        # number -> (peer, how to end it), oldest first
+        self._under_way: dict[int, tuple[str, Callable[[], object]]] = {}
         self._last = 0
 
     def lets_in(self, host: str) -> bool:
