@@ -39,9 +39,9 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "stores, mapping, configuration",
         names(
             "absent accepted along anchor answers apart arrival audit backups batch bearers before_upgrade causes "
-            "compact config correcting damage detecting durable earlier elsewhere emptying erased erasing formats holding "
-            "installed joining journal kek layouts letting_go line_trace listing lock loss lots mapping meant memory "
-            "migrate new_folder numbered outbox packs pauses pruned reading replays reserve retention rollback "
+            "compact config correcting damage detecting durable earlier elsewhere emptying erased erasing formats "
+            "holding installed joining journal kek layouts letting_go line_trace listing lock loss lots mapping meant "
+            "memory migrate new_folder numbered outbox packs pauses pruned reading replays reserve retention rollback "
             "rotation row_check rows salvage server_versions settling superseding suspect sweeping trail trail_check "
             "unfinished upkeep used_numbers vault verdict verify wal_repair warm_up writer"
         ),

@@ -172,7 +172,7 @@ class ChannelConfig(Model):
         description="How far a specimen or order number reaches ([identity](identity.md#numbers-of-specimens)). "
         "`restart`: numbers begin anew, so patient and day are part of every key; without a patient the time to the "
         "second is. `day`: within a day of the laboratory's clock a number is one specimen's, with or without a "
-        "patient. `unique`: it is one specimen's; under a second patient it is a dead letter, which cannot be accepted.",
+        "patient. `unique`: it is one specimen's; under a second patient it is a dead letter that cannot be accepted.",
     )
     reuse_after: Duration | None = Field(
         default=None,
