@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from engine import registry
 from engine.breaker import Breaker
-from engine.channel import Answer, ChannelSettings
+from engine.channel_parts import Answer, ChannelSettings
 from engine.clock import Clock
 from engine.conditional import ConditionalGuard
 from engine.config import ChannelConfig, DestinationConfig, RouteConfig, Site, TcpPart, TeePart

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import cast
 
-from engine.channel import Channel, Connection
+from engine.channel import Channel
+from engine.channel_parts import Connection
 from engine.clock import from_us
 from engine.detecting.dialogue import Step, dialogue
 from engine.line_trace import LineEntry

@@ -18,7 +18,8 @@ from functools import partial
 from typing import cast
 
 from engine.answers import host_of
-from engine.channel import Channel, ChannelSettings, Connection, Store
+from engine.channel import Channel
+from engine.channel_parts import ChannelSettings, Connection, Store
 from engine.clock import Clock
 from engine.errors import StoreError
 from engine.link_events import Answered, Heard, Line, LinkEvent, LinkFault, TeeEvent, Way

@@ -46,7 +46,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "unfinished upkeep used_numbers vault verdict verify wal_repair warm_up writer"
         ),
     ),
-    ("the way of a message", names("channel delivery intake judging outcomes overlong preparing tee unkept")),
+    (
+        "the way of a message",
+        names("channel channel_parts delivery intake judging outcomes overlong preparing tee unkept"),
+    ),
     (
         "the running site",
         names(

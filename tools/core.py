@@ -37,6 +37,7 @@ CORE_MODULES = (
     "engine/chain.py",
     "engine/lane.py",
     "engine/channel.py",
+    "engine/channel_parts.py",
     "engine/unkept.py",
     "engine/superseding.py",
     "adapters/codecs/mllp.py",

@@ -14,7 +14,7 @@ import yaml
 from adapters.codecs import hl7v2
 from adapters.codecs.tee_mllp import MllpListener
 from engine import tee as tee_module
-from engine.channel import ChannelSettings
+from engine.channel_parts import ChannelSettings
 from engine.clock import SystemClock
 from engine.errors import StoreError
 from engine.link_events import Way

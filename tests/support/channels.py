@@ -10,7 +10,8 @@ from itertools import count
 from typing import TypeVar
 
 from adapters.codecs import astm_link, astm_records, hl7v2, hl7v2_ack, mllp
-from engine.channel import Awaiting, Channel, ChannelSettings, Store
+from engine.channel import Channel
+from engine.channel_parts import Awaiting, ChannelSettings, Store
 from engine.clock import Clock, SystemClock
 from engine.errors import StoreError
 from engine.line_trace import LineRecord
