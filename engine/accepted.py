@@ -114,6 +114,7 @@ class Accepted:
     Attributes:
         same_day, same_person: of its message (`Known`).
         waits: for a person; else it was sent, or will be.
+        refused: a delivery of it to another of the destinations is dead.
     """
 
     document_id: int
@@ -121,6 +122,7 @@ class Accepted:
     waits: bool
     resources: list[Resource]
     same_person: bool = False
+    refused: bool = False
 
     def is_of(self, subject: str) -> bool:
         """Whether all of it is about one patient, who is the one at hand under another day of a counter."""
@@ -174,7 +176,7 @@ class Past:
         self._versions, self._by_code = {}, {}
         for accepted in self.documents:
             for one in accepted.resources:
-                self._versions.setdefault(one.name, []).append(version_of(one, accepted.waits))
+                self._versions.setdefault(one.name, []).append(version_of(one, accepted.waits, accepted.refused))
                 if one.kind == "Observation":
                     for code in one.codes:
                         self._by_code.setdefault(code, []).append((accepted, one))
@@ -221,15 +223,18 @@ class Past:
         if found is None:
             marks, asked = ",".join("?" * len(self._destinations)), ",".join("?" * len(self._states))
             rows = self._batch.execute(
-                "SELECT d.document_id, max(d.state <> 'held') FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
+                f"SELECT d.document_id, max(d.state IN ({asked})), max(d.state IN ({asked}) AND d.state <> 'held'),"  # noqa: S608 - question marks
+                " max(d.state = 'dead') FROM delivery d JOIN lane l ON l.id = d.lane"
                 f" JOIN document o ON o.id = d.document_id WHERE d.message_id = ? AND l.destination IN ({marks})"
-                f" AND d.state IN ({asked}) AND o.media_type = ? AND o.reports <> x'' GROUP BY d.document_id"
-                " ORDER BY d.document_id",
-                (known.message_id, *self._destinations, *self._states, self._media_type),
+                " AND o.media_type = ? AND o.reports <> x'' GROUP BY d.document_id ORDER BY d.document_id",
+                (*self._states, *self._states, known.message_id, *self._destinations, self._media_type),
             ).fetchall()
             found = self._accepted[known.message_id] = [
-                Accepted(document_id, known.same_day, not sent, told(self._batch, document_id), known.same_person)
-                for document_id, sent in rows
+                Accepted(
+                    document_id, known.same_day, not sent, told(self._batch, document_id), known.same_person, bool(dead)
+                )
+                for document_id, accepted, sent, dead in rows
+                if accepted
             ]
         return found
 
@@ -316,5 +321,5 @@ def bundle_of(batch: Batch, document_id: int) -> Json:
         raise _not_read(batch, document_id) from error
 
 
-def version_of(one: Resource, waits: bool) -> Version:
-    return Version(one.status, one.said, one.whole, one.time, one.has_value, waits, one.repeats)
+def version_of(one: Resource, waits: bool, refused: bool = False) -> Version:
+    return Version(one.status, one.said, one.whole, one.time, one.has_value, waits, one.repeats, refused)

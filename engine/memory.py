@@ -70,7 +70,8 @@ def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: boo
 
 
 def _became(batch: Batch, message_id: int) -> tuple[bool, bool]:
-    """Whether nothing of it was delivered or will be, and whether a person has said so of it or of a part.
+    """Whether nothing of it was delivered or will be, or a destination has refused it; and whether a person has said
+    so of it or of a part.
 
     To send again from the analyzer what came to nothing is what a laboratory does once the cause is mended, and today's
     routes may take it.
@@ -81,7 +82,8 @@ def _became(batch: Batch, message_id: int) -> tuple[bool, bool]:
         return state in ("dead", "dismissed", "filtered"), state == "dismissed"
     rows = batch.execute("SELECT DISTINCT state FROM delivery WHERE message_id = ?", (message_id,)).fetchall()
     states = {state for (state,) in rows}
-    return bool(states) and states <= {"dead", "dismissed", "rejected"}, bool(states & {"dismissed", "rejected"})
+    came_to_nothing = "dead" in states or (bool(states) and states <= {"dismissed", "rejected"})
+    return came_to_nothing, bool(states & {"dismissed", "rejected"})
 
 
 def remember(batch: Batch, token: bytes, message_id: int, received_us: int) -> None:

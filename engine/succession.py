@@ -1,6 +1,7 @@
 """How a result follows those that were accepted for it before. Pure.
 
-    echo       it says again what was sent: an analyzer sends its memory
+    echo       it says again what was sent: an analyzer sends its memory. The last word that one of several receivers
+               refused is no echo: it goes out again, for that one does not have it
     again      it says again what is held, and was not sent
     plain      it goes out as it is
     amended    a final result that changes a final one: it goes out as ``amended``
@@ -47,6 +48,7 @@ class Version(NamedTuple):
         has_value: it tells a value, and not only that there is none.
         waits: it is held, and no receiver has it.
         repeats: the sender says that it sent it before (ASTM E1394, R-9 is R).
+        refused: one of several receivers refused it, and does not have it.
     """
 
     status: str
@@ -56,6 +58,7 @@ class Version(NamedTuple):
     has_value: bool = True
     waits: bool = False
     repeats: bool = False
+    refused: bool = False
 
 
 class Step(NamedTuple):
@@ -93,7 +96,11 @@ def _follow(new: Version, accepted: Sequence[Version], received: datetime) -> St
     if not accepted:
         return Step("plain", new.said)
     if (new.repeats or len(new.time) >= MINUTE) and (same := [one for one in accepted if _says_again(new, one)]):
-        return Step("again" if all(one.waits for one in same) else "echo", new.said)
+        if all(one.waits for one in same):
+            return Step("again", new.said)
+        last = [one for one in accepted if not one.waits][-1]
+        if not (all(one.refused or one.waits for one in same) and last in same):
+            return Step("echo", new.said)
     if new.said == WITHDRAWN:
         return Step("plain", new.said)
     if new.repeats and all(one.whole != new.whole for one in accepted):
