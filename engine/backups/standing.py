@@ -69,6 +69,8 @@ _CHANGED = {
     "unmapped_code": "SELECT * FROM main.unmapped_code WHERE last_us >= :since",
     "counter": "SELECT * FROM main.counter WHERE day >= date(:since / 1000000, 'unixepoch', '-1 day')",
 }
+# Table -> that of the numbers whose rows are taken: whose a number is, all its rows say together.
+_BY_NUMBER = {"bearer": "bearer_number", "used_number": "used_key"}
 # A claim changes nothing that anybody has to know: what is claimed waits.
 _STANDS = "CASE {0}.state WHEN 'sending' THEN 'waiting' ELSE {0}.state END"
 
@@ -211,8 +213,8 @@ def _collect(
     for table in _WHOLE:
         execute(f"CREATE TABLE state.{table} AS SELECT * FROM main.{table}")  # noqa: S608 - constants
     _collect_reports(connection)
-    _collect_bearers(connection, before.at_us - _AMID_US)
-    _collect_used_numbers(connection, before.at_us - _AMID_US)
+    for table, keys in _BY_NUMBER.items():
+        _collect_numbers(connection, table, keys, before.at_us - _AMID_US)
     mark = _Mark(
         last=last,
         clear=_clear_to(execute, last),
@@ -244,32 +246,17 @@ def _collect_reports(connection: sqlite3.Connection) -> None:
     )
 
 
-def _collect_bearers(connection: sqlite3.Connection, since_us: int) -> None:
-    """All who bear the patient numbers of which something is new, for who has left one is told by no row."""
+def _collect_numbers(connection: sqlite3.Connection, table: str, keys: str, since_us: int) -> None:
+    """All rows of the numbers of which something is new, for a row that is gone tells nothing."""
     execute = connection.execute
-    execute("CREATE TABLE state.bearer_number (number BLOB PRIMARY KEY)")
+    execute(f"CREATE TABLE state.{keys} (number BLOB PRIMARY KEY)")
     execute(
-        "INSERT OR IGNORE INTO state.bearer_number SELECT number FROM main.bearer WHERE noted_us >= ?"
+        f"INSERT OR IGNORE INTO state.{keys} SELECT number FROM main.{table} WHERE noted_us >= ?"  # noqa: S608 - constants
         " UNION SELECT key FROM state.report_key",
         (since_us,),
     )
     execute(
-        "CREATE TABLE state.bearer AS SELECT b.* FROM state.bearer_number n JOIN main.bearer b ON b.number = n.number"
-    )
-
-
-def _collect_used_numbers(connection: sqlite3.Connection, since_us: int) -> None:
-    """As `_collect_bearers`, of numbers of orders and specimens."""
-    execute = connection.execute
-    execute("CREATE TABLE state.used_key (number BLOB PRIMARY KEY)")
-    execute(
-        "INSERT OR IGNORE INTO state.used_key SELECT number FROM main.used_number WHERE noted_us >= ?"
-        " UNION SELECT key FROM state.report_key",
-        (since_us,),
-    )
-    execute(
-        "CREATE TABLE state.used_number AS SELECT u.* FROM state.used_key n"
-        " JOIN main.used_number u ON u.number = n.number"
+        f"CREATE TABLE state.{table} AS SELECT t.* FROM state.{keys} n JOIN main.{table} t ON t.number = n.number"  # noqa: S608
     )
 
 
@@ -386,12 +373,11 @@ def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes)
             "DELETE FROM main.report WHERE key = ? AND message_id = ?",
             execute("SELECT key, message_id FROM state.report_key").fetchall(),
         )
-        if _columns(execute, "state", "bearer"):  # a version before did not have it
-            execute("DELETE FROM main.bearer WHERE number IN (SELECT number FROM state.bearer_number)")
-        if _columns(execute, "state", "used_number"):
-            execute("DELETE FROM main.used_number WHERE number IN (SELECT number FROM state.used_key)")
+        for table, keys in _BY_NUMBER.items():
+            if _columns(execute, "state", table):  # a version before did not have it
+                execute(f"DELETE FROM main.{table} WHERE number IN (SELECT number FROM state.{keys})")  # noqa: S608
         whole = (name for name in _WHOLE if name != "data_key")
-        for table in ("delivery", *_CHANGED, "report", "bearer", "used_number", *whole):
+        for table in ("delivery", *_CHANGED, "report", *_BY_NUMBER, *whole):
             names = ", ".join(sorted(_columns(execute, "state", table) & _columns(execute, "main", table)))
             if not names:  # of another version, which did not have it
                 continue
