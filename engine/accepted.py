@@ -193,14 +193,29 @@ class Past:
         for code in codes:
             yield from self._by_code.get(code, ())
 
-    def report(self, name: str) -> Resource | None:
-        """The last version of a report that does not wait for a person."""
-        return next((one for accepted, one in self._telling(name) if one.name == name and not accepted.waits), None)
+    def last(self, name: str) -> tuple[Accepted, Resource] | None:
+        """The last version of a resource that does not wait for a person, and where it stands."""
+        return next((found for found in self._telling(name) if found[1].name == name and not found[0].waits), None)
 
-    def has_said(self, new: Resource) -> bool:
-        """Whether a resource was accepted just so."""
+    def last_of(self, name: str) -> Resource | None:
+        found = self.last(name)
+        return None if found is None else found[1]
+
+    def listing(self, name: str) -> Iterator[Resource]:
+        """The reports that list a result, each as it was last."""
+        seen = set()
+        for accepted, one in self._telling(name):
+            if one.kind == "DiagnosticReport" and not accepted.waits and one.name not in seen:
+                seen.add(one.name)
+                if (last := self.last_of(one.name)) is not None and name.partition("/")[2] in last.lists:
+                    yield last
+
+    def has_said(self, new: Resource, *, listed: bool) -> bool:
+        """Whether a resource was accepted just so; with ``listed`` also what a report lists."""
         return any(
-            (one.name, one.whole, one.said) == (new.name, new.whole, new.said) for _, one in self._telling(new.name)
+            (one.name, one.whole, one.said) == (new.name, new.whole, new.said)
+            and (not listed or set(one.lists) == set(new.lists))
+            for _, one in self._telling(new.name)
         )
 
     def _telling(self, name: str) -> Iterator[tuple[Accepted, Resource]]:
@@ -322,4 +337,4 @@ def bundle_of(batch: Batch, document_id: int) -> Json:
 
 
 def version_of(one: Resource, waits: bool, refused: bool = False) -> Version:
-    return Version(one.status, one.said, one.whole, one.time, one.has_value, waits, one.repeats, refused)
+    return Version(one.status, one.said, one.whole, one.time, one.has_value, waits, one.repeats, refused, one.content)

@@ -23,6 +23,7 @@ class Facts:
         apart: id as the mapping makes it -> id under a number that was given to another specimen (`engine.apart`).
         corrects: id as the mapping makes it, or under ``apart`` -> id of the resource that it corrects.
         reports: of other messages, written anew since they list a result that changes: entries as JSON.
+        withdrawn: results of other messages that are gone from a report which is told as a whole: entries as JSON.
         not_sent: it says nothing else than what was accepted before.
         version: of a FHIR document (``Bundle.meta.versionId``), where the sender's does not rise; else 0.
         not_compared: why it could not be compared with what was accepted before, in words; empty where it was.
@@ -33,13 +34,13 @@ class Facts:
     apart: Mapping[str, str] = field(default_factory=dict)
     corrects: Mapping[str, str] = field(default_factory=dict)
     reports: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
     not_sent: bool = False
     version: int = 0
     not_compared: str = ""
 
     def __bool__(self) -> bool:
-        named = self.echoes or self.statuses or self.apart or self.corrects or self.reports
-        return bool(named or self.not_sent or self.version or self.not_compared)
+        return bool(self.as_json())
 
     def as_json(self) -> Json:
         """For the note that is sealed beside the outcome; without what is empty."""
@@ -49,6 +50,7 @@ class Facts:
             "apart": dict(self.apart),
             "corrects": dict(self.corrects),
             "reports": list(self.reports),
+            "withdrawn": list(self.withdrawn),
             "not_sent": self.not_sent,
             "version": self.version,
             "not_compared": self.not_compared,
@@ -64,6 +66,7 @@ def facts_from(said: Json) -> Facts:
         apart=said.get("apart", {}),
         corrects=said.get("corrects", {}),
         reports=tuple(said.get("reports", ())),
+        withdrawn=tuple(said.get("withdrawn", ())),
         not_sent=said.get("not_sent", False),
         version=said.get("version", 0),
         not_compared=said.get("not_compared", ""),

@@ -6,11 +6,12 @@ the same report: a reference to what the receiver never got would make it refuse
 
 Without a patient the id of a report holds its results and their times (`KeyScope.report_alone`), so that one id means a
 correction of them. Not joined: any where the channel says `report_list: replace` (its sender repeats the whole report
-each time), and what the memory of reports has forgotten.
+each time), reports of cultures (`engine.cultures`), and what the memory of reports has forgotten.
 """
 
 from engine.accepted import NEAR_DAYS, NotComparedError, told
 from engine.batch import Batch
+from engine.cultures import reports_of_cultures
 from engine.hashes import neighbours, unpack_reports
 from engine.packing import unpack
 from engine.told import Listed, joined, loads
@@ -27,13 +28,14 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
         " JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
-    reports = {one.identity for one in told(batch, document_id) if one.kind == "DiagnosticReport"}
+    mine = told(batch, document_id)
+    reports = {one.identity for one in mine if one.kind == "DiagnosticReport"} - reports_of_cultures(mine)
     if not reports:
         return None
     there = _delivered(batch, lane_id, message_id, packed_reports, reports)
     body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
     whole = unpack(body) if packed else body
-    made = joined(loads(whole), there)
+    made = joined(loads(whole), there, reports)
     return None if made == whole else made
 
 

@@ -6,7 +6,7 @@ Where patient numbers are counters, the day is part of its Patient, too: then it
 said of the person is the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -22,16 +22,20 @@ SEVERAL = 2
 
 
 def find_meant(
-    mine: Sequence[Resource], past: Past, received: datetime
+    mine: Sequence[Resource], past: Past, settled: Collection[str] = ()
 ) -> tuple[dict[str, str], list[tuple[Reason, str]]]:
-    """Which result each one is about, where that has another id: id -> id; and what cannot be told."""
+    """Which result each one is about, where that has another id: id -> id; and what cannot be told.
+
+    Args:
+        settled: names of those that are not asked about.
+    """
     names = {one.name for one in mine}
     subjects = {one.subject for one in mine if one.kind == "Observation"}
     found: dict[str, str] = {}
     patients: dict[str, str] = {}
     problems: list[tuple[Reason, str]] = []
     for one in mine:
-        if one.kind != "Observation":
+        if one.kind != "Observation" or one.name in settled:
             continue
         if past.has(one.name):
             if (run := _other_run(one, names, past)) is not None:
@@ -85,7 +89,7 @@ def _candidates(new: Resource, names: set[str], past: Past, *, alone: bool) -> d
     near: dict[str, str] = {}
     window = NEAR if new.subject else NEAR_WITHOUT_PATIENT
     for accepted, one in islice(past.of_test(new.codes), None if changes else MOST_RUNS):
-        if one.name in names or not _is_near(new.time, one.time, window):
+        if one.name in names or not is_near(new.time, one.time, window):
             continue
         if one.subject != new.subject and not (alone and new.subject and accepted.is_of(one.subject)):
             continue
@@ -109,7 +113,8 @@ def _ends(new: Resource, old: Resource) -> bool:
     return new.said == CANCELLED or (new.said == "final" and old.said in UNFINISHED)
 
 
-def _is_near(new: str, old: str, window: timedelta) -> bool:
+def is_near(new: str, old: str, window: timedelta) -> bool:
+    """Whether two times of measurement, as FHIR writes them, are no further apart than ``window``."""
     try:
         return abs(datetime.fromisoformat(new) - datetime.fromisoformat(old)) <= window
     except (ValueError, TypeError):

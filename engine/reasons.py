@@ -253,6 +253,11 @@ class Reason(Enum):
         "A result that its sender had withdrawn (OBX-11 D or W) comes again. Release it where it is right now, else "
         "reject it.",
     )
+    RESULTS_GONE = (
+        "RESULTS_GONE",
+        "A report that its sender tells as a whole has no longer results that it had. Look why they are gone. Release "
+        "it where they are wrong: they are withdrawn with it. Else reject it, and have the whole report sent again.",
+    )
     REJECTED_BEFORE = (
         "REJECTED_BEFORE",
         "The same bytes came before, and a person has rejected or dismissed that message; the detail names it. Release "

@@ -8,6 +8,7 @@ Where something is, the documents of those orders are opened and compared, resou
     a step back        holds the document until a person decides (`engine.succession`)
     a changed final    goes out as ``amended``, the sender's own status in a tag (HL7 v2: ``C``, `engine.told_hl7`)
     a correction       finds the one result that it corrects, also where day, time or specimen in its id differ
+    a whole report     withdraws what it has no longer (`engine.wholes`)
     what cannot be     compared, since an earlier document cannot be read or there are too many, holds it, too
 
 What was decided is given back as `engine.facts.Facts`, for the note beside the outcome.
@@ -30,8 +31,9 @@ from engine.message import Document
 from engine.packing import unpack
 from engine.reasons import Reason
 from engine.records import Held, Routed
-from engine.succession import CHANGES, RANK, Step, follow, without_again
-from engine.told import Resource, entries_in, report_of
+from engine.succession import CHANGES, RANK, WITHDRAWN, Step, follow, follow_in_unit, without_again
+from engine.told import Resource, entries_in, loads, rename, written_anew
+from engine.wholes import Wholes, find_cultures, missing, shortened
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -137,37 +139,56 @@ def _settle(
     mine = found.resources
     past = Past(batch, before.messages, routed, names_in(mine))
     delivered = Past(batch, own, routed, None, ("delivered",))
-    corrects, problems = find_meant(mine, past, received) if found.by_id else ({}, [])
+    wholes = find_cultures(mine, past) if found.by_id else Wholes()
+    if wholes.ids and (renamed := opened(rename(loads(body), wholes.ids), document.media_type)) is not None:
+        found, mine = renamed, renamed.resources
+        past.take(names_in(mine))
+    corrects, problems = find_meant(mine, past, wholes.results | wholes.echoes) if found.by_id else ({}, [])
     past.take(f"Observation/{identity}" for identity in corrects.values())
     steps: dict[str, Step] = {}
     has_results = any(one.kind == "Observation" for one in mine)
     for one in mine:
-        if one.kind in ("Observation", "Composition") or (one.kind == "DiagnosticReport" and not has_results):
+        if one.name in wholes.echoes:
+            steps[one.name] = Step("echo", one.said)
+        elif one.name in wholes.results:
+            steps[one.name] = follow_in_unit(version_of(one, False), past.versions(one.name), received)
+        elif one.kind in ("Observation", "Composition") or (one.kind == "DiagnosticReport" and not has_results):
             name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
             steps[one.name] = follow(version_of(one, False), past.versions(name), received)
-    if not problems and _is_echo(found, steps, corrects, past):
+    if not (problems or wholes.ids) and _is_echo(found, steps, corrects, past, joins=routed.joins):
         return None, None, Facts(not_sent=True)
     for one in mine:
         if one.name in steps and steps[one.name].kind == "again":
             name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
             steps[one.name] = without_again(version_of(one, False), past.versions(name), received)
+    whole = {one.name for one in mine if one.kind == "DiagnosticReport" and not routed.joins and found.by_id}
+    whole = (whole | wholes.reports) - wholes.echoes
+    gone = missing(mine, past, whole, wholes.gone, wholes.closed)
+    withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
+    past.take(withdrawn)
     held = [*problems, *_why(mine, steps)]
+    held += [(Reason.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]
     if found.whole:
         held += _missing(mine, past)
     elif has_results:
         held += _reports_back(mine, steps, past, corrects, joins=routed.joins)
     facts = Facts(
-        echoes=frozenset() if found.whole else _echoes(steps),
-        statuses=_statuses(mine, steps, delivered),
+        echoes=frozenset() if found.whole else _echoes(steps) | wholes.echoes,
+        statuses=_statuses(mine, steps, delivered, shortened(mine, past, whole)),
         corrects=corrects,
         version=_version(mine, past, delivered),
     )
-    facts = replace(facts, reports=_other_reports(batch, mine, facts, past))
-    if not facts:
+    facts = replace(
+        facts,
+        reports=_other_reports(batch, mine, facts, past, withdrawn, wholes.closed),
+        withdrawn=_anew(batch, past, withdrawn),
+    )
+    if not (facts or wholes.ids):
         return document, _all(held), NOTHING
     facts = _under_corrected_names(facts)
     body = found.write(facts)
     entries = entries_in(body) if document.entries else 0
+    facts = replace(facts, corrects={**wholes.ids, **facts.corrects})
     return replace(document, body=body, packed=False, entries=entries), _all(held), facts
 
 
@@ -220,7 +241,7 @@ def _reports_back(
     for one in mine:
         if one.kind != "DiagnosticReport" or not echoes.issuperset(one.lists):
             continue
-        before = past.report(f"{one.kind}/{corrects.get(one.identity, one.identity)}")
+        before = past.last_of(f"{one.kind}/{corrects.get(one.identity, one.identity)}")
         if before is None or (joins and one.own == before.own):
             continue
         if RANK.get(one.said, 2) < RANK.get(before.said, 0):
@@ -237,18 +258,26 @@ def _all(problems: Sequence[tuple[Reason, str]]) -> Held | None:
     return Held(reason=problems[0][0], text="; ".join(words[:_NAMED]) + more, remember=True)
 
 
-def _is_echo(found: Opened, steps: Mapping[str, Step], corrects: Mapping[str, str], past: Past) -> bool:
-    """Whether a document says nothing that was not accepted before just so."""
+def _is_echo(found: Opened, steps: Mapping[str, Step], corrects: Mapping[str, str], past: Past, *, joins: bool) -> bool:
+    """Whether a document says nothing that was not accepted before just so. Of a report that is told as a whole its
+    list says something, too."""
     mine = found.resources
     if found.whole:
         return any(steps[one.name].kind in ("echo", "again") for one in mine if one.kind == "Composition")
     if corrects or not any(one.kind in ("Observation", "DiagnosticReport") for one in mine):
         return False
-    return all(steps[one.name].kind in ("echo", "again") if one.name in steps else past.has_said(one) for one in mine)
+    return all(
+        steps[one.name].kind in ("echo", "again") if one.name in steps else past.has_said(one, listed=not joins)
+        for one in mine
+    )
 
 
-def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past) -> dict[str, str]:
-    """The statuses that go out in place of the sender's: of results that change a final one, and of their reports."""
+def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past, shorter: set[str]) -> dict[str, str]:
+    """The statuses that go out in place of the sender's: of results that change a final one, and of their reports.
+
+    Args:
+        shorter: names of reports that list no longer all that they listed.
+    """
     changed = {name: step.status for name, step in steps.items() if step.kind in ("amended", "held") and step.status}
     changed |= _repaired(mine, own)
     out = {one.identity: changed.get(one.name, one.status) for one in mine if one.kind == "Observation"}
@@ -256,8 +285,8 @@ def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past) ->
         if one.kind == "DiagnosticReport" and one.said == "final":
             listed = {out.get(result) for result in one.lists}
             status = next((status for status in ("corrected", "amended") if status in listed), "")
-            if status:
-                changed[one.name] = status
+            if status or one.name in shorter:
+                changed[one.name] = status or "amended"
         if one.kind == "Composition" and one.said == "final" and changed:
             changed[one.name] = "amended"
     return changed
@@ -278,26 +307,38 @@ def _repaired(mine: Sequence[Resource], own: Past) -> dict[str, str]:
     return changed
 
 
-def _other_reports(batch: Batch, mine: Sequence[Resource], facts: Facts, past: Past) -> tuple[str, ...]:
-    """The reports of other messages that list a result which changes here, with the status that they have now."""
-    changed = {}
+def _other_reports(
+    batch: Batch, mine: Sequence[Resource], facts: Facts, past: Past, withdrawn: Iterable[str], closed: Iterable[str]
+) -> tuple[str, ...]:
+    """The reports of other messages that list a result which changes here, with the status that they have now.
+
+    Args:
+        withdrawn: names of results, closed: of reports, that stand no more.
+    """
+    changed = {name.partition("/")[2]: WITHDRAWN for name in withdrawn}
     for one in mine:
         if one.kind == "Observation" and one.name not in facts.echoes:
             status = facts.statuses.get(one.name, one.status)
             if status in CHANGES:
                 changed[facts.corrects.get(one.identity, one.identity)] = status
     written = {f"{one.kind}/{facts.corrects.get(one.identity, one.identity)}" for one in mine}
-    found: dict[str, tuple[int, str]] = {}
+    found: dict[str, str] = dict.fromkeys(closed, WITHDRAWN)
     for document in past.documents:
         for one in document.resources:
             if one.kind != "DiagnosticReport" or document.waits or one.name in written or one.status not in RANK:
                 continue
             listed = {changed[result] for result in one.lists if result in changed}
-            if listed and RANK[one.status] >= RANK["final"]:
-                status = "amended" if listed == {"amended"} and one.status != "corrected" else "corrected"
-                found[one.name] = document.document_id, status
+            if listed and RANK[one.status] >= RANK["final"] and one.name not in closed:
+                found[one.name] = "amended" if listed == {"amended"} and one.status != "corrected" else "corrected"
+    return _anew(batch, past, found)
+
+
+def _anew(batch: Batch, past: Past, statuses: Mapping[str, str]) -> tuple[str, ...]:
+    """The entries that write resources of other messages anew: name -> status."""
     return tuple(
-        report_of(bundle_of(batch, document_id), name, status) for name, (document_id, status) in found.items()
+        written_anew(bundle_of(batch, last[0].document_id), name, status)
+        for name, status in statuses.items()
+        if (last := past.last(name)) is not None
     )
 
 

@@ -49,6 +49,7 @@ class Version(NamedTuple):
         waits: it is held, and no receiver has it.
         repeats: the sender says that it sent it before (ASTM E1394, R-9 is R).
         refused: one of several receivers refused it, and does not have it.
+        content: digest as ``whole``, as results of a culture are compared.
     """
 
     status: str
@@ -59,6 +60,7 @@ class Version(NamedTuple):
     waits: bool = False
     repeats: bool = False
     refused: bool = False
+    content: bytes = b""
 
 
 class Step(NamedTuple):
@@ -81,7 +83,11 @@ def follow(new: Version, accepted: Sequence[Version], received: datetime) -> Ste
     Args:
         received: when the message of ``new`` came in; aware.
     """
-    step = _follow(new, accepted, received)
+    return _once_released(_follow(new, accepted, received), new, accepted)
+
+
+def _once_released(step: Step, new: Version, accepted: Sequence[Version]) -> Step:
+    """What is held, with the status that it has once a person releases it."""
     if step.kind == "held" and new.said == "final" and any(_is_changed_by(new, one) for one in accepted):
         return step._replace(status="amended")
     return step
@@ -101,6 +107,25 @@ def _follow(new: Version, accepted: Sequence[Version], received: datetime) -> St
         last = [one for one in accepted if not one.waits][-1]
         if not (all(one.refused or one.waits for one in same) and last in same):
             return Step("echo", new.said)
+    return _compared(new, accepted, received)
+
+
+def follow_in_unit(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
+    """As `follow`, of a result of a report that is sent whole: what it says again goes out again, as it stands."""
+    new, accepted = _by_content(new), [_by_content(one) for one in accepted]
+    current = next((one for one in reversed(accepted) if not one.waits), None)
+    if current is None or not _says_again(new, current) or current.status == WITHDRAWN:
+        return (
+            _once_released(_compared(new, accepted, received), new, accepted) if accepted else Step("plain", new.said)
+        )
+    return Step("plain" if current.status == new.said else "amended", current.status)
+
+
+def _by_content(one: Version) -> Version:
+    return one._replace(whole=one.content)
+
+
+def _compared(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
     if new.said == WITHDRAWN:
         return Step("plain", new.said)
     if new.repeats and all(one.whole != new.whole for one in accepted):
@@ -119,7 +144,7 @@ def _follow(new: Version, accepted: Sequence[Version], received: datetime) -> St
     if current is None or new.said != "final":
         return Step("plain", new.said)
     if current.said in RANK and current.status in CHANGES:
-        return Step("amended", current.status)
+        return Step("amended", "amended" if current.status == WITHDRAWN else current.status)
     # Behind a final one only a person lets another status go: the receiver has seen a final value that is changed.
     finals = [one for one in sent if RANK.get(one.said, 0) >= RANK["final"]]
     if finals and new.whole != (current if current in finals else finals[-1]).whole:

@@ -5,7 +5,7 @@ Numbers stay as they are written: a document that is written anew says 5.50 wher
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -22,9 +22,13 @@ SENDER_STATUS = "urn:labrelay:sender-status"  # system of the tag that keeps the
 SENDER_SAID = (
     "urn:labrelay:sender-said"  # system of the tag that keeps a status of the sender that FHIR has no code for
 )
+PART = "urn:labrelay:part"  # system of the tag that says which part of a report a result is: an isolate of a culture
 _URN = "urn:uuid:"
 _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
 _OF_A_REPORT = _NOT_COMPARED | {"result"}
+_OF_A_CULTURE = _NOT_COMPARED | {"hasMember", "specimen"}
+# Table 0078: susceptible, intermediate, resistant, moderately, very, not, dose dependent.
+_SUSCEPTIBILITY = frozenset({"S", "I", "R", "MS", "VS", "NS", "SDD", "SYN-R", "SYN-S", "S-DD"})
 NO_VALUE = re.compile(r"[-*._?=~/]{2,}")
 _MEANING = frozenset({"component", "dataAbsentReason", "interpretation", "referenceRange", "subject"})
 _TOLD_BY_A_REPORT = frozenset({"conclusion", "conclusionCode", "media", "presentedForm"})
@@ -47,6 +51,12 @@ class Resource(NamedTuple):
         own: of a report, digest of what it says itself: a document, a picture, a conclusion.
         repeats: of an Observation, the sender says that it sent it before.
         version: of the Composition of a document, the number that rises with each issue; 0 where it has none.
+        content: of an Observation, digest as ``whole``, without the results that belong to it and without its specimen:
+            a susceptibility may have an order of its own, and its number is all that is said of the specimen.
+        members: of an Observation, the ids of those that belong to it.
+        answer: of an Observation, its value where that is a code or words.
+        isolate: the mapping says that it is an isolate of a culture. susceptible: it says S, I or R.
+        order: of a report, digest of what was ordered: its numbers (else its specimens) and code.
     """
 
     name: str
@@ -62,6 +72,12 @@ class Resource(NamedTuple):
     own: bytes = b""
     repeats: bool = False
     version: int = 0
+    content: bytes = b""
+    members: tuple[str, ...] = ()
+    answer: str = ""
+    isolate: bool = False
+    susceptible: bool = False
+    order: bytes = b""
 
     @property
     def kind(self) -> str:
@@ -118,11 +134,13 @@ def resource_of(name: str, resource: Json) -> Resource:
     period = resource.get("effectivePeriod", {})
     status = resource.get("status", "")
     tags = resource.get("meta", {}).get("tag", ())
+    whole = _digest(resource, _OF_A_REPORT if report else _NOT_COMPARED)
+    members = tuple(id_of(one["reference"]) for one in resource.get("hasMember", ()))
     return Resource(
         name=name,
         status=status,
         said=next((one["code"] for one in tags if one.get("system") == SENDER_STATUS), status),
-        whole=_digest(resource, _OF_A_REPORT if report else _NOT_COMPARED),
+        whole=whole,
         meaning=b"" if report else _digest(resource, frozenset(resource) - _meant(resource)),
         time=resource.get("effectiveDateTime") or resource.get("effectiveInstant") or period.get("start", ""),
         has_value=_has_value(resource),
@@ -131,7 +149,30 @@ def resource_of(name: str, resource: Json) -> Resource:
         subject=resource.get("subject", {}).get("reference", ""),
         repeats=any(one.get("system") == SENDER_SAID and one.get("code") == "R" for one in tags),
         own=_digest(resource, frozenset(resource) - _TOLD_BY_A_REPORT) if report else b"",
+        content=b"" if report else _digest(resource, _OF_A_CULTURE),
+        members=members,
+        answer="" if report else _answer(resource),
+        isolate=any(one.get("system") == PART for one in tags),
+        susceptible=not report and _is_susceptibility(resource),
+        order=_ordered(resource) if report else b"",
     )
+
+
+def _answer(resource: Json) -> str:
+    """The value of a result where that is a code or words."""
+    concept = resource.get("valueCodeableConcept", {})
+    code = next((one["code"] for one in concept.get("coding", ()) if one.get("code")), "")
+    return str(code or concept.get("text") or resource.get("valueString", ""))
+
+
+def _is_susceptibility(resource: Json) -> bool:
+    flags = [one for flag in resource.get("interpretation", ()) for one in flag.get("coding", ())]
+    return any(one.get("code") in _SUSCEPTIBILITY for one in flags) or _answer(resource) in _SUSCEPTIBILITY
+
+
+def _ordered(report: Json) -> bytes:
+    numbers = report.get("identifier") or report.get("specimen", ())
+    return blake2b(orjson.dumps([numbers, report.get("code")], option=OPT_SORT_KEYS), digest_size=16).digest()
 
 
 def _meant(resource: Json) -> set[str]:
@@ -173,10 +214,10 @@ def entries_in(body: bytes) -> int:
 
 def settled(bundle: Json, facts: Facts) -> bytes:
     """The Bundle as it goes out under ``facts``; ``bundle`` is used up."""
-    _correct(bundle, facts.apart)
-    _correct(bundle, facts.corrects)
+    give_ids(bundle, facts.apart)
+    give_ids(bundle, facts.corrects)
     entries = bundle.get("entry", [])
-    _add(entries, facts.reports)
+    _add(entries, (*facts.withdrawn, *facts.reports))
     gone: dict[str, str] = {}
     for entry in entries:
         name = entry.get("request", {}).get("url", "")
@@ -202,11 +243,11 @@ def change_status(resource: Json, status: str) -> None:
     resource["status"] = status
 
 
-def _add(entries: list[Json], reports: Sequence[str]) -> None:
-    """Put reports of other messages beside those of this one, in front of the Provenance."""
+def _add(entries: list[Json], others: Sequence[str]) -> None:
+    """Put resources of other messages beside those of this one, in front of the Provenance."""
     there = {entry["fullUrl"] for entry in entries}
     end = len(entries) - sum(entry["resource"]["resourceType"] == "Provenance" for entry in entries[-1:])
-    for text in reports:
+    for text in others:
         for entry in json.loads(text, parse_float=Fragment):
             if entry["fullUrl"] not in there:
                 there.add(entry["fullUrl"])
@@ -214,13 +255,13 @@ def _add(entries: list[Json], reports: Sequence[str]) -> None:
                 end += 1
 
 
-def report_of(bundle: Json, name: str, status: str) -> str:
-    """The entries by which a report is written anew with another status, as JSON: itself, and what it refers to that a
-    server may have under another id (a Patient, an Organization).
+def written_anew(bundle: Json, name: str, status: str) -> str:
+    """The entries by which a report or result is written anew with another status, as JSON: itself, and what it refers
+    to that a server may have under another id (a Patient, an Organization).
 
     Args:
         bundle: that wrote it last; it is used up.
-        name: ``DiagnosticReport/id``.
+        name: ``DiagnosticReport/id`` or ``Observation/id``.
     """
     by_url = {entry["fullUrl"]: entry for entry in bundle["entry"]}
     (entry,) = (one for one in bundle["entry"] if one.get("request", {}).get("url") == name)
@@ -247,22 +288,22 @@ def references(value: Any) -> Iterator[str]:
 
 def rename(bundle: Json, ids: Mapping[str, str]) -> bytes:
     """The Bundle with other ids: id -> id; ``bundle`` is used up."""
-    _correct(bundle, ids)
+    give_ids(bundle, ids)
     return orjson.dumps(bundle)
 
 
-def _correct(bundle: Json, corrects: Mapping[str, str]) -> None:
-    """Give resources the ids of those that they correct."""
-    if not corrects:
+def give_ids(bundle: Json, ids: Mapping[str, str]) -> None:
+    """Give resources the ids of those that they correct, in place: ``ids`` gives the new one for an old one."""
+    if not ids:
         return
-    urls = {f"{_URN}{old}": f"{_URN}{new}" for old, new in corrects.items()}
+    urls = {f"{_URN}{old}": f"{_URN}{new}" for old, new in ids.items()}
     for entry in bundle.get("entry", ()):
         resource, request = entry["resource"], entry.get("request", {})
         kind, _, identity = request.get("url", "").partition("/")
-        if identity in corrects:
-            request["url"] = f"{kind}/{corrects[identity]}"
-        if resource.get("id") in corrects:
-            resource["id"] = corrects[resource["id"]]
+        if identity in ids:
+            request["url"] = f"{kind}/{ids[identity]}"
+        if resource.get("id") in ids:
+            resource["id"] = ids[resource["id"]]
         if (new := urls.get(entry["fullUrl"])) is not None:
             _find_as(entry, id_of(entry["fullUrl"]), id_of(new))
             entry["fullUrl"] = new
@@ -303,16 +344,17 @@ class Listed(NamedTuple):
     results: dict[str, str]
 
 
-def joined(bundle: Json, reports: Mapping[str, Listed]) -> bytes:
+def joined(bundle: Json, reports: Mapping[str, Listed], wanted: Collection[str]) -> bytes:
     """The Bundle with lists that keep what the receiver has of the same reports; ``bundle`` is used up.
 
     Args:
         reports: id of a report -> what the receiver has of it.
+        wanted: ids of the reports whose lists are joined.
     """
     statuses = {one.identity: one.status for one in resources_in(bundle) if one.kind == "Observation"}
     for name, entry in _own(bundle):
         resource = entry["resource"]
-        if resource["resourceType"] != "DiagnosticReport":
+        if resource["resourceType"] != "DiagnosticReport" or name.partition("/")[2] not in wanted:
             continue
         there = reports.get(name.partition("/")[2])
         own = resource.get("result", [])

@@ -28,11 +28,11 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "actor breaker chain clock clock_watch conditional controls deidentified deidentified_codes downtime "
-            "edit_text errors examine examine_lines facts growth hashes key_sheet kinds lane letters link_events "
-            "link_words message near numbers ownership pace packing persons ports reagents reasons receive_memory "
-            "records registry repeats results retry secrets site site_file snapshot succession technology tested "
-            "timing told told_document told_hl7 units versions words yaml_nodes"
+            "actor breaker chain clock clock_watch conditional controls cultures deidentified deidentified_codes "
+            "downtime edit_text errors examine examine_lines facts growth hashes key_sheet kinds lane letters "
+            "link_events link_words message near numbers ownership pace packing persons ports reagents reasons "
+            "receive_memory records registry repeats results retry secrets site site_file snapshot succession "
+            "technology tested timing told told_document told_hl7 units versions words yaml_nodes"
         ),
     ),
     (
@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "holding installed joining journal kek layouts letting_go line_trace listing lock loss lots mapping meant "
             "memory migrate new_folder numbered outbox packs pauses pruned reading replays reserve retention rollback "
             "rotation row_check rows salvage server_versions settling superseding suspect sweeping trail trail_check "
-            "unfinished upkeep used_numbers vault verdict verify wal_repair warm_up writer"
+            "unfinished upkeep used_numbers vault verdict verify wal_repair warm_up wholes writer"
         ),
     ),
     (

@@ -244,6 +244,46 @@ async def test_a_sender_of_snapshots_has_its_lists_taken_as_they_are(site: Runni
     assert lab.listed() == {"final": ["GLU", "UREA"]}
 
 
+@pytest.mark.parametrize("rest", ["F GLU 5.5 09:30", "F GLU 6.0 09:40"], ids=["the same", "another value"])
+async def test_a_snapshot_that_lists_fewer_results_is_held(site: RunningSite, rest: str) -> None:
+    lab = Lab(site, "snapshots", count(1))
+    await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:30")
+    assert await lab.says(rest) == "held"
+    assert (lab.held(), lab.results()) == (["RESULTS_GONE"], {"GLU": "final 5.5", "UREA": "final 4"})
+    assert (lab.listed(), lab.unlisted()) == ({"final": ["GLU", "UREA"]}, [])
+    (held,) = (await site.labrelay("held", "list", "-o", "json")).json["held"]
+    assert "UREA" in held["why"]
+
+
+async def test_a_person_lets_a_shorter_snapshot_go_and_the_rest_is_withdrawn(site: RunningSite) -> None:
+    lab = Lab(site, "snapshots", count(1))
+    await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:30")
+    await lab.says("F GLU 5.5 09:30")
+    ran = await site.labrelay("held", "release", "2", "--reason", "urea was of another tube", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    await site.settled()
+    assert lab.results() == {"GLU": "final 5.5", "UREA": "entered-in-error 4"}
+    assert lab.listed() == {"amended": ["GLU"]}
+
+
+async def test_a_rejected_snapshot_takes_nothing_away(site: RunningSite) -> None:
+    lab = Lab(site, "snapshots", count(1))
+    await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:30")
+    await lab.says("F GLU 6.0 09:40")
+    ran = await site.labrelay("held", "reject", "2", "--reason", "only a part", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    assert await lab.says("F GLU 6.1 09:50", "F UREA 4.0 09:30") == "delivered"
+    assert (lab.results(), lab.unlisted()) == ({"GLU": "amended 6.1", "UREA": "final 4"}, [])
+
+
+async def test_the_memory_of_a_shorter_snapshot_is_an_echo(site: RunningSite) -> None:
+    lab = Lab(site, "snapshots", count(1))
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:31")
+    assert await lab.says("F GLU 5.5 09:30") == "ECHO"
+    assert (lab.listed(), lab.unlisted()) == ({"final": ["GLU", "UREA"]}, [])
+
+
 async def test_what_was_refused_is_not_listed_and_comes_into_the_list_by_a_retry(site: RunningSite) -> None:
     lab = Lab(site, "hl7", count(1))
     await lab.says("F GLU 5.5 09:30")

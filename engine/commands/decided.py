@@ -1,7 +1,7 @@
 """What was decided about the documents of a stored message (`engine.facts`), in words and as JSON; without values."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ ECHO = f"accepted before just so ({Reason.ECHO.value})"
 CORRECTS = "the id of what it corrects"
 APART = "an id of its own: the number was given again, to another specimen"
 ANEW = "a report of another message, written anew: it lists a result that changes"
+GONE = "a result of another message, withdrawn: its report is told as a whole and has it no longer"
 _NOTHING_NEW = f"it says nothing that was not accepted before ({Reason.ECHO.value})"
 
 _WHAT = {"DiagnosticReport": "report", "Composition": "document"}
@@ -49,7 +50,11 @@ def decided(facts: Facts, document: Document | None = None) -> Json:
         ],
         "reports": [
             {"resource": one.name, "tests": _tests(one), "status": one.status, "sender": one.said, "why": ANEW}
-            for one in _reports(facts)
+            for one in _anew(facts.reports, "DiagnosticReport")
+        ],
+        "withdrawn": [
+            {"resource": one.name, "tests": _tests(one), "status": one.status, "sender": one.said, "why": GONE}
+            for one in _anew(facts.withdrawn, "Observation")
         ],
     }  # fmt: skip
 
@@ -69,6 +74,8 @@ def lines(said: Json) -> Iterator[str]:
         yield f"id: {one['id']} in place of {one['made']}: {one['why']}"
     for one in said["reports"]:
         yield f"report: {_called(one)} goes out as {one['status']}: {one['why']}"
+    for one in said["withdrawn"]:
+        yield f"withdrawn: {_called(one)}: {one['why']}"
 
 
 def counted(said: Json) -> Iterator[str]:
@@ -89,6 +96,8 @@ def counted(said: Json) -> Iterator[str]:
         yield f"{_count(count, 'resource')} {'has' if count == 1 else 'have'} {CORRECTS}"
     if count := len(said["reports"]):
         yield f"{_count(count, 'report')} of other messages written anew"
+    if count := len(said["withdrawn"]):
+        yield f"{_count(count, 'result')} of other messages withdrawn"
 
 
 def why_status(name: str, status: str) -> str:
@@ -110,13 +119,8 @@ def _known(facts: Facts, document: Document | None) -> Mapping[str, Resource]:
     return {f"{one.kind}/{facts.corrects.get(identity, identity)}": one for one, identity in made}
 
 
-def _reports(facts: Facts) -> list[Resource]:
-    return [
-        one
-        for text in facts.reports
-        for one in resources_in({"entry": orjson.loads(text)})
-        if one.kind == "DiagnosticReport"
-    ]
+def _anew(written: Iterable[str], kind: str) -> list[Resource]:
+    return [one for text in written for one in resources_in({"entry": orjson.loads(text)}) if one.kind == kind]
 
 
 def _tests(one: Resource) -> list[str]:

@@ -40,6 +40,7 @@ CAUSES = (
     Reason.OLDER_RESULT,
     Reason.VALUE_GONE,
     Reason.WITHDRAWN_BEFORE,
+    Reason.RESULTS_GONE,
     Reason.REJECTED_BEFORE,
     Reason.CORRECTS_UNKNOWN,
     Reason.NUMBER_AGAIN,

@@ -13,11 +13,15 @@ isolate to its identification:
 
 Other senders put both below one order and tell with OBX-4 what goes together, but not which of them is the head: that,
 the channel says (setting `head_codes`). From v2.8.2 on OBX-4 is a group and a sequence; the group counts.
+
+ASTM E1394 has neither parents nor sub-ids. There a result with a head code is the head of those that follow it in its
+order, until the next head.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.mapping.functions.astm import astm_test_code
 from engine.mapping.functions.identifiers import make_identifier
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import authority
@@ -241,6 +245,46 @@ def head_result(run: Run, result: Segment) -> Json | None:
     if len(found) > 1:
         run.warn("PARENT", "several results with the same OBX-4 are heads of it (setting head_codes)")
     return run.accounted.get(found[0].position) if len(found) == 1 else None
+
+
+@function("is_head(result: segment) -> flag!", settings=("head_codes",))
+def is_head(run: Run, result: Segment) -> bool:
+    """Whether the code of a result (OBX-3, R-3) is one of the channel's `head_codes`."""
+    if result.name == "R":
+        return astm_test_code(run, _field(result, 3)) in _head_codes(run)
+    code = _texts(run, _field(result, 3), run.C) + [None] * 4
+    return not _head_codes(run).isdisjoint((code[0], code[3]))
+
+
+@function("head_before(result: segment) -> Reference", settings=("head_codes",))
+def head_before(run: Run, result: Segment) -> Json | None:
+    """The Observation that a result of E1394 belongs to: of the results before it in its order the last whose code is
+    one of the channel's `head_codes`. Absent where there is none, and for a head itself."""
+    if not isinstance(run.results, _Before):
+        run.results = _Before(_heads_before(run))
+    head = run.results.heads.get(result.position)
+    return None if head is None else run.accounted.get(head)
+
+
+@dataclass(slots=True)
+class _Before:
+    """Position of a result -> position of its head; read once."""
+
+    heads: dict[int, int]
+
+
+def _heads_before(run: Run) -> dict[int, int]:
+    found: dict[int, int] = {}
+    head: int | None = None
+    for segment in run.parsed.segments:
+        if segment.name in ("P", "O"):
+            head = None
+        elif segment.name == "R":
+            if is_head(run, segment):
+                head = segment.position
+            elif head is not None:
+                found[segment.position] = head
+    return found
 
 
 @function("unlinked() -> flag!")

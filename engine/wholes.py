@@ -1,0 +1,136 @@
+"""Reports that are told as a whole: what a new one has no longer is withdrawn with it, or holds it.
+
+    a culture                an isolate or susceptibility that is gone is withdrawn by the same document
+    any other result of it   holds the document until a person decides (`Reason.RESULTS_GONE`); a release withdraws it
+    `report_list: replace`   as any other result of a culture
+
+The ids of isolates follow the isolate, and not its number in the message (`engine.cultures`).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from engine.accepted import Accepted, Past
+from engine.cultures import Culture, Order, cultures_in, head_codes, is_timed, replace, standing
+from engine.meant import NEAR, is_near
+from engine.succession import CANCELLED, CHANGES, UNFINISHED, WITHDRAWN
+from engine.told import Resource
+
+
+@dataclass(slots=True)
+class Wholes:
+    """What follows for the cultures of a message.
+
+    Attributes:
+        ids: id as the mapping makes it -> id that the resource gets.
+        results: names of isolates and susceptibilities, under the ids that they get.
+        reports: names of the reports that tell them.
+        echoes: names of all that belongs to a culture which was accepted before just so.
+        gone: names of results that are withdrawn. closed: of reports.
+    """
+
+    ids: dict[str, str] = field(default_factory=dict)
+    results: set[str] = field(default_factory=set)
+    reports: set[str] = field(default_factory=set)
+    echoes: set[str] = field(default_factory=set)
+    gone: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+
+def find_cultures(mine: Sequence[Resource], past: Past) -> Wholes:
+    """How the cultures of a message take the place of those accepted before.
+
+    Raises:
+        NotComparedError: a document cannot be read that may tell one of them.
+    """
+    found = Wholes()
+    codes = head_codes(mine)
+    for accepted in past.documents:
+        codes |= head_codes(accepted.resources)
+    for order, new in cultures_in(mine, codes).items():
+        results, reports = {one.name for one in new.results()}, {one.name for one in new.reports}
+        if is_timed(new) and any(_tells(one, order, new, codes) for one in past.documents if not one.refused):
+            found.echoes |= results | reports
+            continue
+        old = _standing(order, new, past, codes)
+        past.take([one.name for one in (*old.results(), *old.reports)])  # what was told of one of them alone
+        old = _standing(order, new, past, codes)
+        if old.reports:
+            replaced = replace(new, old, lambda identity: _is_taken(f"Observation/{identity}", past))
+            found.ids |= replaced.ids
+            found.gone += replaced.gone
+            found.closed += replaced.closed
+        found.results |= {_under(one, found.ids) for one in results}
+        found.reports |= {_under(one, found.ids) for one in reports}
+    return found
+
+
+def _standing(order: Order, new: Culture, past: Past, codes: frozenset[str]) -> Culture:
+    messages = [one.resources for one in past.documents if not one.waits and _is_before(one, order, new, codes)]
+    return standing(order, messages, codes)
+
+
+def _under(name: str, ids: dict[str, str]) -> str:
+    kind, _, identity = name.partition("/")
+    return f"{kind}/{ids.get(identity, identity)}"
+
+
+def _tells(accepted: Accepted, order: Order, new: Culture, codes: frozenset[str]) -> bool:
+    """Whether a document says of a culture what the new one says: an analyzer sends its memory."""
+    old = cultures_in(accepted.resources, codes).get(order)
+    return old is not None and old.told() == new.told()
+
+
+def _is_before(accepted: Accepted, order: Order, new: Culture, codes: frozenset[str]) -> bool:
+    """Whether a document is about the same culture. Of another day only what was unfinished, or is corrected, is."""
+    if accepted.same_day:
+        return True
+    old = cultures_in(accepted.resources, codes).get(order)
+    if old is None:
+        return True  # one susceptibility of it, perhaps
+    ends = any(one.said in UNFINISHED for one in old.reports) or any(one.said in CHANGES for one in new.reports)
+    return ends and is_near(new.reports[0].time, old.reports[0].time, NEAR)
+
+
+def _is_taken(name: str, past: Past) -> bool:
+    """Whether an id is that of another isolate. One that its sender has withdrawn keeps its id: a person decides."""
+    last = past.last_of(name)
+    return last is not None and last.said != WITHDRAWN
+
+
+def missing(
+    mine: Sequence[Resource], past: Past, whole: Collection[str], withdrawn: Collection[str], closed: Collection[str]
+) -> list[Resource]:
+    """The results that stand, and then would stand in no report.
+
+    Args:
+        whole: names of the reports of ``mine`` that are told as a whole.
+        withdrawn: names of results, closed: of reports, that are withdrawn by the same document.
+    """
+    written = {one.name for one in mine}
+    listed = {result for one in mine if one.kind == "DiagnosticReport" for result in one.lists}
+    found: dict[str, Resource] = {}
+    for report in whole:
+        before = past.last_of(report)
+        for identity in before.lists if before is not None else ():
+            name = f"Observation/{identity}"
+            if identity in listed or name in withdrawn or name in written:
+                continue
+            result = past.last_of(name)
+            if result is None or result.status in (WITHDRAWN, CANCELLED):
+                continue
+            others = (one for one in past.listing(name) if one.name not in written and one.name not in closed)
+            if all(one.status == WITHDRAWN for one in others):
+                found[name] = result
+    return list(found.values())
+
+
+def shortened(mine: Sequence[Resource], past: Past, whole: Collection[str]) -> set[str]:
+    """Names of the reports that list no longer all that they listed: a final one is changed."""
+    return {
+        one.name
+        for one in mine
+        if one.name in whole
+        and (before := past.last_of(one.name)) is not None
+        and not set(before.lists) <= {*one.lists}
+    }
