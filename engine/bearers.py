@@ -231,7 +231,7 @@ def answer(batch: Batch, message_id: int, *, same: bool) -> tuple[list[int], dic
             (message_id, SEEMS),
         ).fetchall()
     for number, whole, until_us, sealed, person in pairs:
-        record = Person.unpacked(batch.vault.open(sealed, _COLUMN, _place(number), ""))
+        record = Person.unpacked(batch.vault.open(sealed, _COLUMN, sealed_to(number), ""))
         if not same:
             person = _own_person(batch, number, record)
         _put(batch, number, whole, REFERENCE, message_id, record.packed(), until_us, person)
@@ -321,7 +321,7 @@ def _put(
 
 
 def _sealed(batch: Batch, number: bytes, record: bytes) -> bytes:
-    return batch.seal(NOTE_KEYS, record, _COLUMN, _place(number), "")
+    return batch.seal(NOTE_KEYS, record, _COLUMN, sealed_to(number), "")
 
 
 def _opened(batch: Batch, number: bytes, row: _Row) -> Person | None:
@@ -329,11 +329,11 @@ def _opened(batch: Batch, number: bytes, row: _Row) -> Person | None:
     if not row.record:
         return None
     try:
-        return Person.unpacked(batch.vault.open(row.record, _COLUMN, _place(number), ""))
+        return Person.unpacked(batch.vault.open(row.record, _COLUMN, sealed_to(number), ""))
     except IntegrityError:
         return None
 
 
-def _place(number: bytes) -> int:
+def sealed_to(number: bytes) -> int:
     """Where a record is sealed to: its number, so that it cannot be moved to another one."""
     return int.from_bytes(number[:7])

@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from engine import anchor, erased, pruned, rollback
+from engine import anchor, bearers, erased, pruned, rollback
 from engine.chain import GENESIS, document_hash, row_hash
 from engine.erased import Vouched
 from engine.errors import ConfigError, DamagedError, IntegrityError, StoreError
@@ -396,23 +396,32 @@ def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
             yield Finding("tally", "lane", lane_id, lane_id, text)
 
 
+# Beside the journal, by table: column, row, channel and content of what is sealed, as it was sealed.
+_NOTES = {
+    "message_state": "SELECT 'message_state', s.id, j.channel, s.detail FROM message_state s"
+    " JOIN journal j ON j.id = s.id WHERE s.detail <> x''",
+    "delivery": "SELECT 'delivery', d.id, l.channel, d.detail FROM delivery d JOIN lane l ON l.id = d.lane"
+    " WHERE d.detail <> x''",
+    "attempt": "SELECT 'attempt ' || a.n, a.delivery, l.channel, a.detail FROM attempt a"
+    " JOIN delivery d ON d.id = a.delivery JOIN lane l ON l.id = d.lane WHERE a.detail <> x''",
+    "line_trace": "SELECT 'line_trace', id, channel, content FROM line_trace",
+    "earlier_value": "SELECT 'earlier_value', id, '', value FROM earlier_value",
+    "unmapped_code": "SELECT 'unmapped', id, channel, text FROM unmapped_code",
+    "bearer": "SELECT 'bearer', number, '', record FROM bearer WHERE record <> x''",
+    "bearer_asked": "SELECT 'bearer', number, '', record FROM bearer_asked WHERE record <> x''",
+}
+
+
 def _notes(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
     """Sealed notes beside the journal; they have no hash of their own, opening them is their check."""
     if vault is None:
         return
-    for row_id, channel, sealed in connection.execute(
-        "SELECT s.id, j.channel, s.detail FROM message_state s JOIN journal j ON j.id = s.id WHERE s.detail <> x''"
-    ):
-        yield from _open(vault, sealed, "message_state", "message_state", row_id, channel)
-    for row_id, channel, sealed in connection.execute(
-        "SELECT d.id, l.channel, d.detail FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.detail <> x''"
-    ):
-        yield from _open(vault, sealed, "delivery", "delivery", row_id, channel)
-    for row_id, n, channel, sealed in connection.execute(
-        "SELECT a.delivery, a.n, l.channel, a.detail FROM attempt a JOIN delivery d ON d.id = a.delivery"
-        " JOIN lane l ON l.id = d.lane WHERE a.detail <> x''"
-    ):
-        yield from _open(vault, sealed, f"attempt {n}", "attempt", row_id, channel)
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    for table, select in _NOTES.items():
+        if table in there:  # a copy of an earlier version may lack it
+            for column, row, channel, sealed in connection.execute(select):
+                row_id = row if isinstance(row, int) else bearers.sealed_to(row)
+                yield from _open(vault, sealed, column, table, row_id, channel)
 
 
 def _structure(connection: sqlite3.Connection) -> Iterator[Finding]:

@@ -4,15 +4,20 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from engine import verify
+from engine import earlier, line_trace, verify
 from engine.chain import chain_hash, row_hash
 from engine.errors import IntegrityError, StoreError
+from engine.line_trace import LineEntry, LineRecord, LineWay
+from engine.message import Unmapped
 from engine.reasons import Reason
-from tests.support.journals import opened, queue, running
+from engine.results import Result
+from tests.engine.store.test_bearers import IYER, KHAN, ends
+from tests.support.journals import opened, queue, running, store
 
 Tamper = Callable[[sqlite3.Connection], None]
 
@@ -134,6 +139,38 @@ async def test_the_deep_check_opens_what_the_short_one_cannot_judge(data: Path) 
         ("sealed", "delivery", 1),
         ("sealed", "attempt", 1),
     ]
+
+
+# Table -> what is sealed in it. Every sealed column of the schema stands here or above.
+NOTES = {
+    "line_trace": "content",
+    "earlier_value": "value",
+    "unmapped_code": "text",
+    "bearer": "record",
+    "bearer_asked": "record",
+}
+
+
+@pytest.fixture
+async def noted(tmp_path: Path) -> Path:
+    """A journal with something in each table of `NOTES`."""
+    data = tmp_path / "noted"
+    value = Result(codes=(("http://loinc.org", "2345-7"),), value=Decimal("5.5"), units=("mmol/L",), subject="s")
+    line = LineRecord("chem", 0, (LineEntry(LineWay.IN, 1, b"\x05"),))
+    async with running(data) as journal:
+        await ends(journal, IYER, KHAN)
+        (stored,) = await store(journal, b"GLU")
+        await journal.map_done(stored.id, state="mapped", unmapped=(Unmapped("analytes", "GLU"),))
+        await journal._submit(lambda batch: earlier.remember(batch, [value], batch.now_us))
+        await journal._submit(lambda batch: line_trace.store(batch, [line]))
+    return data
+
+
+@pytest.mark.parametrize("table", NOTES)
+async def test_the_deep_check_opens_every_note(noted: Path, table: str) -> None:
+    assert verify.run(noted, deep=True) == []
+    assert tampered(noted, f"UPDATE {table} SET {NOTES[table]} = zeroblob(60) WHERE {NOTES[table]} <> x''") == []
+    assert {(f.kind, f.table) for f in verify.run(noted, deep=True)} == {("sealed", table)}
 
 
 async def test_the_short_check_needs_no_key_and_the_deep_one_does(data: Path) -> None:
