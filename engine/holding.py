@@ -18,13 +18,14 @@ from dataclasses import replace
 
 from engine import audit, bearers, earlier, memory, used_numbers
 from engine.batch import Batch
+from engine.critical import tells_critical
 from engine.errors import IntegrityError, StoreError
 from engine.memory import REPORT_MEMORY_US
 from engine.outbox import decisions
 from engine.outbox.moving import read_note, tell
 from engine.packing import unpack
 from engine.reasons import Reason
-from engine.records import REMEMBER, Held, Routed
+from engine.records import CRITICAL, REMEMBER, Held, Routed
 from engine.results import UnreadableResultsError, results_of
 from engine.superseding import in_words, overtaken, overtaken_by
 
@@ -116,7 +117,21 @@ def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
     detail = in_words(overtaken_by(batch, delivery_id))
     if whole:
         return decisions.supersede(batch, [delivery_id], detail)
-    return decisions.hold(batch, [delivery_id], Reason.OVERTAKEN, detail)
+    held = decisions.hold(batch, [delivery_id], Reason.OVERTAKEN, detail)
+    with suppress(IntegrityError, ValueError):  # damage, which delivery would have found
+        _note_critical(batch, delivery_id)
+    return held
+
+
+def _note_critical(batch: Batch, delivery_id: int) -> None:
+    document_id, channel, sealed = batch.execute(
+        "SELECT o.id, j.channel, o.body FROM delivery d JOIN document o ON o.id = d.document_id"
+        " JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
+    if tells_critical(unpack(body) if packed else body):
+        batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (CRITICAL, delivery_id))
 
 
 def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:

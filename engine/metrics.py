@@ -103,6 +103,9 @@ LANE_HELD_OLDEST = Spec(
     ("channel", "destination"),
     "For how long the oldest of them is held back.",
 )
+LANE_HELD_CRITICAL = Spec(
+    Kind.GAUGE, "labrelay_lane_held_critical", ("channel", "destination"), "Held deliveries with a critical value."
+)
 DESTINATION_STATE = Spec(
     Kind.GAUGE,
     "labrelay_destination_state",
@@ -279,6 +282,7 @@ def _seen(site: SiteSnapshot) -> Iterator[Metric]:
             put(LANE_DEAD, lane.dead, channel.name, lane.destination)
             put(LANE_HELD, lane.held, channel.name, lane.destination)
             put(LANE_HELD_OLDEST, lane.held_age_s or 0, channel.name, lane.destination)
+            put(LANE_HELD_CRITICAL, lane.held_critical, channel.name, lane.destination)
     for destination in site.destinations:
         for condition in DestinationState:
             put(DESTINATION_STATE, destination.state is condition, destination.name, condition.value)

@@ -448,6 +448,7 @@ class Observer:
             dead=view.dead if view else 0,
             held=view.held if view else 0,
             held_age_s=_held_age([view] if view else [], now),
+            held_critical=view.held_critical if view else 0,
             delivered_today=today.get((lane.channel, worker.name), {}).get("delivered", 0),
             paused=self._paused(Target(channel=lane.channel, destination=worker.name)),
             expected=lane.failure is not None and self._expected_until(worker) is not None,
@@ -500,6 +501,7 @@ class Observer:
             dead=sum(view.dead for view in own),
             held=sum(view.held for view in own),
             held_age_s=_held_age(own, now),
+            held_critical=sum(view.held_critical for view in own),
             delivered_today=sum(
                 counts.get("delivered", 0) for (_, destination), counts in today.items() if destination == worker.name
             ),

@@ -41,6 +41,7 @@ SHARED = 32  # its message has, or had, more than this one
 AGAIN = 64  # of a replay: beside what the message was queued with
 JOINS = 128
 KNOWN_ORDER = 256
+CRITICAL = 512  # it is held, or was, and tells a critical value (`engine.critical`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +173,7 @@ class LaneView(NamedTuple):
     Attributes:
         held_by: the dead delivery that holds it, or 0.
         held_since_us: since when the oldest of its held deliveries is held, or 0.
+        held_critical: how many of these tell a critical value.
     """
 
     id: int
@@ -185,6 +187,7 @@ class LaneView(NamedTuple):
     paused: bool
     held_by: int
     held_since_us: int = 0
+    held_critical: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,6 +354,7 @@ class DeadLetter(NamedTuple):
         delivery_id: 0 where the whole message is dead.
         state: one of `LETTER_STATES`; of what `Reader.held` finds, ``held`` or ``rejected``.
         detail: why it is held, in words; empty of dead letters.
+        critical: it tells a critical value; noted of what is held.
     """
 
     message_id: int
@@ -362,6 +366,7 @@ class DeadLetter(NamedTuple):
     at_us: int
     message_type: str
     detail: str = ""
+    critical: bool = False
 
 
 class Gap(NamedTuple):

@@ -58,6 +58,7 @@ COLUMNS = (
     Column("message", "MESSAGE", right=True),
     Column("channel", "CHANNEL"),
     Column("destination", "DESTINATION"),
+    Column("critical", "CRITICAL"),
     Column("cause", "CAUSE"),
     Column("since", "SINCE"),
     Column("why", "WHY"),
@@ -254,6 +255,7 @@ def _row(session: Session, one: DeadLetter) -> dict[str, Any]:
         "channel": one.channel,
         "destination": one.destination,
         "state": one.state,
+        "critical": one.critical,
         "cause": one.reason,
         "why": one.detail,
         "since": from_us(one.at_us).astimezone(session.zone) if one.at_us else None,
@@ -323,6 +325,8 @@ def _result(reader: Reader, channel: str, message: int, result: Result, *, unmas
 def _explained(row: dict[str, Any]) -> Iterator[str]:
     where = f"message {row['message']} of {row['channel']} for {row['destination']}"
     yield click.style(f"{where}: {row['state']}", bold=True)
+    if row["critical"]:
+        yield click.style("  critical value", bold=True)
     yield printable(f"  {row['cause']}{': ' + row['why'] if row['why'] else ''}")
     if row["help"]:
         yield f"  {row['help']}"

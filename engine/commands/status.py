@@ -43,6 +43,7 @@ LANES = (
     Column("waiting", "WAITING", right=True),
     Column("dead", "DEAD", right=True),
     Column("held", "HELD", right=True),
+    Column("held_critical", "CRITICAL", right=True),
 )
 INCOMPLETE = Column("incomplete", "INCOMPLETE", right=True)  # where there are any
 PAUSES = (Column("what", "PAUSED"), Column("by", "BY"), Column("since", "SINCE"), Column("reason", "REASON"))
@@ -151,6 +152,7 @@ def _from_journal(session: Session) -> dict[str, Any]:
                 "waiting": view.open,
                 "dead": view.dead,
                 "held": view.held,
+                "held_critical": view.held_critical,
                 "held_since": datetime.fromtimestamp(view.held_since_us / 1e6, UTC) if view.held_since_us else None,
                 "paused": view.paused,
             }

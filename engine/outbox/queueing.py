@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from engine.batch import DOCUMENT_KEYS, Batch, LaneTally
 from engine.chain import document_hash
+from engine.critical import is_critical
 from engine.hashes import pack_reports
 from engine.message import Delivery, Document
 from engine.outbox.decisions import keep_back
-from engine.records import AGAIN, JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, SHARED, Held, Routed
+from engine.records import AGAIN, CRITICAL, JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, SHARED, Held, Routed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ def put(
         marks = common | (JOINS * routed.joins)
         document_id = _store_document(batch, message_id, channel, revision, ordinal, routed.document)
         why = held[ordinal - 1] if ordinal <= len(held) else None
+        if why is not None and is_critical(routed.document):
+            marks |= CRITICAL
         for position, destination in enumerate(routed.destinations):
             number += 1
             lane = batch.lane(channel, destination)

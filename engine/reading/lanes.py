@@ -1,7 +1,7 @@
 """Reading what stands where: channels and lanes with their tallies, what is open in them, and what is paused."""
 
 from engine.reading.snapshots import Snapshots
-from engine.records import ChannelView, LaneView, OpenLane, Pause
+from engine.records import CRITICAL, ChannelView, LaneView, OpenLane, Pause
 
 
 class Lanes(Snapshots):
@@ -20,11 +20,16 @@ class Lanes(Snapshots):
                 LaneView(
                     id=r[0], channel=r[1], destination=r[2], last_seq=r[3], open=r[4], dead=r[5], held=r[6],
                     delivered_us=r[7], paused=bool(r[8]), held_by=r[9], held_since_us=r[10] or 0,
+                    held_critical=r[11] or 0,
                 )
                 for r in execute(
                     "SELECT id, channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by,"
                     " CASE WHEN held > 0 THEN (SELECT min(d.settled_us) FROM delivery d"
-                    " WHERE d.lane = lane.id AND d.state = 'held') END FROM lane ORDER BY channel, destination"
+                    " WHERE d.lane = lane.id AND d.state = 'held') END,"
+                    " CASE WHEN held > 0 THEN (SELECT count(*) FROM delivery d"
+                    " WHERE d.lane = lane.id AND d.state = 'held' AND d.flags & ?) END"
+                    " FROM lane ORDER BY channel, destination",
+                    (CRITICAL,),
                 )
             ]  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.listing import letter_terms
 from engine.reading.snapshots import Rows, Snapshots
-from engine.records import DeadLetter, Filter
+from engine.records import CRITICAL, DeadLetter, Filter
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -21,7 +21,9 @@ _STUCK = {
     "held": "d.state IN ('dead', 'held') AND d.state = 'held'",
     "rejected": "d.state = 'rejected'",
 }
-_COLUMNS = "j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type"  # of `_letter`
+_COLUMNS = (  # of `_letter`
+    f"j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type, d.flags & {CRITICAL}"
+)
 
 
 class Letters(Snapshots):
@@ -104,7 +106,8 @@ class Letters(Snapshots):
 
     def held(self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50) -> list[DeadLetter]:
         """A page of deliveries that a rule keeps back, each with its reason in words; `Filter.state` ``rejected``: of
-        those that a person has decided against. As `dead`, otherwise.
+        those that a person has decided against. The first page has those with critical values first, however old they
+        are. As `dead`, otherwise.
 
         Raises:
             ConfigError, IntegrityError: a sealed reason cannot be opened.
@@ -113,7 +116,11 @@ class Letters(Snapshots):
 
         wanted = wanted or Filter()
         with self.snapshot() as execute:
-            found = self._stuck(execute, wanted.state or "held", wanted, before_id, limit)
+            state = wanted.state or "held"
+            first = self._stuck(execute, state, wanted, None, limit, critical=True) if before_id is None else []
+            there = {letter.delivery_id for letter in first}
+            found = self._stuck(execute, state, wanted, before_id, limit)
+            found = [*first, *(letter for letter in found if letter.delivery_id not in there)]
             sealed = {
                 letter.delivery_id: execute(
                     "SELECT detail FROM delivery WHERE id = ?", (letter.delivery_id,)
@@ -156,17 +163,23 @@ class Letters(Snapshots):
         wanted: Filter,
         before_id: int | None,
         limit: int,
+        *,
+        critical: bool = False,
     ) -> list[DeadLetter]:
-        """The newest deliveries in a state, and all those of the last message among them."""
+        """The newest deliveries in a state, and all those of the last message among them.
+
+        Args:
+            critical: only those that tell a critical value.
+        """
         clause, values = letter_terms(
             execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause"
         )
         select = (
             f"SELECT {_COLUMNS}"  # noqa: S608
             " FROM delivery d CROSS JOIN journal j ON j.id = d.message_id CROSS JOIN lane l ON l.id = d.lane"
-            f" WHERE {_STUCK[state]} AND (? IS NULL OR l.destination = ?) AND {clause}"
+            f" WHERE {_STUCK[state]} AND (? IS NULL OR l.destination = ?) AND (d.flags & ?) >= ? AND {clause}"
         )
-        values = [wanted.destination, wanted.destination, *values]
+        values = [wanted.destination, wanted.destination, CRITICAL, CRITICAL * critical, *values]
         rows = execute(f"{select} ORDER BY d.message_id DESC, d.id LIMIT ?", (*values, limit)).fetchall()
         if len(rows) == limit:
             last = rows[-1][0]
@@ -178,5 +191,5 @@ class Letters(Snapshots):
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
     return DeadLetter(
         message_id=row[0], delivery_id=row[1], channel=row[2], destination=row[3], state=row[4], reason=row[5],
-        at_us=row[6], message_type=row[7],
+        at_us=row[6], message_type=row[7], critical=bool(row[8]),
     )  # fmt: skip

@@ -50,6 +50,7 @@ class LaneSnapshot:
         dead: open dead letters of this lane.
         held: deliveries that a rule of the route keeps back until a person decides.
         held_age_s: since the oldest of these is held.
+        held_critical: how many of these tell a critical value.
         paused: the lane alone; its destination as a whole may be paused, too.
         expected: attempts fail, in a window of the destination's expected downtime.
     """
@@ -61,6 +62,7 @@ class LaneSnapshot:
     dead: int = 0
     held: int = 0
     held_age_s: float | None = None
+    held_critical: int = 0
     delivered_today: int = 0
     paused: Paused | None = None
     expected: bool = False
@@ -208,6 +210,7 @@ class DestinationSnapshot:
     dead: int = 0
     held: int = 0
     held_age_s: float | None = None
+    held_critical: int = 0
     delivered_today: int = 0
     last_delivered_at: datetime | None = None
     last_error: LastError | None = None

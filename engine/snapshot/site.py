@@ -91,6 +91,9 @@ class SiteSnapshot:
 
     def _findings(self) -> list[Finding]:
         found = [Finding(level=Level.PROBLEM, phrase=Phrase("{text}", {"text": text})) for text in self.alarms]
+        if critical := sum(destination.held_critical for destination in self.destinations):
+            phrase = Phrase("Critical results held back: {n}", {"n": critical})
+            found.append(Finding(level=Level.PROBLEM, phrase=phrase))
         if self.journal.integrity != "ok" and not self.alarms:  # an alarm has said it, in more words
             phrase = Phrase("The journal is damaged: {what}", {"what": self.journal.integrity})
             found.append(Finding(level=Level.PROBLEM, phrase=phrase))

@@ -320,8 +320,10 @@ class Teller:
         if not row.held:
             return ""
         if row.held_age_s is None:
-            return self._say("held back: {n}", n=row.held)
-        return self._say("held back: {n}, for {age}", n=row.held, age=Span(row.held_age_s))
+            said = self._say("held back: {n}", n=row.held)
+        else:
+            said = self._say("held back: {n}, for {age}", n=row.held, age=Span(row.held_age_s))
+        return f"{said}; {self._say('critical: {n}', n=row.held_critical)}" if row.held_critical else said
 
     def _destination_trouble(self, destination: DestinationSnapshot) -> Trouble | None:
         if destination.retrying is not None:
