@@ -2,8 +2,8 @@
 
 A mapping sees one message alone. Whether a result was sent before, changes one that was final, or corrects one under
 another id is known only in the order of the journal, so it is decided in the transaction that records the outcome
-(`engine.settling`). What was decided is kept beside the outcome, sealed: whoever makes the document again from the
-message (`explain`, `reprocess`) applies the same facts and gets the same ids and statuses.
+(`engine.settling`). What was decided is kept beside the outcome, sealed: the code that makes the document again from
+the message (`explain`, `reprocess`) applies the same facts and gets the same ids and statuses.
 """
 
 from collections.abc import Mapping

@@ -83,7 +83,7 @@ ROWS = [
         ("final 5.5",),
     ),
     Row(
-        "nobody is named",
+        "no person is named",
         (("F", "5.5", NIGHT, "^||"), ("C", "6.5", MORNING, "^||")),
         "held",
         ("final 5.5",),

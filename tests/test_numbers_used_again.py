@@ -27,7 +27,7 @@ JANUARY, FEBRUARY, DECEMBER = "20240110", "20240204", "20241208"
 
 @dataclass(frozen=True)
 class Told:
-    """A message: a result of the tube, of which day and of whom (nobody)."""
+    """A message: a result of the tube, of a day, and without a patient."""
 
     status: str
     value: str
@@ -197,7 +197,7 @@ class Lab:
         return self.site.ends()[-1]
 
     def block(self, *told: Told) -> bytes:
-        """An HL7 message of one patient's, or nobody's, tubes."""
+        """An HL7 message of one patient's tubes, or of tubes without one."""
         first = told[0]
         segments = [
             f"MSH|^~\\&|AN|LAB|LIS|H|{first.day}{first.time}00||ORU^R01|M{next(self._numbers)}|P|2.5.1",

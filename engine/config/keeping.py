@@ -12,7 +12,7 @@ LEAST_S = 91 * DAY_S  # what LabRelay itself still asks: numbers of orders and p
 
 class RetentionConfig(Model):
     """How long the journal keeps what has ended. What is open, held, dead or incomplete stays until a person has
-    decided about it, whatever stands here. An age counts from the last thing that happened to a message."""
+    decided about it, under any of these keys. An age counts from the last thing that happened to a message."""
 
     delivered: Duration = Field(
         default=5 * YEAR_S,

@@ -58,7 +58,7 @@ class LimitsConfig(Model):
     held_alarm: Duration = Field(
         default=86_400.0,
         gt=0,
-        description="Where a route holds results back (`hold`): one that nobody has released or rejected for so long "
+        description="Where a route holds results back (`hold`): one that was not released or rejected for so long "
         "is a problem on the page, and not only a notice.",
     )
 
