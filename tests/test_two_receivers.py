@@ -1,4 +1,4 @@
-"""Two servers have the results of one analyzer: each of them ends with the last word, also where the other one took another.
+"""Two servers have the results of one analyzer: each ends with the last word, also where the other took another.
 
 A result that one server refused was never told there, though the other one has it. Each row of `DAYS` is one day: what
 the analyzer sends, what the second server does meanwhile, what a person does, and what both servers then hold.
