@@ -75,7 +75,7 @@ def known_orders(
     of_site: bool,
     bearers: Sequence[Bearer] = (),
 ) -> Before:
-    """The older messages that carry one of these orders for the same patient.
+    """The older messages that carry one of these orders for the same patient, or without a patient.
 
     Args:
         of_site: those of other channels, too.
@@ -87,7 +87,7 @@ def known_orders(
         first, last = neighbours(report.key, NEAR_DAYS)
         rows = batch.execute(
             "SELECT r.key, r.message_id, r.person FROM report r JOIN journal j ON j.id = r.message_id"
-            " WHERE r.key BETWEEN ? AND ? AND r.message_id < ? AND r.patient = ? AND r.until_us >= ?"
+            " WHERE r.key BETWEEN ? AND ? AND r.message_id < ? AND r.patient IN (?, x'') AND r.until_us >= ?"
             " AND (? OR j.channel = ?) ORDER BY r.message_id DESC LIMIT ?",
             (first, last, message_id, report.patient, batch.steady_us, of_site, channel, MOST_MESSAGES + 1),
         ).fetchall()

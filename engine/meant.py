@@ -48,6 +48,14 @@ def find_meant(
                 patients[id_of(one.subject)] = id_of(subject)
         elif candidates:
             problems.append((Reason.CORRECTS_UNKNOWN, f"several results may be meant ({one.called})"))
+        elif one.said in CHANGES and one.subject and (nameless := _nameless(one, past)):
+            if len(nameless) == 1 and len(subjects) == 1 and nameless[0][1]:
+                found[one.identity] = nameless[0][0]
+            else:
+                text = (
+                    f"several results without a patient may be meant, or one that stands beside others ({one.called})"
+                )
+                problems.append((Reason.CORRECTS_UNKNOWN, text))
         elif one.said in CHANGES and (not one.subject or _is_anothers(one, past)):
             problems.append((Reason.CORRECTS_UNKNOWN, f"no result is known that it corrects ({one.called})"))
     if len(set(found.values())) < len(found):
@@ -101,6 +109,16 @@ def _candidates(new: Resource, names: set[str], past: Past, *, alone: bool) -> d
         if len(same) == SEVERAL:
             break
     return same or near
+
+
+def _nameless(new: Resource, past: Past) -> list[tuple[str, bool]]:
+    """The accepted results without a patient that a correction with one may be about: each id, and whether it stands
+    alone in its document, so that its report becomes this patient's with it."""
+    found: dict[str, bool] = {}
+    for accepted, one in past.of_test(new.codes):
+        if not one.subject and is_near(new.time, one.time, NEAR_WITHOUT_PATIENT):
+            found[one.identity] = sum(other.kind == "Observation" for other in accepted.resources) == 1
+    return list(found.items())
 
 
 def _says_the_same(new: Resource, old: Resource) -> bool:

@@ -282,8 +282,13 @@ def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past, sh
     changed |= _repaired(mine, own)
     out = {one.identity: changed.get(one.name, one.status) for one in mine if one.kind == "Observation"}
     for one in mine:
-        if one.kind == "DiagnosticReport" and one.said == "final":
+        if one.kind == "DiagnosticReport" and (one.said == "final" or one.said in CHANGES):
             listed = {out.get(result) for result in one.lists}
+            if listed == {WITHDRAWN}:
+                changed[one.name] = WITHDRAWN
+            if one.said != "final" or listed == {WITHDRAWN}:
+                continue
+            listed = {"corrected" if status == WITHDRAWN else status for status in listed}
             status = next((status for status in ("corrected", "amended") if status in listed), "")
             if status or one.name in shorter:
                 changed[one.name] = status or "amended"
@@ -328,9 +333,21 @@ def _other_reports(
             if one.kind != "DiagnosticReport" or document.waits or one.name in written or one.status not in RANK:
                 continue
             listed = {changed[result] for result in one.lists if result in changed}
-            if listed and RANK[one.status] >= RANK["final"] and one.name not in closed:
+            if not listed or one.name in closed:
+                continue
+            if all(_is_withdrawn(result, changed, past) for result in one.lists):
+                found[one.name] = WITHDRAWN
+            elif RANK[one.status] >= RANK["final"]:
                 found[one.name] = "amended" if listed == {"amended"} and one.status != "corrected" else "corrected"
     return _anew(batch, past, found)
+
+
+def _is_withdrawn(result: str, changed: Mapping[str, str], past: Past) -> bool:
+    """Whether a result stands no more, once what changes is written: its id, and id -> status of these."""
+    if result in changed:
+        return changed[result] == WITHDRAWN
+    last = past.last_of(f"Observation/{result}")
+    return last is not None and last.status == WITHDRAWN
 
 
 def _anew(batch: Batch, past: Past, statuses: Mapping[str, str]) -> tuple[str, ...]:

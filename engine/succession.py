@@ -216,9 +216,14 @@ def of_report(said: str, before: str, statuses: Sequence[str]) -> str:
     """
     if said not in RANK:
         return said
-    if any(one in UNFINISHED for one in statuses):
-        finished = any(one not in UNFINISHED for one in statuses)
+    alive = [one for one in statuses if one != WITHDRAWN]
+    if statuses and not alive:
+        return WITHDRAWN
+    if any(one in UNFINISHED for one in alive):
+        finished = any(one not in UNFINISHED for one in alive)
         return "partial" if finished or RANK.get(before, 0) > RANK["partial"] else said
+    if len(alive) < len(statuses) and RANK[said] >= RANK["final"]:
+        return "corrected"
     for changed in ("corrected", "amended"):
         if changed in statuses or changed in (before, said):
             return changed

@@ -139,7 +139,7 @@ def resource_of(name: str, resource: Json) -> Resource:
     return Resource(
         name=name,
         status=status,
-        said=next((one["code"] for one in tags if one.get("system") == SENDER_STATUS), status),
+        said=_sender_status(resource),
         whole=whole,
         meaning=b"" if report else _digest(resource, frozenset(resource) - _meant(resource)),
         time=resource.get("effectiveDateTime") or resource.get("effectiveInstant") or period.get("start", ""),
@@ -241,6 +241,11 @@ def change_status(resource: Json, status: str) -> None:
     if not any(one.get("system") == SENDER_STATUS for one in tags):
         meta["tag"] = [*tags, {"system": SENDER_STATUS, "code": said}]
     resource["status"] = status
+
+
+def _sender_status(resource: Json) -> str:
+    tags = resource.get("meta", {}).get("tag", ())
+    return str(next((one["code"] for one in tags if one.get("system") == SENDER_STATUS), resource.get("status", "")))
 
 
 def _add(entries: list[Json], others: Sequence[str]) -> None:
@@ -370,6 +375,6 @@ def joined(bundle: Json, reports: Mapping[str, Listed], wanted: Collection[str])
             resource.pop("result", None)
         if there is not None:
             every = [statuses.get(one) or known.get(one, "") for one in {**known, **dict.fromkeys(mine)}]
-            alive = [one for one in every if one and one != WITHDRAWN]
-            change_status(resource, of_report(resource["status"], there.status, alive))
+            said = _sender_status(resource) if resource["status"] == WITHDRAWN else resource["status"]
+            change_status(resource, of_report(said, there.status, [one for one in every if one]))
     return orjson.dumps(bundle)

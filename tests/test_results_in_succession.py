@@ -169,6 +169,65 @@ async def test_what_was_withdrawn_does_not_come_back(site: RunningSite) -> None:
     assert (lab.held(), lab.results()) == (["WITHDRAWN_BEFORE"], {"GLU": "entered-in-error -"})
 
 
+@pytest.mark.parametrize("channel", ["hl7", "snapshots"])
+async def test_a_report_whose_only_result_is_withdrawn_stands_no_more(site: RunningSite, channel: str) -> None:
+    lab = Lab(site, channel, count(1))
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("D GLU - 09:40")
+    assert lab.listed() == {"entered-in-error": ["GLU"]}
+
+
+async def test_a_report_of_which_one_result_is_withdrawn_is_corrected(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:30")
+    await lab.says("D GLU - 09:40")
+    assert lab.listed() == {"corrected": ["GLU", "UREA"]}
+    await lab.says("D UREA - 09:50")
+    assert lab.listed() == {"entered-in-error": ["GLU", "UREA"]}
+    await lab.says("F NA 140 10:00")
+    assert lab.listed() == {"corrected": ["GLU", "NA", "UREA"]}
+
+
+async def test_another_report_that_lists_the_withdrawn_result_stands_no_more(site: RunningSite) -> None:
+    """An order that is counted anew (OBR-1) finds its report; in ASTM each session has a report of its own."""
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F GLU 5.5 09:30", obr="2")
+    await lab.says("D GLU - 09:40", obr="1")
+    assert lab.listed() == {"entered-in-error": ["GLU"]}
+
+
+async def test_a_correction_with_a_patient_finds_the_one_result_without(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30", patient="")
+    assert await lab.says("C GLU 6.0 09:40") == "delivered"
+    assert (lab.results(), lab.unlisted()) == ({"GLU": "corrected 6"}, [])
+    (one,) = lab.site.sandbox.resources("Observation")
+    assert one["subject"]
+    assert await lab.says("C GLU 6.5 09:50") == "delivered"
+    assert (lab.results(), lab.unlisted()) == ({"GLU": "corrected 6.5"}, [])
+
+
+@pytest.mark.parametrize("first", [["F GLU 5.5 09:30", "F GLU 5.7 10:30"], ["F GLU 5.5 09:30 F UREA 4.0 09:30"]])
+async def test_a_correction_with_a_patient_that_may_mean_more_is_held(lab: Lab, first: list[str]) -> None:
+    for one in first:
+        words = one.split()
+        await lab.says(*(" ".join(words[at : at + 4]) for at in range(0, len(words), 4)), patient="")
+    before = lab.results()
+    assert await lab.says("C GLU 6.0 10:40") == "held"
+    assert (lab.held(), lab.results()) == (["CORRECTS_UNKNOWN"], before)
+
+
+async def test_a_final_result_with_a_patient_is_another_than_the_one_without(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30", patient="")
+    assert await lab.says("F GLU 6.0 09:40") == "delivered"
+    assert lab.results() == {"GLU": "final 5.5, final 6"}
+
+
+async def test_another_final_value_of_the_same_minute_is_said_to_be_amended(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("F GLU 6.1 09:30")
+    assert lab.results() == {"GLU": "amended 6.1"}
+
+
 @pytest.mark.parametrize("failed", ["F GLU - 09:40", "X GLU - 09:40"])
 async def test_a_failed_rerun_does_not_take_a_good_result_away(lab: Lab, failed: str) -> None:
     await lab.says("F GLU 5.5 09:30")
