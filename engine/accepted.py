@@ -23,6 +23,7 @@ from engine.records import Routed
 from engine.rows import body_of
 from engine.succession import Version
 from engine.told import Json, Resource, loads
+from engine.told_lists import Form
 
 MOST_MESSAGES = 500  # of one order that are compared; a counter that never moves must not stop the journal
 NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correction may mean
@@ -153,7 +154,7 @@ class Past:
             NotComparedError: a document cannot be read that may tell one of them.
         """
         self._batch, self._states, self._destinations = batch, states, routed.destinations
-        self._media_type = routed.document.media_type
+        self._media_type, self._form = routed.document.media_type, routed.form
         # A receiver of HL7 v2 goes by the order's number, and no day stands in the names of results.
         self._known = [one for one in known if one.same_day or kinds.has_ids(self._media_type)]
         self._accepted: dict[int, list[Accepted]] = {}  # message -> its documents, once they were looked at
@@ -228,7 +229,7 @@ class Past:
                         yield accepted, one
 
     def _may_tell(self, known: Known, wanted: frozenset[int] | None) -> bool:
-        if wanted is None:
+        if wanted is None or self._form is not None:  # a list is read by its form, which names know nothing of
             return True
         names = _told_by(self._batch, known.message_id)
         return names is None or not wanted.isdisjoint(names)
@@ -246,7 +247,12 @@ class Past:
             ).fetchall()
             found = self._accepted[known.message_id] = [
                 Accepted(
-                    document_id, known.same_day, not sent, told(self._batch, document_id), known.same_person, bool(dead)
+                    document_id,
+                    known.same_day,
+                    not sent,
+                    told(self._batch, document_id, self._form),
+                    known.same_person,
+                    bool(dead),
                 )
                 for document_id, accepted, sent, dead in rows
                 if accepted
@@ -285,8 +291,11 @@ def _told_by(batch: Batch, message_id: int) -> frozenset[int] | None:
     return found
 
 
-def told(batch: Batch, document_id: int) -> list[Resource]:
+def told(batch: Batch, document_id: int, form: Form | None = None) -> list[Resource]:
     """What a stored document tells; nothing where it is of no kind that is compared.
+
+    Args:
+        form: of CSV and JSON, where the results are.
 
     Raises:
         NotComparedError: it cannot be opened, or is none that a mapping wrote.
@@ -294,10 +303,13 @@ def told(batch: Batch, document_id: int) -> list[Resource]:
     known = batch.tail.told.get(document_id)
     if known is not None:
         return known
+    found: list[Resource] | None
     try:
-        found = _told(batch, document_id)
+        found = _told(batch, document_id, form)
     except (IntegrityError, ValueError) as error:  # `labrelay verify` says what is wrong
         raise _not_read(batch, document_id) from error
+    if found is None:
+        return []  # and not remembered: it may be asked with a form
     batch.tail.keep_told(document_id, found)
     return found
 
@@ -307,15 +319,15 @@ def _not_read(batch: Batch, document_id: int) -> NotComparedError:
     return NotComparedError(f"the document of message {message_id} cannot be read", message_id)
 
 
-def _told(batch: Batch, document_id: int) -> list[Resource]:
+def _told(batch: Batch, document_id: int, form: Form | None) -> list[Resource] | None:
     media_type, ordinal, message_id, channel, sealed = batch.execute(
         "SELECT o.media_type, o.ordinal, j.id, j.channel, s.detail FROM document o"
         " JOIN journal j ON j.id = o.message_id JOIN message_state s ON s.id = j.id WHERE o.id = ?",
         (document_id,),
     ).fetchone()
-    document = kinds.opened(body_of(batch, document_id), media_type, batch.zone)
+    document = kinds.opened(body_of(batch, document_id), media_type, form, batch.zone)
     if document is None:
-        return []
+        return None
     if kinds.has_ids(media_type) or not sealed:
         return list(document.resources)
     # It has no field for the status as the sender gave it: what we changed is told with the facts beside the outcome.

@@ -25,7 +25,7 @@ from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
 from engine.mapping.held.rules import Holding, compile_holding
-from engine.mapping.outputs.documents import setting_problems
+from engine.mapping.outputs.documents import form_of, setting_problems
 from engine.message import Delivery, FormatOptions, MapContext, Received
 from engine.packing import Unpacking
 from engine.ports import Format, Link, TeeLink
@@ -264,6 +264,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     hold=holding_of(site, config.channel, index, program) if program and route.hold else None,
                     joins=config.report_list == "join",
                     of_site=config.results_of == "site",
+                    form=None if program is None else form_of(program.target, program.columns, config.settings),
                 )
             )
         except ConfigError as error:

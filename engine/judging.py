@@ -29,6 +29,7 @@ from engine.ports import Format
 from engine.reagents import reagents_in
 from engine.reasons import Reason
 from engine.records import Routed
+from engine.told_lists import Form
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -60,6 +61,7 @@ class Route:
         hold: the rules that keep its documents back until a person releases them; None without any.
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: a result of another channel for the same order and test is the same result.
+        form: where its documents have their results, of CSV and JSON; None: these are not compared.
     """
 
     when: Callable[[Parsed], bool] | None
@@ -72,6 +74,7 @@ class Route:
     hold: Holding | None = None
     joins: bool = True
     of_site: bool = False
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +264,13 @@ def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = (
     """A document on its way to the destinations of its route, with the rules that may keep it back."""
     hold = route.hold.about(document.facts) if route.hold is not None else None
     return Routed(
-        document=document, destinations=route.to, claimed=claimed, hold=hold, joins=route.joins, of_site=route.of_site
+        document=document,
+        destinations=route.to,
+        claimed=claimed,
+        hold=hold,
+        joins=route.joins,
+        of_site=route.of_site,
+        form=route.form,
     )
 
 

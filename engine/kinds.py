@@ -4,6 +4,7 @@
     FHIR transaction     an Observation, by its id   status, the sender's own in a tag    is left out
     FHIR document        an Observation, by its id   the same, and Composition.status     stays: it is replaced whole
     HL7 v2               an OBX                      OBX-11, OBR-25                       is left out
+    CSV, JSON            where ``results:`` of the mapping says                           is left out
 
 What has no entry here is not compared: what passes through, and documents whose results nothing says how to read.
 """
@@ -15,6 +16,7 @@ from datetime import UTC, tzinfo
 from engine import told, told_document, told_hl7
 from engine.facts import Facts
 from engine.told import Resource
+from engine.told_lists import LISTS, Form, List
 
 FHIR = "application/fhir+json"
 
@@ -36,10 +38,11 @@ class Opened:
     whole: bool = False
 
 
-def opened(body: bytes, media_type: str, zone: tzinfo = UTC) -> Opened | None:
+def opened(body: bytes, media_type: str, form: Form | None, zone: tzinfo = UTC) -> Opened | None:
     """A document that a mapping wrote; None where its results are not compared.
 
     Args:
+        form: of CSV and JSON, where the results are.
         zone: of times without an offset.
 
     Raises:
@@ -48,11 +51,14 @@ def opened(body: bytes, media_type: str, zone: tzinfo = UTC) -> Opened | None:
     if media_type == told_hl7.MEDIA_TYPE:
         return Opened(told_hl7.results_in(body, zone), lambda facts: told_hl7.settled(body, facts))
     if media_type != FHIR:
-        return None
+        if form is None or media_type not in LISTS:
+            return None
+        found = List(body, form, zone)
+        return Opened(found.resources, found.write)
     bundle = told.loads(body)
     if bundle.get("type") == "document":
-        found = told_document.results_in(bundle)
-        return Opened(found, lambda facts: told_document.settled(bundle, facts), whole=True)
+        results = told_document.results_in(bundle)
+        return Opened(results, lambda facts: told_document.settled(bundle, facts), whole=True)
     return Opened(told.resources_in(bundle), lambda facts: told.settled(bundle, facts), by_id=True)
 
 
@@ -62,14 +68,14 @@ def has_ids(media_type: str) -> bool:
     return media_type == FHIR
 
 
-def under(body: bytes, media_type: str, facts: Facts | None) -> bytes | None:
+def under(body: bytes, media_type: str, form: Form | None, facts: Facts | None) -> bytes | None:
     """A document as it goes out under ``facts``; None where it does not. What is not compared stays as it is."""
     if not facts:
         return body
     if facts.not_sent:
         return None
     try:
-        document = opened(body, media_type)
+        document = opened(body, media_type, form)
     except ValueError:
         return body
     return body if document is None else document.write(facts)

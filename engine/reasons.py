@@ -281,6 +281,11 @@ class Reason(Enum):
         "earlier message cannot be read (`labrelay verify` says why), or there are too many messages of the order. The "
         "detail names it. Compare them at the analyzer, then release this one, or reject it.",
     )
+    CHANGE_UNSAID = (
+        "CHANGE_UNSAID",
+        "A final result that changes a final one, in a list (CSV, JSON) that has no status to say so. Release it and "
+        "tell the receiver, or reject it. Give the list a status (`results:` of its mapping).",
+    )
     OVERTAKEN = (
         "OVERTAKEN",
         "A message that was received later had part of the same results (or it cannot be told which), or has brought "

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from engine.reasons import Reason
+from engine.told_lists import Form
 
 if TYPE_CHECKING:
     from engine.facts import Facts
@@ -83,6 +84,7 @@ class Routed:
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: results of other channels for the same order and test are the same results.
         echo: it says again what was accepted before, and is not sent (`engine.settling`).
+        form: of CSV and JSON, where the results are; None: they are not compared.
     """
 
     document: "Document"
@@ -92,6 +94,7 @@ class Routed:
     joins: bool = True
     of_site: bool = False
     echo: bool = False
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

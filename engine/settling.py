@@ -129,7 +129,7 @@ def _settle(
     document = routed.document
     try:
         body = unpack(document.body) if document.packed else document.body
-        found = opened(body, document.media_type, batch.zone)
+        found = opened(body, document.media_type, routed.form, batch.zone)
     except ValueError as error:
         raise NotComparedError("its own document cannot be read") from error
     if found is None:
@@ -140,7 +140,10 @@ def _settle(
     past = Past(batch, before.messages, routed, names_in(mine))
     delivered = Past(batch, own, routed, None, ("delivered",))
     wholes = find_cultures(mine, past) if found.by_id else Wholes()
-    if wholes.ids and (renamed := opened(rename(loads(body), wholes.ids), document.media_type)) is not None:
+    if (
+        wholes.ids
+        and (renamed := opened(rename(loads(body), wholes.ids), document.media_type, routed.form)) is not None
+    ):
         found, mine = renamed, renamed.resources
         past.take(names_in(mine))
     corrects, problems = find_meant(mine, past, wholes.results | wholes.echoes) if found.by_id else ({}, [])
@@ -166,7 +169,8 @@ def _settle(
     gone = missing(mine, past, whole, wholes.gone, wholes.closed)
     withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
     past.take(withdrawn)
-    held = [*problems, *_why(mine, steps)]
+    statuses = _statuses(mine, steps, delivered, shortened(mine, past, whole))
+    held = [*problems, *_why(mine, steps), *_unsaid(mine, steps, statuses)]
     held += [(Reason.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]
     if found.whole:
         held += _missing(mine, past)
@@ -174,7 +178,7 @@ def _settle(
         held += _reports_back(mine, steps, past, corrects, joins=routed.joins)
     facts = Facts(
         echoes=frozenset() if found.whole else _echoes(steps) | wholes.echoes,
-        statuses=_statuses(mine, steps, delivered, shortened(mine, past, whole)),
+        statuses=statuses,
         corrects=corrects,
         version=_version(mine, past, delivered),
     )
@@ -207,7 +211,7 @@ def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[Reason, str]]:
     gone = Counter(one.called for one in issues[-1])
     gone.subtract(one.called for one in mine)
     named = ", ".join(sorted(test for test, count in gone.items() if count > 0))
-    return [(Reason.VALUE_GONE, f"the accepted document has more ({named})")] if named else []
+    return [(Reason.RESULTS_GONE, f"the accepted document has more ({named})")] if named else []
 
 
 def _version(mine: Sequence[Resource], past: Past, own: Past) -> int:
@@ -227,6 +231,15 @@ def _why(mine: Sequence[Resource], steps: Mapping[str, Step]) -> list[tuple[Reas
     """What holds the document, of each result that would take something back."""
     found = [(one, steps[one.name]) for one in mine if one.name in steps]
     return [(step.reason, f"{step.words} ({one.called})") for one, step in found if step.reason is not None]
+
+
+def _unsaid(mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[str, str]) -> list[tuple[Reason, str]]:
+    """What holds a document, of each changed result that has no status to say so; it is taken out of ``statuses``."""
+    return [
+        (Reason.CHANGE_UNSAID, f"it changes a final result, and no status can say so ({one.called})")
+        for one in mine
+        if one.mute and statuses.pop(one.name, "") and steps[one.name].reason is None
+    ]
 
 
 def _reports_back(

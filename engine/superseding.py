@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from engine import numbered
+from engine import numbered, told_hl7
 from engine.accepted import told
 from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
@@ -23,6 +23,7 @@ from engine.message import Report
 from engine.records import JOINS, RELEASED
 from engine.results import conditional_updates, report_statuses, told_in
 from engine.rows import Rows, body_of
+from engine.told_lists import LISTS
 
 # What a transaction Bundle writes under our own ids, by the type that says something about a result.
 _WRITES = re.compile(rb'"url":"((?:Observation|DiagnosticReport)/[0-9A-Za-z.-]+)"')
@@ -53,14 +54,14 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     person sends again, nothing can be lost: with one result in common it is an older version.
     """
     row = batch.execute(
-        "SELECT d.lane, d.message_id, d.document_id, o.reports, d.flags, EXISTS (SELECT 1 FROM delivery e"
+        "SELECT d.lane, d.message_id, d.document_id, o.reports, d.flags, o.media_type, EXISTS (SELECT 1 FROM delivery e"
         " WHERE e.message_id = d.message_id AND e.lane = d.lane AND e.document_id = d.document_id"
         " AND e.state = 'delivered') FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
     if row is None:
         raise StoreError(f"there is no delivery {delivery_id}")
-    lane_id, message_id, document_id, packed, flags, had = row
+    lane_id, message_id, document_id, packed, flags, media_type, had = row
     if flags & RELEASED:
         return overtaken(batch, delivery_id)
     newer = list(_newer(batch, lane_id, message_id, unpack_reports(packed)))
@@ -69,6 +70,11 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     mine = _told(batch, document_id)
     if mine is None and not had:
         return "part"
+    if mine is None and media_type in LISTS:  # no form is at hand, and what is newer goes along with what is sent again
+        return ""
+    if had and media_type == told_hl7.MEDIA_TYPE:
+        others = (_told(batch, other) for other in newer)
+        return "whole" if any(theirs is None or not theirs.isdisjoint(mine or ()) for theirs in others) else ""
     if had or not mine:  # or one that only says who somebody is
         written = written_in(batch, document_id)
         return "whole" if any(_have_in_common(written, written_in(batch, other)) for other in newer) else ""

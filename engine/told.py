@@ -57,6 +57,7 @@ class Resource(NamedTuple):
         answer: of an Observation, its value where that is a code or words.
         isolate: the mapping says that it is an isolate of a culture. susceptible: it says S, I or R.
         order: of a report, digest of what was ordered: its numbers (else its specimens) and code.
+        mute: it has no status that could say that it is changed.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Resource(NamedTuple):
     isolate: bool = False
     susceptible: bool = False
     order: bytes = b""
+    mute: bool = False
 
     @property
     def kind(self) -> str:

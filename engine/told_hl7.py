@@ -24,7 +24,7 @@ from engine.told import NO_VALUE, Resource
 
 MEDIA_TYPE = "x-application/hl7-v2+er7"
 
-_STATUS = {
+STATUS_OF = {  # OBX-11 -> Observation.status
     "I": "registered",
     **dict.fromkeys("RPS", "preliminary"),
     **dict.fromkeys("FUV", "final"),
@@ -135,8 +135,8 @@ def _lines(body: bytes) -> Iterator[_Line]:
 
 def _result(one: _Line, component: str, zone: tzinfo) -> Resource:
     fields = one.fields
-    status = _STATUS.get(fields[_STATUS_AT], "unknown")
-    time = _time(_at(fields, _TIME_AT), zone)
+    status = STATUS_OF.get(fields[_STATUS_AT], "unknown")
+    time = time_of(_at(fields, _TIME_AT), zone)
     said = "\x1f".join([*fields[2:9], time])
     return Resource(
         name=one.result,
@@ -150,8 +150,8 @@ def _result(one: _Line, component: str, zone: tzinfo) -> Resource:
     )
 
 
-def _time(text: str, zone: tzinfo) -> str:
-    """OBX-14 to the minute as FHIR writes it; a day alone stays one, and what is no time is none."""
+def time_of(text: str, zone: tzinfo) -> str:
+    """A time (OBX-14) to the minute as FHIR writes it; a day alone stays one, and what is no time is none."""
     found = _TIME.match(text)
     if found is None:
         return ""

@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "downtime edit_text errors examine examine_lines facts growth hashes key_sheet kinds lane letters "
             "link_events link_words message near numbers ownership pace packing persons ports reagents reasons "
             "receive_memory records registry repeats results retry secrets site site_file snapshot succession "
-            "technology tested timing told told_document told_hl7 units versions words yaml_nodes "
+            "technology tested timing told told_document told_hl7 told_lists units versions words yaml_nodes "
             "critical"
         ),
     ),

@@ -145,7 +145,7 @@ ORACLE = [
         {"GLU": "amended 6.0", "NA": "final 140"}, ("amended", "amended"), "delivered", 2, id="one of two is changed",
     ),
     pytest.param(
-        [["F GLU 9.9 09:30"], ["F NA 140 09:30"]], {"GLU": "final 9.9"}, ("final", "final"), "VALUE_GONE", 1,
+        [["F GLU 9.9 09:30"], ["F NA 140 09:30"]], {"GLU": "final 9.9"}, ("final", "final"), "RESULTS_GONE", 1,
         id="another test alone would take the first away",
     ),
 ]  # fmt: skip

@@ -124,6 +124,15 @@ async def test_what_passes_through_is_never_changed(tmp_path: Path) -> None:
     assert peer.messages == sent
 
 
+async def test_an_order_whose_tests_came_one_by_one_is_sent_again_whole(tmp_path: Path) -> None:
+    async with mllp_peer(ack()) as peer, laboratory(tmp_path, peer) as lab:
+        await lab.says("F GLU 5.5 09:30")
+        await lab.says("F NA 140 09:40")
+        first = peer.messages.copy()
+        await lab.site.replay(*(one.id for one in lab.site.messages()))
+        assert peer.messages == first + first
+
+
 async def test_reprocessing_finds_no_difference(tmp_path: Path) -> None:
     """The decision stands beside the outcome: what was sent as corrected differs from nothing."""
     async with mllp_peer(ack()) as peer, laboratory(tmp_path, peer) as lab:

@@ -54,6 +54,15 @@ def mapping() -> Schema:
                     "guard": {**_flag(), "description": "No text becomes a formula of a spreadsheet."},
                 }
             ),
+            "results": {
+                "anyOf": [
+                    {"const": "none"},
+                    _block(
+                        {name: _listed(SCALAR) if name in targets.SEVERAL else SCALAR for name in targets.RESULT_KEYS}
+                    ),
+                ],
+                "description": "The columns (CSV), or list.member (JSON), by which results are compared; or none.",
+            },
             "bundle": {"enum": list(rules.BUNDLES)},
             "profiles": {
                 "type": "object",

@@ -16,6 +16,7 @@ from engine.mapping.explaining import Around, Leaf, explained, numbered
 from engine.mapping.json_text import as_text
 from engine.message import Document
 from engine.told import SENDER_STATUS
+from engine.told_lists import Form
 
 Json = dict[str, Any]
 
@@ -24,15 +25,16 @@ _NUMBERED = re.compile(r"\b[A-Z]\w+\[\d+\]")
 _ENTRY = re.compile(r"/entry/(\d+)(/.*)")
 
 
-def as_sent(leaves: Sequence[Leaf], document: Document, facts: Facts) -> tuple[list[Leaf], bytes]:
+def as_sent(leaves: Sequence[Leaf], document: Document, form: Form | None, facts: Facts) -> tuple[list[Leaf], bytes]:
     """The values of a document as it goes out, each with its explanation; and that document.
 
     Args:
+        form: of CSV and JSON, where the results are.
         leaves: of the document as the mapping makes it. Where it is not sent they are given back. So they are of a
             document that is no Bundle: what was left out or has another status there, `engine.commands.decided` says.
     """
     body = document.body
-    sent = under(body, document.media_type, facts)
+    sent = under(body, document.media_type, form, facts)
     if sent is None or sent == body:
         return list(leaves), body
     if not has_ids(document.media_type):

@@ -11,6 +11,7 @@ from engine.kinds import opened
 from engine.message import Document
 from engine.reasons import Reason
 from engine.told import Resource, resources_in
+from engine.told_lists import Form
 
 Json = dict[str, Any]
 
@@ -24,13 +25,14 @@ _NOTHING_NEW = f"it says nothing that was not accepted before ({Reason.ECHO.valu
 _WHAT = {"DiagnosticReport": "report", "Composition": "document"}
 
 
-def decided(facts: Facts, document: Document | None = None) -> Json:
+def decided(facts: Facts, document: Document | None = None, form: Form | None = None) -> Json:
     """What was decided about one document, without values.
 
     Args:
         document: as the mapping makes it, where that is at hand: then tests and the senders' statuses are told, too.
+        form: of CSV and JSON, where the results are.
     """
-    known = _known(facts, document)
+    known = _known(facts, document, form)
 
     def told(name: str) -> Json:
         return {"resource": name, "tests": _tests(known[name]) if name in known else []}
@@ -109,10 +111,10 @@ def why_status(name: str, status: str) -> str:
     return "an earlier mapping of this message delivered it with another meaning"
 
 
-def _known(facts: Facts, document: Document | None) -> Mapping[str, Resource]:
+def _known(facts: Facts, document: Document | None, form: Form | None) -> Mapping[str, Resource]:
     """The resources of a document by the names under which they go out."""
     try:
-        found = None if document is None else opened(document.body, document.media_type)
+        found = None if document is None else opened(document.body, document.media_type, form)
     except ValueError:
         found = None
     made = [(one, facts.apart.get(one.identity, one.identity)) for one in (() if found is None else found.resources)]

@@ -44,9 +44,11 @@ from engine.judging import context_of
 from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
 from engine.mapping.inputs import Found
+from engine.mapping.outputs.documents import form_of
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
 from engine.message import MapContext, Parsed, Stored
+from engine.told_lists import Form as ListForm
 
 
 @click.command(help=__doc__)
@@ -91,6 +93,7 @@ def command(
         else:
             context = stored.context(mapper.context)
             facts = stored.decided(mapper, parsed, program, context)
+        listed = form_of(program.target, program.columns, context.settings)
         trace = program.explain(parsed, context)
         if trace.error is not None:
             failed = True
@@ -100,8 +103,8 @@ def command(
         say_held(one, held)
         said = None
         if facts and trace.mapped is not None and trace.mapped.documents:
-            said = decided.decided(facts, trace.mapped.documents[0])
-            trace = _as_sent(trace, facts)
+            said = decided.decided(facts, trace.mapped.documents[0], listed)
+            trace = _as_sent(trace, listed, facts)
         wanted = of_server(field, _types(trace)) if field else field
         leaves = chosen(trace.leaves, wanted)
         found = found or bool(leaves)
@@ -177,11 +180,11 @@ def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
         return _Journaled(journal.stored(number), trace.message.state != "incomplete", key, others, trace.facts)
 
 
-def _as_sent(trace: Trace, facts: Facts) -> Trace:
+def _as_sent(trace: Trace, listed: ListForm | None, facts: Facts) -> Trace:
     """A trace whose document is the one that goes out."""
     assert trace.mapped is not None
     document, *more = trace.mapped.documents
-    leaves, body = as_sent(trace.leaves, document, facts)
+    leaves, body = as_sent(trace.leaves, document, listed, facts)
     mapped = replace(trace.mapped, documents=(replace(document, body=body), *more))
     return replace(trace, mapped=mapped, explain=lambda: leaves)
 

@@ -43,6 +43,7 @@ CAUSES = (
     Reason.RESULTS_GONE,
     Reason.REJECTED_BEFORE,
     Reason.CORRECTS_UNKNOWN,
+    Reason.CHANGE_UNSAID,
     Reason.NUMBER_AGAIN,
     Reason.NOT_COMPARED,
     Reason.OVERTAKEN,

@@ -377,6 +377,8 @@ class _Compiler:
         except RecursionError:  # fragments inside fragments: what stands in one file is never so deep
             problems.error(self._mapping.node, _TOO_DEEP)
             return _NOT_MADE
+        if isinstance(compiler, Outputs) and not traced:
+            self._check_results(compiler)
         self._used_fragments |= compiler.used_fragments
         self._used_tables |= setting.tables_used
         self.settings_read |= setting.settings_read
@@ -391,6 +393,24 @@ class _Compiler:
             # Python's own limits: 100 levels of indentation, 20 of loops.
             problems.error(self._mapping.node, _TOO_DEEP)
             return _NOT_MADE
+
+    def _check_results(self, compiler: Outputs) -> None:
+        """What ``results:`` names is there; where nothing says it, the results are not compared."""
+        target, mapping = self._mapping.target, self._mapping.node
+        if target.kind == "hl7v2" or not compiler.lists_results:
+            return
+        if target.results is None:
+            text = (
+                "the results of this list are not compared with those that were sent before: a preliminary one goes out"
+                " behind a final one; name its columns by results:, or write results: none"
+            )
+            self._problems.warning(mapping.get("to") or mapping, text)
+            return
+        known = self.columns if target.kind == "csv" else compiler.members
+        what = "row has such a column" if target.kind == "csv" else "record has such a member (list.member)"
+        for name in (name for names in target.results.values() for name in names):
+            if name not in known:
+                self._problems.error(mapping.get("results") or mapping, f"results: names '{name}', and no {what}")
 
     def check_unused(self) -> None:
         for name, table in self._mapping.tables.items():

@@ -199,7 +199,7 @@ class Program:
 
     def _mapped(self, parsed: Parsed, run: Run, generated: Generated, tracer: Tracer | None) -> Mapped:
         fhir = self.target.kind == "fhir"
-        making = Making(run, transaction=self.bundle == "transaction") if fhir else Collected(run)
+        making = Making(run, transaction=self.bundle == "transaction") if fhir else Collected(run, self.target.results)
         results = self._refuse_what_is_no_report(run, generated)
         if results is None:
             controls = sum(segment.name == RESULT_SEGMENT[self.format] for segment in parsed.segments)

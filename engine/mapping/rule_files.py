@@ -34,6 +34,7 @@ _MAPPING_KEYS = (
     "bundle",
     "profiles",
     "csv",
+    "results",
     "import",
     "tables",
     "let",

@@ -6,6 +6,7 @@ to: json                one object with lists of records (`document:`, `record:`
 to: csv                 lines of columns (`row:`), with ``csv: {delimiter: ';', header: no, ...}``
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +38,9 @@ MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
 }
 
+RESULT_KEYS = ("patient", "order", "test", "sub", "value", "with", "status", "time")
+_NEEDED = ("order", "test", "value")
+SEVERAL = ("value", "with")
 _CSV_KEYS = ("delimiter", "header", "guard")
 DELIMITERS = {",": ",", ";": ";", "|": "|", "tab": "\t"}
 FLAGS = {"yes": True, "true": True, "no": False, "false": False}
@@ -62,11 +66,14 @@ class Target:
     Attributes:
         kind: ``fhir``, ``hl7v2``, ``json`` or ``csv``.
         event: of HL7 v2, as in ``to:``: ``ORU_R01``, ``ADT_A08``.
+        results: of CSV and JSON, the columns or members by which results are compared with those before
+            (`engine.told_lists`), by `RESULT_KEYS`; empty: they are not, by ``results: none``. None: nothing is said.
     """
 
     kind: str = "fhir"
     event: str = ""
     csv: CsvForm = CsvForm()
+    results: Mapping[str, tuple[str, ...]] | None = None
 
     @property
     def media_type(self) -> str:
@@ -101,8 +108,35 @@ def read_target(mapping: Node, problems: "Problems | _Problems") -> Target:
                 problems.error(misplaced, f"{key}: belongs to fhir/R4, and this mapping writes {text}; remove it")
     if kind != "csv" and (misplaced := mapping.key("csv")) is not None:
         problems.error(misplaced, f"csv: belongs to a mapping with to: csv, and this one writes {text}; remove it")
+    results = mapping.get("results")
+    if results is not None and kind not in ("csv", "json"):
+        problems.error(results, f"results: belongs to csv and json, and this mapping writes {text}; remove it")
+        results = None
     form = CsvForm() if csv is None or kind != "csv" else _read_csv(csv, problems)
-    return Target(kind, event if kind == "hl7v2" else "", form)
+    listed = None if results is None else _read_results(results, problems)
+    return Target(kind, event if kind == "hl7v2" else "", form, listed)
+
+
+def _read_results(node: Node, problems: "Problems | _Problems") -> dict[str, tuple[str, ...]]:
+    if node.value == "none":
+        return {}
+    if node.kind != "map":
+        problems.error(node, "results: is a map, as {order: specimen, test: test, value: value, ...}, or none")
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for key, value in node.pairs:
+        if key.value not in RESULT_KEYS:
+            problems.error(key, f"results: has no key '{key.value}'; known are {', '.join(RESULT_KEYS)}")
+        elif value.kind == "list" and key.value in SEVERAL:
+            found[key.value] = tuple(item.value for item in value.items)
+        elif value.kind == "scalar" and value.value:
+            found[key.value] = (value.value,)
+        else:
+            problems.error(value, f"results: {key.value}: is the name of a column, or list.member")
+    for name in _NEEDED:
+        if name not in found and not any(key.value == name for key, _ in node.pairs):
+            problems.error(node, f"results: lacks '{name}'")
+    return found
 
 
 def _read_csv(node: Node, problems: "Problems | _Problems") -> CsvForm:

@@ -41,6 +41,8 @@ class Outputs(Members):
         super().__init__(code, setting, problems, fragments, traced=traced)
         self.target = target
         self.columns = columns
+        self.lists_results = False
+        self.members: set[str] = set()  # ``list.member`` of all records so far
         self._records: dict[int, str] = {}  # id of a scope -> variable of the record that its steps are inside of
 
     def _act(self, step: Step, scope: Scope, outer: Scope, before: Slot) -> Made | None:
@@ -78,6 +80,8 @@ class Outputs(Members):
         else:
             content = self.content(make.name, self.put_cell if make.kind == "row" else self.put_member)
             self.fill(content, make.body, scope)
+            if make.kind == "record":
+                self.members |= {f"{make.name}.{name}" for name in content.names}
         part = code.new("v")
         name = code.constant(make.name)
         said = content.said
@@ -100,10 +104,25 @@ class Outputs(Members):
             code.emit(f"T.part({part})")
         if result:
             code.emit(f"if {said} and {result}: accounted[{result}] = None")
+        if result and make.kind in ("row", "record"):
+            self.lists_results = True
+            if self.target.results:
+                self._note_listed(part, said, make, scope)
         if make.name == "PID" and make.kind == "segment":
             code.emit(f"making.patient({part})")
         if make.name == "OBR" and make.kind == "segment" and self.target.event.startswith(_REPORTING):
             code.emit(f"making.order({part}, {self._order_time(scope)}, {self._person_fields(scope)})")
+
+    def _note_listed(self, part: str, said: str, make: Make, scope: Scope) -> None:
+        """Note whose the result is that a row or record tells."""
+        parts = [part]
+        around: Scope | None = scope if make.kind == "record" else None
+        while around is not None:
+            if id(around) in self._records:
+                parts.append(self._records[id(around)])
+            around = around.parent
+        time, person = self._order_time(scope), self._person_fields(scope)
+        self.code.emit(f"if {said}: making.listed(({', '.join(parts)},), {time}, {person})")
 
     def _group_of(self, segment: str, scope: Scope) -> str:
         """The variable of the group, at hand or around it, that such a segment begins; None where there is none."""

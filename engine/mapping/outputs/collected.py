@@ -4,8 +4,11 @@ It takes the place of `engine.mapping.identity.Making`, so that results are acco
 same way: every OBX or R of a message becomes a part, is dropped by a rule, filtered or dead.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from engine.mapping.identity import NO_NUMBER, Making
 from engine.mapping.key_scope import SEPARATOR
@@ -56,10 +59,12 @@ class Collected(Making):
         header: MSH as it is written, once it is.
     """
 
-    __slots__ = ("_count", "_patient", "document", "header", "parts", "results")
+    __slots__ = ("_count", "_fields", "_listed", "_patient", "document", "header", "parts", "results")
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, fields: Mapping[str, tuple[str, ...]] | None = None) -> None:
         super().__init__(run, transaction=False)
+        self._fields = fields or {}  # of a list: where the numbers of patient and order stand
+        self._listed: set[tuple[str | None, str | None, str]] = set()
         self.parts: list[Part] = []
         self.document = Part("document", {}, "document")
         self.header: dict[int, Any] = {}
@@ -104,15 +109,34 @@ class Collected(Making):
     def patient(self, segment: Part | None) -> None:
         """PID was made: who the orders behind it are about."""
         parts = _first(segment.content.get(3)) if segment is not None else None
-        number, context = _text(parts, 1), self._run.context
-        authority = _text(parts, 4) or ""
-        lasts = context.patient_numbers == "lasting" or authority in context.namespaces
+        self._patient = self._patient_of("hl7v2", _text(parts, 1), _text(parts, 4) or "")
+
+    def _patient_of(self, kind: str, number: str | None, authority: str = "") -> str | None:
+        context = self._run.context
         if number is None:
-            self._patient = None
-        elif lasts:
-            self._patient = f"hl7v2{SEPARATOR}{number}{SEPARATOR}{authority}"
-        else:
-            self._patient = self.bearers.counter(f"hl7v2{SEPARATOR}{number}")
+            return None
+        if context.patient_numbers == "lasting" or authority in context.namespaces:
+            return f"{kind}{SEPARATOR}{number}{SEPARATOR}{authority}"
+        return self.bearers.counter(f"{kind}{SEPARATOR}{number}")
+
+    def listed(self, parts: tuple[Part, ...], time: str, person: list[str]) -> None:
+        """A result of a list was made: whose it is and of which order, as for `order`.
+
+        Args:
+            parts: the row, or the record with those around it.
+        """
+        number, patient = self._said("order", parts), self._said("patient", parts)
+        if (number, patient, time) in self._listed:
+            return
+        self._listed.add((number, patient, time))
+        order = NO_NUMBER if number is None else f"list{SEPARATOR}{number}"
+        self.report(order, self._patient_of("list", patient), time, person)
+
+    def _said(self, name: str, parts: tuple[Part, ...]) -> str | None:
+        """The text of a column or ``list.member``."""
+        at, _, member = self._fields.get(name, ("",))[0].rpartition(".")
+        value = next((part.content.get(member) for part in parts if part.name == (at or "row")), None)
+        return value if isinstance(value, str) or value is None else orjson.dumps(value).decode()
 
     def order(self, segment: Part | None, time: str, person: list[str]) -> None:
         """OBR was made: whose number it is, so that a number reused for another patient is noticed.

@@ -8,6 +8,7 @@ from engine.mapping.outputs.collected import Collected
 from engine.mapping.run import Run
 from engine.mapping.targets import DELIMITERS, FLAGS, CsvForm, Target
 from engine.message import Document
+from engine.told_lists import Form
 
 # Settings of a channel that decide how its documents are written, by the kind of target.
 SETTINGS = {
@@ -29,13 +30,32 @@ def document(run: Run, making: Collected, target: Target, columns: Sequence[str]
         case "json":
             body = json_object.assemble(making)
         case _:
-            body = csv_lines.lines(columns, (part.content for part in making.parts), _form(run, target.csv))
+            body = csv_lines.lines(columns, (part.content for part in making.parts), _form(run.settings, target.csv))
     return Document(
         body=body,
         media_type=target.media_type,
         reports=making.remembered(),
         bearers=tuple(making.bearers.found.values()),
         used=tuple(making.used.values()),
+    )
+
+
+def form_of(target: Target, columns: Sequence[str], settings: Mapping[str, Any]) -> Form | None:
+    """Where the lists that a mapping writes for a channel have their results; None where nothing says it."""
+    said = target.results
+    if not said:
+        return None
+    one = {
+        name: said[name][0] if name in said else "" for name in ("patient", "order", "test", "sub", "status", "time")
+    }
+    lines = _form(settings, target.csv)
+    return Form(
+        **one,
+        value=said["value"],
+        more=said.get("with", ()),
+        columns=tuple(columns) if target.kind == "csv" else (),
+        delimiter=DELIMITERS.get(lines.delimiter, lines.delimiter),
+        header=lines.header,
     )
 
 
@@ -47,10 +67,10 @@ def setting_problems(target: Target, settings: Mapping[str, Any]) -> Iterator[tu
                 yield name, f"is one of {' '.join(known)}"
 
 
-def _form(run: Run, form: CsvForm) -> CsvForm:
+def _form(settings: Mapping[str, Any], form: CsvForm) -> CsvForm:
     """How lines are written: as the channel says, else as the mapping does."""
-    delimiter = str(run.settings.get("csv_delimiter", ""))
-    header, guard = (FLAGS.get(str(run.settings.get(name, "")).lower()) for name in ("csv_header", "csv_guard"))
+    delimiter = str(settings.get("csv_delimiter", ""))
+    header, guard = (FLAGS.get(str(settings.get(name, "")).lower()) for name in ("csv_header", "csv_guard"))
     return CsvForm(
         delimiter=DELIMITERS.get(delimiter, form.delimiter),
         header=form.header if header is None else header,
