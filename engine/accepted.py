@@ -22,11 +22,12 @@ from engine.persons import Person
 from engine.records import Routed
 from engine.rows import body_of
 from engine.succession import Version
-from engine.told import Json, Resource, loads
+from engine.told import Json, Resource, loads, said_in
 from engine.told_lists import Form
 
 MOST_MESSAGES = 500  # of one order that are compared; a counter that never moves must not stop the journal
 NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correction may mean
+_MOST_OPENED = 4  # documents whose bytes are compared, before any is parsed
 ACCEPTED = ("waiting", "sending", "delivered", "held")
 
 
@@ -65,6 +66,18 @@ class NotComparedError(IntegrityError):
     def __init__(self, words: str, message_id: int = 0) -> None:
         super().__init__(words)
         self.message_id = message_id
+
+
+def is_any_near(batch: Batch, message_id: int, reports: Iterable[Report]) -> bool:
+    """Whether another message carries the number of one of these orders, on its day or on one near it. One look for the
+    usual message, of whose orders nothing is known."""
+    return any(
+        batch.execute(
+            "SELECT 1 FROM report WHERE key BETWEEN ? AND ? AND message_id <> ? LIMIT 1",
+            (*neighbours(report.key, NEAR_DAYS), message_id),
+        ).fetchone()
+        for report in reports
+    )
 
 
 def known_orders(
@@ -258,6 +271,27 @@ class Past:
                 if accepted
             ]
         return found
+
+
+def has_accepted(batch: Batch, known: Sequence[Known], routed: Routed, body: bytes) -> bool:
+    """Whether a transaction with these very entries was accepted. False says nothing: it is to be compared.
+
+    It is what an analyzer sends that sends its memory, hundreds of messages in a row; so nothing is parsed for it.
+    """
+    messages = [one.message_id for one in known if one.same_day]
+    if not messages or routed.document.media_type != kinds.FHIR or (said := said_in(body)) is None:
+        return False
+    asked = ",".join("?" * len(messages)), ",".join("?" * len(routed.destinations)), ",".join("?" * len(ACCEPTED))
+    rows = batch.execute(
+        "SELECT DISTINCT d.document_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
+        f" JOIN document o ON o.id = d.document_id WHERE d.message_id IN ({asked[0]}) AND l.destination IN ({asked[1]})"
+        f" AND d.state IN ({asked[2]}) AND o.media_type = ? AND o.reports <> x'' ORDER BY d.document_id LIMIT ?",
+        (*messages, *routed.destinations, *ACCEPTED, kinds.FHIR, _MOST_OPENED),
+    ).fetchall()
+    try:
+        return any(said_in(body_of(batch, document_id)) == said for (document_id,) in rows)
+    except (IntegrityError, ValueError):
+        return False
 
 
 def names_in(resources: Iterable[Resource]) -> set[str]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine import accepted
-from engine.accepted import Before, Known, NotComparedError, Past, bundle_of, names_in, version_of
+from engine.accepted import Before, Known, NotComparedError, Past, bundle_of, has_accepted, names_in, version_of
 from engine.batch import Batch
 from engine.clock import from_us
 from engine.facts import NOTHING, Facts
@@ -129,6 +129,8 @@ def _settle(
     document = routed.document
     try:
         body = unpack(document.body) if document.packed else document.body
+        if not own and has_accepted(batch, before.messages, routed, body):
+            return None, None, Facts(not_sent=True)
         found = opened(body, document.media_type, routed.form, batch.zone)
     except ValueError as error:
         raise NotComparedError("its own document cannot be read") from error

@@ -13,7 +13,7 @@ import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.facts import Facts
-from engine.succession import WITHDRAWN, of_report
+from engine.succession import MINUTE, WITHDRAWN, of_report
 
 Json = dict[str, Any]
 
@@ -212,6 +212,26 @@ def id_of(reference: str) -> str:
 def entries_in(body: bytes) -> int:
     """How many entries a Bundle has; 0 of what is none."""
     return len(orjson.loads(body).get("entry", ())) if body.startswith(b"{") else 0
+
+
+_ENTRIES, _ENTRY = b'"entry":[', b'{"fullUrl":'
+_OBSERVATION, _PROVENANCE = (b'"resource":{"resourceType":"%s"' % kind for kind in (b"Observation", b"Provenance"))
+_TIME = re.compile(rb'"effective(?:DateTime":|Instant":|Period":\{"start":)"[^"]{%d,}"' % MINUTE)
+
+
+def said_in(body: bytes) -> bytes | None:
+    """The entries of a transaction as they are written, without the Provenance behind them.
+
+    Two documents in which these bytes are equal say the same. None: it is no such transaction, or a result has no time
+    of measurement to the minute, without which the memory of an analyzer looks as a second measurement does.
+    """
+    # A quotation mark inside of a text is escaped, so that none of these can be part of one.
+    first, last = body.find(_ENTRIES), body.rfind(_ENTRY)
+    if first < 0 or b'"type":"transaction"' not in body[:first] or body.find(_PROVENANCE, last) < 0:
+        return None
+    said = body[first:last]
+    results = [entry for entry in said.split(_ENTRY) if _OBSERVATION in entry]
+    return said if results and all(map(_TIME.search, results)) else None
 
 
 def settled(bundle: Json, facts: Facts) -> bytes:

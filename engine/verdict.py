@@ -91,12 +91,14 @@ def map_done(
         uses = used_numbers.look(batch, message_id, received_us, routes)
         routes, ids = used_numbers.set_apart(routes, uses)
         reports = [report for routed in routes for report in routed.document.reports]
+        is_any_near = accepted.is_any_near(batch, message_id, reports)
         # Then the guard of `engine.superseding` looks before it is sent. What was edited is as old as its original.
-        late = edited_from is not None or memory.newer(batch, message_id, reports)
+        late = edited_from is not None or (is_any_near and memory.newer(batch, message_id, reports))
         found = bearers.compare_all(batch, message_id, _bearers(routes))
         # A person who has told two persons apart has accepted that both have the order's number, too.
         told_apart = again and any(one.bearer.person > 1 for one in found)
-        if conflict := "" if accept_conflict or told_apart else _conflict(batch, message_id, reports):
+        compared = is_any_near and not accept_conflict and not told_apart
+        if conflict := _conflict(batch, message_id, reports) if compared else "":
             routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
         elif not accept_conflict and (asked := [one for one in found if one.verdict == CONFLICT]):
             bearers.ask(batch, message_id, asked)
@@ -111,7 +113,8 @@ def map_done(
             first = message_id if edited_from is None else edited_from
             of_site = any(routed.of_site for routed in routes)
             named = [one.bearer for one in found]
-            before = accepted.known_orders(batch, first, channel, reports, of_site=of_site, bearers=named)
+            if is_any_near:
+                before = accepted.known_orders(batch, first, channel, reports, of_site=of_site, bearers=named)
             if before.messages or again or settling.may_correct(routes):
                 settled = settling.settle(batch, message_id, received_us, routes, before, again=again)
                 routes, held = settled.routes, settled.held
