@@ -21,7 +21,7 @@ from engine.message import Bearer, Report
 from engine.persons import Person
 from engine.records import Routed
 from engine.rows import body_of
-from engine.succession import Version
+from engine.succession import UNFINISHED, Version
 from engine.told import Json, Resource, loads, said_in
 from engine.told_lists import Form
 
@@ -174,6 +174,8 @@ class Past:
         self.documents: list[Accepted] = []
         self._versions: dict[str, list[Version]] = {}
         self._by_code: dict[str, list[tuple[Accepted, Resource]]] = {}
+        self._by_time: dict[tuple[str, str], list[tuple[Accepted, Resource]]] = {}
+        self._unfinished: dict[str, list[tuple[Accepted, Resource]]] = {}
         self._taken: set[int] = set()
         self.take(names)
 
@@ -187,13 +189,16 @@ class Past:
         self.documents = [
             document for one in self._known if one.message_id in self._taken for document in self._accepted_of(one)
         ]
-        self._versions, self._by_code = {}, {}
+        self._versions, self._by_code, self._by_time, self._unfinished = {}, {}, {}, {}
         for accepted in self.documents:
             for one in accepted.resources:
                 self._versions.setdefault(one.name, []).append(version_of(one, accepted.waits, accepted.refused))
                 if one.kind == "Observation":
                     for code in one.codes:
                         self._by_code.setdefault(code, []).append((accepted, one))
+                        self._by_time.setdefault((code, one.time), []).append((accepted, one))
+                        if one.said in UNFINISHED:
+                            self._unfinished.setdefault(code, []).append((accepted, one))
 
     def versions(self, name: str) -> list[Version]:
         """Of a result, or of another resource whose name was asked for."""
@@ -206,6 +211,16 @@ class Past:
         """The results of a test, by any of its codes."""
         for code in codes:
             yield from self._by_code.get(code, ())
+
+    def measured_at(self, codes: Iterable[str], time: str) -> Iterator[tuple[Accepted, Resource]]:
+        """As `of_test`, those of this time of measurement."""
+        for code in codes:
+            yield from self._by_time.get((code, time), ())
+
+    def unfinished(self, codes: Iterable[str]) -> Iterator[tuple[Accepted, Resource]]:
+        """As `of_test`, those that were accepted unfinished."""
+        for code in codes:
+            yield from self._unfinished.get(code, ())
 
     def last(self, name: str) -> tuple[Accepted, Resource] | None:
         """The last version of a resource that does not wait for a person, and where it stands."""
@@ -282,11 +297,12 @@ def has_accepted(batch: Batch, known: Sequence[Known], routed: Routed, body: byt
     if not messages or routed.document.media_type != kinds.FHIR or (said := said_in(body)) is None:
         return False
     asked = ",".join("?" * len(messages)), ",".join("?" * len(routed.destinations)), ",".join("?" * len(ACCEPTED))
-    rows = batch.execute(
-        "SELECT DISTINCT d.document_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
+    rows = batch.execute(  # what another of the destinations has refused is to go there
+        "SELECT d.document_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
         f" JOIN document o ON o.id = d.document_id WHERE d.message_id IN ({asked[0]}) AND l.destination IN ({asked[1]})"
-        f" AND d.state IN ({asked[2]}) AND o.media_type = ? AND o.reports <> x'' ORDER BY d.document_id LIMIT ?",
-        (*messages, *routed.destinations, *ACCEPTED, kinds.FHIR, _MOST_OPENED),
+        " AND o.media_type = ? AND o.reports <> x'' GROUP BY d.document_id"
+        f" HAVING max(d.state IN ({asked[2]})) AND NOT max(d.state = 'dead') ORDER BY d.document_id LIMIT ?",
+        (*messages, *routed.destinations, kinds.FHIR, *ACCEPTED, _MOST_OPENED),
     ).fetchall()
     try:
         return any(said_in(body_of(batch, document_id)) == said for (document_id,) in rows)

@@ -6,18 +6,18 @@ Where patient numbers are counters, the day is part of its Patient, too: then it
 said of the person is the same.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain
 
-from engine.accepted import Past
+from engine.accepted import Accepted, NotComparedError, Past
 from engine.reasons import Reason
 from engine.succession import CANCELLED, CHANGES, MINUTE, UNFINISHED
 from engine.told import Resource, id_of
 
 NEAR = timedelta(hours=36)
 NEAR_WITHOUT_PATIENT = timedelta(hours=24)
-MOST_RUNS = 100  # of one test that are looked at
+MOST_RUNS = 100  # of one test at one time, or unfinished, that a result is compared with
 SEVERAL = 2
 
 
@@ -77,8 +77,8 @@ def _other_run(new: Resource, names: set[str], past: Past) -> str | None:
         return None
     meant = {
         one.identity
-        for accepted, one in islice(past.of_test(new.codes), MOST_RUNS)
-        if accepted.same_day and one.subject == new.subject and one.time == new.time and one.name not in names
+        for accepted, one in _bounded(new, past.measured_at(new.codes, new.time))
+        if accepted.same_day and one.subject == new.subject and one.name not in names
     }
     return meant.pop() if len(meant) == 1 else None
 
@@ -96,7 +96,7 @@ def _candidates(new: Resource, names: set[str], past: Past, *, alone: bool) -> d
     same: dict[str, str] = {}
     near: dict[str, str] = {}
     window = NEAR if new.subject else NEAR_WITHOUT_PATIENT
-    for accepted, one in islice(past.of_test(new.codes), None if changes else MOST_RUNS):
+    for accepted, one in past.of_test(new.codes) if changes else _bounded(new, _comparable(new, past)):
         if one.name in names or not is_near(new.time, one.time, window):
             continue
         if one.subject != new.subject and not (alone and new.subject and accepted.is_of(one.subject)):
@@ -119,6 +119,25 @@ def _nameless(new: Resource, past: Past) -> list[tuple[str, bool]]:
         if not one.subject and is_near(new.time, one.time, NEAR_WITHOUT_PATIENT):
             found[one.identity] = sum(other.kind == "Observation" for other in accepted.resources) == 1
     return list(found.items())
+
+
+def _comparable(new: Resource, past: Past) -> Iterator[tuple[Accepted, Resource]]:
+    """The accepted results of its test that one may be about which does not say that it changes another."""
+    if new.said in UNFINISHED or new.said == CANCELLED:
+        return past.of_test(new.codes)
+    return chain(past.measured_at(new.codes, new.time), past.unfinished(new.codes))
+
+
+def _bounded(new: Resource, found: Iterable[tuple[Accepted, Resource]]) -> Iterator[tuple[Accepted, Resource]]:
+    """At most `MOST_RUNS`: a message may have thousands of one test, each of which would be compared with each.
+
+    Raises:
+        NotComparedError: there are more.
+    """
+    for count, one in enumerate(found):
+        if count == MOST_RUNS:
+            raise NotComparedError(f"there are more than {MOST_RUNS} results that may be meant ({new.called})")
+        yield one
 
 
 def _says_the_same(new: Resource, old: Resource) -> bool:

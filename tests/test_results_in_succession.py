@@ -152,6 +152,20 @@ async def test_a_whole_memory_that_is_sent_again_says_nothing_new(lab: Lab) -> N
     assert {one["id"]: one["meta"]["versionId"] for one in lab.site.sandbox.resources("Observation")} == before
 
 
+async def test_what_was_rejected_or_refused_is_no_memory_of_what_was_accepted(lab: Lab) -> None:
+    await lab.says("F GLU 9.9 09:30")
+    assert await lab.says("P GLU 1.1 09:40") == "held"
+    number = str(lab.site.messages()[-1].id)
+    ran = await lab.site.labrelay("held", "reject", number, "--reason", "a mistake", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    assert await lab.says("P GLU 1.1 09:40") == "held"
+
+    lab.site.sandbox.faults.refuse = frozenset({"4712"})
+    assert await lab.says("F NA 140 09:30", order="S2", patient="4712") == "REFUSED"
+    lab.site.sandbox.faults.refuse = frozenset()
+    assert await lab.says("F NA 140 09:30", order="S2", patient="4712") == "delivered"
+
+
 async def test_echoes_go_out_of_a_message_first(lab: Lab) -> None:
     await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:30")
     assert await lab.says("F GLU 5.5 09:30", "F UREA 4.0 09:30", "F NA 140 09:45") == "delivered"

@@ -69,6 +69,24 @@ async def test_the_second_run_of_a_test_alone_does_not_take_the_place_of_the_fir
     assert sorted(lab.results()["GLU"].split(", ")) == ["final 5.5", "final 9.9"]
 
 
+async def test_nor_does_the_last_of_hundreds_of_runs(lab: Lab) -> None:
+    runs = [f"F GLU {minute}.5 {8 + minute // 60:02}:{minute % 60:02}" for minute in range(150)]
+    await lab.says(*runs)
+    before = sorted(lab.results()["GLU"].split(", "))
+    await lab.says(runs[149])
+    assert sorted(lab.results()["GLU"].split(", ")) == before
+    await lab.says(runs[149].replace("F GLU", "C GLU").replace("149.5", "7.7"))
+    assert lab.results()["GLU"].split(", ").count("corrected 7.7") == 1
+    assert lab.results()["GLU"].count("final") == 149
+
+
+async def test_a_result_that_would_be_compared_with_hundreds_of_one_time_is_held(lab: Lab) -> None:
+    await lab.says(*(f"F GLU {number}.5 09:30" for number in range(101)), obr="2")
+    assert await lab.says("F GLU 7.7 09:30", obr="1") == "held"
+    assert lab.held() == ["NOT_COMPARED"]
+    assert "more than 100 results that may be meant (GLU)" in (await lab.site.labrelay("held", "list")).out
+
+
 async def test_a_final_result_behind_one_that_a_person_has_let_go_is_a_changed_one(lab: Lab) -> None:
     await lab.says("F GLU 9.9 09:30")
     await lab.says("P GLU 1.1 09:40")
