@@ -23,6 +23,7 @@ class Facts:
         apart: id as the mapping makes it -> id under a number that was given to another specimen (`engine.apart`).
         corrects: id as the mapping makes it, or under ``apart`` -> id of the resource that it corrects.
         reports: of other messages, written anew since they list a result that changes: entries as JSON.
+        finished: preliminary results of other messages that are final now: entries as JSON.
         withdrawn: results of other messages that are gone from a report which is told as a whole: entries as JSON.
         not_sent: it says nothing else than what was accepted before.
         version: of a FHIR document (``Bundle.meta.versionId``), where the sender's does not rise; else 0.
@@ -34,6 +35,7 @@ class Facts:
     apart: Mapping[str, str] = field(default_factory=dict)
     corrects: Mapping[str, str] = field(default_factory=dict)
     reports: tuple[str, ...] = ()
+    finished: tuple[str, ...] = ()
     withdrawn: tuple[str, ...] = ()
     not_sent: bool = False
     version: int = 0
@@ -50,6 +52,7 @@ class Facts:
             "apart": dict(self.apart),
             "corrects": dict(self.corrects),
             "reports": list(self.reports),
+            "finished": list(self.finished),
             "withdrawn": list(self.withdrawn),
             "not_sent": self.not_sent,
             "version": self.version,
@@ -66,6 +69,7 @@ def facts_from(said: Json) -> Facts:
         apart=said.get("apart", {}),
         corrects=said.get("corrects", {}),
         reports=tuple(said.get("reports", ())),
+        finished=tuple(said.get("finished", ())),
         withdrawn=tuple(said.get("withdrawn", ())),
         not_sent=said.get("not_sent", False),
         version=said.get("version", 0),

@@ -31,7 +31,7 @@ from engine.message import Document
 from engine.packing import unpack
 from engine.reasons import Reason
 from engine.records import Held, Routed
-from engine.succession import CHANGES, RANK, WITHDRAWN, Step, follow, follow_in_unit, without_again
+from engine.succession import CHANGES, RANK, UNFINISHED, WITHDRAWN, Step, follow, follow_in_unit, without_again
 from engine.told import Resource, entries_in, loads, rename, written_anew
 from engine.wholes import Wholes, find_cultures, missing, shortened
 
@@ -49,12 +49,18 @@ class Settled:
         held: why each is held, or None.
         facts: place of a document in the verdict, from 1 -> what was decided about it.
         echo: all documents say again what was accepted before.
+        no_value: why the message is dead: it makes a result final that is not known; empty where it does not.
     """
 
     routes: Sequence[Routed]
     held: Sequence[Held | None]
     facts: Mapping[int, Facts]
     echo: bool = False
+    no_value: str = ""
+
+
+class _NoValueError(Exception):
+    """A document says that a result is final, and no value is known of it."""
 
 
 def settle(
@@ -65,25 +71,31 @@ def settle(
     before: Before,
     *,
     again: bool = False,
+    status_only: bool = False,
 ) -> Settled:
     """Compare the documents of a message with those accepted before for the same orders.
 
     Args:
         before: `known_orders` of the message.
         again: it is processed anew, and what it had delivered before is compared, too.
+        status_only: it may say of a result that it is final, without its value.
     """
     settled_routes: list[Routed] = []
     held: list[Held | None] = []
     facts: dict[int, Facts] = {}
     for place, routed in enumerate(routes, start=1):
         why: Held | None = None
-        looked = before.messages or again or _corrects_blindly(routed)
+        looked = before.messages or again or status_only or _corrects_blindly(routed)
         if looked and routed.document.reports and routed.destinations:
             document: Document | None = routed.document
             own = [Known(message_id, True)] if again else []
             try:
                 document, why, decided = _settle(batch, routed, before, own, from_us(received_us))
+            except _NoValueError as error:
+                return Settled((), (), {}, no_value=str(error))
             except NotComparedError as error:
+                if status_only:  # what has no value is never sent, not by a person either
+                    return Settled((), (), {}, no_value=f"a status change without its value, and {error}")
                 why = Held(reason=Reason.NOT_COMPARED, text=str(error), remember=True)
                 decided = Facts(not_compared=str(error))
                 logger.warning(
@@ -125,6 +137,7 @@ def _settle(
 
     Raises:
         NotComparedError: it cannot be told.
+        _NoValueError: it says that a result is final of which no value is known.
     """
     document = routed.document
     try:
@@ -151,16 +164,22 @@ def _settle(
     corrects, problems = find_meant(mine, past, wholes.results | wholes.echoes) if found.by_id else ({}, [])
     past.take(f"Observation/{identity}" for identity in corrects.values())
     steps: dict[str, Step] = {}
+    finished: dict[str, str] = {}
     has_results = any(one.kind == "Observation" for one in mine)
     for one in mine:
         if one.name in wholes.echoes:
             steps[one.name] = Step("echo", one.said)
         elif one.name in wholes.results:
             steps[one.name] = follow_in_unit(version_of(one, False), past.versions(one.name), received)
+        elif one.status_only:
+            name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
+            steps[one.name] = step = _finished(one, name, past)
+            if step.kind == "echo" and step.status != one.said:
+                finished[name] = one.said
         elif one.kind in ("Observation", "Composition") or (one.kind == "DiagnosticReport" and not has_results):
             name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
             steps[one.name] = follow(version_of(one, False), past.versions(name), received)
-    if not (problems or wholes.ids) and _is_echo(found, steps, corrects, past, joins=routed.joins):
+    if not (problems or wholes.ids or finished) and _is_echo(found, steps, corrects, past, joins=routed.joins):
         return None, None, Facts(not_sent=True)
     for one in mine:
         if one.name in steps and steps[one.name].kind == "again":
@@ -187,6 +206,7 @@ def _settle(
     facts = replace(
         facts,
         reports=_other_reports(batch, mine, facts, past, withdrawn, wholes.closed),
+        finished=_anew(batch, past, finished, by_sender=True),
         withdrawn=_anew(batch, past, withdrawn),
     )
     if not (facts or wholes.ids):
@@ -196,6 +216,25 @@ def _settle(
     entries = entries_in(body) if document.entries else 0
     facts = replace(facts, corrects={**wholes.ids, **facts.corrects})
     return replace(document, body=body, packed=False, entries=entries), _all(held), facts
+
+
+def _finished(new: Resource, name: str, past: Past) -> Step:
+    """What becomes of a result that its sender says is final, without its value: where the one before it is not yet
+    final, that becomes so.
+
+    Raises:
+        _NoValueError: no value is known of it.
+    """
+    last = past.last_of(name)
+    if last is None or not last.has_value or last.status == WITHDRAWN:
+        raise _NoValueError(
+            f"a status change without its value, and no result is known that it is about ({new.called})"
+        )
+    if past.versions(name)[-1].waits:
+        raise _NoValueError(
+            f"a status change without its value, and the result that it is about is held ({new.called})"
+        )
+    return Step("echo", last.said if last.said in UNFINISHED else new.said)
 
 
 def _echoes(steps: Mapping[str, Step]) -> frozenset[str]:
@@ -365,10 +404,10 @@ def _is_withdrawn(result: str, changed: Mapping[str, str], past: Past) -> bool:
     return last is not None and last.status == WITHDRAWN
 
 
-def _anew(batch: Batch, past: Past, statuses: Mapping[str, str]) -> tuple[str, ...]:
+def _anew(batch: Batch, past: Past, statuses: Mapping[str, str], *, by_sender: bool = False) -> tuple[str, ...]:
     """The entries that write resources of other messages anew: name -> status."""
     return tuple(
-        written_anew(bundle_of(batch, last[0].document_id), name, status)
+        written_anew(bundle_of(batch, last[0].document_id), name, status, by_sender=by_sender)
         for name, status in statuses.items()
         if (last := past.last(name)) is not None
     )

@@ -55,6 +55,7 @@ class Resource(NamedTuple):
             a susceptibility may have an order of its own, and its number is all that is said of the specimen.
         members: of an Observation, the ids of those that belong to it.
         answer: of an Observation, its value where that is a code or words.
+        status_only: of an Observation, its sender says that the one before is final, and no value (OBX-11 is U).
         isolate: the mapping says that it is an isolate of a culture. susceptible: it says S, I or R.
         order: of a report, digest of what was ordered: its numbers (else its specimens) and code.
         mute: it has no status that could say that it is changed.
@@ -77,6 +78,7 @@ class Resource(NamedTuple):
     members: tuple[str, ...] = ()
     answer: str = ""
     isolate: bool = False
+    status_only: bool = False
     susceptible: bool = False
     order: bytes = b""
     mute: bool = False
@@ -121,6 +123,11 @@ def resources_in(bundle: Json) -> list[Resource]:
         raise ValueError(type(error).__name__) from error
 
 
+def _is_own(entry: Json) -> bool:
+    request = entry.get("request", {})
+    return request.get("method") == "PUT" and "?" not in request["url"]
+
+
 def _own(bundle: Json) -> Iterator[tuple[str, Json]]:
     for entry in bundle.get("entry", ()):
         request = entry.get("request")
@@ -154,6 +161,7 @@ def resource_of(name: str, resource: Json) -> Resource:
         content=b"" if report else _digest(resource, _OF_A_CULTURE),
         members=members,
         answer="" if report else _answer(resource),
+        status_only=any(one.get("system") == SENDER_SAID and one.get("code") == "U" for one in tags),
         isolate=any(one.get("system") == PART for one in tags),
         susceptible=not report and _is_susceptibility(resource),
         order=_ordered(resource) if report else b"",
@@ -239,7 +247,6 @@ def settled(bundle: Json, facts: Facts) -> bytes:
     give_ids(bundle, facts.apart)
     give_ids(bundle, facts.corrects)
     entries = bundle.get("entry", [])
-    _add(entries, (*facts.withdrawn, *facts.reports))
     gone: dict[str, str] = {}
     for entry in entries:
         name = entry.get("request", {}).get("url", "")
@@ -250,6 +257,10 @@ def settled(bundle: Json, facts: Facts) -> bytes:
     if gone:
         bundle["entry"] = [entry for entry in entries if entry["fullUrl"] not in gone]
         refer(bundle["entry"], gone)
+    entries = bundle.get("entry", [])
+    _add(entries, (*facts.finished, *facts.withdrawn, *facts.reports))
+    if facts.finished:  # then each says just what it would say if its value had been sent again
+        refer(entries, {one["request"]["url"]: one["fullUrl"] for one in entries if _is_own(one)})
     return orjson.dumps(bundle)
 
 
@@ -282,22 +293,36 @@ def _add(entries: list[Json], others: Sequence[str]) -> None:
                 end += 1
 
 
-def written_anew(bundle: Json, name: str, status: str) -> str:
+def written_anew(bundle: Json, name: str, status: str, *, by_sender: bool = False) -> str:
     """The entries by which a report or result is written anew with another status, as JSON: itself, and what it refers
     to that a server may have under another id (a Patient, an Organization).
 
     Args:
         bundle: that wrote it last; it is used up.
         name: ``DiagnosticReport/id`` or ``Observation/id``.
+        by_sender: the status is the sender's own.
     """
     by_url = {entry["fullUrl"]: entry for entry in bundle["entry"]}
     (entry,) = (one for one in bundle["entry"] if one.get("request", {}).get("url") == name)
     own = {url: one["request"]["url"] for url, one in by_url.items() if one.get("request", {}).get("method") == "PUT"}
     own = {url: address for url, address in own.items() if "?" not in address}
     refer(entry["resource"], own)
-    change_status(entry["resource"], status)
+    if by_sender:
+        _give_status(entry["resource"], status)
+    else:
+        change_status(entry["resource"], status)
     shared = [by_url[url] for url in references(entry["resource"]) if url in by_url]
     return orjson.dumps([*shared, entry]).decode()
+
+
+def _give_status(resource: Json, status: str) -> None:
+    """Give a resource the status that its sender says now."""
+    tags = [one for one in resource.get("meta", {}).pop("tag", ()) if one.get("system") != SENDER_STATUS]
+    if tags:
+        resource["meta"]["tag"] = tags
+    elif not resource.get("meta", True):
+        del resource["meta"]
+    resource["status"] = status
 
 
 def references(value: Any) -> Iterator[str]:

@@ -27,6 +27,7 @@ from engine.records import UNMAPPED_ROWS, Held, MapOutcome, Routed
 
 Verdict = Literal["mapped", "filtered", "dead"]
 
+STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
 _UNMAPPED_TEXT = 200
 
 _GAUGE = {"dead": "dead", "incomplete": "incomplete"}
@@ -97,9 +98,13 @@ def map_done(
         found = bearers.compare_all(batch, message_id, _bearers(routes))
         # A person who has told two persons apart has accepted that both have the order's number, too.
         told_apart = again and any(one.bearer.person > 1 for one in found)
+        status_only = any(one.code == STATUS_ONLY for one in issues)
         compared = is_any_near and not accept_conflict and not told_apart
         if conflict := _conflict(batch, message_id, reports) if compared else "":
             routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
+        elif not accept_conflict and status_only and any(one.verdict == CONFLICT for one in found):
+            routes, state, reason = (), "dead", Reason.NO_VALUE
+            detail = "a status change without its value, and whose result it is about must be answered first"
         elif not accept_conflict and (asked := [one for one in found if one.verdict == CONFLICT]):
             bearers.ask(batch, message_id, asked)
             batch.count(channel, "", "asked_person")
@@ -115,10 +120,14 @@ def map_done(
             named = [one.bearer for one in found]
             if is_any_near:
                 before = accepted.known_orders(batch, first, channel, reports, of_site=of_site, bearers=named)
-            if before.messages or again or settling.may_correct(routes):
-                settled = settling.settle(batch, message_id, received_us, routes, before, again=again)
+            if before.messages or again or status_only or settling.may_correct(routes):
+                settled = settling.settle(
+                    batch, message_id, received_us, routes, before, again=again, status_only=status_only
+                )
                 routes, held = settled.routes, settled.held
-                if settled.echo:
+                if settled.no_value:
+                    state, reason, detail = "dead", Reason.NO_VALUE, settled.no_value
+                elif settled.echo:
                     routes, state, reason = (), "filtered", Reason.ECHO
             if any(one.waits for one in uses):
                 held = used_numbers.why(routes, uses, held)

@@ -62,7 +62,7 @@ class Lab:
     def _hl7(self, told: list[tuple[str, ...]], number: int, order: str, patient: str, day: str, obr: str) -> bytes:
         at = f"202603{day}{told[0][3].replace(':', '')}00"
         pid = f"PID|1||{patient}||Iyer^Meena||19550101|F" if patient else "PID|1"
-        status = "F" if told[0][0] in "XDW" else told[0][0]
+        status = "F" if told[0][0] in "XDWU" else told[0][0]
         segments = [
             f"MSH|^~\\&|AN|LAB|LIS|H|202603{day}1200{number % 60:02}||ORU^R01|M{number}|P|2.5.1",
             pid,
@@ -181,6 +181,70 @@ async def test_what_was_withdrawn_does_not_come_back(site: RunningSite) -> None:
     assert lab.results() == {"GLU": "entered-in-error -"}
     assert await lab.says("P GLU 7.7 09:50") == "held"
     assert (lab.held(), lab.results()) == (["WITHDRAWN_BEFORE"], {"GLU": "entered-in-error -"})
+
+
+async def test_a_preliminary_result_becomes_final_without_its_value_sent_again(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("P GLU 5.5 09:30", "P UREA 4.0 09:30")
+    assert await lab.says("U GLU - 09:40") == "delivered"
+    assert lab.results() == {"GLU": "final 5.5", "UREA": "preliminary 4"}
+    assert (lab.listed(), lab.unlisted()) == ({"partial": ["GLU", "UREA"]}, [])
+    assert await lab.says("U UREA - 09:40") == "delivered"
+    assert (lab.results(), lab.listed()) == ({"GLU": "final 5.5", "UREA": "final 4"}, {"final": ["GLU", "UREA"]})
+    assert await lab.says("P UREA 4.1 09:50") == "held"  # it is final now
+    (one, *_) = [one for one in site.sandbox.resources("Observation") if one["status"] == "final"]
+    assert "meta" not in one or "tag" not in one["meta"]
+
+
+async def test_final_is_said_of_an_order_that_is_counted_anew(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("P GLU 5.5 09:30", obr="2")
+    await lab.says("U GLU - 09:30", obr="1")
+    assert (lab.results(), lab.unlisted()) == ({"GLU": "final 5.5"}, [])
+
+
+async def test_final_is_said_of_a_result_that_is_final(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("C GLU 5.5 09:30")
+    await lab.says("U GLU - 09:30")
+    assert lab.results() == {"GLU": "corrected 5.5"}
+
+
+@pytest.mark.parametrize("before", ["", "X GLU - 09:30", "F UREA 4.0 09:30", "D GLU 5.5 09:30"])
+async def test_final_is_said_of_nothing_that_is_known(site: RunningSite, before: str) -> None:
+    lab = Lab(site, "hl7", count(1))
+    if before:
+        await lab.says(before)
+    there = lab.results()
+    assert await lab.says("U GLU - 09:40") == "NO_VALUE"
+    assert lab.results() == there
+    await site.retry(site.messages()[-1].id)
+    assert (site.ends()[-1], lab.results()) == ("NO_VALUE", there)
+
+
+async def test_final_is_said_of_a_held_result_and_tried_again_once_it_is_decided(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("P GLU 5.5 09:30")
+    assert await lab.says("P GLU 6.0 08:30") == "held"
+    assert await lab.says("U GLU - 09:40") == "NO_VALUE"
+    ran = await site.labrelay("held", "reject", "2", "--reason", "it was mixed up", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    await site.retry(3)
+    assert lab.results() == {"GLU": "final 5.5"}
+
+
+async def test_final_is_said_of_a_person_in_doubt(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("P GLU 5.5 09:30")
+    message = [
+        "MSH|^~\\&|AN|LAB|LIS|H|20260301130000||ORU^R01|U2|P|2.5.1",
+        "PID|1||4711||Khan^Zara||19990505|M",
+        "OBR|1||S9|GLU^Panel^L|||20260301093000|||||||||||||||20260301093000||LAB|F",
+        "OBX|1|NM|GLU^GLU^L||||||||U|||20260301093000",
+    ]
+    await send_blocks(site.port("hl7"), ["\r".join([*message, ""]).encode()])
+    await site.settled()
+    assert (site.ends()[-1], lab.results()) == ("NO_VALUE", {"GLU": "preliminary 5.5"})
 
 
 @pytest.mark.parametrize("channel", ["hl7", "snapshots"])

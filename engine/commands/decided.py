@@ -19,6 +19,7 @@ ECHO = f"accepted before just so ({Reason.ECHO.value})"
 CORRECTS = "the id of what it corrects"
 APART = "an id of its own: the number was given again, to another specimen"
 ANEW = "a report of another message, written anew: it lists a result that changes"
+FINISHED = "a preliminary result of another message, final now: its value was not sent again"
 GONE = "a result of another message, withdrawn: its report is told as a whole and has it no longer"
 _NOTHING_NEW = f"it says nothing that was not accepted before ({Reason.ECHO.value})"
 
@@ -54,6 +55,10 @@ def decided(facts: Facts, document: Document | None = None, form: Form | None = 
             {"resource": one.name, "tests": _tests(one), "status": one.status, "sender": one.said, "why": ANEW}
             for one in _anew(facts.reports, "DiagnosticReport")
         ],
+        "finished": [
+            {"resource": one.name, "tests": _tests(one), "status": one.status, "why": FINISHED}
+            for one in _anew(facts.finished, "Observation")
+        ],
         "withdrawn": [
             {"resource": one.name, "tests": _tests(one), "status": one.status, "sender": one.said, "why": GONE}
             for one in _anew(facts.withdrawn, "Observation")
@@ -76,6 +81,8 @@ def lines(said: Json) -> Iterator[str]:
         yield f"id: {one['id']} in place of {one['made']}: {one['why']}"
     for one in said["reports"]:
         yield f"report: {_called(one)} goes out as {one['status']}: {one['why']}"
+    for one in said["finished"]:
+        yield f"final: {_called(one)}: {one['why']}"
     for one in said["withdrawn"]:
         yield f"withdrawn: {_called(one)}: {one['why']}"
 
@@ -98,6 +105,8 @@ def counted(said: Json) -> Iterator[str]:
         yield f"{_count(count, 'resource')} {'has' if count == 1 else 'have'} {CORRECTS}"
     if count := len(said["reports"]):
         yield f"{_count(count, 'report')} of other messages written anew"
+    if count := len(said["finished"]):
+        yield f"{_count(count, 'result')} of other messages final now"
     if count := len(said["withdrawn"]):
         yield f"{_count(count, 'result')} of other messages withdrawn"
 
