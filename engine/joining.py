@@ -43,36 +43,32 @@ def _delivered(
     batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, wanted: set[str]
 ) -> dict[str, Listed]:
     """What the destination has had of reports: by id, the status that it had last and the results that it lists."""
-    messages: set[int] = set()
+    documents: set[tuple[int, int]] = set()
     for report in unpack_reports(packed_reports):
-        first, last = neighbours(report.key, NEAR_DAYS)  # a correction may be of the day before
-        messages |= {
-            row[0]
-            for row in batch.execute(
-                "SELECT message_id FROM report WHERE key BETWEEN ? AND ? AND patient = ? AND message_id <> ?",
-                (first, last, report.patient, message_id),
+        documents.update(
+            batch.execute(
+                "SELECT d.message_id, d.document_id FROM report r JOIN delivery d ON d.message_id = r.message_id"
+                " JOIN lane l ON l.id = d.lane JOIN lane m ON m.id = ? WHERE r.key BETWEEN ? AND ? AND r.patient = ?"
+                " AND r.message_id <> ? AND l.destination = m.destination AND d.state = 'delivered'",
+                # a correction may be of the day before
+                (lane_id, *neighbours(report.key, NEAR_DAYS), report.patient, message_id),
             ).fetchall()
-        }
-    found: dict[str, Listed] = {}
+        )
+    statuses: dict[str, str] = {}
+    lists: dict[str, dict[str, None]] = {}
     results: dict[str, str] = {}
-    for other in sorted(messages):
-        for (document_id,) in batch.execute(
-            "SELECT DISTINCT d.document_id FROM delivery d JOIN lane l ON l.id = d.lane JOIN lane m ON m.id = ?"
-            " WHERE d.message_id = ? AND l.destination = m.destination AND d.state = 'delivered'"
-            " ORDER BY d.document_id",
-            (lane_id, other),
-        ).fetchall():
-            try:
-                resources = told(batch, document_id)
-            except NotComparedError:
-                continue  # what came after it was held for that, and a person has let it go
-            results |= {one.identity: one.status for one in resources if one.kind == "Observation"}
-            for one in resources:
-                if one.kind == "DiagnosticReport" and one.identity in wanted:
-                    before = found.get(one.identity)
-                    listed = dict.fromkeys((*(before.results if before else ()), *one.lists), "")
-                    found[one.identity] = Listed(one.status, listed)
+    for _, document_id in sorted(documents):
+        try:
+            resources = told(batch, document_id)
+        except NotComparedError:
+            continue  # what came after it was held for that, and a person has let it go
+        for one in resources:
+            if one.kind == "Observation":
+                results[one.identity] = one.status
+            elif one.kind == "DiagnosticReport" and one.identity in wanted:
+                statuses[one.identity] = one.status
+                lists.setdefault(one.identity, {}).update(dict.fromkeys(one.lists))
     return {
-        report: Listed(one.status, {result: results[result] for result in one.results if result in results})
-        for report, one in found.items()
+        report: Listed(status, {result: results[result] for result in lists[report] if result in results})
+        for report, status in statuses.items()
     }
