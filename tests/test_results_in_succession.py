@@ -13,7 +13,7 @@ import pytest
 from engine.commands.output import ExitCode
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
-from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
+from tests.support.running import HL7_ROUTE, MLLP, RunningSite, astm_channel, channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks
 
 SETTINGS = {"patient_system": "urn:x:mrn"}
@@ -40,6 +40,7 @@ class Lab:
         patient: str = "4711",
         day: str = "01",
         obr: str = "1",
+        to: str = "LIS",
         wait: bool = True,
     ) -> str:
         """Send a message and wait until all is quiet (or not); how it ended."""
@@ -52,19 +53,21 @@ class Lab:
             assert not played.gave_up
         else:
             (answer,) = await send_blocks(
-                self.site.port(self.channel), [self._hl7(told, number, order, patient, day, obr)]
+                self.site.port(self.channel), [self._hl7(told, number, order, patient, day, obr, to)]
             )
             assert lines(answer)["MSA"][1] == "AA"
         if wait:
             await self.site.settled()
         return self.site.ends()[-1] if wait else ""
 
-    def _hl7(self, told: list[tuple[str, ...]], number: int, order: str, patient: str, day: str, obr: str) -> bytes:
+    def _hl7(
+        self, told: list[tuple[str, ...]], number: int, order: str, patient: str, day: str, obr: str, to: str
+    ) -> bytes:
         at = f"202603{day}{told[0][3].replace(':', '')}00"
         pid = f"PID|1||{patient}||Iyer^Meena||19550101|F" if patient else "PID|1"
         status = "F" if told[0][0] in "XDWU" else told[0][0]
         segments = [
-            f"MSH|^~\\&|AN|LAB|LIS|H|202603{day}1200{number % 60:02}||ORU^R01|M{number}|P|2.5.1",
+            f"MSH|^~\\&|AN|LAB|{to}|H|202603{day}1200{number % 60:02}||ORU^R01|M{number}|P|2.5.1",
             pid,
             f"OBR|{obr}||{order}|GLU^Panel^L|||{at}|||||||||||||||{at}||LAB|{status}",
         ]
@@ -172,6 +175,24 @@ async def test_echoes_go_out_of_a_message_first(lab: Lab) -> None:
     assert lab.results() == {"GLU": "final 5.5", "UREA": "final 4", "NA": "final 140"}
     assert {one["meta"]["versionId"] for one in lab.site.sandbox.resources("Observation")} == {"1"}
     assert lab.unlisted() == []
+
+
+async def test_an_echo_for_one_destination_is_news_for_another(tmp_path: Path) -> None:
+    """Only the route in the middle has brought its destination the result before; those around it have not."""
+    for_the_ward = {"when": "=MSH-5 == 'WARD'", "mapping": "hl7-results"}
+    routes = ({**for_the_ward, "to": ["one", "two"]}, HL7_ROUTE, {**for_the_ward, "to": "three"})
+    folders = {name: {"kind": "file", "folder": name} for name in ("one", "two", "three")}
+    async with running_site(tmp_path, {"hl7": channel(MLLP, *routes, settings=SETTINGS)}, folders) as site:
+        lab = Lab(site, "hl7", count(1))
+        assert await lab.says("F GLU 5.5 09:30") == "delivered"
+        assert await lab.says("F GLU 5.5 09:30", to="WARD") == "delivered"
+        assert [one.destination for one in site.deliveries(2)] == ["one", "two", "three"]
+        assert await lab.says("F GLU 5.5 09:30", to="WARD") == "ECHO"
+        assert await lab.says("F NA 140 09:30", to="WARD") == "delivered"
+        assert {(one.destination, one.state) for one in site.deliveries(4)} == {
+            (name, "delivered") for name in ("lab-fhir", "one", "two", "three")
+        }
+        assert lab.results() == {"GLU": "final 5.5", "NA": "final 140"}
 
 
 async def test_what_was_withdrawn_does_not_come_back(site: RunningSite) -> None:

@@ -4,7 +4,7 @@ What stands here is held to more than the rest: every line and every branch is r
 is this file run), and a sample of mutants is tried (`make mutants MUTANTS="--group core"`). `docs/quality.md` has the
 figures.
 
-    python tools/core.py            fails below the floor, and says which lines and branches no test reached
+    python tools/core.py            fails below 100 %, and says which lines and branches no test reached
     python tools/core.py -k mllp    other arguments are pytest's; with fewer tests less is reached
 """
 
@@ -13,9 +13,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-
-# Wanted are 100 %. Ten lines of late additions are reached by no test in one process yet; `docs/quality.md` names them.
-FLOOR = 99.5
 
 CORE_MODULES = (
     "engine/journal/__init__.py",
@@ -64,6 +61,7 @@ CORE_TESTS = (
     "tests/adapters/codecs/test_mllp_link.py",
     "tests/adapters/codecs/test_text_link.py",
     "tests/adapters/codecs/test_whole_link.py",
+    "tests/adapters/transports/test_gate.py",
     "tests/engine/store/test_anchor_and_lock.py",
     "tests/engine/store/test_bearers.py",
     "tests/engine/store/test_decisions.py",
@@ -116,7 +114,8 @@ def measure(more: list[str]) -> int:
         return int(failed)
     if reached < 100:
         print("A line or branch of the durable core is reached by no test: write one, or take the line out.")
-    return int(reached < FLOOR)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

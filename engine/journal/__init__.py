@@ -140,8 +140,9 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             if loss is not None and not accept_loss:
                 raise loss
             back = rollback.find(connection.execute, elsewhere(journal_id), journal_id, vault.anchor_seal)
-            if loss is not None and back is not None and back.last:  # what a person accepts is all of it
-                loss, back = LossError(back.text, back.first, back.last), None
+            if loss is not None and back is not None and back.last:  # a person accepts all that is missing, once
+                loss = LossError(back.text, back.first, back.last) if back.last > loss.last else loss
+                back = None
             journal._begin(connection, anchor_path, clock, zone, on_fatal, kept if reserve else None, loss)
             if loss is not None:
                 journal._accept(loss, actor, because)

@@ -196,6 +196,42 @@ async def test_a_folder_that_was_not_put_back_is_left_in_peace(tmp_path: Path) -
     assert (await asyncio.to_thread(labrelay, "verify", site=folder)).code == ExitCode.OK
 
 
+@pytest.mark.parametrize("further", ["anchor", "elsewhere"])
+async def test_a_person_who_accepts_a_loss_accepts_all_that_any_anchor_knows_of(tmp_path: Path, further: str) -> None:
+    """Neither anchor is always the newest: the second one is a second behind, the first may be put back with the rows.
+    No number is given twice, whichever knows more."""
+    folder = site(tmp_path)
+    await run_and_send(folder, 1, 2)
+    shutil.copytree(folder / "var", tmp_path / "kept")
+    first = newest(folder) + 1
+    known: list[tuple[bytes, bytes, int]] = []
+    for number in (3, 4):
+        await run_and_send(folder, number)
+        (outside,) = (folder / "var-anchor").glob("*.anchor")
+        known.append(((folder / "var" / ANCHOR_NAME).read_bytes(), outside.read_bytes(), newest(folder)))
+    put_back(folder, tmp_path / "kept")
+    inner, outer = (1, 0) if further == "anchor" else (0, 1)
+    (folder / "var" / ANCHOR_NAME).write_bytes(known[inner][0])
+    outside.write_bytes(known[outer][1])
+    last = known[1][2]
+    assert known[0][2] < last
+
+    arguments = ("journal", "accept-loss", "--because", "the disk is gone", "--yes")
+    ran = await asyncio.to_thread(labrelay, *arguments, site=folder)
+    assert ran.code == ExitCode.OK, ran.err
+    assert newest(folder) == last + 1  # the act itself
+    before = delivered(folder)
+    async with running_app(folder) as app:
+        (act,) = [one for one in app.journal.acts() if one.verb == "accept-loss"]
+        assert (act.what["first"], act.what["last"]) == (first, last)
+        assert DELIVERIES not in app.pauses  # the person knows
+        port = app.sources["chem"].port
+        assert port is not None
+        await send_blocks(port, [oru(5)])
+        await until(lambda: delivered(folder) == before + 1, WITHIN_S)
+    assert (await asyncio.to_thread(labrelay, "verify", site=folder)).code == ExitCode.OK
+
+
 @pytest.mark.parametrize("version", [1, 2])
 async def test_where_the_tail_was_cut_off_without_the_key_it_is_seen(tmp_path: Path, version: int) -> None:
     """As root, who can write every file, and knows how an anchor is made, now or by an earlier program, but has no key

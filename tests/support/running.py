@@ -196,17 +196,18 @@ async def running_app(folder: Path, *, clock: Clock | None = None, own_tables: b
 async def running_site(
     folder: Path,
     channels: Mapping[str, Json],
+    more: Mapping[str, Json] | None = None,
     *,
     clock: Clock | None = None,
     namespaces: Mapping[str, str] | None = None,
     workers: int = 0,
     patient_numbers: str | None = "lasting",
 ) -> AsyncIterator[RunningSite]:
-    """A site whose destination ``lab-fhir`` is a sandbox."""
+    """A site whose destination ``lab-fhir`` is a sandbox; ``more``: the other ones."""
     sandbox = Sandbox()
     await sandbox.start()
     try:
-        destinations = {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}}
+        destinations = {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}, **(more or {})}
         make_running_site(
             folder,
             channels,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import bearers, erasing
+from engine import bearers
 from engine.clock import ManualClock
 from engine.journal import Journal
 from engine.message import Bearer, Report
@@ -51,7 +51,7 @@ def rows(journal: Journal) -> int:
 
 
 async def erase(journal: Journal, messages: list[int], numbers: list[str]) -> None:
-    await journal._submit(lambda batch: erasing.erase(batch, messages, numbers, actor="ann", because="asked", more={}))
+    await journal.erase(messages, numbers, actor="ann", because="asked", more={})
 
 
 async def ends(journal: Journal, *records: Person, lasting: bool = True) -> list[str]:

@@ -11,13 +11,13 @@ import pytest_asyncio
 
 from engine.batch import Batch
 from engine.chain import GENESIS, chain_hash, document_hash, erased_digest, pruned_digest, row_hash
-from engine.clock import from_us
+from engine.clock import ManualClock, from_us
 from engine.journal import Journal
 from engine.outbox import decisions
 from engine.reasons import Reason
 from engine.records import Held
 from engine.results import Earlier, Result
-from tests.support.journals import NOW_US, queue, received, routed, running, started, store
+from tests.support.journals import DAY_S, NOW_US, queue, received, routed, running, started, store
 
 LATER_US = NOW_US + 60_000_000
 
@@ -128,6 +128,34 @@ async def test_what_a_server_has_is_remembered_with_the_delivery(journal: Journa
     await journal.settle(one.id, delivered_us=1, versions=(("Patient/p", "3"), ("Observation/o", "")))
     assert journal.versions("fhir", ["Patient/p", "Observation/o", "Patient/q"]) == {"Patient/p": "3"}
     assert journal.versions("elsewhere", ["Patient/p"]) == {}
+
+
+async def test_only_what_waits_is_set_aside_and_only_then_an_act_says_so(journal: Journal) -> None:
+    await queue(journal, b"1", b"2")
+    await journal.settle(1, delivered_us=NOW_US)
+    assert not await journal.set_aside(1, correction=True, actor="ann", because="never digested")
+    assert (journal.acts(), journal.dead()) == ([], [])
+    assert await journal.set_aside(2, correction=False, actor="ann", because="never digested")
+    (act,) = journal.acts()
+    assert (act.actor, act.verb, act.what["messages"]) == ("ann", "set-aside", [2])
+    assert [(one.delivery_id, one.reason) for one in journal.dead()] == [(2, Reason.SET_ASIDE.value)]
+
+
+async def test_only_what_was_delivered_is_refused_late_and_a_day_that_has_ended_keeps_its_count(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        await queue(journal, b"1", b"2", b"3")
+        assert not await journal.refuse_late(3, detail="AE after CA")  # it still waits
+        for delivery in (1, 2):
+            await journal.settle(delivery, delivered_us=clock.now_us())
+        assert counted(journal)["delivered"] == 2
+        assert await journal.refuse_late(1, detail="AE after CA")
+        assert not await journal.refuse_late(1, detail="AE after CA")  # once
+        assert (counted(journal)["delivered"], counted(journal)["dead"]) == (1, 1)
+        clock.advance(2 * DAY_S)
+        assert await journal.refuse_late(2, detail="AE after CA")
+        assert counted(journal)["delivered"] == 1
+        assert [one.reason for one in journal.dead()] == [Reason.REFUSED_LATE.value] * 2
 
 
 async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:
