@@ -1,12 +1,14 @@
 """What holds for every test: nothing from the developer's environment, and no skip that nobody knows of in CI."""
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
+from tests.support.ports import quiet_ports
 from tests.support.skips import SkipGuard
 
 if TYPE_CHECKING:
@@ -18,8 +20,16 @@ hypothesis.settings.load_profile("labrelay")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background; its children inherit that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("CI"):
         config.pluginmanager.register(SkipGuard(), "skip-guard")
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """In the place of pytest-asyncio's, whose port may be an outgoing connection's a moment later."""
+    return quiet_ports(1)[0]
 
 
 @pytest.fixture(autouse=True)

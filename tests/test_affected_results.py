@@ -159,6 +159,7 @@ async def test_what_would_not_be_delivered_any_more_is_in_the_list(site: Running
 async def test_a_message_that_cannot_be_compared_is_in_the_list(site: RunningSite) -> None:
     await site.sandbox.pause()
     await send_blocks(site.port("lab"), [message(1)])
+    await until(lambda: len(site.deliveries(1)) == 2)
     give_table(site.folder)
     ran = await site.labrelay(*AGAIN, "-o", "json")
 

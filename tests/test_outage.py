@@ -18,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from adapters.codecs.astm_sender import frames_of
 from engine.app import App
 from engine.bench.messages import astm, control_id, oru
-from engine.bench.processes import free_ports
 from engine.clock import ManualClock
 from engine.sandbox import Faults, Sandbox
+from tests.support.ports import quiet_ports
 from tests.support.running import RunningSite, astm_channel, channel, hl7_channel, make_running_site, running_app
 from tests.support.senders import AstmAnalyzer, send_blocks, session
 from tests.support.waiting import until
@@ -116,7 +116,7 @@ class Laboratory:
 
     async def recover(self) -> None:
         """Let time pass until nothing waits any more."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60.0):
             while not self.site.is_settled():
                 await self.pass_time(30)
                 await asyncio.sleep(0)
@@ -169,7 +169,7 @@ class Laboratory:
 async def laboratory(tmp_path: Path) -> AsyncIterator[Laboratory]:
     sandbox, clock = Sandbox(), ManualClock()
     await sandbox.start()
-    (port,) = free_ports(1)
+    (port,) = quiet_ports(1)
     both = {"to": ["lab-fhir", "archive"]}
     haematology, chemistry = hl7_channel(), astm_channel()
     channels = {

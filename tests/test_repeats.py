@@ -262,7 +262,7 @@ def standing_writer(site: RunningSite) -> "Iterator[None]":
     go_on = threading.Event()
 
     def wait(batch: Batch) -> None:
-        assert go_on.wait(30.0)
+        assert go_on.wait(120.0)
 
     site.app.journal._submit(wait)
     try:
@@ -295,7 +295,9 @@ async def send_and_leave(site: RunningSite, protocol: str, text: Text) -> None:
 
 
 async def _end(site: RunningSite, protocol: str, writer: asyncio.StreamWriter) -> None:
-    (connection,) = site.app.sources[protocol].channel.connections.values()
+    served = site.app.sources[protocol].channel
+    await until(lambda: len(served.connections) == 1)
+    (connection,) = served.connections.values()
     await writer.drain()
     writer.close()
     await until(connection.line.gone)

@@ -247,7 +247,7 @@ async def test_another_mapping_is_tried_before_it_is_used(site: RunningSite, tmp
     args = {"config_hash": site.app.built.site.hash, "mapping": str(draft), "because": "x", "rate": 50.0}
     asked = {**args, "selection": {"channel": "lab", "after_us": 1}, "mapping_hash": "0" * 64}
     with pytest.raises(RefusedError, match="has changed since"):
-        await asyncio.to_thread(call, site.folder / "var/labrelay.sock", "reprocess", asked, timeout=10.0)
+        await asyncio.to_thread(call, site.folder / "var/labrelay.sock", "reprocess", asked, timeout=120.0)
     other = await reprocess(site, "--mapping-from", "astm-results")
     assert (other.code, "it reads astm, and channel lab brings hl7v2" in other.err) == (ExitCode.CONFIG, True)
     ran = await reprocess(site, "--mapping-from", str(draft), "--apply", "--reason", "trial", "--yes")
@@ -372,7 +372,7 @@ async def test_cut_short_it_goes_on_when_it_is_given_again(tmp_path: Path, sandb
         args = {"config_hash": site.app.built.site.hash, "because": "x", "rate": 0.01}
         asked = {**args, "selection": {"channel": "lab", "after_us": 1}}
         under_way = asyncio.create_task(
-            asyncio.to_thread(call, site.folder / "var/labrelay.sock", "reprocess", asked, timeout=30.0)
+            asyncio.to_thread(call, site.folder / "var/labrelay.sock", "reprocess", asked, timeout=120.0)
         )
         await until(lambda: len(site.trace(1).documents) == 4)  # the first went at once, the next would in 100 s
         await site.settled()
@@ -398,7 +398,7 @@ async def test_two_at_once_send_nothing_twice(site: RunningSite) -> None:
 
     def ask() -> object:
         try:
-            return call(site.folder / "var/labrelay.sock", "reprocess", asked, timeout=30.0)["done"]
+            return call(site.folder / "var/labrelay.sock", "reprocess", asked, timeout=120.0)["done"]
         except RefusedError as error:
             return str(error)
 

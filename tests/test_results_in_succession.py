@@ -61,7 +61,14 @@ class Lab:
         return self.site.ends()[-1] if wait else ""
 
     def _hl7(
-        self, told: list[tuple[str, ...]], number: int, order: str, patient: str, day: str, obr: str, to: str
+        self,
+        told: list[tuple[str, ...]],
+        number: int,
+        order: str,
+        patient: str,
+        day: str,
+        obr: str,
+        to: str = "LIS",
     ) -> bytes:
         at = f"202603{day}{told[0][3].replace(':', '')}00"
         pid = f"PID|1||{patient}||Iyer^Meena||19550101|F" if patient else "PID|1"

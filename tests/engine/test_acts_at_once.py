@@ -251,7 +251,7 @@ class HeldUp(LineProgram):
 
     def apply(self, parsed: Parsed, context: MapContext) -> Mapped:
         self.begun.set()
-        self.was_let_go = self.go_on.wait(5.0)
+        self.was_let_go = self.go_on.wait(60.0)
         return Mapped(documents=(Document(body=b"mapped"),))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ async def served(made: Channel, stream: MemoryStream) -> AsyncIterator["asyncio.
         yield task
     finally:
         stream.end()
-        await asyncio.wait_for(task, 5.0)
+        await asyncio.wait_for(task, 60.0)
 
 
 @pytest.fixture
@@ -258,7 +259,7 @@ async def test_what_cannot_be_stored_is_not_answered_and_the_connection_closed()
     stream = MemoryStream()
     async with served(channel(store), stream) as task:
         stream.feed(block(hl7("1")))
-        await asyncio.wait_for(asyncio.shield(task), 2.0)
+        await asyncio.wait_for(asyncio.shield(task), 60.0)
         assert stream.closed
     assert stream.written == b""
 
@@ -290,7 +291,7 @@ async def test_after_a_failed_sync_nothing_at_all_is_answered(with_ae: bool) -> 
     stream = MemoryStream()
     async with served(channel(store, answer_store_fault=with_ae), stream) as task:
         stream.feed(block(hl7("1")))
-        await asyncio.wait_for(asyncio.shield(task), 2.0)
+        await asyncio.wait_for(asyncio.shield(task), 60.0)
     assert stream.written == b""
     assert stream.closed
 
@@ -385,7 +386,7 @@ async def test_a_stop_does_not_wait_for_a_failing_store() -> None:
         stream.end()
         await until(lambda: len(store.faults) < 99_999)
         made.stop()
-        await asyncio.wait_for(asyncio.shield(task), 2.0)
+        await asyncio.wait_for(asyncio.shield(task), 60.0)
 
 
 @pytest.mark.usefixtures("soon")
@@ -402,7 +403,7 @@ async def test_what_a_pause_left_unkept_is_kept_by_the_next_connection() -> None
         stream.end()
         await until(lambda: len(store.faults) < 99_999)
         made.stop()
-        await asyncio.wait_for(asyncio.shield(task), 2.0)
+        await asyncio.wait_for(asyncio.shield(task), 60.0)
     assert store.incomplete == []
     store.faults = []
     made.begin()
@@ -423,7 +424,7 @@ async def test_evidence_is_not_tried_again_after_a_failed_sync() -> None:
         stream.feed(block(hl7("1"))[:40])
         store.faults = [FULL, BROKEN, FULL, FULL]
         stream.end()
-        await asyncio.wait_for(asyncio.shield(task), 2.0)
+        await asyncio.wait_for(asyncio.shield(task), 60.0)
     assert (store.faults, store.incomplete) == ([FULL, FULL], [])
 
 
@@ -511,7 +512,7 @@ async def test_a_quiet_connection_is_closed_after_the_idle_timeout_if_there_is_o
     made = channel(ScriptedStore(), idle_timeout_s=0.02)
     stream = MemoryStream()
     async with served(made, stream) as task:
-        await asyncio.wait_for(asyncio.shield(task), 2.0)
+        await asyncio.wait_for(asyncio.shield(task), 60.0)
         assert stream.closed
 
 
@@ -521,7 +522,7 @@ async def test_a_block_that_never_ends_is_cut_and_kept_as_evidence() -> None:
     made = channel(store)
     async with served(made, stream) as task:
         stream.feed(b"\x0bMSH|^~\\&|", *[b"x" * 65536] * 20)
-        await asyncio.wait_for(asyncio.shield(task), 5.0)
+        await asyncio.wait_for(asyncio.shield(task), 60.0)
         assert stream.closed
     assert made.counts.faults["too-large"] == 1
     assert [(len(one.payload), one.cut.size) for one in store.incomplete if one.cut] == [(64 * 1024, 1 << 20)]
@@ -594,7 +595,7 @@ def test_whatever_comes_the_connection_ends_in_order(
         made.stop()  # a store that fails is not waited for
         stream.feed(*[piece for piece in sent if piece])
         stream.end()
-        await asyncio.wait_for(made.handle(stream), 5.0)
+        await asyncio.wait_for(made.handle(stream), 60.0)
         assert made.connections == {}
         if mllp:
             taken = [code for code in stream.codes if code in ("AA", "CA")]
@@ -628,7 +629,7 @@ async def test_whatever_a_header_holds_the_journal_keeps_it(tmp_path: Path) -> N
 
 
 @asynccontextmanager
-async def awaiting(tmp_path: Path) -> AsyncIterator[tuple[Plant, ScriptedDestination, MemoryStream]]:
+async def awaiting(tmp_path: Path) -> AsyncIterator[tuple[Plant, ScriptedDestination, MemoryStream, Channel]]:
     """A channel that answers once all is delivered, to two destinations."""
     async with plant(tmp_path) as made:
         server, other = [await made.destination(name) for name in ("server", "other")]
@@ -640,15 +641,15 @@ async def awaiting(tmp_path: Path) -> AsyncIterator[tuple[Plant, ScriptedDestina
         made.intake._outcomes = outcomes
         made.channel("chemistry", "server", "other", raw=True)
         stream = MemoryStream()
-        one = channel(made.journal, stored=made.intake.accept, clock=made.clock, outcomes=outcomes, ack_timeout_s=0.2)
+        one = channel(made.journal, stored=made.intake.accept, clock=made.clock, outcomes=outcomes, ack_timeout_s=60.0)
         async with served(one, stream):
-            yield made, server, stream
+            yield made, server, stream, one
         assert other.opened == 1
         await until(lambda: len(outcomes) <= 1)
 
 
 async def test_the_answer_waits_for_every_delivery(tmp_path: Path) -> None:
-    async with awaiting(tmp_path) as (made, server, stream):
+    async with awaiting(tmp_path) as (made, server, stream, _):
         server.gate.clear()
         stream.feed(block(hl7("1")))
         await until(lambda: len(made.destinations["other"].taken) == 1)
@@ -663,15 +664,17 @@ async def test_the_answer_waits_for_every_delivery(tmp_path: Path) -> None:
 
 
 async def test_a_dead_letter_is_answered_ae_and_so_is_what_takes_too_long(tmp_path: Path) -> None:
-    async with awaiting(tmp_path) as (made, server, stream):
+    async with awaiting(tmp_path) as (made, server, stream, one):
         server.script = lambda channel, body, attempt: (
             RefusedDeliveryError(Reason.REFUSED) if "R01|1|" in body else None
         )
         stream.feed(block(hl7("1")))
         await until(lambda: stream.codes == ["AE"])
         server.gate.clear()
+        patient, one.settings = one.settings, replace(one.settings, ack_timeout_s=0.01)
         stream.feed(block(hl7("2")))
         await until(lambda: stream.codes == ["AE", "AE"])
+        one.settings = patient
         stream.feed(block(hl7("2")))  # the sender tries again, and meanwhile the server is back
         await made.settle()
         server.gate.set()
@@ -837,7 +840,7 @@ async def test_what_is_refused_is_told_in_the_trace_of_the_line_and_in_the_count
     made = channel(store)
     async with served(made, stream) as task:
         stream.feed(block(hl7("1")))
-        await asyncio.wait_for(asyncio.shield(task), 5.0)
+        await asyncio.wait_for(asyncio.shield(task), 60.0)
     assert made.counts.faults["not-stored"] == 1
     assert made.counts.store_fault is not None
 
@@ -908,7 +911,7 @@ async def test_whoever_holds_most_is_cut_when_the_memory_for_unfinished_messages
         small.feed(b"\x0bMSH|^~\\&|", b"x" * 100_000)
         await until(lambda: any(one.held for one in made.connections.values()))
         large.feed(b"\x0bMSH|^~\\&|", b"y" * 250_000)
-        await asyncio.wait_for(asyncio.shield(cut), 5.0)
+        await asyncio.wait_for(asyncio.shield(cut), 60.0)
         assert made.counts.faults["memory"] == 1
         small.feed(b"\x1c\r")
         await until(lambda: len(store.messages) == 1)

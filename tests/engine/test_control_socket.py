@@ -33,7 +33,7 @@ async def serving(path: Path, handler: Any = _echo, **options: float) -> AsyncIt
         await server.stop()
 
 
-async def ask(path: Path, verb: str = "echo", args: dict[str, Any] | None = None, within: float = 5) -> dict[str, Any]:
+async def ask(path: Path, verb: str = "echo", args: dict[str, Any] | None = None, within: float = 60) -> dict[str, Any]:
     return await asyncio.to_thread(call, path, verb, args, timeout=within)
 
 
@@ -42,7 +42,7 @@ async def say(path: Path, line: bytes) -> Any:
 
     def talk() -> bytes:
         with socket.socket(socket.AF_UNIX) as peer:
-            peer.settimeout(5)
+            peer.settimeout(60)
             peer.connect(str(path))
             peer.sendall(line)
             return control._read_line(peer)
@@ -177,7 +177,7 @@ async def test_what_was_begun_is_brought_to_its_end_though_nobody_waits_any_more
         with pytest.raises(LabRelayError, match="may still be going on"):
             await ask(path)
         go_on.set()
-        await asyncio.wait_for(ended.wait(), 5.0)
+        await asyncio.wait_for(ended.wait(), 60.0)
 
 
 async def test_what_goes_on_without_anybody_ends_with_the_server(tmp_path: Path) -> None:

@@ -292,7 +292,7 @@ elif {where!r} == "thread":
     thread = threading.Thread(target=crash, name={NAME!r}); thread.start(); thread.join()
 else: Bad()
 """
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert '"type":"ValueError"' in result.stderr
     assert NAME not in result.stderr + result.stdout
     assert MRN not in result.stderr + result.stdout

@@ -83,7 +83,7 @@ async def test_it_goes_out_oldest_first_and_ends_with_its_outcome(journal: Journ
     assert (begun["count"], begun["going_on"]) == (COUNT, True)
     await until(lambda: acts.replays.progress(begun["act"])["done"] == COUNT)
     assert await deliver(journal, acts) == ids
-    assert await acts.replays.wait(begun["act"], 5.0)
+    assert await acts.replays.wait(begun["act"], 60.0)
     progress = acts.replays.progress(begun["act"])
     assert (progress["state"], progress["outcome"]) == ("ended", {"messages": COUNT, "deliveries": COUNT})
     assert journal.unfinished_replays() == []
@@ -99,7 +99,7 @@ async def test_each_end_of_a_delivery_is_counted_for_what_it_is(journal: Journal
     ends = [None, Reason.SUPERSEDED, Reason.OVERTAKEN, Reason.OVERTAKEN, Reason.REFUSED]
     for delivery, end in zip(await journal.claim("chem", "fhir", 5), ends, strict=True):
         acts.replays.settled(delivery.id, end)
-    assert await acts.replays.wait(begun["act"], 5.0)
+    assert await acts.replays.wait(begun["act"], 60.0)
     assert acts.replays.progress(begun["act"])["outcome"] == {
         "messages": 5,
         "deliveries": 5,
@@ -126,7 +126,7 @@ async def test_one_that_fails_says_so_and_can_be_taken_up_again(
     await acts.resume(begun["act"], actor="anita", rate=100_000, within_s=0)
     await until(lambda: acts.replays.progress(begun["act"])["done"] == COUNT)
     assert await deliver(journal, acts) == ids
-    assert await acts.replays.wait(begun["act"], 5.0)
+    assert await acts.replays.wait(begun["act"], 60.0)
     assert acts.replays.progress(begun["act"])["state"] == "ended"
 
 
@@ -165,7 +165,7 @@ async def test_what_is_live_without_end_does_not_keep_it_for_ever_a_server_that_
             await until(partial(_has_done, acts, begun["act"], number))
             assert acts.replays.progress(begun["act"])["outcome"]["waiting"] == 1
             sent += await deliver(journal, acts)
-        assert await acts.replays.wait(begun["act"], 5.0)
+        assert await acts.replays.wait(begun["act"], 60.0)
     else:
         assert not await acts.replays.wait(begun["act"], 0.1)
     assert sent == (ids if why == LIVE_FIRST else [])

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from engine.app import App
-from engine.bench.processes import free_ports
 from engine.channel import UNREAD_SAID
 from engine.link_words import FAULT_WORDS, stranger_words
 from engine.vault import KEY_NAME
+from tests.support.ports import quiet_ports
 from tests.support.running import running_app
 from tests.support.waiting import until
 
@@ -22,7 +22,7 @@ MESSAGE = b"\x0bMSH|^~\\&|XN|LAB|||20260301101530||ORU^R01|1|P|2.5\rPID|1\r\x1c\
 
 @pytest.fixture
 def port() -> int:
-    return free_ports(1)[0]
+    return quiet_ports(1)[0]
 
 
 @asynccontextmanager
@@ -55,7 +55,7 @@ async def send(port: int, *parts: bytes, answered: bool = False) -> None:
         writer.write(part)
         await writer.drain()
     if answered:
-        await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 5.0)
+        await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 60.0)
     writer.close()
 
 
@@ -114,6 +114,9 @@ async def test_a_full_disk_says_once_what_to_do_and_is_over_when_there_is_room(
     async with site(tmp_path, port) as app:
         counts = app.sources["chem"].channel.counts
         await send(port, MESSAGE, answered=True)
+        lanes = app.journal.lanes
+        await until(lambda: [one.delivered_us > 0 for one in lanes()] == [True])  # nothing is on its way to the store
+        await until(lambda: not app.journal.queued)
         upkeep = type(app.journal._upkeep)
         now = app.clock.monotonic()
         counts.store_fault = ("the disk is full: nothing new is kept until there is room", now)

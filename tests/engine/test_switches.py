@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from engine.app import App
-from engine.bench.processes import free_ports
 from engine.commands.output import ExitCode
 from engine.records import Target
 from engine.snapshot.site import SiteSnapshot
 from engine.snapshot.states import ChannelState, DestinationState, Level
 from tests.support.command_line import Ran, labrelay
 from tests.support.live import Analyzer, Mood, Server
+from tests.support.ports import quiet_ports
 from tests.support.running import running_app
 from tests.support.waiting import until
 
@@ -34,7 +34,7 @@ class Lab:
     def __init__(self, folder: Path, server: Server) -> None:
         self.folder = folder
         self.server = server
-        self.ports = free_ports(2)
+        self.ports = quiet_ports(2)
         (folder / "config").mkdir(parents=True)
         (folder / "channels").mkdir()
         url = f"http://127.0.0.1:{server.port}/in"
@@ -204,7 +204,7 @@ async def test_a_restarted_channel_takes_up_its_analyzer_again(lab: Lab) -> None
 
 
 async def test_a_tee_is_never_paused(lab: Lab) -> None:
-    middleware, listen = free_ports(2)
+    middleware, listen = quiet_ports(2)
     tee = {"analyzer": {"listen": f"127.0.0.1:{listen}"}, "middleware": {"connect": f"127.0.0.1:{middleware}"}}
     lab.write("channels/c0", {
         "channel": "c0", "source": {"kind": "mllp", "tee": tee}, "routes": [{"to": "server"}],

@@ -139,7 +139,7 @@ def _life(site: Path, folder: Path, step: str) -> list[str]:
     """What a life said until it ended; by its own hand where ``step`` is one."""
     life = subprocess.run(
         [sys.executable, "-m", "tests.support.backup_life", str(site), str(folder), step],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert life.returncode == (0 if step == "never" else -signal.SIGKILL), life.stderr
     return life.stdout.splitlines()

@@ -28,14 +28,13 @@ async def exchange_timed(port: int, number: int) -> float:
     began = loop.time()
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(VT + oru(0, number, random.Random(number)) + END)
-    answer = await asyncio.wait_for(reader.readuntil(END), 10.0)
+    answer = await asyncio.wait_for(reader.readuntil(END), 60.0)
     writer.close()
     assert b"MSA|AA" in answer
     return loop.time() - began
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_peers_that_trickle_are_cut_at_their_deadline_and_analyzers_are_served(
     tmp_path: Path, trial: Trial
 ) -> None:
@@ -66,8 +65,7 @@ async def test_peers_that_trickle_are_cut_at_their_deadline_and_analyzers_are_se
                 waits.append(await exchange_timed(daemon.port_of[0], served))
                 await asyncio.sleep(0.1)
             grown = rss(daemon) - before
-            (row,) = (await status(daemon))["channels"]
-            assert row["link_faults"]["block-timeout"] == crowd
+            await shown(daemon, lambda found: found["channels"][0]["link_faults"].get("block-timeout") == crowd)
             await shown(daemon, lambda found: not found["channels"][0]["connections"])
         assert grown < FIXED + crowd * 64 * 1024
         assert await daemon.terminate() == 0
@@ -80,7 +78,6 @@ async def test_peers_that_trickle_are_cut_at_their_deadline_and_analyzers_are_se
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("protocol", ["mllp", "astm"])
 async def test_a_stream_without_an_end_takes_no_more_than_a_message_may(
     tmp_path: Path, trial: Trial, protocol: str
@@ -122,7 +119,7 @@ async def _pour(port: int, begin: bytes, most: int) -> int:
         writer.write(begin)
         while sent < most and not reader.at_eof():
             writer.write(chunk)
-            await asyncio.wait_for(writer.drain(), 20.0)
+            await asyncio.wait_for(writer.drain(), 60.0)
             sent += len(chunk)
             if sent % (16 * len(chunk)) == 0:
                 await asyncio.sleep(0)  # an answer or the end may have come

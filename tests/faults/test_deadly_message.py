@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from engine.bench.messages import oru
-from engine.bench.processes import free_ports
 from engine.clock import SystemClock
 from engine.journal import Journal
 from engine.reasons import Reason
 from engine.suspect import DETAIL, GIVE_UP_AFTER
 from tests.support.journals import WINDOW_S, received, running
 from tests.support.live import Server
+from tests.support.ports import quiet_ports
 from tests.support.waiting import until
 
 DEADLY = b"DEADLY"
@@ -82,12 +82,11 @@ async def stored_by_a_killed_process(data: Path, payloads: list[bytes]) -> list[
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 async def test_a_message_that_ends_the_process_is_put_aside_and_no_other(tmp_path: Path) -> None:
     to = Server()
     await to.start()
     site = tmp_path / "site"
-    write_site(site, to, free_ports(1)[0])
+    write_site(site, to, quiet_ports(1)[0])
     payloads = [numbered(number) for number in range(1, 9)]
     payloads[4] = payloads[4] + b"NTE|1||" + DEADLY + b"\r"
     ids = await stored_by_a_killed_process(site / "var", payloads)
@@ -97,7 +96,7 @@ async def test_a_message_that_ends_the_process_is_put_aside_and_no_other(tmp_pat
         while True:
             async with daemon(site) as process:
                 ended = asyncio.create_task(process.wait())
-                others = asyncio.create_task(until(lambda: len(to.keys) == len(payloads) - 1, 20.0))
+                others = asyncio.create_task(until(lambda: len(to.keys) == len(payloads) - 1, 60.0))
                 await asyncio.wait({ended, others}, return_when=asyncio.FIRST_COMPLETED)
                 others.cancel()
                 if not ended.done():

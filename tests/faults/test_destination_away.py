@@ -21,7 +21,6 @@ from aiohttp import web
 
 from engine.app import App
 from engine.bench.messages import control_id, oru
-from engine.bench.processes import free_ports
 from engine.breaker import BreakerState
 from engine.clock import Clock, ManualClock
 from tests.faults.harness.ledger import Ledger
@@ -66,7 +65,7 @@ class Sender:
         began = time.perf_counter()
         self._writer.write(b"".join(VT + payload + END for payload in payloads))
         for number, payload in zip(numbers, payloads, strict=True):
-            answer = await asyncio.wait_for(self._reader.readuntil(END), 20.0)
+            answer = await asyncio.wait_for(self._reader.readuntil(END), 60.0)
             assert f"MSA|AA|{control_id(self.number, number)}\r".encode() in answer
             self.ledger.note_acked(f"c{self.number}", payload)
         self.answered_s.append(time.perf_counter() - began)
@@ -137,7 +136,7 @@ async def site_of(
     for server in servers.values():
         server.gate.set()
         await server.start()
-    (port,) = free_ports(1)
+    (port,) = quiet_ports(1)
     make_running_site(
         folder,
         {f"c{n}": channel(MLLP, {"to": list(to)}) for n, to in enumerate(routes)},
@@ -278,7 +277,7 @@ async def test_a_flapping_destination_gets_everything_in_order_and_nothing_under
                 await two.send()
                 if number % 50 == 49:  # now and then it is down for good, for a moment
                     server.mood, server.choose = Mood.RESET, None
-                    await until(lambda: worker.breaker.state is not BreakerState.CLOSED, 20.0)
+                    await until(lambda: worker.breaker.state is not BreakerState.CLOSED, 60.0)
                     server.mood = Mood.WELL
                     server.choose = flap
             await until(lambda: not site.open("server"), 160.0)

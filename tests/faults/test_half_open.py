@@ -31,7 +31,6 @@ def message(number: int) -> bytes:
 
 
 @pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
-@pytest.mark.timeout(200)
 def test_analyzers_that_vanished_free_their_places(
     tmp_path: Path, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,7 +41,7 @@ def test_analyzers_that_vanished_free_their_places(
         for name, value in {"IDLE_S": 1, "INTERVAL_S": 1, "COUNT": 2}.items():
             monkeypatch.setattr(tcp_stream, f"KEEP_ALIVE_{name}", value)
         monkeypatch.setattr(tcp_stream, "USER_TIMEOUT_MS", 3_000)
-        within_s, block_timeout = 15.0, "3s"
+        within_s, block_timeout = 60.0, "3s"
     with namespaces.cable() as cable:
         source = {"kind": "mllp", "listen": f"{cable.near.address}:0", "block_timeout": block_timeout}
         make_running_site(tmp_path, {"c0": channel(source, {"to": "archive"})}, {"archive": ARCHIVE})
@@ -66,7 +65,7 @@ def test_analyzers_that_vanished_free_their_places(
             for analyzer in (idle, halfway, deaf):
                 analyzer.sendall(VT + message(analyzer.fileno()) + END)
                 assert b"MSA|AA" in analyzer.recv(4096)
-            wait_for(3, 10.0)
+            wait_for(3, 60.0)
             halfway.sendall(VT + message(900)[:100])
             cable.cut(cable.near, cable.far)
             deaf.sendall(VT + message(901) + END)  # arrives; what is answered does not

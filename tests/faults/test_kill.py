@@ -57,7 +57,6 @@ def _each_was_heard(analyzers: list[Analyzer], before: list[int]) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("moods", [HEALTHY, TROUBLE], ids=["healthy server", "troubled server"])
 @pytest.mark.parametrize("workers", [1, 0], ids=["two processes", "one process"])
 async def test_nothing_acknowledged_is_lost_when_killed(

@@ -102,10 +102,9 @@ async def under_load(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memory(tmp_path: Path, trial: Trial) -> None:
     """Analyzers send ten times what the server takes, and more; once it is quick again, all of it arrives in order."""
-    server = TardyServer(ledger=Ledger(), delay_s=0.5)
+    server = TardyServer(ledger=Ledger(), delay_s=2.0)
     folder = tmp_path / "site"
     async with under_load(folder, ["mllp", "mllp", "astm"], server, mapped=False) as (daemon, analyzers):
         loop, most_wal = asyncio.get_running_loop(), 0
@@ -135,7 +134,6 @@ async def test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memor
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_at_the_mark_nothing_is_answered_and_then_all_goes_on(tmp_path: Path, trial: Trial) -> None:
     """More comes than goes until the disk has no room but the reserve: that is the mark. Beyond it nobody is answered,
     however long they ask, memory stays where it is, and what was stored goes on being delivered; once there is room
@@ -150,7 +148,7 @@ async def test_at_the_mark_nothing_is_answered_and_then_all_goes_on(tmp_path: Pa
             for _ in trial.rounds(quick=1, long=3, soak=50, unit="times at the mark"):
                 # Made a step at a time; without all of it what is left is too little to go on with.
                 await until(lambda: reserve_file.exists() and reserve_file.stat().st_size == DISK // SHARE, 60.0)
-                async with asyncio.timeout(30.0):
+                async with asyncio.timeout(60.0):
                     while _says(await status(daemon), "disk is full"):  # noqa: ASYNC110  # another process
                         await asyncio.sleep(0.05)
                 disk.fill(leave=ROOM_LEFT)
@@ -202,7 +200,6 @@ def _says(status: dict[str, object], words: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_weeks_of_traffic_fit_into_little_memory(tmp_path: Path, trial: Trial) -> None:
     """Everything is mapped and delivered, as fast as it goes; the daemon has 128 MiB, and the kernel sees to that."""
     server = TardyServer(ledger=Ledger())

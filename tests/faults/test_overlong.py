@@ -60,7 +60,6 @@ async def as_astm(port: int) -> bytes:
 
 
 @pytest.mark.parametrize(("kind", "send"), [("mllp", with_end), ("mllp", without_end), ("astm", as_astm)])
-@pytest.mark.timeout(180)
 async def test_what_is_sent_again_and_again_is_kept_once_and_the_other_channel_answers(
     tmp_path: Path, disk: SmallDisk, kind: str, send: Send
 ) -> None:
@@ -87,9 +86,9 @@ async def only_one_is_shown(site: RunningSite, times: int) -> None:
     """One message waits for a person; it says how often it came, and why it was not taken."""
     await until(lambda: sum(view.incomplete for view in site.journal.channels()) == 1)
     (kept,) = [view for view in site.messages("big") if view.state == "incomplete"]
+    await until(lambda: site.trace(kept.id).times == times)
     assert kept.reason == "TOO_LARGE"
     assert len(site.journal.payload(kept.id)) == 64 * 1024
-    assert site.trace(kept.id).times == times
     ran = await site.labrelay("messages", "show", str(kept.id))
     assert "max_message" in ran.out
     assert f"{times} times" in ran.out
@@ -169,7 +168,7 @@ async def test_a_sender_that_goes_on_and_never_reads_is_cut_off_in_time(
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port("big"))
         with pytest.raises(ConnectionError):
             writer.write(VT + HEAD)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60.0):
                 while True:
                     writer.write(b"A" * 65_536)
                     await writer.drain()

@@ -4,8 +4,6 @@ import asyncio
 import random
 from pathlib import Path
 
-import pytest
-
 from engine.bench.messages import oru
 from engine.errors import RefusedDeliveryError
 from engine.reasons import Reason
@@ -31,7 +29,6 @@ POISON = {
 ENDS = {reason.value for reason in Reason} | {"filtered", "delivered"}
 
 
-@pytest.mark.timeout(120)
 async def test_what_cannot_be_mapped_is_dead_and_the_next_message_is_delivered(tmp_path: Path, trial: Trial) -> None:
     loop = asyncio.get_running_loop()
     slowest_ms, dead = 0.0, 0

@@ -27,7 +27,7 @@ PROTOCOLS = ["mllp", "astm"]
 QUICK_RETRY = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 100ms}"
 CHANGES_OF_A_LIFE = 300  # some fifty of them are the start's
 LONGEST_LIFE_S = 0.4
-DIES_WITHIN_S = 20.0
+DIES_WITHIN_S = 60.0
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Site:
         """The power stays: everybody gets an answer, everything is delivered, and the daemon stops in order."""
         before = [len(analyzer.acked) for analyzer in self.analyzers]
         await self.daemon.start()
-        await until(lambda: all(len(a.acked) > n for a, n in zip(self.analyzers, before, strict=True)), 30.0)
+        await until(lambda: all(len(a.acked) > n for a, n in zip(self.analyzers, before, strict=True)), 60.0)
         for analyzer in self.analyzers:
             analyzer.stop()
         await asyncio.gather(*self.playing)
@@ -101,7 +101,6 @@ async def site_on(disk: ForgetfulDisk, destination: str, ledger: Ledger) -> Asyn
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_a_power_cut_costs_nothing_that_was_acknowledged(tmp_path: Path, trial: Trial) -> None:
     server = Server(ledger=Ledger())
     await server.start()
@@ -120,7 +119,6 @@ async def test_a_power_cut_costs_nothing_that_was_acknowledged(tmp_path: Path, t
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_a_file_that_counts_as_delivered_outlives_a_power_cut(tmp_path: Path, trial: Trial) -> None:
     ledger = Ledger()
     with forgetful_disk(tmp_path / "disk") as disk:
@@ -142,7 +140,6 @@ async def test_a_file_that_counts_as_delivered_outlives_a_power_cut(tmp_path: Pa
     trial.note(found.must_pass())
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("syncs", [True, False], ids=["syncs", "does not sync"])
 async def test_the_first_messages_of_a_new_site_outlive_a_power_cut(tmp_path: Path, syncs: bool) -> None:
     """Nothing of its folders and files was there before. And a journal that does not sync loses them, and is found out:
@@ -155,7 +152,7 @@ async def test_the_first_messages_of_a_new_site_outlive_a_power_cut(tmp_path: Pa
             async with site_on(disk, destination, server.ledger) as site:
                 site.daemon.dies_at = () if syncs else (NEVER_SYNCS, "before", "1")
                 await site.daemon.start()
-                await until(lambda: all(len(analyzer.acked) > 5 for analyzer in site.analyzers), 30.0)
+                await until(lambda: all(len(analyzer.acked) > 5 for analyzer in site.analyzers), 60.0)
                 await site.daemon.kill()
                 disk.cut()
                 site.daemon.dies_at = ()

@@ -23,7 +23,6 @@ from aiohttp import web
 
 from engine.app import App
 from engine.bench.messages import oru
-from engine.bench.processes import free_ports
 from engine.clock import ManualClock
 from engine.commands.output import ExitCode
 from tests.faults.harness.ledger import Ledger
@@ -32,6 +31,7 @@ from tests.faults.harness.tally import percentile
 from tests.faults.harness.trial import Trial
 from tests.faults.test_destination_away import Site, site_of
 from tests.support.live import Analyzer, Mood, Server
+from tests.support.ports import quiet_ports
 from tests.support.senders import lines, send_blocks
 from tests.support.waiting import until
 
@@ -104,19 +104,18 @@ async def started(folder: Path) -> AsyncIterator[App]:
     app, up = App(folder), asyncio.Event()
     task = asyncio.create_task(app.run(lambda _: up.set()))
     try:
-        await asyncio.wait_for(up.wait(), 30.0)
+        await asyncio.wait_for(up.wait(), 60.0)
         yield app
     finally:
         app.stop()
-        await asyncio.wait_for(task, 15.0)
+        await asyncio.wait_for(task, 60.0)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_no_message_is_lost_or_made_under_two_configurations_by_a_reload(tmp_path: Path, trial: Trial) -> None:
     server = StampServer(ledger=Ledger())
     await server.start()
-    ports = free_ports(2)
+    ports = quiet_ports(2)
     write_site(tmp_path, 0, server, ports)
     try:
         async with started(tmp_path) as app:
@@ -129,7 +128,7 @@ async def test_no_message_is_lost_or_made_under_two_configurations_by_a_reload(t
                 before = [len(analyzer.acked) for analyzer in analyzers]
                 await app.reload()
                 reloads += 1
-                await until(lambda before=before: _each_got_on(analyzers, before), 20.0)
+                await until(lambda before=before: _each_got_on(analyzers, before), 60.0)
             server.mood = Mood.WELL
             for analyzer in analyzers:
                 analyzer.stop()
@@ -153,7 +152,6 @@ def _each_got_on(analyzers: list[Analyzer], before: list[int]) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 async def test_replay_and_retry_of_the_same_deliveries_leave_live_traffic_alone(tmp_path: Path, trial: Trial) -> None:
     quick = {"retry": {"first": "5ms", "max": "20ms"}, "breaker": {"probe_after": "20ms"}}
     async with site_of(tmp_path, [["server"], ["server"]], **quick) as site:
@@ -230,7 +228,7 @@ async def test_a_control_id_that_comes_again_is_a_repeat_or_another_message(tmp_
             (answer,) = await send_blocks(port, [message])
             assert lines(answer)["MSA"][1] == "AA"
             site.ledger.note_acked("c0", message)
-            await until(lambda: not site.open("server"), 10.0)
+            await until(lambda: not site.open("server"), 60.0)
 
         views = journal.messages(limit=10)[-3::-1]
         assert [(view.state, view.reason) for view in views] == [

@@ -507,7 +507,7 @@ def test_what_an_interrupted_one_has_left_is_told_as_that(whole: Path, tmp_path:
         "saving.run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), clock=SystemClock(), actor='a',"
         " because='b', progress=lambda done, total: os._exit(9))"
     )
-    assert subprocess.run([sys.executable, "-c", code, old, target], check=False, timeout=60).returncode == 9
+    assert subprocess.run([sys.executable, "-c", code, old, target], check=False, timeout=120).returncode == 9
     (left,) = target.iterdir()
     with pytest.raises(StoreError, match=rf"not empty: {left.name} in it is of a salvage that was interrupted"):
         saved(old, target)

@@ -22,7 +22,7 @@ FAULTS = {"bad-checksum", "lost-ack", "drop", "contention", "slow", "garbage", "
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120 + SESSIONS)
+@pytest.mark.timeout(600 + SESSIONS)
 async def test_results_on_the_server_are_those_that_were_sent(tmp_path: Path) -> None:
     async with AsyncExitStack() as ending:
         sandbox = sandbox_in_trouble(SEED)

@@ -32,7 +32,7 @@ async def _traced(tmp_path: Path, protocol: str) -> list[str]:
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert tracer.stderr is not None
-    assert b"attached" in await asyncio.wait_for(tracer.stderr.readline(), 30.0)
+    assert b"attached" in await asyncio.wait_for(tracer.stderr.readline(), 60.0)
     analyzer = Analyzer(0, daemon.port_of[0], protocol)
     journal = Journal.open(daemon.folder / "var", clock=SystemClock(), read_only=True)
     # The next message only when the last has been delivered and that noted: no other work writes to the WAL.

@@ -55,7 +55,6 @@ class Maker:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_a_whole_journal_and_an_exact_list_of_what_is_wrong(tmp_path: Path, trial: Trial) -> None:
     journal = Journal.open(tmp_path, clock=SystemClock())
     journal.recover()

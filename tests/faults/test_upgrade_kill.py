@@ -117,7 +117,6 @@ def kinds_of_death(worker: Worker, earlier: Earlier, folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_an_upgrade_that_is_killed_anywhere_is_begun_or_done_and_loses_nothing(
     tmp_path: Path, worker: Worker, trial: Trial
 ) -> None:
@@ -152,7 +151,6 @@ def test_an_upgrade_that_is_killed_anywhere_is_begun_or_done_and_loses_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_an_upgrade_that_the_power_leaves_anywhere_is_begun_or_done_and_loses_nothing(
     tmp_path: Path, worker: Worker, trial: Trial
 ) -> None:

@@ -16,7 +16,7 @@ from tests.histories.render import payload
 from tests.histories.seen import Seen
 from tests.histories.senders import Sender
 
-QUIET_WITHIN_S = 90.0
+QUIET_WITHIN_S = 300.0
 LOOK_EVERY_S = 0.05
 MOODS = {
     "well": Faults(fail=0.0),

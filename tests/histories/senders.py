@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 
 ENQ, ACK, STX, ETX, EOT = b"\x05", b"\x06", b"\x02", b"\x03", b"\x04"
-ANSWER_WITHIN_S = 20.0
-GIVE_UP_S = 120.0
+ANSWER_WITHIN_S = 60.0
+GIVE_UP_S = 300.0
 AGAIN_AFTER_S = 0.05
 
 

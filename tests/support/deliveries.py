@@ -72,7 +72,7 @@ class Settings:
     url: str = ""
     auth: Auth | None = None
     tls: Tls | None = None
-    timeout: float = 5.0
+    timeout: float = 60.0
     gzip: bool = False
     concurrency: int = 8
     ids: str = "client"

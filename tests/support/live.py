@@ -18,14 +18,14 @@ from pathlib import Path
 from aiohttp import web
 
 from engine.bench.messages import astm, control_id, oru
-from engine.bench.processes import free_ports
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.watching import Watch
 from tests.support.forking import Life, Mother
+from tests.support.ports import quiet_ports
 from tests.support.serial_peers import Cable
 from tests.support.waiting import until
 
-START_WITHIN_S = 30.0
+START_WITHIN_S = STOP_WITHIN_S = 120.0
 LINE_ANSWER_S = 15.0  # as E1381 has it: who gives up earlier takes a late ACK for the answer to what it says next
 LINE_QUIET_S = 0.1
 ENQ, ACK, STX, ETX, EOT = b"\x05", b"\x06", b"\x02", b"\x03", b"\x04"
@@ -247,7 +247,7 @@ class Daemon:
     _listening: bool = False
 
     def __post_init__(self) -> None:
-        self.web_port, *ports = free_ports(len(self.protocols) + 1)
+        self.web_port, *ports = quiet_ports(len(self.protocols) + 1)
         (self.folder / "config").mkdir(parents=True)
         (self.folder / "channels").mkdir()
         (self.folder / "config" / "labrelay.yaml").write_text(
@@ -325,10 +325,15 @@ class Daemon:
             await self.kill()
 
     async def terminate(self) -> int:
+        """Ask it to stop, and wait for its end; how it ended, which is by a kill where it takes too long."""
         assert self._process is not None
         self.watch.look(self._process.pid)
         self._process.send_signal(signal.SIGTERM)
-        return await self._process.wait()
+        try:
+            return await asyncio.wait_for(self._process.wait(), STOP_WITHIN_S)
+        except TimeoutError:
+            self._process.kill()
+            return await self._process.wait()
 
     def hang_up(self) -> None:
         assert self._process is not None

@@ -78,6 +78,7 @@ class LineProgram:
         if number.startswith("-"):
             return Mapped(filtered=Reason.QUALITY_CONTROL)
         document = Document(
+            media_type="text/plain",  # no form in which results could be compared
             body="|".join(parsed.segments[0].fields[1:]).encode(),
             reports=(Report(_hash(report), _hash(patient) if patient else b""),) if report else (),
             conditional=(_hash(shared),) if shared else (),
@@ -253,7 +254,7 @@ class Plant:
         taken = [(len(d.taken), sum(d.attempts.values()), len(d.inside)) for d in self.destinations.values()]
         return (*taken, self.journal.last_id, self.intake.waiting, self.journal.stats.operations)
 
-    async def drain(self, within_s: float = 10.0, step_s: float = 60.0) -> None:
+    async def drain(self, within_s: float = 60.0, step_s: float = 60.0) -> None:
         """Let time pass until nothing is open."""
 
         async def go() -> None:

@@ -9,7 +9,7 @@ LOWEST, HIGHEST = 15_000, 32_000  # below what the kernel gives to outgoing conn
 def quiet_ports(count: int) -> list[int]:
     """Ports on 127.0.0.1 that nobody uses, and that nobody is given while their server is away."""
     found: list[int] = []
-    for port in random.sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST):
+    for port in random.SystemRandom().sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST):
         if len(found) == count:
             break
         with socket.socket() as probe:

@@ -20,7 +20,6 @@ import aiohttp
 import orjson
 import yaml
 
-from engine.bench.processes import free_ports
 from engine.build import build_site
 from engine.clock import SystemClock
 from engine.config import load_site
@@ -41,6 +40,7 @@ from engine.told import under
 from engine.units import HostPort
 from tests.support.live import Daemon
 from tests.support.packs import received
+from tests.support.ports import quiet_ports
 
 Json = dict[str, Any]
 
@@ -85,7 +85,7 @@ class SimulatedDaemon(Daemon):
         )
 
     def __post_init__(self) -> None:
-        self.web_port, *ports = free_ports(len(self.models) + 1)
+        self.web_port, *ports = quiet_ports(len(self.models) + 1)
         (self.folder / "config").mkdir(parents=True)
         (self.folder / "channels").mkdir()
         (self.folder / "config" / "labrelay.yaml").write_text(

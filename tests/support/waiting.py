@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    """Return once ``condition`` holds.
+async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
+    """Return once ``condition`` holds. The time is far more than anything takes: a busy machine is no fault.
 
     Raises:
         TimeoutError: it did not within ``within_s`` seconds.

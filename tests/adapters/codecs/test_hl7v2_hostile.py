@@ -23,7 +23,7 @@ MIB = 1 << 20
 HEAD = b"MSH|^~\\&|A|B|||1||ORU^R01|1|P|2.5\r"
 JOIN = FormatOptions(fixes=frozenset({"unescaped_newlines"}))
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 
 PAYLOADS = {
     "line ends": HEAD + b"\r\n" * MIB,

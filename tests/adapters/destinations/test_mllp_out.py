@@ -38,7 +38,7 @@ def message(control_id: str = "1", text: str = "7") -> Delivery:
     return delivery(body, media_type="x-application/hl7-v2+er7")
 
 
-def to(peer: MllpPeer, timeout: float = 5.0, tls: Tls | None = None, ack: str = "commit") -> MllpOut:
+def to(peer: MllpPeer, timeout: float = 60.0, tls: Tls | None = None, ack: str = "commit") -> MllpOut:
     return mllp_out.build("lis", Config(Address("127.0.0.1", peer.port), tls, timeout, ack), ManualClock())
 
 
@@ -113,6 +113,7 @@ async def test_a_late_answer_is_never_credited_to_the_next_message() -> None:
         assert (type(error), error.reason) == (TransientDeliveryError, Reason.NO_ANSWER)
         peer.go_on.set()  # AA for 1 is written now, to a connection that is gone
         await until(lambda: peer.closed == 1)
+        out._timeout_s = 60.0
         error = await failure(out, message("2"))
         assert error.reason is Reason.REFUSED
         await out.close()
@@ -284,11 +285,12 @@ async def test_which_answer_counts_is_a_setting_and_a_late_refusal_is_told(
         script = (first, rest)
     told: list[LateRefusal] = []
     async with mllp_peer(script, (ack("CA"), ack("AA"))) as peer:
-        out = to(peer, timeout=0.3 if end is Reason.NO_ANSWER else 5.0, ack=setting)
+        out = to(peer, timeout=0.3 if end is Reason.NO_ANSWER else 60.0, ack=setting)
         out.late = told.append
         sent = message("1")
         if isinstance(end, Reason):
             assert (await failure(out, sent)).reason is end
+            out._timeout_s = 60.0
         else:
             await out.deliver(sent)
         if waits:
@@ -336,8 +338,8 @@ async def test_a_late_refusal_is_understood_on_another_connection() -> None:
 async def test_a_probe_asks_how_messages_are_acknowledged(
     setting: str, answers: tuple[str, ...], told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mllp_out, "FIRST_ANSWER_S", 0.5)
-    monkeypatch.setattr(mllp_out, "SECOND_ANSWER_S", 0.5)
+    monkeypatch.setattr(mllp_out, "FIRST_ANSWER_S", 60.0 if answers else 0.1)
+    monkeypatch.setattr(mllp_out, "SECOND_ANSWER_S", 60.0 if len(answers) > 1 else 0.1)
     async with mllp_peer(tuple(map(ack, answers)) or SILENCE, ack("CA") + ack("AA")) as peer:
         out = to(peer, ack=setting)
         try:

@@ -5,7 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Settings:
     keep_alive: float = 30.0
     no_subscriber: str = "wait"
     concurrency: int = 8
-    timeout: float = 5.0
+    timeout: float = 60.0
 
 
 @asynccontextmanager
@@ -120,9 +120,9 @@ async def test_a_large_document_arrives_whole() -> None:
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 @pytest.mark.parametrize("step", [DROP, LATE])
 async def test_without_its_own_puback_nothing_is_delivered(step: Script, version: str) -> None:
-    error, peer = await outcome(step, timeout=0.3, version=version)
+    error, peer = await outcome(step, timeout=1.0, version=version)
     assert type(error) is TransientDeliveryError
-    assert (error.reason, error.detail) == (Reason.NO_ANSWER, "no acknowledgement within 0.3 s")
+    assert (error.reason, error.detail) == (Reason.NO_ANSWER, "no acknowledgement within 1 s")
     assert len(peer.published) == 1
 
 
@@ -131,6 +131,7 @@ async def test_a_dropped_puback_is_sent_again_by_us_and_credited_once(version: s
     async with mqtt_peer(DROP, ACK) as peer, destination(peer.port, timeout=0.3, version=version) as out:
         with pytest.raises(TransientDeliveryError):
             await out.deliver(delivery(FHIR))
+        out._config = replace(out._config, timeout=60.0)  # type: ignore[type-var]  # the dataclass above
         await out.deliver(delivery(FHIR, attempt=1))
     assert len(peer.connects) == 2  # a connection that owes an acknowledgement is not used again
     assert {connect.client_id for connect in peer.connects} == {"labrelay-lab"}
@@ -158,7 +159,7 @@ async def test_a_broker_that_comes_back_is_found_again() -> None:
         await out.deliver(delivery(b"1"))
         for writer in list(peer.open):  # the broker is restarted while nothing is under way
             writer.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60.0):
             while True:
                 with_error = None
                 try:
@@ -289,7 +290,7 @@ async def test_garbage_is_no_acknowledgement(garbage: bytes, version: str, caplo
 
 async def test_no_more_are_under_way_than_the_broker_takes() -> None:
     limit = RECEIVE_MAXIMUM + (2).to_bytes(2, "big")
-    async with mqtt_peer(DROP, connack_properties=limit) as peer, destination(peer.port, timeout=0.5) as out:
+    async with mqtt_peer(DROP, connack_properties=limit) as peer, destination(peer.port, timeout=2.0) as out:
         ended = await asyncio.gather(
             *(out.deliver(delivery(FHIR, id=number)) for number in range(6)), return_exceptions=True
         )

@@ -82,7 +82,7 @@ async def echo(stream: TcpStream) -> None:
         await stream.write(data)
 
 
-async def is_served(port: int, context: ssl.SSLContext | None, within_s: float = 15.0) -> bool:
+async def is_served(port: int, context: ssl.SSLContext | None, within_s: float = 60.0) -> bool:
     """Whether a client of ours is answered; False where the connection is ended first."""
     try:
         async with asyncio.timeout(within_s):

@@ -114,20 +114,20 @@ async def test_the_daemon_makes_copies_by_itself_and_when_it_is_asked(
     monkeypatch.setattr(backup_keeper, "FIRST_S", 0.0)
     monkeypatch.setattr(backup_keeper, "LOOK_S", 0.02)
     async with running_app(site) as app:
-        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=30)
+        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=300.0)
         await until(lambda: app.backup.snapshot().rows_at is not None)
         assert app.backup.alarms() == []
         asked = await asyncio.to_thread(labrelay, "backup", "now", "-o", "json", site=site)
         assert asked.code == ExitCode.OK, asked.err
         assert asked.json["whole"]
         said: dict[str, Any] = {}
-        async with asyncio.timeout(30):  # what people see is put together once a second
+        async with asyncio.timeout(300.0):  # what people see is put together once a second
             while said.get("verified_at") is None:
                 status = await asyncio.to_thread(labrelay, "status", "-o", "json", site=site)
                 said = json.loads(status.out)["backup"]
         assert said["fault"] == ""
         app.backup.ask("drill")
-        await until(lambda: app.backup.snapshot().drill_at is not None, within_s=30)
+        await until(lambda: app.backup.snapshot().drill_at is not None, within_s=300.0)
         assert app.backup.snapshot().drill_s is not None
         verbs = {act.verb for act in app.journal.acts()}
         assert {"backup", "drill"} <= verbs
@@ -146,8 +146,8 @@ async def test_where_rows_do_not_go_on_from_the_newest_copy_a_full_one_is_made(
     manifest.write_text(manifest.read_text().replace(json.loads(manifest.read_text())["chain"], "ab" * 32))
     async with running_app(site) as app:
         old = datetime.fromisoformat(json.loads(manifest.read_text())["made_at"])
-        await until(lambda: (app.backup.snapshot().verified_at or old) > old, within_s=30)
-        await until(lambda: app.backup.snapshot().fault == "", within_s=30)
+        await until(lambda: (app.backup.snapshot().verified_at or old) > old, within_s=300.0)
+        await until(lambda: app.backup.snapshot().fault == "", within_s=300.0)
     assert first.code == ExitCode.OK
 
 
@@ -187,9 +187,11 @@ async def test_a_journal_that_was_made_anew_begins_a_full_copy_and_is_no_damage(
     async with running_app(site) as app:
         shelf = Shelf(site.parent / "copies", app.journal.journal_id)
         before = {copy.name for copy in shelf.copies()}
-        await until(lambda: bool(shelf.newest(whole=True)) and app.backup.snapshot().rows_at is not None, within_s=30)
-        await until(lambda: any(c.name not in before and c.is_whole for c in shelf.copies()), within_s=30)
-        await until(lambda: not app.backup.is_busy, within_s=30)
+        await until(
+            lambda: bool(shelf.newest(whole=True)) and app.backup.snapshot().rows_at is not None, within_s=300.0
+        )
+        await until(lambda: any(c.name not in before and c.is_whole for c in shelf.copies()), within_s=300.0)
+        await until(lambda: not app.backup.is_busy, within_s=300.0)
         assert app.backup.alarms() == []
     assert errors(caplog.records) == []
     said = [record.getMessage() for record in caplog.records if "a new full copy is begun" in record.getMessage()]
@@ -215,7 +217,7 @@ async def test_a_row_that_differs_is_an_error_also_where_the_journal_was_salvage
     async with running_app(site) as app:
         with closing(sqlite3.connect(site / "var" / "journal.db")) as connection, connection:
             connection.execute("UPDATE journal SET size = size + 1 WHERE id = ?", (last,))
-        await until(lambda: "new rows do not reach the backup" in errors(caplog.records), within_s=30)
+        await until(lambda: "new rows do not reach the backup" in errors(caplog.records), within_s=300.0)
         assert any("New rows do not reach the backup" in alarm or "not whole" in alarm for alarm in app.backup.alarms())
 
 
@@ -224,13 +226,13 @@ async def test_a_folder_that_is_gone_is_an_alarm_and_results_go_on(site: Path, m
     monkeypatch.setattr(backup_keeper, "LOOK_S", 0.02)
     (site.parent / "copies").rmdir()
     async with running_app(site) as app:
-        await until(lambda: app.backup.alarms() != [], within_s=20)
+        await until(lambda: app.backup.alarms() != [], within_s=300.0)
         (alarm,) = app.backup.alarms()
         assert "mount it, or make it" in alarm
         await until(lambda: alarm in app.observer.snapshot().alarms)
         (site.parent / "copies").mkdir()
         app.backup.ask("now")
-        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=30)
+        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=300.0)
         assert app.backup.alarms() == []
 
 
@@ -244,9 +246,9 @@ async def test_what_is_asked_for_while_a_look_at_the_folder_fails_is_not_forgott
     def gone_at_first(shelf: Shelf) -> None:
         looks.append(shelf)
         if len(looks) == 1:
-            assert running.wait(20.0)
+            assert running.wait(120.0)
             loop.call_soon_threadsafe(ask)
-            assert asked.wait(20.0)
+            assert asked.wait(120.0)
             raise StoreError("the folder is gone")
         really(shelf)
 
@@ -257,7 +259,7 @@ async def test_what_is_asked_for_while_a_look_at_the_folder_fails_is_not_forgott
     monkeypatch.setattr(Shelf, "open", gone_at_first)
     async with running_app(site) as app:
         running.set()
-        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=30)
+        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=300.0)
         assert app.backup.alarms() == []
 
 
@@ -269,7 +271,7 @@ async def test_a_copy_of_a_damaged_journal_says_what_is_damaged(site: Path, monk
         (document,) = connection.execute("SELECT min(id) FROM document").fetchone()
         connection.execute("UPDATE document SET body = x'00' WHERE id = ?", (document,))
     async with running_app(site) as app:
-        await until(lambda: app.backup.alarms() != [], within_s=30)
+        await until(lambda: app.backup.alarms() != [], within_s=300.0)
         (alarm,) = app.backup.alarms()
     assert f"the copy is not whole (document {document}: not what was stored" in alarm
     assert "labrelay verify" in alarm

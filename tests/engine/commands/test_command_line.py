@@ -1,10 +1,10 @@
 """The frame of the command line: verbs, sites, exit codes, and what is never shown."""
 
 import ast
+import resource
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -98,7 +98,7 @@ def test_version_says_what_a_bug_report_needs() -> None:
 
 def test_version_imports_nothing_heavy() -> None:
     script = "import sys; from engine.__main__ import run; run(['version']); print(sorted(sys.modules))"
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30).stdout
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120).stdout
     loaded = set(ast.literal_eval(out.splitlines()[-1]))
 
     assert not loaded & {"asyncio", "aiohttp", "pydantic", "yaml", "jinja2", "cryptography", "engine.config"}
@@ -109,7 +109,7 @@ def test_lists_import_what_they_read_with_and_nothing_that_writes_or_checks(verb
     fill_journal((site := make_site(tmp_path)) / "var")
     script = f"import sys; from engine.__main__ import run; print(run(['--site', {str(site)!r}, {verb!r}, 'list']))"
     script += "; print(sorted(sys.modules))"
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30).stdout
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120).stdout
     *_, ended, names = out.splitlines()
     loaded = set(ast.literal_eval(names))
 
@@ -120,13 +120,15 @@ def test_lists_import_what_they_read_with_and_nothing_that_writes_or_checks(verb
 def test_version_starts_fast() -> None:
     best = min(_timed([sys.executable, "-m", "engine", "version"]) for _ in range(5))
 
-    assert best < 0.6, "a command that imports too much; 0.06 s is usual, the bound leaves room for a busy machine"
+    assert best < 0.6, "a command that imports too much; 0.06 s is usual, the bound leaves room for a slow machine"
 
 
 def _timed(command: list[str]) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
-    return time.perf_counter() - start
+    """Seconds of a processor; by the clock a busy machine is slow, too."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
 
 
 # -- which site --------------------------------------------------------------------------------------------------
@@ -196,7 +198,7 @@ def test_a_reader_that_has_enough_is_no_failure() -> None:
         assert process.stderr is not None
         process.stdout.close()
         said = process.stderr.read()
-        assert process.wait(timeout=30) == ExitCode.OK
+        assert process.wait(timeout=120) == ExitCode.OK
     assert said == b""
 
 
@@ -259,6 +261,6 @@ def test_every_module_of_the_commands_room_says_what_it_is() -> None:
 )
 def test_an_output_that_nobody_can_write_is_no_fault_inside(to: str, code: ExitCode, said: str) -> None:
     line = f"exec {shlex.quote(sys.executable)} -m engine version {to}"
-    ran = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    ran = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False, timeout=120)
     assert (ran.returncode, "fault inside" in ran.stderr) == (code, False)
     assert said in ran.stderr

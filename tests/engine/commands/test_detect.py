@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.processes import free_ports
 from engine.build import build_site
 from engine.clock import ManualClock
 from engine.commands.output import ExitCode
@@ -17,6 +16,7 @@ from engine.packs import packs
 from tests.support.astm_peer import ENQ, one_record_a_frame, session
 from tests.support.command_line import Ran, labrelay
 from tests.support.corpus import CORPUS, needs_corpus
+from tests.support.ports import quiet_ports
 from tests.support.running import make_running_site
 from tests.support.uart import at_speed, with_parity
 
@@ -175,7 +175,7 @@ def test_the_evidence_of_each_pack_leads_to_a_channel_that_starts(pack: object, 
 async def heard(*arguments: str, port: int, send: bytes) -> Ran:
     """`labrelay detect` at an address, and an analyzer that connects there."""
     command = asyncio.create_task(asyncio.to_thread(labrelay, "detect", f"127.0.0.1:{port}", *arguments))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60.0):
         while not command.done():
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -189,14 +189,14 @@ async def heard(*arguments: str, port: int, send: bytes) -> Ran:
 
 
 async def test_a_line_is_listened_to_until_all_is_known() -> None:
-    (port,) = free_ports(1)
+    (port,) = quiet_ports(1)
     ran = await heard("-o", "json", port=port, send=session(*one_record_a_frame(XN)))
 
     assert values(ran)["analyzer"] == "sysmex-xn"
 
 
 async def test_a_line_that_only_asks_is_told_so_when_the_time_is_over() -> None:
-    (port,) = free_ports(1)
+    (port,) = quiet_ports(1)
     ran = await heard("--for", "1s", port=port, send=ENQ)
 
     assert ran.code == 1
@@ -211,7 +211,7 @@ async def test_a_serial_line_leads_to_a_channel_with_its_device(site: Path) -> N
         command = asyncio.create_task(
             asyncio.to_thread(labrelay, "detect", device, "--baud", "4800", "--write", str(path), site=site)
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60.0):
             while not command.done():  # what came before the line was opened is gone: send again, as analyzers do
                 os.write(ours, session(*one_record_a_frame(XN)))
                 await asyncio.wait({command}, timeout=0.4)

@@ -248,7 +248,7 @@ def test_nothing_is_left_of_an_edit_that_was_ended(site: Path, editor: Path, tmp
     """In a process of its own, with an editor that waits; Ctrl-C goes to both, as from a terminal."""
     shelf, seen = tmp_path / "shelf", tmp_path / "seen"
     shelf.mkdir()
-    script(editor, f"pathlib.Path({str(seen)!r}).write_text(str(path))", "import time; time.sleep(30)")
+    script(editor, f"pathlib.Path({str(seen)!r}).write_text(str(path))", "import time; time.sleep(90)")
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(shelf)}
     running = subprocess.Popen(
         [sys.executable, "-m", "engine", "--site", str(site), "dlq", "edit", str(UNMAPPED), *BECAUSE, "--yes"],
@@ -257,7 +257,7 @@ def test_nothing_is_left_of_an_edit_that_was_ended(site: Path, editor: Path, tmp
         stderr=subprocess.PIPE,
     )
     try:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not (seen.exists() and seen.read_text()) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert Path(seen.read_text()).exists()
@@ -266,7 +266,7 @@ def test_nothing_is_left_of_an_edit_that_was_ended(site: Path, editor: Path, tmp
         else:
             running.send_signal(number)
     finally:
-        _, said = running.communicate(timeout=15)
+        _, said = running.communicate(timeout=120)
     assert running.returncode == ExitCode.INTERRUPTED, said
     assert list(shelf.iterdir()) == []
 

@@ -231,9 +231,9 @@ async def test_ctrl_c_ends_it_with_the_summary() -> None:
             "--specimens", "0", "-q", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            await until(lambda: len(host.messages) > 2, 30.0)
+            await until(lambda: len(host.messages) > 2, 60.0)
             process.send_signal(signal.SIGINT)
-            out, _ = await asyncio.wait_for(process.communicate(), 30.0)
+            out, _ = await asyncio.wait_for(process.communicate(), 60.0)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -269,7 +269,7 @@ async def test_a_commit_answer_is_not_the_last_word(tmp_path: Path, name: str) -
     file.write_text(text, newline="")
     async with mllp_peer(*script) as peer:
         to = f"mllp://127.0.0.1:{peer.port}"
-        ran = await asyncio.to_thread(labrelay, "send", str(file), to, "--answer-within", "2s", "-o", "json")
+        ran = await asyncio.to_thread(labrelay, "send", str(file), to, "--answer-within", "5s", "-o", "json")
     assert (ran.json["acknowledged"], ran.json["refused"]) == (taken, refused), ran.json
     late = [text for text in ran.json["violation_texts"] if "message 'S1'" in text]
     assert bool(late) == ("late" in name)

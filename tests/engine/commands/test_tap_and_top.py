@@ -8,6 +8,7 @@ import socket
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from engine import taps as taps_module
 from engine.app import App
+from engine.clock import ManualClock
 from engine.commands.output import ExitCode
 from engine.control import SOCKET_NAME
 from tests.support.command_line import Ran, labrelay
@@ -31,26 +33,25 @@ destinations:
 """
 CHANNEL = """\
 channel: haematology
-source: {{kind: mllp, listen: "127.0.0.1:{port}"}}
+source: {kind: mllp, listen: "127.0.0.1:0"}
 routes:
   - to: archive
 """
 
 
 class Site:
-    def __init__(self, folder: Path, app: App, port: int) -> None:
+    def __init__(self, folder: Path, app: App) -> None:
         self.folder = folder
         self.app = app
-        self.port = port
 
     async def labrelay(self, *arguments: str) -> Ran:
         return await asyncio.to_thread(labrelay, *arguments, site=self.folder)
 
     async def send(self, *numbers: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.app.sources["haematology"].port)
         for number in numbers:
             writer.write(b"\x0b" + payload(number) + b"\x1c\r")
-            assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 5.0)
+            assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 60.0)
         writer.close()
         await writer.wait_closed()
 
@@ -59,14 +60,14 @@ class Site:
         ran = asyncio.create_task(self.labrelay("tap", "haematology", *arguments))
         await until(lambda: bool(self.app.taps._open) or ran.done())
         await self.send(*range(first, first + messages))
-        return await asyncio.wait_for(ran, 20.0)
+        return await asyncio.wait_for(ran, 60.0)
 
 
 @pytest.fixture
-async def site(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Site]:
-    folder = make_site(tmp_path, site=SITE, channels={"a.yaml": CHANNEL.format(port=unused_tcp_port)})
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    folder = make_site(tmp_path, site=SITE, channels={"a.yaml": CHANNEL})
     async with running_app(folder) as app:
-        yield Site(folder, app, unused_tcp_port)
+        yield Site(folder, app)
 
 
 # -- tap -----------------------------------------------------------------------------------------------------------
@@ -138,12 +139,12 @@ async def test_what_cannot_be_followed_is_told(site: Site) -> None:
     assert (await site.labrelay("tap", "haematology", "--stage", "row")).code == ExitCode.USAGE
 
 
-async def test_the_end_of_the_daemon_is_the_end_of_the_tap(tmp_path: Path, unused_tcp_port: int) -> None:
-    folder = make_site(tmp_path, site=SITE, channels={"a.yaml": CHANNEL.format(port=unused_tcp_port)})
+async def test_the_end_of_the_daemon_is_the_end_of_the_tap(tmp_path: Path) -> None:
+    folder = make_site(tmp_path, site=SITE, channels={"a.yaml": CHANNEL})
     async with running_app(folder) as app:
         ran = asyncio.create_task(asyncio.to_thread(labrelay, "tap", "haematology", site=folder))
         await until(lambda: bool(app.taps._open))
-    assert (await asyncio.wait_for(ran, 10.0)).code == ExitCode.UNREACHABLE
+    assert (await asyncio.wait_for(ran, 60.0)).code == ExitCode.UNREACHABLE
     assert (await asyncio.to_thread(labrelay, "tap", "haematology", site=folder)).code == ExitCode.UNREACHABLE
 
 
@@ -169,7 +170,7 @@ async def test_a_reader_that_stands_still_loses_lines_and_holds_nobody_up(site: 
     told: list[int] = []
     lost, rest = 0, b""
     while len(told) + lost < sent:
-        rest += await asyncio.wait_for(loop.sock_recv(stuck, 65536), 5.0)
+        rest += await asyncio.wait_for(loop.sock_recv(stuck, 65536), 60.0)
         *lines, rest = rest.split(b"\n")
         for line in (json.loads(line)["item"] for line in lines):
             lost += line.get("lost", 0)
@@ -183,12 +184,25 @@ async def test_a_reader_that_stands_still_loses_lines_and_holds_nobody_up(site: 
 async def test_more_lines_a_second_than_anybody_can_read_are_left_out(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taps_module, "PER_S", 5)
-    monkeypatch.setattr(taps_module, "QUEUED", 10)
-    ran = await site.following("--stage", "raw", "--count", "10", "-o", "ndjson", messages=60)
-    assert [line["message"] for line in ran.lines if line["stage"] == "raw"][:10] == list(range(1, 11))
-    people = await site.following("--stage", "raw", "--for", "4s", messages=60, first=61)
-    assert "left out: more than can be shown" in people.out
+    monkeypatch.setattr(taps_module, "PER_S", 3)
+    monkeypatch.setattr(taps_module, "QUEUED", 4)
+    clock = ManualClock()
+    monkeypatch.setattr(site.app.taps, "_clock", clock)  # the second of the first three lines never ends by itself
+    following = asyncio.create_task(site.labrelay("tap", "haematology", "--stage", "raw", "--count", "8"))
+    await until(lambda: bool(site.app.taps._open))
+    (tap,) = site.app.taps._open
+    await site.send(1, 2, 3)
+    await until(lambda: not tap.queue)
+    await site.send(*range(4, 61))
+    assert [event if isinstance(event, int) else "a line" for event in tap.queue] == ["a line"] * 4 + [53]
+    clock.advance(1.0)
+    await until(lambda: len(tap.queue) == 2)
+    clock.advance(1.0)
+    await until(lambda: not tap.queue)
+    await site.send(61)
+    shown = (await following).out
+    assert shown.count("ORU^R01") == 8
+    assert "53 left out: more than can be shown" in shown
 
 
 async def test_a_message_that_is_larger_than_all_that_may_wait_is_told_alone(
@@ -204,11 +218,12 @@ async def test_a_message_that_is_larger_than_all_that_may_wait_is_told_alone(
 
 async def test_only_so_many_follow_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taps_module, "FOLLOWERS", 1)
-    first = asyncio.create_task(site.labrelay("tap", "haematology", "--for", "3s"))
+    first = asyncio.create_task(site.labrelay("tap", "haematology", "--count", "1"))
     await until(lambda: bool(site.app.taps._open))
     second = await site.labrelay("tap", "haematology", "--for", "1s")
     assert (second.code, "open already" in second.err) == (ExitCode.FAILED, True)
-    await first
+    await site.send(1)
+    assert (await first).code == ExitCode.OK
 
 
 @pytest.mark.parametrize("verb", [("tap", "haematology"), ("top",)], ids=["tap", "top"])
@@ -218,12 +233,12 @@ async def test_ctrl_c_ends_it(site: Site, verb: tuple[str, ...]) -> None:
         sys.executable, "-m", "engine", "--site", str(site.folder), *verb, stdout=PIPE, stderr=PIPE, env=environment
     )  # fmt: skip
     if verb[0] == "tap":
-        await until(lambda: bool(site.app.taps._open), 20.0)
+        await until(lambda: bool(site.app.taps._open), 60.0)
     else:
         assert process.stdout is not None
-        await asyncio.wait_for(process.stdout.readline(), 20.0)
+        await asyncio.wait_for(process.stdout.readline(), 60.0)
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 10.0)
+    _, err = await asyncio.wait_for(process.communicate(), 60.0)
     assert process.returncode == ExitCode.INTERRUPTED
     assert b"interrupted" in err
     assert b"Traceback" not in err
@@ -232,13 +247,28 @@ async def test_ctrl_c_ends_it(site: Site, verb: tuple[str, ...]) -> None:
 # -- top -----------------------------------------------------------------------------------------------------------
 
 
-async def test_top_tells_what_moves(site: Site) -> None:
-    async def top(*arguments: str) -> Ran:
-        return await site.labrelay("top", "--every", "100ms", *arguments)
+@asynccontextmanager
+async def beside(site: Site, *arguments: str) -> AsyncIterator[asyncio.StreamReader]:
+    """What a command says in a process of its own, until enough was read."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "engine", "--site", str(site.folder), *arguments, stdout=PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+    finally:
+        process.kill()
+        await process.communicate()
 
-    watching = asyncio.create_task(top("--count", "20", "-o", "ndjson"))
-    await site.send(*range(1, 6))
-    documents: list[dict[str, Any]] = (await watching).lines
+
+async def test_top_tells_what_moves(site: Site) -> None:
+    documents: list[dict[str, Any]] = []
+    async with beside(site, "top", "--every", "100ms", "-o", "ndjson") as lines:
+        documents.append(json.loads(await lines.readline()))
+        await site.send(*range(1, 6))
+        while (documents[-1]["channels"][0]["today_received"], documents[-1]["channels"][0]["waiting"]) != (5, 0):
+            documents.append(json.loads(await asyncio.wait_for(lines.readline(), 60.0)))
     assert documents[0]["channels"][0]["per_min"] is None
     assert set(documents[0]) >= {"schema_version", "at", "overall", "channels", "destinations"}
     channel = documents[-1]["channels"][0]
@@ -247,7 +277,7 @@ async def test_top_tells_what_moves(site: Site) -> None:
     (destination,) = documents[-1]["destinations"]
     assert (destination["state"], destination["waiting"], destination["next_try_s"]) == ("ok", 0, None)
 
-    people = await top("--count", "2")
+    people = await site.labrelay("top", "--every", "100ms", "--count", "2")
     assert people.out.count("CHANNEL") == 2
     assert "\x1b[" not in people.out
     assert CANARY not in people.out

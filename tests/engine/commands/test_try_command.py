@@ -35,13 +35,13 @@ def trying(folder: Path, *arguments: str) -> Iterator[str]:
             yield address
         finally:
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=30)
+            _, said = process.communicate(timeout=120)
         assert process.returncode == 0
         assert "Doe" not in said
 
 
 def read(address: str) -> str:
-    with urllib.request.urlopen(address, timeout=30) as answer:
+    with urllib.request.urlopen(address, timeout=120) as answer:
         text: str = answer.read().decode()
         return text
 

@@ -38,7 +38,7 @@ async def test_the_message_that_a_destination_waits_for_is_named_and_can_be_give
             reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
             for number in (1, BAD, 3):
                 writer.write(b"\x0b" + payload(number) + b"\x1c\r")
-                assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 5.0)
+                assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 60.0)
             writer.close()
             await writer.wait_closed()
             await until(lambda: app.workers["lab-fhir"].counts.failed.total() > 2)
@@ -60,7 +60,7 @@ async def test_the_message_that_a_destination_waits_for_is_named_and_can_be_give
             site["destinations"]["lab-fhir"]["retry"]["give_up_after"] = "1s"
             file.write_text(yaml.safe_dump(site))
             assert (await command("reload")).code == ExitCode.OK
-            await until(lambda: len(taken) == 2 and bool(app.journal.dead()), within_s=20.0)
+            await until(lambda: len(taken) == 2 and bool(app.journal.dead()), within_s=60.0)
             (letter,) = (await command("dlq", "list", "--each", "-o", "json")).json["dead_letters"]
             assert (letter["message"], letter["reason"]) == (BAD, "GAVE_UP")
             app.observer.look_again()

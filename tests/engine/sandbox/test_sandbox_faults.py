@@ -45,13 +45,22 @@ async def pair(*, settings: Settings | None = None, **sandbox_settings: Any) -> 
     """A sandbox, and a destination that delivers to it."""
     sandbox = Sandbox(**sandbox_settings)
     await sandbox.start()
+    try:
+        async with delivering(sandbox, settings) as lab:
+            yield sandbox, lab
+    finally:
+        await sandbox.stop()
+
+
+@asynccontextmanager
+async def delivering(sandbox: Sandbox, settings: Settings | None = None) -> AsyncIterator[FhirRest]:
+    """A destination that delivers to the sandbox."""
     lab = fhir_rest.build("lab", (settings or Settings()).but(url=sandbox.url), ManualClock())
     await lab.start()
     try:
-        yield sandbox, lab
+        yield lab
     finally:
         await lab.close()
-        await sandbox.stop()
 
 
 @pytest.mark.parametrize(
@@ -71,13 +80,14 @@ async def pair(*, settings: Settings | None = None, **sandbox_settings: Any) -> 
 async def test_each_fault_fails_one_attempt_and_the_next_one_delivers_once(
     fault: str, kind: type[DeliveryError], reason: Reason, kept: bool
 ) -> None:
-    async with pair(faults=Faults(next=[fault]), settings=Settings(timeout=0.3)) as (sandbox, lab):
+    impatient = Settings(timeout=0.3) if fault == "hang" else None
+    async with pair(faults=Faults(next=[fault]), settings=impatient) as (sandbox, lab), delivering(sandbox) as second:
         with pytest.raises(DeliveryError) as caught:
             await lab.deliver(delivery(document()))
         assert type(caught.value) is kind
         assert caught.value.reason is reason
         assert sandbox.count("Observation") == (1 if kept else 0)
-        await lab.deliver(delivery(document(), attempt=1))
+        await second.deliver(delivery(document(), attempt=1))
         assert sandbox.stats()["resources"] == {"DiagnosticReport": 1, "Observation": 1, "Patient": 1}
         assert sandbox.deliveries() == {delivery().key: 2 if kept else 1}
         assert sandbox.stats()["faults"] == {fault: 1}
@@ -163,11 +173,12 @@ async def test_retry_after_is_sent() -> None:
 
 
 async def test_latency_delays_each_answer() -> None:
-    async with pair(faults=Faults(latency=5.0), settings=Settings(timeout=0.1)) as (sandbox, lab):
+    async with pair(faults=Faults(latency=60.0), settings=Settings(timeout=0.1)) as (sandbox, lab):
         with pytest.raises(TransientDeliveryError):
             await lab.deliver(delivery(document()))
         sandbox.faults.latency = 0.01
-        await lab.deliver(delivery(document()))
+        async with delivering(sandbox) as lab:
+            await lab.deliver(delivery(document()))
 
 
 async def test_faults_are_changed_at_run_time() -> None:

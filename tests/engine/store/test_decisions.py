@@ -139,6 +139,7 @@ async def test_only_what_waits_is_set_aside_and_only_then_an_act_says_so(journal
     (act,) = journal.acts()
     assert (act.actor, act.verb, act.what["messages"]) == ("ann", "set-aside", [2])
     assert [(one.delivery_id, one.reason) for one in journal.dead()] == [(2, Reason.SET_ASIDE.value)]
+    assert await journal.dismiss(deliveries=[1, 2], actor="ann", reason="by hand") == 1  # not what was delivered
 
 
 async def test_only_what_was_delivered_is_refused_late_and_a_day_that_has_ended_keeps_its_count(tmp_path: Path) -> None:
@@ -170,6 +171,16 @@ async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:
     await journal._writer.submit(erase)
     assert await journal.requeue([1, 2]) == 1
     assert [one.id for one in await journal.claim("chem", "fhir", 9)] == [2]
+
+
+async def test_what_a_row_notes_beside_its_bytes_is_unknown_where_it_is_gone_or_damaged(journal: Journal) -> None:
+    first, second = await store(journal, b"1", b"2")
+
+    def damaged(batch: Batch) -> list[bool]:
+        batch.execute("UPDATE journal SET meta = zeroblob(length(meta)) WHERE id = ?", (second.id,))
+        return [batch.meta(number, "chem") is None for number in (first.id, second.id, 99)]
+
+    assert await journal._submit(damaged) == [False, True, True]
 
 
 async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:

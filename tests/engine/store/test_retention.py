@@ -631,7 +631,7 @@ def test_the_daemon_lets_go_between_batches_and_ends_its_act_when_it_stops(tmp_p
             journal.retain(POLICY)
             journal.let_go_now()
             number = old[0].rows[0]
-            await until(lambda: journal.message(number) is None, within_s=20)
+            await until(lambda: journal.message(number) is None, within_s=60.0)
 
     asyncio.run(run())
     site.journal = opened(tmp_path / "var", clock=site.clock)

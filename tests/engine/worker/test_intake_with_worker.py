@@ -125,7 +125,7 @@ async def test_workers_that_end_and_a_store_that_fails_cost_no_message_and_no_or
         for start in range(1, 121, 30):
             for channel in "ab":
                 await made.send(channel, *numbers(30, start=start))
-        await made.drain(within_s=30.0)
+        await made.drain(within_s=60.0)
         task.cancel()
         assert server.of("a") == server.of("b") == numbers(120)
         assert len(server.taken) == 240  # each once

@@ -38,7 +38,7 @@ async def test_no_attempt_begins_after_a_pause_because_a_worker_was_waited_for(t
             site = RunningSite(tmp_path, app, sandbox)
             process, server = app.worker, app.workers["lab-fhir"]
             assert process is not None
-            await until(lambda: process.ready, 30.0)
+            await until(lambda: process.ready, 60.0)
             await switch(app, paused=True)
             await send_blocks(site.port("chem"), [payload(1), payload(2)])
             await until(lambda: not any(view.stored for view in app.journal.channels()))
@@ -51,7 +51,7 @@ async def test_no_attempt_begins_after_a_pause_because_a_worker_was_waited_for(t
                 await switch(app, paused=True)
             finally:
                 os.kill(process.pid, signal.SIGCONT)
-            await until(lambda: process.ready, 30.0)
+            await until(lambda: process.ready, 60.0)
             await until(lambda: not server.in_flight)
             assert not sandbox.accepted
             assert server.in_memory == 0
