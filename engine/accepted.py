@@ -16,7 +16,7 @@ import orjson
 from engine import kinds
 from engine.batch import Batch
 from engine.errors import IntegrityError
-from engine.hashes import neighbours
+from engine.hashes import neighbours, unpack_reports
 from engine.message import Bearer, Report
 from engine.persons import Person
 from engine.records import Routed
@@ -100,13 +100,15 @@ def known_orders(
     for report in reports:
         first, last = neighbours(report.key, NEAR_DAYS)
         rows = batch.execute(
-            "SELECT r.key, r.message_id, r.person FROM report r JOIN journal j ON j.id = r.message_id"
-            " WHERE r.key BETWEEN ? AND ? AND r.message_id < ? AND r.patient IN (?, x'') AND r.until_us >= ?"
-            " AND (? OR j.channel = ?) ORDER BY r.message_id DESC LIMIT ?",
-            (first, last, message_id, report.patient, batch.steady_us, of_site, channel, MOST_MESSAGES + 1),
+            "SELECT r.key, r.message_id, r.person, r.patient FROM report r JOIN journal j ON j.id = r.message_id"
+            " WHERE r.key BETWEEN ? AND ? AND r.message_id < ? AND (r.patient IN (?, x'') OR r.key = ?)"
+            " AND r.until_us >= ? AND (? OR j.channel = ?) ORDER BY r.message_id DESC LIMIT ?",
+            (first, last, message_id, report.patient, report.key, batch.steady_us, of_site, channel, MOST_MESSAGES + 1),
         ).fetchall()
         all_of_them = all_of_them and len(rows) <= MOST_MESSAGES
-        for key, other, person in rows:
+        for key, other, person, patient in rows:
+            if patient not in (report.patient, b"") and not _tells_of(batch, other, report):
+                continue
             same_day, same_person = found.get(other, (False, False))
             if key == report.key:
                 same_day = True
@@ -114,6 +116,13 @@ def known_orders(
                 same_person = same_person or _is_one(person, bearers)
             found[other] = same_day, same_person
     return Before([Known(one, *same) for one, same in sorted(found.items())], all_of_them)
+
+
+def _tells_of(batch: Batch, message_id: int, report: Report) -> bool:
+    """Whether a message of another patient tells of this one, too: it has withdrawn a result (`engine.moving`)."""
+    rows = batch.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
+    found = (one for (packed,) in rows for one in unpack_reports(packed))
+    return any((one.key, one.patient) == (report.key, report.patient) for one in found)
 
 
 def _is_one(whole: bytes, bearers: Iterable[Bearer]) -> bool:

@@ -22,7 +22,8 @@ Verbs and their shapes (a selection is `engine.acts.selection.Selection.to_json`
     dismiss   {"selection", "because", "dry_run"}                  -> outcome
     release   {"selection", "because", "dry_run"}                  -> outcome   of held results
     reject    {"selection", "because", "dry_run"}                  -> outcome   of held results
-    tell_apart {"message", "answer", "because", "dry_run"}         -> outcome   "answer": same or other
+    tell_apart {"message", "answer", "because", "dry_run"}         -> outcome   "answer": same, other,
+                                                                      withdraw or both
     edit      {"message", "because", "dry_run"} and content        -> outcome with "message", "verdict", "reason", "to"
     replay    {"selection", "to", "rate", "dry_run"}               -> outcome, with "new" where "to" is named: how many
                                                                       messages were never sent there

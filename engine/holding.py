@@ -79,7 +79,7 @@ def release(
 
 def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str:
     row = batch.execute(
-        "SELECT d.state, d.flags, d.document_id, j.channel, j.received_us, l.destination, j.id FROM delivery d"
+        "SELECT d.state, d.flags, d.document_id, j.channel, j.received_us, l.destination, j.id, d.cause FROM delivery d"
         " JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
@@ -87,8 +87,8 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
         raise StoreError(f"there is no delivery {delivery_id}")
     if row[0] != "held":
         return "skipped"
-    _, flags, document_id, channel, received_us, destination, message_id = row
-    if bearers.waits_for_an_answer(batch.execute, delivery_id):
+    _, flags, document_id, channel, received_us, destination, message_id, cause = row
+    if cause == Reason.ORDER_MOVED.value or bearers.waits_for_an_answer(batch.execute, delivery_id):
         return "unanswered"
     if batch.now_us - received_us >= REPORT_MEMORY_US:
         return "too_old"

@@ -268,6 +268,12 @@ class Reason(Enum):
         "A correction or a withdrawal, and it is not known which result it is about: none fits, or several do. Look at "
         "the results of the order, then release it (it stands beside them), or reject it and correct at the analyzer.",
     )
+    ORDER_MOVED = (
+        "ORDER_MOVED",
+        "A correction under the number of an order that another patient has: the first one's result may be a mistake. "
+        "`labrelay held answer MESSAGE withdraw` withdraws that and sends this one; `both` sends this one beside it, "
+        "where two patients have the number; where this one is wrong, `labrelay held reject`.",
+    )
     NUMBER_AGAIN = (
         "NUMBER_AGAIN",
         "The order or specimen number was used before, and this was measured further from it than `reuse_after` of the "

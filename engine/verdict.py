@@ -5,19 +5,19 @@ dead, incomplete -> dismissed             by a named person
 any -> mapped | filtered | dead           when it is processed again with today's mapping
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import orjson
 
-from engine import accepted, bearers, causes, earlier, holding, lots, memory, numbered, settling, used_numbers
+from engine import accepted, bearers, causes, earlier, holding, lots, memory, moving, numbered, settling, used_numbers
 from engine.absent import absence
 from engine.apart import Ids
 from engine.arrival import seal_note, set_verdict
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError, StoreError
-from engine.facts import NOTHING
+from engine.facts import NOTHING, Facts
 from engine.message import Bearer, ControlRun, Issue, Reagent, Report, Unmapped
 from engine.numbers import Number
 from engine.outbox import decisions, queueing
@@ -51,6 +51,7 @@ def map_done(
     again: bool = False,
     while_dead: bool = False,
     accept_conflict: bool = False,
+    moved: str = "",
     rejected_before: int = 0,
 ) -> MapOutcome:
     """Write the outcome of a mapping and queue what it made.
@@ -63,6 +64,7 @@ def map_done(
             edited message has taken its place.
         while_dead: only if it is a dead letter still: another person may have decided about it meanwhile.
         accept_conflict: a person has compared both messages: another patient may have this order's number, too.
+        moved: a person's answer where it corrects an order of another patient (`engine.moving.ANSWERS`); empty: none.
         rejected_before: the message with the same bytes that a person has rejected or dismissed: what is made of this
             one is held. 0: none; with ``again`` the row itself is asked.
 
@@ -88,6 +90,7 @@ def map_done(
     settled: settling.Settled | None = None
     held: Sequence[Held | None] = ()
     ids: dict[int, Ids] = {}
+    withdrawn: Mapping[int, Facts] = {}
     if state == "mapped":
         uses = used_numbers.look(batch, message_id, received_us, routes)
         routes, ids = used_numbers.set_apart(routes, uses)
@@ -100,7 +103,12 @@ def map_done(
         told_apart = again and any(one.bearer.person > 1 for one in found)
         status_only = any(one.code == STATUS_ONLY for one in issues)
         compared = is_any_near and not accept_conflict and not told_apart
-        if conflict := _conflict(batch, message_id, reports) if compared else "":
+        takes: list[moving.Moved | None] = []
+        if compared and not status_only and memory.taken(batch, message_id, reports):
+            takes = moving.look(batch, message_id, channel, routes)
+        if any(takes) and not moved:
+            held = moving.why(takes)
+        elif conflict := _conflict(batch, message_id, reports) if compared and not moved else "":
             routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
         elif not accept_conflict and status_only and any(one.verdict == CONFLICT for one in found):
             routes, state, reason = (), "dead", Reason.NO_VALUE
@@ -129,13 +137,16 @@ def map_done(
                     state, reason, detail = "dead", Reason.NO_VALUE, settled.no_value
                 elif settled.echo:
                     routes, state, reason = (), "filtered", Reason.ECHO
+            if any(takes) and routes and moved == "withdraw":
+                routes, withdrawn = moving.withdraw(routes, takes, batch)
             if any(one.waits for one in uses):
                 held = used_numbers.why(routes, uses, held)
 
     note = _note(detail, issues)
-    if settled is not None or ids:
+    if settled is not None or ids or withdrawn:
         facts = dict(settled.facts) if settled is not None else {}
         facts |= {place: replace(facts.get(place, NOTHING), apart=new) for place, new in ids.items()}
+        facts |= {place: moving.joined(facts.get(place), more) for place, more in withdrawn.items()}
         decided = {str(place): one.as_json() for place, one in facts.items()}
         if again:
             decided = _kept_facts(batch, message_id, channel, routes) | decided

@@ -1,17 +1,18 @@
-"""A named person says of two records under one patient number whether they are of one person."""
+"""A named person says whose results are: whether two records under one patient number are of one person, and whether an
+order that goes to another patient is withdrawn from the first."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from engine import bearers
+from engine import bearers, moving
 from engine.acts.selection import Selection
 from engine.acts.underway import UnderWay
 from engine.control import RefusedError
 from engine.errors import IntegrityError
 from engine.judging import judge, routed_by
 
-ANSWERS = ("same", "other")
+ANSWERS = ("same", "other", *moving.ANSWERS)
 
 
 class TellingApart(UnderWay):
@@ -26,7 +27,8 @@ class TellingApart(UnderWay):
 
         Args:
             said: ``same``: the record is of the person who bears the number. ``other``: it is not, and that person's
-                results get a Patient of their own.
+                results get a Patient of their own. ``withdraw``, ``both``: of an order that goes to another patient
+                (`engine.moving`).
 
         Raises:
             RefusedError: the message is not held for its patient number, or no reason is given.
@@ -35,6 +37,8 @@ class TellingApart(UnderWay):
             raise RefusedError(f"the answer is one of {', '.join(ANSWERS)}")
         if not because.strip():
             raise RefusedError("an answer needs a reason")
+        if said in moving.ANSWERS:
+            return await self._answer_moved(message, said, actor=actor, because=because, dry_run=dry_run)
         waiting, seems = await asyncio.to_thread(self._asked, message)
         if not waiting and not seems:
             raise RefusedError(f"message {message} is not held for its patient number")
@@ -49,6 +53,32 @@ class TellingApart(UnderWay):
             reason=because,
         )
 
+    async def _answer_moved(
+        self, message: int, said: str, *, actor: str, because: str, dry_run: bool
+    ) -> dict[str, Any]:
+        if not await asyncio.to_thread(self._moves, message):
+            raise RefusedError(f"message {message} is not held for an order that goes to another patient")
+        if said == "both" and await asyncio.to_thread(self._is_unique, message):
+            raise RefusedError("numbers of this channel are unique, both results would be one: withdraw, or reject")
+        return await self._act(
+            actor,
+            "tell_apart",
+            Selection(ids=(message,)),
+            1,
+            dry_run,
+            lambda: self._process_all([message], moved=said),
+            answer=said,
+            reason=because,
+        )
+
+    def _moves(self, message: int) -> bool:
+        with self._journal.snapshot() as execute:
+            return moving.waits(execute, message)
+
+    def _is_unique(self, message: int) -> bool:
+        channel = self._channels().get(self._journal.stored(message).channel)
+        return channel is not None and channel.context.specimen_ids == "unique"
+
     def _asked(self, message: int) -> tuple[list[int], bool]:
         with self._journal.snapshot() as execute:
             return bearers.asked(execute, message), bearers.seems(execute, message)
@@ -58,13 +88,13 @@ class TellingApart(UnderWay):
         self._journal.others.update(others)
         return await self._process_all(waiting)
 
-    async def _process_all(self, messages: Sequence[int]) -> dict[str, int]:
+    async def _process_all(self, messages: Sequence[int], moved: str = "") -> dict[str, int]:
         done = {"processed": 0, "held": 0, "still_dead": 0, "skipped": 0}
         for message in messages:
-            done[await self._process_held(message)] += 1
+            done[await self._process_held(message, moved)] += 1
         return done
 
-    async def _process_held(self, message: int) -> str:
+    async def _process_held(self, message: int, moved: str) -> str:
         """Map a held message again, by what is known now; the counter that it belongs to."""
         try:
             stored = await asyncio.to_thread(self._journal.stored, message)
@@ -76,7 +106,7 @@ class TellingApart(UnderWay):
         verdict = await asyncio.to_thread(judge, stored, channel)
         routed = [routed_by(route, document) for document, route in verdict.documents]
         outcome = await self._journal.map_done(
-            stored.id, channel=stored.channel, routes=routed, **verdict.noted(), again=True
+            stored.id, channel=stored.channel, routes=routed, **verdict.noted(), again=True, moved=moved
         )
         if outcome.already:
             return "skipped"

@@ -45,6 +45,7 @@ CAUSES = (
     Reason.CORRECTS_UNKNOWN,
     Reason.CHANGE_UNSAID,
     Reason.NUMBER_AGAIN,
+    Reason.ORDER_MOVED,
     Reason.NOT_COMPARED,
     Reason.OVERTAKEN,
     Reason.REJECTED,
@@ -78,6 +79,12 @@ _cause = click.option(
     metavar="CODE",
     help="Kept back for this: " + ", ".join(reason.value for reason in CAUSES[:-1]) + ".",
 )
+_PERSON = {
+    "same": "Are {n} held messages of the person who bore the number before?",
+    "other": "Are {n} held messages of another person?",
+    "withdraw": "Withdraw the first patient's result, and send this one?",
+    "both": "Send this one, and leave the first patient's result?",
+}
 _because = click.option(
     "--reason", "because", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
 )
@@ -195,9 +202,9 @@ def reject(
     return carry_out(session, "reject", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
 
 
-@command.command("answer", help="Say whose a result is that is held for its patient number (IDENTITY_CONFLICT).")
+@command.command("answer", help="Say whose a held result is (IDENTITY_CONFLICT, ORDER_MOVED).")
 @click.argument("message", type=ROW)
-@click.argument("said", type=click.Choice(["same", "other"]), metavar="same|other")
+@click.argument("said", type=click.Choice(list(_PERSON)), metavar="|".join(_PERSON))
 @_because
 @sure_options
 @form_option(Form.TABLE, Form.JSON)
@@ -208,6 +215,9 @@ def answer(
     """``same``: it is the person who bore the number before; ``other``: another one, who gets a Patient of their own.
 
     The answer is for all messages with the number and the record of this one, and is remembered.
+
+    Of a correction that moves an order to another patient: ``withdraw`` withdraws the first patient's result and sends
+    this one; ``both`` sends it and leaves the first, for two patients have the number.
     """
     args = {"message": message, "answer": said, "because": because}
 
@@ -221,10 +231,10 @@ def answer(
 
     found = tell(True)
     if dry_run:
-        show_document(form, found, (f"{found['count']} held messages have this number and this record",))
+        about = "have this number and this record" if said in ("same", "other") else "are answered"
+        show_document(form, found, (f"{found['count']} held messages {about}",))
         return ExitCode.OK
-    person = "the person who bore the number before" if said == "same" else "another person"
-    consent(f"Are {found['count']} held messages of {person}?", yes=yes)
+    consent(_PERSON[said].format(n=found["count"]), yes=yes)
     done = tell(False)
     show_document(form, done, (", ".join(f"{n} {name.replace('_', ' ')}" for name, n in done["done"].items() if n),))
     return ExitCode.PARTLY if done["done"].get("still_dead") or done["done"].get("skipped") else ExitCode.OK

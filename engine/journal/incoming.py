@@ -118,6 +118,7 @@ class Incoming(Submitting):
         again: bool = False,
         while_dead: bool = False,
         accept_conflict: bool = False,
+        moved: str = "",
         rejected_before: int = 0,
     ) -> "asyncio.Future[MapOutcome]":
         """Write what became of a message and queue what was made of it, in one transaction (`verdict.map_done`).
@@ -128,6 +129,7 @@ class Incoming(Submitting):
             again: process a message anew that has a verdict already.
             while_dead: only if that is a dead letter's still.
             accept_conflict: do not look for another patient under the same number.
+            moved: a person's answer about an order that goes to another patient (`engine.moving`).
             rejected_before: as in `engine.message.Stored`.
         """
         operation = partial(
@@ -147,6 +149,7 @@ class Incoming(Submitting):
             again=again,
             while_dead=while_dead,
             accept_conflict=accept_conflict,
+            moved=moved,
             rejected_before=rejected_before,
         )
         return self._submit(
