@@ -20,7 +20,7 @@ class Result:
         person: who was measured, numbered within the history.
         order: the order it belongs to; two orders may bear the same number.
         value: as it is sent; empty for none.
-        status: OBX-11 or R-9.
+        status: OBX-11 or R-9; G for an isolate that the message does not tell any more, and which is gone by that.
         at: YYYYMMDDHHMMSS of the measurement, or empty.
         word: number of the statement among those about this person, order and test on this channel, from 1 and in the
             order in which the laboratory means them. What is sent again keeps its word. 0: no statement at all, as of a
@@ -105,12 +105,14 @@ class Channel:
     numbers: ``lasting``, ``counter`` or empty, where the site has not said.
     specimens: ``unique``, ``day`` or empty: whether a specimen number names a result by itself.
     shared: patient numbers belong to one authority for all channels of the site.
+    cultures: its results of test ``ORG:...`` are isolates: each message tells all of the culture.
     """
 
     protocol: str
     numbers: str = ""
     specimens: str = ""
     shared: bool = False
+    cultures: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.histories.history import Json
-from tests.histories.render import UNIT
+from tests.histories.render import ISOLATE, UNIT
 from tests.histories.seen import Delivery, Made, Report, Row, Seen, Version
 
 Try = tuple[int, bytes, bool]  # id of the message, its bytes, whether it was acknowledged
@@ -82,7 +82,8 @@ def _observations(document: Json) -> tuple[Made, ...]:
 
 def _test(resource: Json) -> str:
     code = resource["code"]
-    return str(code.get("text") or code["coding"][0]["code"])
+    test = str(code.get("text") or code["coding"][0]["code"])
+    return f"{test}:{value_of(resource)}" if test == ISOLATE else test
 
 
 def value_of(resource: Json) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tests.histories.history import History, Result
-from tests.histories.render import PLACEHOLDERS, STANDS_AS
+from tests.histories.render import GONE, ISOLATE, PLACEHOLDERS, STANDS_AS
 from tests.histories.seen import Made, Row, Seen, Version
 
 INVARIANTS = ("PERSONS", "BACK", "SILENT", "LAST_WORD", "UNLISTED", "LOST", "HELD", "RESTLESS")
@@ -86,7 +86,8 @@ class _World:
         for send in history.sends:
             if send.id in seen.answered:
                 for result in send.results:
-                    self.words[key_of(send.channel, result)].append((send.id, result))
+                    if result.status != GONE or self.words.get(key_of(send.channel, result)):
+                        self.words[key_of(send.channel, result)].append((send.id, result))
 
     def result_of(self, row: Row, made: Made) -> Result | None:
         """What the message said where it made ``made``: with the same value, where it said several of one test."""
@@ -114,7 +115,9 @@ class _World:
         return found
 
     def stands(self, send: int, result: Result, version: Version) -> bool:
-        """Whether a version is what ``result`` says."""
+        """Whether a version is what ``result`` says. What is gone is withdrawn, or has become another isolate."""
+        if result.status == GONE and not same_value(result.value, version.value):
+            return True
         wanted = STANDS_AS[self.channel_of[send].protocol].get(result.status, frozenset())
         if version.status not in wanted:
             return False
@@ -277,9 +280,19 @@ def _last_words(world: _World) -> Iterator[Fault]:
                     "LAST_WORD", f"{result.test} is not {result.status} {result.value}: {_now(current.values())}", first
                 )
         elif result.status in _MOVES or not world.is_anonymous(key):
-            older = [current[ident] for ident in current.keys() - stand if has_value(current[ident])]
+            older = [
+                current[ident]
+                for ident in current.keys() - stand
+                if has_value(current[ident]) and not is_another_isolate(key, current[ident])
+            ]
             if older and not world.is_released(key):
                 yield Fault("LAST_WORD", f"{result.status} {result.value} stands beside {_now(older)}", first)
+
+
+def is_another_isolate(key: Key, version: Version) -> bool:
+    """Whether what told an isolate has become another one: an organism under the same number, which is amended."""
+    code, _, organism = key[3].partition(":")
+    return code == ISOLATE and not same_value(organism, version.value)
 
 
 def has_value(version: Version) -> bool:
@@ -310,7 +323,7 @@ def _lost(world: _World) -> Iterator[Fault]:
         if any(shown(row) or decided(row) for row in rows):
             continue
         for result in send.results:
-            if not _is_there(world, send.id, result):
+            if (send.id, result) in world.words[key_of(send.channel, result)] and not _is_there(world, send.id, result):
                 how = ", ".join(sorted({row.reason or row.state for row in rows}))
                 yield Fault("LOST", f"{result.test} {result.status} {result.value} ({how}) is nowhere", send.id)
 

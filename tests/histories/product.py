@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import yaml
 
 from tests.histories.history import Act, Channel, Json
+from tests.histories.render import ISOLATE
 
 ROOT = Path(__file__).parents[2]
 HAND = Path(__file__).with_name("hand.py")
@@ -100,6 +101,8 @@ class Product:
                 "patient_system": "urn:test:people",
                 **(of_astm if channel.protocol == "astm" else {}),
             }
+        if channel.cultures:
+            content.setdefault("settings", {})["head_codes"] = [ISOLATE]
         if channel.numbers and "patient_numbers" in known:
             content["patient_numbers"] = channel.numbers
         if channel.specimens == "unique" or f"specimen_ids={channel.specimens}" in known:

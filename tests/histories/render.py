@@ -10,6 +10,8 @@ PLACEHOLDERS = (
     "TEST", "0", "0000", "9999", "OPD", "WALKIN", "-", ".",
 )  # fmt: skip
 
+ISOLATE = "ORG"  # of test ORG:ECO; each isolate is a test of its own for the laboratory, and has one code in messages
+GONE = "G"
 FINAL = frozenset({"final", "amended", "corrected"})
 AMENDED = frozenset({"amended", "corrected"})
 # What OBX-11 (table 0085) and R-9 (E1394, 9.4.9) may stand as. A changed final is said to be amended or corrected.
@@ -22,6 +24,7 @@ STANDS_AS: dict[str, dict[str, frozenset[str]]] = {
         **dict.fromkeys("PRS", frozenset({"preliminary"})),
         "I": frozenset({"registered"}),
         "X": frozenset({"cancelled"}),
+        GONE: frozenset({"entered-in-error"}),
     },
     "astm": {
         **dict.fromkeys("FVRW", FINAL),
@@ -29,6 +32,7 @@ STANDS_AS: dict[str, dict[str, frozenset[str]]] = {
         **dict.fromkeys("PS", frozenset({"preliminary"})),
         "I": frozenset({"registered"}),
         "X": frozenset({"cancelled"}),
+        GONE: frozenset({"entered-in-error"}),
     },
 }
 _REPORT_ORDER = "IPSRXFACDW"  # of several results, the last of these is the report's
@@ -41,6 +45,15 @@ def is_number(value: str) -> bool:
 def written(result: Result) -> str:
     """OBX-5: nothing with U, which makes what was sent before final without sending it again."""
     return "" if result.status == "U" else result.value
+
+
+def told(group: Group) -> list[tuple[int, Result, str, str]]:
+    """The results that a message tells: number, result, code, sub-id (of isolates: numbered anew in each message)."""
+    found = []
+    for index, result in enumerate((one for one in group.results if one.status != GONE), 1):
+        code = result.test.partition(":")[0]
+        found.append((index, result, code, str(index) if code == ISOLATE else ""))
+    return found
 
 
 def payload(send: Send, protocol: str, history: int) -> bytes:
@@ -59,10 +72,10 @@ def hl7(send: Send) -> list[str]:
         records.append(
             f"OBR|{group.set}||{group.order}|{group.code}|||{group.at}" + "|" * 15 + f"{issued}||LAB|{status}"
         )
-        for index, result in enumerate(group.results, 1):
+        for index, result, code, sub in told(group):
             kind, unit = ("NM", UNIT) if is_number(result.value) else ("ST", "")
             records.append(
-                f"OBX|{index}|{kind}|{result.test}||{written(result)}|{unit}|||||{result.status}|||{result.at}".rstrip(
+                f"OBX|{index}|{kind}|{code}|{sub}|{written(result)}|{unit}|||||{result.status}|||{result.at}".rstrip(
                     "|"
                 )
             )
@@ -77,14 +90,16 @@ def astm(send: Send) -> list[str]:
             patients += 1
             text = f"P|{patients}||{group.number}||{group.name}||{group.birth}|{group.sex}".rstrip("|")
             records.append(text)
-        tests = "\\".join(f"^^^{result.test}" for result in group.results)
+        tests = "^^^CULTURE" if any(code == ISOLATE for _, _, code, _ in told(group)) else _tests(group)
         records.append(f"O|{group.set}|{group.order}||{tests}|R||{group.at}" + "|" * 18 + _astm_report(group))
-        for index, result in enumerate(group.results, 1):
+        for index, result, code, _ in told(group):
             unit = UNIT if is_number(result.value) else ""
-            records.append(
-                f"R|{index}|^^^{result.test}|{result.value}|{unit}||||{result.status}||||{result.at}".rstrip("|")
-            )
+            records.append(f"R|{index}|^^^{code}|{result.value}|{unit}||||{result.status}||||{result.at}".rstrip("|"))
     return [*records, "L|1|N"]
+
+
+def _tests(group: Group) -> str:
+    return "\\".join(f"^^^{result.test}" for result in group.results)
 
 
 def _patients(send: Send) -> list[tuple[Group, bool]]:
@@ -98,7 +113,7 @@ def _patients(send: Send) -> list[tuple[Group, bool]]:
 
 
 def _report_status(group: Group) -> str:
-    said = max((result.status for result in group.results), key=_REPORT_ORDER.find)
+    said = max((result.status for _, result, _, _ in told(group)), key=_REPORT_ORDER.find)
     return {"D": "C", "W": "C", "S": "P", "U": "F", "V": "F", "A": "C", "B": "C"}.get(said, said)
 
 

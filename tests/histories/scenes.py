@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tests.histories.history import Send
 from tests.histories.laboratory import DAY, Laboratory, Order, Person
-from tests.histories.render import HERE, PLACEHOLDERS
+from tests.histories.render import GONE, HERE, ISOLATE, PLACEHOLDERS
 
 TESTS = ("GLU", "UREA", "CREA", "NA", "K", "ALT")
 STRANGERS = (
@@ -275,6 +275,40 @@ def final_without_sending_again(lab: Laboratory) -> None:
     lab.say(channel, person, order, ("FER", "U", value))
 
 
+def finished_without_sending_again(lab: Laboratory) -> None:
+    """OBX-11 U for results of ours, of which the analyzer may send its memory later."""
+    channel, person, order = lab.channel("hl7", numbers="lasting", shared=True), _lasting(lab), lab.order()
+    value = lab.value()
+    first = lab.say(channel, person, order, ("FER", "P", value), ("TSH", "P"))
+    if lab.rng.random() < 0.5:
+        lab.next_round()
+    lab.later(30)
+    lab.say(channel, person, order, ("FER", "U", value))
+    if lab.rng.random() < 0.4:
+        lab.memory(first)
+    elif lab.rng.random() < 0.5:
+        lab.say(channel, person, order, ("FER", "C"))
+
+
+def culture_is_told_again(lab: Laboratory) -> None:
+    """Each report tells all isolates and numbers them anew; some are gone, some come back."""
+    channel = lab.channel(numbers="lasting", control="counts", shared=True, cultures=True)
+    person, order = _lasting(lab), lab.order(code="CULTURE")
+    pool, before, reports = ("ECO", "SAU", "KPN", "CAL"), [], []
+    for _ in range(lab.rng.randrange(2, 5)):
+        now = lab.rng.sample(pool, lab.rng.randrange(1, 4))
+        status = "P" if not reports and lab.rng.random() < 0.4 else "F"
+        isolates = [(f"{ISOLATE}:{name}", status, name) for name in now]
+        gone = [(f"{ISOLATE}:{name}", GONE, name) for name in before if name not in now]
+        reports.append(lab.say(channel, person, order, *isolates, *gone))
+        before = now
+        if lab.rng.random() < 0.4:
+            lab.next_round()
+        lab.later(DAY // 4)
+        if lab.rng.random() < 0.3:
+            lab.memory(lab.rng.choice(reports))
+
+
 def mapping_repaired(lab: Laboratory) -> None:
     """A decimal comma that the channel did not know of, until a person mends that and has it mapped again."""
     channel, person, order = lab.channel(numbers="lasting", shared=True), _lasting(lab), lab.order()
@@ -410,13 +444,15 @@ SCENES: tuple[Scene, ...] = (
     counter_restarts_at_noon, child_under_the_mother, stranger_gets_a_name, nameless_second_patient,
     number_again_next_january, two_analyzers_one_tube, late_preliminary, memory_undoes_correction,
     evening_sends_all, withdrawn_and_back, final_over_final, failed_rerun, failed_then_measured,
-    final_without_sending_again, mapping_repaired, correction_without_patient, correction_of_another_set,
+    final_without_sending_again, finished_without_sending_again, culture_is_told_again, mapping_repaired,
+    correction_without_patient, correction_of_another_set,
     corrected_next_day, equal_texts, same_bytes_again, decided_and_again, one_test_a_message,
     one_of_a_panel_corrected, replay_of_the_older, usual_day,
 )  # fmt: skip
 PLAIN: frozenset[Scene] = frozenset(
     {
-        cut_name_of_one_person, two_analyzers_one_tube, memory_undoes_correction, evening_sends_all, final_over_final,
+        culture_is_told_again, cut_name_of_one_person, finished_without_sending_again, two_analyzers_one_tube,
+        memory_undoes_correction, evening_sends_all, final_over_final,
         failed_then_measured, mapping_repaired, correction_of_another_set, same_bytes_again, one_test_a_message,
         one_of_a_panel_corrected, replay_of_the_older, usual_day,
     }

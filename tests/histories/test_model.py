@@ -90,6 +90,16 @@ def row(send: int, *made: Made, state: str = "delivered", acts: tuple[str, ...] 
 Case = Callable[[Scene], object]
 
 WELL: dict[str, Case] = {
+    "an isolate is gone, and withdrawn": lambda at: (
+        at.takes("ORG:ECO", "F", "ECO", ident="one"),
+        at.takes("ORG:ECO", "G", "ECO", ident="one"),
+    ),
+    "an isolate is gone, and has become another": lambda at: (
+        at.takes("ORG:ECO", "F", "ECO", ident="one"),
+        at.stays("ORG:ECO", "G", "ECO", "superseded"),
+        at.takes("ORG:SAU", "F", "SAU", ident="one", became="amended"),
+        setattr(at, "report", "amended"),
+    ),
     "a result": lambda at: at.takes("GLU", "F"),
     "preliminary, then final": lambda at: (at.takes("GLU", "P", "5"), at.takes("GLU", "F", "6")),
     "corrected, and the report too": lambda at: (
@@ -152,6 +162,21 @@ WELL: dict[str, Case] = {
 }  # fmt: skip
 
 WRONG: dict[str, tuple[str, Case]] = {
+    "an isolate that is gone stands": (
+        "LAST_WORD",
+        lambda at: (
+            at.takes("ORG:ECO", "F", "ECO", ident="one"),
+            at.takes("ORG:SAU", "F", "SAU", ident="two"),
+            at.takes("ORG:ECO", "G", "ECO", ident="one", became="final"),
+        ),
+    ),
+    "an isolate stands twice": (
+        "LAST_WORD",
+        lambda at: (
+            at.takes("ORG:ECO", "F", "ECO", ident="one"),
+            at.takes("ORG:ECO", "G", "ECO", ident="two", became="entered-in-error"),
+        ),
+    ),
     "two people on one Patient": (
         "PERSONS",
         lambda at: (at.takes("GLU", "F"), at.takes("GLU", "F", person=at.ravi, order=at.lab.order(), ident="other")),
