@@ -6,7 +6,6 @@ after that is committed and anchored.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -135,11 +134,18 @@ def store_incomplete(batch: Batch, received: Received, reason: Reason, *, sessio
     Of a message over `max_message` that is known already no more is kept than that it came again.
     """
     frames = batch.frames(session) if session else ()
-    repeat_token = unfinished.token(batch, received) if received.cut is not None else b""
-    if known := unfinished.known(batch, repeat_token):
-        unfinished.count_again(batch, known, received.received_us)
-        batch.count(received.channel, "", "incomplete_again")
-        if not frames:
+    repeat_token = b""
+    if received.cut is not None:
+        repeat_token = unfinished.token(batch, received)
+        known = unfinished.known(batch, repeat_token)
+        if frames:
+            unfinished.let_frames_go(batch, frames, known)
+            batch.set_frames(session, ())
+            batch.closed.extend(frames)
+            frames = ()
+        if known:
+            unfinished.count_again(batch, known, received.received_us)
+            batch.count(received.channel, "", "incomplete_again")
             return Stored(
                 id=known,
                 channel=received.channel,
@@ -148,15 +154,9 @@ def store_incomplete(batch: Batch, received: Received, reason: Reason, *, sessio
                 received_us=received.received_us,
                 repeat_of=known,
             )
-        # Its frames need a row that says what became of them.
-        received = replace(received, payload=received.payload[: unfinished.LEAST_BYTES])
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
-    seen = memory.Seen(known or None)
-    stored = _insert(batch, received, token, seen, session, incomplete=None if known else reason)
-    unfinished.note(batch, stored.id, b"" if known else repeat_token, frames, received)
-    if known:
-        set_verdict(batch, stored.id, "filtered", Reason.REPEAT)
-        return stored
+    stored = _insert(batch, received, token, memory.Seen(), session, incomplete=reason)
+    unfinished.note(batch, stored.id, repeat_token, frames, received)
     set_verdict(batch, stored.id, "incomplete", reason)
     causes.note_message(batch, stored.id, received.channel, "")
     numbered.note_control_id(batch, stored.id, received.control_id)

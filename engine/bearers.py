@@ -22,7 +22,7 @@ of reports. Rejecting, dismissing or erasing a message frees no number that anot
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from engine.batch import NOTE_KEYS, Batch
 from engine.errors import IntegrityError
@@ -41,17 +41,16 @@ _NO_RECORD = bytes(16)
 _WORST_LAST = (SAME, NOTHING, FLAGGED, CONFLICT)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     whole: bytes
     standing: int
     message_id: int
     record: bytes
     person: int
+    others: int
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(NamedTuple):
     """What the guard says of one bearer.
 
     Attributes:
@@ -78,24 +77,23 @@ def compare_all(batch: Batch, message_id: int, bearers: Iterable[Bearer]) -> lis
 def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
     if bearer.master:
         return Compared(bearer, False, SAME)
-    row = batch.execute(
-        "SELECT standing, message_id, others, person FROM bearer WHERE number = ? AND whole = ?"
-        " AND (until_us = 0 OR until_us >= ?)",
-        (bearer.number, bearer.whole, batch.steady_us),
-    ).fetchone()
-    if row is not None:
-        standing, first, others, whose = row
-        if not others and first != message_id:
+    rows = _rows(batch, bearer.number)
+    for row in rows:
+        if row.whole != bearer.whole:
+            continue
+        if not row.others and row.message_id != message_id:
             batch.execute(
                 "UPDATE bearer SET others = 1, noted_us = ? WHERE number = ? AND whole = ?",
                 (batch.now_us, bearer.number, bearer.whole),
             )
-        verdict: str = FLAGGED if standing == SEEMS else SAME
-        return Compared(bearer, True, verdict if whose == bearer.person else CONFLICT, first, None, whose)
-    person = Person.unpacked(bearer.record)
+        seen: str = FLAGGED if row.standing == SEEMS else SAME
+        return Compared(
+            bearer, True, seen if row.person == bearer.person else CONFLICT, row.message_id, None, row.person
+        )
     found = Compared(bearer, False, SAME, person=bearer.person)
+    person = Person.unpacked(bearer.record) if rows else Person()
     best = len(_WORST_LAST)
-    for one in _rows(batch, bearer.number):
+    for one in rows:
         if one.standing not in (REFERENCE, ERASED):
             continue
         reference = _opened(batch, bearer.number, one)
@@ -104,7 +102,7 @@ def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
             best = _WORST_LAST.index(verdict)
             found = Compared(bearer, False, verdict, one.message_id, reference, one.person)
     if found.person != bearer.person:  # its documents were made as another person's
-        return replace(found, verdict=CONFLICT)
+        return found._replace(verdict=CONFLICT)
     return found
 
 
@@ -117,20 +115,21 @@ def note(batch: Batch, message_id: int, found: Sequence[Compared], *, accepted: 
     for one in found:
         if one.known:
             continue
-        bearer, person = one.bearer, Person.unpacked(one.bearer.record)
+        bearer = one.bearer
         if bearer.master:
-            _take_over(batch, message_id, bearer, person)
+            _take_over(batch, message_id, bearer, Person.unpacked(bearer.record))
             continue
-        standing = REFERENCE
+        standing, record = REFERENCE, bearer.record
         if one.reference is not None and one.verdict == FLAGGED:
             standing = SEEMS
         elif one.reference is not None and one.verdict != CONFLICT:
+            person = Person.unpacked(record)
             _add_to_references(batch, bearer.number, person)
-            person = person.with_what_it_lacks(one.reference)
+            record = person.with_what_it_lacks(one.reference).packed()
             standing = REFERENCE if one.verdict == SAME else ALIKE
         assert one.verdict != CONFLICT or accepted
         until_us = FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
-        _put(batch, bearer.number, bearer.whole, standing, message_id, person.packed(), until_us, one.person)
+        _put(batch, bearer.number, bearer.whole, standing, message_id, record, until_us, one.person)
 
 
 def _take_over(batch: Batch, message_id: int, bearer: Bearer, person: Person) -> None:
@@ -295,7 +294,7 @@ def _rows(batch: Batch, number: bytes) -> list[_Row]:
     return [
         _Row(*row)
         for row in batch.execute(
-            "SELECT whole, standing, message_id, record, person FROM bearer WHERE number = ?"
+            "SELECT whole, standing, message_id, record, person, others FROM bearer WHERE number = ?"
             " AND (until_us = 0 OR until_us >= ?)",
             (number, batch.steady_us),
         ).fetchall()

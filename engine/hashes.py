@@ -8,6 +8,7 @@ it are a range of keys.
 """
 
 from datetime import date
+from functools import lru_cache
 
 from engine.message import Report
 
@@ -41,6 +42,7 @@ def report_key(number: bytes, day: str) -> bytes:
     return number[:_NUMBER_BYTES] + ordinal(day).to_bytes(HASH_BYTES - _NUMBER_BYTES, "big")
 
 
+@lru_cache(maxsize=64)
 def ordinal(day: str) -> int:
     """A day as ``20260301`` in days since the year 1 (`date.toordinal`); 0 where it is none."""
     try:

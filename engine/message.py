@@ -196,8 +196,7 @@ class ControlRun:
     failed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """A report in the journal's short memory: who owns an order or specimen number on a day.
 
     Attributes:
@@ -228,8 +227,7 @@ class UsedNumber(NamedTuple):
     reports: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bearer:
+class Bearer(NamedTuple):
     """A patient number in a message, and what the message says of the person behind it.
 
     Attributes:

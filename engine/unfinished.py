@@ -5,7 +5,7 @@ A sender that repeats what cannot be taken would fill the disk, and a full disk 
 hold for incomplete messages:
 
     over `max_message`      the first 64 KiB and a hash of all that came are kept (`engine.overlong`), once for each
-                            channel, peer and content; a repeat is counted
+                            channel, peer and content; a repeat is counted. Its frames go, however small they are
     all together            beyond ``limits.incomplete`` content goes, of dismissed ones first, then of the oldest
     dismissed               content goes after ``retention.incomplete``
 
@@ -14,16 +14,19 @@ Table ``unfinished`` has a row for each incomplete message; it is looked at only
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from engine import audit, emptying
 from engine.answers import host_of
 from engine.batch import Batch
+from engine.letting_go import Found, let_go
 from engine.message import Received
 from engine.records import KIND_FRAME
 
 LEAST_BYTES = 4096  # that one counts for at least: its rows and their places in the indexes
+LET_GO_AT_ONCE = 512  # frames that one record vouches for
 EMPTIED_AT_ONCE = 256  # messages in one transaction ...
 FRAMES_AT_ONCE = 4096  # ... and of the frames of one; more have less than 4 KiB each
 FRAME_BYTES = 1024  # an emptied row of a smaller frame would take about as much as the frame
@@ -56,14 +59,29 @@ def count_again(batch: Batch, message_id: int, received_us: int) -> None:
     )
 
 
+def let_frames_go(batch: Batch, frames: Sequence[int], known: int) -> None:
+    """The frames of a message over `max_message` go, row by row: beside its beginning and hash they say nothing.
+
+    Args:
+        known: the message that it repeats; 0 without one.
+    """
+    audit.note(
+        batch, ACTOR, VERB, {"messages": [known] if known else [], "frames": len(frames), "reason": "max_message"}
+    )
+    for at in range(0, len(frames), LET_GO_AT_ONCE):
+        part = set(frames[at : at + LET_GO_AT_ONCE])
+        rows = batch.execute(
+            "SELECT id, chain FROM journal WHERE id BETWEEN ? AND ? AND kind = ?", (min(part), max(part), KIND_FRAME)
+        ).fetchall()
+        gone = {row_id: chain for row_id, chain in rows if row_id in part}
+        let_go(batch, Found(max(part), rows=gone, counts=Counter(frames=len(gone))))
+
+
 def note(batch: Batch, message_id: int, token: bytes, frames: Sequence[int], received: Received) -> None:
     """A new incomplete message is kept; ``frames`` are the rows that it was made of. Others may have to make room."""
     size = len(received.payload)
     first, last = (frames[0], frames[-1]) if frames else (0, 0)
-    if received.cut is not None and frames:
-        act = audit.note(batch, ACTOR, VERB, {"messages": [message_id], "reason": "max_message"})
-        emptying.vouch(batch, _empty_frames(batch, message_id, first, last), act)
-    elif frames:  # they have the same text once more
+    if frames:  # they have the same text once more
         size *= 2
     batch.execute(
         "INSERT INTO unfinished (message_id, token, bytes, times, last_us, first_row, last_row)"

@@ -120,7 +120,7 @@ def _apart(document: Document, given: dict[bytes, int]) -> tuple[Document, Ids]:
     reports = {identity: given[one.key] for one in document.used if one.key in given for identity in one.reports}
     if not any(one.key in given for one in document.reports):
         return document, {}
-    keyed = (replace(one, key=_key(one.key, given[one.key])) if one.key in given else one for one in document.reports)
+    keyed = (one._replace(key=_key(one.key, given[one.key])) if one.key in given else one for one in document.reports)
     made, ids = apart(document, reports)
     return replace(made, reports=tuple(keyed)), ids
 

@@ -20,9 +20,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import cast
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from engine.durable import sync_folder
 from engine.errors import ConfigError, IntegrityError
@@ -38,6 +42,8 @@ TOKEN = "token"  # noqa: S105 - the name of a class of keys
 _VERSION = 1
 _HEAD = struct.Struct(">BI")
 _NONCE_BYTES = 12
+_TAG_BYTES = 16
+_LARGE_BYTES = 1024 * 1024  # sealed in place
 _BODY_AT = _HEAD.size + _NONCE_BYTES
 _PLAIN = b"\x00"
 _ZSTD = b"\x01"
@@ -56,10 +62,11 @@ class WrappedKey:
 class Sealer:
     """Seals values with one data key. Not for two threads at once: the compressor is not."""
 
-    __slots__ = ("_aead", "_head", "_pack", "key_id")
+    __slots__ = ("_aead", "_head", "_key", "_pack", "key_id")
 
     def __init__(self, key_id: int, key: bytes) -> None:
         self.key_id = key_id
+        self._key = key
         self._aead = AESGCM(key)
         self._head = _HEAD.pack(_VERSION, key_id)
         self._pack = Packer().pack
@@ -68,11 +75,29 @@ class Sealer:
         """The sealed form of ``content`` for exactly this place. ``packed``: it is compressed already."""
         if not packed:
             content, packed = self._pack(content)
-        inner = (_ZSTD if packed else _PLAIN) + content
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._aead.encrypt(nonce, inner, _place(column, row_id, channel, self.key_id))
-        del inner  # of a large content one copy less at a time
-        return self._head + nonce + sealed
+        flag, nonce, place = (
+            _ZSTD if packed else _PLAIN,
+            os.urandom(_NONCE_BYTES),
+            _place(column, row_id, channel, self.key_id),
+        )
+        if len(content) > _LARGE_BYTES:
+            return self._sealed_in_place(flag, content, nonce, place)
+        return self._head + nonce + self._aead.encrypt(nonce, flag + content, place)
+
+    def _sealed_in_place(self, flag: bytes, content: bytes, nonce: bytes, place: bytes) -> bytes:
+        """The same form, of a large content without a further copy of it."""
+        head = self._head + nonce
+        made = bytearray(len(head) + len(flag) + len(content) + _TAG_BYTES)
+        made[: len(head)] = head
+        encryptor = Cipher(AES(self._key), GCM(nonce)).encryptor()
+        encryptor.authenticate_additional_data(place)
+        with memoryview(made) as whole:
+            at = len(head)
+            at += encryptor.update_into(flag, whole[at:])
+            encryptor.update_into(content, whole[at:])
+        encryptor.finalize()
+        made[-_TAG_BYTES:] = encryptor.tag
+        return cast(bytes, made)  # SQLite and hashes read it alike; a bytes of it would be one copy more
 
 
 class Vault:

@@ -8,6 +8,7 @@ Its parts: `hl7v2_header` (MSH from the bytes), `hl7v2_batch` (several messages 
 """
 
 import re
+from functools import lru_cache
 
 from adapters.codecs.hl7v2_ack import AckError, acknowledge, acknowledge_block, application_acknowledge, read_ack
 from adapters.codecs.hl7v2_batch import batch_warnings, split
@@ -79,7 +80,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
     segments = _segments(text, msh, UNESCAPED_NEWLINES in options.fixes, warnings)
     first = segments[0].fields + [""] * 11
     kind, event, declared_structure, *_ = [part.strip() for part in components(first[9], delimiters)[:3]] + ["", "", ""]
-    structure = structure_for(f"{type_code(kind)}^{event_code(event)}^{structure_code(declared_structure)}")
+    structure = _structure(kind, event, declared_structure)
     if not event and structure not in GRAMMARS and (found := structure_without_event(kind, segments)):
         structure = found
         warnings.append(Issue(code="NO_EVENT", text=f"MSH-9 names no event; read as {structure}", place="MSH-9"))
@@ -110,6 +111,12 @@ def segment_fields() -> dict[str, int]:
     from adapters.codecs import hl7v2_paths
 
     return {name: len(hl7v2_paths.field_types(name)) for name in hl7v2_paths.segment_names()}
+
+
+@lru_cache(maxsize=256)
+def _structure(kind: str, event: str, declared: str) -> str:
+    """The structure that MSH-9 names; parts that are no codes are left out."""
+    return structure_for(f"{type_code(kind)}^{event_code(event)}^{structure_code(declared)}")
 
 
 def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> list[Segment]:

@@ -28,6 +28,7 @@ VT = b"\x0b"
 FS = b"\x1c"
 END = FS + b"\r"
 BETWEEN = b"\x00\r\n"  # allowed between blocks without a word
+_says_something = re.compile(rb"[^%b]" % BETWEEN).search  # of a large block, to strip these would make a copy
 SAMPLE_BYTES = 64
 WIDEST = 4  # bytes of one code unit, and enough of a block to know their number
 
@@ -173,7 +174,7 @@ class MllpLink:
         elif idle is not None and quiet >= idle:
             self._block += self._held
             self._notes.append("ended by idle")
-            self._finish(bytes(self._block), events)
+            self._finish(self._taken(), events)
         elif now - self._started >= self._options.block_timeout:
             self._time_out(events)
         return events
@@ -234,7 +235,7 @@ class MllpLink:
                     self._notes.append("no CR after FS")
                 if self._block:
                     self._block += data[at:fs]
-                self._finish(bytes(self._block) if self._block else data[at:fs], events)
+                self._finish(self._taken() if self._block else data[at:fs], events)
                 return fs + ends
             if ends < 0:  # cannot be told before more comes
                 self._append(data[at:fs], events)
@@ -302,7 +303,12 @@ class MllpLink:
     def _end_at_held(self, events: list[LinkEvent]) -> None:
         if self._held == FS:
             self._notes.append("no CR after FS")
-        self._finish(bytes(self._block), events)
+        self._finish(self._taken(), events)
+
+    def _taken(self) -> bytes:
+        """The content of the block, which is kept no longer here: of a large one each copy counts."""
+        content, self._block = bytes(self._block), bytearray()
+        return content
 
     def _finish(self, content: bytes, events: list[LinkEvent]) -> None:
         if content.find(VT) >= 0:
@@ -312,7 +318,7 @@ class MllpLink:
         if len(content) > self._options.max_message:
             self._too_large(content, events)
             return
-        if content.strip(BETWEEN):
+        if _says_something(content):
             events.append(Block(content, tuple(self._notes)))
             self._noise = 0
         else:
@@ -332,7 +338,7 @@ class MllpLink:
             if len(unfinished) > self._options.max_message:
                 self._too_large(unfinished, events)
                 return b""
-            if unfinished.strip(BETWEEN):
+            if _says_something(unfinished):
                 self._give_up(unfinished, "restart", events)
             start = restart.end()
         return content[start:] if start else content
@@ -356,7 +362,7 @@ class MllpLink:
     def _park(self, content: bytes, cause: str, events: list[LinkEvent]) -> None:
         """Everything that came of unfinished blocks becomes evidence."""
         content = self._split_restarts(content, events)
-        if content.strip(BETWEEN):
+        if _says_something(content):
             self._give_up(content, cause, events)
 
     def _give_up(self, content: bytes, cause: str, events: list[LinkEvent]) -> None:

@@ -19,14 +19,8 @@ from engine.reasons import Reason
 Json = dict[str, Any]
 
 COUNTER = f"counter{SEPARATOR}"
+_PERSON = f"person{SEPARATOR}".encode()
 OTHER = f"other{SEPARATOR}"  # a person of their own under a number that lasts (`MapContext.others`)
-
-
-def token(state: blake2b, text: str) -> bytes:
-    """16 bytes that stand for a key where the key itself must not be kept; ``state`` has the site's key in it."""
-    state = state.copy()
-    state.update(text.encode("utf-8", "surrogatepass"))
-    return state.digest()
 
 
 class Bearers:
@@ -37,16 +31,34 @@ class Bearers:
         told_apart: numbers, (system, value), that stand for another person than their first bearer here.
     """
 
-    __slots__ = ("_fields", "_group", "_known", "_number", "_persons", "_run", "_state", "found", "told_apart")
+    __slots__ = (
+        "_fields",
+        "_group",
+        "_known",
+        "_noted",
+        "_number",
+        "_persons",
+        "_run",
+        "_said",
+        "_state",
+        "found",
+        "told_apart",
+    )
 
     def __init__(self, run: Run, state: blake2b) -> None:
-        """``state``: of `token`. What a message made is let go at once: nothing here may lead back to its owner."""
+        """What a message made is let go at once: nothing here may lead back to its owner.
+
+        Args:
+            state: of the keyed hash that has read the site's key.
+        """
         self._run = run
         self._state = state
         self._fields: list[str] = []
         self._group: Group | None = None  # the last one that was asked for its order, and what it was
         self._number = ""
         self._known: tuple[Person, bytes, bytes] | None = None
+        self._noted = b""  # the number that the last record was noted for
+        self._said = b""  # the hash of that record; empty where it says nothing
         self._persons: dict[bytes, list[Person]] = {}
         self.found: dict[tuple[bytes, bytes], Bearer] = {}
         self.told_apart: set[tuple[str | None, str]] = set()
@@ -56,6 +68,11 @@ class Bearers:
         run = self._run
         number = (identifier.get("system"), identifier["value"])
         return number in run.lasting or (run.context.patient_numbers == "lasting" and number not in run.counted)
+
+    @property
+    def all_stand_alone(self) -> bool:
+        """Whether no number of the message is a counter, or another person's."""
+        return not (self._run.counted or self.told_apart)
 
     def stands_alone(self, identifier: Json) -> bool:
         """Whether an Identifier of a Patient is no counter: a number of another kind says itself what it is."""
@@ -93,12 +110,14 @@ class Bearers:
         Raises:
             ContentError: it stands for two persons in this message.
         """
+        if fields is self._fields and number == self._noted:
+            return self._said
         person, packed, whole = self._record(fields)
-        if person.says_nothing:
+        if not self._said:
             return b""
         if (number, whole) not in self.found:
             others = self._persons.setdefault(number, [])
-            if any(compare(person, other) == CONFLICT for other in others):
+            if others and any(compare(person, other) == CONFLICT for other in others):
                 text = "one patient number stands for two persons in this message"
                 raise self._run.dead(Reason.IDENTITY_CONFLICT, text)
             others.append(person)
@@ -106,12 +125,13 @@ class Bearers:
             self.found[number, whole] = Bearer(
                 number=number, whole=whole, record=packed, lasting=lasts, person=1 if master else of, master=master
             )
+        self._noted = number
         return whole
 
     def whole(self, fields: list[str]) -> bytes:
         """The hash of the whole record; empty where it says nothing."""
-        person, _, whole = self._record(fields)
-        return b"" if person.says_nothing else whole
+        self._record(fields)
+        return self._said
 
     def _record(self, fields: list[str]) -> tuple[Person, bytes, bytes]:
         """The record that the fields give, packed, and its hash; the last one is kept, for it is asked again."""
@@ -125,6 +145,10 @@ class Bearers:
         names = [[run.text(part) or "" for part in one.split(run.C, 3)[:3]] for one in name.split(run.R)]
         person = Person.of(names, run.text(birth) or "", run.text(sex) or "")
         packed = person.packed()
-        self._fields = fields
-        self._known = known = person, packed, token(self._state, f"person{SEPARATOR}{packed.decode()}")
+        state = self._state.copy()
+        state.update(_PERSON + packed)
+        whole = state.digest()
+        self._fields, self._noted = fields, b""
+        self._said = b"" if person.says_nothing else whole
+        self._known = known = person, packed, whole
         return known

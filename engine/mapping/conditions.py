@@ -79,7 +79,7 @@ def condition_of(formula: Formula, message_format: str) -> Condition:
         def of_name(name: str) -> list[Segment]:
             return [segment for segment in parsed.segments if segment.name == name]
 
-        run = Run(parsed, _NOTHING, unescape, generated.rule_of, {})
+        run = Run(parsed, _NOTHING, unescape, generated.rule_at, {})
         try:
             return bool(holds(run, of_name))
         finally:

@@ -21,7 +21,7 @@ from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.errors import ContentError
 from engine.hashes import ordinal, report_key
-from engine.mapping.bearers import COUNTER, OTHER, Bearers, token
+from engine.mapping.bearers import COUNTER, OTHER, Bearers
 from engine.mapping.key_scope import OF_A_DAY, SEPARATOR, KeyScope
 from engine.mapping.run import Run
 from engine.message import Group, Report, UsedNumber
@@ -53,6 +53,7 @@ class Making:
         "_day_of",
         "_indexed",
         "_lists",
+        "_numbers",
         "_orders",
         "_run",
         "_runs",
@@ -85,6 +86,7 @@ class Making:
         self._indexed = 0
         self.bearers = Bearers(run, self._states[""])
         self._day_of: tuple[Group, str] | None = None  # the last group that was asked for its day of measurement
+        self._numbers: dict[str, bytes] = {}  # patient, as keys of results name one -> keyed hash
         self._orders: dict[str, str] = {}  # counter -> the number of the order that its Patient is known by
         self.entries: list[Json] = []
         self.envelope: list[Json] = []
@@ -111,7 +113,17 @@ class Making:
 
     def token(self, text: str) -> bytes:
         """16 bytes that stand for a key where the key itself must not be kept."""
-        return token(self._states[""], text)
+        state = self._states[""].copy()
+        state.update(text.encode("utf-8", "surrogatepass"))
+        found: bytes = state.digest()
+        return found
+
+    def _patient_number(self, patient: str) -> bytes:
+        """The keyed hash of a patient number; each result and report of the message asks for it."""
+        found = self._numbers.get(patient)
+        if found is None:
+            found = self._numbers[patient] = self.token(f"patient{SEPARATOR}{patient}")
+        return found
 
     def identity_of(self, identifier: Json) -> str:
         """An Identifier as part of a key. Without a system it means something within its channel only."""
@@ -285,7 +297,7 @@ class Making:
             if number == NO_NUMBER:
                 place += f"{SEPARATOR}{patient}"
         key = report_key(self.token(f"report{SEPARATOR}{number}{SEPARATOR}{place}"), day)
-        token = b"" if patient is None else self.token(f"patient{SEPARATOR}{patient}")
+        token = b"" if patient is None else self._patient_number(patient)
         who = b"" if patient is None else self._bearer(key, number, patient, token, person)
         known = self.reports.setdefault(key, Report(key=key, patient=token, person=who))
         if self.scope.unique and known.patient != token:  # their specimens and reports would become one
@@ -323,7 +335,7 @@ class Making:
         """
         if self.bearers.lasts(identifier):
             patient = self.identity_of(identifier)
-            number = self.token(f"patient{SEPARATOR}{patient}")
+            number = self._patient_number(patient)
             self.bearers.note(number, person, lasts=True, master=master)
             if (which := self.bearers.person(number, person)) > 1:
                 self.bearers.told_apart.add((identifier.get("system"), identifier["value"]))
@@ -351,6 +363,8 @@ class Making:
 
     def _without_counters(self, resource: Json, identifier: Json | None) -> Json | None:
         """Take out of a Patient the numbers that may be another person's tomorrow; what it is found by then."""
+        if self.bearers.all_stand_alone:
+            return identifier if identifier is not None and self.bearers.lasts(identifier) else None
         if numbers := resource.get("identifier"):
             kept = [one for one in numbers if self.bearers.stands_alone(one)]
             if kept:

@@ -29,10 +29,12 @@ class KeyScope:
         apart: text that sets this message apart from one of the same bytes; usually empty.
     """
 
-    __slots__ = ("_run", "apart", "of_a_day", "unique")
+    __slots__ = ("_alone", "_days", "_run", "apart", "of_a_day", "unique")
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._days: dict[str, str] = {}  # times of this message -> their days
+        self._alone: dict[str, str] = {}  # likewise, of results without a patient
         self.unique = run.context.specimen_ids == "unique"
         # The same bytes with a time of measurement are the same results: `engine.settling` knows them by their ids.
         self.apart = "" if run.context.apart and self._is_timed() else run.context.apart
@@ -92,6 +94,12 @@ class KeyScope:
         """As `of`, where no patient is named: the channel and the time to the second."""
         if self.unique:
             return ""
+        found = self._alone.get(raw)
+        if found is None:
+            found = self._alone[raw] = self._alone_at(raw)
+        return found
+
+    def _alone_at(self, raw: str) -> str:
         run = self._run
         text = "" if self.apart else (run.text(raw) if raw else None) or run.times.message_time
         if text and run.times.instant(text):
@@ -112,11 +120,14 @@ class KeyScope:
 
     def day(self, time: str) -> str:
         """The local day of measurement; of receipt, where the message tells no day."""
-        day = self._run.times.day(time)
-        received = self._run.context.received_at
-        if day or received is None:
+        day = self._days.get(time)
+        if day is not None:
             return day
-        return f"{received.astimezone(ZoneInfo(self._run.context.timezone)):%Y%m%d}"
+        day, received = self._run.times.day(time), self._run.context.received_at
+        if not day and received is not None:
+            day = f"{received.astimezone(ZoneInfo(self._run.context.timezone)):%Y%m%d}"
+        self._days[time] = day
+        return day
 
     def this_message(self) -> str:
         """What no other message has: where nothing in it says whose a result is, it is one of its own."""

@@ -34,7 +34,7 @@ class LocalTimes:
         warn: called with a code and a text for what had to be decided.
     """
 
-    __slots__ = ("_dates", "_hours", "_message_offset", "_warn", "_whole_hour", "_zone", "message_time")
+    __slots__ = ("_dates", "_hours", "_message_offset", "_warn", "_whole_hour", "_zone", "message_time", "sent")
 
     def __init__(self, message_time: str, zone: str, warn: Warn) -> None:
         self.message_time = message_time
@@ -43,6 +43,7 @@ class LocalTimes:
         self._message_offset = message_time[-5:] if message_time[-5:-4] in ("+", "-") else ""
         # Within one message the same few times stand in every segment.
         self._dates: dict[str, str | None] = {}
+        self.sent: dict[str, str] = {}  # fields as they were sent -> dateTime, filled in by generated code
         self._hours = _hours_of(zone, self._message_offset)
         self._whole_hour = False  # the offset found last holds for the whole hour
 

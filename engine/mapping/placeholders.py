@@ -26,8 +26,12 @@ def says_nothing(text: str) -> bool:
 
 def stands_for_none(text: str, words: Container[str] = WORDS) -> bool:
     """Whether a text says that there is no number: one of the words, crosses, zeros, one digit three times or more."""
-    bare = "".join(filter(str.isalnum, text)).upper()
-    return bare in words or not bare or _CROSSES.fullmatch(bare) is not None or _is_digit(text.strip())
+    bare = (text if text.isalnum() else "".join(filter(str.isalnum, text))).upper()
+    if bare in words or not bare:
+        return True
+    if bare[0] != bare[-1]:  # more than one sign
+        return False
+    return _CROSSES.fullmatch(bare) is not None or _is_digit(text.strip())
 
 
 def _is_digit(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from engine.errors import ContentError
 from engine.mapping import bundle
@@ -52,13 +52,14 @@ class Generated:
         repetitions: segment -> (field, how many of its repetitions rules read), of fields that are not read whole.
     """
 
-    __slots__ = ("_made", "_make", "read", "repetitions")
+    __slots__ = ("_made", "_make", "_rules_at", "read", "repetitions")
 
     def __init__(
         self, make: Callable[[], Made], read: frozenset[str], repetitions: dict[tuple[str, int], int] | None = None
     ) -> None:
         self._make: Callable[[], Made] | None = make
         self._made: Made | None = None
+        self._rules_at: dict[tuple[int, int], str] = {}  # code and instruction that told of something -> its rule
         self.read = read
         self.repetitions: dict[str, list[tuple[int, int]]] = {}
         for (segment, number), most in sorted((repetitions or {}).items()):
@@ -92,6 +93,14 @@ class Generated:
     def counted(self) -> frozenset[str]:
         """The rules that coverage can speak of."""
         return frozenset(self.rules[line - 1] for line in self.countable)
+
+    def rule_at(self, frame: FrameType) -> str:
+        """The rule whose code runs in a frame. Python finds a frame's line by reading on from the function's first."""
+        place = id(frame.f_code), frame.f_lasti
+        rule = self._rules_at.get(place)
+        if rule is None:
+            rule = self._rules_at[place] = self.rule_of(frame.f_lineno)
+        return rule
 
     def rule_of(self, line: int) -> str:
         return self.rules[line - 1] if 0 < line <= len(self.rules) else ""
@@ -187,7 +196,7 @@ class Program:
             parsed,
             context,
             unescape_of(parsed.format),
-            generated.rule_of,
+            generated.rule_at,
             self.policies,
             self._readings.of(parsed, context),
             self.identity,

@@ -8,6 +8,7 @@ explicit null) and blanks are absent, which is None everywhere.
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from types import FrameType
 from typing import Any
 
 from engine.errors import ContentError
@@ -25,11 +26,12 @@ MAX_ISSUES = 200  # a message of 10,000 bad values needs no 10,000 lines to say 
 RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R"}
 # Fields of patient numbers, and of the numbers of orders and specimens that stand behind them.
 _PATIENT_NUMBERS = {"hl7v2": ("PID", (2, 3, 4)), "astm": ("P", (3, 4, 5))}
-_ORDER_NUMBERS = {"OBR": (2, 3), "ORC": (2, 3), "SPM": (2,), "SAC": (3,), "O": (3, 4)}
+_ORDER_NUMBERS = {"OBR": (2, 3), "ORC": (2, 3), "SPM": (2,), "SAC": (3,), "O": (3, 4)}  # 2 to 4
+_SEARCHED = 1000  # characters of these that are searched for a number before its field is read
 CONTROLS = "qc"  # what a filter calls results of a control material
 
 Unescape = Callable[..., str]
-RuleOf = Callable[[int], str]
+RuleOf = Callable[[FrameType], str]  # the rule whose code a frame of generated code runs
 
 
 @lru_cache(maxsize=1024)
@@ -52,6 +54,7 @@ class Run:
         "S",
         "X",
         "_beside_orders",
+        "_order_numbers",
         "_rule_of",
         "_seen_issues",
         "_unescape",
@@ -73,6 +76,7 @@ class Run:
         "noted",
         "numbers_with_comma",
         "parsed",
+        "parts",
         "policies",
         "reading",
         "results",
@@ -135,13 +139,17 @@ class Run:
         self.counted: set[tuple[str | None, str]] = set()
         self.units: dict[Any, str] = {}  # a unit as it was sent, with its rows -> as a Quantity names it
         self.results: Any = None  # the results of the message by order, once a function has asked for them
+        self.parts: tuple[str, Any] | None = None  # the value of several components that was read last, and its parts
         self.trace: Any = None
         self._beside_orders: frozenset[str] | None = None
+        self._order_numbers: str | None = None  # fields with the numbers of orders and specimens, as they were sent
 
     # -- text ----------------------------------------------------------------------------------------------------
 
     def text(self, raw: str) -> str | None:
         """The text of a field, component or subcomponent as a rule means it."""
+        if raw.isalnum():
+            return raw
         if self.R in raw:
             raw = raw[: raw.index(self.R)]
         if self.C in raw:
@@ -212,7 +220,23 @@ class Run:
                 return candidate.fields[number] if len(candidate.fields) > number else ""
         return ""
 
-    def beside_orders(self) -> frozenset[str]:
+    def is_beside_orders(self, number: str) -> bool:
+        """Whether a patient number is the number of an order or specimen of the same patient as well."""
+        if self._order_numbers is None:
+            fields = [
+                "\x1f".join(segment.fields[2:5]) for segment in self.parsed.segments if segment.name in _ORDER_NUMBERS
+            ]
+            self._order_numbers = "\x1f".join(fields)
+        # As it was sent, a number stands in its field, but for escapes.
+        if (
+            len(self._order_numbers) < _SEARCHED
+            and number not in self._order_numbers
+            and self.X not in self._order_numbers
+        ):
+            return False
+        return number in self._beside()
+
+    def _beside(self) -> frozenset[str]:
         """Patient numbers that are the number of an order or specimen of the same patient as well."""
         if self._beside_orders is None:
             name, places = _PATIENT_NUMBERS[self.parsed.format]
@@ -295,7 +319,7 @@ class Run:
         frame = sys._getframe(1)
         while frame is not None:
             if frame.f_code.co_filename == GENERATED:
-                return self._rule_of(frame.f_lineno)
+                return self._rule_of(frame)
             if frame.f_back is None:
                 break
             frame = frame.f_back

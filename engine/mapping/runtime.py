@@ -210,6 +210,7 @@ PROLOGUE = """\
  setting = m.setting
  required = m.required
  to_datetime = m.times.datetime
+ times_sent = m.times.sent
  only = m.only
  not_a_code = m.not_a_code
  warn = m.warn

@@ -7,10 +7,9 @@ serves for records that were kept before.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from itertools import takewhile
+from typing import NamedTuple
 from unicodedata import combining, normalize
 
 import orjson
@@ -23,6 +22,7 @@ _SEX_WORDS = ("MALE", "FEMALE")
 _NO_NAMES = frozenset(
     ("UNKNOWN", "UNK", "UNIDENTIFIED", "UNNAMED", "ANONYMOUS", "NONAME", "PATIENT", "NONE", "NULL", "NIL", *_SEX_WORDS)
 )
+_NO_WORDS = _TITLES | _NO_NAMES
 # Who the father, husband or carer is says nothing of who the person is.
 _RELATION = re.compile(r"(?<!\w)[DSWCH]\s*[/\\]\s*O(?!\w).*", re.DOTALL)
 _CHILD_OF = re.compile(r"(?<!\w)(?:B\s*[/\\]\s*O|(?:BABY|NEWBORN|NEW BORN)(?:\s+(?:BOY|GIRL|MALE|FEMALE))?\s+OF)(?!\w)")
@@ -36,8 +36,7 @@ _BIRTH = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})(?:$|[T \d])")
 _SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F"}
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """The parts of a name, in capitals.
 
     Attributes:
@@ -53,8 +52,7 @@ class Name:
         return self.family + self.given
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(NamedTuple):
     """What a message says of a person. What is absent is empty.
 
     Attributes:
@@ -79,7 +77,7 @@ class Person:
         """
         read, child = [], ""
         for components in names:
-            name, mark = _name(tuple(components[:3]))
+            name, mark = _name(components[:3])
             child = max(child, mark)
             if name is not None and name not in read:
                 read.append(name)
@@ -109,9 +107,22 @@ class Person:
         return cls(tuple(Name(tuple(family), tuple(given)) for family, given in names), born, sex, child)
 
 
-@lru_cache(maxsize=256)  # one message has a name several times
-def _name(components: tuple[str, ...]) -> tuple[Name | None, str]:
+def _name(components: Sequence[str]) -> tuple[Name | None, str]:
     """The name that the components give, or None, and the mark of a child."""
+    words = [component.strip().upper() for component in components]
+    together = "".join(words)
+    if not (together.isascii() and together.isalpha()) or _MARKS.search(together):
+        return _divided_name(components)
+    parts = [(word,) if len(word) > 1 and word not in _NO_WORDS else () for word in words]  # the usual: a word in each
+    given = tuple(part[0] for part in parts[1:] if part)
+    if not given or not parts[0]:
+        given = given or parts[0]
+        return (Name((), given) if given else None), ""
+    return Name(parts[0], given), ""
+
+
+def _divided_name(components: Sequence[str]) -> tuple[Name | None, str]:
+    """As `_name`, of any components."""
     texts, child, twin, marked = [], "", None, False
     for component in components:
         text = component.strip()
@@ -148,7 +159,7 @@ def _parts(text: str) -> tuple[str, ...]:
         return ()
     words = text.split() if text.isalpha() else [word for word in _NOT_A_LETTER.split(_latin(text)) if word]
     titles = sum(1 for _ in takewhile(_TITLES.__contains__, words))
-    said = [word for word in words[titles:] if len(word) > 1 and word not in _NO_NAMES and word not in _TITLES]
+    said = [word for word in words[titles:] if len(word) > 1 and word not in _NO_WORDS]
     return tuple(dict.fromkeys(said)) if all(word.isascii() for word in said) else ()
 
 
@@ -161,6 +172,9 @@ def _latin(text: str) -> str:
 
 def _born(birth: str) -> str:
     """A birth date as YYYYMMDD; empty where it is none, or one that an office makes of a year or an age."""
+    plain = len(birth) == 8 and birth.isascii() and birth.isdecimal() and birth[:4] >= "0001"
+    if plain and "02" <= birth[4:6] <= "12" and birth[4:6] != "07" and "01" <= birth[6:] <= "28":  # the usual
+        return birth
     found = _BIRTH.match(birth.strip())
     if found is None:
         return ""

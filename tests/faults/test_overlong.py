@@ -1,13 +1,15 @@
 """A sender repeats, for ever, what cannot be taken: the disk does not fill, it is told why, others are served."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from engine.errors import ErasedError
+from engine.records import KIND_FRAME
 from engine.upkeep import CHECKPOINT_BYTES
 from tests.support.astm_peer import cut_every, session
 from tests.support.channels import block, hl7
@@ -103,8 +105,29 @@ async def test_an_endless_message_on_a_serial_line_is_kept_once(tmp_path: Path) 
         for _ in range(3):
             played = await cable.play(session(*cut_every(RECORDS[:48_000], 8_000)))
             assert played.gave_up
-        await until(lambda: [view.state for view in site.messages("big")] == ["incomplete", "filtered", "filtered"])
-        assert site.trace(site.messages("big")[0].id).times == 3
+        await until(lambda: [site.trace(view.id).times for view in site.messages("big")] == [3])
+        assert [view.state for view in site.messages("big")] == ["incomplete"]
+
+
+async def test_of_an_endless_message_in_small_frames_no_frame_is_kept(tmp_path: Path) -> None:
+    source = {"kind": "astm", "listen": "127.0.0.1:0", "max_message": "96KiB"}
+    async with running_site(tmp_path / "site", {"big": astm_channel(source=source)}) as site:
+        for times in range(1, 4):
+            played = await AstmAnalyzer(site.port("big")).play(session(*cut_every(RECORDS[:120_000], 150)))
+            assert played.gave_up
+            await until(lambda: [site.trace(view.id).times for view in site.messages("big")] == [times])  # noqa: B023
+        with closing(sqlite3.connect(site.folder / "var" / "journal.db")) as journal:
+            assert journal.execute("SELECT count(*) FROM journal WHERE kind = ?", (KIND_FRAME,)).fetchone() == (0,)
+            (kept,) = journal.execute("SELECT sum(length(body) + length(meta) + length(token)) FROM journal").fetchone()
+            (pieces,) = journal.execute("SELECT count(*) FROM pruned").fetchone()
+        assert kept < 100_000  # of 300,000 that came: the beginning, once
+        assert pieces < 10
+        (message,) = site.messages("big")
+        assert len(site.journal.payload(message.id)) == 64 * 1024
+        acts = (await site.labrelay("audit", "list", "--act", "incomplete", "-o", "json")).json
+        assert len(acts["acts"]) == 3
+        ran = await site.labrelay("verify")
+        assert (ran.code, ran.err) == (0, ""), ran.out
 
 
 async def test_another_message_that_is_too_large_is_kept_beside_the_first(tmp_path: Path) -> None:

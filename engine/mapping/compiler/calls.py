@@ -13,11 +13,14 @@ from engine.mapping.compiler.code import (
     Val,
 )
 from engine.mapping.compiler.comparisons import Comparisons
+from engine.mapping.compiler.recurring import VARYING
 from engine.mapping.compiler.scopes import Made, Scope, Variable
 from engine.mapping.functions import FUNCTIONS, Function, Parameter
 from engine.mapping.functions.code_maps import CODE_MAPS
 from engine.mapping.rules import suggestion
 from engine.mapping.tables import Table
+
+TO_DATETIME = "to_datetime"  # of the run, as generated code calls it
 
 
 class Calls(Comparisons):
@@ -36,12 +39,42 @@ class Calls(Comparisons):
             return self._ref(part, scope)
         if part.name == "setting":
             return self._setting(part, scope)
+        match part.arguments:
+            case (syntax.Path(which=None, repetition=None, component=0) as path,) if (
+                not self.traced
+                and (function.of_components or (function.method == TO_DATETIME and _differs(path)))
+                and (raw := self._raw(path, scope)) is not None
+            ):
+                if not function.of_components:
+                    return self._time(function, part, raw, scope)
+                self._note_repetition(path)
+                call = f"{self.code.constant(function.call)}(m, {raw}.partition(R)[0])"
+                kind = Kind(function.kind, function.many)
+                return self._once(f"{call} if C in {raw} else None", ("components", function.name, raw), kind, True)
         arguments = self._arguments(function, part, scope)
         if arguments is None:
             return NOTHING
         if len(_lists(arguments)) > 1:
             return self.error(part, "only one argument may be a list in the place of one value; take one of the others")
         return self._apply(function, arguments)
+
+    def _time(self, function: Function, part: syntax.Call, raw: str, scope: Scope) -> Val:
+        """A time that stands in a field: results of one message have the same few, so each is read once."""
+        key = ("time", raw)
+        if (known := self._known(key)) is not None:
+            return known
+        variable = self.code.new()
+        self.code.emit(f"{variable} = times_sent.get({raw})")
+        with self.code.block(f"if {variable} is None:"):
+            arguments = self._arguments(function, part, scope)
+            if arguments is None:
+                return NOTHING
+            made = self._apply(function, arguments)
+            self.code.emit(f"{variable} = {made.code}")
+            self.code.emit(f"if {variable} is not None: times_sent[{raw}] = {variable}")
+        found = Val(variable, made.kind)
+        self._remember(key, found)
+        return found
 
     def _arguments(self, function: Function, part: syntax.Call, scope: Scope) -> list[tuple[Parameter, Val]] | None:
         parameters = list(function.parameters)
@@ -282,6 +315,11 @@ class Calls(Comparisons):
         if self.traced:
             self.code.emit(f"if {variable} is not None: T.row({variable})")
         return Val(variable, Kind("row", columns=frozenset(table.columns), table=table.file))
+
+
+def _differs(path: syntax.Path) -> bool:
+    """Whether a field stands in each result of a message, and is none of those that recur from message to message."""
+    return path.field in VARYING.get(path.segment, ())
 
 
 def _lists(pairs: Sequence[tuple[Parameter, Val]]) -> list[int]:

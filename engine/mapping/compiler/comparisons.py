@@ -11,6 +11,7 @@ from engine.mapping.compiler.code import (
 from engine.mapping.compiler.operators import Operators
 from engine.mapping.compiler.paths import MESSAGE_SEGMENTS
 from engine.mapping.compiler.scopes import Scope, Segments
+from engine.mapping.functions import FUNCTIONS
 
 _ORDERS: dict[str, tuple[int, ...]] = {"<": (-1,), "<=": (-1, 0), ">": (1,), ">=": (0, 1)}
 
@@ -52,8 +53,50 @@ class Comparisons(Operators):
                 return f"bool({segments.segments})" if segments is not None else "False"
             case syntax.Path(which=None, repetition=None) if not self.traced:
                 return self._path_presence(part, scope)
+            case syntax.Path(which=None, component=0) if not self.traced and (part.repetition or 0) > 1:
+                return self._repetition_presence(part, scope)
+            case syntax.Call(name=name, arguments=(syntax.Path(which=None, component=0) as path,)) if (
+                not self.traced and name in FUNCTIONS and FUNCTIONS[name].of_components
+            ):
+                return self._components_presence(part, path, scope)
             case _:
                 return self._presence(self.expression(part, scope))
+
+    def _repetition_presence(self, path: syntax.Path, scope: Scope) -> str:
+        """Whether a field has a further repetition: mostly it has one, which is quickly seen."""
+        raw = self._raw(path, scope)
+        if raw is None:
+            return self._presence(self.expression(path, scope))
+        self._note_repetition(path)
+        return f"(R in {raw} and repetition(m, {raw}, {path.repetition}) is not None)"
+
+    def _components_presence(self, call: syntax.Call, path: syntax.Path, scope: Scope) -> str:
+        """Whether a function of a field's components has a value: of a field without any it has none."""
+        raw = None if path.repetition else self._raw(path, scope)
+        if raw is None:
+            return self._presence(self.expression(call, scope))
+        self._note_repetition(path)
+        self.setting.functions_used.add(call.name)
+        function = self.code.constant(FUNCTIONS[call.name].call)
+        if path.repetition == 0:
+            return f"(C in {raw} and each({function}, (m, repetitions({raw}) or ()), 1) is not None)"
+        return f"(C in {raw} and {function}(m, {raw}.partition(R)[0]) is not None)"
+
+    def _raw(self, path: syntax.Path, scope: Scope) -> str | None:
+        """A field as it was sent, with all repetitions; None where the usual way of reading has to look at the path."""
+        limit = self.setting.known_segments.get(path.segment, 0)
+        if (
+            path.segment == MESSAGE_SEGMENTS[self.setting.message_format][0]
+            or not path.field
+            or (limit and path.field > limit)
+        ):
+            return None
+        segments = self._segments(path, scope)
+        if segments is None:
+            return None
+        self.setting.segments_read.add(path.segment)
+        segments.width = max(segments.width, path.field + 1)
+        return f"{segments.fields}[{path.field}]"
 
     def _path_presence(self, path: syntax.Path, scope: Scope) -> str:
         """Whether a field says something, without keeping what."""
@@ -77,7 +120,7 @@ class Comparisons(Operators):
             test = f"({there} and has({raw}, {path.component}, {path.subcomponent}))"
             # What begins with a letter or a digit has a first part that says something.
             return f"({raw}[:1].isalnum() or {test})" if path.component == 1 and path.subcomponent < 2 else test
-        return f"({raw} > '#' or has({raw}, 0, 0))"
+        return f"({raw} > '#' or ({raw} != '' and has({raw}, 0, 0)))"
 
     def _segments_known(self, path: syntax.Path, scope: Scope) -> Segments | None:
         owner = scope.owner_of(path.segment)

@@ -51,27 +51,36 @@ class Operators(Names):
         return Val(variable, self._common(left.kind, with_code(right)), right.maybe)
 
     def _joined(self, part: syntax.Binary, scope: Scope) -> Val:
-        sides = [self.expression(side, scope) for side in (part.left, part.right)]
+        sides = [self.expression(side, scope) for side in self._links(part, scope)]
         sides = [side for side in sides if not side.is_absent]
         if len(sides) < 2:
             if not sides:
                 return NOTHING
             return sides[0] if sides[0].kind.many else self._as_list(sides[0])
         sides = [self.text(side, part) if side.kind.name == "field" else side for side in sides]
-        left, right = sides
-        if left.kind.name != right.kind.name and not {left.kind.name, right.kind.name} <= TEXT_LIKE:
-            return self.error(part, f"++ joins values of one kind; here are {left.kind} and {right.kind}")
+        left = sides[0]
+        for right in sides[1:]:
+            if left.kind.name != right.kind.name and not {left.kind.name, right.kind.name} <= TEXT_LIKE:
+                return self.error(part, f"++ joins values of one kind; here are {left.kind} and {right.kind}")
         variable = self.code.new()
         lists = [side.code if side.kind.many else f"[{side.code}]" for side in sides]
         if not any(side.maybe for side in sides):
-            self.code.emit(f"{variable} = [*{lists[0]}, *{lists[1]}]")
+            self.code.emit(f"{variable} = [{', '.join(f'*{one}' for one in lists)}]")
             return Val(variable, left.kind.each(), maybe=False)
-        first, second = (side.code for side in sides)
+        tests = [f"{side.code} is not None" for side in sides]
         self.code.emit(f"{variable} = None")
-        with self.code.block(f"if {first} is not None or {second} is not None:"):
-            self.code.emit(f"{variable} = [] if {first} is None else [*{lists[0]}]")
-            self.code.emit(f"if {second} is not None: {variable} += {lists[1]}")
-        return Val(variable, left.kind.each(), maybe=left.maybe and right.maybe)
+        with self.code.block(f"if {' or '.join(tests)}:"):
+            self.code.emit(f"{variable} = [*{lists[0]}] if {tests[0]} else []")
+            for test, one in zip(tests[1:], lists[1:], strict=True):
+                self.code.emit(f"if {test}: {variable} += {one}")
+        return Val(variable, left.kind.each(), maybe=all(side.maybe for side in sides))
+
+    def _links(self, part: syntax.Expression, scope: Scope) -> list[syntax.Expression]:
+        """What a chain of ++ joins, from left to right; a part of it whose value is kept stays one."""
+        if not (isinstance(part, syntax.Binary) and part.operator == "++"):
+            return [part]
+        left = [part.left] if self.recurs(part.left, scope) is not None else self._links(part.left, scope)
+        return [*left, part.right]
 
     def _choice(self, part: syntax.Choice, scope: Scope, want: str) -> Val:
         asked = self._tests.get((id(part), id(scope)))
@@ -128,7 +137,10 @@ class Operators(Names):
         inside = ", ".join(value.code for value in values)
         if any(value.maybe for value in values):
             inner = self.code.new()
-            return Val(self._kept(f"[{inner} for {inner} in ({inside},) if {inner} is not None] or None"), kind.each())
+            source = f"[{inner} for {inner} in ({inside},) if {inner} is not None]"
+            if all(value.maybe for value in values):
+                source += f" if {' or '.join(f'{value.code} is not None' for value in values)} else None"
+            return Val(self._kept(source), kind.each())
         return Val(self._kept(f"[{inside}]"), kind.each(), maybe=False)
 
     def _member(self, part: syntax.Member, scope: Scope) -> Val:

@@ -41,6 +41,7 @@ class _Parts:
     unclear: bool = False
 
 
+_NOTHING = ("", '""')
 _UNCLEAR = _Parts(None, whole=True, unclear=True)
 
 
@@ -68,7 +69,7 @@ def astm_value_text(run: Run, raw: str) -> str | None:
     return None if text is None else run.whole(text.strip())
 
 
-@function("astm_call(value: field) -> text", settings=(SETTING,))
+@function("astm_call(value: field) -> text", settings=(SETTING,), of_components=True)
 def astm_call(run: Run, raw: str) -> str | None:
     """The word beside the value of R-4 (`DETECTED^1250`), where the setting `r4` says so (`call^value`)."""
     if run.C not in raw:
@@ -77,7 +78,7 @@ def astm_call(run: Run, raw: str) -> str | None:
     return None if call is None else run.text(call)
 
 
-@function("astm_components(value: field) -> Observation.component[]", settings=(SETTING,))
+@function("astm_components(value: field) -> Observation.component[]", settings=(SETTING,), of_components=True)
 def astm_components(run: Run, raw: str) -> list[dict[str, Any]] | None:
     """The components of R-4 that the setting `r4` gives names of their own, each as a component of the Observation."""
     if run.C not in raw:
@@ -86,7 +87,7 @@ def astm_components(run: Run, raw: str) -> list[dict[str, Any]] | None:
     return [{"code": {"text": name}, "valueString": text} for name, text in found if text is not None] or None
 
 
-@function("astm_components_text(value: field) -> text", settings=(SETTING,))
+@function("astm_components_text(value: field) -> text", settings=(SETTING,), of_components=True)
 def astm_components_text(run: Run, raw: str) -> str | None:
     """As `astm_components`, as one text: `corrected: 0; strength: 98`."""
     if run.C not in raw:
@@ -96,11 +97,17 @@ def astm_components_text(run: Run, raw: str) -> str | None:
 
 
 def _read(run: Run, raw: str) -> _Parts:
-    components = raw.split(run.C)
-    said = [at for at, part in enumerate(components) if run.present(part) is not None]
+    """The parts of a value; those read last are kept, for several rules ask about one result."""
+    if run.parts is None or run.parts[0] != raw:
+        run.parts = raw, _parts(raw.split(run.C), _names(run.setting(SETTING) or ""))
+    parts: _Parts = run.parts[1]
+    return parts
+
+
+def _parts(components: list[str], names: tuple[str, ...]) -> _Parts:
+    said = [at for at, part in enumerate(components) if part.strip() not in _NOTHING]
     if not said:
         return _Parts(None)
-    names = _names(run.setting(SETTING) or "")
     if not names:
         return _Parts(components[0]) if said == [0] else _UNCLEAR
     if said[-1] >= len(names):

@@ -89,7 +89,7 @@ def _is_placeholder(run: Run, value: str) -> bool:
         found = placeholders.is_listed(value, [listed] if isinstance(listed, str) else listed)
     else:
         found = placeholders.stands_for_none(value)
-        if not found and value in run.beside_orders():
+        if not found and run.is_beside_orders(value):
             run.warn("NO_PATIENT_ID", "the number of the order or specimen stands where a patient number should be")
             return True
     if found:
@@ -153,6 +153,8 @@ def preferred(run: Run, ids: list[Json], *kinds: str | None) -> Json | None:
 
     One that lasts (`patient_numbers`, `namespaces`) comes before one that may be given again.
     """
+    if len(ids) == 1:
+        return ids[0]
     ids = [one for one in ids if (one.get("system"), one["value"]) in run.lasting] or ids
     for kind in kinds:
         for one in ids:

@@ -101,7 +101,7 @@ def decimal_of(run: Run, text: str) -> Measured | None:
     return _measured(run, text)
 
 
-@function("no_result(words: text) -> flag!", settings=("no_result",))
+@function("no_result(words: text) -> flag!", steady=True, settings=("no_result",))
 def no_result(run: Run, text: str) -> bool:
     """Whether words say that there is no result: one of those that the channel lists under `no_result`, in upper or
     lower case, as `[ERROR, NO RESULT]` (GeneXpert). Without the setting: `NO RESULT`, `NORESULT`, `NOT AVAILABLE`,
@@ -111,7 +111,7 @@ def no_result(run: Run, text: str) -> bool:
     return refuses(run, text)
 
 
-@function("refuses(flag: text) -> flag!", settings=("no_result",))
+@function("refuses(flag: text) -> flag!", steady=True, settings=("no_result",))
 def refuses(run: Run, text: str) -> bool:
     """As `no_result`, of a flag beside a value: only words that the channel lists say that the value is none, for `NA`
     may be said of the flag itself."""

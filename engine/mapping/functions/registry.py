@@ -55,6 +55,7 @@ class Function:
         doc: first line of its documentation; ``details`` the rest.
         settings: channel settings that it reads.
         method: of the run, which does the same; generated code calls it without a step in between.
+        of_components: takes one field, and is absent where that has no component delimiter.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Function:
     details: str
     settings: tuple[str, ...] = ()
     method: str = ""
+    of_components: bool = False
 
     @property
     def group(self) -> str:
@@ -92,6 +94,7 @@ def function(
     whole_message: bool = False,
     settings: tuple[str, ...] = (),
     method: str = "",
+    of_components: bool = False,
 ) -> Callable[[Implementation], Implementation]:
     """Declare a function of the language."""
     match = _SIGNATURE.fullmatch(signature)
@@ -123,6 +126,7 @@ def function(
             details="\n".join(line.strip() for line in rest.strip().splitlines()),
             settings=settings,
             method=method,
+            of_components=of_components,
         )
         return implementation
 

@@ -48,7 +48,7 @@ def _in_words(run: Run, raw: str, kind: str | None) -> str | None:
 @function("comments_behind(segments: segment[]) -> text")
 def comments_behind(run: Run, segments: list[Segment]) -> str | None:
     """The comments on these segments: NTE-3 of all NTE that stand directly behind one of them, as lines."""
-    lines, everything = [], run.parsed.segments
+    lines, everything = list[str](), run.parsed.segments
     for one in segments:
         at = one.position  # of the next one
         while at < len(everything) and (segment := everything[at]).name == "NTE":
@@ -60,7 +60,7 @@ def comments_behind(run: Run, segments: list[Segment]) -> str | None:
     return "\n".join(lines) or None
 
 
-@function("beyond_first(value: field) -> text", steady=True)
+@function("beyond_first(value: field) -> text", steady=True, of_components=True)
 def beyond_first(run: Run, raw: str) -> str | None:
     """A field whole, where something stands behind its first component (`^0^CODE`); absent where nothing does."""
     if run.C not in raw or run.present(raw.partition(run.C)[2].strip(run.C)) is None:

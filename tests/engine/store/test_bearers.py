@@ -126,10 +126,10 @@ async def answers(journal: Journal, message: int, record: Person, *, same: bool)
     for number in waiting:
         one = made(record, order=b"%016d" % number)
         (bearer,) = one.document.bearers
-        bearer = replace(bearer, person=others.get(bearer.number + bearer.whole, 1))
+        bearer = bearer._replace(person=others.get(bearer.number + bearer.whole, 1))
         (report,) = one.document.reports
         if bearer.person > 1:  # a patient of their own
-            report = replace(report, patient=b"%016d" % bearer.person)
+            report = report._replace(patient=b"%016d" % bearer.person)
         one = replace(one, document=replace(one.document, bearers=(bearer,), reports=(report,)))
         outcome = await journal.map_done(number, routes=[one], state="mapped", again=True)
         ended.append(NO if outcome.held else outcome.state)
@@ -235,7 +235,7 @@ async def test_who_keeps_the_record_says_who_bears_the_number(tmp_path: Path) ->
         (stored,) = await store(journal, b"A08 %d" % journal.last_id)
         one = made(record, order=b"%016d" % stored.id)
         (bearer,) = one.document.bearers
-        one = replace(one, document=replace(one.document, reports=(), bearers=(replace(bearer, master=True),)))
+        one = replace(one, document=replace(one.document, reports=(), bearers=(bearer._replace(master=True),)))
         return (await journal.map_done(stored.id, routes=[one], state="mapped")).state
 
     async with running(tmp_path) as journal:

@@ -1,6 +1,7 @@
 """Keys and sealed columns: nothing opens elsewhere, with another key or damaged, and no key is ever made twice."""
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,20 @@ def test_a_value_moved_to_another_place_does_not_open(place: tuple[str, int, str
     sealed = sealer.seal(b"result", "body", 5, "chem")
     with pytest.raises(IntegrityError, match=f"{place[0]} of row {place[1]}"):
         vault.open(sealed, *place)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("size", [2**20, 2**20 + 1, 3 * 2**20 + 7])
+def test_a_large_content_is_sealed_in_the_same_form(size: int, packed: bool) -> None:
+    vault, sealer = a_vault()
+    content = random.Random(size).randbytes(size)  # does not shrink
+    sealed = bytes(sealer.seal(content, "body", 5, "chem", packed=packed))
+    assert vault.open_packed(sealed, "body", 5, "chem") == (content, packed)
+    for at in (0, 9, 20, size // 2, len(sealed) - 1):
+        damaged = bytearray(sealed)
+        damaged[at] ^= 1
+        with pytest.raises(IntegrityError):
+            vault.open_packed(bytes(damaged), "body", 5, "chem")
 
 
 def test_no_flipped_bit_opens() -> None:
