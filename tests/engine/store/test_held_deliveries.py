@@ -458,3 +458,35 @@ async def test_what_was_refused_before_is_not_why_it_is_held_or_closed_now(tmp_p
         assert await journal.close_overtaken(again.id, whole=False) == 0  # that is done once
     finally:
         await journal.stop()
+
+
+# -- critical values -------------------------------------------------------------------------------------------------
+
+
+def critical(*names: str) -> bytes:
+    """As `body`, with the flag of a critical value."""
+    flag = b'"interpretation":[{"coding":[{"code":"HH"}]}],"valueQuantity"'
+    return body(*names).replace(b'"valueQuantity"', flag)
+
+
+async def test_a_held_critical_value_is_noted_whenever_it_is_held(tmp_path: Path) -> None:
+    """By a rule when it is queued, or later, since a newer one has overtaken it. Others are listed behind it."""
+    journal = await started(tmp_path)
+    try:
+        await store(journal, b"1", b"2", b"3", b"4")
+        await journal.map_done(1, routes=[routed(critical("a"), held=True)], state="mapped")
+        await journal.map_done(2, routes=[routed(critical("b", "c"), held=False, reports=REPORT)], state="mapped")
+        await journal.map_done(3, routes=[routed(later(body("b")), held=False, reports=REPORT)], state="mapped")
+        await journal.map_done(4, routes=[routed(body("d"), held=True)], state="mapped")
+        refused = journal.message(2)
+        assert refused is not None
+        delivery = refused.deliveries[0].id
+        await journal.bury(delivery, reason=Reason.REFUSED, detail="HTTP 422", answer=b"{}")
+        await journal.requeue([delivery])
+        assert await journal.close_overtaken(delivery, whole=False) == 1
+        found = [(one.message_id, one.critical) for one in journal.held()]
+        assert found == [(2, True), (1, True), (4, False)]
+        (lane,) = journal.lanes()
+        assert (lane.held, lane.held_critical) == (3, 2)
+    finally:
+        await journal.stop()
