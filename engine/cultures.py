@@ -156,12 +156,17 @@ def standing(order: Order, messages: Iterable[Sequence[Resource]], codes: frozen
 def replace(new: Culture, old: Culture, taken: Callable[[str], bool]) -> Replaced:
     """How ``new`` takes the place of ``old``, which stands.
 
+    Where they have no isolate in common, neither by organism nor by number, ``new`` tells one more of them: nothing is
+    gone. An instrument that sends isolates one by one does so.
+
     Args:
         taken: whether an older result has had this id.
     """
     ids: dict[str, str] = {}
     left: list[Resource] = []
-    for mine, theirs in _same(new.isolates, old.isolates):
+    pairs = _same(new.isolates, old.isolates)
+    beside = bool(old.isolates) and all(theirs is None for _, theirs in pairs)
+    for mine, theirs in pairs:
         if theirs is None:
             left += [mine.head, *mine.members]
             continue
@@ -179,13 +184,28 @@ def replace(new: Culture, old: Culture, taken: Callable[[str], bool]) -> Replace
     for one in left:
         ids[one.identity] = identity = _free_id(one, used, taken)
         used.add(identity)
+    if beside:
+        return Replaced({mine: own for mine, own in ids.items() if mine != own}, [], [])
     ids |= _reports(new, old)
     written = {ids.get(one.identity, one.identity) for one in new.reports}
+    gone = [
+        one
+        for isolate in old.isolates
+        if isolate.head.identity in used or _is_listed(isolate.head, old.reports, written)
+        for one in (isolate.head, *isolate.members)
+        if one.identity not in used
+    ]
+    lost = {one.identity for one in gone}
     return Replaced(
         ids={mine: theirs for mine, theirs in ids.items() if mine != theirs},
-        gone=[one.name for one in old.results() if one.identity not in used],
-        closed=[one.name for one in old.reports if one.identity not in written],
+        gone=[one.name for one in gone],
+        closed=[one.name for one in old.reports if one.identity not in written and lost.issuperset(one.lists)],
     )
+
+
+def _is_listed(head: Resource, reports: Sequence[Resource], written: set[str]) -> bool:
+    """Whether an isolate stood in a report that is written again; one in a report of its own stays."""
+    return any(head.identity in one.lists for one in reports if one.identity in written)
 
 
 def _same(new: Sequence[Isolate], old: Sequence[Isolate]) -> list[tuple[Isolate, Isolate | None]]:

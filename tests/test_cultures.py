@@ -38,12 +38,14 @@ class Bench:
     control_ids: "count[int]" = field(default_factory=lambda: count(1))
 
     async def says(
-        self, status: str, *isolates: str, culture: str = "C1", at: str = "09:30", also: str = "", wait: bool = True
-    ) -> str:
+        self, status: str, *isolates: str, culture: str = "C1", at: str = "09:30", also: str = "", wait: bool = True,
+        first: int = 1,
+    ) -> str:  # fmt: skip
         """Send a report and wait until all is quiet (or not); how it ended.
 
         Args:
             at: when all of it was read. also: a result of the report that is no isolate, as ``GRAM=GNR``.
+            first: number of the first isolate (HL7 v2).
         """
         told = [(name, [tested.split("=") for tested in tests]) for name, *tests in map(str.split, isolates)]
         others = [one.split("=") for one in also.split()]
@@ -55,7 +57,7 @@ class Bench:
         else:
             make = self._parents if self.channel == "parents" else self._subids
             (answer,) = await send_blocks(
-                self.site.port(self.channel), [make(number, culture, status, told, others, time)]
+                self.site.port(self.channel), [make(number, culture, status, told, others, time, first)]
             )
             assert lines(answer)["MSA"][1] == "AA"
         if wait:
@@ -81,14 +83,14 @@ class Bench:
         return f"OBX|{place}|{kind}|{code}^{code}^L|{sub}|{said}|||{flag}|||{status}|||{at}"
 
     def _parents(
-        self, number: int, culture: str, status: str, told: list[Any], others: list[list[str]], at: str
+        self, number: int, culture: str, status: str, told: list[Any], others: list[list[str]], at: str, first: int
     ) -> bytes:
         segments = [*self._head(number), self._obr(1, culture, "CULT", status)]
-        for place, (name, _) in enumerate(told, 1):
+        for place, (name, _) in enumerate(told, first):
             segments.append(self._obx(place, "ORG", name, status, at, sub=str(place)))
         for place, (code, value) in enumerate(others, len(told) + 1):
             segments.append(self._obx(place, code, value, status, at))
-        for place, (_, tests) in enumerate(told, 1):
+        for place, (_, tests) in enumerate(told, first):
             if tests:
                 segments.append(
                     self._obr(place + 1, f"{culture}-{place}", "SUSC", status, f"ORG&ORG&L^{place}", f"^{culture}")
@@ -98,10 +100,10 @@ class Bench:
         return "\r".join([*segments, ""]).encode()
 
     def _subids(
-        self, number: int, culture: str, status: str, told: list[Any], others: list[list[str]], at: str
+        self, number: int, culture: str, status: str, told: list[Any], others: list[list[str]], at: str, first: int
     ) -> bytes:
         results = []
-        for sub, (name, tests) in enumerate(told, 1):
+        for sub, (name, tests) in enumerate(told, first):
             results.append(("ORG", name, str(sub), ""))
             results += [(code, "8", str(sub), flag) for code, flag in tests]
         results += [(code, value, "", "") for code, value in others]
@@ -272,6 +274,28 @@ async def test_another_organism_under_the_same_number_is_said_to_be_amended(benc
     assert await bench.says("F", "ECO AMP=S", at="10:30") == "delivered"
     assert bench.live() == {"ECO": {"AMP": "S"}}
     assert bench.by_status() == {"amended": ["AMP", "ECO"]}
+
+
+@pytest.mark.parametrize("channel", ["parents", "subids"])
+async def test_an_isolate_that_comes_alone_behind_another_one_withdraws_nothing(
+    site: RunningSite, channel: str
+) -> None:
+    """It may be one more, of an instrument that sends them one by one; or the first is gone. A person knows."""
+    bench = Bench(site, channel)
+    await bench.says("F", BOTH[0])
+    assert await bench.says("F", BOTH[1], at="10:30", first=2) == "held"
+    assert (bench.held(), bench.live()) == (["RESULTS_GONE"], {"ECO": TWO["ECO"]})
+
+
+async def test_where_isolates_come_one_by_one_each_has_a_report(tmp_path: Path) -> None:
+    settings = {**SETTINGS, "one_by_one": "yes"}
+    async with running_site(tmp_path, {"subids": hl7_channel(settings=settings)}) as site:
+        bench = Bench(site, "subids")
+        await bench.says("F", BOTH[0])
+        assert await bench.says("F", BOTH[1], at="10:30", first=2) == "delivered"
+        assert (bench.held(), bench.live(), bench.unlisted()) == ([], TWO, [])
+        assert await bench.says("F", "SAU PEN=S", at="11:30", first=2) == "delivered"
+        assert (bench.held(), bench.live(), bench.unlisted()) == ([], {**TWO, "SAU": {"PEN": "S"}}, [])
 
 
 async def test_a_report_that_goes_back_is_held_and_withdraws_nothing(bench: Bench) -> None:
