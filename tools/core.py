@@ -91,7 +91,9 @@ CORE_TESTS = (
     "tests/faults/test_store_pinned_reader.py",
     "tests/test_late_refusals.py",
     "tests/test_repeats.py",
+    "tests/test_documents_in_succession.py",
     "tests/test_results_in_succession.py",
+    "tests/test_results_in_succession_hl7.py",
     "tests/test_set_aside.py",
     "tests/test_two_persons.py",
 )
