@@ -194,21 +194,24 @@ class _Player:
     async def _answer(self, place: int, by_channel: dict[str, list[Json]], newest: int) -> None:
         """Whose each message is that is held for its number, as the history knows."""
         sends = {send.id: send for send in self._batch.histories[place].sends}
-        bearer: dict[tuple[object, str], int] = {}  # by number, and by channel where numbers are the channel's
+        # By number, by channel where numbers are the channel's, and by order where a number alone names no person.
+        bearer: dict[tuple[str, str, str], int] = {}
         rows = []
         for line, messages in self._channels(place, by_channel):
             send_of = look.align(line.sender.tries, messages)
             where = "shared" if line.channel.shared else line.name
-            rows += [(one, sends[send_of[one["id"]]], where) for one in messages if one["id"] in send_of]
-        for message, send, where in sorted(rows, key=lambda row: int(row[0]["id"])):
+            lasting = line.channel.numbers == "lasting"
+            rows += [(one, sends[send_of[one["id"]]], where, lasting) for one in messages if one["id"] in send_of]
+        for message, send, where, lasting in sorted(rows, key=lambda row: int(row[0]["id"])):
             group = send.groups[0]
             person = group.results[0].person
+            of = (where, group.number, "" if lasting else group.order)
             if is_asked(message):
-                said = "same" if bearer.get((where, group.number)) == person else "other"
+                said = "same" if bearer.get(of) == person else "other"
                 if await self._product.answer(message["id"], said):
                     self._acts[message["id"]].append(("answer", newest))
             elif any(one["state"] == "delivered" for one in message["deliveries"]):
-                bearer.setdefault((where, group.number), person)
+                bearer.setdefault(of, person)
 
     def _channels(self, place: int, by_channel: dict[str, list[Json]]) -> Iterator[tuple[_Line, list[Json]]]:
         for (history, _), line in self._lines.items():
