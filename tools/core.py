@@ -91,6 +91,7 @@ CORE_TESTS = (
     "tests/faults/test_store_pinned_reader.py",
     "tests/test_late_refusals.py",
     "tests/test_repeats.py",
+    "tests/test_critical_held.py",
     "tests/test_documents_in_succession.py",
     "tests/test_results_in_succession.py",
     "tests/test_results_in_succession_hl7.py",
