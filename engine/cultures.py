@@ -156,8 +156,8 @@ def standing(order: Order, messages: Iterable[Sequence[Resource]], codes: frozen
 def replace(new: Culture, old: Culture, taken: Callable[[str], bool]) -> Replaced:
     """How ``new`` takes the place of ``old``, which stands.
 
-    Where they have no isolate in common, neither by organism nor by number, ``new`` tells one more of them: nothing is
-    gone. An instrument that sends isolates one by one does so.
+    Where they have no isolate in common, neither by organism nor by a number that was ever told, ``new`` tells one more
+    of them: nothing is gone. An instrument that sends isolates one by one does so.
 
     Args:
         taken: whether an older result has had this id.
@@ -165,7 +165,7 @@ def replace(new: Culture, old: Culture, taken: Callable[[str], bool]) -> Replace
     ids: dict[str, str] = {}
     left: list[Resource] = []
     pairs = _same(new.isolates, old.isolates)
-    beside = bool(old.isolates) and all(theirs is None for _, theirs in pairs)
+    beside = bool(old.isolates) and all(theirs is None and not taken(mine.head.identity) for mine, theirs in pairs)
     for mine, theirs in pairs:
         if theirs is None:
             left += [mine.head, *mine.members]

@@ -298,6 +298,13 @@ async def test_where_isolates_come_one_by_one_each_has_a_report(tmp_path: Path) 
         assert (bench.held(), bench.live(), bench.unlisted()) == ([], {**TWO, "SAU": {"PEN": "S"}}, [])
 
 
+async def test_another_isolate_under_a_number_that_was_told_takes_the_place_of_all(bench: Bench) -> None:
+    await bench.says("F", *BOTH)
+    await bench.says("F", "SAU PEN=R", at="10:30")
+    assert await bench.says("F", "CAL FLU=S", at="11:30") == "delivered"
+    assert (bench.held(), bench.live(), bench.unlisted()) == ([], {"CAL": {"FLU": "S"}}, [])
+
+
 async def test_a_report_that_goes_back_is_held_and_withdraws_nothing(bench: Bench) -> None:
     await bench.says("F", *BOTH)
     assert await bench.says("P", "ECO", at="10:30") == "held"

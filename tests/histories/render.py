@@ -113,7 +113,7 @@ def _patients(send: Send) -> list[tuple[Group, bool]]:
 
 
 def _report_status(group: Group) -> str:
-    said = max((result.status for _, result, _, _ in told(group)), key=_REPORT_ORDER.find)
+    said = max((result.status for _, result, _, _ in told(group)), key=_REPORT_ORDER.find, default="F")
     return {"D": "C", "W": "C", "S": "P", "U": "F", "V": "F", "A": "C", "B": "C"}.get(said, said)
 
 
