@@ -13,8 +13,10 @@ from engine.accepted import NEAR_DAYS, NotComparedError, told
 from engine.batch import Batch
 from engine.cultures import reports_of_cultures
 from engine.hashes import neighbours, unpack_reports
+from engine.kinds import FHIR
 from engine.packing import unpack
-from engine.told import Listed, joined, loads
+from engine.records import JOINS, RELEASED
+from engine.told import Listed, Resource, amended, changed_by, joined, loads
 
 
 def join(batch: Batch, delivery_id: int) -> bytes | None:
@@ -23,26 +25,33 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
     Raises:
         IntegrityError, ValueError: it cannot be opened.
     """
-    lane_id, message_id, document_id, packed_reports, channel, sealed = batch.execute(
-        "SELECT d.lane, d.message_id, d.document_id, o.reports, j.channel, o.body FROM delivery d"
-        " JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
+    lane_id, message_id, document_id, packed_reports, channel, sealed, media_type, flags = batch.execute(
+        "SELECT d.lane, d.message_id, d.document_id, o.reports, j.channel, o.body, o.media_type, d.flags"
+        " FROM delivery d JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
-    mine = told(batch, document_id)
-    reports = {one.identity for one in mine if one.kind == "DiagnosticReport"} - reports_of_cultures(mine)
-    if not reports:
+    if media_type != FHIR:
         return None
-    there = _delivered(batch, lane_id, message_id, packed_reports, reports)
+    mine = told(batch, document_id)
+    reports = {one.identity for one in mine if one.kind == "DiagnosticReport"} if flags & JOINS else set()
+    reports -= reports_of_cultures(mine)
+    if not reports and not flags & RELEASED:
+        return None
+    there, results = _delivered(batch, lane_id, message_id, packed_reports, reports)
     body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
-    whole = unpack(body) if packed else body
-    made = joined(loads(whole), there, reports)
+    whole = made = unpack(body) if packed else body
+    if flags & RELEASED and (changed := changed_by(mine, results)):
+        made = amended(loads(made), changed)
+    if reports:
+        made = joined(loads(made), there, reports)
     return None if made == whole else made
 
 
 def _delivered(
     batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, wanted: set[str]
-) -> dict[str, Listed]:
-    """What the destination has had of reports: by id, the status that it had last and the results that it lists."""
+) -> tuple[dict[str, Listed], dict[str, Resource]]:
+    """What the destination has had: of reports by id the status that it had last and the results that it lists, and
+    results by id as it had them last."""
     documents: set[tuple[int, int]] = set()
     for report in unpack_reports(packed_reports):
         documents.update(
@@ -56,7 +65,7 @@ def _delivered(
         )
     statuses: dict[str, str] = {}
     lists: dict[str, dict[str, None]] = {}
-    results: dict[str, str] = {}
+    results: dict[str, Resource] = {}
     for _, document_id in sorted(documents):
         try:
             resources = told(batch, document_id)
@@ -64,11 +73,12 @@ def _delivered(
             continue  # what came after it was held for that, and a person has let it go
         for one in resources:
             if one.kind == "Observation":
-                results[one.identity] = one.status
+                results[one.identity] = one
             elif one.kind == "DiagnosticReport" and one.identity in wanted:
                 statuses[one.identity] = one.status
                 lists.setdefault(one.identity, {}).update(dict.fromkeys(one.lists))
-    return {
-        report: Listed(status, {result: results[result] for result in lists[report] if result in results})
+    listed = {
+        report: Listed(status, {result: results[result].status for result in lists[report] if result in results})
         for report, status in statuses.items()
     }
+    return listed, results

@@ -13,7 +13,7 @@ import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.facts import Facts
-from engine.succession import MINUTE, WITHDRAWN, of_report
+from engine.succession import MINUTE, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
 
@@ -382,6 +382,42 @@ def refer(value: Any, names: Mapping[str, str]) -> None:
     elif isinstance(value, list):
         for inner in value:
             refer(inner, names)
+
+
+def changed_by(mine: Sequence[Resource], there: Mapping[str, Resource]) -> set[str]:
+    """Names of final results that differ from finished ones.
+
+    Args:
+        there: by id, results as a receiver had them last.
+    """
+    return {
+        one.name
+        for one in mine
+        if one.kind == "Observation"
+        and one.status == "final"
+        and (before := there.get(one.identity)) is not None
+        and RANK.get(before.status, 0) >= RANK["final"]
+        and before.whole != one.whole
+    }
+
+
+def amended(bundle: Json, changed: Collection[str]) -> bytes:
+    """The Bundle with changed results, and the final reports that list them, as ``amended``; ``bundle`` is used up."""
+    places = set()
+    for name, entry in _own(bundle):
+        if name in changed:
+            change_status(entry["resource"], "amended")
+            places.add(entry["fullUrl"])
+    for _, entry in _own(bundle):
+        resource = entry["resource"]
+        listed = {one["reference"] for one in resource.get("result", ())}
+        if (
+            resource["resourceType"] == "DiagnosticReport"
+            and resource["status"] == "final"
+            and not places.isdisjoint(listed)
+        ):
+            change_status(resource, "amended")
+    return orjson.dumps(bundle)
 
 
 class Listed(NamedTuple):

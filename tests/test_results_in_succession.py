@@ -503,6 +503,18 @@ async def test_a_person_may_let_a_held_result_go(lab: Lab) -> None:
     assert lab.results() == {"GLU": "preliminary 1.1"}
 
 
+async def test_of_two_held_finals_that_a_person_lets_go_the_second_is_said_to_be_amended(lab: Lab) -> None:
+    """Both were held for another result of their messages; when the second came, no receiver had the first."""
+    await lab.says("F GLU 5.5 09:30")
+    assert await lab.says("P GLU 1.1 09:40", "F NA 140 09:40") == "held"
+    assert await lab.says("P GLU 1.2 09:50", "F NA 150 09:50") == "held"
+    ran = await lab.site.labrelay("held", "release", "--all", "--reason", "the first was mixed up", "--yes")
+    assert ran.code == ExitCode.OK
+    await lab.site.settled()
+    assert lab.results() == {"GLU": "preliminary 1.2", "NA": "amended 150"}
+    assert lab.unlisted() == []
+
+
 async def test_a_person_reads_why_it_is_held(lab: Lab) -> None:
     await lab.says("F GLU 5.5 09:30")
     await lab.says("P GLU 1.1 09:40")

@@ -11,7 +11,7 @@ from engine.message import Delivery
 from engine.outbox.attempts import bury
 from engine.outbox.moving import move
 from engine.reasons import Reason
-from engine.records import JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, UNCONDITIONAL
+from engine.records import JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, RELEASED, UNCONDITIONAL
 
 CLAIM_BYTES = 8 * 1024 * 1024  # stored bytes of documents that one claim brings into memory
 
@@ -118,7 +118,7 @@ def _claim_next(
                 conditional=split_hashes(conditional),
                 reports=tuple(report.key for report in unpack_reports(reports)),
                 unconditional=bool(flags & UNCONDITIONAL),
-                joins=bool(flags & JOINS),
+                joins=bool(flags & (JOINS | RELEASED)),
                 known_order=bool(flags & KNOWN_ORDER),
                 message_type=message_type,
                 earlier=max(made - attempt, 0),
