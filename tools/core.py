@@ -93,6 +93,7 @@ CORE_TESTS = (
     "tests/test_repeats.py",
     "tests/test_critical_held.py",
     "tests/test_documents_in_succession.py",
+    "tests/test_lists_in_succession.py",
     "tests/test_results_in_succession.py",
     "tests/test_results_in_succession_hl7.py",
     "tests/test_set_aside.py",
