@@ -409,9 +409,12 @@ async def test_a_planted_patient_is_seen_nowhere_with_a_worker_and_people_at_wor
                 await begin(tmp_path, "tap", channel, "-o", form)
                 for channel, form in (("chem", "ndjson"), ("chem", "table"), ("astm", "ndjson"), ("astm", "table"))
             ]
+            for tap in taps:
+                assert tap.stdout is not None
+                async with asyncio.timeout(300):
+                    assert b"following" in await tap.stdout.readline()
+            assert b"4 taps are open already" in await beside(tmp_path, "tap", "astm", "--for", "1s")
             heard = [asyncio.create_task(tap.communicate()) for tap in taps]
-            while b"4 taps are open already" not in await beside(tmp_path, "tap", "astm", "--for", "1s"):
-                pass
             await plant(chem, line)
             await until(lambda: json.loads(get(page, "/status.json"))["dead_total"] >= 5, 60.0)
             for path in ("/", "/status.json", "/metrics"):
