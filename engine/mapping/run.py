@@ -82,6 +82,7 @@ class Run:
         "results",
         "root",
         "settings",
+        "tested",
         "times",
         "trace",
         "units",
@@ -139,6 +140,7 @@ class Run:
         self.counted: set[tuple[str | None, str]] = set()
         self.units: dict[Any, str] = {}  # a unit as it was sent, with its rows -> as a Quantity names it
         self.results: Any = None  # the results of the message by order, once a function has asked for them
+        self.tested: list[Segment] | None = None  # results that tell a susceptibility; read once
         self.parts: tuple[str, Any] | None = None  # the value of several components that was read last, and its parts
         self.trace: Any = None
         self._beside_orders: frozenset[str] | None = None

@@ -26,6 +26,7 @@ from engine.config import load_site
 from engine.errors import LabRelayError
 from engine.journal import Journal
 from engine.judging import judge
+from engine.kinds import under
 from engine.message import Stored
 from engine.records import Filter
 from engine.sandbox import Faults, Sandbox
@@ -36,7 +37,6 @@ from engine.simulator.packs import Model, find_model, names
 from engine.simulator.play import Analyzer, Manner
 from engine.simulator.shift import Kind, Sending, shift
 from engine.simulator.wires import Connecting, Serial, SerialLine, Wire
-from engine.told import under
 from engine.units import HostPort
 from tests.support.live import Daemon
 from tests.support.packs import received
@@ -257,9 +257,10 @@ class Count:
                 self.wrong.append(f"{name}: message {view.id} is {view.reason or view.state}, and should be {state}")
             trace = journal.message(view.id)
             assert trace is not None
-            for place, (document, _) in enumerate(verdict.documents, 1):
+            for place, (document, route) in enumerate(verdict.documents, 1):
                 # A correction has the id of the result that it corrects, also where its own would be another.
-                for entry in orjson.loads(under(document.body, trace.facts.get(place)) or b'{"entry": []}')["entry"]:
+                body = under(document.body, document.media_type, route.form, trace.facts.get(place))
+                for entry in orjson.loads(body or b'{"entry": []}')["entry"]:
                     kind, _, ident = entry["request"]["url"].partition("/")
                     if kind == "Observation" and ident:
                         expected[kind, ident] = entry["resource"]

@@ -292,12 +292,14 @@ def unlinked(run: Run) -> bool:
     """Whether nothing says to which isolate a susceptibility of the message belongs: a result with S, I or R (and the
     like) as value or flag, without a head (`parent_result`, `head_result`), beside results of one code of which there
     are several: isolates, or the same antibiotic of each."""
-    says_none = _SUSCEPTIBILITY.isdisjoint
-    tested = [
-        segment
-        for segment in run.parsed.segments
-        if not says_none(segment.fields[5:9:3]) and segment.name == "OBX"  # OBX-5 and OBX-8
-    ]
+    tested = run.tested
+    if tested is None:
+        says_none = _SUSCEPTIBILITY.isdisjoint
+        tested = run.tested = [
+            segment
+            for segment in run.parsed.segments
+            if not says_none(segment.fields[5:9:3]) and segment.name == "OBX"  # OBX-5 and OBX-8
+        ]
     if not tested:
         return False
     known = _results(run)
