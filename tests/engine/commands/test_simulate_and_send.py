@@ -254,7 +254,8 @@ ENHANCED = {
     "refused at the commit": ("AL", [CE], 0, 1),
     "only errors are asked for, and there is none": ("ER", [CA, (CA, AE)], 1, 1),
     "taken at once": ("", [AA, AA], 2, 0),
-    "the application refuses the first one late": ("NE", [CA, (CA, SECOND_AE)], 2, 1),
+    # Before the answer to the second one, for which the sender waits; behind it the sender may be gone.
+    "the application refuses the first one late": ("NE", [CA, (SECOND_AE, CA)], 2, 1),
 }
 
 
