@@ -7,7 +7,12 @@ the same report: a reference to what the receiver never got would make it refuse
 Without a patient the id of a report holds its results and their times (`KeyScope.report_alone`), so that one id means a
 correction of them. Not joined: any where the channel says `report_list: replace` (its sender repeats the whole report
 each time), reports of cultures (`engine.cultures`), and what the memory of reports has forgotten.
+
+A document that a person has released waited while others of its order went out, perhaps of the same act. A final result
+of it that changes a final one which its destination has had goes out as ``amended``.
 """
+
+import logging
 
 from engine.accepted import NEAR_DAYS, NotComparedError, told
 from engine.batch import Batch
@@ -17,6 +22,8 @@ from engine.kinds import FHIR
 from engine.packing import unpack
 from engine.records import JOINS, RELEASED
 from engine.told import Listed, Resource, amended, changed_by, joined, loads
+
+logger = logging.getLogger("labrelay." + __name__)
 
 
 def join(batch: Batch, delivery_id: int) -> bytes | None:
@@ -69,8 +76,13 @@ def _delivered(
     for _, document_id in sorted(documents):
         try:
             resources = told(batch, document_id)
-        except NotComparedError:
-            continue  # what came after it was held for that, and a person has let it go
+        except NotComparedError as error:
+            # What came after it was held for that, and a person has let it go; or it was damaged since.
+            logger.warning(
+                "a report goes out without the results of an earlier document, which cannot be read",
+                extra={"journal_id": message_id, "earlier": error.message_id},
+            )
+            continue
         for one in resources:
             if one.kind == "Observation":
                 results[one.identity] = one

@@ -107,7 +107,8 @@ async def test_what_cannot_be_compared_with_an_earlier_message_is_held(
     assert (said.earlier, said.journal_id) == (first(lab), lab.site.messages()[-1].id)  # type: ignore[attr-defined]
 
 
-async def test_a_person_reads_which_message_it_is_and_decides(lab: Lab) -> None:
+async def test_a_person_reads_which_message_it_is_and_decides(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="labrelay")
     await lab.says("F GLU 9.9 09:30")
     change(lab.site, first(lab), another_byte)
     await lab.says("C GLU 6.0 09:40")
@@ -122,6 +123,8 @@ async def test_a_person_reads_which_message_it_is_and_decides(lab: Lab) -> None:
     assert ran.code == ExitCode.OK, ran.err
     await lab.site.settled()
     assert lab.results() == {"GLU": "corrected 6"}
+    (said,) = [one for one in caplog.records if one.name == "labrelay.engine.joining"]
+    assert (said.journal_id, said.earlier) == (int(number), first(lab))  # type: ignore[attr-defined]  # extra fields
 
 
 async def test_another_order_and_a_receiver_that_never_had_it_are_not_concerned(site: RunningSite) -> None:

@@ -403,5 +403,5 @@ def test_many_lines_typed_into_a_large_comment_take_time_in_proportion() -> None
     comment = "x" * 4_000_000 + "\n.." * 9_900  # copied once for each line it would be 40 GB
     began = time.thread_time()
     parsed = astm_records.parse(f"H|\\^&\rP|1\rC|1|I|{comment}\rL|1\r".encode(), FormatOptions())
-    assert time.thread_time() - began < 5.0  # of a processor, whatever else the machine does; it takes a tenth of one
+    assert time.thread_time() - began < 5.0  # of the processor alone; it takes a tenth of a second
     assert parsed.segments[2].fields[4] == comment
