@@ -132,6 +132,13 @@ class _World:
             if result in group.results
         )
 
+    def may_be_another(self, key: Key, version: Version) -> bool:
+        """Whether a version is of a late message without a person: only C, A, D and W find an earlier result there."""
+        return self.is_anonymous(key) and any(
+            not result.word and result.status not in _MOVES and self.stands(send, result, version)
+            for send, result in self.words[key]
+        )
+
     def is_released(self, key: Key) -> bool:
         """Whether a person has let one of these messages go out, whatever it does."""
         return any("release" in row.acts for send, _ in self.words[key] for row in self.rows[send])
@@ -283,7 +290,9 @@ def _last_words(world: _World) -> Iterator[Fault]:
             older = [
                 current[ident]
                 for ident in current.keys() - stand
-                if has_value(current[ident]) and not is_another_isolate(key, current[ident])
+                if has_value(current[ident])
+                and not is_another_isolate(key, current[ident])
+                and not world.may_be_another(key, current[ident])
             ]
             if older and not world.is_released(key):
                 yield Fault("LAST_WORD", f"{result.status} {result.value} stands beside {_now(older)}", first)

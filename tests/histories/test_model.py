@@ -29,6 +29,7 @@ class Scene:
     def __post_init__(self) -> None:
         self.channel = self.lab.channel("hl7", control="counts")
         self.anu, self.ravi = self.lab.person("1", "DAS^ANU"), self.lab.person("1", "PAUL^RAVI")
+        self.unknown = self.lab.person("?")
         self.order = self.lab.order()
 
     def takes(
@@ -123,6 +124,12 @@ WELL: dict[str, Case] = {
         at.takes("GLU", "F"),
         at.stays("GLU", "P", "3", "held", late=True),
     ),
+    "a late preliminary of an unknown person stands by itself": lambda at: (
+        at.takes("GLU", "F", "5", person=at.unknown),
+        at.takes("GLU", "C", "6", person=at.unknown),
+        at.takes("GLU", "P", "4", person=at.unknown, ident="elsewhere", late=True),
+        setattr(at, "report", "corrected"),
+    ),
     "a dead letter": lambda at: at.stays("GLU", "F", "5", "dead", "MAPPING_FAULT"),
     "a correction that is held": lambda at: (at.takes("GLU", "F", "5"), at.stays("GLU", "C", "6", "held")),
     "what a person rejected": lambda at: at.stays("GLU", "F", "5", "rejected"),
@@ -215,6 +222,21 @@ WRONG: dict[str, tuple[str, Case]] = {
     "the correction stands beside what it corrects": (
         "LAST_WORD",
         lambda at: (at.takes("GLU", "F", "5"), at.takes("GLU", "C", "6", ident="elsewhere")),
+    ),
+    "the correction of an unknown person's result stands beside it": (
+        "LAST_WORD",
+        lambda at: (
+            at.takes("GLU", "F", "5", person=at.unknown),
+            at.takes("GLU", "C", "6", person=at.unknown, ident="elsewhere"),
+        ),
+    ),
+    "a late preliminary of a person stands beside the correction": (
+        "LAST_WORD",
+        lambda at: (
+            at.takes("GLU", "F", "5"),
+            at.takes("GLU", "C", "6"),
+            at.takes("GLU", "P", "4", ident="elsewhere", late=True),
+        ),
     ),
     "a withdrawal stands beside what it withdraws": (
         "LAST_WORD",
