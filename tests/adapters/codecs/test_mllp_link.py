@@ -168,6 +168,12 @@ def test_a_stream_that_ends_inside_a_block_leaves_incomplete_evidence() -> None:
     assert link.closed() == []
 
 
+def test_of_a_block_without_content_that_the_stream_breaks_off_nothing_is_kept() -> None:
+    link = MllpLink()
+    assert link.receive(b"\x0b\0\r\n", 0.0) == []
+    assert link.closed() == []
+
+
 def test_noise_is_reported_and_costs_no_message() -> None:
     link = MllpLink()
     events = link.receive(b"\x05noise" + link.wrap(ORU), 0.0)

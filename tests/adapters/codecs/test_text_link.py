@@ -242,6 +242,12 @@ def test_a_wrong_checksum_is_refused_or_where_nobody_listens_evidence() -> None:
     assert answered.faults == printed.faults == ["bad-checksum"]
 
 
+def test_of_a_text_without_content_and_with_a_wrong_checksum_nothing_is_kept() -> None:
+    silent = Framing(start=STX, end=GS, checksum=SUM)
+    line = Line(silent).feed(encode(silent, b"\r\n").replace(b"\r\n", b"  "))
+    assert (line.texts, line.incomplete, line.faults) == ([], [], ["bad-checksum"])
+
+
 def test_a_wrong_checksum_can_be_tolerated() -> None:
     warned = Framing(start=STX, end=GS, checksum=Checksum(end=True, check="warn"))
     line = Line(warned).feed(encode(warned, b"one").replace(b"one", b"two"))
@@ -435,6 +441,10 @@ def test_bytes_are_written_by_name_or_number(text: str, data: bytes) -> None:
 def test_what_is_no_byte_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write"):
         wire(text)
+
+
+def test_control_characters_are_shown_by_name() -> None:
+    assert shown(b"\x02a\x1c\x7f") == "<STX>a<FS><DEL>"
 
 
 @given(st.binary(max_size=20).map(lambda data: bytes(byte & 0x7F for byte in data)))
