@@ -21,7 +21,7 @@ from engine.message import Bearer, Report
 from engine.persons import Person
 from engine.records import Routed
 from engine.rows import body_of
-from engine.succession import UNFINISHED, Version
+from engine.succession import RANK, UNFINISHED, Version
 from engine.told import Json, Resource, loads, said_in
 from engine.told_lists import Form
 
@@ -247,6 +247,10 @@ class Past:
                 seen.add(one.name)
                 if (last := self.last_of(one.name)) is not None and name.partition("/")[2] in last.lists:
                     yield last
+
+    def has_results(self, name: str) -> bool:
+        """Whether a report was accepted that lists results and was not cancelled."""
+        return any(one.lists and one.said in RANK for _, one in self._telling(name) if one.name == name)
 
     def has_said(self, new: Resource, *, listed: bool) -> bool:
         """Whether a resource was accepted just so; with ``listed`` also what a report lists."""

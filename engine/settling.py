@@ -31,7 +31,17 @@ from engine.message import Document
 from engine.packing import unpack
 from engine.reasons import Reason
 from engine.records import Held, Routed
-from engine.succession import CHANGES, RANK, UNFINISHED, WITHDRAWN, Step, follow, follow_in_unit, without_again
+from engine.succession import (
+    CANCELLED,
+    CHANGES,
+    RANK,
+    UNFINISHED,
+    WITHDRAWN,
+    Step,
+    follow,
+    follow_in_unit,
+    without_again,
+)
 from engine.told import Resource, entries_in, loads, rename, written_anew
 from engine.wholes import Wholes, find_cultures, missing, shortened
 
@@ -195,7 +205,7 @@ def _settle(
     held += [(Reason.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]
     if found.whole:
         held += _missing(mine, past)
-    elif has_results:
+    else:
         held += _reports_back(mine, steps, past, corrects, joins=routed.joins)
     facts = Facts(
         echoes=frozenset() if found.whole else _echoes(steps) | wholes.echoes,
@@ -286,17 +296,22 @@ def _unsaid(mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[
 def _reports_back(
     mine: Sequence[Resource], steps: Mapping[str, Step], past: Past, corrects: Mapping[str, str], *, joins: bool
 ) -> list[tuple[Reason, str]]:
-    """What holds a document for a report that has a lower status than before, and no result but echoes.
+    """What holds a document for a report that has no result but echoes, and a lower status than before or is cancelled.
 
-    Where lists are joined such a report keeps its status, and only what stands in the report itself could go back.
+    Where lists are joined a report of a lower status keeps its own, and only what stands in the report itself could go
+    back.
     """
     echoes = {one.identity for one in mine if one.name in steps and steps[one.name].kind in ("echo", "again")}
     found = []
     for one in mine:
         if one.kind != "DiagnosticReport" or not echoes.issuperset(one.lists):
             continue
-        before = past.last_of(f"{one.kind}/{corrects.get(one.identity, one.identity)}")
-        if before is None or (joins and one.own == before.own):
+        name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
+        if one.said == CANCELLED and past.has_results(name):
+            found.append((Reason.VALUE_GONE, "a cancelled report would take the place of one with results"))
+            continue
+        before = past.last_of(name)
+        if before is None or one.name in steps or (joins and one.own == before.own):
             continue
         if RANK.get(one.said, 2) < RANK.get(before.said, 0):
             found.append((Reason.STATUS_BACK, f"{one.said} after {before.said} (the report)"))

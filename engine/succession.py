@@ -214,9 +214,11 @@ def of_report(said: str, before: str, statuses: Sequence[str]) -> str:
         said: as the sender gives it now. before: as it went out last; empty for the first time.
         statuses: of the results that it lists, as they go out.
     """
+    alive = [one for one in statuses if one != WITHDRAWN]
+    if said == CANCELLED and before in RANK and any(one != CANCELLED for one in alive):
+        said = before  # some of its tests cannot be done, and the others stand
     if said not in RANK:
         return said
-    alive = [one for one in statuses if one != WITHDRAWN]
     if statuses and not alive:
         return WITHDRAWN
     if any(one in UNFINISHED for one in alive):

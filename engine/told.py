@@ -13,7 +13,7 @@ import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.facts import Facts
-from engine.succession import MINUTE, RANK, WITHDRAWN, of_report
+from engine.succession import CANCELLED, MINUTE, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
 
@@ -459,5 +459,7 @@ def joined(bundle: Json, reports: Mapping[str, Listed], wanted: Collection[str])
         if there is not None:
             every = [statuses.get(one) or known.get(one, "") for one in {**known, **dict.fromkeys(mine)}]
             said = _sender_status(resource) if resource["status"] == WITHDRAWN else resource["status"]
+            if said == CANCELLED and mine.isdisjoint(statuses):  # a person has let the order be cancelled as a whole
+                continue
             change_status(resource, of_report(said, there.status, [one for one in every if one]))
     return orjson.dumps(bundle)

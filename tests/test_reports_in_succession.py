@@ -1,0 +1,87 @@
+"""What a report itself says after histories of one order: its status, its comment and its document."""
+
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engine.commands.output import ExitCode
+from tests.support.running import RunningSite, hl7_channel, running_site
+from tests.support.senders import lines, send_blocks
+
+CHANNELS = {"hl7": hl7_channel(settings={"patient_system": "urn:x:mrn"})}
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[RunningSite]:
+    async with running_site(tmp_path, CHANNELS) as site:
+        yield site
+
+
+async def say(site: RunningSite, status: str, *results: str, comment: str = "", document: str = "") -> str:
+    """Send a report (OBR-25) with results like ``F GLU 5.5``; how it ended, the cause where it is held."""
+    number = len(site.messages()) + 1
+    segments = [
+        f"MSH|^~\\&|AN|LAB|LIS|H|202603011200{number:02}||ORU^R01|M{number}|P|2.5.1",
+        "PID|1||4711||Iyer^Meena||19550101|F",
+        *([f"NTE|1||{comment}"] if comment else []),
+        f"OBR|1||S1|CHEM^Chemistry^L|||20260301093000|||||||||||||||202603011200{number:02}||LAB|{status}",
+    ]
+    for place, one in enumerate(results, 1):
+        state, code, value = one.split()
+        said = "" if value == "-" else value
+        segments.append(f"OBX|{place}|NM|{code}^{code}^L||{said}|mmol/L|||||{state}|||20260301093000")
+    if document:
+        body = b64encode(document.encode()).decode()
+        segments.append(f"OBX|{len(results) + 1}|ED|PDF^Report^L||AN^AP^PDF^Base64^{body}||||||F|||20260301093000")
+    (answer,) = await send_blocks(site.port("hl7"), ["\r".join([*segments, ""]).encode()])
+    assert lines(answer)["MSA"][1] == "AA"
+    await site.settled()
+    last = site.messages()[-1].id
+    return next((one.cause for one in site.deliveries(last) if one.state == "held"), site.end_of(last))
+
+
+def report(site: RunningSite) -> tuple[str, int]:
+    """The status of the one report, and how many results it lists."""
+    (one,) = site.sandbox.resources("DiagnosticReport")
+    return one["status"], len(one.get("result", ()))
+
+
+# The reports that come in turn -> how the last one ended; status of the report on the server, and how many it lists.
+CANCELLED = [
+    pytest.param([("F", "F GLU 5.5"), ("X", "X UREA -")], "delivered", ("final", 2), id="another test"),
+    pytest.param([("X", "X UREA -"), ("F", "F GLU 5.5")], "delivered", ("final", 2), id="another test first"),
+    pytest.param([("P", "P GLU 5.5"), ("X", "X UREA -")], "delivered", ("partial", 2), id="beside a preliminary one"),
+    pytest.param([("X", "X GLU -"), ("X", "X UREA -")], "delivered", ("cancelled", 2), id="each test"),
+    pytest.param([("F", "F GLU 5.5"), ("X",)], "VALUE_GONE", ("final", 1), id="the order alone"),
+    pytest.param([("F", "F GLU 5.5"), ("X", "F GLU 5.5")], "VALUE_GONE", ("final", 1), id="with its results again"),
+    pytest.param([("P", "P GLU 5.5"), ("X",)], "VALUE_GONE", ("preliminary", 1), id="a preliminary one alone"),
+    pytest.param([("X", "X GLU -"), ("X",)], "ECHO", ("cancelled", 1), id="what has no value"),
+]
+
+
+@pytest.mark.parametrize(("told", "ended", "expected"), CANCELLED)
+async def test_a_cancelled_report_takes_no_result_back(
+    site: RunningSite, told: list[tuple[str, ...]], ended: str, expected: tuple[str, int]
+) -> None:
+    for status, *results in told:
+        end = await say(site, status, *results)
+    assert (end, report(site)) == (ended, expected)
+
+
+async def test_nor_does_one_behind_a_test_that_was_cancelled(site: RunningSite) -> None:
+    await say(site, "F", "F GLU 5.5")
+    await say(site, "X", "X UREA -")
+    assert await say(site, "X", comment="the tube was empty") == "VALUE_GONE"
+    assert report(site) == ("final", 2)
+
+
+@pytest.mark.parametrize("again", [(), ("F GLU 5.5",)], ids=["alone", "with its results again"])
+async def test_a_person_lets_a_cancelled_report_go(site: RunningSite, again: tuple[str, ...]) -> None:
+    await say(site, "F", "F GLU 5.5")
+    assert await say(site, "X", *again) == "VALUE_GONE"
+    ran = await site.labrelay("held", "release", "2", "--reason", "the tube was empty", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    await site.settled()
+    assert report(site) == ("cancelled", 1)
