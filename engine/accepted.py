@@ -7,7 +7,8 @@ Where a document cannot be opened, or does not read as one that a mapping wrote,
 looks as if nothing had been accepted.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,11 +23,13 @@ from engine.persons import Person
 from engine.records import Routed
 from engine.rows import body_of
 from engine.succession import RANK, UNFINISHED, Version
-from engine.told import Json, Resource, loads, said_in
+from engine.told import Json, Resource, loads, said_in, written_anew
 from engine.told_lists import Form
 
 MOST_MESSAGES = 500  # of one order that are compared; a counter that never moves must not stop the journal
+MOST_LOOKS = 1_000_000  # at accepted results, for one document: about 2 s, in which nothing is acknowledged
 NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correction may mean
+_TAKEN_IN = 5  # looks that it costs to take in a result
 _MOST_OPENED = 4  # documents whose bytes are compared, before any is parsed
 ACCEPTED = ("waiting", "sending", "delivered", "held")
 
@@ -146,10 +149,35 @@ class Accepted:
     resources: list[Resource]
     same_person: bool = False
     refused: bool = False
+    _subjects: Counter[str] | None = None
+    _named: dict[str, Resource] | None = None
+    _listing: dict[str, list[Resource]] | None = None
+
+    @property
+    def subjects(self) -> Counter[str]:
+        """Whom its results are about, and how many each."""
+        if self._subjects is None:
+            self._subjects = Counter(one.subject for one in self.resources if one.kind == "Observation")
+        return self._subjects
 
     def is_of(self, subject: str) -> bool:
         """Whether all of it is about one patient, who is the one at hand under another day of a counter."""
-        return self.same_person and {one.subject for one in self.resources if one.kind == "Observation"} == {subject}
+        return self.same_person and self.subjects.keys() == {subject}
+
+    def named(self, name: str) -> Resource | None:
+        if self._named is None:
+            self._named = {one.name: one for one in self.resources}
+        return self._named.get(name)
+
+    def listing(self, result: str) -> Sequence[Resource]:
+        """The reports that list the result with this id, the last first."""
+        if self._listing is None:
+            self._listing = {}
+            for one in reversed(self.resources):
+                if one.kind == "DiagnosticReport":
+                    for listed in dict.fromkeys(one.lists):
+                        self._listing.setdefault(listed, []).append(one)
+        return self._listing.get(result, ())
 
 
 class Past:
@@ -178,6 +206,7 @@ class Past:
         self._batch, self._states, self._destinations = batch, states, routed.destinations
         self._media_type, self._form = routed.document.media_type, routed.form
         # A receiver of HL7 v2 goes by the order's number, and no day stands in the names of results.
+        self._looks = 0
         self._known = [one for one in known if one.same_day or kinds.has_ids(self._media_type)]
         self._accepted: dict[int, list[Accepted]] = {}  # message -> its documents, once they were looked at
         self.documents: list[Accepted] = []
@@ -187,6 +216,16 @@ class Past:
         self._unfinished: dict[str, list[tuple[Accepted, Resource]]] = {}
         self._taken: set[int] = set()
         self.take(names)
+
+    def look(self, results: int = 1) -> None:
+        """Count looks at accepted results.
+
+        Raises:
+            NotComparedError: there were `MOST_LOOKS`.
+        """
+        self._looks += results
+        if self._looks > MOST_LOOKS:
+            raise NotComparedError("there are too many results of the same orders")
 
     def take(self, names: Iterable[str] | None) -> None:
         """Take in the documents that tell one of these, too."""
@@ -198,6 +237,7 @@ class Past:
         self.documents = [
             document for one in self._known if one.message_id in self._taken for document in self._accepted_of(one)
         ]
+        self.look(_TAKEN_IN * sum(len(one.resources) for one in self.documents))
         self._versions, self._by_code, self._by_time, self._unfinished = {}, {}, {}, {}
         for accepted in self.documents:
             for one in accepted.resources:
@@ -214,12 +254,14 @@ class Past:
         return self._versions.get(name, [])
 
     def has(self, name: str) -> bool:
-        return name in self._versions or any(one.name == name for _, one in self._telling(name))
+        return name in self._versions or any(one.named(name) is not None for one in self._telling(name))
 
     def of_test(self, codes: Iterable[str]) -> Iterator[tuple[Accepted, Resource]]:
         """The results of a test, by any of its codes."""
         for code in codes:
-            yield from self._by_code.get(code, ())
+            for found in self._by_code.get(code, ()):
+                self.look()
+                yield found
 
     def measured_at(self, codes: Iterable[str], time: str) -> Iterator[tuple[Accepted, Resource]]:
         """As `of_test`, those of this time of measurement."""
@@ -233,7 +275,10 @@ class Past:
 
     def last(self, name: str) -> tuple[Accepted, Resource] | None:
         """The last version of a resource that does not wait for a person, and where it stands."""
-        return next((found for found in self._telling(name) if found[1].name == name and not found[0].waits), None)
+        for accepted in self._telling(name):
+            if not accepted.waits and (found := accepted.named(name)) is not None:
+                return accepted, found
+        return None
 
     def last_of(self, name: str) -> Resource | None:
         found = self.last(name)
@@ -241,33 +286,52 @@ class Past:
 
     def listing(self, name: str) -> Iterator[Resource]:
         """The reports that list a result, each as it was last."""
-        seen = set()
-        for accepted, one in self._telling(name):
-            if one.kind == "DiagnosticReport" and not accepted.waits and one.name not in seen:
-                seen.add(one.name)
-                if (last := self.last_of(one.name)) is not None and name.partition("/")[2] in last.lists:
-                    yield last
+        identity, seen = name.partition("/")[2], set()
+        for accepted in self._telling(name):
+            for one in () if accepted.waits else accepted.listing(identity):
+                if one.name not in seen:
+                    seen.add(one.name)
+                    if (last := self.last(one.name)) is not None and last[1] in last[0].listing(identity):
+                        yield last[1]
 
     def has_results(self, name: str) -> bool:
         """Whether a report was accepted that lists results and was not cancelled."""
-        return any(one.lists and one.said in RANK for _, one in self._telling(name) if one.name == name)
+        found = (accepted.named(name) for accepted in self._telling(name))
+        return any(one is not None and one.lists and one.said in RANK for one in found)
 
     def has_said(self, new: Resource, *, listed: bool) -> bool:
         """Whether a resource was accepted just so; with ``listed`` also what a report lists."""
         return any(
-            (one.name, one.whole, one.said) == (new.name, new.whole, new.said)
+            (one := accepted.named(new.name)) is not None
+            and (one.whole, one.said) == (new.whole, new.said)
             and (not listed or set(one.lists) == set(new.lists))
-            for _, one in self._telling(new.name)
+            for accepted in self._telling(new.name)
         )
 
-    def _telling(self, name: str) -> Iterator[tuple[Accepted, Resource]]:
-        """The resources of the documents that may tell one of this name, the newest first."""
+    def written_anew(self, statuses: Mapping[str, str], *, by_sender: bool = False) -> tuple[str, ...]:
+        """The entries that write resources of other messages anew: name -> status. Each document is opened once.
+
+        Args:
+            by_sender: the statuses are the sender's own.
+
+        Raises:
+            NotComparedError: a document cannot be opened.
+        """
+        found: dict[int, dict[str, str]] = {}
+        for name, status in statuses.items():
+            if (last := self.last(name)) is not None:
+                found.setdefault(last[0].document_id, {})[name] = status
+        made: dict[str, str] = {}
+        for document_id, some in found.items():
+            made |= written_anew(bundle_of(self._batch, document_id), some, by_sender=by_sender)
+        return tuple(made[name] for name in statuses if name in made)
+
+    def _telling(self, name: str) -> Iterator[Accepted]:
+        """The documents that may tell a resource of this name, the newest first."""
         wanted = frozenset((hash(name),))
         for known in reversed(self._known):
             if self._may_tell(known, wanted):
-                for accepted in reversed(self._accepted_of(known)):
-                    for one in reversed(accepted.resources):
-                        yield accepted, one
+                yield from reversed(self._accepted_of(known))
 
     def _may_tell(self, known: Known, wanted: frozenset[int] | None) -> bool:
         if wanted is None or self._form is not None:  # a list is read by its form, which names know nothing of

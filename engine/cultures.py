@@ -99,9 +99,14 @@ def cultures_in(resources: Sequence[Resource], codes: frozenset[str]) -> dict[Or
                 Isolate(results[one], tuple(results[member] for member in results[one].members if member in results))
                 for one in listed
             ]
+    listing: dict[str, list[Resource]] = {}
+    for report in reports if found else ():
+        if report.name not in roots:
+            for result in report.lists:
+                listing.setdefault(result, []).append(report)
     for culture in found.values():
-        members = {one.identity for isolate in culture.isolates for one in isolate.members}
-        culture.reports += [one for one in reports if one.name not in roots and not members.isdisjoint(one.lists)]
+        members = [one.identity for isolate in culture.isolates for one in isolate.members]
+        culture.reports += {one.name: one for member in members for one in listing.get(member, ())}.values()
     return found
 
 
@@ -130,13 +135,12 @@ class Replaced(NamedTuple):
     closed: list[str]
 
 
-def standing(order: Order, messages: Iterable[Sequence[Resource]], codes: frozenset[str]) -> Culture:
-    """What stands of a culture after messages, the oldest first."""
+def standing(messages: Iterable[tuple[Culture, Sequence[Resource]]]) -> Culture:
+    """What stands of a culture after messages, the oldest first: of each the culture, and all that it tells."""
     results: dict[str, Resource] = {}
     members: dict[str, tuple[str, ...]] = {}
     reports: dict[str, Resource] = {}
-    for resources in messages:
-        told = cultures_in(resources, codes).get(order, Culture())
+    for told, resources in messages:
         results |= {one.identity: one for one in told.results()}
         members |= {head.identity: head.members for head, _ in told.isolates}
         reports |= {one.name: one for one in told.reports}
@@ -213,8 +217,9 @@ def _same(new: Sequence[Isolate], old: Sequence[Isolate]) -> list[tuple[Isolate,
     one that is identified with the growth that was seen before it."""
     found: dict[int, Isolate] = {}
     free = list(old)
+    profiles = {id(one): _profile(one) for one in (*new, *old)}
     passes: tuple[Callable[[Isolate, Isolate], bool], ...] = (
-        lambda mine, theirs: _profile(mine) == _profile(theirs),
+        lambda mine, theirs: profiles[id(mine)] == profiles[id(theirs)],
         lambda mine, theirs: mine.head.answer == theirs.head.answer and mine.head.identity == theirs.head.identity,
         lambda mine, theirs: bool(mine.head.answer) and mine.head.answer == theirs.head.answer,
         lambda mine, theirs: mine.head.identity == theirs.head.identity,

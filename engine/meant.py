@@ -117,7 +117,7 @@ def _nameless(new: Resource, past: Past) -> list[tuple[str, bool]]:
     found: dict[str, bool] = {}
     for accepted, one in past.of_test(new.codes):
         if not one.subject and is_near(new.time, one.time, NEAR_WITHOUT_PATIENT):
-            found[one.identity] = sum(other.kind == "Observation" for other in accepted.resources) == 1
+            found[one.identity] = accepted.subjects.total() == 1
     return list(found.items())
 
 

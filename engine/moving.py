@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.accepted import Known, Past, bundle_of, names_in
+from engine.accepted import Known, NotComparedError, Past, names_in
 from engine.batch import Batch
 from engine.facts import NOTHING, Facts
 from engine.kinds import FHIR
@@ -20,7 +20,7 @@ from engine.packing import unpack
 from engine.reasons import Reason
 from engine.records import Held, Routed
 from engine.succession import CHANGES, WITHDRAWN
-from engine.told import SENDER_STATUS, Json, loads, resources_in, settled, written_anew
+from engine.told import Resource, loads, resources_in, settled
 
 Execute = Callable[..., sqlite3.Cursor]
 ANSWERS = ("withdraw", "both")
@@ -73,7 +73,19 @@ def _look(batch: Batch, message_id: int, channel: str, routed: Routed) -> Moved 
                 theirs.setdefault(other, []).append(Report(report.key, patient, person))
     if not theirs:
         return None
-    past = Past(batch, [messages[one] for one in sorted(messages)], routed, names_in(mine))
+    try:
+        past = Past(batch, [messages[one] for one in sorted(messages)], routed, names_in(mine))
+        results = _taken(mine, past)
+    except NotComparedError:  # then it is two patients with one number, which a person is to look into
+        return None
+    if not results:
+        return None
+    reports = {(one.key, one.patient): one for found in theirs.values() for one in found}
+    return Moved(max(theirs), tuple(results), tuple(reports.values()), past)
+
+
+def _taken(mine: Sequence[Resource], past: Past) -> dict[str, None]:
+    """Names of the results of another patient that stand, and that corrections are about."""
     results: dict[str, None] = {}
     for one in mine:
         if one.kind != "Observation" or one.said not in CHANGES or not one.subject:
@@ -83,10 +95,7 @@ def _look(batch: Batch, message_id: int, channel: str, routed: Routed) -> Moved 
         known = past.last_of(one.name)
         if known is None or known.subject != one.subject:
             results |= dict.fromkeys(name for name in live if _stands(past, name))
-    if not results:
-        return None
-    reports = {(one.key, one.patient): one for found in theirs.values() for one in found}
-    return Moved(max(theirs), tuple(results), tuple(reports.values()), past)
+    return results
 
 
 def _stands(past: Past, name: str) -> bool:
@@ -104,9 +113,7 @@ def _why(moved: Moved) -> Held:
     return Held(reason=Reason.ORDER_MOVED, text=text, remember=True)
 
 
-def withdraw(
-    routes: Sequence[Routed], moved: Sequence[Moved | None], batch: Batch
-) -> tuple[list[Routed], Mapping[int, Facts]]:
+def withdraw(routes: Sequence[Routed], moved: Sequence[Moved | None]) -> tuple[list[Routed], Mapping[int, Facts]]:
     """The documents, with the other patient's results withdrawn in them; and what was decided, by place from 1."""
     made: list[Routed] = []
     facts: dict[int, Facts] = {}
@@ -119,11 +126,10 @@ def withdraw(
         written = {resource.name for resource in resources_in(bundle)}
         gone = [name for name in one.results if name not in written]  # a unique number: the id itself is the new one's
         facts[place] = Facts(
-            withdrawn=tuple(_withdrawn(batch, one.past, name) for name in gone),
-            reports=tuple(
-                _anew(batch, one.past, report, status)
-                for report, status in _reports(one.past, gone).items()
-                if report not in written
+            # Its sender means it so: what comes later is compared with a withdrawal.
+            withdrawn=one.past.written_anew(dict.fromkeys(gone, WITHDRAWN), by_sender=True),
+            reports=one.past.written_anew(
+                {report: status for report, status in _reports(one.past, gone).items() if report not in written}
             ),
         )
         body = settled(bundle, facts[place]) if facts[place] else document.body
@@ -145,32 +151,11 @@ def _reports(past: Past, gone: Sequence[str]) -> dict[str, str]:
     ids = {name.partition("/")[2] for name in gone}
     for name in gone:
         for report in past.listing(name):
+            if report.name in found:
+                continue
             left = any(one not in ids and _stands(past, f"Observation/{one}") for one in report.lists)
             found[report.name] = "corrected" if left else WITHDRAWN
     return found
-
-
-def _withdrawn(batch: Batch, past: Past, name: str) -> str:
-    """The entries that withdraw a result. Its sender means it so: what comes later is compared with a withdrawal."""
-    bundle = _bundle(batch, past, name)
-    for entry in bundle["entry"]:
-        if entry.get("request", {}).get("url") == name:
-            resource = entry["resource"]
-            resource["status"] = WITHDRAWN
-            tags = resource.get("meta", {}).get("tag", [])
-            tags[:] = [one for one in tags if one.get("system") != SENDER_STATUS]
-    return written_anew(bundle, name, WITHDRAWN)
-
-
-def _anew(batch: Batch, past: Past, name: str, status: str) -> str:
-    return written_anew(_bundle(batch, past, name), name, status)
-
-
-def _bundle(batch: Batch, past: Past, name: str) -> Json:
-    """The document that wrote a resource last."""
-    last = past.last(name)
-    assert last is not None
-    return bundle_of(batch, last[0].document_id)
 
 
 def joined(first: Facts | None, second: Facts) -> Facts:

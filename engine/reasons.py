@@ -284,8 +284,8 @@ class Reason(Enum):
     NOT_COMPARED = (
         "NOT_COMPARED",
         "The results could not be compared with those that were accepted before for the same order: the document of an "
-        "earlier message cannot be read (`labrelay verify` says why), or there are too many messages of the order. The "
-        "detail names it. Compare them at the analyzer, then release this one, or reject it.",
+        "earlier message cannot be read (`labrelay verify` says why), or there are too many messages or results of the "
+        "order. The detail names it. Compare them at the analyzer, then release this one, or reject it.",
     )
     CHANGE_UNSAID = (
         "CHANGE_UNSAID",

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine import accepted
-from engine.accepted import Before, Known, NotComparedError, Past, bundle_of, has_accepted, names_in, version_of
+from engine.accepted import Before, Known, NotComparedError, Past, has_accepted, names_in, version_of
 from engine.batch import Batch
 from engine.clock import from_us
 from engine.facts import NOTHING, Facts
@@ -42,7 +42,7 @@ from engine.succession import (
     follow_in_unit,
     without_again,
 )
-from engine.told import Resource, entries_in, loads, rename, written_anew
+from engine.told import Resource, entries_in, loads, rename
 from engine.wholes import Wholes, find_cultures, missing, shortened
 
 logger = logging.getLogger("labrelay." + __name__)
@@ -215,9 +215,9 @@ def _settle(
     )
     facts = replace(
         facts,
-        reports=_other_reports(batch, mine, facts, past, withdrawn, wholes.closed),
-        finished=_anew(batch, past, finished, by_sender=True),
-        withdrawn=_anew(batch, past, withdrawn),
+        reports=_other_reports(mine, facts, past, withdrawn, wholes.closed),
+        finished=past.written_anew(finished, by_sender=True),
+        withdrawn=past.written_anew(withdrawn),
     )
     if not (facts or wholes.ids):
         return document, _all(held), NOTHING
@@ -382,7 +382,7 @@ def _repaired(mine: Sequence[Resource], own: Past) -> dict[str, str]:
 
 
 def _other_reports(
-    batch: Batch, mine: Sequence[Resource], facts: Facts, past: Past, withdrawn: Iterable[str], closed: Iterable[str]
+    mine: Sequence[Resource], facts: Facts, past: Past, withdrawn: Iterable[str], closed: Iterable[str]
 ) -> tuple[str, ...]:
     """The reports of other messages that list a result which changes here, with the status that they have now.
 
@@ -408,7 +408,7 @@ def _other_reports(
                 found[one.name] = WITHDRAWN
             elif RANK[one.status] >= RANK["final"]:
                 found[one.name] = "amended" if listed == {"amended"} and one.status != "corrected" else "corrected"
-    return _anew(batch, past, found)
+    return past.written_anew(found)
 
 
 def _is_withdrawn(result: str, changed: Mapping[str, str], past: Past) -> bool:
@@ -417,15 +417,6 @@ def _is_withdrawn(result: str, changed: Mapping[str, str], past: Past) -> bool:
         return changed[result] == WITHDRAWN
     last = past.last_of(f"Observation/{result}")
     return last is not None and last.status == WITHDRAWN
-
-
-def _anew(batch: Batch, past: Past, statuses: Mapping[str, str], *, by_sender: bool = False) -> tuple[str, ...]:
-    """The entries that write resources of other messages anew: name -> status."""
-    return tuple(
-        written_anew(bundle_of(batch, last[0].document_id), name, status, by_sender=by_sender)
-        for name, status in statuses.items()
-        if (last := past.last(name)) is not None
-    )
 
 
 def _under_corrected_names(facts: Facts) -> Facts:

@@ -293,26 +293,29 @@ def _add(entries: list[Json], others: Sequence[str]) -> None:
                 end += 1
 
 
-def written_anew(bundle: Json, name: str, status: str, *, by_sender: bool = False) -> str:
-    """The entries by which a report or result is written anew with another status, as JSON: itself, and what it refers
-    to that a server may have under another id (a Patient, an Organization).
+def written_anew(bundle: Json, statuses: Mapping[str, str], *, by_sender: bool = False) -> dict[str, str]:
+    """The entries by which reports or results are written anew with other statuses, by name, as JSON: each itself, and
+    what it refers to that a server may have under another id (a Patient, an Organization).
 
     Args:
-        bundle: that wrote it last; it is used up.
-        name: ``DiagnosticReport/id`` or ``Observation/id``.
-        by_sender: the status is the sender's own.
+        bundle: that wrote them last; it is used up.
+        statuses: ``DiagnosticReport/id`` or ``Observation/id`` -> status.
+        by_sender: the statuses are the sender's own.
     """
     by_url = {entry["fullUrl"]: entry for entry in bundle["entry"]}
-    (entry,) = (one for one in bundle["entry"] if one.get("request", {}).get("url") == name)
-    own = {url: one["request"]["url"] for url, one in by_url.items() if one.get("request", {}).get("method") == "PUT"}
-    own = {url: address for url, address in own.items() if "?" not in address}
-    refer(entry["resource"], own)
-    if by_sender:
-        _give_status(entry["resource"], status)
-    else:
-        change_status(entry["resource"], status)
-    shared = [by_url[url] for url in references(entry["resource"]) if url in by_url]
-    return orjson.dumps([*shared, entry]).decode()
+    own = {one["fullUrl"]: one["request"]["url"] for one in bundle["entry"] if _is_own(one)}
+    by_name = {own[url]: entry for url, entry in by_url.items() if url in own}
+    made = {}
+    for name, status in statuses.items():
+        entry = by_name[name]
+        refer(entry["resource"], own)
+        if by_sender:
+            _give_status(entry["resource"], status)
+        else:
+            change_status(entry["resource"], status)
+        shared = [by_url[url] for url in references(entry["resource"]) if url in by_url]
+        made[name] = orjson.dumps([*shared, entry]).decode()
+    return made
 
 
 def _give_status(resource: Json, status: str) -> None:

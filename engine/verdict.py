@@ -138,7 +138,7 @@ def map_done(
                 elif settled.echo:
                     routes, state, reason = (), "filtered", Reason.ECHO
             if any(takes) and routes and moved == "withdraw":
-                routes, withdrawn = moving.withdraw(routes, takes, batch)
+                routes, withdrawn = moving.withdraw(routes, takes)
             if any(one.waits for one in uses):
                 held = used_numbers.why(routes, uses, held)
 

@@ -47,15 +47,17 @@ def find_cultures(mine: Sequence[Resource], past: Past) -> Wholes:
     codes = head_codes(mine)
     for accepted in past.documents:
         codes |= head_codes(accepted.resources)
+    earlier = _Earlier(past, codes)
     for order, new in cultures_in(mine, codes).items():
         results, reports = {one.name for one in new.results()}, {one.name for one in new.reports}
-        if is_timed(new) and any(_tells(one, order, new, codes) for one in past.documents if not one.refused):
+        if is_timed(new) and earlier.tells(order, new):
             found.echoes |= results | reports
             continue
-        old = _standing(order, new, past, codes)
+        old = earlier.standing(order, new)
         past.take([one.name for one in (*old.results(), *old.reports)])  # what was told of one of them alone
-        old = _standing(order, new, past, codes)
+        old = earlier.standing(order, new)
         if old.reports:
+            past.look(len(new.isolates) * len(old.isolates) + len(new.reports) * len(old.reports))
             replaced = replace(new, old, lambda identity: _is_taken(f"Observation/{identity}", past))
             found.ids |= replaced.ids
             found.gone += replaced.gone
@@ -65,31 +67,48 @@ def find_cultures(mine: Sequence[Resource], past: Past) -> Wholes:
     return found
 
 
-def _standing(order: Order, new: Culture, past: Past, codes: frozenset[str]) -> Culture:
-    messages = [one.resources for one in past.documents if not one.waits and _is_before(one, order, new, codes)]
-    return standing(order, messages, codes)
+class _Earlier:
+    """The cultures that accepted documents tell; each document is gone through once.
+
+    Args:
+        codes: under which isolates are told.
+    """
+
+    def __init__(self, past: Past, codes: frozenset[str]) -> None:
+        self._past, self._codes = past, codes
+        self._cultures: dict[int, dict[Order, Culture]] = {}
+
+    def _culture(self, accepted: Accepted, order: Order) -> Culture | None:
+        found = self._cultures.get(accepted.document_id)
+        if found is None:
+            found = self._cultures[accepted.document_id] = cultures_in(accepted.resources, self._codes)
+        return found.get(order)
+
+    def tells(self, order: Order, new: Culture) -> bool:
+        """Whether a document says of a culture what the new one says: an analyzer sends its memory."""
+        said = new.told()
+        cultures = (self._culture(one, order) for one in self._past.documents if not one.refused)
+        return any(old is not None and old.told() == said for old in cultures)
+
+    def standing(self, order: Order, new: Culture) -> Culture:
+        messages = [one for one in self._past.documents if not one.waits and self._is_before(one, order, new)]
+        self._past.look(sum(len(one.resources) for one in messages))
+        return standing((self._culture(one, order) or Culture(), one.resources) for one in messages)
+
+    def _is_before(self, accepted: Accepted, order: Order, new: Culture) -> bool:
+        """Whether a document is about the same culture. Of another day only what was unfinished, or corrected, is."""
+        if accepted.same_day:
+            return True
+        old = self._culture(accepted, order)
+        if old is None:
+            return True  # one susceptibility of it, perhaps
+        ends = any(one.said in UNFINISHED for one in old.reports) or any(one.said in CHANGES for one in new.reports)
+        return ends and is_near(new.reports[0].time, old.reports[0].time, NEAR)
 
 
 def _under(name: str, ids: dict[str, str]) -> str:
     kind, _, identity = name.partition("/")
     return f"{kind}/{ids.get(identity, identity)}"
-
-
-def _tells(accepted: Accepted, order: Order, new: Culture, codes: frozenset[str]) -> bool:
-    """Whether a document says of a culture what the new one says: an analyzer sends its memory."""
-    old = cultures_in(accepted.resources, codes).get(order)
-    return old is not None and old.told() == new.told()
-
-
-def _is_before(accepted: Accepted, order: Order, new: Culture, codes: frozenset[str]) -> bool:
-    """Whether a document is about the same culture. Of another day only what was unfinished, or is corrected, is."""
-    if accepted.same_day:
-        return True
-    old = cultures_in(accepted.resources, codes).get(order)
-    if old is None:
-        return True  # one susceptibility of it, perhaps
-    ends = any(one.said in UNFINISHED for one in old.reports) or any(one.said in CHANGES for one in new.reports)
-    return ends and is_near(new.reports[0].time, old.reports[0].time, NEAR)
 
 
 def _is_taken(name: str, past: Past) -> bool:

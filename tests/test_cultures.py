@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine import accepted
 from engine.commands.output import ExitCode
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
@@ -356,3 +357,13 @@ async def test_a_worker_process_comes_to_the_same(tmp_path: Path) -> None:
         await bench.says("F", "SAU PEN=R")
         assert (bench.live(), bench.unlisted()) == ({"SAU": {"PEN": "R"}}, [])
         assert bench.by_status() == {"final": ["PEN", "SAU"], "entered-in-error": ["AMP", "CIP", "ECO"]}
+
+
+async def test_what_would_take_too_many_looks_is_held(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand isolates are a million pairs; meanwhile nothing is acknowledged."""
+    monkeypatch.setattr(accepted, "MOST_LOOKS", 800)
+    bench = Bench(site, "subids")
+    assert await bench.says("F", *(f"A{number}" for number in range(30))) == "delivered"
+    assert await bench.says("F", *(f"B{number}" for number in range(30)), at="09:40") == "held"
+    (delivery,) = site.deliveries(site.messages()[-1].id)
+    assert delivery.cause == "NOT_COMPARED"

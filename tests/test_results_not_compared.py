@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import accepted
-from engine.batch import DOCUMENT_KEYS
+from engine import accepted, rows
+from engine.batch import DOCUMENT_KEYS, Batch
 from engine.commands.output import ExitCode
 from engine.journal import JOURNAL_NAME
 from tests.support.running import RunningSite, running_site
@@ -148,6 +148,37 @@ async def test_what_is_compared_no_more_is_held(site: RunningSite, monkeypatch: 
     assert await lab.says("F NA 140 09:41") == "held"
     assert lab.held() == ["NOT_COMPARED"]
     assert "more than 3 messages" in (await site.labrelay("held", "list")).out
+
+
+async def test_what_would_take_too_many_looks_is_held(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand corrections of one test may mean a thousand results each; meanwhile nothing is acknowledged."""
+    monkeypatch.setattr(accepted, "MOST_LOOKS", 200)
+    assert await lab.says(*(f"F GLU {minute}.5 09:{minute}" for minute in range(10, 25))) == "delivered"
+    assert await lab.says(*(f"C GLU {minute}.6 10:{minute}" for minute in range(10, 25)), day="02") == "held"
+    assert lab.held() == ["NOT_COMPARED"]
+    assert "too many results of the same orders" in (await lab.site.labrelay("held", "list")).out
+
+
+async def test_what_makes_many_results_final_opens_their_document_once(
+    site: RunningSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, opened = Lab(site, "hl7", count(1)), list[int]()
+
+    def body_of(batch: Batch, document_id: int) -> bytes:
+        opened.append(document_id)
+        return rows.body_of(batch, document_id)
+
+    await lab.says(*(f"P T{number} {number}.5 09:30" for number in range(20)))
+    monkeypatch.setattr(accepted, "body_of", body_of)
+    assert await lab.says(*(f"U T{number} - 09:30" for number in range(20))) == "delivered"
+    assert lab.results() == {f"T{number}": f"final {number}.5" for number in range(20)}
+    assert opened.count(1) <= 3, "as it is compared, joined and written anew"
+
+
+async def test_an_order_of_another_patient_whose_document_cannot_be_read_is_a_conflict(lab: Lab) -> None:
+    await lab.says("F GLU 9.9 09:30")
+    change(lab.site, first(lab), another_byte)
+    assert await lab.says("C GLU 6.0 09:40", patient="4712") == "IDENTITY_CONFLICT"
 
 
 async def test_three_hundred_tests_of_one_order_a_message_each_are_all_compared(site: RunningSite) -> None:
