@@ -151,6 +151,17 @@ def test_the_interpreter_of_the_message_comes_first_where_its_numbers_are_regist
     assert person["identifier"][0]["value"] == "11-22"
 
 
+@pytest.mark.parametrize(("patient_numbers", "stands"), [("lasting", True), ("counter", False)])
+def test_a_number_that_another_person_may_have_tomorrow_stands_in_no_document(
+    patient_numbers: str, stands: bool
+) -> None:
+    said, _ = verdict_of(STRUCTURED, "hl7v2", SETTINGS, mapping="abdm-report", patient_numbers=patient_numbers)
+    body = said.documents[0][0].body
+    assert (b"MR-1001" in body) is stands
+    numbers = {number["value"] for number in one(check_bundle(body), "Patient")["identifier"]}
+    assert numbers == {"91-1234-5678-9012", "meera.rao@abdm"} | ({"MR-1001"} if stands else set())
+
+
 def test_a_specimen_of_unknown_receipt_is_left_out() -> None:
     of_the_order = STRUCTURED.replace(b"|20260301091500|20260301093000\n", b"|20260301091500\n")
     assert one(document(of_the_order), "Specimen")["receivedTime"] == "2026-03-01T09:30:00+05:30"  # OBR-14
