@@ -2,7 +2,8 @@
 
 A receiver replaces a report as a whole, so a message with one more test of an order would take the others out of its
 list. So before such a document is sent, the list of each of its reports is joined with what its destination has had of
-the same report: a reference to what the receiver never got would make it refuse the document.
+the same report: a reference to what the receiver never got would make it refuse the document. Where it tells other
+tests alone, its reports keep their documents and conclusions, too.
 
 Without a patient the id of a report holds its results and their times (`KeyScope.report_alone`), so that one id means a
 correction of them. Not joined: any where the channel says `report_list: replace` (its sender repeats the whole report
@@ -13,15 +14,17 @@ of it that changes a final one which its destination has had goes out as ``amend
 """
 
 import logging
+from collections.abc import Mapping
 
-from engine.accepted import NEAR_DAYS, NotComparedError, told
+from engine.accepted import NEAR_DAYS, NotComparedError, bundle_of, told
 from engine.batch import Batch
 from engine.cultures import reports_of_cultures
 from engine.hashes import neighbours, unpack_reports
 from engine.kinds import FHIR
 from engine.packing import unpack
 from engine.records import JOINS, RELEASED
-from engine.told import Listed, Resource, amended, changed_by, joined, loads
+from engine.succession import CHANGES
+from engine.told import Listed, Resource, amended, changed_by, joined, loads, text_of
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -40,8 +43,9 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
     if media_type != FHIR:
         return None
     mine = told(batch, document_id)
-    reports = {one.identity for one in mine if one.kind == "DiagnosticReport"} if flags & JOINS else set()
-    reports -= reports_of_cultures(mine)
+    cultures = reports_of_cultures(mine)
+    reports = {one.identity: one.texts for one in mine if one.kind == "DiagnosticReport" and flags & JOINS}
+    reports = {report: texts for report, texts in reports.items() if report not in cultures}
     if not reports and not flags & RELEASED:
         return None
     there, results = _delivered(batch, lane_id, message_id, packed_reports, reports)
@@ -55,10 +59,14 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
 
 
 def _delivered(
-    batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, wanted: set[str]
+    batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, wanted: Mapping[str, frozenset[str]]
 ) -> tuple[dict[str, Listed], dict[str, Resource]]:
-    """What the destination has had: of reports by id the status that it had last and the results that it lists, and
-    results by id as it had them last."""
+    """What the destination has had: of reports by id the status that it had last, the results that it lists and its
+    texts, and results by id as it had them last.
+
+    Args:
+        wanted: id of a report -> the names of the texts that the new document has itself.
+    """
     documents: set[tuple[int, int]] = set()
     for report in unpack_reports(packed_reports):
         documents.update(
@@ -72,6 +80,7 @@ def _delivered(
         )
     statuses: dict[str, str] = {}
     lists: dict[str, dict[str, None]] = {}
+    texts: dict[str, dict[str, int]] = {}  # of a report: field -> the document that has it
     results: dict[str, Resource] = {}
     for _, document_id in sorted(documents):
         try:
@@ -83,14 +92,25 @@ def _delivered(
                 extra={"journal_id": message_id, "earlier": error.message_id},
             )
             continue
+        grows = results.keys().isdisjoint(one.identity for one in resources if one.kind == "Observation")
         for one in resources:
             if one.kind == "Observation":
                 results[one.identity] = one
             elif one.kind == "DiagnosticReport" and one.identity in wanted:
                 statuses[one.identity] = one.status
                 lists.setdefault(one.identity, {}).update(dict.fromkeys(one.lists))
+                before = texts.get(one.identity, {}) if grows and one.said not in CHANGES else {}
+                texts[one.identity] = before | dict.fromkeys(one.texts, document_id)
     listed = {
-        report: Listed(status, {result: results[result].status for result in lists[report] if result in results})
+        report: Listed(
+            status,
+            {result: results[result].status for result in lists[report] if result in results},
+            {
+                field: text_of(bundle_of(batch, document_id), report, field)
+                for field, document_id in texts[report].items()
+                if field not in wanted[report]
+            },
+        )
         for report, status in statuses.items()
     }
     return listed, results

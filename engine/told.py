@@ -13,7 +13,7 @@ import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.facts import Facts
-from engine.succession import CANCELLED, MINUTE, RANK, WITHDRAWN, of_report
+from engine.succession import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
 
@@ -31,7 +31,8 @@ _OF_A_CULTURE = _NOT_COMPARED | {"hasMember", "specimen"}
 _SUSCEPTIBILITY = frozenset({"S", "I", "R", "MS", "VS", "NS", "SDD", "SYN-R", "SYN-S", "S-DD"})
 NO_VALUE = re.compile(r"[-*._?=~/]{2,}")
 _MEANING = frozenset({"component", "dataAbsentReason", "interpretation", "referenceRange", "subject"})
-_TOLD_BY_A_REPORT = frozenset({"conclusion", "conclusionCode", "media", "presentedForm"})
+_TEXTS = frozenset({"conclusion", "conclusionCode", "presentedForm"})
+_TOLD_BY_A_REPORT = _TEXTS | {"media"}
 _RECORDS = frozenset({"Provenance", "MessageHeader"})  # about the message, and not about a result
 
 
@@ -48,7 +49,8 @@ class Resource(NamedTuple):
         codes: what was measured: system and code of each coding, or the text.
         lists: of a report, the ids of the Observations that it lists.
         subject: whom it is about.
-        own: of a report, digest of what it says itself: a document, a picture, a conclusion.
+        own: of a report, digest of what it says itself: a document, a picture, a conclusion. texts: the names of its
+            fields for documents and conclusions.
         repeats: of an Observation, the sender says that it sent it before.
         version: of the Composition of a document, the number that rises with each issue; 0 where it has none.
         content: of an Observation, digest as ``whole``, without the results that belong to it and without its specimen:
@@ -82,6 +84,7 @@ class Resource(NamedTuple):
     susceptible: bool = False
     order: bytes = b""
     mute: bool = False
+    texts: frozenset[str] = frozenset()
 
     @property
     def kind(self) -> str:
@@ -165,6 +168,7 @@ def resource_of(name: str, resource: Json) -> Resource:
         isolate=any(one.get("system") == PART for one in tags),
         susceptible=not report and _is_susceptibility(resource),
         order=_ordered(resource) if report else b"",
+        texts=_TEXTS & resource.keys() if report else frozenset(),
     )
 
 
@@ -429,10 +433,17 @@ class Listed(NamedTuple):
     Attributes:
         status: of the report, as it went out last.
         results: id -> status of each result that the report lists and that was delivered.
+        texts: field -> its documents or conclusion, where the new document says nothing of it.
     """
 
     status: str
     results: dict[str, str]
+    texts: Json
+
+
+def text_of(bundle: Json, report: str, field: str) -> Any:
+    """A document or conclusion that a report has, by its id."""
+    return next(entry["resource"][field] for name, entry in _own(bundle) if name == f"DiagnosticReport/{report}")
 
 
 def joined(bundle: Json, reports: Mapping[str, Listed], wanted: Collection[str]) -> bytes:
@@ -460,6 +471,8 @@ def joined(bundle: Json, reports: Mapping[str, Listed], wanted: Collection[str])
         else:
             resource.pop("result", None)
         if there is not None:
+            if resource["status"] not in CHANGES and known.keys().isdisjoint(mine & statuses.keys()):
+                resource.update(there.texts)  # it tells other tests alone
             every = [statuses.get(one) or known.get(one, "") for one in {**known, **dict.fromkeys(mine)}]
             said = _sender_status(resource) if resource["status"] == WITHDRAWN else resource["status"]
             if said == CANCELLED and mine.isdisjoint(statuses):  # a person has let the order be cancelled as a whole

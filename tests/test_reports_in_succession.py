@@ -1,6 +1,6 @@
 """What a report itself says after histories of one order: its status, its comment and its document."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -85,3 +85,32 @@ async def test_a_person_lets_a_cancelled_report_go(site: RunningSite, again: tup
     assert ran.code == ExitCode.OK, ran.err
     await site.settled()
     assert report(site) == ("cancelled", 1)
+
+
+# The reports that come in turn, each with its comment and document -> both on the server.
+TEXTS = [
+    pytest.param([("F GLU 5.5", "clotted", "one"), ("F UREA 4.0", "", "")], ("clotted", "one"), id="another test"),
+    pytest.param(
+        [("F GLU 5.5", "clotted", ""), ("F UREA 4.0", "", "one"), ("F NA 140", "", "")], ("clotted", "one"),
+        id="from two messages",
+    ),
+    pytest.param([("F GLU 5.5", "clotted", "one"), ("F UREA 4.0", "icteric", "two")], ("icteric", "two"), id="newer"),
+    pytest.param([("F GLU 5.5", "clotted", "one"), ("X UREA -", "", "")], ("clotted", "one"), id="a cancelled test"),
+    pytest.param([("P GLU 5.5", "clotted", "one"), ("F GLU 5.6", "", "")], ("", ""), id="the same test anew"),
+    pytest.param([("F GLU 5.5", "clotted", "one"), ("C GLU 5.6", "", "")], ("", ""), id="corrected"),
+    pytest.param(
+        [("F GLU 5.5", "clotted", "one"), ("C GLU 5.6", "", ""), ("F UREA 4.0", "", "")], ("", ""),
+        id="another test behind a correction",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("told", "expected"), TEXTS)
+async def test_another_test_takes_no_comment_and_no_document_out_of_the_report(
+    site: RunningSite, told: list[tuple[str, str, str]], expected: tuple[str, str]
+) -> None:
+    for result, comment, document in told:
+        await say(site, result[0], result, comment=comment, document=document)
+    (one,) = site.sandbox.resources("DiagnosticReport")
+    there = [b64decode(it["data"]).decode() for it in one.get("presentedForm", ())]
+    assert (one.get("conclusion", ""), "".join(there)) == expected
