@@ -200,7 +200,7 @@ def _settle(
     gone = missing(mine, past, whole, wholes.gone, wholes.closed)
     withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
     past.take(withdrawn)
-    statuses = _statuses(mine, steps, delivered, shortened(mine, past, whole))
+    statuses = _statuses(mine, steps, delivered, shortened(mine, past, whole) | _rewritten(mine, steps, past))
     held = [*problems, *_why(mine, steps), *_unsaid(mine, steps, statuses)]
     held += [(Reason.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]
     if found.whole:
@@ -293,6 +293,21 @@ def _unsaid(mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[
     ]
 
 
+def _rewritten(mine: Sequence[Resource], steps: Mapping[str, Step], past: Past) -> set[str]:
+    """Names of the reports that have no result but echoes, and another comment or document than before, when final."""
+    echoes = {name.partition("/")[2] for name in _echoes(steps)}
+    return {
+        one.name
+        for one in mine
+        if one.texts
+        and one.lists
+        and echoes.issuperset(one.lists)
+        and (before := past.last_of(one.name)) is not None
+        and RANK.get(before.status, 0) >= RANK["final"]
+        and before.own != one.own
+    }
+
+
 def _reports_back(
     mine: Sequence[Resource], steps: Mapping[str, Step], past: Past, corrects: Mapping[str, str], *, joins: bool
 ) -> list[tuple[Reason, str]]:
@@ -341,11 +356,11 @@ def _is_echo(found: Opened, steps: Mapping[str, Step], corrects: Mapping[str, st
     )
 
 
-def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past, shorter: set[str]) -> dict[str, str]:
+def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past, rewritten: set[str]) -> dict[str, str]:
     """The statuses that go out in place of the sender's: of results that change a final one, and of their reports.
 
     Args:
-        shorter: names of reports that list no longer all that they listed.
+        rewritten: names of reports that list no longer all that they listed, or say something else themselves.
     """
     changed = {name: step.status for name, step in steps.items() if step.kind in ("amended", "held") and step.status}
     changed |= _repaired(mine, own)
@@ -359,7 +374,7 @@ def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past, sh
                 continue
             listed = {"corrected" if status == WITHDRAWN else status for status in listed}
             status = next((status for status in ("corrected", "amended") if status in listed), "")
-            if status or one.name in shorter:
+            if status or one.name in rewritten:
                 changed[one.name] = status or "amended"
         if one.kind == "Composition" and one.said == "final" and changed:
             changed[one.name] = "amended"

@@ -114,3 +114,27 @@ async def test_another_test_takes_no_comment_and_no_document_out_of_the_report(
     (one,) = site.sandbox.resources("DiagnosticReport")
     there = [b64decode(it["data"]).decode() for it in one.get("presentedForm", ())]
     assert (one.get("conclusion", ""), "".join(there)) == expected
+
+
+# The reports that come in turn, each with its comment and document -> how the last one ended; the status of the report.
+REWRITTEN = [
+    pytest.param([("F GLU 5.5", "", ""), ("F GLU 5.5", "clotted", "")], "delivered", "amended", id="a comment"),
+    pytest.param([("F GLU 5.5", "", "one"), ("F GLU 5.5", "", "two")], "delivered", "amended", id="a document"),
+    pytest.param(
+        [("F GLU 5.5", "", "one"), ("F GLU 5.5", "", "two"), ("F GLU 5.5", "", "one")], "ECHO", "amended", id="memory"
+    ),
+    pytest.param([("F GLU 5.5", "clotted", ""), ("F GLU 5.5", "clotted", "")], "ECHO", "final", id="the same"),
+    pytest.param([("F GLU 5.5", "clotted", ""), ("F GLU 5.5", "", "")], "delivered", "final", id="no comment"),
+    pytest.param([("F GLU 5.5", "", ""), ("F UREA 4.0", "clotted", "two")], "delivered", "final", id="another test"),
+    pytest.param([("P GLU 5.5", "", "one"), ("F GLU 5.5", "", "two")], "delivered", "final", id="not yet final"),
+    pytest.param([("C GLU 5.5", "", "one"), ("C GLU 5.5", "", "two")], "delivered", "corrected", id="corrected"),
+]
+
+
+@pytest.mark.parametrize(("told", "ended", "status"), REWRITTEN)
+async def test_a_final_report_whose_comment_or_document_changes_says_so(
+    site: RunningSite, told: list[tuple[str, str, str]], ended: str, status: str
+) -> None:
+    for result, comment, document in told:
+        end = await say(site, result[0], result, comment=comment, document=document)
+    assert (end, report(site)[0]) == (ended, status)
