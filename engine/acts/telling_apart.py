@@ -41,6 +41,7 @@ class TellingApart(UnderWay):
             return await self._answer_moved(message, said, actor=actor, because=because, dry_run=dry_run)
         waiting, seems = await asyncio.to_thread(self._asked, message)
         if not waiting and not seems:
+            await asyncio.to_thread(self._journal.stored, message)  # there may be no such message
             raise RefusedError(f"message {message} is not held for its patient number")
         return await self._act(
             actor,
@@ -57,6 +58,7 @@ class TellingApart(UnderWay):
         self, message: int, said: str, *, actor: str, because: str, dry_run: bool
     ) -> dict[str, Any]:
         if not await asyncio.to_thread(self._moves, message):
+            await asyncio.to_thread(self._journal.stored, message)  # there may be no such message
             raise RefusedError(f"message {message} is not held for an order that goes to another patient")
         if said == "both" and await asyncio.to_thread(self._is_unique, message):
             raise RefusedError("numbers of this channel are unique, both results would be one: withdraw, or reject")

@@ -1,8 +1,9 @@
-"""Results that a rule of their route keeps back: look at them, then release or reject them.
+"""Results that LabRelay keeps back until a person decides: look at them, then release, reject or answer.
 
-`hold:` of a route says which (docs/held.md). Nothing releases a result but a person who says why: no time, no
-restart, no retry. Who released or rejected what, and the reason, stays in the audit trail; a rejected result stays in
-the journal and is never delivered.
+A result is held that would take an accepted one back, that may be another person's, or that a rule of its route
+(`hold:`) names (docs/held.md). Nothing releases a result but a person who says why: no time, no restart, no retry. Who
+released or rejected what, and the reason, stays in the audit trail; a rejected result stays in the journal and is never
+delivered.
 """
 
 from collections.abc import Iterator
@@ -95,7 +96,7 @@ def command() -> None:
     pass
 
 
-@command.command("list", help="List held results, newest first, with the rule that holds each.")
+@command.command("list", help="List held results, critical ones first, then the newest, and why each is held.")
 @filter_options("channel", "destination", "since", "until")
 @_cause
 @click.option("--rejected", is_flag=True, help="Those that were rejected instead.")
@@ -306,7 +307,9 @@ def _of_newer(newer: dict[str, Any]) -> str:
         return f"Message {newer['message']} is newer and has none of these results, but has brought the report further."
     codes = ", ".join(code for code in newer["codes"] if code)
     named = f": {codes}" if codes else ""
-    return printable(f"Message {newer['message']} is newer and has {newer['in_common']} of these results{named}")
+    return printable(
+        f"Message {newer['message']} is newer and has {newer['in_common'] or 'none'} of these results{named}"
+    )
 
 
 def _results(reader: Reader, channel: str, message: int, document: int, *, unmask: bool) -> list[dict[str, Any]]:

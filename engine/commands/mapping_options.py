@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 BARE_OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))
 BARE_SETTINGS: dict[str, Any] = {"processing_ids": ["T", "D"]}
 # A file has no journal, which knows what was accepted before for the same orders.
-FIRST_OF_ALL = "mapped as if nothing was known of their orders; of stored messages labrelay explain NUMBER tells it"
+FIRST_OF_ALL = (
+    "mapped as if nothing was known of their orders; labrelay explain NUMBER shows a stored message as it went out"
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -31,6 +31,7 @@ from engine.commands.selecting import (
     ask,
     asked_for,
     filter_options,
+    raise_if_missing,
     raise_if_unknown,
     selection,
     sure_options,
@@ -152,6 +153,7 @@ def command(
     along = f" and {newer} newer of the same reports" if newer else ""
     if not count:
         raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
+        raise_if_missing(session, chosen.ids)
     if dry_run or not count:
         lines = [f"{count} selected{along}" + (f", {new} of them never sent to {to} before" if new else "")]
         show_document(form, {"verb": "replay", "dry_run": dry_run, **counted}, lines)

@@ -53,7 +53,7 @@ WHY = {
     "superseded": "a newer result was delivered: nothing is sent",
     "withdrawn": "nothing would be sent now; what was delivered stays there",
     "dead": "would be a dead letter now: nothing is sent",
-    "unsettled": "deliveries wait, or are dead letters that would not be sent otherwise now: labrelay dlq comes first",
+    "unsettled": "deliveries wait, are held (labrelay held), or are dead letters that stay so (labrelay dlq)",
     "undelivered": "was never mapped, or was dismissed or corrected: labrelay dlq is for these",
     "damaged": "cannot be opened: labrelay verify says more",
     "gone": "its time in the journal has passed, or it was erased",

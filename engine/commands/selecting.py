@@ -52,8 +52,9 @@ def word(words: Sequence[str], all_of_them: str) -> Callable[[str], str]:
         if given.lower() not in known:
             from engine.near import did_you_mean
 
-            hint = did_you_mean(given, words)
-            raise click.BadParameter(f"{given!r} is not known; {hint}{' ' if hint else ''}There are: {all_of_them}")
+            near = did_you_mean(given, words)
+            hint = f"; {near}" if near else "."
+            raise click.BadParameter(f"{given!r} is not known{hint} There are: {all_of_them}")
         return known[given.lower()]
 
     return convert
@@ -209,7 +210,7 @@ def carry_out(
     count, counted_us = counted["count"], counted.pop("counted_us", None)
     if not count:
         raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
-        _raise_if_missing(session, chosen.ids)
+        raise_if_missing(session, chosen.ids)
     if dry_run or not count:
         show_document(form, {"verb": verb, "dry_run": dry_run, **counted}, [f"{count} selected"])
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
@@ -232,7 +233,7 @@ def carry_out(
     return ExitCode.PARTLY if left else ExitCode.OK
 
 
-def _raise_if_missing(session: Session, ids: tuple[int, ...]) -> None:
+def raise_if_missing(session: Session, ids: tuple[int, ...]) -> None:
     """Say which of the numbers that a person has given have no message; nothing about those that only do not fit."""
     with session.reader() as reader:
         absent = [reader.absent("message", number) for number in ids if reader.message(number) is None]

@@ -68,6 +68,7 @@ def command(
     listen: HostPort,
 ) -> ExitCode:
     from engine.commands.trying import Setting
+    from engine.near import did_you_mean
     from engine.site import shipped
     from engine.workbench.samples import sample_folders
     from engine.workbench.server import Start
@@ -81,6 +82,9 @@ def command(
         if not path.is_file():
             raise click.UsageError(f"{mapping}: there is no such file")
         setting.beside, mapping = str(path.resolve().parent), path.name
+    elif mapping and (folders := setting.folders()).find(f"{mapping}.yaml") is None:
+        hint = did_you_mean(mapping, folders.mappings()) or "a mapping is a name or a .yaml file; a message is a file"
+        raise click.UsageError(f"{mapping}: there is no such mapping or file; {hint}")
     setting.mapper("", ())  # a site or channel that is wrong is said here
     analyzer = ""
     if channel:

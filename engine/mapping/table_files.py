@@ -21,7 +21,7 @@ from decimal import Decimal
 from itertools import product
 
 from engine.mapping import decimals, units
-from engine.mapping.tables import Row, Table, Wildcards
+from engine.mapping.tables import VALUE_TYPES, Row, Table, Wildcards
 
 KEY_COLUMNS = ("code", "unit_in", "device", "specimen")
 FOR_PEOPLE = frozenset({*KEY_COLUMNS, "display", "source", "note", "meant"})
@@ -184,6 +184,10 @@ def _check_row(cells: dict[str, str], key: Sequence[str], doubt: Doubt | None) -
     digits = cells.get("digits")
     if digits is not None and not (digits.isascii() and digits.isdigit() and len(digits) <= 2):
         yield "digits", f"digits '{digits}' is no whole number of decimal places; write 0, 1, 2 ...", "error"
+    kind = cells.get("type")
+    if kind is not None and "unit_in" in key and kind != NO_RESULT and kind not in VALUE_TYPES:
+        text = f"'{kind}' is no type of value (HL7 table 0125); write NM for numbers, ST for words, none for no result"
+        yield "type", text, "error"
     made = [column for column in _QUANTITY if cells.get(column)]
     if cells.get("unit_in") == "*" and made:
         text = f"* matches every unit and must not stand beside a {made[0]}; write one row a unit"

@@ -13,6 +13,10 @@ import orjson
 
 UCUM = "http://unitsofmeasure.org"
 LOINC = "http://loinc.org"
+_TABLE_0125 = """ST TX FT NM SN DT TM DTM TS CE CWE CNE CF IS ID CQ NR DR NA MA EI HD CX CK CN CP AD PN TN MO XAD XCN
+XON XPN XTN TQ RI SI PL GTS ED RP"""
+VALUE_TYPES = frozenset(_TABLE_0125.split())
+"""Types of value of a result: HL7 table 0125."""
 
 
 class Row:

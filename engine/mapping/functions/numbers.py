@@ -15,7 +15,7 @@ from orjson import Fragment
 from engine.mapping import decimals
 from engine.mapping.functions.registry import function
 from engine.mapping.run import Run
-from engine.mapping.tables import Row, quantity_unit
+from engine.mapping.tables import VALUE_TYPES, Row, quantity_unit
 from engine.reasons import Reason
 
 Json = dict[str, Any]
@@ -26,9 +26,7 @@ _FAILED = re.compile(
     r"(?:[-*+.!#?]{2,}|[*?!]|-|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
 )
 _NO_RESULT = frozenset({"NO RESULT", "NORESULT", "NOT AVAILABLE", "N/A", "NA"})
-_TABLE_0125 = """ST TX FT NM SN DT TM DTM TS CE CWE CNE CF IS ID CQ NR DR NA MA EI HD CX CK CN CP AD PN TN MO XAD XCN
-XON XPN XTN TQ RI SI PL GTS ED RP"""
-_TYPES = frozenset([*_TABLE_0125.split(), "auto"])
+_TYPES = VALUE_TYPES | {"auto"}
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
 _RANGE = re.compile(r"(-?[0-9.,eE]+)\s*(?:-|–|\.\.|to|TO|To|~)\s*(-?[0-9.,eE]+)(?:\s*(\D[^\s]*))?", re.ASCII)
 _PLAIN_RANGE = re.compile(

@@ -63,6 +63,8 @@ def test_it_serves_a_mapping_and_a_message_and_ends(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (("no-such.yaml",), "no-such.yaml: there is no such file"),
+        (("no-such.hl7",), "no-such.hl7: there is no such mapping or file"),
+        (("hl7-result",), "did you mean hl7-results?"),
         (("--listen", "0.0.0.0:0"), "0.0.0.0 can be reached from other machines"),
         (("--channel", "nothing"), "no channel is called nothing"),
         (("--samples", "no-such-folder"), "no-such-folder"),

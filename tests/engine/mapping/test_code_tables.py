@@ -66,6 +66,8 @@ def test_the_row_with_the_fewest_wildcards_wins() -> None:
         (HEAD + "GLU,g/L,x,,,,,,ten\n", "t.csv:2:16: factor 'ten' is no decimal"),
         (HEAD + "GLU,g/L,x,,,,,,-1\n", "t.csv:2:16: a factor must be greater than 0"),
         (HEAD + "GLU,g/L,x,,,,,,,,1.5\n", "t.csv:2:18: digits '1.5' is no whole number"),
+        (HEAD + "GLU,g/L,x,,,Quantity\n", "t.csv:2:13: 'Quantity' is no type of value (HL7 table 0125); write NM"),
+        (HEAD + "GLU,g/L,x,,,nm\n", "t.csv:2:13: 'nm' is no type of value"),
         (HEAD + "GLU,g/L,x,HGB\n", "t.csv:2:11: 'HGB' has not the form of a LOINC code"),
         (HEAD + "GLU,g/L,x,718-8\n", "t.csv:2:11: the check digit of LOINC 718-8 does not hold"),
         (HEAD + "GLU,g/L,x,,,,,gm/dl\n", "t.csv:2:15: 'gm/dl' is no UCUM unit"),
