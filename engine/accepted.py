@@ -29,7 +29,7 @@ from engine.told_lists import Form
 MOST_MESSAGES = 500  # of one order that are compared; a counter that never moves must not stop the journal
 MOST_LOOKS = 1_000_000  # at accepted results, for one document: about 2 s, in which nothing is acknowledged
 NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correction may mean
-_TAKEN_IN = 5  # looks that it costs to take in a result
+_OPENED, _NAMED = 15, 16  # looks that it costs to read a result, and to learn one name that a message tells
 _MOST_OPENED = 4  # documents whose bytes are compared, before any is parsed
 ACCEPTED = ("waiting", "sending", "delivered", "held")
 
@@ -207,6 +207,7 @@ class Past:
         self._media_type, self._form = routed.document.media_type, routed.form
         # A receiver of HL7 v2 goes by the order's number, and no day stands in the names of results.
         self._looks = 0
+        self._names: dict[int, frozenset[int] | None] = {}  # message -> hashes of what it tells
         self._known = [one for one in known if one.same_day or kinds.has_ids(self._media_type)]
         self._accepted: dict[int, list[Accepted]] = {}  # message -> its documents, once they were looked at
         self.documents: list[Accepted] = []
@@ -237,7 +238,7 @@ class Past:
         self.documents = [
             document for one in self._known if one.message_id in self._taken for document in self._accepted_of(one)
         ]
-        self.look(_TAKEN_IN * sum(len(one.resources) for one in self.documents))
+        self.look(sum(len(one.resources) for one in self.documents))
         self._versions, self._by_code, self._by_time, self._unfinished = {}, {}, {}, {}
         for accepted in self.documents:
             for one in accepted.resources:
@@ -336,7 +337,10 @@ class Past:
     def _may_tell(self, known: Known, wanted: frozenset[int] | None) -> bool:
         if wanted is None or self._form is not None:  # a list is read by its form, which names know nothing of
             return True
-        names = _told_by(self._batch, known.message_id)
+        if known.message_id not in self._names:
+            found = self._names[known.message_id] = _told_by(self._batch, known.message_id)
+            self.look(_NAMED * len(found or ()))
+        names = self._names[known.message_id]
         return names is None or not wanted.isdisjoint(names)
 
     def _accepted_of(self, known: Known) -> list[Accepted]:
@@ -362,6 +366,7 @@ class Past:
                 for document_id, accepted, sent, dead in rows
                 if accepted
             ]
+            self.look(_OPENED * sum(len(one.resources) for one in found))
         return found
 
 

@@ -21,7 +21,7 @@ from engine.repeats import UNANSWERED_US
 if TYPE_CHECKING:
     from engine.batch import Batch
 
-MAX_UNANSWERED = 65_536  # of a channel; beyond that the oldest count as answered
+MAX_UNANSWERED = 4_096  # of a channel, up to 24 kB in its row; beyond that the oldest count as answered
 
 
 class Answers:

@@ -361,7 +361,7 @@ async def test_a_worker_process_comes_to_the_same(tmp_path: Path) -> None:
 
 async def test_what_would_take_too_many_looks_is_held(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand isolates are a million pairs; meanwhile nothing is acknowledged."""
-    monkeypatch.setattr(accepted, "MOST_LOOKS", 800)
+    monkeypatch.setattr(accepted, "MOST_LOOKS", 1_900)
     bench = Bench(site, "subids")
     assert await bench.says("F", *(f"A{number}" for number in range(30))) == "delivered"
     assert await bench.says("F", *(f"B{number}" for number in range(30)), at="09:40") == "held"

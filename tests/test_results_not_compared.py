@@ -152,11 +152,23 @@ async def test_what_is_compared_no_more_is_held(site: RunningSite, monkeypatch: 
 
 async def test_what_would_take_too_many_looks_is_held(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand corrections of one test may mean a thousand results each; meanwhile nothing is acknowledged."""
-    monkeypatch.setattr(accepted, "MOST_LOOKS", 200)
-    assert await lab.says(*(f"F GLU {minute}.5 09:{minute}" for minute in range(10, 25))) == "delivered"
-    assert await lab.says(*(f"C GLU {minute}.6 10:{minute}" for minute in range(10, 25)), day="02") == "held"
+    minutes = range(10, 50)
+    monkeypatch.setattr(accepted, "MOST_LOOKS", 4_000)
+    assert await lab.says(*(f"F GLU {minute}.5 09:{minute}" for minute in minutes)) == "delivered"
+    assert await lab.says(*(f"F T{minute} {minute}.6 09:{minute}" for minute in minutes)) == "delivered"
+    assert await lab.says(*(f"C GLU {minute}.6 10:{minute}" for minute in minutes), day="02") == "held"
     assert lab.held() == ["NOT_COMPARED"]
     assert "too many results of the same orders" in (await lab.site.labrelay("held", "list")).out
+
+
+async def test_an_order_of_too_many_results_is_held(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of an order's messages may have ten thousand results, all of which would be read for the next one."""
+    monkeypatch.setattr(accepted, "MOST_LOOKS", 2_000)
+    ends = [
+        await lab.says(*(f"F T{number}x{test} 5.5 09:{number:02}" for test in range(30))) for number in range(30, 38)
+    ]
+    assert (ends[:2], ends[-1]) == (["delivered", "delivered"], "held")
+    assert set(lab.held()) == {"NOT_COMPARED"}
 
 
 async def test_what_makes_many_results_final_opens_their_document_once(
