@@ -35,11 +35,20 @@ def look(path: Path, reading: Reading) -> LossError | None:
         sqlite3.Error: the file cannot be read.
     """
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
-        loss = find_total_loss(connection, reading)
-        if loss is not None or not _has(connection, "meta"):
-            return loss
-        row = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
-        return find_loss(connection, reading, row[0]) if row is not None else None
+        try:
+            return _look(connection, reading)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+            return None  # the power went while the file was made and had no log yet: who may write takes that back
+
+
+def _look(connection: sqlite3.Connection, reading: Reading) -> LossError | None:
+    loss = find_total_loss(connection, reading)
+    if loss is not None or not _has(connection, "meta"):
+        return loss
+    row = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+    return find_loss(connection, reading, row[0]) if row is not None else None
 
 
 def _has(connection: sqlite3.Connection, table: str) -> bool:

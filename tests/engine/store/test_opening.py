@@ -64,6 +64,23 @@ def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> No
     assert (tmp_path / JOURNAL_NAME).read_bytes() == b"no database" * 1000
 
 
+async def test_a_first_start_that_lost_its_power_is_made_anew(tmp_path: Path) -> None:
+    """SQLite makes a file under a rollback journal. Where that is left, only a connection that may write can open it."""
+    half, data = tmp_path / "half.db", tmp_path / "var"
+    data.mkdir(mode=0o700)
+    with closing(sqlite3.connect(half, isolation_level=None)) as making:
+        making.execute("PRAGMA cache_size = 1")  # what does not fit goes to the file before the commit
+        making.execute("BEGIN IMMEDIATE")
+        making.execute("CREATE TABLE meta (name, value)")
+        making.executemany("INSERT INTO meta VALUES (?, ?)", [(n, bytes(4000)) for n in range(50)])
+        for end in ("", "-journal"):
+            (data / f"{JOURNAL_NAME}{end}").write_bytes((tmp_path / f"half.db{end}").read_bytes())
+    async with running(data) as journal:
+        assert await store(journal, b"one")
+        assert len(journal.messages()) == 1
+    assert verify.run(data, deep=True) == []
+
+
 def test_a_reader_waits_for_the_first_run(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no journal yet; the first labrelay run makes it"):
         opened(tmp_path, read_only=True)
