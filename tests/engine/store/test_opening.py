@@ -65,7 +65,7 @@ def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> No
 
 
 async def test_a_first_start_that_lost_its_power_is_made_anew(tmp_path: Path) -> None:
-    """SQLite makes a file under a rollback journal. Where that is left, only a connection that may write can open it."""
+    """SQLite makes a file under a rollback journal. Where that is left, only who may write can open it."""
     half, data = tmp_path / "half.db", tmp_path / "var"
     data.mkdir(mode=0o700)
     with closing(sqlite3.connect(half, isolation_level=None)) as making:
