@@ -481,4 +481,6 @@ def bundle_of(batch: Batch, document_id: int) -> Json:
 
 
 def version_of(one: Resource, waits: bool, refused: bool = False) -> Version:
-    return Version(one.status, one.said, one.whole, one.time, one.has_value, waits, one.repeats, refused, one.content)
+    return Version(
+        one.status, one.said, one.whole, one.time, one.has_value, waits, one.repeats, refused, one.content, one.issued
+    )

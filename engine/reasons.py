@@ -235,8 +235,8 @@ class Reason(Enum):
     STATUS_BACK = (
         "STATUS_BACK",
         "A result of a lower status than the one that was accepted (preliminary after final, final after corrected), "
-        "or one that its sender calls sent before (ASTM R-9 is R) and that differs. Look at both, then `labrelay held "
-        "reject`, or `labrelay held release` where this one is right.",
+        "or one that its sender calls sent before (ASTM R-9 is R) and that differs, or an earlier one that is issued "
+        "again. Look at both, then `labrelay held reject`, or `labrelay held release` where this one is right.",
     )
     OLDER_RESULT = (
         "OLDER_RESULT",

@@ -50,6 +50,7 @@ class Version(NamedTuple):
         repeats: the sender says that it sent it before (ASTM E1394, R-9 is R).
         refused: one of several receivers refused it, and does not have it.
         content: digest as ``whole``, as results of a culture are compared.
+        issued: when its sender issued it, as FHIR writes it; empty where that is not said.
     """
 
     status: str
@@ -61,6 +62,7 @@ class Version(NamedTuple):
     repeats: bool = False
     refused: bool = False
     content: bytes = b""
+    issued: str = ""
 
 
 class Step(NamedTuple):
@@ -105,6 +107,11 @@ def _follow(new: Version, accepted: Sequence[Version], received: datetime) -> St
         if all(one.waits for one in same):
             return Step("again", new.said)
         last = [one for one in accepted if not one.waits][-1]
+        # A memory of the runs before the last has their times; with one time for all it may be the newest word.
+        if last not in same and _is_issued_later(new, last, received):
+            if same[-1].waits:
+                return Step("again", new.said)
+            return _held(Reason.STATUS_BACK, "an earlier result again, issued after the one that was accepted")
         if not (all(one.refused or one.waits for one in same) and last in same):
             return Step("echo", new.said)
     return _compared(new, accepted, received)
@@ -155,6 +162,12 @@ def _compared(new: Version, accepted: Sequence[Version], received: datetime) -> 
 def without_again(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
     """As `follow`, where a held version that says the same does not count: the two are not sent together."""
     return follow(new, [one for one in accepted if not (one.waits and _says_again(new, one))], received)
+
+
+def _is_issued_later(new: Version, last: Version, received: datetime) -> bool:
+    """Whether a version of no lower status than the last word has its time of measurement, and was issued after it."""
+    ranks = RANK.get(new.said, -1), RANK.get(last.said, len(RANK))
+    return ranks[0] >= ranks[1] and new.time == last.time and is_older(last.issued, new.issued, received)
 
 
 def _says_again(new: Version, one: Version) -> bool:

@@ -51,6 +51,7 @@ class Resource(NamedTuple):
         subject: whom it is about.
         own: of a report, digest of what it says itself: a document, a picture, a conclusion. texts: the names of its
             fields for documents and conclusions.
+        issued: when its sender issued it, as FHIR writes it.
         repeats: of an Observation, the sender says that it sent it before.
         version: of the Composition of a document, the number that rises with each issue; 0 where it has none.
         content: of an Observation, digest as ``whole``, without the results that belong to it and without its specimen:
@@ -85,6 +86,7 @@ class Resource(NamedTuple):
     order: bytes = b""
     mute: bool = False
     texts: frozenset[str] = frozenset()
+    issued: str = ""
 
     @property
     def kind(self) -> str:
@@ -169,6 +171,7 @@ def resource_of(name: str, resource: Json) -> Resource:
         susceptible=not report and _is_susceptibility(resource),
         order=_ordered(resource) if report else b"",
         texts=_TEXTS & resource.keys() if report else frozenset(),
+        issued=resource.get("issued", ""),
     )
 
 
