@@ -43,7 +43,7 @@ from engine.succession import (
     without_again,
 )
 from engine.told import Resource, entries_in, loads, rename
-from engine.wholes import Wholes, find_cultures, missing, shortened
+from engine.wholes import Wholes, find_cultures, lines_alone, lines_gone, missing, shortened
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -198,6 +198,9 @@ def _settle(
     whole = {one.name for one in mine if one.kind == "DiagnosticReport" and not routed.joins and found.by_id}
     whole = (whole | wholes.reports) - wholes.echoes
     gone = missing(mine, past, whole, wholes.gone, wholes.closed)
+    if found.by_id and not wholes.reports:
+        gone += lines_gone(mine, _echoes(steps), past)
+        problems += lines_alone(mine, _echoes(steps), past)
     withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
     past.take(withdrawn)
     statuses = _statuses(mine, steps, delivered, shortened(mine, past, whole) | _rewritten(mine, steps, past))

@@ -3,17 +3,19 @@
     a culture                an isolate or susceptibility that is gone is withdrawn by the same document
     any other result of it   holds the document until a person decides (`Reason.RESULTS_GONE`); a release withdraws it
     `report_list: replace`   as any other result of a culture
+    a text of several lines  as any other result of a culture: each line is a result of the same test
 
 The ids of isolates follow the isolate, and not its number in the message (`engine.cultures`).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engine.accepted import Accepted, Past
 from engine.cultures import Culture, Order, cultures_in, head_codes, is_timed, replace, standing
-from engine.meant import NEAR, is_near
-from engine.succession import CANCELLED, CHANGES, UNFINISHED, WITHDRAWN
+from engine.meant import NEAR, SEVERAL, is_near
+from engine.reasons import Reason
+from engine.succession import CANCELLED, CHANGES, RANK, UNFINISHED, WITHDRAWN
 from engine.told import Resource
 
 
@@ -142,6 +144,57 @@ def missing(
             if all(one.status == WITHDRAWN for one in others):
                 found[name] = result
     return list(found.values())
+
+
+def lines_gone(mine: Sequence[Resource], echoes: frozenset[str], past: Past) -> list[Resource]:
+    """The lines of a text that stand, where a new text of the same report and test has fewer: they would stand behind
+    it.
+
+    Args:
+        echoes: names of results that say again what was accepted; a text of nothing else changes nothing.
+    """
+    found: dict[str, Resource] = {}
+    for lines, others in _texts(mine, echoes, past):
+        if len(lines) >= SEVERAL:
+            found |= {one.name: one for one in others}
+    return list(found.values())
+
+
+def lines_alone(mine: Sequence[Resource], echoes: frozenset[str], past: Past) -> list[tuple[Reason, str]]:
+    """What holds a document that changes one line of a final text, and has none of the others: it may be all of it."""
+    found = []
+    for lines, others in _texts(mine, echoes, past):
+        last = past.last_of(lines[0].name)
+        if len(lines) >= SEVERAL or last is None or RANK.get(last.status, 0) < RANK["final"]:
+            continue
+        if any(one.time == last.time for one in others):
+            found.append((Reason.CORRECTS_UNKNOWN, f"one of several lines is told alone ({lines[0].called})"))
+    return found
+
+
+def _texts(
+    mine: Sequence[Resource], echoes: frozenset[str], past: Past
+) -> Iterator[tuple[list[Resource], list[Resource]]]:
+    """The results in words, by report and test, of which one is no echo; and those that stand beside them there."""
+    written = {one.name: one for one in mine}
+    for report in mine:
+        texts: dict[frozenset[str], list[Resource]] = {}
+        for identity in report.lists if report.kind == "DiagnosticReport" else ():
+            line = written.get(f"Observation/{identity}")
+            if line is not None and line.answer:
+                texts.setdefault(line.codes, []).append(line)
+        for codes, lines in texts.items():
+            if echoes.issuperset(one.name for one in lines):
+                continue
+            others: dict[str, Resource] = {}
+            for accepted, one in past.of_test(codes):
+                listing = accepted.listing(one.identity)
+                if one.name in written or one.codes != codes or not any(old.name == report.name for old in listing):
+                    continue
+                last = past.last_of(one.name)
+                if last is not None and last.answer and last.status not in (WITHDRAWN, CANCELLED):
+                    others[one.name] = last
+            yield lines, list(others.values())
 
 
 def shortened(mine: Sequence[Resource], past: Past, whole: Collection[str]) -> set[str]:

@@ -31,7 +31,8 @@ async def say(site: RunningSite, status: str, *results: str, comment: str = "", 
     for place, one in enumerate(results, 1):
         state, code, value = one.split()
         said = "" if value == "-" else value
-        segments.append(f"OBX|{place}|NM|{code}^{code}^L||{said}|mmol/L|||||{state}|||20260301093000")
+        kind = "TX" if said.isalpha() else "NM"
+        segments.append(f"OBX|{place}|{kind}|{code}^{code}^L||{said}|mmol/L|||||{state}|||20260301093000")
     if document:
         body = b64encode(document.encode()).decode()
         segments.append(f"OBX|{len(results) + 1}|ED|PDF^Report^L||AN^AP^PDF^Base64^{body}||||||F|||20260301093000")
@@ -138,3 +139,46 @@ async def test_a_final_report_whose_comment_or_document_changes_says_so(
     for result, comment, document in told:
         end = await say(site, result[0], result, comment=comment, document=document)
     assert (end, report(site)[0]) == (ended, status)
+
+
+def words(site: RunningSite) -> dict[str, str]:
+    """The lines of the text on the server: value -> status."""
+    return {one["valueString"]: one["status"] for one in site.sandbox.resources("Observation") if "valueString" in one}
+
+
+OLD = ("F TEXT carcinoma", "F TEXT invasive", "F TEXT poor")
+# The second report of a text, what may come between -> how it ended, and what stands on the server.
+SHORTER = [
+    pytest.param((), ("C TEXT none", "C TEXT benign"), "RESULTS_GONE", id="corrected"),
+    pytest.param((), ("F TEXT none", "F TEXT benign"), "RESULTS_GONE", id="changed"),
+    pytest.param((("F NA 140",),), ("C TEXT none", "C TEXT benign"), "RESULTS_GONE", id="behind another test"),
+    pytest.param((), ("C TEXT none",), "CORRECTS_UNKNOWN", id="one line"),
+    pytest.param((), OLD[:2], "ECHO", id="said again in part"),
+    pytest.param((), OLD[:1], "ECHO", id="one line said again"),
+    pytest.param((), ("F NA 140", "F K 4.1"), "delivered", id="other tests"),
+]
+
+
+@pytest.mark.parametrize(("between", "told", "ended"), SHORTER)
+async def test_no_line_of_an_earlier_text_stands_behind_a_shorter_one(
+    site: RunningSite, between: tuple[tuple[str, ...], ...], told: tuple[str, ...], ended: str
+) -> None:
+    for one in (OLD, *between):
+        assert await say(site, "F", *one) == "delivered"
+    assert await say(site, "F", *told) == ended
+    assert words(site) == {"carcinoma": "final", "invasive": "final", "poor": "final"}
+
+
+async def test_a_person_lets_a_shorter_text_go_and_the_rest_is_withdrawn(site: RunningSite) -> None:
+    await say(site, "F", *OLD)
+    assert await say(site, "F", "C TEXT none", "C TEXT benign") == "RESULTS_GONE"
+    ran = await site.labrelay("held", "release", "2", "--reason", "read again", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    await site.settled()
+    assert words(site) == {"none": "corrected", "benign": "corrected", "poor": "entered-in-error"}
+
+
+async def test_a_text_of_as_many_lines_or_more_takes_the_place_of_the_earlier_one(site: RunningSite) -> None:
+    await say(site, "F", *OLD)
+    assert await say(site, "F", "C TEXT none", "C TEXT benign", "C TEXT seen", "C TEXT twice") == "delivered"
+    assert words(site) == dict.fromkeys(("none", "benign", "seen", "twice"), "corrected")
