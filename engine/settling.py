@@ -200,7 +200,7 @@ def _settle(
     gone = missing(mine, past, whole, wholes.gone, wholes.closed)
     if found.by_id and not wholes.reports:
         gone += lines_gone(mine, _echoes(steps), past)
-        problems += lines_alone(mine, _echoes(steps), past)
+        problems += [*lines_alone(mine, _echoes(steps), past), *_beside_echoes(mine, _echoes(steps), past, corrects)]
     withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
     past.take(withdrawn)
     statuses = _statuses(mine, steps, delivered, shortened(mine, past, whole) | _rewritten(mine, steps, past))
@@ -252,6 +252,21 @@ def _finished(new: Resource, name: str, past: Past) -> Step:
 
 def _echoes(steps: Mapping[str, Step]) -> frozenset[str]:
     return frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs"))
+
+
+def _beside_echoes(
+    mine: Sequence[Resource], echoes: frozenset[str], past: Past, corrects: Mapping[str, str]
+) -> list[tuple[Reason, str]]:
+    """What holds a document that corrects a result of which none is known, and says another of its test again."""
+    said_again = {(one.subject, code) for one in mine if one.name in echoes for code in one.codes}
+    return [
+        (Reason.CORRECTS_UNKNOWN, f"it may correct the result that is told beside it ({one.called})")
+        for one in mine
+        if one.kind == "Observation"
+        and one.said in CHANGES
+        and not (one.name in echoes or one.identity in corrects or past.has(one.name))
+        and any((one.subject, code) in said_again for code in one.codes)
+    ]
 
 
 def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[Reason, str]]:

@@ -409,6 +409,16 @@ async def test_a_sender_of_snapshots_has_its_lists_taken_as_they_are(site: Runni
     assert lab.listed() == {"final": ["GLU", "UREA"]}
 
 
+async def test_a_correction_beside_the_result_that_it_corrects_is_held(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F K 5.5 09:30")
+    assert await lab.says("F K 5.5 09:30", "C K 4.4 09:30") == "held"
+    assert (lab.held(), lab.results()) == (["CORRECTS_UNKNOWN"], {"K": "final 5.5"})
+    await lab.says("F NA 140 09:30")
+    assert await lab.says("F NA 140 09:30", "C K 4.4 09:30") == "delivered"
+    assert lab.results() == {"K": "corrected 4.4", "NA": "final 140"}
+
+
 @pytest.mark.parametrize("rest", ["F GLU 5.5 09:30", "F GLU 6.0 09:40"], ids=["the same", "another value"])
 async def test_a_snapshot_that_lists_fewer_results_is_held(site: RunningSite, rest: str) -> None:
     lab = Lab(site, "snapshots", count(1))
