@@ -10,11 +10,13 @@ correction of them. Not joined: any where the channel says `report_list: replace
 each time), reports of cultures (`engine.cultures`), and what the memory of reports has forgotten.
 
 A document that a person has released waited while others of its order went out, perhaps of the same act. A final result
-of it that changes a final one which its destination has had goes out as ``amended``.
+of it that changes a final one which its destination has had goes out as ``amended``, with each other final report there
+that lists it.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from engine.accepted import NEAR_DAYS, NotComparedError, bundle_of, told
 from engine.batch import Batch
@@ -23,8 +25,8 @@ from engine.hashes import neighbours, unpack_reports
 from engine.kinds import FHIR
 from engine.packing import unpack
 from engine.records import JOINS, RELEASED
-from engine.succession import CHANGES
-from engine.told import Listed, Resource, amended, changed_by, joined, loads, text_of
+from engine.succession import CHANGES, RANK
+from engine.told import Listed, Resource, amended, beside, changed_by, joined, loads, text_of, written_anew
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -48,25 +50,90 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
     reports = {report: texts for report, texts in reports.items() if report not in cultures}
     if not reports and not flags & RELEASED:
         return None
-    there, results = _delivered(batch, lane_id, message_id, packed_reports, reports)
+    there = _delivered(batch, lane_id, message_id, packed_reports)
     body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
     whole = made = unpack(body) if packed else body
-    if flags & RELEASED and (changed := changed_by(mine, results)):
-        made = amended(loads(made), changed)
+    if flags & RELEASED:
+        if changed := changed_by(mine, there.results):
+            made = amended(loads(made), changed)
+        if others := _other_reports(mine, changed, there):
+            entries = [entry for name, status in others.items() for entry in there.written_anew(batch, name, status)]
+            made = beside(loads(made), entries)
+            reports |= {name: there.reports[name][0].texts for name in others if flags & JOINS}
     if reports:
-        made = joined(loads(made), there, reports)
+        known = {one: there.listed(batch, one, texts) for one, texts in reports.items() if one in there.reports}
+        made = joined(loads(made), known, reports)
     return None if made == whole else made
 
 
-def _delivered(
-    batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, wanted: Mapping[str, frozenset[str]]
-) -> tuple[dict[str, Listed], dict[str, Resource]]:
-    """What the destination has had: of reports by id the status that it had last, the results that it lists and its
-    texts, and results by id as it had them last.
+def _other_reports(mine: Sequence[Resource], changed: Collection[str], there: "_There") -> dict[str, str]:
+    """The final reports of other documents that list a result which this one changes, by id, each with its new status.
 
     Args:
-        wanted: id of a report -> the names of the texts that the new document has itself.
+        changed: names of the results that go out as ``amended``.
     """
+    statuses = {
+        one.identity: "amended" if one.name in changed else one.status
+        for one in mine
+        if one.kind == "Observation" and (one.name in changed or one.status in CHANGES)
+    }
+    own = {one.identity for one in mine}
+    found = {}
+    for name, (report, _) in there.reports.items() if statuses else ():
+        listed = {statuses[result] for result in report.lists if result in statuses}
+        if listed and name not in own and RANK.get(report.status, 0) >= RANK["final"]:
+            status = "amended" if listed == {"amended"} else "corrected"
+            if RANK[status] > RANK[report.status]:
+                found[name] = status
+    return found
+
+
+@dataclass(slots=True)
+class _There:
+    """What a destination has had.
+
+    Attributes:
+        results: by id, as it had them last.
+        reports: by id, each as it had it last, and the document that it had it in.
+        lists: of a report, the results that it lists. texts: field -> the document that has it.
+    """
+
+    results: dict[str, Resource] = field(default_factory=dict)
+    reports: dict[str, tuple[Resource, int]] = field(default_factory=dict)
+    lists: dict[str, dict[str, None]] = field(default_factory=dict)
+    texts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, document_id: int, resources: Sequence[Resource]) -> None:
+        """The next document that it had."""
+        grows = self.results.keys().isdisjoint(one.identity for one in resources if one.kind == "Observation")
+        for one in resources:
+            if one.kind == "Observation":
+                self.results[one.identity] = one
+            elif one.kind == "DiagnosticReport":
+                self.reports[one.identity] = one, document_id
+                self.lists.setdefault(one.identity, {}).update(dict.fromkeys(one.lists))
+                before = self.texts.get(one.identity, {}) if grows and one.said not in CHANGES else {}
+                self.texts[one.identity] = before | dict.fromkeys(one.texts, document_id)
+
+    def listed(self, batch: Batch, report: str, own: frozenset[str]) -> Listed:
+        """A report, without the texts that the new document has itself (``own``)."""
+        return Listed(
+            self.reports[report][0].status,
+            {result: self.results[result].status for result in self.lists[report] if result in self.results},
+            {
+                name: text_of(bundle_of(batch, document_id), report, name)
+                for name, document_id in self.texts[report].items()
+                if name not in own
+            },
+        )
+
+    def written_anew(self, batch: Batch, report: str, status: str) -> Iterable[str]:
+        """The entries that write a report with another status."""
+        return written_anew(bundle_of(batch, self.reports[report][1]), {f"DiagnosticReport/{report}": status}).values()
+
+
+def _delivered(batch: Batch, lane_id: int, message_id: int, packed_reports: bytes) -> _There:
+    """What the destination has had of the orders of a document."""
     documents: set[tuple[int, int]] = set()
     for report in unpack_reports(packed_reports):
         documents.update(
@@ -78,39 +145,14 @@ def _delivered(
                 (lane_id, *neighbours(report.key, NEAR_DAYS), report.patient, message_id),
             ).fetchall()
         )
-    statuses: dict[str, str] = {}
-    lists: dict[str, dict[str, None]] = {}
-    texts: dict[str, dict[str, int]] = {}  # of a report: field -> the document that has it
-    results: dict[str, Resource] = {}
+    there = _There()
     for _, document_id in sorted(documents):
         try:
-            resources = told(batch, document_id)
+            there.add(document_id, told(batch, document_id))
         except NotComparedError as error:
             # What came after it was held for that, and a person has let it go; or it was damaged since.
             logger.warning(
                 "a report goes out without the results of an earlier document, which cannot be read",
                 extra={"journal_id": message_id, "earlier": error.message_id},
             )
-            continue
-        grows = results.keys().isdisjoint(one.identity for one in resources if one.kind == "Observation")
-        for one in resources:
-            if one.kind == "Observation":
-                results[one.identity] = one
-            elif one.kind == "DiagnosticReport" and one.identity in wanted:
-                statuses[one.identity] = one.status
-                lists.setdefault(one.identity, {}).update(dict.fromkeys(one.lists))
-                before = texts.get(one.identity, {}) if grows and one.said not in CHANGES else {}
-                texts[one.identity] = before | dict.fromkeys(one.texts, document_id)
-    listed = {
-        report: Listed(
-            status,
-            {result: results[result].status for result in lists[report] if result in results},
-            {
-                field: text_of(bundle_of(batch, document_id), report, field)
-                for field, document_id in texts[report].items()
-                if field not in wanted[report]
-            },
-        )
-        for report, status in statuses.items()
-    }
-    return listed, results
+    return there

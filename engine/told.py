@@ -288,6 +288,12 @@ def _sender_status(resource: Json) -> str:
     return str(next((one["code"] for one in tags if one.get("system") == SENDER_STATUS), resource.get("status", "")))
 
 
+def beside(bundle: Json, others: Sequence[str]) -> bytes:
+    """The Bundle with entries of other messages, as `written_anew` gives them; ``bundle`` is used up."""
+    _add(bundle["entry"], others)
+    return orjson.dumps(bundle)
+
+
 def _add(entries: list[Json], others: Sequence[str]) -> None:
     """Put resources of other messages beside those of this one, in front of the Provenance."""
     there = {entry["fullUrl"] for entry in entries}

@@ -409,6 +409,18 @@ async def test_a_sender_of_snapshots_has_its_lists_taken_as_they_are(site: Runni
     assert lab.listed() == {"final": ["GLU", "UREA"]}
 
 
+async def test_of_two_that_are_released_together_the_second_changes_the_report_of_the_first(site: RunningSite) -> None:
+    lab = Lab(site, "astm", count(1))
+    await lab.says("F GLU 5.3 10:09", "F NA 6.5 10:09")
+    assert await lab.says("I GLU 12.1 10:32") == await lab.says("F GLU 13.5 10:36", "P NA 14.4 10:36") == "held"
+    held = [str(one.id) for one in site.messages() if site.end_of(one.id) == "held"]
+    ran = await site.labrelay("held", "release", *held, "--reason", "both are right", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    await site.settled()
+    assert lab.results() == {"GLU": "amended 13.5", "NA": "preliminary 14.4"}
+    assert lab.listed() == {"amended": ["GLU"], "partial": ["GLU", "NA"]}
+
+
 async def test_a_correction_beside_the_result_that_it_corrects_is_held(site: RunningSite) -> None:
     lab = Lab(site, "hl7", count(1))
     await lab.says("F K 5.5 09:30")
