@@ -175,26 +175,25 @@ def lines_alone(mine: Sequence[Resource], echoes: frozenset[str], past: Past) ->
 def _texts(
     mine: Sequence[Resource], echoes: frozenset[str], past: Past
 ) -> Iterator[tuple[list[Resource], list[Resource]]]:
-    """The results in words, by report and test, of which one is no echo; and those that stand beside them there."""
+    """The texts, by report and test, of which a line is no echo; and the other lines that were told together there."""
     written = {one.name: one for one in mine}
     for report in mine:
         texts: dict[frozenset[str], list[Resource]] = {}
         for identity in report.lists if report.kind == "DiagnosticReport" else ():
             line = written.get(f"Observation/{identity}")
-            if line is not None and line.answer:
+            if line is not None and line.is_text:
                 texts.setdefault(line.codes, []).append(line)
         for codes, lines in texts.items():
             if echoes.issuperset(one.name for one in lines):
                 continue
-            others: dict[str, Resource] = {}
+            told: dict[int, dict[str, Resource]] = {}  # document -> its lines
             for accepted, one in past.of_test(codes):
                 listing = accepted.listing(one.identity)
-                if one.name in written or one.codes != codes or not any(old.name == report.name for old in listing):
-                    continue
-                last = past.last_of(one.name)
-                if last is not None and last.answer and last.status not in (WITHDRAWN, CANCELLED):
-                    others[one.name] = last
-            yield lines, list(others.values())
+                if one.is_text and one.codes == codes and any(old.name == report.name for old in listing):
+                    told.setdefault(accepted.document_id, {})[one.name] = one
+            names = {name for text in told.values() if len(text) >= SEVERAL for name in text}
+            found = [past.last_of(name) for name in sorted(names - written.keys())]
+            yield lines, [one for one in found if one is not None and one.status not in (WITHDRAWN, CANCELLED)]
 
 
 def shortened(mine: Sequence[Resource], past: Past, whole: Collection[str]) -> set[str]:

@@ -169,6 +169,12 @@ async def test_no_line_of_an_earlier_text_stands_behind_a_shorter_one(
     assert words(site) == {"carcinoma": "final", "invasive": "final", "poor": "final"}
 
 
+async def test_texts_that_came_in_messages_of_their_own_are_no_lines_of_one(site: RunningSite) -> None:
+    await say(site, "F", "F TEXT one")
+    assert await say(site, "F", "F TEXT two") == "delivered"
+    assert words(site) == {"two": "amended"}
+
+
 async def test_a_person_lets_a_shorter_text_go_and_the_rest_is_withdrawn(site: RunningSite) -> None:
     await say(site, "F", *OLD)
     assert await say(site, "F", "C TEXT none", "C TEXT benign") == "RESULTS_GONE"
