@@ -343,10 +343,8 @@ def _is_there(world: _World, send: int, result: Result) -> bool:
     for ident in world.observations_of(key):
         if any(world.stands(send, result, version) for version in world.seen.observations.get(ident, ())):
             return True
-    if any(
-        is_superseded(row) for row in world.rows[send]
-    ):  # something newer of the same test was there first; whether it is the last word is asked elsewhere
-        return bool(world.observations_of(key))
+    if any(is_superseded(row) for row in world.rows[send]) and world.observations_of(key):
+        return True  # something newer of the same test was there first; whether it is the last word is asked elsewhere
     last = max(row.number for row in world.rows[send])
     for other, said in world.words[key]:
         if other != send and same_value(said.value, result.value) and said.status == result.status:

@@ -156,6 +156,13 @@ WELL: dict[str, Case] = {
         at.lab.again(at.lab.sends[-1]),
         at.rows.append(Row(send=1, number=1, state="filtered", reason="REPEAT")),
     ),
+    "an echo, found when it was processed anew, of what is held": lambda at: (
+        at.stays("GLU", "F", "5", "held"),
+        at.lab.memory(at.lab.sends[-1]),
+        at.rows.append(Row(
+            send=1, number=1, state="filtered", reason="ECHO", deliveries=(Delivery(state="superseded", cause="", made=()),)
+        )),
+    ),
     "a rerun without a value beside what was withdrawn": lambda at: (
         at.takes("GLU", "F"),
         at.takes("GLU", "D"),
@@ -250,6 +257,13 @@ WRONG: dict[str, tuple[str, Case]] = {
     "acknowledged, and not in the journal": ("LOST", lambda at: (at.takes("GLU", "F"), at.rows.clear())),
     "filtered, and nowhere": ("LOST", lambda at: at.stays("GLU", "F", "5", "filtered", "REPEAT")),
     "delivered, says the journal": ("LOST", lambda at: (at.takes("GLU", "F"), at.versions.clear(), at.listed.clear())),
+    "processed anew, and nowhere": (
+        "LOST",
+        lambda at: at.rows.append(Row(
+            send=at.lab.say(at.channel, at.anu, at.order, ("GLU", "F", "5")).id, number=1, state="filtered",
+            reason="ECHO", deliveries=(Delivery(state="superseded", cause="", made=()),),
+        )),
+    ),
     "another's equal text is a repeat": (
         "LOST",
         lambda at: (
