@@ -160,7 +160,8 @@ WELL: dict[str, Case] = {
         at.stays("GLU", "F", "5", "held"),
         at.lab.memory(at.lab.sends[-1]),
         at.rows.append(Row(
-            send=1, number=1, state="filtered", reason="ECHO", deliveries=(Delivery(state="superseded", cause="", made=()),)
+            send=1, number=1, state="filtered", reason="ECHO",
+            deliveries=(Delivery(state="superseded", cause="", made=()),),
         )),
     ),
     "a rerun without a value beside what was withdrawn": lambda at: (
