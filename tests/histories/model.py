@@ -132,10 +132,11 @@ class _World:
             if result in group.results
         )
 
-    def may_be_another(self, key: Key, version: Version) -> bool:
-        """Whether a version is of a late message without a person: only C, A, D and W find an earlier result there."""
+    def may_be_another(self, key: Key, version: Version, last: int) -> bool:
+        """Whether a version is of a message without a person that came late, or behind the message ``last``: only C, A,
+        D and W find an earlier result there."""
         return self.is_anonymous(key) and any(
-            not result.word and result.status not in _MOVES and self.stands(send, result, version)
+            (not result.word or send > last) and result.status not in _MOVES and self.stands(send, result, version)
             for send, result in self.words[key]
         )
 
@@ -292,9 +293,10 @@ def _last_words(world: _World) -> Iterator[Fault]:
                 for ident in current.keys() - stand
                 if has_value(current[ident])
                 and not is_another_isolate(key, current[ident])
-                and not world.may_be_another(key, current[ident])
+                and not world.may_be_another(key, current[ident], first)
             ]
-            if older and not world.is_released(key):
+            asked = world.is_released(key) or all(world.is_shown(send) for send, _ in sayings)
+            if older and not asked:
                 yield Fault("LAST_WORD", f"{result.status} {result.value} stands beside {_now(older)}", first)
 
 

@@ -130,6 +130,13 @@ WELL: dict[str, Case] = {
         at.takes("GLU", "P", "4", person=at.unknown, ident="elsewhere", late=True),
         setattr(at, "report", "corrected"),
     ),
+    "a second withdrawal of an unknown person's result, which may mean two, is held": lambda at: (
+        at.takes("GLU", "F", "5", person=at.unknown),
+        at.takes("GLU", "D", "5", person=at.unknown),
+        at.takes("GLU", "F", "6", person=at.unknown, ident="elsewhere"),
+        at.lab.say(at.channel, at.unknown, at.order, ("GLU", "D", "5")),
+        at.rows.append(row(3, Made(id="GLU", test="GLU", status="entered-in-error", value="5"), state="held")),
+    ),
     "a dead letter": lambda at: at.stays("GLU", "F", "5", "dead", "MAPPING_FAULT"),
     "a correction that is held": lambda at: (at.takes("GLU", "F", "5"), at.stays("GLU", "C", "6", "held")),
     "what a person rejected": lambda at: at.stays("GLU", "F", "5", "rejected"),
