@@ -144,7 +144,9 @@ class Channel:
                     self._memory.note(connection, held, partial(self._cut, connection))
             while True:
                 for event in events:
-                    if not await self._take(connection, event):
+                    goes_on = await self._take(connection, event)
+                    del event  # a large message is not kept until the next one comes
+                    if not goes_on:
                         return False
                 out = link.outgoing()
                 if out:

@@ -14,6 +14,11 @@ def settle() -> None:
     gc.unfreeze()  # what an earlier configuration left can be collected now
     gc.collect()
     gc.freeze()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it; elsewhere there is nothing to do
-    if trim is not None:
-        trim(0)
+    trim()
+
+
+def trim() -> None:
+    """Give the holes back to the system. Takes milliseconds; any thread may call it, and others run meanwhile."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it; elsewhere there is nothing to do
+    if malloc_trim is not None:
+        malloc_trim(0)

@@ -2,12 +2,16 @@
 
 The writer's thread commits for all channels. To compress 40 MiB takes it 400 ms, in which no other message could become
 durable, and no sender be answered; what is left for it then is to seal and to store.
+
+The heap may have holes of 30 MiB by then: Python compiles a mapping when the first message of its structure comes, and
+the memory for that stays. It goes back to the system first, since a large message needs several times its size.
 """
 
 import asyncio
 from dataclasses import replace
 from hashlib import sha256
 
+from engine import heap
 from engine.message import Given, Received
 from engine.packing import Packer
 
@@ -22,5 +26,6 @@ async def prepared(received: Received) -> Received:
 
 
 def _prepare(received: Received) -> Received:
+    heap.trim()
     smaller, packed = Packer().pack(received.payload)
     return replace(received, payload_hash=sha256(received.payload).digest(), packed=Given(smaller) if packed else None)

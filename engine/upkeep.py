@@ -84,6 +84,7 @@ class StoreUpkeep:
         self._stored_bytes = 0
         self._overhead = _OVERHEAD_AT_FIRST
         self._checkpoint_failed = False
+        self._put_off = False
         self._next_anchor_sync = 0.0
         self._next_sweep = 0.0
         self._walk: retention.Run | None = None
@@ -131,9 +132,11 @@ class StoreUpkeep:
         self._write_anchor()
         self._batches += 1
         self._stored_bytes += batch.stored_bytes
+        # What has waited for a large message goes before the checkpoint of it, which takes as long; one batch at most.
+        self._put_off = batch.stored_bytes >= CHECKPOINT_BYTES and not self._put_off
 
     def after_batch(self) -> None:
-        if self._log_estimate() >= CHECKPOINT_BYTES:
+        if self._log_estimate() >= CHECKPOINT_BYTES and not self._put_off:
             self._checkpoint()
         self._sync_anchor()
         self._look_at_reserve()

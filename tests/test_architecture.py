@@ -49,12 +49,12 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ),
     (
         "the way of a message",
-        names("channel channel_parts delivery intake judging outcomes overlong preparing tee unkept"),
+        names("channel channel_parts delivery heap intake judging outcomes overlong preparing tee unkept"),
     ),
     (
         "the running site",
         names(
-            "acts affected app backup_keeper build control daily_look gentle heap link_view logs metrics not_taken "
+            "acts affected app backup_keeper build control daily_look gentle link_view logs metrics not_taken "
             "observe process_metrics replaying reprocessing sandbox second_anchor sources supervisor switches taps "
             "watchdog web who_is_who worker"
         ),

@@ -9,7 +9,9 @@ has come for `IDLE_S`; what it needs in memory goes with it.
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
+from engine import heap
 from engine.judging import ChannelRoutes, Verdict
 from engine.message import Stored
 from engine.worker.process import WorkerProcess
@@ -30,8 +32,13 @@ class LargeMessages:
 
     def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None:
         """As `engine.judging.Judge.ask`; the answer comes later."""
-        self.process.judge.ask(stored, channel, answer)
+        self.process.judge.ask(stored, channel, partial(self._answered, answer))
         self._wanted.set()
+
+    @staticmethod
+    def _answered(answer: Callable[[Verdict], None], verdict: Verdict) -> None:
+        heap.trim()  # its frame came piece by piece; to store and send the document takes several times its size
+        answer(verdict)
 
     def forget(self) -> None:
         self.process.judge.forget()

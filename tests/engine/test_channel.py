@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.codecs import mllp
 from adapters.codecs.astm_link import AstmReceiver
 from adapters.codecs.auto_link import AutoLink
 from adapters.codecs.mllp import MllpLink
@@ -24,6 +26,7 @@ from engine.channel import Channel
 from engine.clock import ManualClock
 from engine.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.line_trace import LineWay
+from engine.link_events import Block
 from engine.message import Stored
 from engine.outcomes import Outcomes
 from engine.reasons import Reason
@@ -146,6 +149,27 @@ async def test_several_messages_without_a_batch_in_one_block_are_all_kept_in_ord
     assert [message.payload for message in store.messages] == many
     assert seen == sorted(seen)
     assert len(seen) == len(many)
+
+
+async def test_a_message_that_was_answered_is_not_kept_until_the_connection_has_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An analyzer that stays connected for a night after a report of 50 MiB does not cost as much memory."""
+    made: list[weakref.ref[Block]] = []
+
+    class Watched(Block):
+        def __new__(cls, *content: object) -> "Watched":
+            block = super().__new__(cls)
+            made.append(weakref.ref(block))
+            return block
+
+    monkeypatch.setattr(mllp, "Block", Watched)
+    stream = MemoryStream()
+    async with served(channel(ScriptedStore()), stream):
+        stream.feed(block(hl7("4711")))
+        await until(lambda: stream.codes == ["AA"])
+        await until(lambda: [one() for one in made] == [None])
+        assert not stream.closed
 
 
 async def test_what_cannot_be_read_is_journaled_and_rejected() -> None:

@@ -1,6 +1,7 @@
 """Group commit: order, isolation of failures, bounds, the end."""
 
 import asyncio
+import os
 import queue
 import re
 import sqlite3
@@ -22,6 +23,7 @@ from engine.errors import DamagedError, LabRelayError, StoreError
 from engine.journal import Journal
 from engine.reasons import Reason
 from engine.records import Target
+from engine.upkeep import CHECKPOINT_BYTES, StoreUpkeep
 from engine.writer import Writer, is_fatal
 from tests.support.journals import WINDOW_S, opened, received, running, started, store
 from tests.support.waiting import until
@@ -574,3 +576,30 @@ def test_a_loop_that_was_closed_without_stop_costs_nobody_anything(tmp_path: Pat
 
 async def _start(journal: Journal) -> None:
     journal.start(asyncio.get_running_loop())
+
+
+async def test_what_waits_for_a_large_message_does_not_wait_for_its_checkpoint_too(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One batch goes before it, whatever that one has."""
+    done: list[str] = []
+    run_checkpoint, work = StoreUpkeep._run_checkpoint, Writer._work
+
+    def checkpoint(upkeep: StoreUpkeep, kind: str) -> tuple[bool, int]:
+        done.append("checkpoint")
+        return run_checkpoint(upkeep, kind)
+
+    def batch(own: Writer, items: Any) -> None:
+        if size := sum(item.size for item in items):
+            done.append("large" if size >= CHECKPOINT_BYTES else "small")
+        work(own, items)
+
+    busy, release = await blocked(journal)
+    monkeypatch.setattr(StoreUpkeep, "_run_checkpoint", checkpoint)
+    monkeypatch.setattr(Writer, "_work", batch)
+    large = writer.BATCH_BYTES  # so each is a batch of its own
+    kept = [journal.append(received(os.urandom(n)), repeat_window_s=WINDOW_S) for n in (large, large, large, 100)]
+    release.set()
+    await asyncio.gather(busy, *kept)
+    await until(lambda: done.count("checkpoint") == 2)
+    assert done == ["large", "large", "checkpoint", "large", "small", "checkpoint"]
