@@ -65,6 +65,34 @@ def find_meant(
     return found, problems
 
 
+def find_beside(
+    mine: Sequence[Resource], past: Past, corrects: Mapping[str, str], settled: Collection[str]
+) -> list[tuple[Reason, str]]:
+    """What holds a document that tells a correction, and beside it the result that it may correct.
+
+    Args:
+        corrects: id -> id, as `find_meant` gives it.
+        settled: names of those that say again what was accepted, or belong to a culture.
+    """
+    results = [one for one in mine if one.kind == "Observation"]
+    changes = [one for one in results if one.said in CHANGES and one.name not in settled]
+    if not changes:
+        return []
+    unknown = {one.name for one in results if one.identity not in corrects and not past.has(one.name)}
+    stay = {(one.subject, code) for one in results if one.name in settled for code in one.codes}
+    found = [one for one in changes if one.name in unknown and any((one.subject, code) in stay for code in one.codes)]
+    changed = {
+        (version.whole, version.said)
+        for one in changes
+        for version in past.versions(f"Observation/{corrects.get(one.identity, one.identity)}")
+    }
+    found += [one for one in results if one.name in unknown and (one.whole, one.said) in changed]
+    return [
+        (Reason.CORRECTS_UNKNOWN, f"a correction and the result that it may correct are told together ({one.called})")
+        for one in found
+    ]
+
+
 def _is_anothers(new: Resource, past: Past) -> bool:
     """Whether the test has a result of another patient under the same order number: a counter tells no person."""
     return any(one.subject != new.subject for _, one in past.of_test(new.codes))

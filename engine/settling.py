@@ -26,7 +26,7 @@ from engine.batch import Batch
 from engine.clock import from_us
 from engine.facts import NOTHING, Facts
 from engine.kinds import FHIR, Opened, opened
-from engine.meant import find_meant
+from engine.meant import find_beside, find_meant
 from engine.message import Document
 from engine.packing import unpack
 from engine.reasons import Reason
@@ -43,7 +43,7 @@ from engine.succession import (
     without_again,
 )
 from engine.told import Resource, entries_in, loads, rename
-from engine.wholes import Wholes, find_cultures, lines_alone, lines_gone, missing, shortened
+from engine.wholes import Wholes, find_cultures, find_lines, lines_alone, lines_gone, missing, shortened
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -198,9 +198,11 @@ def _settle(
     whole = {one.name for one in mine if one.kind == "DiagnosticReport" and not routed.joins and found.by_id}
     whole = (whole | wholes.reports) - wholes.echoes
     gone = missing(mine, past, whole, wholes.gone, wholes.closed)
-    if found.by_id and not wholes.reports:
-        gone += lines_gone(mine, _echoes(steps), past)
-        problems += [*lines_alone(mine, _echoes(steps), past), *_beside_echoes(mine, _echoes(steps), past, corrects)]
+    if found.by_id:
+        several = find_lines(mine, _echoes(steps), past, wholes.reports)
+        gone += lines_gone(several)
+        problems += lines_alone(several, corrects)
+        problems += find_beside(mine, past, corrects, _echoes(steps) | wholes.results)
     withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
     past.take(withdrawn)
     statuses = _statuses(mine, steps, delivered, shortened(mine, past, whole) | _rewritten(mine, steps, past))
@@ -252,21 +254,6 @@ def _finished(new: Resource, name: str, past: Past) -> Step:
 
 def _echoes(steps: Mapping[str, Step]) -> frozenset[str]:
     return frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs"))
-
-
-def _beside_echoes(
-    mine: Sequence[Resource], echoes: frozenset[str], past: Past, corrects: Mapping[str, str]
-) -> list[tuple[Reason, str]]:
-    """What holds a document that corrects a result of which none is known, and says another of its test again."""
-    said_again = {(one.subject, code) for one in mine if one.name in echoes for code in one.codes}
-    return [
-        (Reason.CORRECTS_UNKNOWN, f"it may correct the result that is told beside it ({one.called})")
-        for one in mine
-        if one.kind == "Observation"
-        and one.said in CHANGES
-        and not (one.name in echoes or one.identity in corrects or past.has(one.name))
-        and any((one.subject, code) in said_again for code in one.codes)
-    ]
 
 
 def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[Reason, str]]:

@@ -57,7 +57,7 @@ class Resource(NamedTuple):
         content: of an Observation, digest as ``whole``, without the results that belong to it and without its specimen:
             a susceptibility may have an order of its own, and its number is all that is said of the specimen.
         members: of an Observation, the ids of those that belong to it.
-        answer: of an Observation, its value where that is a code or words. is_text: it is no code.
+        answer: of an Observation, its value where that is a code or words.
         status_only: of an Observation, its sender says that the one before is final, and no value (OBX-11 is U).
         isolate: the mapping says that it is an isolate of a culture. susceptible: it says S, I or R.
         order: of a report, digest of what was ordered: its numbers (else its specimens) and code.
@@ -87,7 +87,6 @@ class Resource(NamedTuple):
     mute: bool = False
     texts: frozenset[str] = frozenset()
     issued: str = ""
-    is_text: bool = False
 
     @property
     def kind(self) -> str:
@@ -173,7 +172,6 @@ def resource_of(name: str, resource: Json) -> Resource:
         order=_ordered(resource) if report else b"",
         texts=_TEXTS & resource.keys() if report else frozenset(),
         issued=resource.get("issued", ""),
-        is_text="valueString" in resource,
     )
 
 

@@ -4,18 +4,19 @@
     any other result of it   holds the document until a person decides (`Reason.RESULTS_GONE`); a release withdraws it
     `report_list: replace`   as any other result of a culture
     a text of several lines  as any other result of a culture: each line is a result of the same test
+    one of several results   holds the document where it may be about another one (`Reason.CORRECTS_UNKNOWN`)
 
 The ids of isolates follow the isolate, and not its number in the message (`engine.cultures`).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.accepted import Accepted, Past
 from engine.cultures import Culture, Order, cultures_in, head_codes, is_timed, replace, standing
 from engine.meant import NEAR, SEVERAL, is_near
 from engine.reasons import Reason
-from engine.succession import CANCELLED, CHANGES, RANK, UNFINISHED, WITHDRAWN
+from engine.succession import CANCELLED, CHANGES, UNFINISHED, WITHDRAWN
 from engine.told import Resource
 
 
@@ -146,54 +147,91 @@ def missing(
     return list(found.values())
 
 
-def lines_gone(mine: Sequence[Resource], echoes: frozenset[str], past: Past) -> list[Resource]:
-    """The lines of a text that stand, where a new text of the same report and test has fewer: they would stand behind
-    it.
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Results of one test in one report, one of which is no echo; and those that were told together before and stand.
+
+    Attributes:
+        told: of the new document.
+        last: the first of these, as it was before, where it was the first then: a result alone has the id of that. Else
+            None: its place in the report (OBX-4) says which one it is.
+        others: those that the new document has not.
+        in_words: one of them is no number: a text, or several answers.
+    """
+
+    told: Sequence[Resource]
+    last: Resource | None
+    others: Sequence[Resource]
+    in_words: bool
+
+
+def find_lines(mine: Sequence[Resource], echoes: frozenset[str], past: Past, cultures: Collection[str]) -> list[Lines]:
+    """The tests of a document that had several results in their report, and have not all of them now.
 
     Args:
-        echoes: names of results that say again what was accepted; a text of nothing else changes nothing.
+        echoes: names of results that say again what was accepted; where a test has only these nothing changes.
+        cultures: names of reports that are compared as cultures.
     """
-    found: dict[str, Resource] = {}
-    for lines, others in _texts(mine, echoes, past):
-        if len(lines) >= SEVERAL:
-            found |= {one.name: one for one in others}
-    return list(found.values())
-
-
-def lines_alone(mine: Sequence[Resource], echoes: frozenset[str], past: Past) -> list[tuple[Reason, str]]:
-    """What holds a document that changes one line of a final text, and has none of the others: it may be all of it."""
+    written = {one.name: one for one in mine}
+    sent = [one.resources for one in past.documents if not one.waits]
+    standing = {one.name: one for resources in sent for one in resources if one.kind == "Observation"}
+    together: dict[tuple[str, frozenset[str]], list[list[Resource]]] = {}  # of a report, or of each of the results
+    for report in (one for resources in sent for one in resources if one.kind == "DiagnosticReport"):
+        for codes, lines in _by_test(report, standing).items():
+            for one in (report, *lines) if len(lines) >= SEVERAL else ():
+                together.setdefault((one.name, codes), []).append(lines)
     found = []
-    for lines, others in _texts(mine, echoes, past):
-        last = past.last_of(lines[0].name)
-        if len(lines) >= SEVERAL or last is None or RANK.get(last.status, 0) < RANK["final"]:
+    for report in mine if together else ():
+        if report.kind != "DiagnosticReport" or report.name in cultures:
             continue
-        if any(one.time == last.time for one in others):
-            found.append((Reason.CORRECTS_UNKNOWN, f"one of several lines is told alone ({lines[0].called})"))
+        for codes, lines in _by_test(report, written).items():
+            texts = {id(text): text for one in (report, *lines) for text in together.get((one.name, codes), ())}
+            before = {one.name: one for text in texts.values() for one in text}
+            gone = (one for name, one in before.items() if name not in written)
+            others = [one for one in gone if one.status not in (WITHDRAWN, CANCELLED)]
+            if others and not echoes.issuperset(one.name for one in lines):
+                is_first = any(text[0].name == lines[0].name for text in texts.values())
+                last = standing[lines[0].name] if is_first else None
+                found.append(Lines(lines, last, others, any(one.answer for one in (*lines, *before.values()))))
     return found
 
 
-def _texts(
-    mine: Sequence[Resource], echoes: frozenset[str], past: Past
-) -> Iterator[tuple[list[Resource], list[Resource]]]:
-    """The texts, by report and test, of which a line is no echo; and the other lines that were told together there."""
-    written = {one.name: one for one in mine}
-    for report in mine:
-        texts: dict[frozenset[str], list[Resource]] = {}
-        for identity in report.lists if report.kind == "DiagnosticReport" else ():
-            line = written.get(f"Observation/{identity}")
-            if line is not None and line.is_text:
-                texts.setdefault(line.codes, []).append(line)
-        for codes, lines in texts.items():
-            if echoes.issuperset(one.name for one in lines):
-                continue
-            told: dict[int, dict[str, Resource]] = {}  # document -> its lines
-            for accepted, one in past.of_test(codes):
-                listing = accepted.listing(one.identity)
-                if one.is_text and one.codes == codes and any(old.name == report.name for old in listing):
-                    told.setdefault(accepted.document_id, {})[one.name] = one
-            names = {name for text in told.values() if len(text) >= SEVERAL for name in text}
-            found = [past.last_of(name) for name in sorted(names - written.keys())]
-            yield lines, [one for one in found if one is not None and one.status not in (WITHDRAWN, CANCELLED)]
+def _by_test(report: Resource, results: Mapping[str, Resource]) -> dict[frozenset[str], list[Resource]]:
+    """The results that a report lists, by their codes."""
+    found: dict[frozenset[str], list[Resource]] = {}
+    for identity in report.lists:
+        if (one := results.get(f"Observation/{identity}")) is not None and one.codes:
+            found.setdefault(one.codes, []).append(one)
+    return found
+
+
+def lines_gone(found: Iterable[Lines]) -> list[Resource]:
+    """The lines of a text that a new text has no longer: they would stand behind it."""
+    gone = (text.others for text in found if text.in_words and len(text.told) >= SEVERAL)
+    return list({one.name: one for others in gone for one in others}.values())
+
+
+def lines_alone(found: Iterable[Lines], corrects: Collection[str]) -> list[tuple[Reason, str]]:
+    """What holds a document that changes one of several results and has none of the others: it may be all of a text, or
+    a correction of another one.
+
+    Args:
+        corrects: ids of those whose time of measurement says which one they are about.
+    """
+    alone = (one for one in found if len(one.told) < SEVERAL and one.told[0].identity not in corrects)
+    return [
+        (Reason.CORRECTS_UNKNOWN, f"one of several results is told alone ({one.told[0].called})")
+        for one in alone
+        if one.last is not None and _may_be_another(one.told[0], one.last, one)
+    ]
+
+
+def _may_be_another(new: Resource, last: Resource, lines: Lines) -> bool:
+    """Whether a result that is told alone may be about another one than ``last``, whose id it has."""
+    if new.whole == last.whole:
+        return False
+    same_time = any(one.time == last.time for one in lines.others)
+    return same_time or new.time != last.time if new.said in CHANGES else same_time and lines.in_words
 
 
 def shortened(mine: Sequence[Resource], past: Past, whole: Collection[str]) -> set[str]:

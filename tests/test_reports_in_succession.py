@@ -1,7 +1,7 @@
 """What a report itself says after histories of one order: its status, its comment and its document."""
 
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,24 +19,31 @@ async def site(tmp_path: Path) -> AsyncIterator[RunningSite]:
         yield site
 
 
-async def say(site: RunningSite, status: str, *results: str, comment: str = "", document: str = "") -> str:
-    """Send a report (OBR-25) with results like ``F GLU 5.5``; how it ended, the cause where it is held."""
+async def say(
+    site: RunningSite, status: str, *results: str, comment: str = "", document: str = "", patient: str = "4711",
+    beside: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """Send a report (OBR-25) with results like ``F GLU 5.5 OBX-4``; how it ended, the cause where it is held.
+
+    Args:
+        beside: segments of other reports.
+    """
     number = len(site.messages()) + 1
     segments = [
         f"MSH|^~\\&|AN|LAB|LIS|H|202603011200{number:02}||ORU^R01|M{number}|P|2.5.1",
-        "PID|1||4711||Iyer^Meena||19550101|F",
+        f"PID|1||{patient}||Iyer^Meena||19550101|F" if patient else "PID|1",
         *([f"NTE|1||{comment}"] if comment else []),
         f"OBR|1||S1|CHEM^Chemistry^L|||20260301093000|||||||||||||||202603011200{number:02}||LAB|{status}",
     ]
     for place, one in enumerate(results, 1):
-        state, code, value = one.split()
+        state, code, value, *sub = one.split()
         said = "" if value == "-" else value
-        kind = "TX" if said.isalpha() else "NM"
-        segments.append(f"OBX|{place}|{kind}|{code}^{code}^L||{said}|mmol/L|||||{state}|||20260301093000")
+        kind = "CWE" if "^" in said else "TX" if said.isalpha() else "NM"
+        segments.append(f"OBX|{place}|{kind}|{code}^{code}^L|{''.join(sub)}|{said}|mmol/L|||||{state}|||20260301093000")
     if document:
         body = b64encode(document.encode()).decode()
         segments.append(f"OBX|{len(results) + 1}|ED|PDF^Report^L||AN^AP^PDF^Base64^{body}||||||F|||20260301093000")
-    (answer,) = await send_blocks(site.port("hl7"), ["\r".join([*segments, ""]).encode()])
+    (answer,) = await send_blocks(site.port("hl7"), ["\r".join([*segments, *beside, ""]).encode()])
     assert lines(answer)["MSA"][1] == "AA"
     await site.settled()
     last = site.messages()[-1].id
@@ -188,3 +195,54 @@ async def test_a_text_of_as_many_lines_or_more_takes_the_place_of_the_earlier_on
     await say(site, "F", *OLD)
     assert await say(site, "F", "C TEXT none", "C TEXT benign", "C TEXT seen", "C TEXT twice") == "delivered"
     assert words(site) == dict.fromkeys(("none", "benign", "seen", "twice"), "corrected")
+
+
+# The reports of one test that come in turn, the last one -> how that ended.
+SEVERAL = [
+    pytest.param([("F T a", "F T b"), ("F T a", "F T b", "F T c")], ("C T x", "F T b"), "RESULTS_GONE", id="it grew"),
+    pytest.param([("P T a", "P T b")], ("F T x",), "CORRECTS_UNKNOWN", id="preliminary"),
+    pytest.param([("P T a", "P T b")], ("F T a",), "delivered", id="one line is final"),
+    pytest.param([("F T -", "F T a")], ("C T x",), "CORRECTS_UNKNOWN", id="a line was empty"),
+    pytest.param([("F T a", "F T -", "F T b")], ("C T x", "C T -"), "RESULTS_GONE", id="one is empty"),
+    pytest.param([("F T a", "F T b")], ("C T N^none^L",), "CORRECTS_UNKNOWN", id="a code for a text"),
+    pytest.param([("F T A^a^L", "F T B^b^L")], ("F T N^none^L",), "CORRECTS_UNKNOWN", id="codes"),
+    pytest.param([("F T 5.5", "F T 6.6")], ("C T 6.0",), "CORRECTS_UNKNOWN", id="numbers"),
+    pytest.param([("F T a 1", "F T b 2")], ("C T x 2",), "delivered", id="with a number of its own"),
+    pytest.param([("F T 5.5", "F T 6.6")], ("D T 6.6",), "CORRECTS_UNKNOWN", id="the second is withdrawn"),
+    pytest.param([("F T 5.5", "F T 6.6")], ("D T 5.5",), "delivered", id="the first is withdrawn"),
+]
+
+
+@pytest.mark.parametrize("patient", ["4711", ""], ids=["named", "no patient"])
+@pytest.mark.parametrize(("before", "told", "ended"), SEVERAL)
+async def test_one_of_several_results_takes_no_other_ones_place(
+    site: RunningSite, patient: str, before: list[tuple[str, ...]], told: tuple[str, ...], ended: str
+) -> None:
+    for one in before:
+        assert await say(site, one[0][0], *one, patient=patient) == "delivered"
+    assert await say(site, "F", *told, patient=patient) == ended
+
+
+def culture(time: str, *organisms: str) -> list[str]:
+    """A report of a culture, as it stands behind another one."""
+    heads = [
+        f"OBX|{place}|CWE|600-7^Bacteria^LN|{place}|{one}^{one}^L||||||F|||20260301{time}"
+        for place, one in enumerate(organisms, 1)
+    ]
+    return ["OBR|2||S2|CULT^Culture^L|||20260301093000|||||||||||||||20260301120000||MB|F", *heads]
+
+
+@pytest.mark.parametrize(
+    ("before", "told", "ended"),
+    [
+        (("F GRAM cocci", "F GRAM chains", "F GRAM many"), ("C GRAM none", "C GRAM seen"), "RESULTS_GONE"),
+        (("F GRAM cocci", "F GRAM chains", "F GRAM many"), ("C GRAM none",), "CORRECTS_UNKNOWN"),
+        (("F K 5.5",), ("F K 5.5", "C K 4.4"), "CORRECTS_UNKNOWN"),
+    ],
+    ids=["a shorter text", "one line", "a correction and its result"],
+)
+async def test_a_culture_beside_it_excuses_nothing(
+    site: RunningSite, before: tuple[str, ...], told: tuple[str, ...], ended: str
+) -> None:
+    assert await say(site, "F", *before, beside=culture("093000", "ECO")) == "delivered"
+    assert await say(site, "C", *told, beside=culture("094000", "ECO", "SAU")) == ended

@@ -431,6 +431,14 @@ async def test_a_correction_beside_the_result_that_it_corrects_is_held(site: Run
     assert lab.results() == {"K": "corrected 4.4", "NA": "final 140"}
 
 
+async def test_nor_does_it_stand_in_front_of_that(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F K 5.5 09:30")
+    assert await lab.says("C K 4.4 09:40", "F K 5.5 09:30") == "held"
+    assert (lab.held(), lab.results()) == (["CORRECTS_UNKNOWN"], {"K": "final 5.5"})
+    assert await lab.says("C K 4.4 09:40", "F K 5.1 09:20", order="S2") == "delivered"
+
+
 @pytest.mark.parametrize("rest", ["F GLU 5.5 09:30", "F GLU 6.0 09:40"], ids=["the same", "another value"])
 async def test_a_snapshot_that_lists_fewer_results_is_held(site: RunningSite, rest: str) -> None:
     lab = Lab(site, "snapshots", count(1))

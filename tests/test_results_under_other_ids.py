@@ -63,6 +63,12 @@ async def test_a_correction_of_the_second_run_of_a_test_is_not_made_to_the_first
     assert sorted(lab.results()["GLU"].split(", ")) == ["corrected 9", "final 5.5"]
 
 
+async def test_a_correction_of_two_runs_at_a_time_of_its_own_is_held(lab: Lab) -> None:
+    await lab.says("F GLU 5.5 09:30", "F GLU 9.9 10:30")
+    assert await lab.says("C GLU 9.0 11:30") == "held"
+    assert (lab.held(), lab.results()) == (["CORRECTS_UNKNOWN"], {"GLU": "final 5.5, final 9.9"})
+
+
 async def test_the_second_run_of_a_test_alone_does_not_take_the_place_of_the_first(lab: Lab) -> None:
     await lab.says("F GLU 5.5 09:30", "F GLU 9.9 10:30")
     await lab.says("F GLU 9.9 10:30")
