@@ -115,9 +115,13 @@ def _is_closed(report: Resource) -> bool:
     return report.status == WITHDRAWN != report.said
 
 
-def reports_of_cultures(resources: Sequence[Resource]) -> set[str]:
-    """The ids of reports in a document that tell a culture whole: their lists are never joined."""
-    found = cultures_in(resources, head_codes(resources))
+def reports_of_cultures(resources: Sequence[Resource], codes: frozenset[str]) -> set[str]:
+    """The ids of reports in a document that tell a culture whole: each takes the place of the one before it.
+
+    Args:
+        codes: as for `cultures_in`.
+    """
+    found = cultures_in(resources, codes)
     return {one.identity for culture in found.values() for one in culture.reports}
 
 

@@ -7,7 +7,8 @@ tests alone, its reports keep their documents and conclusions, too.
 
 Without a patient the id of a report holds its results and their times (`KeyScope.report_alone`), so that one id means a
 correction of them. Not joined: any where the channel says `report_list: replace` (its sender repeats the whole report
-each time), reports of cultures (`engine.cultures`), and what the memory of reports has forgotten.
+each time), and what the memory of reports has forgotten. A report of a culture (`engine.cultures`) takes the place of
+the one before as a whole: one of its susceptibilities that comes alone is joined with what the last whole one lists.
 
 A document that a person has released waited while others of its order went out, perhaps of the same act. A final result
 of it that changes a final one which its destination has had goes out as ``amended``, with each other final report there
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 
 from engine.accepted import NEAR_DAYS, NotComparedError, bundle_of, told
 from engine.batch import Batch
-from engine.cultures import reports_of_cultures
+from engine.cultures import head_codes, reports_of_cultures
 from engine.hashes import neighbours, unpack_reports
 from engine.kinds import FHIR
 from engine.packing import unpack
@@ -45,12 +46,12 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
     if media_type != FHIR:
         return None
     mine = told(batch, document_id)
-    cultures = reports_of_cultures(mine)
     reports = {one.identity: one.texts for one in mine if one.kind == "DiagnosticReport" and flags & JOINS}
-    reports = {report: texts for report, texts in reports.items() if report not in cultures}
     if not reports and not flags & RELEASED:
         return None
-    there = _delivered(batch, lane_id, message_id, packed_reports)
+    there = _delivered(batch, lane_id, message_id, packed_reports, head_codes(mine))
+    for report in reports_of_cultures(mine, there.codes):
+        reports.pop(report, None)
     body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
     whole = made = unpack(body) if packed else body
     if flags & RELEASED:
@@ -93,11 +94,13 @@ class _There:
     """What a destination has had.
 
     Attributes:
+        codes: under which isolates are told, in any of its documents or the new one.
         results: by id, as it had them last.
         reports: by id, each as it had it last, and the document that it had it in.
         lists: of a report, the results that it lists. texts: field -> the document that has it.
     """
 
+    codes: frozenset[str]
     results: dict[str, Resource] = field(default_factory=dict)
     reports: dict[str, tuple[Resource, int]] = field(default_factory=dict)
     lists: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -105,6 +108,8 @@ class _There:
 
     def add(self, document_id: int, resources: Sequence[Resource]) -> None:
         """The next document that it had."""
+        for report in reports_of_cultures(resources, self.codes):
+            self.lists[report] = {}
         grows = self.results.keys().isdisjoint(one.identity for one in resources if one.kind == "Observation")
         for one in resources:
             if one.kind == "Observation":
@@ -132,8 +137,8 @@ class _There:
         return written_anew(bundle_of(batch, self.reports[report][1]), {f"DiagnosticReport/{report}": status}).values()
 
 
-def _delivered(batch: Batch, lane_id: int, message_id: int, packed_reports: bytes) -> _There:
-    """What the destination has had of the orders of a document."""
+def _delivered(batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, codes: frozenset[str]) -> _There:
+    """What the destination has had of the orders of a document, which tells isolates under ``codes``."""
     documents: set[tuple[int, int]] = set()
     for report in unpack_reports(packed_reports):
         documents.update(
@@ -145,14 +150,17 @@ def _delivered(batch: Batch, lane_id: int, message_id: int, packed_reports: byte
                 (lane_id, *neighbours(report.key, NEAR_DAYS), report.patient, message_id),
             ).fetchall()
         )
-    there = _There()
+    found: dict[int, Sequence[Resource]] = {}
     for _, document_id in sorted(documents):
         try:
-            there.add(document_id, told(batch, document_id))
+            found[document_id] = told(batch, document_id)
         except NotComparedError as error:
             # What came after it was held for that, and a person has let it go; or it was damaged since.
             logger.warning(
                 "a report goes out without the results of an earlier document, which cannot be read",
                 extra={"journal_id": message_id, "earlier": error.message_id},
             )
+    there = _There(codes.union(*map(head_codes, found.values())))
+    for document_id, resources in found.items():
+        there.add(document_id, resources)
     return there

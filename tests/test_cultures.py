@@ -65,6 +65,32 @@ class Bench:
             await self.site.settled()
         return self.site.ends()[-1] if wait else ""
 
+    async def adds(self, *results: str, order: str = "C1", code: str = "MORE") -> str:
+        """Send results of a culture alone (``C PEN=S``, without a value ``F PEN``) and wait; how it ended.
+
+        Args:
+            order, code: of OBR-3 and OBR-4; sub-ids (OBX-4) are 1.
+        """
+        number, at = next(self.control_ids), "20260301113000"
+        told = [(status, *test.split("=")) for status, test in map(str.split, results)]
+        if self.channel == "astm":
+            header, patient, request = self._astm(number, order, "F", [], [], at).decode().split("\r")[:3]
+            records = [header, patient, request.replace("CULT", code)]
+            for row, (status, test, *flag) in enumerate(told, 1):
+                records.append(f"R|{row}|^^^{test}|{'8' if flag else ''}|||{''.join(flag)}||{status}||||{at}")
+            played = await AstmAnalyzer(self.site.port("astm")).play(
+                frames(*one_record_a_frame("\r".join([*records, "L|1|N", ""]).encode()))
+            )
+            assert not played.gave_up
+        else:
+            segments = [*self._head(number), self._obr(1, order, code, "F")]
+            for row, (status, test, *flag) in enumerate(told, 1):
+                segments.append(self._obx(row, test, "8" if flag else "", status, at, "1", "".join(flag)))
+            (answer,) = await send_blocks(self.site.port(self.channel), ["\r".join([*segments, ""]).encode()])
+            assert lines(answer)["MSA"][1] == "AA"
+        await self.site.settled()
+        return self.site.ends()[-1]
+
     @staticmethod
     def _head(number: int) -> list[str]:
         return [
@@ -331,6 +357,41 @@ async def test_what_is_no_isolate_and_is_gone_holds_the_report(bench: Bench) -> 
     await bench.site.settled()
     assert bench.by_status()["entered-in-error"] == ["GNR"]
     assert (bench.live(), bench.unlisted()) == (TWO, [])
+
+
+async def test_a_correction_of_one_susceptibility_lists_no_isolate_that_is_gone(bench: Bench) -> None:
+    await bench.says("F", *BOTH)
+    await bench.says("F", "SAU PEN=R")
+    assert await bench.adds("C PEN=S") == "delivered"
+    assert (bench.held(), bench.live(), bench.unlisted()) == ([], {"SAU": {"PEN": "S"}}, [])
+
+
+async def test_a_correction_of_an_order_of_susceptibilities_lists_none_that_is_gone(site: RunningSite) -> None:
+    bench = Bench(site, "parents")
+    await bench.says("F", *BOTH)
+    await bench.says("F", "ECO AMP=R", "SAU PEN=R")
+    assert await bench.adds("C AMP=S", order="C1-1", code="SUSC") == "delivered"
+    assert (bench.live(), bench.unlisted()) == ({"ECO": {"AMP": "S"}, "SAU": {"PEN": "R"}}, [])
+
+
+async def test_a_report_without_susceptibilities_lists_no_isolate_that_is_gone(bench: Bench) -> None:
+    """That it is a culture only the one before it shows, where nothing marks an isolate."""
+    await bench.says("F", "ECO AMP=R CIP=S", "SAU")
+    await bench.says("F", "ECO")
+    assert (bench.held(), bench.live(), bench.unlisted()) == ([], {"ECO": {}}, [])
+
+
+async def test_a_report_that_is_released_with_a_correction_lists_no_isolate_that_is_gone(bench: Bench) -> None:
+    """When the correction came the new report was held; so only the send knows that it lists what is corrected."""
+    await bench.says("P", *BOTH, also="GRAM=GNR")
+    assert await bench.says("F", "SAU PEN=R", at="10:30") == "held"
+    assert await bench.adds("C PEN=S", "F AMP") == "held"
+    assert bench.held() == ["RESULTS_GONE", "VALUE_GONE"]
+    held = [str(one.id) for one in bench.site.messages()[1:]]
+    ran = await bench.site.labrelay("held", "release", *held, "--reason", "read again", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    await bench.site.settled()
+    assert (bench.live(), bench.unlisted()) == ({"SAU": {"PEN": "S"}}, [])
 
 
 async def test_a_report_in_an_outage_takes_the_place_of_the_one_that_waits(bench: Bench) -> None:
