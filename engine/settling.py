@@ -195,17 +195,18 @@ def _settle(
         if one.name in steps and steps[one.name].kind == "again":
             name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
             steps[one.name] = without_again(version_of(one, False), past.versions(name), received)
+    echoes = frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs"))
     whole = {one.name for one in mine if one.kind == "DiagnosticReport" and not routed.joins and found.by_id}
     whole = (whole | wholes.reports) - wholes.echoes
     gone = missing(mine, past, whole, wholes.gone, wholes.closed)
     if found.by_id:
-        several = find_lines(mine, _echoes(steps), past, wholes.reports)
+        several = find_lines(mine, echoes, past, wholes.reports)
         gone += lines_gone(several)
         problems += lines_alone(several, corrects)
-        problems += find_beside(mine, past, corrects, _echoes(steps) | wholes.results)
+        problems += find_beside(mine, past, corrects, echoes | wholes.results)
     withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
     past.take(withdrawn)
-    statuses = _statuses(mine, steps, delivered, shortened(mine, past, whole) | _rewritten(mine, steps, past))
+    statuses = _statuses(mine, steps, delivered, shortened(mine, past, whole) | _rewritten(mine, echoes, past))
     held = [*problems, *_why(mine, steps), *_unsaid(mine, steps, statuses)]
     held += [(Reason.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]
     if found.whole:
@@ -213,7 +214,7 @@ def _settle(
     else:
         held += _reports_back(mine, steps, past, corrects, joins=routed.joins)
     facts = Facts(
-        echoes=frozenset() if found.whole else _echoes(steps) | wholes.echoes,
+        echoes=frozenset() if found.whole else echoes | wholes.echoes,
         statuses=statuses,
         corrects=corrects,
         version=_version(mine, past, delivered),
@@ -250,10 +251,6 @@ def _finished(new: Resource, name: str, past: Past) -> Step:
             f"a status change without its value, and the result that it is about is held ({new.called})"
         )
     return Step("echo", last.said if last.said in UNFINISHED else new.said)
-
-
-def _echoes(steps: Mapping[str, Step]) -> frozenset[str]:
-    return frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs"))
 
 
 def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[Reason, str]]:
@@ -298,15 +295,14 @@ def _unsaid(mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[
     ]
 
 
-def _rewritten(mine: Sequence[Resource], steps: Mapping[str, Step], past: Past) -> set[str]:
+def _rewritten(mine: Sequence[Resource], echoes: frozenset[str], past: Past) -> set[str]:
     """Names of the reports that have no result but echoes, and another comment or document than before, when final."""
-    echoes = {name.partition("/")[2] for name in _echoes(steps)}
     return {
         one.name
         for one in mine
         if one.texts
         and one.lists
-        and echoes.issuperset(one.lists)
+        and echoes.issuperset(f"Observation/{result}" for result in one.lists)
         and (before := past.last_of(one.name)) is not None
         and RANK.get(before.status, 0) >= RANK["final"]
         and before.own != one.own
