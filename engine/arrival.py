@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 
 from engine import causes, memory, numbered, repeats, unfinished
-from engine.batch import NOTE_KEYS, Batch, ChannelTally
+from engine.batch import Batch, ChannelTally
 from engine.errors import IntegrityError
 from engine.message import Received, Stored
 from engine.reasons import Reason
 from engine.records import KIND_FRAME, KIND_MESSAGE, Assembled
+from engine.vault import NOTE_KEYS
 
 
 def store_message(batch: Batch, received: Received, *, repeat_window_s: float, session: int = 0) -> Stored:

@@ -22,11 +22,8 @@ from engine.loss import last_number
 from engine.records import INCOMPLETE_BYTES, KIND_FRAME
 from engine.repeats import Habit
 from engine.told import Resource
-from engine.vault import Vault
-
-MESSAGE_KEYS = "message"  # classes of data keys
-DOCUMENT_KEYS = "document"
-NOTE_KEYS = "note"
+from engine.unmapped_codes import UnmappedCodes
+from engine.vault import MESSAGE_KEYS, Vault
 
 INCOMPLETE_US = 30 * 86_400_000_000  # how long, once a person has dismissed them
 
@@ -220,6 +217,7 @@ class Batch:
         self.stored_bytes = 0
         self.opened: list[int] = []
         self.closed: list[int] = []
+        self.unmapped = UnmappedCodes()
         self.unmapped_rows = tail.unmapped_rows
         self.config_hash = ""
         self.zone = zone
@@ -375,6 +373,7 @@ class Batch:
 
     def flush(self) -> None:
         """Write what was only counted so far. Call before COMMIT."""
+        self.unmapped.write(self)
         if self._channels:
             self.executemany(
                 f"INSERT INTO channel ({_CHANNEL_COLUMNS}, {_HABIT_COLUMNS}, unanswered)"  # noqa: S608 - constants

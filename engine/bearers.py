@@ -24,11 +24,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from engine.batch import NOTE_KEYS, Batch
+from engine.batch import Batch
 from engine.errors import IntegrityError
 from engine.message import Bearer
 from engine.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare
 from engine.sweeping import sweep
+from engine.vault import NOTE_KEYS
 
 COUNTER_MEMORY_US = 90 * 24 * 3_600_000_000
 REFERENCE, ALIKE, SEEMS, ERASED = range(4)

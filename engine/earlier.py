@@ -8,11 +8,12 @@ to compare with. Only channels whose rules ask for earlier values have any kept.
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
-from engine.batch import NOTE_KEYS, Batch
+from engine.batch import Batch
 from engine.errors import IntegrityError
 from engine.message import ControlRun
 from engine.results import MEMORY_US, WITHDRAWN, Result
 from engine.rows import Rows
+from engine.vault import NOTE_KEYS
 
 SWEEP_ROWS = 500
 _AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; what claims to be from later is not believed

@@ -10,10 +10,11 @@ from hashlib import sha256
 
 import orjson
 
-from engine.batch import MESSAGE_KEYS, Batch
+from engine.batch import Batch
 from engine.chain import erased_digest, row_hash
 from engine.erased import JOURNAL
 from engine.records import KIND_ERASED
+from engine.vault import MESSAGE_KEYS
 
 AT_ONCE = 2000  # digests in one record
 

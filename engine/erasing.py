@@ -31,7 +31,7 @@ import orjson
 from engine import audit, bearers, earlier, emptying, memory, numbered, verdict
 from engine.absent import absence
 from engine.arrival import set_verdict
-from engine.batch import DOCUMENT_KEYS, Batch
+from engine.batch import Batch
 from engine.chain import document_hash, erased_digest
 from engine.erased import COMPACT_DUE, DOCUMENT
 from engine.errors import IntegrityError, StoreError
@@ -41,7 +41,7 @@ from engine.outbox import decisions
 from engine.packing import unpack
 from engine.records import KIND_FRAME
 from engine.results import UnreadableResultsError, results_of
-from engine.vault import Vault
+from engine.vault import DOCUMENT_KEYS, Vault
 
 OPENED_AT_ONCE = 100  # messages that are looked into in one short read
 _LEAST_DIGITS = 3  # a shorter number stands everywhere

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from engine.batch import NOTE_KEYS, Batch
+from engine.batch import Batch
 from engine.errors import StoreError
+from engine.vault import NOTE_KEYS
 
 SESSION_BYTES = 64 * 1024  # of one session; a longer one shows its beginning
 TOGETHER_US = 50_000  # bytes of one side closer than this are one entry: a serial line brings them one by one

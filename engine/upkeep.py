@@ -18,11 +18,11 @@ from typing import TypeVar
 
 from engine import bearers, causes, earlier, memory, retention, server_versions, unfinished
 from engine.anchor import Anchor
-from engine.batch import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Batch, Tail, month_of
+from engine.batch import Batch, Tail, month_of
 from engine.clock import Clock
 from engine.errors import StoreError
 from engine.reserve import Reserve
-from engine.vault import Vault
+from engine.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
 from engine.writer import describe, is_fatal
 
 logger = logging.getLogger("labrelay." + __name__)

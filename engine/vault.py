@@ -36,8 +36,11 @@ from engine.packing import Packer, unpack
 KEY_NAME = "labrelay.key"
 CREDENTIAL_NAME = "labrelay-kek"
 KEY_BYTES = 32
+MESSAGE_KEYS = "message"  # classes of data keys
+DOCUMENT_KEYS = "document"
+NOTE_KEYS = "note"
 IDENTITY = "identity"
-TOKEN = "token"  # noqa: S105 - the name of a class of keys
+TOKEN = "token"  # noqa: S105
 
 _VERSION = 1
 _HEAD = struct.Struct(">BI")

@@ -15,7 +15,7 @@ from engine import accepted, bearers, causes, earlier, holding, lots, memory, mo
 from engine.absent import absence
 from engine.apart import Ids
 from engine.arrival import seal_note, set_verdict
-from engine.batch import NOTE_KEYS, Batch
+from engine.batch import Batch
 from engine.errors import IntegrityError, StoreError
 from engine.facts import NOTHING, Facts
 from engine.message import Bearer, ControlRun, Issue, Reagent, Report, Unmapped
@@ -23,12 +23,11 @@ from engine.numbers import Number
 from engine.outbox import decisions, queueing
 from engine.persons import CONFLICT
 from engine.reasons import Reason
-from engine.records import UNMAPPED_ROWS, Held, MapOutcome, Routed
+from engine.records import Held, MapOutcome, Routed
 
 Verdict = Literal["mapped", "filtered", "dead"]
 
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
-_UNMAPPED_TEXT = 200
 
 _GAUGE = {"dead": "dead", "incomplete": "incomplete"}
 
@@ -167,8 +166,7 @@ def map_done(
         batch.channel(channel).dead += 1
     if state != "mapped":  # what was received and is nothing else was mapped: no row for the usual case
         batch.count(channel, "", state)
-    if unmapped:
-        _note_unmapped(batch, channel, unmapped)
+    batch.unmapped.note(channel, unmapped)
     if reagents or old_state is not None:
         lots.note(batch, message_id, channel, received_us, reagents)
     if numbers:
@@ -322,29 +320,3 @@ def _note(detail: str, issues: Sequence[Issue]) -> dict[str, Any]:
     if issues:
         note["issues"] = [asdict(issue) for issue in issues]
     return note
-
-
-def _note_unmapped(batch: Batch, channel: str, unmapped: Sequence[Unmapped]) -> None:
-    """Count codes that no table had; what they are is sealed, for a sender may put anything into a code."""
-    for seen in unmapped:
-        table, code, unit, display = (
-            text[:_UNMAPPED_TEXT] for text in (seen.table, seen.code, seen.unit, seen.display)
-        )
-        parts = (text.encode("utf-8", "surrogatepass") for text in (channel, table, code, unit))
-        token = batch.vault.past_key(b"unmapped", *parts)
-        counted = batch.execute(
-            "UPDATE unmapped_code SET n = n + 1, last_us = ? WHERE token = ?", (batch.now_us, token)
-        )
-        if counted.rowcount:
-            continue
-        if batch.unmapped_rows >= UNMAPPED_ROWS:
-            batch.count(channel, "", "unmapped_not_kept")
-            continue
-        batch.unmapped_rows += 1
-        (row_id,) = batch.execute("SELECT coalesce(max(id), 0) + 1 FROM unmapped_code").fetchone()
-        text = orjson.dumps([table, code, unit, display])
-        sealed = batch.seal(NOTE_KEYS, text, "unmapped", row_id, channel)
-        batch.execute(
-            "INSERT INTO unmapped_code (id, channel, token, text, n, first_us, last_us) VALUES (?, ?, ?, ?, 1, ?, ?)",
-            (row_id, channel, token, sealed, batch.now_us, batch.now_us),
-        )

@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "holding installed joining journal kek layouts letting_go line_trace listing lock loss lots mapping meant "
             "memory migrate new_folder numbered outbox packs pauses pruned reading replays reserve retention rollback "
             "rotation row_check rows salvage server_versions settling superseding suspect sweeping trail trail_check "
-            "unfinished upkeep moving used_numbers vault verdict verify wal_repair warm_up wholes writer"
+            "unfinished unmapped_codes upkeep moving used_numbers vault verdict verify wal_repair warm_up wholes writer"
         ),
     ),
     (

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from engine import accepted, rows
-from engine.batch import DOCUMENT_KEYS, Batch
+from engine.batch import Batch
 from engine.commands.output import ExitCode
 from engine.journal import JOURNAL_NAME
+from engine.vault import DOCUMENT_KEYS
 from tests.support.running import RunningSite, running_site
 from tests.test_results_in_succession import CHANNELS, Lab
 

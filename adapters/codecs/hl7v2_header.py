@@ -8,6 +8,7 @@ encoding gives the sender's bytes back exactly), except in UTF-16 and UTF-32, wh
 """
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from adapters.codecs.minutes import to_the_minute
 from engine.message import Delimiters, Header
 
 HEAD_BYTES = 64 * 1024  # of a payload are looked at for its MSH segment
+KEPT_BYTES = 1024  # of an MSH segment that is kept for those who ask for it next
 MAX_CONTROL_ID = 250  # characters; the standard allows 20, since v2.7 199
 
 NO_MSH = "no MSH segment"
@@ -38,12 +40,14 @@ class Msh(NamedTuple):
         fields: split at the field separator, still escaped; MSH-n is ``fields[n - 1]``, use `field`.
         wide: the UTF-16 or UTF-32 codec of the message, else empty.
         problem: why the message cannot be read, else empty.
+        header: what the journal notes of it; without the time of a result.
     """
 
-    fields: list[str]
+    fields: tuple[str, ...]
     delimiters: Delimiters
     wide: str = ""
     problem: str = ""
+    header: Header = Header()
 
     def field(self, number: int) -> str:
         """MSH-``number`` (from 2), empty if absent."""
@@ -65,56 +69,64 @@ def delimiters_in(field: str, encoding: str) -> Delimiters | None:
 
 def read_msh(payload: bytes) -> Msh:
     """The MSH segment that ``payload`` begins with, after blanks and a byte order mark."""
-    head = payload if len(payload) <= HEAD_BYTES else payload[:HEAD_BYTES]
-    wide = ""
-    if not head.startswith(b"MSH"):
-        wide = wide_codec(head)
-        if wide:
-            text = head.decode(wide, "replace").lstrip("\ufeff \t\r\n\x00")
-        else:
-            text = head.lstrip(_LEADING).decode("latin-1")
-        if not text.startswith("MSH"):
-            return Msh([], Delimiters(), wide, NO_MSH)
-        line = text.split("\r", 1)[0].split("\n", 1)[0]
+    if not payload.startswith(b"MSH"):
+        return _msh_behind(payload[:HEAD_BYTES])
+    end = payload.find(b"\r", 0, HEAD_BYTES)
+    segment = payload[: HEAD_BYTES if end < 0 else end]
+    end = segment.find(b"\n")
+    if end >= 0:
+        segment = segment[:end]
+    return _kept(segment) if len(segment) <= KEPT_BYTES else _msh(str(segment, "latin-1"))
+
+
+@lru_cache(maxsize=256)
+def _kept(segment: bytes) -> Msh:
+    """A message asks four times, other messages in between: for its row, its answer, its numbers and its fields."""
+    return _msh(str(segment, "latin-1"))
+
+
+def _msh_behind(head: bytes) -> Msh:
+    """The MSH segment behind blanks or a byte order mark, or in UTF-16 or UTF-32."""
+    wide = wide_codec(head)
+    if wide:
+        text = head.decode(wide, "replace").lstrip("\ufeff \t\r\n\x00")
     else:
-        end = head.find(b"\r")
-        segment = head[:end] if end >= 0 else head
-        end = segment.find(b"\n")
-        line = str(segment[:end] if end >= 0 else segment, "latin-1")
+        text = head.lstrip(_LEADING).decode("latin-1")
+    if not text.startswith("MSH"):
+        return Msh((), Delimiters(), wide, NO_MSH, Header(problem=NO_MSH))
+    return _msh(text.split("\r", 1)[0].split("\n", 1)[0], wide)
+
+
+def _msh(line: str, wide: str = "") -> Msh:
     separator = line[3:4]
-    fields = line.split(separator) if separator else [line]
+    fields = tuple(line.split(separator)) if separator else (line,)
     delimiters = delimiters_in(separator, fields[1]) if len(fields) > 1 and len(fields[1]) < 12 else None
     if delimiters is None:
-        return Msh(fields, Delimiters(), wide, BAD_DELIMITERS)
+        return Msh(fields, Delimiters(), wide, BAD_DELIMITERS, Header(problem=BAD_DELIMITERS))
     control_id = fields[9].strip() if len(fields) > 9 else ""
     problem = ""
     if not control_id or control_id == '""':
-        problem = NO_CONTROL_ID
+        control_id, problem = "", NO_CONTROL_ID
     elif len(control_id) > MAX_CONTROL_ID:
-        problem = LONG_CONTROL_ID
-    return Msh(fields, delimiters, wide, problem)
+        control_id, problem = "", LONG_CONTROL_ID
+    found = Header(
+        control_id if wide else readable(control_id),
+        message_type(fields[8][:64], delimiters.component) if len(fields) > 8 else "",
+        version(fields[11][:64]) if len(fields) > 11 else "",
+        problem,
+        to_the_minute(fields[6].strip()) if len(fields) > 6 else "",
+    )
+    return Msh(fields, delimiters, wide, problem, found)
 
 
 def header(payload: bytes) -> Header:
     """Control id, message type and version. Never raises; see `engine.ports.Format`."""
     msh = read_msh(payload)
-    fields = msh.fields
-    if msh.problem == NO_MSH or msh.problem == BAD_DELIMITERS:
-        return Header(problem=msh.problem)
-    control_id = fields[9].strip() if len(fields) > 9 and msh.problem != LONG_CONTROL_ID else ""
-    if control_id == '""':
-        control_id = ""
-    if not msh.wide:
-        control_id = readable(control_id)
-    sent = to_the_minute(fields[6].strip()) if len(fields) > 6 else ""
-    return Header(
-        control_id,
-        message_type(fields[8][:64], msh.delimiters.component) if len(fields) > 8 else "",
-        version(fields[11][:64]) if len(fields) > 11 else "",
-        msh.problem,
-        sent,
-        "" if sent or msh.wide else _measured(payload, fields[0][3:] or msh.delimiters.field),
-    )
+    found = msh.header
+    if found.sent or msh.wide or msh.problem in (NO_MSH, BAD_DELIMITERS):
+        return found
+    measured = _measured(payload, msh.delimiters.field)
+    return replace(found, measured=measured) if measured else found
 
 
 def _measured(payload: bytes, separator: str) -> str:

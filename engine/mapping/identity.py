@@ -31,6 +31,7 @@ from engine.told import OWN_SYSTEM
 Json = dict[str, Any]
 
 NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
+_NO_NUMBER = NO_NUMBER + SEPARATOR
 _OF_A_CHANNEL = frozenset({"DiagnosticReport", "Media", "Observation"})  # two analyzers may measure one tube
 _RUNS = frozenset({"Observation", "Media"})
 _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a search parameter
@@ -139,7 +140,7 @@ class Making:
         if kind in _OF_A_CHANNEL:
             key += self._whose
         # A number that is absent tells nothing apart.
-        if key.startswith(NO_NUMBER + SEPARATOR) and (self.scope.unique or OF_A_DAY in key):
+        if key.startswith(_NO_NUMBER) and (self.scope.unique or OF_A_DAY in key):
             key += SEPARATOR + self.scope.this_message()
         identity = self.identity(kind, key)
         if identity in self.made and kind in _RUNS:

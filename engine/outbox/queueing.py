@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.batch import DOCUMENT_KEYS, Batch, LaneTally
+from engine.batch import Batch, LaneTally
 from engine.chain import document_hash
 from engine.critical import is_critical
 from engine.hashes import pack_reports
 from engine.message import Delivery, Document
 from engine.outbox.decisions import keep_back
 from engine.records import AGAIN, CRITICAL, JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, SHARED, Held, Routed
+from engine.vault import DOCUMENT_KEYS
 
 
 @dataclass(frozen=True, slots=True)

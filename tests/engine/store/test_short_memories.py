@@ -1,5 +1,6 @@
 """Repeats, report numbers, unmapped codes, counters: bounded, aged out, kept per day of the site."""
 
+import asyncio
 from dataclasses import astuple
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine import memory, sweeping, verdict
+from engine import memory, sweeping, unmapped_codes
 from engine.batch import Batch
 from engine.clock import ManualClock
 from engine.journal import Journal
@@ -188,7 +189,7 @@ async def test_one_control_id_for_ever_costs_no_more_than_any_other(tmp_path: Pa
 
 
 async def test_unmapped_codes_are_counted_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict, "UNMAPPED_ROWS", 5)
+    monkeypatch.setattr(unmapped_codes, "UNMAPPED_ROWS", 5)
     async with running(tmp_path) as journal:
         for n in range(8):
             (stored,) = await store(journal, b"%d" % n)
@@ -207,9 +208,17 @@ async def test_unmapped_codes_are_counted_and_bounded(tmp_path: Path, monkeypatc
         assert journal.unmapped("blood") == []
 
 
-async def test_a_day_is_the_sites_day(tmp_path: Path) -> None:
-    import asyncio
+async def test_codes_of_messages_that_share_a_transaction_are_counted_each(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        kept = [(await store(journal, b"%d" % n))[0].id for n in range(20)]
+        glucose = [Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")]
+        before = journal.stats.batches
+        await asyncio.gather(*(journal.map_done(one, state="filtered", unmapped=glucose * 2) for one in kept))
+        assert journal.stats.batches - before < len(kept)
+        assert [(one.code, one.unit, one.n) for one in journal.unmapped()] == [("GLU", "mg/dL", 40)]
 
+
+async def test_a_day_is_the_sites_day(tmp_path: Path) -> None:
     clock = ManualClock()  # 06:00 UTC
     journal = opened(tmp_path, clock=clock, zone=ZoneInfo("Asia/Kolkata"))
     journal.start(asyncio.get_running_loop())
