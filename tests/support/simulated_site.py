@@ -166,18 +166,22 @@ class Simulation:
         self.sent[model.name] += analyzer.acknowledged
 
     async def delivered(self, within_s: float) -> None:
-        """Wait until the daemon has nothing left to do."""
+        """Wait until the daemon has nothing left to do.
+
+        Two looks in a row say so: one may have begun before the last message came.
+        """
         async with asyncio.timeout(within_s), aiohttp.ClientSession() as session:
-            while True:
+            looks = 0
+            while looks < 2:
                 async with session.get(f"http://127.0.0.1:{self.daemon.web_port}/status.json") as answer:
                     status = await answer.json()
                 waiting = sum(
                     channel["stored_waiting"] + sum(lane["waiting"] for lane in channel["lanes"])
                     for channel in status["channels"]
                 )
-                kept = sum(channel["today_received"] for channel in status["channels"])
-                if not waiting and kept >= sum(map(len, self.sent.values())):
-                    return
+                kept = {channel["name"]: channel["today_received"] for channel in status["channels"]}
+                quiet = not waiting and all(kept[name] >= len(sent) for name, sent in self.sent.items())
+                looks = looks + 1 if quiet else 0
                 await asyncio.sleep(0.2)
 
     # -- the count -------------------------------------------------------------------------------------------------
@@ -230,6 +234,7 @@ class Count:
         self, name: str, wanted: set[bytes], journal: Journal, routes: Any, expected: dict[tuple[str, str], Json]
     ) -> None:
         """What the journal of a channel holds, against what was sent; adds to what the server must have."""
+        standing: dict[tuple[str, str], set[str]] = defaultdict(set)  # number of a tube, test -> ids of results
         kept: Counter[bytes] = Counter()
         dead: set[bytes] = set()
         for view in _messages(journal, name):
@@ -258,17 +263,29 @@ class Count:
                 self.wrong.append(f"{name}: message {view.id} is {view.reason or view.state}, and should be {state}")
             trace = journal.message(view.id)
             assert trace is not None
-            nameless = not any(report.patient for document, _ in verdict.documents for report in document.reports)
-            if nameless and any(one.cause == Reason.CORRECTS_UNKNOWN.value for one in trace.deliveries):
-                self.looked_at["held, for its tube has several such results"] += 1  # a person says which is meant
-                continue
+            made: dict[str, Json] = {}
+            tests: dict[str, list[tuple[str, str]]] = {}
             for place, (document, route) in enumerate(verdict.documents, 1):
                 # A correction has the id of the result that it corrects, also where its own would be another.
                 body = under(document.body, document.media_type, route.form, trace.facts.get(place))
-                for entry in orjson.loads(body or b'{"entry": []}')["entry"]:
+                entries = orjson.loads(body or b'{"entry": []}')["entry"]
+                tubes = {entry["fullUrl"]: entry["resource"].get("identifier", []) for entry in entries}
+                for entry in entries:
                     kind, _, ident = entry["request"]["url"].partition("/")
                     if kind == "Observation" and ident:
-                        expected[kind, ident] = entry["resource"]
+                        made[ident] = one = entry["resource"]
+                        numbers = tubes.get(one.get("specimen", {}).get("reference"), [])
+                        tests[ident] = [(number["value"], str(one["code"])) for number in numbers]
+            nameless = not any(report.patient for document, _ in verdict.documents for report in document.reports)
+            if nameless and any(one.cause == Reason.CORRECTS_UNKNOWN.value for one in trace.deliveries):
+                self.looked_at["held, for its tube has several such results"] += 1  # a person says which is meant
+                if not any(len(standing[test]) > 1 for some in tests.values() for test in some):
+                    self.wrong.append(f"{name}: message {view.id} is held, and its tube has no two results of a test")
+                continue
+            for ident, one in made.items():
+                expected["Observation", ident] = one
+                for test in tests[ident]:
+                    standing[test].add(ident)
         self.looked_at["messages"] += len(wanted)
         self._note(f"{name}: acknowledged and not in the journal", wanted - set(kept))
         self._note(f"{name}: in the journal, and never sent", set(kept) - wanted)
