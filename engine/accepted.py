@@ -30,6 +30,7 @@ MOST_MESSAGES = 500  # of one order that are compared; a counter that never move
 MOST_LOOKS = 1_000_000  # at accepted results, for one document: about 2 s, in which nothing is acknowledged
 NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correction may mean
 _OPENED, _NAMED = 15, 16  # looks that it costs to read a result, and to learn one name that a message tells
+_ENVELOPE_BYTES = 4096  # of a stored document: its seal, and what stands around its entries
 _MOST_OPENED = 4  # documents whose bytes are compared, before any is parsed
 ACCEPTED = ("waiting", "sending", "delivered", "held")
 
@@ -373,7 +374,8 @@ class Past:
 def has_accepted(batch: Batch, known: Sequence[Known], routed: Routed, body: bytes) -> bool:
     """Whether a transaction with these very entries was accepted. False says nothing: it is to be compared.
 
-    It is what an analyzer sends that sends its memory, hundreds of messages in a row; so nothing is parsed for it.
+    It is what an analyzer sends that sends its memory, hundreds of messages in a row; so nothing is parsed for it. What
+    is stored larger than this one, and compressed at that, has other entries: a report with a PDF is not even opened.
     """
     messages = [one.message_id for one in known if one.same_day]
     if not messages or routed.document.media_type != kinds.FHIR or (said := said_in(body)) is None:
@@ -382,9 +384,9 @@ def has_accepted(batch: Batch, known: Sequence[Known], routed: Routed, body: byt
     rows = batch.execute(  # what another of the destinations has refused is to go there
         "SELECT d.document_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
         f" JOIN document o ON o.id = d.document_id WHERE d.message_id IN ({asked[0]}) AND l.destination IN ({asked[1]})"
-        " AND o.media_type = ? AND o.reports <> x'' GROUP BY d.document_id"
+        " AND o.media_type = ? AND o.reports <> x'' AND length(o.body) <= ? GROUP BY d.document_id"
         f" HAVING max(d.state IN ({asked[2]})) AND NOT max(d.state = 'dead') ORDER BY d.document_id LIMIT ?",
-        (*messages, *routed.destinations, kinds.FHIR, *ACCEPTED, _MOST_OPENED),
+        (*messages, *routed.destinations, kinds.FHIR, len(body) + _ENVELOPE_BYTES, *ACCEPTED, _MOST_OPENED),
     ).fetchall()
     try:
         return any(said_in(body_of(batch, document_id)) == said for (document_id,) in rows)

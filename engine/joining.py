@@ -53,6 +53,7 @@ def join(batch: Batch, delivery_id: int) -> bytes | None:
     for report in reports_of_cultures(mine, there.codes):
         reports.pop(report, None)
     body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
+    del sealed  # of a large document each copy counts
     whole = made = unpack(body) if packed else body
     if flags & RELEASED:
         if changed := changed_by(mine, there.results):

@@ -27,4 +27,5 @@ def body_of(rows: Rows, document_id: int) -> bytes:
         "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?", (document_id,)
     ).fetchone()
     body, packed = rows.vault.open_packed(sealed, "document", document_id, channel)
+    del sealed  # of a large document each copy counts
     return unpack(body) if packed else body

@@ -25,7 +25,6 @@ SENDER_SAID = (
 PART = "urn:labrelay:part"  # system of the tag that says which part of a report a result is: an isolate of a culture
 _URN = "urn:uuid:"
 _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
-_OF_A_REPORT = _NOT_COMPARED | {"result"}
 _OF_A_CULTURE = _NOT_COMPARED | {"hasMember", "specimen"}
 # Table 0078: susceptible, intermediate, resistant, moderately, very, not, dose dependent.
 _SUSCEPTIBILITY = frozenset({"S", "I", "R", "MS", "VS", "NS", "SDD", "SYN-R", "SYN-S", "S-DD"})
@@ -33,6 +32,7 @@ NO_VALUE = re.compile(r"[-*._?=~/]{2,}")
 _MEANING = frozenset({"component", "dataAbsentReason", "interpretation", "referenceRange", "subject"})
 _TEXTS = frozenset({"conclusion", "conclusionCode", "presentedForm"})
 _TOLD_BY_A_REPORT = _TEXTS | {"media"}
+_OF_A_REPORT = _NOT_COMPARED | _TOLD_BY_A_REPORT | {"result"}
 _RECORDS = frozenset({"Provenance", "MessageHeader"})  # about the message, and not about a result
 
 
@@ -148,7 +148,8 @@ def resource_of(name: str, resource: Json) -> Resource:
     period = resource.get("effectivePeriod", {})
     status = resource.get("status", "")
     tags = resource.get("meta", {}).get("tag", ())
-    whole = _digest(resource, _OF_A_REPORT if report else _NOT_COMPARED)
+    own = _digest(resource, frozenset(resource) - _TOLD_BY_A_REPORT) if report else b""  # a PDF is hashed once
+    whole = _digest(resource, _OF_A_REPORT, own) if report else _digest(resource, _NOT_COMPARED)
     members = tuple(id_of(one["reference"]) for one in resource.get("hasMember", ()))
     return Resource(
         name=name,
@@ -162,7 +163,7 @@ def resource_of(name: str, resource: Json) -> Resource:
         lists=tuple(id_of(one["reference"]) for one in resource.get("result", ())) if report else (),
         subject=resource.get("subject", {}).get("reference", ""),
         repeats=any(one.get("system") == SENDER_SAID and one.get("code") == "R" for one in tags),
-        own=_digest(resource, frozenset(resource) - _TOLD_BY_A_REPORT) if report else b"",
+        own=own,
         content=b"" if report else _digest(resource, _OF_A_CULTURE),
         members=members,
         answer="" if report else _answer(resource),
@@ -214,9 +215,10 @@ def _codes(code: Json) -> frozenset[str]:
     return frozenset(found or ({code["text"]} if code.get("text") else ()))
 
 
-def _digest(resource: Json, without: frozenset[str]) -> bytes:
+def _digest(resource: Json, without: frozenset[str], other: bytes = b"") -> bytes:
+    """Of all fields but these; ``other`` is the digest of some of them."""
     said = {name: value for name, value in resource.items() if name not in without}
-    return blake2b(orjson.dumps(said, option=OPT_SORT_KEYS), digest_size=16).digest()
+    return blake2b(orjson.dumps(said, option=OPT_SORT_KEYS) + other, digest_size=16).digest()
 
 
 def id_of(reference: str) -> str:

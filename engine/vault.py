@@ -46,7 +46,7 @@ _VERSION = 1
 _HEAD = struct.Struct(">BI")
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
-_LARGE_BYTES = 1024 * 1024  # sealed in place
+_LARGE_BYTES = 1024 * 1024  # sealed and opened without a further copy
 _BODY_AT = _HEAD.size + _NONCE_BYTES
 _PLAIN = b"\x00"
 _ZSTD = b"\x01"
@@ -118,7 +118,7 @@ class Vault:
         """
         self._kek = AESGCM(kek)
         self._keks = {check_value(kek): self._kek}
-        self._opening: dict[int, AESGCM] = {}
+        self._opening: dict[int, tuple[AESGCM, bytes]] = {}
         self._sealing: dict[tuple[str, str], Sealer] = {}
         self._fixed: dict[str, bytes] = {}
         for wrapped in keys:
@@ -133,7 +133,7 @@ class Vault:
     def add(self, wrapped: WrappedKey, key: bytes) -> None:
         """Take a key into use; the caller has committed (or just read) its row."""
         if wrapped.month:
-            self._opening[wrapped.id] = AESGCM(key)
+            self._opening[wrapped.id] = AESGCM(key), key
             self._sealing[wrapped.key_class, wrapped.month] = Sealer(wrapped.id, key)
         else:
             self._fixed[wrapped.key_class] = key
@@ -199,15 +199,17 @@ class Vault:
         if len(sealed) <= _BODY_AT:
             raise IntegrityError(f"{column} of row {row_id}: cut short")
         version, key_id = _HEAD.unpack_from(sealed)
-        aead = self._opening.get(key_id)
-        if version != _VERSION or aead is None:
+        known = self._opening.get(key_id)
+        if version != _VERSION or known is None:
             raise IntegrityError(
                 f"{column} of row {row_id}: sealed by an unknown key ({key_id}) or version ({version})"
             )
+        aead, key = known
+        place = _place(column, row_id, channel, key_id)
         try:
-            inner = aead.decrypt(
-                sealed[_HEAD.size : _BODY_AT], sealed[_BODY_AT:], _place(column, row_id, channel, key_id)
-            )
+            if len(sealed) > _LARGE_BYTES:
+                return _opened_in_place(key, sealed, place)
+            inner = aead.decrypt(sealed[_HEAD.size : _BODY_AT], sealed[_BODY_AT:], place)
         except InvalidTag as error:
             raise IntegrityError(f"{column} of row {row_id}: not the bytes that were stored") from error
         return inner[1:], inner[:1] == _ZSTD
@@ -260,6 +262,22 @@ class Vault:
 
     def _hash(self, person: bytes, size: int, *parts: bytes) -> bytes:
         return blake2b(b"\0".join(parts), key=self._fixed[TOKEN], digest_size=size, person=person).digest()
+
+
+def _opened_in_place(key: bytes, sealed: bytes, place: bytes) -> tuple[bytes, bool]:
+    """A large content, and whether it is compressed, without a further copy of it.
+
+    Raises:
+        InvalidTag: it is not that which was sealed.
+    """
+    decryptor = Cipher(AES(key), GCM(sealed[_HEAD.size : _BODY_AT])).decryptor()
+    decryptor.authenticate_additional_data(place)
+    at = _BODY_AT + len(_PLAIN)
+    with memoryview(sealed) as whole:
+        flag = decryptor.update(whole[_BODY_AT:at])
+        content = decryptor.update(whole[at:-_TAG_BYTES])
+    decryptor.finalize_with_tag(bytes(sealed[-_TAG_BYTES:]))
+    return content, flag == _ZSTD
 
 
 def rewrap(old_kek: bytes, new_kek: bytes, keys: Iterable[WrappedKey]) -> list[WrappedKey]:

@@ -1,5 +1,6 @@
 """Large messages are judged elsewhere: their channel waits for them, no other does, and nothing is lost or doubled."""
 
+import base64
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import accepted
 from engine import intake as intake_module
 from engine.errors import StoreError
 from engine.judging import ChannelRoutes, Verdict, judge
@@ -154,3 +156,33 @@ async def test_a_large_message_is_kept_as_every_other(tmp_path: Path) -> None:
         assert kept.size == len(payload)
         ran = await site.labrelay("verify")
         assert ran.code == 0, ran.out
+
+
+async def test_a_result_is_not_compared_byte_by_byte_with_a_large_report_of_its_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That would open the report, in the thread that every acknowledgement waits for."""
+    said_in, compared = accepted.said_in, []
+
+    def noted(body: bytes) -> bytes | None:
+        compared.append(len(body))
+        return said_in(body)
+
+    pdf = base64.b64encode(random.Random(1).randbytes(100_000)).decode()
+    async with running_site(tmp_path, {"chem": hl7_channel()}) as site:
+        await send_blocks(site.port("chem"), [_of_one_order("1", f"ED|PDF^Report^L||^application^pdf^Base64^{pdf}|")])
+        await site.settled()
+        monkeypatch.setattr(accepted, "said_in", noted)
+        for number, value in (("2", "5.5"), ("3", "5.5")):
+            await send_blocks(site.port("chem"), [_of_one_order(number, f"NM|GLU^Glucose^L||{value}|mmol/L")])
+            await site.settled()
+    assert len(compared) > 2  # with each other they are
+    assert max(compared) < 100_000
+
+
+def _of_one_order(number: str, result: str) -> bytes:
+    return (
+        f"MSH|^~\\&|AN|LAB|LIS|H|20260301120{number}00||ORU^R01|M{number}|P|2.5.1\rPID|1||4711||Iyer^Meena||19550101|F\r"
+        f"OBR|1||F1|CHEM^Panel^L|||20260301100000|||||||||||||||20260301101000||LAB|F\r"
+        f"OBX|1|{result}|||||F|||20260301100500\r"
+    ).encode()

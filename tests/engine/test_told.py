@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from hashlib import blake2b
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import told
 from engine.succession import MINUTE
 from engine.told import loads, resources_in, said_in
 from tests.support.shipped import verdict_of
@@ -119,3 +121,22 @@ def test_equal_bytes_are_equal_resources_with_a_time_each(mine: list[str], their
         assert resources[0] == resources[1]
     if said is not None:
         assert all(len(each.time) >= MINUTE for each in resources[0] if each.kind == "Observation")
+
+
+def test_the_pdf_of_a_report_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done in the thread that every acknowledgement waits for."""
+    hashed = []
+
+    def counted(content: bytes, digest_size: int) -> "blake2b":
+        hashed.append(len(content))
+        return blake2b(content, digest_size=digest_size)
+
+    bundle = loads(document(GLU, NA))
+    (report,) = (one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == "DiagnosticReport")
+    (before,) = (one for one in resources_in(bundle) if one.kind == "DiagnosticReport")
+    report["presentedForm"] = [{"contentType": "application/pdf", "data": "A" * 1_000_000}]
+    monkeypatch.setattr(told, "blake2b", counted)
+    (after,) = (one for one in resources_in(bundle) if one.kind == "DiagnosticReport")
+    assert before.whole != after.whole
+    assert before.own != after.own
+    assert sum(size > 1_000_000 for size in hashed) == 1

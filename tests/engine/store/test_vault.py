@@ -2,6 +2,7 @@
 
 import os
 import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,24 @@ def test_a_large_content_is_sealed_in_the_same_form(size: int, packed: bool) -> 
         damaged[at] ^= 1
         with pytest.raises(IntegrityError):
             vault.open_packed(bytes(damaged), "body", 5, "chem")
+
+
+def test_a_large_content_is_sealed_and_opened_without_a_further_copy() -> None:
+    vault, sealer = a_vault()
+    content = random.Random(1).randbytes(4 * 2**20)
+    tracemalloc.start()
+    try:
+        sealed = sealer.seal(content, "body", 5, "chem", packed=True)
+        _, sealing = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        opened, _ = vault.open_packed(sealed, "body", 5, "chem")
+        _, opening = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert opened == content
+    assert sealing < 1.1 * len(content)
+    assert opening - before < 1.1 * len(content)
 
 
 def test_no_flipped_bit_opens() -> None:
