@@ -741,13 +741,15 @@ async def test_what_ended_and_is_not_in_the_journal_yet_is_not_waited_for(
             server.script = lambda channel, body, attempt: TransientDeliveryError(Reason.BUSY)
         await made.send("a", "1")
 
-        def delivery() -> DeliveryView | None:
-            trace = made.journal.message(1)
-            return next((one for one in trace.deliveries if one.state == state), None) if trace else None
+        seen: list[DeliveryView] = []  # right after a start it waits for a claim first, which changes its state
 
-        await until(lambda: delivery() is not None)
-        found = delivery()
-        assert found is not None
+        def is_there() -> bool:
+            trace = made.journal.message(1)
+            seen.extend(one for one in (trace.deliveries if trace else ()) if one.state == state)
+            return bool(seen)
+
+        await until(is_there)
+        found = seen[0]
         outcomes = Outcomes(made.journal.message)
         outcomes.ended(1, found.id, dead=dead)
         known = outcomes.expect_known(1)
