@@ -85,9 +85,12 @@ class Reprocessing(UnderWay):
             queued = await self._send_again(finding, routes.channel)
             if queued is None:
                 outcome["conflicts"] = outcome.get("conflicts", 0) + 1
-            else:
-                outcome["messages"] += 1
-                outcome["deliveries"] += queued
+                continue
+            outcome["messages"] += 1
+            outcome["deliveries"] += queued
+            trace = await asyncio.to_thread(self._journal.message, message_id)
+            if held := sum(one.state == "held" for one in trace.deliveries) if trace is not None else 0:
+                outcome["held"] = outcome.get("held", 0) + held
         return outcome
 
     async def _send_again(self, finding: Finding, channel: str) -> int | None:

@@ -11,6 +11,7 @@ whose format, routes and analyzer fit. The exit code is 1 where a message would 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.mapping_options import mapper_for, mapping_options
-from engine.commands.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.output import ExitCode, Form, form_option, plural, say, show_document
 from engine.commands.session import Session, pass_session
 from engine.config import Site
 from engine.errors import ConfigError, DeliveryError
@@ -109,9 +110,9 @@ def command(
     show_document(form, document, (_for_people(remark) for remark in remarks))
     if samples is not None:
         say("the messages were not run: mend the configuration first")
-    if all(remark.severity == "note" for remark in remarks) and form is Form.TABLE:
-        channels = len(site.channels) if site is not None else 0
-        say(f"{session.folder}: no problem found in {_count(channels, 'channel')}")
+    if form is Form.TABLE:
+        where = f" in {plural(len(site.channels), 'channel')}" if site is not None else ""
+        say(f"{session.folder}: {_ended(remarks)}{where}")
     return ExitCode.CONFIG if bad else ExitCode.OK
 
 
@@ -380,10 +381,13 @@ def _split(text: str) -> tuple[str | None, int | None, int | None, str]:
     return None, None, None, text
 
 
+def _ended(remarks: Iterable[Remark]) -> str:
+    """How many remarks need a look."""
+    counts = Counter(remark.severity for remark in remarks)
+    found = [plural(counts[one], one) for one in ("problem", "warning") if counts[one]]
+    return f"{' and '.join(found) or 'no problem'} found"
+
+
 def _for_people(remark: Remark) -> str:
     color = {"warning": "yellow", "note": "cyan"}.get(remark.severity)
     return (click.style(f"{remark.severity}: ", fg=color) if color is not None else "") + remark.text
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from engine.commands.output import plural
 from engine.facts import Facts
 from engine.kinds import opened
 from engine.message import Document
@@ -94,21 +95,21 @@ def counted(said: Json) -> Iterator[str]:
     if said["not_compared"]:
         yield f"held, not compared: {said['not_compared']} ({Reason.NOT_COMPARED.value})"
     if said["left_out"]:
-        yield f"{_count(len(said['left_out']), 'result')} left out: {ECHO}"
+        yield f"{plural(len(said['left_out']), 'result')} left out: {ECHO}"
     out = Counter((one["resource"].partition("/")[0], one["status"]) for one in said["statuses"])
     for (kind, status), count in out.items():
         what = _WHAT.get(kind, "result")
-        yield f"{_count(count, what)} {'goes' if count == 1 else 'go'} out as {status}"
+        yield f"{plural(count, what)} {'goes' if count == 1 else 'go'} out as {status}"
     if count := len(said["apart"]):
-        yield f"{_count(count, 'resource')} {'has' if count == 1 else 'have'} {APART}"
+        yield f"{plural(count, 'resource')} {'has' if count == 1 else 'have'} {APART}"
     if count := len(said["corrects"]):
-        yield f"{_count(count, 'resource')} {'has' if count == 1 else 'have'} {CORRECTS}"
+        yield f"{plural(count, 'resource')} {'has' if count == 1 else 'have'} {CORRECTS}"
     if count := len(said["reports"]):
-        yield f"{_count(count, 'report')} of other messages written anew"
+        yield f"{plural(count, 'report')} of other messages written anew"
     if count := len(said["finished"]):
-        yield f"{_count(count, 'result')} of other messages final now"
+        yield f"{plural(count, 'result')} of other messages final now"
     if count := len(said["withdrawn"]):
-        yield f"{_count(count, 'result')} of other messages withdrawn"
+        yield f"{plural(count, 'result')} of other messages withdrawn"
 
 
 def why_status(name: str, status: str) -> str:
@@ -140,7 +141,3 @@ def _tests(one: Resource) -> list[str]:
 
 def _called(one: Json) -> str:
     return f"{one['resource']} ({', '.join(one['tests'])})" if one["tests"] else str(one["resource"])
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

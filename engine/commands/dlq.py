@@ -248,7 +248,7 @@ def retry(
     **given: Any,
 ) -> ExitCode:
     chosen = selection(session, ids, everything=everything, **given)
-    what = "Retry {n} dead letters?" if because is None else "Retry {n} dead letters, over what a server has?"
+    what = "Retry {n} dead letter{s}?" if because is None else "Retry {n} dead letter{s}, over what a server has?"
     return carry_out(session, "retry", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
 
 
@@ -277,7 +277,7 @@ def dismiss(
         session,
         "dismiss",
         chosen,
-        what="Dismiss {n} dead letters for good?",
+        what="Dismiss {n} dead letter{s} for good?",
         form=form,
         dry_run=dry_run,
         yes=yes,

@@ -14,7 +14,7 @@ import click
 
 from engine.actor import of_this_process
 from engine.clock import SystemClock, from_us
-from engine.commands.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.output import ExitCode, Form, form_option, plural, say, show_document
 from engine.commands.selecting import ACT_TIMEOUT_S, ROW
 from engine.commands.session import Session, consent, pass_session
 from engine.control import RefusedError
@@ -151,7 +151,7 @@ def _agreed(plan: Plan, wanted: Wanted) -> bool:
         say(line)
     if plan.obstacles and not wanted.force:
         raise RefusedError("nothing was erased; --force does it all the same, and the reason is kept")
-    consent(f"Erase {len(plan.chosen)} messages for good?", yes=wanted.yes)
+    consent(f"Erase {plural(len(plan.chosen), 'message')} for good?", yes=wanted.yes)
     return True
 
 
@@ -269,7 +269,8 @@ def _assemble(journal: "Journal", site: "Site") -> None:
         lambda channel, frames, at_us: reassemble(built.get(channel), channel, frames, at_us),
         repeat_window_s=min((one.settings.repeat_window_s for one in built.values()), default=86_400.0),
     )
-    say(f"{len(made)} messages were put together of what the last stop cut short")
+    were = "was" if len(made) == 1 else "were"
+    say(f"{plural(len(made), 'message')} {were} put together of what the last stop cut short")
 
 
 def _obstacles(chosen: "list[Message]", least_s: float, now_us: int) -> list[str]:
@@ -316,7 +317,7 @@ def _found_lines(chosen: "list[Message]", found: "Found", obstacles: list[str]) 
     if chosen:
         first, last = from_us(chosen[0].received_us), from_us(max(one.received_us for one in chosen))
         numbers = _numbers([one.id for one in chosen])
-        yield f"{len(chosen)} messages of {first:%Y-%m-%d} to {last:%Y-%m-%d}: {numbers}"
+        yield f"{plural(len(chosen), 'message')} of {first:%Y-%m-%d} to {last:%Y-%m-%d}: {numbers}"
     else:
         yield "no message with this number that is not erased" if gone else "no message with this number"
     if gone:
@@ -338,7 +339,8 @@ def _found_lines(chosen: "list[Message]", found: "Found", obstacles: list[str]) 
 
 def _done_lines(done: dict[str, Any]) -> Iterator[str]:
     yield (
-        f"erased: {done['count']} messages, {done['frames']} frames, {done['documents']} documents, "
+        f"erased: {plural(done['count'], 'message')}, {plural(done['frames'], 'frame')}, "
+        f"{plural(done['documents'], 'document')}, "
         f"{done['earlier_values']} earlier values, {done['line_traces']} traces of lines (act {done['act']})"
     )
     if done["closed"]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.commands.mapping_options import ChannelMapper, channel_mapper, inputs, mapper_for, mapping_options, say_dead
-from engine.commands.output import SCHEMA_VERSION, Column, ExitCode, say, table, to_json
+from engine.commands.output import SCHEMA_VERSION, Column, ExitCode, plural, say, table, to_json
 from engine.commands.sampling import Sample, Sampler
 from engine.commands.selecting import instant_us
 from engine.commands.session import Session, pass_session
@@ -169,8 +169,8 @@ class _Looked:
                 count += 1
                 if time.monotonic() - last > SAY_EVERY_S:
                     last = time.monotonic()
-                    say(f"{count} messages, {count / (last - begin):.0f}/s, at message {view.id}")
-        say(f"{wanted.channel}: {count} message{'' if count == 1 else 's'} looked at")
+                    say(f"{plural(count, 'message')}, {count / (last - begin):.0f}/s, at message {view.id}")
+        say(f"{wanted.channel}: {plural(count, 'message')} looked at")
 
     def at_counters(self, session: Session, channel: str | None) -> None:
         """What the daemon has counted, without what the channels' tables have by now."""

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from engine.clock import from_us
-from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, show_rows
+from engine.commands.output import Column, ExitCode, Form, form_option, plural, printable, say, show_document, show_rows
 from engine.commands.selecting import (
     ROW,
     act_options,
@@ -81,8 +81,8 @@ _cause = click.option(
     help="Kept back for this: " + ", ".join(reason.value for reason in CAUSES[:-1]) + ".",
 )
 _PERSON = {
-    "same": "Are {n} held messages of the person who bore the number before?",
-    "other": "Are {n} held messages of another person?",
+    "same": "{n} held message{s}: of the person who bore the number before?",
+    "other": "{n} held message{s}: of another person?",
     "withdraw": "Withdraw the first patient's result, and send this one?",
     "both": "Send this one, and leave the first patient's result?",
 }
@@ -177,7 +177,7 @@ def release(
     **given: Any,
 ) -> ExitCode:
     chosen = selection(session, ids, everything=everything, **given)
-    what = "Release {n} held results?"
+    what = "Release {n} held result{s}?"
     return carry_out(session, "release", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
 
 
@@ -199,7 +199,7 @@ def reject(
     **given: Any,
 ) -> ExitCode:
     chosen = selection(session, ids, **given)
-    what = "Reject {n} held results for good?"
+    what = "Reject {n} held result{s} for good?"
     return carry_out(session, "reject", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
 
 
@@ -232,10 +232,10 @@ def answer(
 
     found = tell(True)
     if dry_run:
-        about = "have this number and this record" if said in ("same", "other") else "are answered"
-        show_document(form, found, (f"{found['count']} held messages {about}",))
+        about = "with this number and this record" if said in ("same", "other") else "to be answered"
+        show_document(form, found, (f"{plural(found['count'], 'held message')} {about}",))
         return ExitCode.OK
-    consent(_PERSON[said].format(n=found["count"]), yes=yes)
+    consent(_PERSON[said].format(n=found["count"], s="" if found["count"] == 1 else "s"), yes=yes)
     done = tell(False)
     show_document(form, done, (", ".join(f"{n} {name.replace('_', ' ')}" for name, n in done["done"].items() if n),))
     return ExitCode.PARTLY if done["done"].get("still_dead") or done["done"].get("skipped") else ExitCode.OK

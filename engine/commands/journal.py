@@ -10,7 +10,7 @@ import click
 
 from engine.actor import of_this_process
 from engine.clock import SystemClock, from_us
-from engine.commands.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.output import ExitCode, Form, form_option, plural, say, show_document
 from engine.commands.session import Session, consent, pass_session
 from engine.control import RefusedError, UnreachableError
 from engine.errors import ConfigError, StoreError
@@ -116,7 +116,7 @@ def _stats_lines(found: dict[str, Any]) -> Iterator[str]:
     log, unused = size_words(found["log_bytes"]), size_words(found["unused_bytes"])
     yield f"{found['file']}: {size_words(found['file_bytes'])}, of which {unused} are unused; log {log}"
     span = f", {found['oldest'][:19]} to {found['newest'][:19]} UTC" if found["rows"] else ""
-    yield f"{found['rows']} rows, {found['messages']} messages{span}"
+    yield f"{plural(found['rows'], 'row')}, {plural(found['messages'], 'message')}{span}"
     yield f"open {found['open']}, dead {found['dead']}, held back {found['held']}"
     free = size_words(found["disk_free_bytes"])
     if found["bytes_a_day"] is None:
@@ -173,7 +173,10 @@ def prune(session: Session, dry_run: bool, yes: bool, form: Form) -> None:
 
 def _prune_lines(counts: dict[str, int], kept: Mapping[str, int]) -> Iterator[str]:
     payloads = size_words(counts["bytes"])
-    yield f"{counts['messages']} messages ({payloads} as received), {counts['frames']} frames, {counts['acts']} acts"
+    yield (
+        f"{plural(counts['messages'], 'message')} ({payloads} as received), {plural(counts['frames'], 'frame')}, "
+        f"{plural(counts['acts'], 'act')}"
+    )
     if counts["early"]:
         yield f"{counts['early']} of them, at most, before their time, because the journal is over retention.size"
     for why, n in sorted(kept.items()):

@@ -14,7 +14,7 @@ import click
 from engine.clock import from_us
 from engine.commands.message_shown import acts_about, contents_of, document_of, lines_of, row_of
 from engine.commands.noting import note_exported, note_shown
-from engine.commands.output import Column, ExitCode, Form, form_option, say, show_document, show_rows
+from engine.commands.output import Column, ExitCode, Form, form_option, plural, say, show_document, show_rows
 from engine.commands.selecting import ROW, asked_for, filter_options, instant_us, raise_if_unknown
 from engine.commands.session import Session, consent, pass_session
 from engine.records import Filter, MessageView
@@ -114,7 +114,10 @@ def list_messages(
     if older > 1:
         say(f"messages before {older} came before numbers were kept, and are not found by them")
     if unread:
-        say(f"{unread} messages bear more numbers than were noted or could be read, and may be missing here")
+        bear = "bears" if unread == 1 else "bear"
+        say(
+            f"{plural(unread, 'message')} {bear} more numbers than were noted or could be read, and may be missing here"
+        )
     if not ids and len(found) >= limit and form is Form.TABLE:
         say(f"more may follow: --before {found[-1].id}")
     elif kept.gone and kept.oldest_us and form is Form.TABLE:
@@ -241,12 +244,12 @@ def export(
             note_exported(session, {**what, "up_to": up_to, "deid": True})
             known = known_codes(session.folder)
             written, refused = write_without_patients(path, reader, wanted, up_to=up_to, known=known)
-            say(f"{path}: {written} messages without their patients; look through it before you send it")
+            say(f"{path}: {plural(written, 'message')} without their patients; look through it before you send it")
             if refused:
                 say(f"{refused} more are not HL7 v2 or ASTM, or were erased: their lines say so, without content")
             return ExitCode.PARTLY if refused else ExitCode.OK
         messages, deliveries = write_file(path, reader, wanted, up_to=up_to, contents=unmask)
-    say(f"{path}: {messages} messages, {deliveries} deliveries")
+    say(f"{path}: {plural(messages, 'message')}, {deliveries} deliver{'y' if deliveries == 1 else 'ies'}")
     return ExitCode.OK
 
 

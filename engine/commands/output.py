@@ -82,6 +82,11 @@ def form_option(*forms: Form) -> Callable[[F], F]:
     return decorate
 
 
+def plural(count: int, noun: str) -> str:
+    """``1 message``, ``2 messages``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def say(text: str) -> None:
     """One line of talk, on stderr."""
     click.echo(printable(text), err=True)

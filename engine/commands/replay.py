@@ -24,7 +24,17 @@ from engine.acts.replaying import media_type_of
 from engine.acts.selection import REPLAY_STATES, Selection
 from engine.acts.underway import DEFAULT_RATE
 from engine.clock import from_us
-from engine.commands.output import Column, ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
+from engine.commands.output import (
+    Column,
+    ExitCode,
+    Form,
+    form_option,
+    on_terminal,
+    plural,
+    say,
+    show_document,
+    show_rows,
+)
 from engine.commands.selecting import (
     ACT_TIMEOUT_S,
     ROW,
@@ -163,7 +173,7 @@ def command(
         raise click.UsageError(
             f"{newer} newer messages of the same reports go along with the {count} selected; say why with --reason TEXT"
         )
-    consent(f"Send {count} messages{along} again{f' to {to}' if to else ''}{never}?", yes=yes)
+    consent(f"Send {plural(count, 'message')}{along} again{f' to {to}' if to else ''}{never}?", yes=yes)
     with _interrupted_later() as interrupted:  # until its number is known
         begun = tell(False)
     return _watched(session, begun, form, stop=interrupted())

@@ -14,9 +14,9 @@ document is made now, it takes the dead letter's place.
 
 With --apply the daemon sends the documents that differ, oldest first and at a bounded rate, to the destinations where
 they differ; messages without a difference are not sent, and neither is a result that a newer one has replaced. A new
-document that would take an accepted result back is held, also where the one before it was released. Cut short, the
-same command goes on: what was sent differs no more. What a new document does not have any more stays at its
-destination: LabRelay deletes nothing there.
+document that would take an accepted result back is held, also where the one before it was released, and the command
+says how many are. Cut short, the same command goes on: what was sent differs no more. What a new document does not have
+any more stays at its destination: LabRelay deletes nothing there.
 """
 
 import time
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, table
+from engine.commands.output import Column, ExitCode, Form, form_option, plural, printable, say, table
 from engine.commands.selecting import ask, instant_us
 from engine.commands.session import Session, consent, pass_session
 from engine.errors import ConfigError
@@ -163,14 +163,14 @@ def command(
         return ExitCode.OK
     for line in _in_words(result) if form is not Form.JSON else ():
         words(line)
-    left = sum(count for name, count in result["done"].items() if name in WHY or name == "conflicts")
+    left = sum(count for name, count in result["done"].items() if name in WHY or name in ("conflicts", "held"))
     return ExitCode.PARTLY if left else ExitCode.OK
 
 
 def _send_what_differs(
     session: Session, wanted: Wanted, tally: "Tally", because: str, rate: float, *, yes: bool
 ) -> dict[str, Any]:
-    count = f"{tally.changed} message{'' if tally.changed == 1 else 's'}"
+    count = plural(tally.changed, "message")
     consent(f"Send the documents of {count} of {wanted.selection.channel} again where they differ?", yes=yes)
     return _send(session, wanted, because, rate)
 
@@ -215,7 +215,8 @@ def _compare(journal: "Reader", wanted: Wanted, rows: "AffectedList | None", *, 
         if time.monotonic() - last > SAY_EVERY_S:
             last = time.monotonic()
             rate = tally.messages / (last - begin)
-            say(f"{tally.messages} messages, {rate:.0f}/s, {tally.changed} differ, at message {message_id}")
+            looked = plural(tally.messages, "message")
+            say(f"{looked}, {rate:.0f}/s, {tally.changed} differ, at message {message_id}")
     return tally
 
 
@@ -300,11 +301,9 @@ def _lines(tally: "Tally", document: dict[str, Any], *, grouped: bool) -> Iterat
         yield f"{row['messages']} {row['outcome']}{reason}, as {examples}: {WHY[row['outcome']]}"
     if document["changes"] and grouped:
         yield "each affected result: the same command with --results, or -o csv"
-    outcomes = tally.outcomes
-    yield click.style(
-        f"{tally.messages} messages: {outcomes.get('changed', 0)} differ, {outcomes.get('unchanged', 0)} do not",
-        bold=True,
-    )
+    changed, unchanged = tally.changed, tally.outcomes.get("unchanged", 0)
+    told = f"{changed} {'differs' if changed == 1 else 'differ'}, {unchanged} {'does' if unchanged == 1 else 'do'} not"
+    yield click.style(f"{plural(tally.messages, 'message')}: {told}", bold=True)
 
 
 def _in_words(result: dict[str, Any]) -> list[str]:
@@ -312,6 +311,10 @@ def _in_words(result: dict[str, Any]) -> list[str]:
         say("it takes longer and goes on in the daemon; `labrelay status` shows the queues")
         return []
     done = dict(result["done"])
-    sent = f"{done.pop('deliveries', 0)} documents of {done.pop('messages', 0)} messages are queued"
+    queued, held = done.pop("deliveries", 0), done.pop("held", 0)
+    documents, messages = plural(queued, "document"), plural(done.pop("messages", 0), "message")
     rest = [f"{count} {name.replace('_', ' ')}" for name, count in done.items() if count]
-    return [f"{sent}{'; ' + ', '.join(rest) if rest else ''}"]
+    lines = ["; ".join([f"{documents} of {messages} {'is' if queued == 1 else 'are'} queued", *rest])]
+    if held:
+        lines.append(f"{plural(held, 'document')} {'is' if held == 1 else 'are'} held: labrelay held list says why")
+    return lines

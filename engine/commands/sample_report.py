@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from engine.commands.output import Column, printable, table
+from engine.commands.output import Column, plural, printable, table
 from engine.commands.sampling import NO_MESSAGE, Sample, Sampler, files_in
 from engine.mapping.gaps import (
     ColumnsOf,
@@ -122,7 +122,7 @@ class Report:
     def _summary(self) -> Iterator[str]:
         totals = self.totals()
         outcomes = ", ".join(f"{count} {name}" for name, count in totals["outcomes"].items())
-        yield click.style(f"{totals['messages']} messages: {outcomes or 'none'}", bold=True)
+        yield click.style(f"{plural(totals['messages'], 'message')}: {outcomes or 'none'}", bold=True)
         results = dict(totals["results"])
         came = results.pop("in", 0)
         ended = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in results.items() if n and name[:3] == "in_")
@@ -130,7 +130,7 @@ class Report:
         if no_messages := sum(why == NO_MESSAGE for why in self.skipped.values()):
             yield f"{no_messages} {'file is no message' if no_messages == 1 else 'files are no messages'}, by name"
         if came:
-            yield f"{came} results in: {ended} messages; the mappings made of them {made or 'nothing'}"
+            yield f"{plural(came, 'result')} in: {ended} messages; the mappings made of them {made or 'nothing'}"
 
 
 def collect(folder: Path, sampler: Sampler) -> Report:

@@ -203,7 +203,7 @@ def carry_out(
     """Count, ask, act, and say what became of it.
 
     Args:
-        what: the act in words for the question, ``Retry {n} dead letters?``.
+        what: the act in words for the question, ``Retry {n} dead letter{s}?``.
         more: further arguments of the verb.
     """
     counted = _ask(session, verb, chosen, dry_run=True, **more)
@@ -214,7 +214,7 @@ def carry_out(
     if dry_run or not count:
         show_document(form, {"verb": verb, "dry_run": dry_run, **counted}, [f"{count} selected"])
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
-    consent(what.format(n=count), yes=yes)
+    consent(what.format(n=count, s="" if count == 1 else "s"), yes=yes)
     # Those that were counted, and no more: what came while the person thought it over has been seen by nobody.
     result = _ask(session, verb, replace(chosen, counted_us=counted_us), dry_run=False, **more)
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from engine.commands.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.output import ExitCode, Form, form_option, plural, say, show_document
 from engine.commands.session import consent
 from engine.commands.switching import given_duration
 from engine.units import HostPort, parse_host_port
@@ -88,11 +88,11 @@ def command(
         raise LabRelayError(f"{file.name}: not (only) {words}, which is what {scheme}:// carries")
     messages = [_as_sent(message.payload, link) for message in found]
     where = f"{scheme}://{address}"
-    say(f"{len(messages)} messages for {where}")
+    say(f"{plural(len(messages), 'message')} for {where}")
     if dry_run:
         return ExitCode.OK
     if not address.is_loopback:
-        consent(f"Send {len(messages)} messages of {file.name} to {where}?", yes=yes)
+        consent(f"Send {plural(len(messages), 'message')} of {file.name} to {where}?", yes=yes)
     dialogue = Dialogue(click.echo if show and form is Form.TABLE else None)
     habits = Habits(pack=pack, frame_limit=frame_limit, block_answer_within=answer_within)
     taken = asyncio.run(_send(link, address, messages, file.name, dialogue, habits))
@@ -104,7 +104,7 @@ def command(
         "violations": tally.broken,
         "violation_texts": tally.violations,
     }
-    lines = [f"{taken} of {len(messages)} messages acknowledged"]
+    lines = [f"{taken} of {plural(len(messages), 'message')} acknowledged"]
     lines += [f"the receiver broke the protocol: {text}" for text in tally.violations]
     show_document(form, facts, lines)
     return ExitCode.OK if taken == len(messages) and not tally.broken else ExitCode.FAILED
@@ -150,7 +150,7 @@ async def _send(
                 raise LabRelayError(f"{name}: message {number}: {error}; E1381 cannot carry that") from None
             except OSError as error:
                 raise LabRelayError(
-                    f"{address}: {error}; {taken} of {len(messages)} messages were acknowledged"
+                    f"{address}: {error}; {taken} of {plural(len(messages), 'message')} acknowledged"
                 ) from None
             taken += 1
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from engine.commands.output import SCHEMA_VERSION, ExitCode, Form, form_option, printable, say, to_json
+from engine.commands.output import SCHEMA_VERSION, ExitCode, Form, form_option, plural, printable, say, to_json
 from engine.commands.session import Session, pass_session
 from engine.commands.switching import given_duration
 from engine.control import SOCKET_NAME, follow
@@ -103,7 +103,7 @@ def _words(line: dict[str, Any]) -> Iterator[str]:
         yield printable(f"{line['structure']}: {segments}{warnings}")
     elif stage == "mapped":
         to = f" for {', '.join(line['destinations'])}" if line["destinations"] else ""
-        made = f"{line['documents']} documents{to}" if line["documents"] else ""
+        made = f"{plural(line['documents'], 'document')}{to}" if line["documents"] else ""
         held = f"held back: {line['held']}" if line["held"] else ""
         issues = f"issues: {', '.join(line['issues'])}" if line["issues"] else ""
         state = " ".join(filter(None, (line["state"], line["reason"])))

@@ -26,7 +26,9 @@ def test_a_sound_site_has_no_problem(tmp_path: Path) -> None:
 
 
 def test_whether_patient_numbers_last_is_asked_until_it_is_answered(tmp_path: Path) -> None:
-    (line,) = labrelay("check", site=make_site(tmp_path)).out.splitlines()
+    ran = labrelay("check", site=make_site(tmp_path))
+    (line,) = ran.out.splitlines()
+    assert ran.err.endswith(": 1 warning found in 1 channel\n")
     assert line.startswith("warning: config/labrelay.yaml: does a patient number stay with one person for good?")
     assert line.endswith("(channels: haematology)")
 
@@ -55,6 +57,7 @@ def test_every_problem_is_a_line_of_data(tmp_path: Path) -> None:
         "channels/a.yaml:7:1",
         "config/labrelay.yaml:4:1",
     ]
+    assert people.err.endswith(": 2 problems found\n")
     remark = scripts.json["remarks"][0]
     assert (remark["severity"], remark["file"], remark["line"], remark["column"]) == (
         "problem",

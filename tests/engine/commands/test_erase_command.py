@@ -409,7 +409,7 @@ def test_after_a_crash_also_what_it_cut_short_is_erased_without_a_start_in_betwe
     ran = erase(crashed, "--yes", "--force")
 
     assert ran.code == ExitCode.OK, ran.err
-    assert "1 messages were put together of what the last stop cut short" in ran.err
+    assert "1 message was put together of what the last stop cut short" in ran.err
     assert body[20:60] not in stored_bytes(crashed)
     with closing(sqlite3.connect(crashed / "var" / JOURNAL_NAME)) as connection:
         assert connection.execute("SELECT 1 FROM erased WHERE what = 'journal' AND number = ?", (last,)).fetchone()

@@ -26,7 +26,7 @@ def test_a_dry_run_says_what_would_go_and_what_stays(site: Path) -> None:
 
     assert ran.json["messages"] == 1
     assert ran.json["kept"] == {"dead": 2, "incomplete": 1}  # the newest row is not looked at
-    assert "1 messages" in labrelay("journal", "prune", "--dry-run", site=site).out
+    assert "1 message (" in labrelay("journal", "prune", "--dry-run", site=site).out
     assert labrelay("messages", "show", str(DELIVERED), site=site).code == ExitCode.OK
 
 

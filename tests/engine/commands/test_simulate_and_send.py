@@ -139,7 +139,7 @@ def test_nobody_there_ends_it_at_once() -> None:
 async def test_bare_records_are_framed_and_sent() -> None:
     ran, host = await against_astm(["send", str(XP), "astm://127.0.0.1:PORT"])
     assert ran.code == ExitCode.OK, ran.err
-    assert ran.out == "1 of 1 messages acknowledged\n"
+    assert ran.out == "1 of 1 message acknowledged\n"
     assert host.messages == [XP.read_bytes().strip().replace(b"\n", b"\r") + b"\r"]
     assert host.hosts[0].frames == len(XP.read_bytes().strip().splitlines())
 
@@ -190,7 +190,7 @@ def test_nobody_there_is_said() -> None:
         ([str(XP), "mllp://127.0.0.1:1"], 1, "not (only) HL7 v2"),
         ([str(XP), "http://127.0.0.1:1"], 2, "expected mllp://HOST:PORT or astm://HOST:PORT"),
         ([str(XP), "astm://192.0.2.1:1"], 7, "add --yes"),
-        ([str(XP), "astm://192.0.2.1:1", "--dry-run"], 0, "1 messages for astm://192.0.2.1:1"),
+        ([str(XP), "astm://192.0.2.1:1", "--dry-run"], 0, "1 message for astm://192.0.2.1:1"),
         (["no-such-file", "astm://127.0.0.1:1"], 2, "no-such-file"),
     ],
 )

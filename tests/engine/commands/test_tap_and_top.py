@@ -89,7 +89,7 @@ async def test_every_stage_of_a_message_is_told_in_its_order(site: Site) -> None
 async def test_people_see_the_same_in_lines(site: Site) -> None:
     ran = await site.following("--count", "4")
     assert "contents are masked" in ran.err
-    for words in ("ORU^R01", "PID|9||9^^^xxxx^xx||xxxxxx^xxxxx", "MSH PID OBR OBX", "mapped; 1 documents for archive"):
+    for words in ("ORU^R01", "PID|9||9^^^xxxx^xx||xxxxxx^xxxxx", "MSH PID OBR OBX", "mapped; 1 document for archive"):
         assert words in ran.out
     assert "delivered: archive (1), attempt 1" in ran.out
     assert CANARY not in ran.out
