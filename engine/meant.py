@@ -20,6 +20,8 @@ NEAR_WITHOUT_PATIENT = timedelta(hours=24)
 MOST_RUNS = 100  # of one test at one time, or unfinished, that a result is compared with
 SEVERAL = 2
 
+_Told = Mapping[str, tuple[str, str]]  # name of a result in a message -> its report, and when it was measured
+
 
 def find_meant(
     mine: Sequence[Resource], past: Past, settled: Collection[str] = ()
@@ -29,7 +31,8 @@ def find_meant(
     Args:
         settled: names of those that are not asked about.
     """
-    names = {one.name for one in mine}
+    reports = {result: one.name for one in mine if one.kind == "DiagnosticReport" for result in one.lists}
+    told = {one.name: (reports.get(one.identity, ""), one.time) for one in mine}
     subjects = {one.subject for one in mine if one.kind == "Observation"}
     found: dict[str, str] = {}
     patients: dict[str, str] = {}
@@ -38,10 +41,10 @@ def find_meant(
         if one.kind != "Observation" or one.name in settled:
             continue
         if past.has(one.name):
-            if (run := _other_run(one, names, past)) is not None:
+            if (run := _other_run(one, told, past)) is not None:
                 found[one.identity] = run
             continue
-        candidates = _candidates(one, names, past, alone=len(subjects) == 1)
+        candidates = _candidates(one, told, past, alone=len(subjects) == 1)
         if len(candidates) == 1:
             ((found[one.identity], subject),) = candidates.items()
             if subject != one.subject:
@@ -60,9 +63,27 @@ def find_meant(
             problems.append((Reason.CORRECTS_UNKNOWN, f"no result is known that it corrects ({one.called})"))
     if len(set(found.values())) < len(found):
         return {}, [*problems, (Reason.CORRECTS_UNKNOWN, "two corrections are about one result")]
+    if (lacking := _give_free_ids(mine, found, past)) is not None:
+        return {}, [*problems, (Reason.CORRECTS_UNKNOWN, f"its runs are told in other places ({lacking.called})")]
     if found:
         found |= _around(mine, found, past) | patients
     return found, problems
+
+
+def _give_free_ids(mine: Sequence[Resource], found: dict[str, str], past: Past) -> Resource | None:
+    """Give each result whose id another one of its message gets, for that was measured when the accepted one was, the
+    id that is free for it; the first one for which there is none."""
+    taken = set(found.values())
+    moved = [one for one in mine if one.identity in taken and one.identity not in found and one.kind == "Observation"]
+    free: dict[tuple[str, frozenset[str]], list[str]] = {}
+    for one in mine if moved else ():
+        if one.identity in found and one.identity not in taken and not past.has(one.name):
+            free.setdefault((one.subject, one.codes), []).append(one.identity)
+    for one in moved:
+        if not (left := free.get((one.subject, one.codes))):
+            return one
+        found[one.identity] = left.pop(0)
+    return None
 
 
 def find_beside(
@@ -78,7 +99,7 @@ def find_beside(
     changes = [one for one in results if one.said in CHANGES and one.name not in settled]
     if not changes:
         return []
-    unknown = {one.name for one in results if one.identity not in corrects and not past.has(one.name)}
+    unknown = {one.name for one in results if not past.has(f"Observation/{corrects.get(one.identity, one.identity)}")}
     stay = {(one.subject, code) for one in results if one.name in settled for code in one.codes}
     found = [one for one in changes if one.name in unknown and any((one.subject, code) in stay for code in one.codes)]
     changed = {
@@ -98,24 +119,29 @@ def _is_anothers(new: Resource, past: Past) -> bool:
     return any(one.subject != new.subject for _, one in past.of_test(new.codes))
 
 
-def _other_run(new: Resource, names: set[str], past: Past) -> str | None:
-    """The run of a test that a message tells alone: of several that were told together the first has its id, and
-    another one was measured when it was. None: it is the first, or it cannot be told."""
+def _other_run(new: Resource, told: _Told, past: Past) -> str | None:
+    """The run of a test that has another place in the message than before: of several that were told together the first
+    has the id of one that is told alone, and another one was measured when it was. None: it has its place, or it cannot
+    be told.
+
+    Args:
+        told: what its own message tells.
+    """
     if len(new.time) < MINUTE or any(one.time == new.time for one in past.versions(new.name)):
         return None
     meant = {
         one.identity
         for accepted, one in _bounded(new, past.measured_at(new.codes, new.time))
-        if accepted.same_day and one.subject == new.subject and one.name not in names
+        if accepted.same_day and one.subject == new.subject and not _is_told(one, new, told)
     }
     return meant.pop() if len(meant) == 1 else None
 
 
-def _candidates(new: Resource, names: set[str], past: Past, *, alone: bool) -> dict[str, str]:
+def _candidates(new: Resource, told: _Told, past: Past, *, alone: bool) -> dict[str, str]:
     """The accepted results that one under another id may be about, each with its subject; two, where there are more.
 
     Args:
-        names: of what its own message tells: these are other results.
+        told: what its own message tells: these are other results.
         alone: its message is about one patient only.
     """
     changes = new.said in CHANGES
@@ -125,7 +151,7 @@ def _candidates(new: Resource, names: set[str], past: Past, *, alone: bool) -> d
     near: dict[str, str] = {}
     window = NEAR if new.subject else NEAR_WITHOUT_PATIENT
     for accepted, one in past.of_test(new.codes) if changes else _bounded(new, _comparable(new, past)):
-        if one.name in names or not is_near(new.time, one.time, window):
+        if _is_told(one, new, told) or not is_near(new.time, one.time, window):
             continue
         if one.subject != new.subject and not (alone and new.subject and accepted.is_of(one.subject)):
             continue
@@ -137,6 +163,15 @@ def _candidates(new: Resource, names: set[str], past: Past, *, alone: bool) -> d
         if len(same) == SEVERAL:
             break
     return same or near
+
+
+def _is_told(old: Resource, new: Resource, told: _Told) -> bool:
+    """Whether the message of ``new`` tells an accepted result under its id: not where that is the id of another run in
+    the same report, and ``new`` was measured when the accepted one was."""
+    if old.name not in told:
+        return False
+    report, time = told[old.name]
+    return len(new.time) < MINUTE or new.time != old.time or time == old.time or report != told[new.name][0]
 
 
 def _nameless(new: Resource, past: Past) -> list[tuple[str, bool]]:

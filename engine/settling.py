@@ -196,17 +196,21 @@ def _settle(
             name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
             steps[one.name] = without_again(version_of(one, False), past.versions(name), received)
     echoes = frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs"))
-    whole = {one.name for one in mine if one.kind == "DiagnosticReport" and not routed.joins and found.by_id}
+    meant = [_as_meant(one, corrects) for one in mine] if corrects else mine
+    whole = {one.name for one in meant if one.kind == "DiagnosticReport" and not routed.joins and found.by_id}
     whole = (whole | wholes.reports) - wholes.echoes
-    gone = missing(mine, past, whole, wholes.gone, wholes.closed)
+    gone = missing(meant, past, whole, wholes.gone, wholes.closed)
     if found.by_id:
-        several = find_lines(mine, echoes, past, wholes.reports)
+        said_again = {new.name for one, new in zip(mine, meant, strict=True) if one.name in echoes}
+        several = find_lines(meant, said_again, past, wholes.reports)
         gone += lines_gone(several)
-        problems += lines_alone(several, corrects)
+        problems += lines_alone(several, corrects.values())
         problems += find_beside(mine, past, corrects, echoes | wholes.results)
     withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
     past.take(withdrawn)
-    statuses = _statuses(mine, steps, delivered, shortened(mine, past, whole) | _rewritten(mine, echoes, past))
+    statuses = _statuses(
+        mine, steps, corrects, delivered, shortened(meant, past, whole) | _rewritten(mine, echoes, past)
+    )
     held = [*problems, *_why(mine, steps), *_unsaid(mine, steps, statuses)]
     held += [(Reason.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]
     if found.whole:
@@ -251,6 +255,12 @@ def _finished(new: Resource, name: str, past: Past) -> Step:
             f"a status change without its value, and the result that it is about is held ({new.called})"
         )
     return Step("echo", last.said if last.said in UNFINISHED else new.said)
+
+
+def _as_meant(one: Resource, corrects: Mapping[str, str]) -> Resource:
+    """A resource under the ids of those that are corrected."""
+    lists = tuple(corrects.get(result, result) for result in one.lists)
+    return one._replace(name=f"{one.kind}/{corrects.get(one.identity, one.identity)}", lists=lists)
 
 
 def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[Reason, str]]:
@@ -357,14 +367,16 @@ def _is_echo(found: Opened, steps: Mapping[str, Step], corrects: Mapping[str, st
     )
 
 
-def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past, rewritten: set[str]) -> dict[str, str]:
+def _statuses(
+    mine: Sequence[Resource], steps: Mapping[str, Step], corrects: Mapping[str, str], own: Past, rewritten: set[str]
+) -> dict[str, str]:
     """The statuses that go out in place of the sender's: of results that change a final one, and of their reports.
 
     Args:
         rewritten: names of reports that list no longer all that they listed, or say something else themselves.
     """
     changed = {name: step.status for name, step in steps.items() if step.kind in ("amended", "held") and step.status}
-    changed |= _repaired(mine, own)
+    changed |= _repaired(mine, corrects, own)
     out = {one.identity: changed.get(one.name, one.status) for one in mine if one.kind == "Observation"}
     for one in mine:
         if one.kind == "DiagnosticReport" and (one.said == "final" or one.said in CHANGES):
@@ -382,12 +394,12 @@ def _statuses(mine: Sequence[Resource], steps: Mapping[str, Step], own: Past, re
     return changed
 
 
-def _repaired(mine: Sequence[Resource], own: Past) -> dict[str, str]:
+def _repaired(mine: Sequence[Resource], corrects: Mapping[str, str], own: Past) -> dict[str, str]:
     """The statuses of results that the message has delivered before with another meaning: its mapping was wrong."""
     before = {one.name: one for document in own.documents for one in document.resources}
     changed: dict[str, str] = {}
     for one in mine:
-        old = before.get(one.name)
+        old = before.get(f"{one.kind}/{corrects.get(one.identity, one.identity)}")
         if one.kind != "Observation" or old is None or one.said != "final" or RANK.get(old.status, 2) < RANK["final"]:
             continue
         if old.status in CHANGES:

@@ -165,10 +165,11 @@ class Lines:
     in_words: bool
 
 
-def find_lines(mine: Sequence[Resource], echoes: frozenset[str], past: Past, cultures: Collection[str]) -> list[Lines]:
+def find_lines(mine: Sequence[Resource], echoes: set[str], past: Past, cultures: Collection[str]) -> list[Lines]:
     """The tests of a document that had several results in their report, and have not all of them now.
 
     Args:
+        mine: under the ids of the results that they correct.
         echoes: names of results that say again what was accepted; where a test has only these nothing changes.
         cultures: names of reports that are compared as cultures.
     """
@@ -216,7 +217,7 @@ def lines_alone(found: Iterable[Lines], corrects: Collection[str]) -> list[tuple
     a correction of another one.
 
     Args:
-        corrects: ids of those whose time of measurement says which one they are about.
+        corrects: ids of the accepted results that these are about for sure.
     """
     alone = (one for one in found if len(one.told) < SEVERAL and one.told[0].identity not in corrects)
     return [

@@ -187,6 +187,16 @@ async def test_what_a_repaired_mapping_changes_goes_out_as_corrected(site: Runni
     assert [report["status"] for report in site.sandbox.resources("DiagnosticReport")] == ["corrected"]
 
 
+async def test_so_does_a_result_that_has_the_id_of_an_earlier_one(site: RunningSite) -> None:
+    early = message(1, "14.0", "O1", "P1", "P").replace(b"OBR|1|", b"OBR|2|")
+    await deliver(site, early, message(2, "14.8", "O1", "P1"))
+    assert [one["status"] for one in hemoglobins(site.sandbox)] == ["final"]
+    give_table(site.folder)
+    assert (await site.labrelay("reload")).code == ExitCode.OK
+    await reprocess(site, "--apply", "--reason", "the unit was wrong", "--yes")
+    assert [(one["status"], one["valueQuantity"]["value"]) for one in hemoglobins(site.sandbox)] == [("corrected", 148)]
+
+
 async def test_a_correction_is_never_overwritten_by_an_older_result(site: RunningSite) -> None:
     await deliver(site, message(1, "14.8", "O1", "P1"), message(2, "15.2", "O1", "P1", "C"), message(3))
     assert hemoglobins(site.sandbox)[-1]["valueQuantity"]["value"] == pytest.approx(15.2)

@@ -5,11 +5,13 @@ alone: both change the id that the mapping makes.
 """
 
 from collections.abc import AsyncIterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from engine.commands.output import ExitCode
 from tests.support.running import RunningSite, running_site
 from tests.support.senders import lines, send_blocks
 from tests.test_results_in_succession import CHANNELS, Lab
@@ -73,6 +75,58 @@ async def test_the_second_run_of_a_test_alone_does_not_take_the_place_of_the_fir
     await lab.says("F GLU 5.5 09:30", "F GLU 9.9 10:30")
     await lab.says("F GLU 9.9 10:30")
     assert sorted(lab.results()["GLU"].split(", ")) == ["final 5.5", "final 9.9"]
+
+
+RUNS = ("F GLU 1.1 09:10", "F GLU 2.2 09:20", "F GLU 3.3 09:30")
+# Runs that are accepted, runs that are told then -> how that ended; the results on the server.
+PLACES = [
+    pytest.param(RUNS, RUNS[1:], "delivered", "final 1.1, final 2.2, final 3.3", id="the last two"),
+    pytest.param(RUNS[:2], RUNS[1::-1], "delivered", "final 1.1, final 2.2", id="in another order"),
+    pytest.param(RUNS[:1], RUNS[1::-1], "delivered", "final 1.1, final 2.2", id="the newest first"),
+    pytest.param(RUNS[:2], RUNS[1:], "held", "final 1.1, final 2.2", id="the last one and a new one"),
+    pytest.param(
+        RUNS, (RUNS[1], "C GLU 4.4 09:30"), "delivered", "corrected 4.4, final 1.1, final 2.2", id="the last corrected"
+    ),
+    pytest.param(
+        RUNS[:2], (RUNS[1], "C GLU 4.4 09:10"), "delivered", "corrected 4.4, final 2.2", id="the first corrected"
+    ),
+    pytest.param(RUNS[:1], ("C GLU 2.2 09:20", RUNS[0]), "held", "final 1.1", id="a correction in front"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "told", "ended", "there"), PLACES)
+async def test_runs_that_are_told_in_other_places_are_those_of_their_times(
+    lab: Lab, before: tuple[str, ...], told: tuple[str, ...], ended: str, there: str
+) -> None:
+    await lab.says(*before)
+    assert await lab.says(*told) == ended
+    assert ", ".join(sorted(lab.results()["GLU"].split(", "))) == there
+    assert lab.held() == ["CORRECTS_UNKNOWN"] * (ended == "held")
+
+
+async def test_runs_of_two_orders_are_those_of_their_orders(lab: Lab) -> None:
+    run = "OBX|1|NM|GLU^GLU^L||{}|mmol/L|||||F|||2026030109{}00"
+    orders = [ORDER.format("F"), ORDER.format("F").replace("OBR|1||E1", "OBR|2||E2")]
+    for number, runs in enumerate(((("1.1", "10"), ("2.2", "20")), (("3.3", "20"), ("4.4", "30"))), 1):
+        told = [segment for order, one in zip(orders, runs, strict=True) for segment in (order, run.format(*one))]
+        assert await sends(lab.site, "hl7", [HEAD.format(number), *told]) == "delivered"
+    assert sorted(lab.results()["GLU"].split(", ")) == ["amended 3.3", "amended 4.4"]
+    assert set(lab.listed()) == {"amended"}
+
+
+async def test_a_shorter_list_of_answers_takes_back_the_run_that_it_has_not(lab: Lab) -> None:
+    say = partial(sends, lab.site, "hl7")
+    runs = [f"OBX|{{}}|ST|HIV^HIV^L||{value}||||||F|||202603010{time}" for value, time in
+            (("neg", "91000"), ("pos", "92000"), ("weak", "93000"), ("ind", "93000"))]  # fmt: skip
+    message = [HEAD.format(1), ORDER.format("F"), *(run.format(place) for place, run in enumerate(runs[:3], 1))]
+    assert await say(message) == "delivered"
+    assert await say([HEAD.format(2), ORDER.format("F"), runs[1].format(1), runs[3].format(2)]) == "held"
+    assert lab.held() == ["RESULTS_GONE"]
+    ran = await lab.site.labrelay("held", "release", "2", "--reason", "read again", "--yes")
+    assert ran.code == ExitCode.OK, ran.err
+    await lab.site.settled()
+    there = {one["valueString"]: one["status"] for one in lab.site.sandbox.resources("Observation")}
+    assert there == {"neg": "entered-in-error", "pos": "final", "ind": "amended"}
 
 
 async def test_nor_does_the_last_of_hundreds_of_runs(lab: Lab) -> None:
