@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from engine import accepted, rows
-from engine.batch import Batch
+from engine.batch import Batch, month_of
 from engine.commands.output import ExitCode
 from engine.journal import JOURNAL_NAME
 from engine.vault import DOCUMENT_KEYS
 from tests.support.running import RunningSite, running_site
+from tests.test_reports_in_succession import say
 from tests.test_results_in_succession import CHANNELS, Lab
 
 Sealed = Callable[[bytes], bytes]
@@ -43,7 +44,9 @@ def change(site: RunningSite, message: int, content: Callable[[bytes, Sealed], b
     vault = site.journal.vault
 
     def sealed(body: bytes) -> bytes:
-        return vault.sealer(DOCUMENT_KEYS, "2026-11").seal(body, "document", document.id, channel)
+        return vault.sealer(DOCUMENT_KEYS, month_of(site.app.clock.now_us())).seal(
+            body, "document", document.id, channel
+        )
 
     with closing(sqlite3.connect(site.folder / "var" / JOURNAL_NAME, timeout=15)) as connection, connection:
         (old,) = connection.execute("SELECT body FROM document WHERE id = ?", (document.id,)).fetchone()
@@ -211,3 +214,17 @@ async def test_three_hundred_tests_of_one_order_a_message_each_are_all_compared(
         "corrected 6.6",
     )
     assert lab.unlisted() == []
+
+
+async def test_a_report_that_goes_out_alone_for_a_damaged_one_is_told_of(
+    site: RunningSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the first message tells is remembered; its PDF is read again when the report is sent, and is damaged now."""
+    caplog.set_level(logging.WARNING, logger="labrelay")
+    assert await say(site, "F", "F GLU 5.5", document="a chart") == "delivered"
+    assert await say(site, "F", "F NA 140") == "delivered"
+    change(site, site.messages()[0].id, another_byte)
+    assert await say(site, "F", "F K 4.1") == "delivered"
+    (said,) = [one for one in caplog.records if one.name == "labrelay.engine.delivery"]
+    assert said.journal_id == site.messages()[-1].id  # type: ignore[attr-defined]  # extra fields
+    assert "a document of its order is damaged" in said.message

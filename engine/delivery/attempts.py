@@ -43,7 +43,7 @@ class Attempts(Places):
                 self.breaker.abandoned(now)
                 lane.delayed.append((max(now + WRITE_RETRY_S, *there.values()), delivery))
                 return
-            sent = await self._joined(delivery) if delivery.joins and (look or delivery.known_order) else delivery
+            sent = await self._joined(lane, delivery) if delivery.joins and (look or delivery.known_order) else delivery
             sent = await self._conditioned(sent) if self._checks_conflicts else sent
             await self._room()  # the last wait before the last look
             if self._paused or lane.held:  # a person was quicker than this attempt
@@ -109,12 +109,16 @@ class Attempts(Places):
         self._note(lane, lambda: self._outbox.close_overtaken(delivery.id, whole=whole))
         self._ended(lane, delivery, reason)
 
-    async def _joined(self, delivery: Delivery) -> Delivery:
+    async def _joined(self, lane: Lane, delivery: Delivery) -> Delivery:
         """The delivery with reports that list what the receiver has of them from other messages (`engine.joining`)."""
         try:
             body = await self._outbox.joined(delivery)
         except (IntegrityError, ValueError):
-            return delivery  # the destination finds the same damage, and says so
+            # Its own: the destination finds the same damage, and says so. An earlier one's: damaged since it was read.
+            logger.warning(
+                "a report goes out alone: a document of its order is damaged", extra=self._names(lane, delivery)
+            )
+            return delivery
         return delivery if body is None else replace(delivery, body=body, packed=False)
 
     async def _conditioned(self, delivery: Delivery) -> Delivery:
