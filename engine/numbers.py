@@ -67,7 +67,8 @@ def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
         return (NOT_ALL,)
     found: dict[Number, None] = {}
     cut = parsed.delimiters
-    marks = [mark for mark in (cut.component, cut.repetition, cut.subcomponent, cut.escape, '"') if mark]
+    component = cut.component or cut.field
+    plain = not any(map(str.isalnum, (cut.component, cut.repetition, cut.subcomponent, cut.escape)))
     for segment in parsed.segments:
         place = places.get(segment.name)
         if place is None:
@@ -77,10 +78,17 @@ def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
         for at in wanted:
             if at >= len(fields) or not (field := fields[at]):
                 continue
-            if field.isalnum() and len(field) <= MAX_LENGTH and not any(mark in field for mark in marks):
-                found[Number(kind, field.upper())] = None  # the usual case, at a third of the price
+            pairs = (segment.name, at) in _PAIRS
+            first, behind, _ = field.partition(component)
+            if (
+                plain
+                and first.isalnum()
+                and len(first) <= MAX_LENGTH
+                and not (behind and (pairs or cut.repetition in field))
+            ):
+                found[Number(kind, first.upper())] = None  # the usual case, at a third of the price
                 continue
-            for text in _texts(field, cut, pairs=(segment.name, at) in _PAIRS):
+            for text in _texts(field, cut, pairs=pairs):
                 found[Number(kind, text)] = None
         if len(found) > MOST:
             return (*tuple(found)[:MOST], NOT_ALL)
