@@ -51,6 +51,10 @@ CONFLICTS = {
     ),
     ("openelis__bs200-chemistry-result.hl7", 1): ("held", "PAT003 of HOSPITAL was another person in openelis__abbott"),
     ("oe-mindray-bs200.hl7", 1): ("held", "the same message again"),
+    ("cdcdex__PHLIP_FLU_2.5.1_OBX2CWE_OBX5ST.txt", 1): (
+        "held",
+        "two equal results of one test stand from ..._DUPLICATE_OBX1, and this one has other words for one of them",
+    ),
     ("cdcdex__GenV1_Batch_No_headers_twoMSH.txt", 2): ("held", "the number of message 1, whose person is another"),
     ("own__charset_8859-1.hl7", 1): ("held", "the number of own__batch_fhs_bhs, and another name"),
     ("own__charset_undeclared_cp1252.hl7", 1): ("held", "the number of own__batch_fhs_bhs, and another name"),
@@ -376,7 +380,8 @@ def test_training_messages_are_dead_on_a_channel_that_does_not_take_them(run: Ru
     sent = run.of(name, file.format)
     ends = set(sent.ends)
     assert "NOT_PRODUCTION" in ends
-    assert ends <= {"NOT_PRODUCTION", "delivered"}
+    again = {"held"} if name == "cdcdex__phlip-flu-batch.txt" else set()  # as ..._OBX2CWE_OBX5ST in CONFLICTS
+    assert ends <= {"NOT_PRODUCTION", "delivered"} | again
     assert [got.payload for got in sent.got] == sent.messages
 
 
