@@ -67,7 +67,7 @@ def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
         return (NOT_ALL,)
     found: dict[Number, None] = {}
     cut = parsed.delimiters
-    component = cut.component or cut.field
+    component = cut.component or cut.field  # the latter stands in no field: nothing is cut
     plain = not any(map(str.isalnum, (cut.component, cut.repetition, cut.subcomponent, cut.escape)))
     for segment in parsed.segments:
         place = places.get(segment.name)

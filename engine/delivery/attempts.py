@@ -116,7 +116,7 @@ class Attempts(Places):
         except (IntegrityError, ValueError):
             # Its own: the destination finds the same damage, and says so. An earlier one's: damaged since it was read.
             logger.warning(
-                "a report goes out alone: a document of its order is damaged", extra=self._names(lane, delivery)
+                "lists of reports are not joined: a document of its order is damaged", extra=self._names(lane, delivery)
             )
             return delivery
         return delivery if body is None else replace(delivery, body=body, packed=False)

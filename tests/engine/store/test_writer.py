@@ -581,7 +581,7 @@ async def _start(journal: Journal) -> None:
 async def test_what_waits_for_a_large_message_does_not_wait_for_its_checkpoint_too(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One batch goes before it, whatever that one has."""
+    """One batch goes before it, a large one as well."""
     done: list[str] = []
     run_checkpoint, work = StoreUpkeep._run_checkpoint, Writer._work
 
