@@ -25,6 +25,7 @@ from engine.numbers import Number
 from engine.outcomes import Outcomes
 from engine.reasons import Reason
 from engine.records import MapOutcome, Routed
+from engine.values import value
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -82,7 +83,7 @@ class Aside(Protocol):
     def forget(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class _Place:
     """Where one delivery of a message goes, and whether it has a place in memory there."""
 

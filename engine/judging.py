@@ -30,6 +30,7 @@ from engine.reagents import reagents_in
 from engine.reasons import Reason
 from engine.records import Routed
 from engine.told_lists import Form
+from engine.values import value
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -98,7 +99,7 @@ class ChannelRoutes:
         return any(route.hold is not None and route.hold.asks_controls for route in self.routes)
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Verdict:
     """What is to become of one message; the result of the pure part."""
 

@@ -16,12 +16,12 @@ import re
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 from engine.batch import Batch
 from engine.errors import StoreError
+from engine.values import value
 from engine.vault import NOTE_KEYS
 
 SESSION_BYTES = 64 * 1024  # of one session; a longer one shows its beginning
@@ -55,7 +55,7 @@ class LineEntry(NamedTuple):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class LineRecord:
     """One session of one connection. ``session``: 0 where no frame of it was ever taken."""
 

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from engine.values import value
 
-@dataclass(frozen=True, slots=True)
+
+@value()
 class Block:
     """One whole message as framed by a link that frames whole messages (MLLP).
 
@@ -18,7 +20,7 @@ class Block:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Frame:
     """One good ASTM E1381 frame that waits to be committed before it is acknowledged.
 
@@ -35,7 +37,7 @@ class Frame:
     completes: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class SessionEnd:
     """An ASTM session is over.
 
@@ -52,7 +54,7 @@ class SessionEnd:
     too_large: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class LinkFault:
     """The peer departed from its protocol; counted and shown, costs no message.
 
@@ -91,7 +93,7 @@ class Answered(Enum):
     NOT = "not"  # nothing, or nothing that was heard
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Heard:
     """What one side of a tee said to the other, once it is known what the other answered.
 

@@ -7,13 +7,12 @@ What is out of time is told by a time that follows no leap of the clock (`Batch.
 must not make the next patient with a number the first. Whether the same bytes are a repeat, `engine.repeats` decides.
 """
 
-from dataclasses import dataclass
-
 from engine import bearers, used_numbers
 from engine.batch import Batch
 from engine.hashes import unpack_reports
 from engine.message import Report
 from engine.sweeping import sweep
+from engine.values import value
 
 HOUR_US = 3_600_000_000
 EQUAL_MEMORY_US = 30 * 24 * HOUR_US
@@ -24,7 +23,7 @@ TOKEN_BYTES = 24
 _LAST = b"\xff" * 12
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Seen:
     """What came before a message.
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from engine.link_events import Line
 from engine.reasons import Reason
+from engine.values import value
 
 # -- parsed messages ---------------------------------------------------------------------------------------------
 
@@ -67,7 +68,7 @@ class Group:
         return f"Group({self.name})"
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Header:
     """What the first segment says; read cheaply from the bytes, before the message is stored.
 
@@ -247,7 +248,7 @@ class Bearer(NamedTuple):
     master: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Document:
     """What one mapping made of one message.
 
@@ -274,7 +275,7 @@ class Document:
     facts: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class MapContext:
     """Everything a mapping may know beside the message: the same context and bytes give the same document.
 
@@ -311,7 +312,7 @@ class MapContext:
     others: Mapping[bytes, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Mapped:
     """The outcome of a mapping. It raises `ContentError` instead where the whole message is dead.
 
@@ -360,7 +361,7 @@ class Given:
         return content
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Received:
     """A message on its way into the journal.
 
@@ -391,7 +392,7 @@ class Received:
     packed: "Given | None" = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Stored:
     """A message in the journal.
 
@@ -436,7 +437,7 @@ class LateRefusal:
     answer: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Delivery:
     """One document for one destination.
 
@@ -485,3 +486,30 @@ class Delivery:
     def request_id(self) -> str:
         """Another one for each attempt that the journal knows of: no peer takes one for the repeat of another."""
         return f"{self.key[:32]}.{self.earlier + self.attempt}"
+
+    def with_body(self, body: bytes) -> "Delivery":
+        """The same delivery of this document, which is not packed; ``replace`` takes twice as long."""
+        return Delivery(
+            id=self.id,
+            message_id=self.message_id,
+            channel=self.channel,
+            destination=self.destination,
+            seq=self.seq,
+            key=self.key,
+            body=body,
+            media_type=self.media_type,
+            received_us=self.received_us,
+            attempt=self.attempt,
+            not_before_us=self.not_before_us,
+            maybe_delivered=self.maybe_delivered,
+            manual=self.manual,
+            conditional=self.conditional,
+            reports=self.reports,
+            packed=False,
+            entries=self.entries,
+            unconditional=self.unconditional,
+            message_type=self.message_type,
+            joins=self.joins,
+            known_order=self.known_order,
+            earlier=self.earlier,
+        )

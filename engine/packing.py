@@ -5,7 +5,6 @@ between processes and in the journal; only a destination sees it whole. What doe
 beside the bytes (``packed``) says which of both it is.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -77,7 +76,7 @@ class Unpacking:
                     import asyncio  # here, for lists unpack too, and start without it
 
                     whole = await asyncio.to_thread(unpack, delivery.body)
-                delivery = replace(delivery, body=whole, packed=False)
+                delivery = delivery.with_body(whole)
             except ValueError as error:
                 raise RefusedDeliveryError(Reason.DAMAGED, "the stored document cannot be unpacked") from error
         return await self._destination.deliver(delivery)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from engine.reasons import Reason
 from engine.told_lists import Form
+from engine.values import value
 
 if TYPE_CHECKING:
     from engine.facts import Facts
@@ -73,7 +74,7 @@ class Rules(Protocol):
         """Why the document is kept back, or None. Never raises: what cannot be decided is kept back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Routed:
     """A document and where it goes.
 
@@ -97,7 +98,7 @@ class Routed:
     form: Form | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class MapOutcome:
     """What became of a message.
 

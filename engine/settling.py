@@ -17,7 +17,7 @@ What was decided is given back as `engine.facts.Facts`, for the note beside the 
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from engine import accepted
@@ -43,6 +43,7 @@ from engine.succession import (
     without_again,
 )
 from engine.told import Resource, entries_in, loads, rename
+from engine.values import value
 from engine.wholes import Wholes, find_cultures, find_lines, lines_alone, lines_gone, missing, shortened
 
 logger = logging.getLogger("labrelay." + __name__)
@@ -50,7 +51,7 @@ logger = logging.getLogger("labrelay." + __name__)
 _NAMED = 5  # results, where it is said why a document is held
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Settled:
     """What became of the routes of a message.
 

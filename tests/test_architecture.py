@@ -19,7 +19,7 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-CONTRACT = {"engine.link_events", "engine.message", "engine.errors", "engine.reasons"}
+CONTRACT = {"engine.link_events", "engine.message", "engine.errors", "engine.reasons", "engine.values"}
 CONTRACT_WITH_IO = CONTRACT | {"engine.ports", "engine.clock"}
 
 # The layers of `engine`, from the inside out: a module imports from its own layer and those before it.
@@ -32,8 +32,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "downtime edit_text errors examine examine_lines facts growth hashes key_sheet kinds lane letters "
             "link_events link_words message near numbers ownership pace packing persons ports reagents reasons "
             "receive_memory records registry repeats results retry secrets site site_file snapshot succession "
-            "technology tested timing told told_document told_hl7 told_lists units versions words yaml_nodes "
-            "critical"
+            "technology tested timing told told_document told_hl7 told_lists units values versions words "
+            "yaml_nodes critical"
         ),
     ),
     (

@@ -20,6 +20,8 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from engine.values import value
+
 ENQ, ACK, NAK, EOT = b"\x05", b"\x06", b"\x15", b"\x04"
 STX, ETX, ETB = b"\x02", b"\x03", b"\x17"
 CR, LF = b"\r", b"\n"
@@ -97,7 +99,7 @@ class Seen(Enum):
     TEXT = auto()  # a record without a frame, or a piece of one; an empty one: the line fell silent after it
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Token:
     """One thing seen.
 

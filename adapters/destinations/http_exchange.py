@@ -24,7 +24,7 @@ import os
 import ssl
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -39,6 +39,7 @@ from engine.clock import Clock
 from engine.errors import ConfigError, DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.message import Delivery
 from engine.reasons import Reason
+from engine.values import value
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_KEPT_ANSWER_BYTES = 64 * 1024  # of an OperationOutcome, for the person who looks at the dead letter
@@ -75,7 +76,7 @@ class HttpConfig(Protocol):
     def concurrency(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Answer:
     """An answer as it came.
 

@@ -119,7 +119,7 @@ class Attempts(Places):
                 "lists of reports are not joined: a document of its order is damaged", extra=self._names(lane, delivery)
             )
             return delivery
-        return delivery if body is None else replace(delivery, body=body, packed=False)
+        return delivery if body is None else delivery.with_body(body)
 
     async def _conditioned(self, delivery: Delivery) -> Delivery:
         """The delivery under the condition that the server has what we wrote last; see `engine.versions`.
@@ -142,7 +142,7 @@ class Attempts(Places):
             # What is not committed yet is known here; so a look into what is will do, and nothing waits for the writer.
             known |= await asyncio.to_thread(self._outbox.versions, self.name, unknown)
         known = {one: version for one, version in (known | shown).items() if version}
-        return replace(delivery, body=conditioned(body, known), packed=False) if known else delivery
+        return delivery.with_body(conditioned(body, known)) if known else delivery
 
     def _remember(self, versions: Versions) -> None:
         for resource, version in worth_keeping(versions):

@@ -10,7 +10,7 @@ The name is part of no key: a corrected spelling must not make another Patient. 
 from hashlib import blake2b
 from typing import Any
 
-from engine.mapping.key_scope import SEPARATOR, inside
+from engine.mapping.key_scope import SEPARATOR, KeyScope
 from engine.mapping.run import Run
 from engine.message import Bearer, Group
 from engine.persons import CONFLICT, Person, compare
@@ -40,18 +40,20 @@ class Bearers:
         "_persons",
         "_run",
         "_said",
+        "_scope",
         "_state",
         "found",
         "told_apart",
     )
 
-    def __init__(self, run: Run, state: blake2b) -> None:
+    def __init__(self, run: Run, state: blake2b, scope: KeyScope) -> None:
         """What a message made is let go at once: nothing here may lead back to its owner.
 
         Args:
             state: of the keyed hash that has read the site's key.
         """
         self._run = run
+        self._scope = scope
         self._state = state
         self._fields: list[str] = []
         self._group: Group | None = None  # the last one that was asked for its order, and what it was
@@ -91,7 +93,7 @@ class Bearers:
 
     def _first_number(self, group: Group) -> str:
         fields = self._run.identity
-        for segment in inside(group, fields.order):
+        for segment in self._scope.orders(group):
             for number in self._run.numbers_in(segment, fields.order_number):
                 return number
         return ""

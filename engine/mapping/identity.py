@@ -46,7 +46,7 @@ class Making:
         made: id -> reference of the resource with this id.
         envelope: entries that steps made of the Bundle itself, once they are part of it.
         scope: what keeps numbers that restart apart.
-        own, own_reports: references of what is written under our own ids; reports apart.
+        own_reports: references of the reports that are written under our own ids.
     """
 
     __slots__ = (
@@ -60,6 +60,7 @@ class Making:
         "_runs",
         "_shared",
         "_states",
+        "_tells_apart",
         "_updated",
         "_whose",
         "bearers",
@@ -68,7 +69,6 @@ class Making:
         "entries",
         "envelope",
         "made",
-        "own",
         "own_reports",
         "reports",
         "scope",
@@ -85,14 +85,12 @@ class Making:
         self._lists: dict[tuple[str, str], tuple[list[Any], set[bytes]]] = {}  # that were joined, and what is in them
         self._by_url: dict[str, Json] = {}  # the first ``_indexed`` entries, for what is added to them
         self._indexed = 0
-        self.bearers = Bearers(run, self._states[""])
         self._day_of: tuple[Group, str] | None = None  # the last group that was asked for its day of measurement
         self._numbers: dict[str, bytes] = {}  # patient, as keys of results name one -> keyed hash
         self._orders: dict[str, str] = {}  # counter -> the number of the order that its Patient is known by
         self.entries: list[Json] = []
         self.envelope: list[Json] = []
         self.made: dict[str, Json] = {}
-        self.own: list[Json] = []
         self.own_reports: list[Json] = []
         self.conditional: list[bytes] = []
         self.reports: dict[bytes, Report] = {}
@@ -100,6 +98,8 @@ class Making:
         self.dropped = 0
         self.transaction = transaction
         self.scope = KeyScope(run)
+        self.bearers = Bearers(run, self._states[""], self.scope)
+        self._tells_apart = self.scope.unique or self.scope.of_a_day  # a number alone, without a patient
         of_site = run.context.results_of == "site"
         self._whose = "" if of_site else f"{SEPARATOR}{run.context.channel}"  # in keys of results and reports
 
@@ -140,7 +140,7 @@ class Making:
         if kind in _OF_A_CHANNEL:
             key += self._whose
         # A number that is absent tells nothing apart.
-        if key.startswith(_NO_NUMBER) and (self.scope.unique or OF_A_DAY in key):
+        if self._tells_apart and key.startswith(_NO_NUMBER) and (self.scope.unique or OF_A_DAY in key):
             key += SEPARATOR + self.scope.this_message()
         identity = self.identity(kind, key)
         if identity in self.made and kind in _RUNS:
@@ -160,20 +160,19 @@ class Making:
 
     def put(self, kind: str, identity: str, resource: Json, request: str) -> Json:
         """Add a resource of ours; one with an id that is there already is joined to it. Returns its reference."""
-        if identity in self.made:
+        made = self.made
+        if identity in made:
             self._join("urn:uuid:" + identity, resource)
-            return self.made[identity]
+            return made[identity]
         if kind == "Patient":
             self._without_counters(resource, None)
         url = "urn:uuid:" + identity
-        self.made[identity] = reference = {"reference": url}
+        made[identity] = reference = {"reference": url}
         if request == "update" and self.transaction:
             change = Fragment(f'{{"method":"PUT","url":"{kind}/{identity}"}}')
             self.entries.append({"fullUrl": url, "resource": resource, "request": change})
             if kind == "DiagnosticReport":
                 self.own_reports.append(reference)
-            else:
-                self.own.append(reference)
         elif request == "create" and self.transaction:
             del resource["id"]
             self.entries.append({"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind}})
@@ -382,9 +381,14 @@ class Making:
     # -- results that are dropped ----------------------------------------------------------------------------------
 
     @property
+    def own(self) -> list[Json]:
+        """References of what is written under our own ids."""
+        return [{"reference": one["fullUrl"]} for one in self.entries if isinstance(one.get("request"), Fragment)]
+
+    @property
     def observations(self) -> int:
         """How many Observations there are."""
-        return sum(1 for entry in self.entries if entry["resource"]["resourceType"] == "Observation")
+        return [entry["resource"]["resourceType"] for entry in self.entries].count("Observation")
 
     def has(self, kind: str) -> bool:
         """Whether there is a resource of this type."""

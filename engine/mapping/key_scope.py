@@ -29,21 +29,29 @@ class KeyScope:
         apart: text that sets this message apart from one of the same bytes; usually empty.
     """
 
-    __slots__ = ("_alone", "_days", "_run", "apart", "of_a_day", "unique")
+    __slots__ = ("_alone", "_days", "_group", "_orders", "_run", "apart", "of_a_day", "unique")
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._days: dict[str, str] = {}  # times of this message -> their days
         self._alone: dict[str, str] = {}  # likewise, of results without a patient
+        self._group: Group | None = None  # the last one that was asked for its orders, and these
+        self._orders: list[Segment] = []
         self.unique = run.context.specimen_ids == "unique"
         # The same bytes with a time of measurement are the same results: `engine.settling` knows them by their ids.
         self.apart = "" if run.context.apart and self._is_timed() else run.context.apart
         self.of_a_day = run.context.specimen_ids == "day" and not self.apart
 
+    def orders(self, group: Group) -> list[Segment]:
+        """The orders in a group and inside it; a patient's number and time are both looked for in them."""
+        if self._group is not group:
+            self._group, self._orders = group, inside(group, self._run.identity.order)
+        return self._orders
+
     def order_time(self, group: Group) -> str:
         """The time of measurement of an order: its own, else that of its first result, else the message's."""
         fields = self._run.identity
-        for segment in group.segments.get(fields.order) or inside(group, fields.order):
+        for segment in group.segments.get(fields.order) or self.orders(group):
             if text := self._time_in(segment, fields.order_time):
                 return text
         for segment in inside(group, fields.result):

@@ -10,10 +10,11 @@ from engine.hashes import pack_reports
 from engine.message import Delivery, Document
 from engine.outbox.decisions import keep_back
 from engine.records import AGAIN, CRITICAL, JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, SHARED, Held, Routed
+from engine.values import value
 from engine.vault import DOCUMENT_KEYS
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Queued:
     """What `put` has queued.
 

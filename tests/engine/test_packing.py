@@ -1,6 +1,7 @@
 """Documents stay compressed from where they are made to where they go."""
 
 import asyncio
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,18 @@ def delivery(body: bytes, *, packed: bool) -> Delivery:
         id=1, message_id=1, channel="chem", destination="a", seq=1, key="00" * 16, body=body, packed=packed,
         media_type="application/fhir+json", received_us=0,
     )  # fmt: skip
+
+
+def test_a_delivery_with_another_body_is_the_same_but_for_that() -> None:
+    """Every attribute is another than its default here: one that was forgotten would show."""
+    one = Delivery(
+        id=1, message_id=2, channel="chem", destination="a", seq=3, key="00" * 16, body=b"packed", packed=True,
+        media_type="application/fhir+json", received_us=4, attempt=5, not_before_us=6, maybe_delivered=True,
+        manual=True, conditional=(b"c",), reports=(b"r",), entries=7, unconditional=True, message_type="ORU^R01",
+        joins=True, known_order=True, earlier=8,
+    )  # fmt: skip
+    assert all(getattr(one, field.name) != field.default for field in fields(Delivery))
+    assert one.with_body(b"whole") == replace(one, body=b"whole", packed=False)
 
 
 class Kept:
