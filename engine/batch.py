@@ -22,7 +22,7 @@ from engine.loss import last_number
 from engine.records import INCOMPLETE_BYTES, KIND_FRAME
 from engine.repeats import Habit
 from engine.told import Resource
-from engine.unmapped_codes import UnmappedCodes
+from engine.unmapped_codes import Key, UnmappedCodes
 from engine.vault import MESSAGE_KEYS, Vault
 
 INCOMPLETE_US = 30 * 86_400_000_000  # how long, once a person has dismissed them
@@ -91,6 +91,7 @@ class Tail:
         incomplete_bytes, incomplete_us: what the site lets incomplete messages take (`engine.unfinished`).
         told: stored document -> the resources in it, of those that were compared last.
         names: message -> hashes of what its documents tell, likewise (`engine.accepted`).
+        code_rows: code without a row in its table -> where it is counted (`engine.unmapped_codes`).
         answers: messages whose answer was not written yet, or never.
     """
 
@@ -111,6 +112,7 @@ class Tail:
         self.names: dict[int, frozenset[int]] = {}
         self._told_names = 0
         self.last_document: int = connection.execute("SELECT coalesce(max(id), 0) FROM document").fetchone()[0]
+        self.code_rows: dict[Key, int] = {}
         self.unmapped_rows: int = connection.execute("SELECT count(*) FROM unmapped_code").fetchone()[0]
         stored = connection.execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
         self.watermark: int = stored[0] if stored else 0
@@ -428,6 +430,8 @@ class Batch:
         tail.last_id, tail.chain = self.last_id, self.chain
         tail.last_document = self.last_document
         tail.unmapped_rows = self.unmapped_rows
+        if self.unmapped.rows:
+            self.unmapped.committed(tail.code_rows)
         tail.channels.update(self._channels)
         for lane in self._lanes.values():
             tail.lanes[lane.id] = lane

@@ -1,6 +1,7 @@
 """Repeats, report numbers, unmapped codes, counters: bounded, aged out, kept per day of the site."""
 
 import asyncio
+import sqlite3
 from dataclasses import astuple
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from engine import memory, sweeping, unmapped_codes
 from engine.batch import Batch
 from engine.clock import ManualClock
+from engine.errors import StoreError
 from engine.journal import Journal
 from engine.message import Report, Unmapped
 from engine.numbers import Number
@@ -216,6 +218,24 @@ async def test_codes_of_messages_that_share_a_transaction_are_counted_each(tmp_p
         await asyncio.gather(*(journal.map_done(one, state="filtered", unmapped=glucose * 2) for one in kept))
         assert journal.stats.batches - before < len(kept)
         assert [(one.code, one.unit, one.n) for one in journal.unmapped()] == [("GLU", "mg/dL", 40)]
+
+
+async def test_a_code_of_a_transaction_that_failed_is_counted_when_it_comes_again(tmp_path: Path) -> None:
+    """Where its row stands is remembered from the commit on: a row that was rolled back is nowhere."""
+    async with running(tmp_path) as journal:
+        first, second, third = [(await store(journal, b"%d" % n))[0].id for n in range(3)]
+        glucose, urea = [Unmapped("lab.csv", "GLU")], [Unmapped("lab.csv", "UREA")]
+        await journal.map_done(first, state="filtered", unmapped=glucose)
+        rollbacks = journal.stats.rollbacks
+        with sqlite3.connect(tmp_path / "journal.db", isolation_level=None) as other:
+            other.execute("CREATE TRIGGER refused BEFORE UPDATE ON channel BEGIN SELECT RAISE(ABORT, 'no'); END")
+            with pytest.raises(StoreError):
+                await journal.map_done(second, state="dead", unmapped=glucose + urea)
+            other.execute("DROP TRIGGER refused")
+        assert journal.stats.rollbacks == rollbacks + 1
+        await journal.map_done(second, state="filtered", unmapped=glucose + urea)
+        await journal.map_done(third, state="filtered", unmapped=glucose * 2 + urea)
+        assert [(one.code, one.n) for one in journal.unmapped()] == [("GLU", 4), ("UREA", 2)]
 
 
 async def test_a_day_is_the_sites_day(tmp_path: Path) -> None:
