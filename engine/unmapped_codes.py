@@ -29,7 +29,7 @@ class UnmappedCodes:
     """Those of one transaction.
 
     Attributes:
-        rows: the numbers of their rows, of those that were looked for or written here.
+        rows: code -> number of its row, where it was looked up or written here.
     """
 
     __slots__ = ("_seen", "rows")
@@ -76,7 +76,9 @@ class UnmappedCodes:
         )
 
     def committed(self, known: dict[Key, int]) -> None:
-        """Remember their rows, which are never removed while the store is open; of long codes none."""
-        if len(known) > ROWS_REMEMBERED:
+        """Remember their rows. No row is removed while the store is open. Rows of long codes are not remembered."""
+        if len(known) + len(self.rows) > ROWS_REMEMBERED:
             known.clear()
-        known.update((key, row) for key, row in self.rows.items() if sum(map(len, key)) <= _MOST_TEXT)
+        for key, row in self.rows.items():
+            if sum(map(len, key)) <= _MOST_TEXT and len(known) < ROWS_REMEMBERED:
+                known[key] = row

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def value(*, kw_only: bool = False) -> Callable[[type[T]], type[T]]:
-    """As ``dataclass(frozen=True, slots=True)``: mypy refuses to set an attribute; at run time nothing does."""
+def value(*, kw_only: bool = False) -> Callable[[type[_T]], type[_T]]:
+    """As ``dataclass(frozen=True, slots=True)``. Mypy refuses to set an attribute; Python does not."""
     return dataclass(slots=True, unsafe_hash=True, kw_only=kw_only)

@@ -99,7 +99,9 @@ class Making:
         self.transaction = transaction
         self.scope = KeyScope(run)
         self.bearers = Bearers(run, self._states[""], self.scope)
-        self._tells_apart = self.scope.unique or self.scope.of_a_day  # a number alone, without a patient
+        self._tells_apart = (
+            self.scope.unique or self.scope.of_a_day
+        )  # keys without a patient may be equal in two messages
         of_site = run.context.results_of == "site"
         self._whose = "" if of_site else f"{SEPARATOR}{run.context.channel}"  # in keys of results and reports
 

@@ -43,7 +43,7 @@ class KeyScope:
         self.of_a_day = run.context.specimen_ids == "day" and not self.apart
 
     def orders(self, group: Group) -> list[Segment]:
-        """The orders in a group and inside it; a patient's number and time are both looked for in them."""
+        """The orders in a group and inside it. The number and the time of an order are looked for in them."""
         if self._group is not group:
             self._group, self._orders = group, inside(group, self._run.identity.order)
         return self._orders

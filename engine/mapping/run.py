@@ -207,7 +207,7 @@ class Run:
         found = []
         for segment in segments:
             fields = segment.fields
-            if len(fields) > field and (raw := fields[field]) and (raw >= "#" or self.present(raw)):
+            if len(fields) > field and (raw := fields[field]) and (raw[0].isalnum() or self.present(raw)):
                 found.append(raw.partition(self.R)[0])
                 if self.trace is not None:
                     self.trace.read(segment, field, 0)

@@ -77,6 +77,13 @@ def test_a_text_is_the_first_part_unescaped_and_trimmed() -> None:
     assert holds("whole(PID-5) == 'D&o&von^Jane'", message)
 
 
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u3000", '""'])
+def test_a_field_of_blanks_says_nothing_in_a_list_of_segments(blank: str) -> None:
+    message = HL7.replace("||yellow||", f"|{blank}|yellow||")
+    assert message != HL7
+    assert holds("count(OBX[*]-4) == 0", message)
+
+
 def test_repetitions_and_their_parts_are_counted_from_one() -> None:
     message = HL7.replace("4711^^^HOSP^MR", "4711^^^HOSP&1.2.3&ISO^MR~0815^^^STATE&1.2.4&ISO^PI")
     message = message.replace("||yellow||", "||yellow~pale~ ||")

@@ -238,6 +238,23 @@ async def test_a_code_of_a_transaction_that_failed_is_counted_when_it_comes_agai
         assert [(one.code, one.n) for one in journal.unmapped()] == [("GLU", 4), ("UREA", 2)]
 
 
+async def test_few_short_codes_are_remembered_and_all_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unmapped_codes, "ROWS_REMEMBERED", 3)
+    codes = [Unmapped("lab.csv", f"C{n}") for n in range(5)] + [Unmapped("lab.csv", "X" * 200)]
+    async with running(tmp_path) as journal:
+        for n in range(6):
+            (stored,) = await store(journal, b"%d" % n)
+            await journal.map_done(stored.id, state="filtered", unmapped=[codes[n], *codes[-2:], codes[0]])
+            remembered = journal._tail.code_rows
+            assert len(remembered) <= 3
+            assert all(len(code) < 200 for _, _, code, _ in remembered)
+        assert remembered
+        found = {one.code: one.n for one in journal.unmapped()}
+    assert found == {"C0": 7, "C1": 1, "C2": 1, "C3": 1, "C4": 7, "X" * 200: 7}
+
+
 async def test_a_day_is_the_sites_day(tmp_path: Path) -> None:
     clock = ManualClock()  # 06:00 UTC
     journal = opened(tmp_path, clock=clock, zone=ZoneInfo("Asia/Kolkata"))
