@@ -3,7 +3,8 @@ processes can be compared.
 
     python -m tests.support.bundle_hashes forwards|backwards      prints JSON: message, mapping and way -> hash
 
-Backwards takes the last message first, and explains none.
+Backwards takes the last message first, and explains none. Forwards also hashes each trace, and the Python that each
+mapping is compiled to.
 
 The hash is over everything that a mapping gives: documents, counts, warnings, unmapped codes, keys, or why it is dead.
 """
@@ -27,7 +28,7 @@ from tests.support.shipped import KEY, MAPPINGS, program, verdict_of
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 FORMATS = {".hl7": "hl7v2", ".astm": "astm", ".txt": "text"}
-PLAIN, TRACED = "plain", "traced"
+PLAIN, TRACED, TRACE, CODE = "plain", "traced", "trace", "code"
 WAYS = {1: (PLAIN, TRACED), -1: (PLAIN,)}
 SETTINGS = {"processing_ids": ["T", "D"], "local_system": "urn:labrelay:codes:analyzer"}
 
@@ -60,11 +61,13 @@ def of_corpus(step: int) -> Iterator[tuple[str, str]]:
                 if each.format != file.format or parsed.structure not in each.structures:
                     continue
                 for way in WAYS[step]:
+                    name = f"{file.name} {number} {each.name}"
                     try:
                         if way == PLAIN:
                             mapped: Mapped | None = each.apply(parsed, context)
                         else:
                             trace = each.explain(parsed, context)
+                            yield f"{name} {TRACE}", repr((trace.leaves, sorted(trace.rules), trace.unread))
                             mapped = trace.mapped
                             if trace.error is not None:
                                 raise trace.error
@@ -72,7 +75,7 @@ def of_corpus(step: int) -> Iterator[tuple[str, str]]:
                         said = shown(mapped)
                     except ContentError as error:
                         said = f"{error.reason.value} {error.place} {error}"
-                    yield f"{file.name} {number} {each.name} {way}", said
+                    yield f"{name} {way}", said
 
 
 def of_samples(step: int) -> Iterator[tuple[str, str]]:
@@ -100,9 +103,18 @@ def of_samples(step: int) -> Iterator[tuple[str, str]]:
             yield f"{path.parent.name}/{path.name} {way}", said
 
 
+def of_code() -> Iterator[tuple[str, str]]:
+    """The Python that each shipped mapping is compiled to, plain and traced."""
+    for name in shipped_mappings([MAPPINGS]):
+        each = program(name)
+        for structure in each.structures:
+            yield f"{name} {structure} {PLAIN} {CODE}", each.plain[structure].made.source
+            yield f"{name} {structure} {TRACED} {CODE}", each.compile_traced(structure).made.source
+
+
 def main() -> None:
     step = {"forwards": 1, "backwards": -1}[sys.argv[1]]  # what was met before must not matter
-    found = [*of_samples(step), *of_corpus(step)]
+    found = [*of_samples(step), *of_corpus(step), *(of_code() if step == 1 else ())]
     print(json.dumps({name: hashlib.sha256(said.encode()).hexdigest() for name, said in found}))
 
 
