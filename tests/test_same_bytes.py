@@ -64,5 +64,11 @@ def test_nothing_is_other_than_it_was(runs: tuple[Hashes, Hashes]) -> None:
     if UPDATE:
         FROZEN.write_text("".join(f"{name}\t{found}\n" for name, found in sorted(hashes.items())))
     frozen = dict(line.split("\t") for line in FROZEN.read_text().splitlines())
-    assert frozen.keys() == hashes.keys()
-    assert [name for name, found in hashes.items() if frozen[name] != found] == []
+    # Messages of the corpus come and go; samples and mappings are our own.
+    assert {name for name in frozen if is_ours(name)} == {name for name in hashes if is_ours(name)}
+    assert len(frozen.keys() & hashes.keys()) > 500
+    assert [name for name, found in hashes.items() if frozen.get(name, found) != found] == []
+
+
+def is_ours(name: str) -> bool:
+    return "/" in name or name.endswith(f" {CODE}")
