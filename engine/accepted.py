@@ -18,13 +18,13 @@ from engine import kinds
 from engine.batch import Batch
 from engine.errors import IntegrityError
 from engine.hashes import neighbours, unpack_reports
+from engine.list_form import Form
 from engine.message import Bearer, Report
 from engine.persons import Person
 from engine.records import Routed
 from engine.rows import body_of
 from engine.succession import RANK, UNFINISHED, Version
 from engine.told import Json, Resource, loads, said_in, written_anew
-from engine.told_lists import Form
 
 MOST_MESSAGES = 500  # of one order that are compared; a counter that never moves must not stop the journal
 MOST_LOOKS = 1_000_000  # at accepted results, for one document: about 2 s, in which nothing is acknowledged

@@ -34,6 +34,7 @@ from engine.durable import sync_folder
 from engine.errors import StoreError
 from engine.ownership import hand_over
 
+ANCHOR_NAME = "journal.anchor"
 MAGIC = b"LRANCHOR"
 VERSION = 2
 UNSEALED = 1  # the version of earlier programs

@@ -36,11 +36,12 @@ from engine.downtime import Window, open_until, spared
 from engine.elsewhere import Elsewhere
 from engine.errors import ConfigError, StoreError
 from engine.intake import Intake
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import Journal
 from engine.message import Delivery, Stored
 from engine.metrics import Counters, new_registry
 from engine.observe import Observer
 from engine.outcomes import Outcomes
+from engine.reading.connecting import JOURNAL_NAME
 from engine.reasons import Reason
 from engine.receive_memory import ReceiveMemory
 from engine.records import DELIVERIES, Pause, Recovery, Target

@@ -21,7 +21,8 @@ from engine.clock import Clock, from_us
 from engine.config import BackupConfig, Site
 from engine.errors import IntegrityError, LabRelayError, StoreError
 from engine.gentle import run_gently
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import Journal
+from engine.reading.connecting import JOURNAL_NAME
 from engine.snapshot.store import BackupSnapshot
 
 logger = logging.getLogger("labrelay." + __name__)

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import anchor
+from engine.anchor import ANCHOR_NAME
 from engine.durable import sync_file, sync_folder
 from engine.erased import COMPACT_DUE
 from engine.errors import StoreError
-from engine.journal import ANCHOR_NAME, COMPACTED_NAME, JOURNAL_NAME
+from engine.journal import COMPACTED_NAME
 from engine.lock import SiteLock
 from engine.loss import last_number, look
 from engine.ownership import hand_over
+from engine.reading.connecting import JOURNAL_NAME
 
 SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file
 

@@ -16,11 +16,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 
+from engine.health import Health, Line
 from engine.units import HostPort, size_text
 
 GIB = 1 << 30
@@ -38,26 +37,6 @@ UNSAFE_FILE_SYSTEMS = {"tmpfs": "is in memory: a power cut empties it", "ramfs":
 SHARED_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "glusterfs", "ceph"})
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _TIMEX_BYTES = 512  # struct timex is 208 bytes on 64-bit Linux
-
-
-class Health(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One examined thing.
-
-    Attributes:
-        advice: what to do about it; empty where it is ok.
-    """
-
-    health: Health
-    subject: str
-    text: str
-    advice: str = ""
 
 
 def python_version() -> Line:

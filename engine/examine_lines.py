@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from engine.examine import Health, Line
+from engine.health import Health, Line
 
 PROC = Path("/proc")
 # Programs that open any serial port that appears, and send to it: to a modem, or a Braille display.

@@ -7,8 +7,9 @@ collector does not walk them again and again, which would stop the event loop fo
 A message makes some thousand objects and leaves no cycle behind, so the collector has little to find and comes seldom.
 """
 
-import ctypes
 import gc
+
+from engine import allocator
 
 _YOUNG_OBJECTS = 20_000  # more than were let go since the last look; a message makes twice the 700 of Python's default
 
@@ -19,11 +20,4 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)
-    trim()
-
-
-def trim() -> None:
-    """Give the holes back to the system. Takes milliseconds; any thread may call it, and others run meanwhile."""
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it; elsewhere there is nothing to do
-    if malloc_trim is not None:
-        malloc_trim(0)
+    allocator.trim()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from engine import before_upgrade, migrate
 from engine.errors import LabRelayError, StoreError
-from engine.examine import Health, Line
+from engine.health import Health, Line
 from engine.reading.connecting import connect
 from engine.units import size_text
 

@@ -10,6 +10,7 @@ from engine.clock import from_us
 from engine.controls import controls_in
 from engine.errors import ContentError
 from engine.formats import MEDIA_TYPES
+from engine.list_form import Form
 from engine.mapping.held.rules import Holding
 from engine.mapping.shipped import refusal
 from engine.message import (
@@ -29,7 +30,6 @@ from engine.ports import Format
 from engine.reagents import reagents_in
 from engine.reasons import Reason
 from engine.records import Routed
-from engine.told_lists import Form
 from engine.values import value
 
 logger = logging.getLogger("labrelay." + __name__)

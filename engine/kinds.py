@@ -15,8 +15,9 @@ from datetime import UTC, tzinfo
 
 from engine import told, told_document, told_hl7
 from engine.facts import Facts
+from engine.list_form import Form
 from engine.told import Resource
-from engine.told_lists import LISTS, Form, List
+from engine.told_lists import LISTS, List
 
 FHIR = "application/fhir+json"
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import StoreError
+from engine.moments import DISORDER_US, first_at
 from engine.records import Filter
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 Execute = Callable[..., sqlite3.Cursor]
 
-# By how much rows may be out of order in time (the clock was set, frames were assembled after a restart).
-DISORDER_US = 86_400_000_000
 NO_LIMIT = 2**62  # above every number: a walk has a bound always, and so is a search and no scan
 FEW_WAITING = 50_000  # deliveries; their messages are found in some 50 ms
 SMALL_CHANNEL = 20_000  # messages; walking through so many takes some 20 ms
@@ -229,17 +228,3 @@ def letter_terms(
         if value is not None:
             terms.add(term, value)
     return " AND ".join(terms.where), terms.values
-
-
-def first_at(execute: Execute, at_us: int) -> int:
-    """About the first id that was received at ``at_us`` or later, by halving: ids follow time, and so no index on the
-    time is needed. Right for rows that are out of order by no more than the caller's margin."""
-    low, high = 1, (execute("SELECT max(id) FROM journal").fetchone()[0] or 0) + 1
-    while low < high:
-        middle = (low + high) // 2
-        row = execute("SELECT id, received_us FROM journal WHERE id >= ? ORDER BY id LIMIT 1", (middle,)).fetchone()
-        if row is None or row[1] >= at_us:
-            high = middle
-        else:
-            low = row[0] + 1
-    return low

@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import replace
 from hashlib import sha256
 
-from engine import heap
+from engine import allocator
 from engine.message import Given, Received
 from engine.packing import Packer
 
@@ -26,6 +26,6 @@ async def prepared(received: Received) -> Received:
 
 
 def _prepare(received: Received) -> Received:
-    heap.trim()
+    allocator.trim()
     smaller, packed = Packer().pack(received.payload)
     return replace(received, payload_hash=sha256(received.payload).digest(), packed=Given(smaller) if packed else None)

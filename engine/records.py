@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from engine.list_form import Form
 from engine.reasons import Reason
-from engine.told_lists import Form
 from engine.values import value
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ from engine.batch import Batch
 from engine.errors import IntegrityError
 from engine.hashes import unpack_reports
 from engine.letting_go import RECORD_RANGES, Found, let_go
-from engine.listing import DISORDER_US, first_at
+from engine.moments import DISORDER_US, first_at
 from engine.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_MESSAGE, KIND_PRUNED
 from engine.vault import Vault
 

@@ -28,8 +28,9 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "values",
         names(
-            "actor breaker chain clock clock_watch conditional controls cultures deidentified deidentified_codes "
-            "downtime edit_text errors examine examine_lines facts growth hashes key_sheet kinds lane letters "
+            "actor allocator breaker chain clock clock_watch conditional controls cultures deidentified "
+            "deidentified_codes list_form downtime edit_text errors examine examine_lines facts growth hashes health "
+            "key_sheet kinds lane letters "
             "link_events link_words message near numbers ownership pace packing persons ports reagents reasons "
             "receive_memory records registry repeats results retry secrets site site_file snapshot succession "
             "technology tested timing told told_document told_hl7 told_lists units values versions words "
@@ -42,9 +43,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             "absent accepted along anchor answers apart arrival audit backups batch bearers before_upgrade causes "
             "compact config correcting damage detecting durable earlier elsewhere emptying erased erasing formats "
             "holding installed joining journal kek layouts letting_go line_trace listing lock loss lots mapping meant "
-            "memory migrate new_folder numbered outbox packs pauses pruned reading replays reserve retention rollback "
-            "rotation row_check rows salvage server_versions settling superseding suspect sweeping trail trail_check "
-            "unfinished unmapped_codes upkeep moving used_numbers vault verdict verify wal_repair warm_up wholes writer"
+            "memory moments migrate new_folder numbered outbox packs pauses pruned reading replays reserve retention "
+            "rollback rotation row_check rows salvage server_versions settling superseding suspect sweeping "
+            "trail trail_check unfinished unmapped_codes upkeep moving "
+            "used_numbers vault verdict verify wal_repair warm_up wholes writer"
         ),
     ),
     (

@@ -17,7 +17,7 @@ import pytest
 from engine import accepted, rows
 from engine.batch import Batch, month_of
 from engine.commands.output import ExitCode
-from engine.journal import JOURNAL_NAME
+from engine.reading.connecting import JOURNAL_NAME
 from engine.vault import DOCUMENT_KEYS
 from tests.support.running import RunningSite, running_site
 from tests.test_reports_in_succession import say

@@ -38,11 +38,12 @@ from engine.batch import Batch
 from engine.bench.cases import CHANNELS, Bench, Case
 from engine.bench.messages import control_id, oru
 from engine.clock import SystemClock
-from engine.journal import JOURNAL_NAME, Journal, Routed
+from engine.journal import Journal, Routed
 from engine.message import Document, Received, Report
 from engine.numbers import Number
 from engine.outbox import attempts
 from engine.packing import Packer
+from engine.reading.connecting import JOURNAL_NAME
 from engine.reasons import Reason
 from engine.records import Filter
 

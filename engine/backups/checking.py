@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from hashlib import file_digest
 
 from engine import verify
+from engine.anchor import ANCHOR_NAME
 from engine.backups import pieces, standing
 from engine.backups.shelf import VERIFIED_NAME, Copy, Verified, write_json
 from engine.errors import IntegrityError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME
+from engine.reading.connecting import JOURNAL_NAME
 
 Progress = Callable[[int, int], None]
 

@@ -20,13 +20,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from engine import kek, migrate
-from engine.anchor import Anchor, Sealing
+from engine.anchor import ANCHOR_NAME, Anchor, Sealing
 from engine.backups.far_file import FarFile
 from engine.backups.shelf import SITE_FOLDER, Copy, Manifest, Shelf
 from engine.durable import sync_file, sync_folder
 from engine.errors import StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.kek import Source
+from engine.reading.connecting import JOURNAL_NAME
 from engine.upkeep import PAGE_BYTES
 from engine.vault import KEY_NAME
 from engine.writer import Job, Pump

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from engine.backups.shelf import Copy, Shelf
 from engine.config import BackupConfig
-from engine.examine import Health, Line
-from engine.journal import JOURNAL_NAME
-from engine.reading.connecting import connect
+from engine.health import Health, Line
+from engine.reading.connecting import JOURNAL_NAME, connect
 from engine.units import duration_text
 
 OVERDUE = 1.5  # so many times the time between copies without a verified one is a problem

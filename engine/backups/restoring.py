@@ -31,7 +31,7 @@ from typing import Any
 import orjson
 
 from engine import anchor, audit, earlier, erased, kek, memory, migrate, pauses, rotation, row_check, unfinished, verify
-from engine.anchor import Anchor
+from engine.anchor import ANCHOR_NAME, Anchor
 from engine.backups import decided, pieces, standing
 from engine.backups.shelf import SITE_FOLDER, Copy
 from engine.batch import Batch
@@ -39,8 +39,9 @@ from engine.chain import chain_hash, row_hash
 from engine.clock import Clock, from_us
 from engine.durable import sync_file, sync_folder, sync_way_to
 from engine.errors import ConfigError, IntegrityError, StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+from engine.journal import Journal
 from engine.new_folder import RESTORING, raise_if_in_use
+from engine.reading.connecting import JOURNAL_NAME
 from engine.reasons import Reason
 from engine.records import KIND_MESSAGE, MAYBE_DELIVERED
 from engine.results import UnreadableResultsError, results_of

@@ -37,10 +37,9 @@ from engine.backups.shelf import Copy, Standing
 from engine.durable import sync_folder
 from engine.errors import IntegrityError, StoreError
 from engine.hashes import unpack_reports
-from engine.journal import JOURNAL_NAME
 from engine.memory import REPORT_MEMORY_US
 from engine.numbered import BLOCK_BITS
-from engine.reading.connecting import connect
+from engine.reading.connecting import JOURNAL_NAME, connect
 
 MAKING = "making.state"
 LOCAL = ".standing-"

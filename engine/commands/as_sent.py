@@ -12,11 +12,11 @@ from typing import Any
 from engine.commands.decided import ANEW, CORRECTS, ECHO, why_status
 from engine.facts import Facts
 from engine.kinds import has_ids, under
+from engine.list_form import Form
 from engine.mapping.explaining import Around, Leaf, explained, numbered
 from engine.mapping.json_text import as_text
 from engine.message import Document
 from engine.told import SENDER_STATUS
-from engine.told_lists import Form
 
 Json = dict[str, Any]
 

@@ -112,8 +112,9 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
     from engine.backups.shelf import Shelf, read_copy
     from engine.clock import SystemClock
     from engine.commands.verify import Progress
-    from engine.journal import JOURNAL_NAME, Journal
+    from engine.journal import Journal
     from engine.ownership import hand_over_all, hand_over_path
+    from engine.reading.connecting import JOURNAL_NAME
 
     config = site.config.backup
     journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)

@@ -9,10 +9,10 @@ import orjson
 from engine.commands.output import plural
 from engine.facts import Facts
 from engine.kinds import opened
+from engine.list_form import Form
 from engine.message import Document
 from engine.reasons import Reason
 from engine.told import Resource, resources_in
-from engine.told_lists import Form
 
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from engine.backups import outlook
 from engine.commands.output import ExitCode, Form, form_option, show_document
 from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError
-from engine.examine import Health, Line
+from engine.health import Health, Line
 from engine.lock import LOCK_NAME
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def _key(data: Path) -> Iterator[Line]:
 
     from engine import kek, rotation
     from engine.errors import IntegrityError
-    from engine.journal import JOURNAL_NAME
-    from engine.reading.connecting import connect
+    from engine.reading.connecting import JOURNAL_NAME, connect
     from engine.secrets import CREDENTIALS_VARIABLE
     from engine.vault import KEY_NAME
 

@@ -64,7 +64,7 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.journal import JOURNAL_NAME
+    from engine.reading.connecting import JOURNAL_NAME
 
     numbers = tuple(click.prompt("patient number", hide_input=True, err=True) if n == "-" else n for n in numbers)
     if not any(number.strip() for number in numbers):

@@ -41,6 +41,7 @@ from engine.commands.session import Session, pass_session
 from engine.errors import ContentError, IntegrityError
 from engine.facts import NOTHING, Facts
 from engine.judging import context_of
+from engine.list_form import Form as ListForm
 from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
 from engine.mapping.inputs import Found
@@ -48,7 +49,6 @@ from engine.mapping.outputs.documents import form_of
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
 from engine.message import MapContext, Parsed, Stored
-from engine.told_lists import Form as ListForm
 
 
 @click.command(help=__doc__)

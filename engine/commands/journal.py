@@ -40,7 +40,9 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
     and the missing numbers become a row of the audit trail, and the numbers are never given again. What is missing has
     to be sent again from the analyzers.
     """
-    from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+    from engine.anchor import ANCHOR_NAME
+    from engine.journal import Journal
+    from engine.reading.connecting import JOURNAL_NAME
 
     if not because.strip():
         raise click.BadParameter("say why", param_hint="--because")

@@ -98,7 +98,7 @@ async def _listen(
 def note_watched(session: Session, place: str) -> None:
     """The audit row comes first, as with `messages show --unmask`; where there is no site, there is no trail."""
     from engine.commands.noting import note_exported
-    from engine.journal import JOURNAL_NAME
+    from engine.reading.connecting import JOURNAL_NAME
 
     if session.folder_or_none is None or not (session.data / JOURNAL_NAME).exists():
         say("there is no site with a journal here, so nothing is noted: what you see is patient data all the same")

@@ -303,7 +303,8 @@ def with_journal(session: Session, work: "Callable[[Journal, str], Awaitable[dic
     from engine.clock import SystemClock
     from engine.control import UnreachableError
     from engine.errors import ConfigError
-    from engine.journal import JOURNAL_NAME, Journal
+    from engine.journal import Journal
+    from engine.reading.connecting import JOURNAL_NAME
 
     if not (session.data / JOURNAL_NAME).exists():
         raise UnreachableError(f"there is no journal in {session.data} yet, and no daemon runs")

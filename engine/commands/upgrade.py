@@ -17,7 +17,8 @@ from engine.commands.output import ExitCode, Form, form_option, say, show_docume
 from engine.commands.session import Session, consent, pass_session
 from engine.commands.version import labrelay_version
 from engine.errors import LabRelayError
-from engine.examine import Health, Line, worst
+from engine.examine import worst
+from engine.health import Health, Line
 
 JOURNAL_NAME = "journal.db"  # as `engine.journal` has it, which is not imported for a glance
 

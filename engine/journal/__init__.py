@@ -27,7 +27,7 @@ from pathlib import Path
 
 from engine import anchor as anchor_file
 from engine import answers, bearers, before_upgrade, kek, migrate, rollback, suspect, verify
-from engine.anchor import Anchor
+from engine.anchor import ANCHOR_NAME, Anchor
 from engine.batch import Batch, Tail
 from engine.clock import Clock
 from engine.errors import ConfigError, StoreError
@@ -50,9 +50,8 @@ from engine.writer import Writer, WriterStats
 logger = logging.getLogger("labrelay." + __name__)
 
 
-__all__ = ["JOURNAL_NAME", "Assembled", "Journal", "MapOutcome", "Recovery", "Routed"]
+__all__ = ["Assembled", "Journal", "MapOutcome", "Recovery", "Routed"]
 
-ANCHOR_NAME = "journal.anchor"
 COMPACTED_NAME = "journal.db.new"  # while `engine.compact` makes it
 STOP_S = 5.0
 

@@ -115,7 +115,7 @@ class Contents(Snapshots):
         """Why a row is not there, as the error to raise (`engine.absent`)."""
         from engine import anchor
         from engine.absent import absence
-        from engine.journal import ANCHOR_NAME
+        from engine.anchor import ANCHOR_NAME
 
         try:
             mark = anchor.read(self._path.with_name(ANCHOR_NAME)).mark

@@ -10,7 +10,8 @@ import orjson
 
 from engine import erased, pruned
 from engine.growth import DAY_US, DAYS, Growth
-from engine.listing import BLOCK_BITS, first_at
+from engine.listing import BLOCK_BITS
+from engine.moments import first_at
 from engine.reading.connecting import connect
 from engine.reading.snapshots import Rows, Snapshots
 from engine.records import Kept

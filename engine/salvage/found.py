@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.journal import JOURNAL_NAME
+from engine.reading.connecting import JOURNAL_NAME
 
 NAMED = 20  # numbers of messages that are said to people; salvage.json has all
 

@@ -13,10 +13,9 @@ from engine import anchor, erased, pruned, row_check
 from engine.chain import GENESIS, chain_hash, row_hash
 from engine.clock import Clock, from_us
 from engine.errors import ConfigError, IntegrityError
-from engine.journal import JOURNAL_NAME
 from engine.kek import unlock
 from engine.pruned import Range
-from engine.reading.connecting import DAMAGE
+from engine.reading.connecting import DAMAGE, JOURNAL_NAME
 from engine.records import KIND_MESSAGE
 from engine.row_check import Unreadable
 from engine.salvage.found import Missing, Salvage

@@ -11,17 +11,17 @@ from tempfile import TemporaryDirectory
 import orjson
 
 from engine import anchor, audit, letting_go, migrate, rollback, verify, wal_repair
-from engine.anchor import Anchor
+from engine.anchor import ANCHOR_NAME, Anchor
 from engine.batch import Batch
 from engine.clock import Clock
 from engine.durable import sync_folder, sync_way_to
 from engine.errors import DamagedError, StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+from engine.journal import Journal
 from engine.kek import Source
 from engine.lock import SiteLock
 from engine.new_folder import SALVAGING, raise_if_in_use
 from engine.pruned import Range
-from engine.reading.connecting import DAMAGE, connect
+from engine.reading.connecting import DAMAGE, JOURNAL_NAME, connect
 from engine.salvage.found import Salvage
 from engine.salvage.proven import Progress
 from engine.salvage.tables import without_own_indexes

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
-from engine import heap
+from engine import allocator
 from engine.judging import ChannelRoutes, Verdict
 from engine.message import Stored
 from engine.worker.process import WorkerProcess
@@ -37,7 +37,7 @@ class LargeMessages:
 
     @staticmethod
     def _answered(answer: Callable[[Verdict], None], verdict: Verdict) -> None:
-        heap.trim()  # its frame came piece by piece; to store and send the document takes several times its size
+        allocator.trim()  # its frame came piece by piece; to store and send the document takes several times its size
         answer(verdict)
 
     def forget(self) -> None:

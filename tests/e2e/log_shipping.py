@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from engine import verify
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME
+from engine.anchor import ANCHOR_NAME
+from engine.reading.connecting import JOURNAL_NAME
 from engine.upkeep import WAL_CAP_BYTES
 from engine.vault import KEY_NAME
 from tests.support.command_line import labrelay

@@ -16,12 +16,13 @@ from fhir.resources.R4B.auditevent import AuditEvent
 
 from engine import actor, trail_check
 from engine.actor import Actor
+from engine.anchor import ANCHOR_NAME
 from engine.chain import GENESIS, chain_hash, row_hash
 from engine.clock import ManualClock
 from engine.commands.output import ExitCode
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.logs import setup_logging
 from engine.metrics import Counters
+from engine.reading.connecting import JOURNAL_NAME
 from engine.row_check import ROW_COLUMNS
 from engine.trail_check import check, compare, heads_in
 from engine.verify import run

@@ -11,7 +11,7 @@ import pytest
 from engine.backups import outlook, shelf
 from engine.clock import SystemClock
 from engine.config import BackupConfig
-from engine.examine import Health, Line
+from engine.health import Health, Line
 from tests.support.command_line import labrelay
 from tests.support.copies import Place
 from tests.support.journals import received, running

@@ -14,9 +14,10 @@ import pytest_asyncio
 from engine.breaker import Breaker, BreakerState
 from engine.delivery import attempts, storing, worker
 from engine.errors import DestinationDownError, RefusedDeliveryError, StoreError, TransientDeliveryError
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import Journal
 from engine.message import Delivery
 from engine.outbox import claims
+from engine.reading.connecting import JOURNAL_NAME
 from engine.reasons import Reason
 from engine.retry import RetryPolicy
 from tests.support.plant import Plant, ScriptedDestination, all_taken, in_order, numbers, plant

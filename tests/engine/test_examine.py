@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine import examine
-from engine.examine import Health
+from engine.health import Health
 from engine.units import HostPort
 from tests.support.certificates import Authority
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from engine import elsewhere
+from engine.anchor import ANCHOR_NAME
 from engine.backups import standing
 from engine.backups.shelf import Shelf
 from engine.commands.output import ExitCode
 from engine.config import load_site
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME
+from engine.reading.connecting import JOURNAL_NAME
 from engine.records import DELIVERIES
 from tests.support.command_line import labrelay
 from tests.support.running import hl7_channel, make_running_site, running_app

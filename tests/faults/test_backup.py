@@ -14,7 +14,8 @@ from engine import verify
 from engine.backups import checking, copying, pieces, restoring
 from engine.backups.shelf import Copy, Shelf, copies, read_copy
 from engine.clock import SystemClock
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import Journal
+from engine.reading.connecting import JOURNAL_NAME
 from tests.faults.harness.trial import Trial
 from tests.support.backup_life import AMID, STEPS
 from tests.support.copies import complete

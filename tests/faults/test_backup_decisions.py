@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine import verify
 from engine.commands.output import ExitCode
-from engine.journal import JOURNAL_NAME
+from engine.reading.connecting import JOURNAL_NAME
 from tests.support.command_line import Ran, labrelay
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.output import ExitCode
-from engine.journal import JOURNAL_NAME
+from engine.reading.connecting import JOURNAL_NAME
 from engine.upkeep import PAGE_BYTES
 from tests.support.filled_journal import fill_journal
 from tests.support.sites import make_site

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from engine import verify
+from engine.anchor import ANCHOR_NAME
 from engine.errors import LabRelayError, StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME
+from engine.reading.connecting import JOURNAL_NAME
 from engine.vault import KEY_NAME
 from tests.faults.harness.trial import Trial
 from tests.support.damage import flip, rows

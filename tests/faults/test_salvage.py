@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from engine import anchor, compact, verify
+from engine.anchor import ANCHOR_NAME
 from engine.clock import ManualClock
 from engine.errors import DamagedError, IntegrityError, LockedError, StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME
 from engine.lock import SiteLock
 from engine.loss import LossError
 from engine.message import Report
+from engine.reading.connecting import JOURNAL_NAME
 from engine.reasons import Reason
 from engine.salvage import proven, saving, tables
 from engine.salvage.found import Salvage, sentences

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from engine import anchor, row_check, verify
-from engine.anchor import SLOT_BYTES
+from engine.anchor import ANCHOR_NAME, SLOT_BYTES
 from engine.errors import DamagedError, StoreError
-from engine.journal import ANCHOR_NAME
 from engine.loss import LossError
 from engine.reasons import Reason
 from tests.faults.harness.trial import scale_asked_for

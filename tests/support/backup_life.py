@@ -15,7 +15,8 @@ from typing import Any
 
 from engine.backups import checking, copying, pieces, shelf, standing
 from engine.clock import SystemClock
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import Journal
+from engine.reading.connecting import JOURNAL_NAME
 from tests.support.copies import complete
 from tests.support.journals import received, routed
 

@@ -7,7 +7,8 @@ from engine.backups import checking, copying, pieces, restoring, standing
 from engine.backups.restoring import Restored
 from engine.backups.shelf import Copy, Shelf, read_copy
 from engine.clock import SystemClock
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import Journal
+from engine.reading.connecting import JOURNAL_NAME
 
 
 class Place:

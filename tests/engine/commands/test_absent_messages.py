@@ -13,7 +13,8 @@ from engine import audit
 from engine.batch import Batch
 from engine.clock import SystemClock
 from engine.commands.output import ExitCode
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import Journal
+from engine.reading.connecting import JOURNAL_NAME
 from engine.vault import KEY_NAME
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, UNMAPPED, WAITING, fill_journal

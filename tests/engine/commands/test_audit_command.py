@@ -12,8 +12,9 @@ from fhir.resources.R4B.auditevent import AuditEvent
 
 from engine.clock import SystemClock
 from engine.commands.output import ExitCode
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import Journal
 from engine.message import Document
+from engine.reading.connecting import JOURNAL_NAME
 from engine.records import Routed
 from engine.trail import Entry, audit_event
 from tests.support.command_line import labrelay

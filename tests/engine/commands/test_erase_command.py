@@ -11,9 +11,9 @@ import pytest
 
 from engine import judging, verify
 from engine.commands.output import ExitCode
-from engine.journal import JOURNAL_NAME
 from engine.message import Parsed
 from engine.numbers import MOST, Number, numbers_in
+from engine.reading.connecting import JOURNAL_NAME
 from engine.records import KIND_FRAME
 from tests.support.command_line import Ran, labrelay
 from tests.support.running import (

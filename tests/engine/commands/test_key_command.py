@@ -9,7 +9,7 @@ import pytest
 
 from engine import kek, key_sheet
 from engine.commands.output import ExitCode
-from engine.journal import JOURNAL_NAME
+from engine.reading.connecting import JOURNAL_NAME
 from engine.vault import KEY_NAME, check_value, read_kek, write_kek
 from engine.worker import process
 from tests.support.command_line import Ran, labrelay

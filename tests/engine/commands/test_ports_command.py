@@ -11,7 +11,7 @@ from adapters.transports import serial as serial_module
 from adapters.transports import serial_ports
 from engine import examine_lines
 from engine.commands.output import ExitCode
-from engine.examine import Health
+from engine.health import Health
 from tests.support.command_line import labrelay
 from tests.support.serial_peers import Cable
 from tests.support.sites import make_site

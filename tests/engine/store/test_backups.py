@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from engine import audit, erasing, verify
+from engine.anchor import ANCHOR_NAME
 from engine.backups import checking, copying, drill, restoring
 from engine.backups.restoring import RESERVED
 from engine.backups.shelf import MANIFEST_NAME, Copy, Shelf
 from engine.clock import ManualClock, SystemClock
 from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME
+from engine.reading.connecting import JOURNAL_NAME
 from engine.reasons import Reason
 from engine.vault import KEY_NAME
 from tests.support.copies import Place, complete

@@ -15,8 +15,8 @@ from engine import compact, verify
 from engine.clock import ManualClock
 from engine.errors import LockedError, StoreError
 from engine.growth import DAY_US, Growth
-from engine.journal import JOURNAL_NAME
 from engine.lock import SiteLock
+from engine.reading.connecting import JOURNAL_NAME
 from tests.support.journals import opened, received, running
 
 GIB = 1 << 30

@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 
 from engine import before_upgrade, earlier, erasing, letting_go, migrate, numbered, pruned, verify
-from engine.anchor import Anchor
+from engine.anchor import ANCHOR_NAME, Anchor
 from engine.backups import checking, copying, drill, far_file, pieces
 from engine.backups.shelf import Copy, read_copy
 from engine.batch import Batch
 from engine.chain import chain_hash, pruned_digest, row_hash
 from engine.clock import ManualClock, SystemClock
 from engine.errors import StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+from engine.journal import Journal
 from engine.numbers import Number
+from engine.reading.connecting import JOURNAL_NAME
 from engine.results import results_of
 from engine.salvage import saving
 from engine.vault import KEY_NAME

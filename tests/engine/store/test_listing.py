@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine import arrival, listing, verdict
+from engine import arrival, listing, moments, verdict
 from engine.batch import Batch
 from engine.clock import ManualClock
 from engine.journal import Journal, Routed
@@ -321,6 +321,6 @@ def test_the_work_does_not_grow_with_the_journal(tmp_path: Path, name: str, monk
 def test_days_are_found_by_halving(journal: Journal) -> None:
     with journal.snapshot() as execute:
         for hour in (0, 1, 700, 1499, 1500, 9000):
-            first = listing.first_at(execute, NOW_US + hour * HOUR_US)
+            first = moments.first_at(execute, NOW_US + hour * HOUR_US)
             assert first == min(hour, 1500) + 1
-    assert listing.DISORDER_US == DAY_S * 1e6
+    assert moments.DISORDER_US == DAY_S * 1e6

@@ -13,12 +13,13 @@ import pytest
 
 from engine import audit, kek, verify
 from engine import journal as journal_module
-from engine.anchor import read
+from engine.anchor import ANCHOR_NAME, read
 from engine.clock import ManualClock
 from engine.errors import ConfigError, DamagedError, LockedError, StoreError
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal, opening
+from engine.journal import Journal, opening
 from engine.line_trace import LineEntry, LineRecord, LineWay
 from engine.loss import LossError
+from engine.reading.connecting import JOURNAL_NAME
 from engine.reasons import Reason
 from engine.retention import Policy
 from engine.vault import KEY_NAME

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine import compact
+from engine.anchor import ANCHOR_NAME
 from engine.commands.output import ExitCode
-from engine.journal import ANCHOR_NAME
 from engine.lock import LOCK_NAME
 from engine.vault import KEY_NAME
 from tests.support.command_line import labrelay

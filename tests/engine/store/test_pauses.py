@@ -8,7 +8,8 @@ import pytest
 
 from engine import migrate
 from engine.clock import ManualClock
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import Journal
+from engine.reading.connecting import JOURNAL_NAME
 from engine.records import Target
 from engine.salvage import saving
 from engine.vault import KEY_NAME

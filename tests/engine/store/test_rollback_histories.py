@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 
 from engine import elsewhere, retention, verify
-from engine.anchor import Anchor
+from engine.anchor import ANCHOR_NAME, Anchor
 from engine.clock import ManualClock
 from engine.config import SiteConfig, load_site
-from engine.journal import ANCHOR_NAME, JOURNAL_NAME, Journal
+from engine.journal import Journal
 from engine.loss import LossError
+from engine.reading.connecting import JOURNAL_NAME
 from engine.records import DELIVERIES
 from engine.retention import Policy
 from engine.rollback import undecided

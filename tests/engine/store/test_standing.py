@@ -18,10 +18,11 @@ from engine.backups import checking, standing
 from engine.backups.shelf import Copy
 from engine.clock import ManualClock
 from engine.errors import ErasedError, IntegrityError, StoreError
-from engine.journal import JOURNAL_NAME, Journal
+from engine.journal import Journal
 from engine.message import Bearer, Reagent, Report
 from engine.numbers import Number
 from engine.persons import Person
+from engine.reading.connecting import JOURNAL_NAME
 from engine.reasons import Reason
 from engine.records import DELIVERIES, Filter, Held, Target
 from engine.results import Earlier

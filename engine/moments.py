@@ -1,0 +1,21 @@
+"""From a time to a number of the journal: numbers follow time, so no index on the time is needed."""
+
+import sqlite3
+from collections.abc import Callable
+
+# By how much rows may be out of order in time (the clock was set, frames were assembled after a restart).
+DISORDER_US = 86_400_000_000
+
+
+def first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:
+    """About the first id that was received at ``at_us`` or later, by halving: ids follow time, and so no index on the
+    time is needed. Right for rows that are out of order by no more than the caller's margin."""
+    low, high = 1, (execute("SELECT max(id) FROM journal").fetchone()[0] or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        row = execute("SELECT id, received_us FROM journal WHERE id >= ? ORDER BY id LIMIT 1", (middle,)).fetchone()
+        if row is None or row[1] >= at_us:
+            high = middle
+        else:
+            low = row[0] + 1
+    return low
