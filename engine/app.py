@@ -27,7 +27,8 @@ from engine.build import BuiltChannel, BuiltSite, build_site, build_worker, reas
 from engine.channel import Channel
 from engine.clock import Clock, SystemClock, from_us
 from engine.clock_watch import ClockWatch
-from engine.config import DestinationConfig, Site, load_site
+from engine.config.destination import DestinationConfig
+from engine.config.load import Site, load_site
 from engine.config.renewal import fingerprints
 from engine.control import SOCKET_NAME, ControlServer
 from engine.daily_look import DailyLook

@@ -18,7 +18,8 @@ from engine.backups import copying, outlook, pieces, standing
 from engine.backups.outlook import OVERDUE
 from engine.backups.shelf import Copy, Shelf, read_copy
 from engine.clock import Clock, from_us
-from engine.config import BackupConfig, Site
+from engine.config.keeping import BackupConfig
+from engine.config.load import Site
 from engine.errors import IntegrityError, LabRelayError, StoreError
 from engine.gentle import run_gently
 from engine.journal import Journal

@@ -14,7 +14,11 @@ from engine.breaker import Breaker
 from engine.channel_parts import Answer, ChannelSettings
 from engine.clock import Clock
 from engine.conditional import ConditionalGuard
-from engine.config import ChannelConfig, DestinationConfig, RouteConfig, Site, TcpPart, TeePart
+from engine.config.channel import ChannelConfig, RouteConfig
+from engine.config.destination import DestinationConfig
+from engine.config.load import Site
+from engine.config.source import TcpPart
+from engine.config.source_tee import TeePart
 from engine.delivery.outbox import Outbox
 from engine.delivery.worker import DestinationWorker
 from engine.errors import ConfigError

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from engine.clock import Clock
-from engine.config import Site
+from engine.config.load import Site
 from engine.errors import StoreError
 from engine.gentle import run_gently
 from engine.journal import Journal

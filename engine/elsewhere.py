@@ -17,7 +17,7 @@ from typing import TypeVar
 from engine import anchor
 from engine.anchor import Mark
 from engine.backups.shelf import Shelf
-from engine.config import SiteConfig
+from engine.config.sitewide import SiteConfig
 from engine.errors import StoreError
 from engine.rollback import Witness
 from engine.trail_check import heads_in

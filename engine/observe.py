@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from engine import metrics, not_taken, who_is_who
 from engine.breaker import BreakerState
 from engine.clock import from_us
-from engine.config import DestinationConfig
+from engine.config.destination import DestinationConfig
 from engine.delivery.worker import DestinationWorker
 from engine.errors import StoreError
 from engine.growth import Growth

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from engine.config import Site
+from engine.config.load import Site
 from engine.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.judging import ChannelRoutes, Verdict, judge, routed_by
 from engine.kinds import under

@@ -52,7 +52,7 @@ from engine.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_MESSAGE, KIND
 from engine.vault import Vault
 
 if TYPE_CHECKING:
-    from engine.config import RetentionConfig
+    from engine.config.keeping import RetentionConfig
 
 SECOND_US = 1_000_000
 STEP_ROWS = 32  # that may go in one transaction ...

@@ -10,7 +10,7 @@ import logging
 
 from engine import elsewhere
 from engine.anchor import Anchor
-from engine.config import Site
+from engine.config.load import Site
 from engine.errors import StoreError
 from engine.journal import Journal
 

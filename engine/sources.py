@@ -11,7 +11,9 @@ import logging
 from engine import registry
 from engine.build import BuiltChannel
 from engine.channel import Channel
-from engine.config import FolderPart, TcpPart, TeePart
+from engine.config.source import TcpPart
+from engine.config.source_folder import FolderPart
+from engine.config.source_tee import TeePart
 from engine.ports import Transport
 
 logger = logging.getLogger("labrelay." + __name__)

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.config import Site
+from engine.config.load import Site
 from engine.config.source import E1381Options
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from engine.config import Site
+from engine.config.load import Site
 from engine.config.questions import numbers_open
 
 ASKED = "asked_person"  # messages of a day that were held for their patient number

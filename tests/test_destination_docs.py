@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.config import destination, load_site
+from engine.config import destination
+from engine.config.load import load_site
 from tests.support.sites import make_site
 
 PAGE = (Path(__file__).parents[1] / "docs" / "destinations.md").read_text(encoding="utf-8")

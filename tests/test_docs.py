@@ -15,7 +15,7 @@ import yaml
 
 from engine.__main__ import verbs
 from engine.commands.output import EXIT_WORDS, ExitCode
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.errors import ConfigError
 from engine.reasons import Reason
 from tests.support.sites import make_site

@@ -12,7 +12,7 @@ from engine import metrics
 from engine.breaker import BreakerState
 from engine.build import build_site
 from engine.clock import SystemClock
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.delivery import standing
 from engine.errors import ConfigError, TransientDeliveryError
 from engine.lane import AWAITED_ATTEMPTS

@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.acts.selection import PAGE, REPLAY_STATES, Replayable, Selection, chunks, replay_states, replayable
 from engine.acts.underway import ANSWER_WITHIN_S, DEFAULT_RATE, UnderWay, answer
-from engine.config import Site
+from engine.config.load import Site
 from engine.control import RefusedError
 from engine.errors import LabRelayError
 from engine.formats import MEDIA_TYPES

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.backups.shelf import Copy, Shelf
-from engine.config import BackupConfig
+from engine.config.keeping import BackupConfig
 from engine.health import Health, Line
 from engine.reading.connecting import JOURNAL_NAME, connect
 from engine.units import duration_text

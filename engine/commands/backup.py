@@ -20,7 +20,7 @@ from engine.units import duration_text, size_words
 
 if TYPE_CHECKING:
     from engine.backups.shelf import Copy, Shelf
-    from engine.config import Site
+    from engine.config.load import Site
 
 ASK_AGAIN_S = 0.5
 COLUMNS = (

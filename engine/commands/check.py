@@ -22,7 +22,7 @@ import click
 from engine.commands.mapping_options import mapper_for, mapping_options
 from engine.commands.output import ExitCode, Form, form_option, plural, say, show_document
 from engine.commands.session import Session, pass_session
-from engine.config import Site
+from engine.config.load import Site
 from engine.errors import ConfigError, DeliveryError
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     from engine.build import build_site
     from engine.clock import SystemClock
     from engine.commands import tls_files
-    from engine.config import load_site
+    from engine.config.load import load_site
     from engine.config.questions import open_questions
     from engine.packs import own_packs
 

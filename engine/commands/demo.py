@@ -20,7 +20,7 @@ from engine.commands.session import Session, pass_session
 from engine.errors import LabRelayError
 
 if TYPE_CHECKING:
-    from engine.config import Site
+    from engine.config.load import Site
 
 
 @click.command(help=__doc__)
@@ -51,7 +51,7 @@ def command(session: Session, messages: int | None, leave: bool) -> None:
 @contextmanager
 def _site(session: Session) -> "Iterator[Site]":
     """Where the demo plays. Not in the system's site unless that was named: its patients are invented."""
-    from engine.config import load_site
+    from engine.config.load import load_site
     from engine.site import SITE_VARIABLE, is_site, shipped
 
     if session.site is not None or os.environ.get(SITE_VARIABLE) or is_site(Path.cwd()):

@@ -183,7 +183,8 @@ def _lines(made: "Guess") -> Iterator[str]:
 
 def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] | None, line: dict[str, str]) -> None:
     """Write the channel file, or leave everything as it was."""
-    from engine.config import TcpPart, load_site
+    from engine.config.load import load_site
+    from engine.config.source import TcpPart
     from engine.detecting.channel import channel_text
     from engine.errors import ConfigError
 

@@ -22,7 +22,7 @@ from engine.lock import LOCK_NAME
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from engine.config import Site
+    from engine.config.load import Site
     from engine.secrets import Secret
 
 COLORS = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "red"}
@@ -142,7 +142,8 @@ def _key(data: Path) -> Iterator[Line]:
 
 
 def _network(site: "Site", runs: bool) -> Iterator[Line]:
-    from engine.config import TcpPart, TeePart
+    from engine.config.source import TcpPart
+    from engine.config.source_tee import TeePart
 
     if site.config.web.enabled:
         yield examine.address(site.config.web.listen, "status page", daemon_runs=runs)
@@ -166,7 +167,7 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
 
 def _lines(site: "Site", runs: bool) -> Iterator[Line]:
     from engine import examine_lines, registry
-    from engine.config import serial_lines
+    from engine.config.load import serial_lines
 
     enabled = [(name, channel) for name, channel in site.channels.items() if channel.enabled]
     lines = [(name, line) for name, channel in enabled for _, line in serial_lines(channel)]

@@ -22,7 +22,7 @@ from engine.errors import LockedError, StoreError
 from engine.units import duration_text, size_words
 
 if TYPE_CHECKING:
-    from engine.config import Site
+    from engine.config.load import Site
     from engine.erasing import Found, Message
     from engine.journal import Journal
     from engine.reading import Reader

@@ -17,7 +17,7 @@ from engine.commands.output import ExitCode, say
 from engine.commands.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from engine.config import Site
+    from engine.config.load import Site
     from engine.config.pack import Pack
 
 # A device instead of an address, and the other way round: the same link and content over another transport.
@@ -150,7 +150,7 @@ def _zone_of_link(link: Path) -> str:
 
 
 def _write_channel(folder: Path, pack: "Pack", name: str, places: dict[str, str]) -> ExitCode:
-    from engine.config import load_site
+    from engine.config.load import load_site
     from engine.errors import ConfigError
 
     path = folder / "channels" / f"{name}.yaml"
@@ -175,7 +175,7 @@ def _write_channel(folder: Path, pack: "Pack", name: str, places: dict[str, str]
 
 
 def _read(folder: Path) -> "Site":
-    from engine.config import load_site
+    from engine.config.load import load_site
 
     return load_site(folder, require_secrets=False)
 

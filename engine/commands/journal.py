@@ -18,7 +18,7 @@ from engine.loss import LossError
 from engine.units import size_words
 
 if TYPE_CHECKING:
-    from engine.config import RetentionConfig
+    from engine.config.keeping import RetentionConfig
     from engine.retention import Policy
 
 JOURNAL_NAME = "journal.db"  # as `engine.journal` has it, which is not imported for a glance

@@ -25,7 +25,7 @@ from engine.records import Held
 from engine.site import mapping_path
 
 if TYPE_CHECKING:
-    from engine.config import Site
+    from engine.config.load import Site
 
 # Where no channel says what it takes. Most samples that people have are marked as training, many declare no character
 # set: `labrelay map` reads them, and warns.

@@ -14,7 +14,7 @@ from engine.commands.session import Session, pass_session
 from engine.errors import ConfigError
 
 if TYPE_CHECKING:
-    from engine.config import SerialPart
+    from engine.config.source_serial import SerialPart
 
 COLUMNS = (
     Column("device", "DEVICE"),
@@ -45,7 +45,7 @@ _NONE = "no serial port; plug in a USB adapter, or give a device server as rfc22
 
 def _lines(session: Session) -> "list[tuple[str, SerialPart]]":
     """The serial lines of the site, each with its channel; none where there is no site."""
-    from engine.config import serial_lines
+    from engine.config.load import serial_lines
 
     if session.folder_or_none is None:
         return []

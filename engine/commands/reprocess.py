@@ -35,7 +35,7 @@ from engine.errors import ConfigError
 if TYPE_CHECKING:
     from engine.acts.selection import Selection
     from engine.commands.affected_list import AffectedList
-    from engine.config import Site
+    from engine.config.load import Site
     from engine.judging import ChannelRoutes
     from engine.reading import Reader
     from engine.reprocessing import Group, Tally

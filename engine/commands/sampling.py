@@ -26,7 +26,7 @@ from engine.packs import Pack, packs, recognise
 from engine.reasons import Reason
 
 if TYPE_CHECKING:
-    from engine.config import Site
+    from engine.config.load import Site
 
 # What stands beside samples and is none.
 NO_SAMPLES = frozenset({".json", ".md", ".py", ".tsv", ".yaml", ".yml"})

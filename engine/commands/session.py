@@ -16,7 +16,7 @@ import click
 from engine.commands.output import on_terminal, say
 
 if TYPE_CHECKING:
-    from engine.config import Site
+    from engine.config.load import Site
     from engine.reading import Reader
     from engine.rollback import Witness
 
@@ -61,7 +61,7 @@ class Session:
 
     def load(self, *, require_secrets: bool = True) -> "Site":
         """The site's configuration. Raises ConfigError with every problem."""
-        from engine.config import load_site
+        from engine.config.load import load_site
 
         return load_site(self.folder, require_secrets=require_secrets)
 

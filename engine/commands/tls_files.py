@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from engine.config import Site
+from engine.config.load import Site
 from engine.site import CONFIG_FILE
 from engine.yaml_nodes import Node, line, read_file, walk
 

@@ -17,7 +17,7 @@ from engine.workbench.files import Folders
 from engine.workbench.trial import Bench
 
 if TYPE_CHECKING:
-    from engine.config import Site
+    from engine.config.load import Site
 
 
 @dataclass

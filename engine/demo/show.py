@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from engine.config import Site, TcpPart
+from engine.config.load import Site
+from engine.config.source import TcpPart
 from engine.demo.analyzers import Analyzer, Model
 from engine.demo.parts import Part, get_json, plain_environment, port_is_taken
 from engine.errors import LabRelayError

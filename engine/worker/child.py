@@ -21,7 +21,8 @@ from typing import Any
 from engine import heap
 from engine.build import BuiltSite, build_destination, build_site
 from engine.clock import SystemClock
-from engine.config import DestinationConfig, load_site
+from engine.config.destination import DestinationConfig
+from engine.config.load import load_site
 from engine.config.renewal import Fingerprints, fingerprints
 from engine.errors import ConfigError, DeliveryError, TransientDeliveryError
 from engine.judging import Verdict, judge

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from engine.config import Site
+from engine.config.load import Site
 from engine.errors import DeliveryError, TransientDeliveryError, WorkerError
 from engine.kek import VARIABLE
 from engine.logs import OURS, HumanFormatter

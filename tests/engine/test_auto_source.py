@@ -7,7 +7,7 @@ import pytest
 
 from engine.build import build_site
 from engine.clock import ManualClock
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.errors import ConfigError
 from engine.sandbox import Sandbox
 from tests.support.astm_peer import one_record_a_frame

@@ -10,7 +10,7 @@ import pytest
 
 from engine.backups import outlook, shelf
 from engine.clock import SystemClock
-from engine.config import BackupConfig
+from engine.config.keeping import BackupConfig
 from engine.health import Health, Line
 from tests.support.command_line import labrelay
 from tests.support.copies import Place

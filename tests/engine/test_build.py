@@ -6,7 +6,7 @@ import pytest
 
 from engine.build import BuiltChannel, build_site, reassemble
 from engine.clock import ManualClock
-from engine.config import load_site
+from engine.config.load import load_site
 from tests.support.astm_peer import one_record_a_frame, wire_frames
 from tests.support.sites import make_site
 

@@ -12,8 +12,7 @@ import yaml
 from engine import daily_look
 from engine.batch import Batch
 from engine.clock import SystemClock
-from engine.config import Site
-from engine.config.load import load_site
+from engine.config.load import Site, load_site
 from engine.daily_look import MOST, DailyLook
 from tests.support.journals import opened
 from tests.support.running import hl7_channel, make_running_site, running_site

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters.transports.folder_files import CLAIMED
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.errors import ConfigError, StoreError
 from engine.snapshot.channels import ChannelSnapshot
 from engine.snapshot.links import LinkState

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.config.pack import Pack, find_pack, packs, read_pack
 from engine.errors import ConfigError
 from engine.mapping.inputs import Mapper, messages_in

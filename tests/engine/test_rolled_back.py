@@ -18,7 +18,7 @@ from engine.anchor import ANCHOR_NAME
 from engine.backups import standing
 from engine.backups.shelf import Shelf
 from engine.commands.output import ExitCode
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.reading.connecting import JOURNAL_NAME
 from engine.records import DELIVERIES
 from tests.support.command_line import labrelay

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.transports import serial as serial_module
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.errors import ConfigError
 from tests.support.astm_peer import cut_every, one_record_a_frame, session
 from tests.support.channels import hl7

@@ -10,7 +10,7 @@ from engine import sources as sources_module
 from engine.build import BuiltChannel, build_site
 from engine.channel import Channel
 from engine.clock import ManualClock, SystemClock
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.sources import ChannelSource, why_not_open
 from tests.support.certificates import Authority
 from tests.support.channels import ScriptedStore, block, hl7

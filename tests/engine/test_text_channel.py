@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.channel import Channel
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.errors import ConfigError, StoreError
 from tests.support.command_line import labrelay
 from tests.support.running import Json, running_site

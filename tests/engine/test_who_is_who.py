@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import Site, load_site
+from engine.config.load import Site, load_site
 from engine.who_is_who import in_words
 from tests.support.sites import CHANNEL_YAML, make_site
 

@@ -18,7 +18,7 @@ from adapters.codecs import astm_records, hl7v2
 from adapters.codecs.astm_link import AstmOptions, AstmReceiver
 from adapters.codecs.mllp import MllpLink, MllpOptions
 from engine import yaml_nodes
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.errors import ConfigError, ContentError
 from engine.link_events import Block, LinkEvent, LinkFault, SessionEnd
 from engine.mapping import load

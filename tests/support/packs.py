@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.build import BuiltChannel, build_site
 from engine.clock import SystemClock
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.config.pack import find_pack
 from engine.judging import ChannelRoutes, Verdict, judge
 from engine.link_events import Block, Frame, LinkFault

@@ -22,7 +22,7 @@ import yaml
 
 from engine.build import build_site
 from engine.clock import SystemClock
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.errors import LabRelayError
 from engine.journal import Journal
 from engine.judging import judge

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.build import BuiltSite, build_destination, build_site
 from engine.clock import SystemClock
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.judging import Verdict
 from engine.message import Delivery, Stored
 from engine.packing import unpack

@@ -101,7 +101,7 @@ def test_version_imports_nothing_heavy() -> None:
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120).stdout
     loaded = set(ast.literal_eval(out.splitlines()[-1]))
 
-    assert not loaded & {"asyncio", "aiohttp", "pydantic", "yaml", "jinja2", "cryptography", "engine.config"}
+    assert not loaded & {"asyncio", "aiohttp", "pydantic", "yaml", "jinja2", "cryptography", "engine.config.load"}
 
 
 @pytest.mark.parametrize("verb", ["messages", "dlq"])
@@ -114,7 +114,7 @@ def test_lists_import_what_they_read_with_and_nothing_that_writes_or_checks(verb
     loaded = set(ast.literal_eval(names))
 
     assert (ended, "engine.reading" in loaded) == ("0", True)
-    assert not loaded & {"pydantic", "engine.config", "engine.journal", "engine.writer", "engine.batch", "asyncio"}
+    assert not loaded & {"pydantic", "engine.config.load", "engine.journal", "engine.writer", "engine.batch", "asyncio"}
 
 
 def test_version_starts_fast() -> None:

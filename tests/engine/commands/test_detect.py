@@ -11,7 +11,7 @@ import pytest
 from engine.build import build_site
 from engine.clock import ManualClock
 from engine.commands.output import ExitCode
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.packs import packs
 from tests.support.astm_peer import ENQ, one_record_a_frame, session
 from tests.support.command_line import Ran, labrelay

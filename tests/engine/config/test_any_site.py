@@ -8,7 +8,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.config import channel, destination, load_site, sitewide, source
+from engine.config import channel, destination, sitewide, source
+from engine.config.load import load_site
 from engine.errors import ConfigError
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
 

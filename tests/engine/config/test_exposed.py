@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.errors import ConfigError
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
 

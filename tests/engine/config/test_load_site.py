@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import AstmSource, FhirDestination, FileDestination, MllpSource, load_site
-from engine.config.source import KINDS, TRANSPORTS
+from engine.config.destination import FhirDestination, FileDestination
+from engine.config.load import load_site
+from engine.config.source import KINDS, TRANSPORTS, AstmSource, MllpSource
 from engine.errors import ConfigError
 from engine.secrets import Secret
 from engine.site_file import data_folder

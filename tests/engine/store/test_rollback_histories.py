@@ -20,7 +20,8 @@ import pytest
 from engine import elsewhere, retention, verify
 from engine.anchor import ANCHOR_NAME, Anchor
 from engine.clock import ManualClock
-from engine.config import SiteConfig, load_site
+from engine.config.load import load_site
+from engine.config.sitewide import SiteConfig
 from engine.journal import Journal
 from engine.loss import LossError
 from engine.reading.connecting import JOURNAL_NAME

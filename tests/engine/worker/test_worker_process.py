@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.bench.messages import astm, oru
-from engine.config import load_site
+from engine.config.load import load_site
 from engine.errors import DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.judging import judge
 from engine.packing import Packer
